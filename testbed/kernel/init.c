@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The guest's pid 1: mounts, runs one job, writes down how it ended, powers off.
+ *
+ * Started by the kernel as "init FOLDER", FOLDER being the run's own folder on
+ * the host. It appears as /run/job, the only place the guest can write to that
+ * outlives it. Protocol, all in that folder (job.py writes and reads it):
+ *
+ *   guest.job  in:  a sequence of NUL-ended strings: "job 1", then three lists,
+ *                   each its length in decimal and so many strings: argv, the
+ *                   environment ("NAME=value"), and host folders to keep visible
+ *                   (read-only) although scratch memory covers their parent.
+ *   stdout, stderr  out: the job's.
+ *   guest.end  out: "exit STATUS VIRTUAL_NS\n", STATUS as a shell counts it
+ *                   (128 + N for signal N), or "failed WHAT\n" when a step of
+ *                   this program failed. Absent if the guest died.
+ *
+ * A failure also goes to the kernel log, hence to the console, as a line that
+ * starts with "testbed-init:". No shell, no other process: each costs 5 ms.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/reboot.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define JOB "/run/job"
+
+struct list {
+	size_t count;
+	char **items;	/* NULL-ended */
+};
+
+struct job {
+	struct list argv, env, visible;
+};
+
+/* For lines of at most a few hundred bytes. Returns 0, or -1 with errno set. */
+static int write_line(const char *path, int flags, const char *text)
+{
+	ssize_t length = strlen(text);
+	int fd = open(path, flags | O_WRONLY | O_CLOEXEC, 0644);
+
+	if (fd < 0 || write(fd, text, length) != length)
+		return -1;
+	return close(fd);
+}
+
+static _Noreturn void power_off(void)
+{
+	sync();
+	reboot(RB_POWER_OFF);
+	_exit(1);	/* panics: pid 1 must not end */
+}
+
+/* Says what failed and why (errno) on console and in guest.end; powers off. */
+static _Noreturn __attribute__((format(printf, 1, 2))) void fail(const char *format, ...)
+{
+	const char *why = strerror(errno);
+	char what[400], line[600];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(what, sizeof(what), format, args);
+	va_end(args);
+	snprintf(line, sizeof(line), "<3>testbed-init: %s: %s\n", what, why);
+	write_line("/dev/kmsg", 0, line);
+	snprintf(line, sizeof(line), "failed %s: %s\n", what, why);
+	write_line(JOB "/guest.end", O_CREAT | O_TRUNC, line);	/* if mounted by now */
+	power_off();
+}
+
+static void make_folder(const char *path)
+{
+	if (mkdir(path, 0755) < 0 && errno != EEXIST)
+		fail("mkdir %s", path);
+}
+
+/* mkdir -p */
+static void make_folders(const char *path)
+{
+	char part[4096];
+	size_t i;
+
+	if (strlen(path) >= sizeof(part)) {
+		errno = ENAMETOOLONG;
+		fail("mkdir %s", path);
+	}
+	for (i = 1; path[i]; i++) {
+		if (path[i] != '/')
+			continue;
+		memcpy(part, path, i);
+		part[i] = '\0';
+		make_folder(part);
+	}
+	make_folder(path);
+}
+
+static void mount_at(const char *type, const char *path, unsigned long flags, const char *data)
+{
+	if (mount(type, path, type, flags, data) < 0)
+		fail("mount %s at %s", type, path);
+}
+
+static void mount_all(const char *folder)
+{
+	mount_at("proc", "/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
+	mount_at("sysfs", "/sys", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
+	mount_at("cgroup2", "/sys/fs/cgroup", 0, NULL);
+	/* the kernel has mounted devtmpfs at /dev (DEVTMPFS_MOUNT) */
+	make_folder("/dev/pts");
+	mount_at("devpts", "/dev/pts", 0, "ptmxmode=0666");
+	make_folder("/dev/shm");
+	mount_at("tmpfs", "/dev/shm", 0, "mode=1777");
+	if (symlink("/proc/self/fd", "/dev/fd") < 0 && errno != EEXIST)
+		fail("symlink /dev/fd");
+	mount_at("tmpfs", "/run", 0, "mode=0755");
+	mount_at("tmpfs", "/tmp", 0, "mode=1777");
+	mount_at("tmpfs", "/var/tmp", 0, "mode=1777");
+	make_folder("/run/lock");
+	make_folder("/run/netns");
+	make_folder("/run/home");
+	make_folder(JOB);
+	mount_at("hostfs", JOB, 0, folder);
+}
+
+/* The whole of guest.job, NUL-ended; *length excludes that NUL. */
+static char *read_job_file(size_t *length)
+{
+	struct stat st;
+	size_t done = 0;
+	char *text;
+	int fd = open(JOB "/guest.job", O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		fail("open %s/guest.job", JOB);
+	text = calloc(1, st.st_size + 1);
+	if (!text)
+		fail("guest.job");
+	while (done < (size_t)st.st_size) {
+		ssize_t n = read(fd, text + done, st.st_size - done);
+
+		if (n <= 0)
+			fail("read guest.job");
+		done += n;
+	}
+	close(fd);
+	*length = done;
+	return text;
+}
+
+/* The string at *at, which moves behind it; the file must not end before. */
+static char *next_string(char **at, const char *end)
+{
+	char *text = *at;
+
+	if (text >= end || text + strlen(text) >= end) {
+		errno = EBADMSG;
+		fail("guest.job is cut short");
+	}
+	*at += strlen(text) + 1;
+	return text;
+}
+
+static struct list next_list(char **at, const char *end)
+{
+	struct list list = { .count = strtoul(next_string(at, end), NULL, 10) };
+	size_t i;
+
+	if (list.count > (size_t)(end - *at)) {
+		errno = EBADMSG;
+		fail("guest.job is cut short");
+	}
+	list.items = calloc(list.count + 1, sizeof(*list.items));
+	if (!list.items)
+		fail("guest.job");
+	for (i = 0; i < list.count; i++)
+		list.items[i] = next_string(at, end);
+	return list;
+}
+
+static struct job read_job(void)
+{
+	size_t length;
+	char *at = read_job_file(&length), *end = at + length;
+	struct job job;
+
+	if (strcmp(next_string(&at, end), "job 1")) {
+		errno = EBADMSG;
+		fail("guest.job is of another version");
+	}
+	job.argv = next_list(&at, end);
+	job.env = next_list(&at, end);
+	job.visible = next_list(&at, end);
+	if (!job.argv.count) {
+		errno = EBADMSG;
+		fail("guest.job names no command");
+	}
+	return job;
+}
+
+static void redirect(const char *path, int flags, int to)
+{
+	int fd = open(path, flags, 0644);
+
+	if (fd < 0 || dup2(fd, to) < 0)
+		fail("open %s", path);
+	if (fd != to)
+		close(fd);
+}
+
+static pid_t start(const struct job *job)
+{
+	pid_t pid;
+
+	redirect("/dev/null", O_RDONLY, 0);
+	redirect(JOB "/stdout", O_WRONLY | O_CREAT | O_TRUNC | O_APPEND, 1);
+	redirect(JOB "/stderr", O_WRONLY | O_CREAT | O_TRUNC | O_APPEND, 2);
+	if (chdir(JOB) < 0)
+		fail("chdir %s", JOB);
+	pid = fork();
+	if (pid < 0)
+		fail("fork");
+	if (pid)
+		return pid;
+	setsid();
+	environ = job->env.items;	/* execvp looks PATH up in it */
+	execvp(job->argv.items[0], job->argv.items);
+	fprintf(stderr, "testbed-init: %s: %s\n", job->argv.items[0], strerror(errno));
+	_exit(errno == ENOENT ? 127 : 126);
+}
+
+/* Reaps whatever ends until the job does: its status as a shell counts it. */
+static int wait_for(pid_t job)
+{
+	int status;
+	pid_t pid;
+
+	do {
+		pid = wait(&status);
+		if (pid < 0 && errno != EINTR)
+			fail("wait");
+	} while (pid != job);
+	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+int main(int argc, char **argv)
+{
+	struct timespec now;
+	struct job job;
+	char line[100];
+	size_t i;
+	int status;
+
+	if (argc < 2) {
+		errno = EINVAL;
+		fail("usage: init FOLDER");
+	}
+	umask(022);
+	mount_all(argv[1]);
+	job = read_job();
+	for (i = 0; i < job.visible.count; i++) {
+		make_folders(job.visible.items[i]);
+		mount_at("hostfs", job.visible.items[i], MS_RDONLY, job.visible.items[i]);
+	}
+	if (sethostname("guest", 5) < 0)
+		fail("sethostname");
+	status = wait_for(start(&job));
+	if (clock_gettime(CLOCK_MONOTONIC, &now) < 0)
+		fail("clock_gettime");
+	/* nothing the job left behind may write to the folder from here on */
+	kill(-1, SIGKILL);
+	while (wait(NULL) > 0 || errno == EINTR)
+		;
+	snprintf(line, sizeof(line), "exit %d %lld\n", status,
+		 (long long)now.tv_sec * 1000000000 + now.tv_nsec);
+	if (write_line(JOB "/guest.end", O_CREAT | O_TRUNC, line) < 0)
+		fail("write guest.end");
+	power_off();
+}
