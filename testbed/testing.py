@@ -1,0 +1,223 @@
+"""A lab of one machine for tests of transports, on loopback and in real time; no network, no root.
+
+`LoopbackHost` gives a transport all that the lab's `Host` gives, on 127.0.0.1.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import tempfile
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from random import Random
+from types import TracebackType
+from typing import Self
+
+import trio
+
+from testbed.transport import Address, Process, TransportError
+
+Stop = Callable[[Process], Awaitable[None]]
+
+LOG_TAIL_BYTES = 2000
+"""How much of a program's log an error quotes."""
+
+
+class LoopbackHost:
+    """A `Host` on 127.0.0.1; an async context manager that stops all it started when it closes.
+
+    Programs are supervised: if one ends before the host closes, the body is cancelled and
+    TransportError raised, with the exit status and the end of the log. An error that the body
+    raises itself goes first, with the program's end as a note. `term_timeout_s` is how long a
+    program may take to end after SIGTERM.
+    """
+
+    def __init__(
+        self,
+        name: str = "loopback",
+        *,
+        state_dir: Path | None = None,
+        seed: int = 0,
+        term_timeout_s: float = 2.0,
+    ) -> None:
+        """Describe a host; it opens as a context. Without `state_dir` it has a temporary one."""
+        self.name = name
+        self.address = "127.0.0.1"
+        self.random = Random(seed)
+        self._folder = None if state_dir else tempfile.TemporaryDirectory(prefix="loopback-")
+        self.state_dir = state_dir or Path(self._folder.name if self._folder else "")
+        self._term_timeout_s = term_timeout_s
+        self._processes: list[tuple[LoopbackProcess, Stop | None]] = []
+        self._failure: Exception | None = None
+        self._closing = False
+        self._nursery_of_host = trio.open_nursery()
+
+    async def __aenter__(self) -> Self:
+        """Open the host."""
+        self._nursery = await self._nursery_of_host.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        """Stop programs, then tasks; raise what failed."""
+        self._closing = True
+        with trio.CancelScope(shield=True):
+            async with trio.open_nursery() as stopping:
+                for process, stop in self._processes:
+                    stopping.start_soon(self._stop, process, stop)
+        self._nursery.cancel_scope.cancel()
+        try:
+            if isinstance(error, Exception):
+                await self._nursery_of_host.__aexit__(None, None, None)
+                if self._failure is not None and self._failure is not error:
+                    error.add_note(str(self._failure))
+                return False
+            swallowed = await self._nursery_of_host.__aexit__(kind, error, traceback)
+        finally:
+            if self._folder is not None:
+                self._folder.cleanup()
+        if self._failure is not None:
+            raise self._failure
+        return bool(swallowed)
+
+    async def open_udp(self, remote: Address) -> trio.abc.Channel[bytes]:
+        """Open a UDP socket connected to `remote`."""
+        udp = trio.socket.socket(type=trio.socket.SOCK_DGRAM)
+        await udp.connect(remote)
+        return _UdpChannel(udp)
+
+    async def open_tcp(self, remote: Address) -> trio.abc.HalfCloseableStream:
+        """Connect to `remote`. OSError: refused."""
+        tcp = trio.socket.socket()
+        try:
+            await tcp.connect(remote)
+        except BaseException:
+            tcp.close()
+            raise
+        return trio.SocketStream(tcp)
+
+    async def serve_tcp(
+        self, port: int, handler: Callable[[trio.abc.HalfCloseableStream], Awaitable[object]]
+    ) -> Address:
+        """Listen until the host closes; an error of a handler fails the host."""
+        (listener,) = await trio.open_tcp_listeners(port, host=self.address)
+
+        async def serve(stream: trio.SocketStream) -> None:
+            await self._guard(lambda: handler(stream))
+
+        self._nursery.start_soon(trio.serve_listeners, serve, [listener])
+        return Address(*listener.socket.getsockname())
+
+    async def start_process(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        stop: Callable[[Process], Awaitable[None]] | None = None,
+    ) -> Process:
+        """Start a program. OSError: it cannot be started."""
+        inherited = {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}
+        log = self.state_dir / f"{Path(argv[0]).name}-{len(self._processes)}.log"
+        with log.open("wb") as stderr:
+            process = await trio.lowlevel.open_process(
+                list(argv),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                env=inherited | dict(env or {}),
+            )
+        supervised = LoopbackProcess(Path(argv[0]).name, process, log)
+        self._processes.append((supervised, stop))
+        self._nursery.start_soon(self._supervise, supervised)
+        return supervised
+
+    def start_task(self, task: Callable[[], Awaitable[object]], /) -> None:
+        """Run a task until the host closes; its error fails the host."""
+        self._nursery.start_soon(self._guard, task)
+
+    async def _guard(self, task: Callable[[], Awaitable[object]]) -> None:
+        try:
+            await task()
+        except Exception as error:
+            self._fail(error)
+
+    async def _supervise(self, process: LoopbackProcess) -> None:
+        status = await process.wait()
+        if not self._closing:
+            log = process.log.read_bytes()[-LOG_TAIL_BYTES:].decode(errors="backslashreplace")
+            self._fail(
+                TransportError(
+                    f"{process.name} ended with exit status {status} while it was needed; "
+                    + (f"its log ends:\n{log}" if log.strip() else "its log is empty")
+                )
+            )
+
+    def _fail(self, error: Exception) -> None:
+        self._failure = self._failure or error
+        self._nursery.cancel_scope.cancel()
+
+    async def _stop(self, process: LoopbackProcess, stop: Stop | None) -> None:
+        if stop is not None and process.running:
+            await stop(process)
+        if process.running:
+            process.send_signal(signal.SIGTERM)
+            with trio.move_on_after(self._term_timeout_s):
+                await process.wait()
+        if process.running:
+            process.send_signal(signal.SIGKILL)
+            await process.wait()
+        await process.stdin.aclose()
+        await process.stdout.aclose()
+
+
+class LoopbackProcess:
+    """A `Process` of this machine; `log` is the file that has its standard error."""
+
+    def __init__(self, name: str, process: trio.Process, log: Path) -> None:
+        """Wrap a process with pipes. ValueError: without."""
+        if process.stdin is None or process.stdout is None:
+            raise ValueError("the process must have pipes")
+        self.name = name
+        self.log = log
+        self.stdin: trio.abc.SendStream = process.stdin
+        self.stdout: trio.abc.ReceiveStream = process.stdout
+        self._process = process
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended yet."""
+        return self._process.poll() is None
+
+    async def wait(self) -> int:
+        """Wait for the end; give the exit status."""
+        return await self._process.wait()
+
+    def send_signal(self, signal_number: int, /) -> None:
+        """Send it a signal."""
+        self._process.send_signal(signal_number)
+
+
+class _UdpChannel(trio.abc.Channel[bytes]):
+    def __init__(self, udp: trio.socket.SocketType) -> None:
+        self._socket = udp
+
+    async def send(self, value: bytes) -> None:
+        # Refused: ICMP's answer to an earlier datagram. UDP may lose any.
+        with suppress(ConnectionRefusedError):
+            await self._socket.send(value)
+
+    async def receive(self) -> bytes:
+        while True:
+            with suppress(ConnectionRefusedError):
+                return await self._socket.recv(0xFFFF)
+
+    async def aclose(self) -> None:
+        self._socket.close()
+        await trio.lowlevel.checkpoint()
