@@ -1,0 +1,1 @@
+"""Produces and judges a call as functions of data and time; no clock, no socket, no lab here."""
