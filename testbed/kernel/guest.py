@@ -139,10 +139,7 @@ async def run_guest(
         finally:
             _kill_group(process)
         wall_s = time.monotonic() - started_s
-    hung = (
-        f"it did not end within {wall_limit_s:g} s of wall time" if limit.cancelled_caught else ""
-    )
-    return _result(folder, wall_s, hung)
+    return _result(folder, wall_s, wall_limit_s if limit.cancelled_caught else None)
 
 
 def memory_folder(memory_mb: int, otherwise: Path) -> Path:
