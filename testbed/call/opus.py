@@ -1,0 +1,140 @@
+"""Lives here: speech to Opus frames and back, the one typed door to libopus; no playout, no score.
+
+Import it where sound is made or heard, not inside a guest: it loads libopus.
+"""
+
+import wave
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import opuslib_next
+
+RATES_HZ: Final = (8000, 12000, 16000, 24000, 48000)
+"""Sampling rates that Opus takes and gives (RFC 6716, section 2)."""
+FRAMES_MS: Final = (2.5, 5, 10, 20, 40, 60)
+"""Frame lengths of one Opus frame (RFC 6716, section 2.1.4)."""
+SPEECH_FOLDER: Final = Path("/usr/share/pocketsphinx/test/data/librivox")
+"""Where Debian's pocketsphinx-testdata (BSD) keeps five clips of a LibriVox reading."""
+
+_SAMPLE_BYTES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Speech:
+    """Mono sound: 16-bit little-endian samples at one of RATES_HZ."""
+
+    pcm: bytes
+    rate_hz: int
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return len(self.pcm) / _SAMPLE_BYTES / self.rate_hz
+
+
+class SpeechError(Exception):
+    """There is no speech to be had from a file; the message says why and what would do."""
+
+
+def read_speech(path: Path) -> Speech:
+    """Read a WAV file of 16-bit mono PCM at a rate that Opus takes.
+
+    Raises SpeechError if it is missing, not such a file, or empty.
+    """
+    try:
+        with wave.open(str(path), "rb") as file:
+            channels, width, rate_hz = file.getparams()[:3]
+            pcm = file.readframes(file.getnframes())
+    except (OSError, EOFError, wave.Error) as error:
+        raise SpeechError(f"{path}: cannot be read as WAV ({error})") from error
+    if (channels, width) != (1, _SAMPLE_BYTES):
+        raise SpeechError(f"{path}: {channels} channels of {8 * width} bits, expected 1 of 16")
+    if rate_hz not in RATES_HZ:
+        rates = ", ".join(str(rate) for rate in RATES_HZ)
+        raise SpeechError(f"{path}: {rate_hz} Hz, expected one of {rates} Hz")
+    if not pcm:
+        raise SpeechError(f"{path}: no samples in it")
+    return Speech(pcm, rate_hz)
+
+
+def default_speech(folder: Path = SPEECH_FOLDER) -> Speech:
+    """Read Debian's five LibriVox clips, joined in order of name: 24.7 s at 16 kHz.
+
+    Raises SpeechError naming the package if they are not installed.
+    """
+    clips = [read_speech(path) for path in sorted(folder.glob("*.wav"))]
+    if not clips:
+        raise SpeechError(f"no speech in {folder}: apt-get install pocketsphinx-testdata")
+    rates = {clip.rate_hz for clip in clips}
+    if len(rates) > 1:
+        raise SpeechError(f"{folder}: clips of different rates: {sorted(rates)} Hz")
+    return Speech(b"".join(clip.pcm for clip in clips), rates.pop())
+
+
+def encode(
+    speech: Speech,
+    *,
+    seconds: float,
+    frame_ms: float,
+    bitrate_bps: int,
+    fec: bool = False,
+    expected_loss_percent: int = 0,
+) -> list[bytes]:
+    """Encode speech, repeated to fill `seconds` in whole frames, as Opus in VoIP mode.
+
+    Variable bitrate around `bitrate_bps`, no DTX. In-band FEC (RFC 6716, section 2.1.7) is spent
+    according to `expected_loss_percent`. The same arguments give the same frames with one build of
+    libopus. Raises ValueError on a frame length, a bitrate or a loss that Opus does not take.
+    """
+    samples = _samples(frame_ms, speech.rate_hz)
+    if not 6000 <= bitrate_bps <= 510_000:
+        raise ValueError(f"Opus takes 6000 to 510000 bit/s, not {bitrate_bps}")
+    if not 0 <= expected_loss_percent <= 100:
+        raise ValueError(f"a loss is 0 to 100 percent, not {expected_loss_percent}")
+    encoder = opuslib_next.Encoder(speech.rate_hz, 1, opuslib_next.APPLICATION_VOIP)
+    encoder.bitrate = bitrate_bps
+    encoder.inband_fec = int(fec)
+    encoder.packet_loss_perc = expected_loss_percent
+    frame_bytes = samples * _SAMPLE_BYTES
+    count = round(seconds * 1000 / frame_ms)
+    pcm = speech.pcm * (count * frame_bytes // len(speech.pcm) + 1)
+    return [
+        bytes(encoder.encode(pcm[start : start + frame_bytes], samples))
+        for start in range(0, count * frame_bytes, frame_bytes)
+    ]
+
+
+def decode(
+    frames: Sequence[bytes | None], *, frame_ms: float, rate_hz: int = 48000, fec: bool = False
+) -> Speech:
+    """Decode frames in order of playing; None is a missing one, which libopus conceals.
+
+    With `fec`, a missing frame is decoded from the in-band FEC of the one that follows, if that is
+    there and carries any. The result lags what was encoded by the encoder's look-ahead of 6.5 ms.
+    Raises ValueError on a frame length or rate that Opus does not take, and on a broken frame.
+    """
+    if rate_hz not in RATES_HZ:
+        raise ValueError(f"Opus does not give {rate_hz} Hz")
+    samples = _samples(frame_ms, rate_hz)
+    decoder = opuslib_next.Decoder(rate_hz, 1)
+    pcm = bytearray()
+    for number, frame in enumerate(frames):
+        following = frames[number + 1] if number + 1 < len(frames) else None
+        try:
+            if frame is not None:
+                pcm += decoder.decode(frame, samples)
+            elif fec and following is not None:
+                pcm += decoder.decode(following, samples, True)
+            else:
+                pcm += decoder.decode(b"", samples)  # no data asks libopus for concealment
+        except opuslib_next.OpusError as error:
+            raise ValueError(f"frame {number} does not decode: {error}") from error
+    return Speech(bytes(pcm), rate_hz)
+
+
+def _samples(frame_ms: float, rate_hz: int) -> int:
+    if frame_ms not in FRAMES_MS:
+        raise ValueError(f"an Opus frame lasts one of {FRAMES_MS} ms, not {frame_ms}")
+    return round(frame_ms * rate_hz / 1000)
