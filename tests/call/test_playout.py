@@ -1,0 +1,325 @@
+"""Lives here: what a listener hears of known traces; nothing about codecs or verdicts."""
+
+from collections.abc import Callable, Iterable
+from itertools import pairwise
+from time import process_time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from testbed.call.playout import Arrival, Playout, play
+
+FRAME_S = 0.02
+CODEC_S = FRAME_S + 0.0065  # one frame's length and the encoder's look-ahead
+FOREVER_S = 1e6
+
+
+def sent(
+    frames: Iterable[int], delay_s: float | Callable[[int], float] = 0.04, frame_s: float = FRAME_S
+) -> list[Arrival]:
+    """Arrivals of frames sent one per frame length, each after its delay."""
+    return [
+        Arrival(
+            index=index,
+            sent_s=index * frame_s,
+            received_s=index * frame_s + (delay_s(index) if callable(delay_s) else delay_s),
+        )
+        for index in frames
+    ]
+
+
+def heard(
+    arrivals: list[Arrival],
+    frame_count: int,
+    *,
+    end_s: float = FOREVER_S,
+    frame_s: float = FRAME_S,
+) -> Playout:
+    return play(arrivals, frame_count=frame_count, frame_s=frame_s, first_sent_s=0.0, end_s=end_s)
+
+
+def played(playout: Playout) -> list[int]:
+    return [slot.frame for slot in playout.slots if slot.frame is not None]
+
+
+def stalled_s(index: int, stall_s: float) -> float:
+    """What a stall that begins with frame 500 adds to a frame's delay."""
+    return max(stall_s - (index - 500) * FRAME_S, 0.0)
+
+
+# Traces with exact expectations.
+
+
+def test_constant_delay_is_heard_whole_and_settles_near_the_network_delay() -> None:
+    playout = heard(sent(range(500)), 500)
+    assert played(playout) == list(range(500))
+    assert playout.concealed_share == 0
+    assert playout.gaps_s == ()
+    assert playout.longest_gap_s == 0
+    assert playout.audible_share == 1
+    # The first frame waits 80 ms; then 8 ms are cut until less than 40 ms (target 20 + 20) remain.
+    assert playout.mouth_to_ear_s[0] == pytest.approx(CODEC_S + 0.04 + 0.080)
+    assert playout.mouth_to_ear_s[-1] == pytest.approx(CODEC_S + 0.04 + 0.032)
+    assert playout.duration_s == pytest.approx(500 * FRAME_S - 6 * 0.008)
+
+
+def test_every_lone_loss_is_one_concealed_frame() -> None:
+    lost = set(range(30, 1000, 10))
+    playout = heard(sent(set(range(1000)) - lost), 1000)
+    assert playout.concealment_events == len(lost)
+    assert playout.gaps_s == pytest.approx([FRAME_S] * len(lost))
+    assert playout.concealed_s == pytest.approx(len(lost) * FRAME_S)
+    assert playout.audible_share == 1  # so short a gap is covered by concealment
+    assert played(playout) == [index for index in range(1000) if index not in lost]
+
+
+def test_a_burst_is_one_gap_and_leaves_the_delay_as_it_was() -> None:
+    lost = set(range(300, 330))
+    playout = heard(sent(set(range(600)) - lost), 600)
+    assert playout.gaps_s == pytest.approx([0.6])
+    assert playout.played_count == 570
+    assert playout.mouth_to_ear_s[299] == playout.mouth_to_ear_s[300]
+    assert playout.audible_share == pytest.approx(1 - 0.5 / playout.duration_s)
+
+
+def test_jitter_that_the_buffer_covers_is_not_heard() -> None:
+    def delay_s(index: int) -> float:
+        return 0.04 + (0.03 if index % 7 == 3 else 0.0)
+
+    playout = heard(sent(range(1000), delay_s), 1000)
+    assert playout.concealed_s == 0
+    assert playout.played_count == 1000
+
+
+def test_after_some_heavy_jitter_the_buffer_has_grown_to_cover_it() -> None:
+    def delay_s(index: int) -> float:
+        return 0.04 + (0.15 if index % 40 == 39 else 0.0)
+
+    playout = heard(sent(range(1500), delay_s), 1500)
+    settled = [slot for slot in playout.slots if slot.at_s > 10]
+    assert playout.concealed_s > 0
+    assert all(slot.frame is not None for slot in settled)
+    assert 0.19 + CODEC_S <= playout.mouth_to_ear_s[-1] <= 0.40 + CODEC_S
+
+
+def test_a_route_that_becomes_slower_is_one_gap_and_no_lost_word() -> None:
+    playout = heard(sent(range(1000), lambda index: 0.04 if index < 300 else 0.24), 1000)
+    # 200 ms more, of which 32 ms were buffered, in expansions of 10 ms.
+    assert playout.gaps_s == pytest.approx([0.17])
+    assert played(playout) == list(range(1000))
+    assert playout.mouth_to_ear_s[300] == pytest.approx(0.24 + CODEC_S, abs=0.01)
+
+
+def test_a_route_that_becomes_faster_brings_the_delay_down_unheard() -> None:
+    playout = heard(sent(range(1000), lambda index: 0.24 if index < 300 else 0.04), 1000)
+    assert playout.concealed_s == 0
+    assert played(playout) == list(range(1000))
+    assert playout.mouth_to_ear_s[299] >= 0.24 + CODEC_S
+    assert playout.mouth_to_ear_s[-1] < 0.04 + CODEC_S + 0.08
+
+
+def test_a_stall_with_everything_delivered_late_is_a_gap_and_then_catches_up() -> None:
+    # 2 s of frames come at once, as after a blocked stream: heard late, and fast for a while.
+    playout = heard(
+        sent(range(2000), lambda index: 0.04 + (stalled_s(index, 2.0) if index >= 500 else 0)), 2000
+    )
+    assert playout.longest_gap_s == pytest.approx(1.97)
+    assert played(playout) == list(range(2000))
+    assert max(playout.mouth_to_ear_s) == pytest.approx(2.04 + CODEC_S, abs=0.02)
+    assert playout.mouth_to_ear_s[-1] < 0.3
+
+
+def test_more_than_200_waiting_frames_are_thrown_away_at_once() -> None:
+    playout = heard(
+        sent(range(1500), lambda index: 0.04 + (stalled_s(index, 5.0) if index >= 500 else 0)), 1500
+    )
+    assert 1500 - playout.played_count == 200
+    assert playout.mouth_to_ear_s[-1] < 0.3
+
+
+def test_total_loss_is_silence_for_the_whole_call() -> None:
+    playout = heard([], 500)
+    assert playout.concealed_share == 1
+    assert playout.audible_share == 0
+    assert playout.gaps_s == pytest.approx([10.0])
+    assert playout.slots[0].at_s == pytest.approx(0.08)
+    assert playout.mouth_to_ear_quantile_s(0.5) is None
+
+
+def test_a_call_without_frames_is_not_audible() -> None:
+    playout = heard([], 0)
+    assert playout.slots == ()
+    assert playout.concealed_share == 1
+    assert playout.audible_share == 0
+    assert playout.longest_gap_s == 0
+
+
+def test_a_direction_that_dies_is_silent_from_then_on() -> None:
+    playout = heard(sent(range(500)), 1500)
+    assert playout.gaps_s == pytest.approx([20.0])
+    assert playout.concealed_s == pytest.approx(20.0)
+
+
+def test_a_direction_that_comes_late_is_silent_until_then() -> None:
+    playout = heard(sent(range(100, 500)), 500)
+    assert [slot.frame for slot in playout.slots[:101]] == [None] * 100 + [100]
+    assert playout.longest_gap_s == pytest.approx(2.0)
+    assert playout.slots[0].at_s == pytest.approx(0.04 + 0.08)
+    assert playout.audible_share == pytest.approx(1 - 2.0 / playout.duration_s)
+
+
+def test_a_frame_after_its_slot_is_concealed_and_not_played() -> None:
+    playout = heard(sent(range(500), lambda index: 0.34 if index == 250 else 0.04), 500)
+    assert 250 not in played(playout)
+    assert playout.gaps_s == pytest.approx([FRAME_S])
+    assert playout.played_count == 499
+
+
+def test_copies_and_order_of_arrival_records_do_not_matter() -> None:
+    arrivals = sent(set(range(300)) - {50, 51, 120})
+    copies = [Arrival(a.index, a.sent_s, a.received_s + 0.5) for a in arrivals[::3]]
+    assert heard([*copies, *arrivals[::-1]], 300) == heard(arrivals, 300)
+
+
+def test_frames_that_overtake_each_other_are_put_in_order() -> None:
+    playout = heard(sent(range(500), lambda index: 0.07 if index % 2 else 0.04), 500)
+    assert played(playout) == list(range(500))
+    assert playout.concealed_s == 0
+
+
+def test_who_hangs_up_hears_no_more() -> None:
+    playout = heard(sent(range(500)), 500, end_s=3.0)
+    assert max(slot.at_s for slot in playout.slots) < 3.0
+    # With 98.5 ms from mouth to ear, 26.5 of them in the codec, frame 146 begins at 2.992 s.
+    assert played(playout) == list(range(147))
+
+
+@pytest.mark.parametrize("frame_s", [0.01, 0.04, 0.06])
+def test_other_frame_lengths(frame_s: float) -> None:
+    lost = set(range(100, 200, 10))
+    playout = heard(sent(set(range(300)) - lost, frame_s=frame_s), 300, frame_s=frame_s)
+    assert playout.concealed_s == pytest.approx(len(lost) * frame_s)
+    assert playout.concealment_events == len(lost)
+    assert playout.mouth_to_ear_s[0] == pytest.approx(0.04 + 0.08 + frame_s + 0.0065)
+
+
+def test_quantiles_are_by_nearest_rank() -> None:
+    playout = Playout(slots=(), mouth_to_ear_s=(0.4, 0.1, 0.3, 0.2), frame_count=4, frame_s=FRAME_S)
+    assert playout.mouth_to_ear_quantile_s(0.5) == 0.2
+    assert playout.mouth_to_ear_quantile_s(0.95) == 0.4
+    assert playout.mouth_to_ear_quantile_s(0) == 0.1
+
+
+@pytest.mark.parametrize(
+    ("arrival", "complaint"),
+    [
+        (Arrival(10, 0.2, 0.3), "not one of 10"),
+        (Arrival(-1, 0.2, 0.3), "not one of 10"),
+        (Arrival(3, 0.2, 0.1), "before it was sent"),
+    ],
+)
+def test_a_broken_record_is_refused(arrival: Arrival, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        heard([arrival], 10)
+
+
+def test_a_frame_without_length_is_refused() -> None:
+    with pytest.raises(ValueError, match="longer than 0 s"):
+        heard([], 10, frame_s=0)
+
+
+def test_a_minute_of_frames_takes_well_under_50_ms() -> None:
+    arrivals = sent((index for index in range(3000) if index % 11), lambda i: 0.04 + i % 13 * 0.01)
+    costs_s = []
+    for _ in range(3):
+        started_s = process_time()
+        heard(arrivals, 3000)
+        costs_s.append(process_time() - started_s)
+    assert min(costs_s) < 0.05
+
+
+# What holds for every trace.
+
+FRAME_COUNT = 120
+delays_s = st.floats(0, 1.5, allow_nan=False).map(lambda delay_s: round(delay_s, 4))
+traces = st.dictionaries(st.integers(0, FRAME_COUNT - 1), delays_s, max_size=FRAME_COUNT).map(
+    lambda delays: sent(sorted(delays), lambda index: delays[index])
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(arrivals=traces, end_s=st.floats(0, 5))
+def test_output_has_no_hole_and_no_frame_twice_or_out_of_order(
+    arrivals: list[Arrival], end_s: float
+) -> None:
+    playout = heard(arrivals, FRAME_COUNT, end_s=end_s)
+    received_s = {arrival.index: arrival.received_s for arrival in arrivals}
+    frames = played(playout)
+    assert all(one < other for one, other in pairwise(frames))
+    assert len(frames) == len(playout.mouth_to_ear_s)
+    for slot in playout.slots:
+        assert slot.duration_s > 0
+        assert slot.at_s < end_s
+        assert slot.frame is None or received_s[slot.frame] <= slot.at_s + 1e-6
+    for slot, following in pairwise(playout.slots):
+        assert following.at_s == pytest.approx(slot.at_s + slot.duration_s, abs=1e-6)
+
+
+@settings(max_examples=150, deadline=None)
+@given(arrivals=traces)
+def test_a_frame_that_arrives_in_time_is_played(arrivals: list[Arrival]) -> None:
+    playout = heard(arrivals, FRAME_COUNT)
+    frames = set(played(playout))
+    in_time_until_s = 0.0
+    last = -1
+    deadlines_s = {}
+    for slot in playout.slots:
+        if slot.frame is not None:
+            deadlines_s.update(dict.fromkeys(range(last + 1, slot.frame), in_time_until_s))
+            last = slot.frame
+            in_time_until_s = slot.at_s + slot.duration_s
+    # From the end of the last frame played before it, a missing frame may be given up.
+    for arrival in arrivals:
+        if arrival.index not in frames:
+            assert arrival.received_s > deadlines_s[arrival.index] - 1e-6
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    arriving=st.sets(st.integers(0, FRAME_COUNT - 1), min_size=1),
+    delay_s=st.floats(0, 1),
+    jitter_s=st.lists(st.floats(0, 0.03), min_size=FRAME_COUNT, max_size=FRAME_COUNT),
+)
+def test_with_little_jitter_all_that_arrives_is_heard_and_only_losses_are_concealed(
+    arriving: set[int], delay_s: float, jitter_s: list[float]
+) -> None:
+    arrivals = sent(sorted(arriving), lambda index: delay_s + jitter_s[index])
+    playout = heard(arrivals, FRAME_COUNT)
+    assert played(playout) == sorted(arriving)
+    assert playout.concealed_s <= (FRAME_COUNT - len(arriving)) * FRAME_S + 1e-6
+
+
+@settings(max_examples=100, deadline=None)
+@given(arrivals=traces)
+def test_the_accounts_add_up(arrivals: list[Arrival]) -> None:
+    playout = heard(arrivals, FRAME_COUNT)
+    sounding_s = sum(slot.duration_s for slot in playout.slots if slot.frame is not None)
+    assert sounding_s + playout.concealed_s == pytest.approx(playout.duration_s)
+    assert sum(playout.gaps_s) == pytest.approx(playout.concealed_s)
+    assert playout.played_count <= len(arrivals)
+    assert 0 <= playout.concealed_share <= 1
+    assert 1 - playout.concealed_share <= playout.audible_share + 1e-9 <= 1 + 1e-9
+
+
+@settings(max_examples=100, deadline=None)
+@given(arrivals=traces, later_s=st.floats(0, 100))
+def test_only_the_difference_of_times_matters(arrivals: list[Arrival], later_s: float) -> None:
+    later_s = round(later_s, 3)
+    shifted = [Arrival(a.index, a.sent_s + later_s, a.received_s + later_s) for a in arrivals]
+    here = heard(arrivals, FRAME_COUNT)
+    there = play(
+        shifted, frame_count=FRAME_COUNT, frame_s=FRAME_S, first_sent_s=later_s, end_s=FOREVER_S
+    )
+    assert [slot.frame for slot in there.slots] == [slot.frame for slot in here.slots]
+    assert there.mouth_to_ear_s == pytest.approx(here.mouth_to_ear_s, abs=2e-6)
