@@ -22,6 +22,9 @@ from testbed.transport import Address, Process, TransportError
 
 Stop = Callable[[Process], Awaitable[None]]
 
+STOP_TIMEOUT_S = 5.0
+"""How long a `stop` may take; after it comes SIGTERM."""
+
 LOG_TAIL_BYTES = 2000
 """How much of a program's log an error quotes."""
 
@@ -57,6 +60,7 @@ class LoopbackHost:
 
     async def __aenter__(self) -> Self:
         """Open the host."""
+        await trio.Path(self.state_dir).mkdir(parents=True, exist_ok=True)
         self._nursery = await self._nursery_of_host.__aenter__()
         return self
 
@@ -65,27 +69,31 @@ class LoopbackHost:
         kind: type[BaseException] | None,
         error: BaseException | None,
         traceback: TracebackType | None,
-    ) -> bool:
+    ) -> None:
         """Stop programs, then tasks; raise what failed."""
         self._closing = True
         with trio.CancelScope(shield=True):
-            async with trio.open_nursery() as stopping:
-                for process, stop in self._processes:
-                    stopping.start_soon(self._stop, process, stop)
+            for process, stop in reversed(self._processes):
+                await self._stop(process, stop)
         self._nursery.cancel_scope.cancel()
+        of_body = isinstance(error, Exception)  # else: none, or cancelled, perhaps by us
         try:
-            if isinstance(error, Exception):
-                await self._nursery_of_host.__aexit__(None, None, None)
-                if self._failure is not None and self._failure is not error:
-                    error.add_note(str(self._failure))
-                return False
-            swallowed = await self._nursery_of_host.__aexit__(kind, error, traceback)
+            of_nursery = (None, None, None) if of_body else (kind, error, traceback)
+            await self._nursery_of_host.__aexit__(*of_nursery)
+        except Exception as remaining:
+            self._note_failure_on(remaining)
+            raise
         finally:
             if self._folder is not None:
                 self._folder.cleanup()
-        if self._failure is not None:
+        if of_body:
+            self._note_failure_on(error)
+        elif self._failure is not None:
             raise self._failure
-        return bool(swallowed)
+
+    def _note_failure_on(self, error: BaseException | None) -> None:
+        if error is not None and self._failure not in (None, error):
+            error.add_note(str(self._failure))
 
     async def open_udp(self, remote: Address) -> trio.abc.Channel[bytes]:
         """Open a UDP socket connected to `remote`."""
@@ -123,7 +131,7 @@ class LoopbackHost:
         stop: Callable[[Process], Awaitable[None]] | None = None,
     ) -> Process:
         """Start a program. OSError: it cannot be started."""
-        inherited = {key: os.environ[key] for key in ("PATH", "HOME") if key in os.environ}
+        inherited = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(self.state_dir)}
         log = self.state_dir / f"{Path(argv[0]).name}-{len(self._processes)}.log"
         with log.open("wb") as stderr:
             process = await trio.lowlevel.open_process(
@@ -131,6 +139,7 @@ class LoopbackHost:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
+                cwd=self.state_dir,
                 env=inherited | dict(env or {}),
             )
         supervised = LoopbackProcess(Path(argv[0]).name, process, log)
@@ -165,7 +174,8 @@ class LoopbackHost:
 
     async def _stop(self, process: LoopbackProcess, stop: Stop | None) -> None:
         if stop is not None and process.running:
-            await stop(process)
+            with trio.move_on_after(STOP_TIMEOUT_S):
+                await self._guard(lambda: stop(process))
         if process.running:
             process.send_signal(signal.SIGTERM)
             with trio.move_on_after(self._term_timeout_s):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from testbed.transport import Address
 
@@ -16,6 +17,13 @@ PROTOCOL_VERSION = "1"
 
 MAX_CREDENTIAL_BYTES = 255
 """The longest username and the longest password of RFC 1929."""
+
+
+class ExtendedOrPort(NamedTuple):
+    """Where an Extended ORPort listens, and the file that has its cookie."""
+
+    address: Address
+    cookie_file: Path
 
 
 def encode_smethod_args(args: Mapping[str, str]) -> str:
@@ -97,17 +105,14 @@ def server_environment(
     listen: Address,
     orport: Address | None = None,
     options: Mapping[str, str] | None = None,
-    extended_orport: Address | None = None,
-    auth_cookie_file: Path | None = None,
+    extended_orport: ExtendedOrPort | None = None,
 ) -> dict[str, str]:
     """Give the environment of a server for one transport (pt-spec, 3.2.1 and 3.2.3).
 
-    ValueError: neither ORPort, or an Extended ORPort without its cookie.
+    ValueError: neither ORPort, or options that cannot be written.
     """
     if orport is None and extended_orport is None:
         raise ValueError("a server needs an ORPort or an Extended ORPort")
-    if (extended_orport is None) != (auth_cookie_file is None):
-        raise ValueError("an Extended ORPort and its cookie file go together")
     environment = {
         **_common(state_location),
         "TOR_PT_SERVER_TRANSPORTS": name,
@@ -118,8 +123,8 @@ def server_environment(
     if orport is not None:
         environment["TOR_PT_ORPORT"] = _bracketed(orport)
     if extended_orport is not None:
-        environment["TOR_PT_EXTENDED_SERVER_PORT"] = _bracketed(extended_orport)
-        environment["TOR_PT_AUTH_COOKIE_FILE"] = str(auth_cookie_file)
+        environment["TOR_PT_EXTENDED_SERVER_PORT"] = _bracketed(extended_orport.address)
+        environment["TOR_PT_AUTH_COOKIE_FILE"] = str(extended_orport.cookie_file.absolute())
     return environment
 
 

@@ -10,10 +10,12 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
 import trio
 
 from testbed.ptspec import encoding, socks
+from testbed.ptspec.exactly import EarlyEndError
 from testbed.ptspec.replies import (
     ClientMethod,
     LineSplitter,
@@ -40,7 +42,15 @@ MAX_BYTES_BEFORE_READY = 1_000_000
 """A program that has said this much and is not ready never will be."""
 
 EXIT_STATUS_TIMEOUT_S = 1.0
+"""How long the end of a program may come after the end of its standard output."""
+
 LAST_WORDS_TIMEOUT_S = 0.1
+"""How long what a program says is still read after a failure, for it may name the cause."""
+
+UNSPECIFIED = ("0.0.0.0", "::")
+
+Side = Literal["client", "server"]
+
 KEPT_REMARKS = 20
 KEPT_REMARK_CHARS = 400
 
@@ -53,15 +63,15 @@ async def start_server(
     listen: Address,
     orport: Address | None,
     options: Mapping[str, str] | None = None,
-    extended_orport: Address | None = None,
-    auth_cookie_file: Path | None = None,
+    extended_orport: encoding.ExtendedOrPort | None = None,
     ready_timeout_s: float = READY_TIMEOUT_S,
 ) -> ServerInfo:
     """Run a program as the server of transport `name`; it listens once this returns.
 
     Connections are handed to `orport` (TCP), or to `extended_orport` with who they come from.
     The program may choose its own address: the `ServerInfo` has the one that it reported, and
-    the arguments that its clients need. TransportError: it cannot be had, and why.
+    the arguments that its clients need. TransportError: it cannot be had, and why. ValueError: no
+    port to hand connections to, or options that cannot be written.
     """
     environment = encoding.server_environment(
         name,
@@ -70,12 +80,14 @@ async def start_server(
         orport=orport,
         options=options,
         extended_orport=extended_orport,
-        auth_cookie_file=auth_cookie_file,
     )
     program = _Program(host, argv, name, "server")
     method = await program.start(environment, Negotiation(name, side="server"), ready_timeout_s)
     assert isinstance(method, ServerMethod)
-    return ServerInfo(method.address, method.args)
+    address = method.address
+    if address.host in UNSPECIFIED:
+        address = address._replace(host=host.address)
+    return ServerInfo(address, method.args)
 
 
 async def start_client(
@@ -131,12 +143,10 @@ class Client:
                 await socks.connect(stream, self._method.socks_version, server.address, server.args)
         except BaseException as error:
             await trio.aclose_forcefully(stream)
-            if isinstance(error, trio.TooSlowError):
-                reason = f"nothing was decided within {timeout_s:g} s"
-            elif isinstance(error, socks.SocksError | trio.BrokenResourceError | ValueError):
-                reason = str(error) or "the connection broke"
-            else:
+            reason = _refusal(error, timeout_s)
+            if reason is None:
                 raise
+            await trio.sleep(LAST_WORDS_TIMEOUT_S)
             raise self._program.error(f"opened no stream to {server.address}: {reason}") from error
         return stream
 
@@ -144,7 +154,7 @@ class Client:
 class _Program:
     """One managed transport's process, and what it said."""
 
-    def __init__(self, host: Host, argv: Sequence[str], name: str, side: str) -> None:
+    def __init__(self, host: Host, argv: Sequence[str], name: str, side: Side) -> None:
         if not encoding.is_transport_name(name):
             raise TransportError(f"{name!r} is not the name of a pluggable transport (pt-spec)")
         self.host = host
@@ -223,6 +233,17 @@ class _Program:
         """Make an error that names the program, what happened, and what the program said."""
         remarks = "".join(f"\n  it said: {remark}" for remark in self._remarks)
         return TransportError(f"{self._title} {what}{remarks}")
+
+
+def _refusal(error: BaseException, timeout_s: float) -> str | None:
+    match error:
+        case trio.TooSlowError():
+            return f"nothing was decided within {timeout_s:g} s"
+        case trio.BrokenResourceError():
+            return "the connection broke"
+        case socks.SocksError() | EarlyEndError() | ValueError():
+            return str(error)
+    return None
 
 
 async def _stop(process: Process) -> None:

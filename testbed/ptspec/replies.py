@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from testbed.ptspec.encoding import PROTOCOL_VERSION, decode_smethod_args, is_transport_name
 from testbed.transport import Address
@@ -229,7 +229,9 @@ class Negotiation:
     after it. Lines may come in any order before that.
     """
 
-    def __init__(self, transport: str, *, side: str, proxy: bool = False) -> None:
+    def __init__(
+        self, transport: str, *, side: Literal["client", "server"], proxy: bool = False
+    ) -> None:
         """Expect `side` ("client" or "server") of a transport; PROXY DONE too if `proxy`."""
         self.method: ClientMethod | ServerMethod | None = None
         self.done = False

@@ -11,10 +11,12 @@ from collections.abc import Mapping
 import trio
 
 from testbed.ptspec.encoding import socks4_userid, socks5_credentials
+from testbed.ptspec.exactly import receive_exactly
 from testbed.transport import Address
 
 NO_AUTHENTICATION = 0x00
 USERNAME_PASSWORD = 0x02
+NO_ACCEPTABLE_METHODS = 0xFF
 
 SOCKS5_REPLIES = {
     0x00: "succeeded",
@@ -48,7 +50,8 @@ async def connect(
     """Ask a SOCKS proxy of version 4 or 5 for `target`, with a transport's arguments.
 
     Afterwards the stream carries the connection; not a byte of that is read here. SocksError:
-    refused. ValueError: the arguments cannot be encoded. BrokenResourceError: the stream broke.
+    refused. EarlyEndError: hung up. ValueError: the arguments or the target cannot be encoded.
+    BrokenResourceError: the stream broke.
     """
     await (_connect4 if version == 4 else _connect5)(stream, target, args)
 
@@ -58,16 +61,17 @@ async def _connect5(stream: trio.abc.Stream, target: Address, args: Mapping[str,
     request = b"\x05\x01\x00" + _socks5_address(target)
     method = USERNAME_PASSWORD if args else NO_AUTHENTICATION
     await stream.send_all(bytes((5, 1, method)))
-    version, selected = await _receive_exactly(stream, 2, "the method selection")
+    version, selected = await receive_exactly(stream, 2, "the method selection")
     _check_version(version, 5, "the method selection")
     if selected != method:
         wanted = "arguments (username and password)" if args else "a client without arguments"
-        raise SocksError(f"the proxy does not accept {wanted}: it selected method {selected:#04x}")
+        named = "no acceptable methods" if selected == NO_ACCEPTABLE_METHODS else "another method"
+        raise SocksError(f"the proxy does not accept {wanted}: {named} ({selected:#04x})")
     if method == USERNAME_PASSWORD:
         await stream.send_all(
             b"\x01" + bytes((len(username),)) + username + bytes((len(password),)) + password
         )
-        version, status = await _receive_exactly(stream, 2, "the answer to the arguments")
+        version, status = await receive_exactly(stream, 2, "the answer to the arguments")
         _check_version(version, 1, "the answer to the arguments")
         if status != 0:
             raise SocksError(f"the proxy rejects the arguments (status {status:#04x})")
@@ -76,7 +80,7 @@ async def _connect5(stream: trio.abc.Stream, target: Address, args: Mapping[str,
 
 
 async def _receive_socks5_reply(stream: trio.abc.Stream) -> None:
-    version, code, _, address_type = await _receive_exactly(stream, 4, "the reply")
+    version, code, _, address_type = await receive_exactly(stream, 4, "the reply")
     _check_version(version, 5, "the reply")
     if code != 0:
         raise SocksError(f"{SOCKS5_REPLIES.get(code, 'unassigned reply')} (reply {code:#04x})")
@@ -84,24 +88,24 @@ async def _receive_socks5_reply(stream: trio.abc.Stream) -> None:
         case 1:
             length = 4
         case 3:
-            (length,) = await _receive_exactly(stream, 1, "the reply")
+            (length,) = await receive_exactly(stream, 1, "the reply")
         case 4:
             length = 16
         case _:
             raise SocksError(f"the reply has an address of unknown type {address_type:#04x}")
-    await _receive_exactly(stream, length + 2, "the reply")
+    await receive_exactly(stream, length + 2, "the reply")
 
 
 async def _connect4(stream: trio.abc.Stream, target: Address, args: Mapping[str, str]) -> None:
     port, userid = target.port.to_bytes(2, "big"), socks4_userid(args)
     try:
         address, name = socket.inet_pton(socket.AF_INET, target.host), b""
-    except OSError:
+    except (OSError, ValueError):
         if ":" in target.host:
             raise SocksError(f"SOCKS4 cannot carry the IPv6 address {target.host}") from None
         address, name = b"\0\0\0\x01", target.host.encode("idna") + b"\0"  # SOCKS4a
     await stream.send_all(b"\x04\x01" + port + address + userid + b"\0" + name)
-    version, code, *_ = await _receive_exactly(stream, 8, "the reply")
+    version, code, *_ = await receive_exactly(stream, 8, "the reply")
     _check_version(version, 0, "the reply")
     if code != 0x5A:
         raise SocksError(f"{SOCKS4_REPLIES.get(code, 'unassigned reply')} (reply {code:#04x})")
@@ -112,7 +116,7 @@ def _socks5_address(target: Address) -> bytes:
     for family, address_type in ((socket.AF_INET, b"\x01"), (socket.AF_INET6, b"\x04")):
         try:
             return address_type + socket.inet_pton(family, target.host) + port
-        except OSError:
+        except (OSError, ValueError):
             continue
     name = target.host.encode("idna")
     return b"\x03" + bytes((len(name),)) + name + port
@@ -121,15 +125,3 @@ def _socks5_address(target: Address) -> bytes:
 def _check_version(version: int, wanted: int, where: str) -> None:
     if version != wanted:
         raise SocksError(f"not SOCKS: {where} begins with {version:#04x}, not {wanted:#04x}")
-
-
-async def _receive_exactly(stream: trio.abc.ReceiveStream, count: int, what: str) -> bytes:
-    received = bytearray()
-    while len(received) < count:
-        chunk = await stream.receive_some(count - len(received))
-        if not chunk:
-            raise SocksError(
-                f"the proxy closed the connection after {len(received)} of {count} bytes of {what}"
-            )
-        received += chunk
-    return bytes(received)

@@ -1,0 +1,344 @@
+"""The public interface: datagrams over a stream, however it is cut, blocked or broken."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import pytest
+import trio
+import trio.testing
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from testbed.testing import LoopbackHost
+from testbed.transport import (
+    MAX_DATAGRAM_BYTES,
+    QUEUE_DATAGRAMS,
+    Address,
+    DatagramStream,
+    Host,
+    ServerInfo,
+    Transport,
+    forward_stream,
+    frame_datagram,
+    parameters_of,
+    take_datagram,
+)
+from transports import direct, obfs4
+
+DATAGRAMS = st.lists(st.binary(max_size=60), max_size=8)
+
+
+class BlockedStream(trio.abc.Stream):
+    """Takes nothing until `open` is set; breaks then if `broken`; remembers each write."""
+
+    def __init__(self, *, broken: bool = False) -> None:
+        self.open = trio.Event()
+        self.broken = broken
+        self.writes: list[bytes] = []
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await self.open.wait()
+        if self.broken:
+            raise trio.BrokenResourceError
+        self.writes.append(bytes(data))
+
+    async def wait_send_all_might_not_block(self) -> None: ...
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        await trio.sleep_forever()
+        return b""
+
+    async def aclose(self) -> None: ...
+
+
+def with_host(use: Callable[[LoopbackHost], Awaitable[None]]) -> None:
+    async def main() -> None:
+        with trio.fail_after(10):
+            async with LoopbackHost() as host:
+                await use(host)
+
+    trio.run(main)
+
+
+def taken(stream: bytes | bytearray) -> list[bytes]:
+    unparsed = bytearray(stream)
+    return list(iter(lambda: take_datagram(unparsed), None))
+
+
+@given(DATAGRAMS, st.data())
+def test_datagrams_come_out_whole_however_the_stream_is_cut(
+    datagrams: list[bytes], data: st.DataObject
+) -> None:
+    stream = b"".join(map(frame_datagram, datagrams))
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=10)))
+    unparsed = bytearray()
+    heard: list[bytes] = []
+    for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
+        unparsed += stream[start:end]
+        while (datagram := take_datagram(unparsed)) is not None:
+            heard.append(datagram)
+    assert heard == datagrams
+    assert not unparsed
+
+
+def test_the_framing_is_that_of_pt_3() -> None:
+    assert frame_datagram(b"abc") == b"\x00\x03abc"
+    assert frame_datagram(b"") == b"\x00\x00"
+    assert frame_datagram(bytes(0x1234))[:2] == b"\x12\x34"
+
+
+@given(st.binary(max_size=80))
+def test_what_is_not_taken_stays(stream: bytes) -> None:
+    unparsed = bytearray(stream)
+    heard = []
+    while (datagram := take_datagram(unparsed)) is not None:
+        heard.append(datagram)
+    assert b"".join(map(frame_datagram, heard)) + unparsed == stream
+
+
+@settings(max_examples=30, deadline=None)
+@given(DATAGRAMS, st.integers(1, 7))
+def test_a_datagram_stream_reassembles_from_any_chunks(
+    datagrams: list[bytes], chunk_bytes: int
+) -> None:
+    async def use(host: LoopbackHost) -> None:
+        ours, theirs = trio.testing.memory_stream_pair()
+        stream = b"".join(map(frame_datagram, datagrams))
+        channel = DatagramStream(ours, host)
+
+        async def write() -> None:
+            for at in range(0, len(stream), chunk_bytes):
+                await theirs.send_all(stream[at : at + chunk_bytes])
+                await trio.testing.wait_all_tasks_blocked()
+            await theirs.send_eof()
+
+        host.start_task(write)
+        assert [datagram async for datagram in channel] == datagrams
+        await channel.aclose()
+
+    with_host(use)
+
+
+@settings(max_examples=30, deadline=None)
+@given(DATAGRAMS)
+def test_what_a_datagram_stream_sends(datagrams: list[bytes]) -> None:
+    async def use(host: LoopbackHost) -> None:
+        stream = BlockedStream()
+        stream.open.set()
+        channel = DatagramStream(stream, host)
+        for datagram in datagrams:
+            await channel.send(datagram)
+        await trio.testing.wait_all_tasks_blocked()
+        assert taken(b"".join(stream.writes)) == datagrams
+        assert channel.dropped == 0
+
+    with_host(use)
+
+
+def numbered(count: int, first: int = 0) -> list[bytes]:
+    return [number.to_bytes(2, "big") for number in range(first, first + count)]
+
+
+def test_a_blocked_stream_holds_a_queue_and_drops_the_newest() -> None:
+    async def use(host: LoopbackHost) -> None:
+        stream = BlockedStream()
+        channel = DatagramStream(stream, host)
+        await channel.send(b"in the stream")
+        await trio.testing.wait_all_tasks_blocked()
+        for datagram in numbered(QUEUE_DATAGRAMS + 7):
+            await channel.send(datagram)  # never waits
+        assert channel.dropped == 7
+        stream.open.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert taken(b"".join(stream.writes)) == [b"in the stream", *numbered(QUEUE_DATAGRAMS)]
+        assert len(stream.writes) == 2  # what waited together was written together
+        await channel.send(b"again")
+        await trio.testing.wait_all_tasks_blocked()
+        assert stream.writes[-1] == frame_datagram(b"again")
+        assert channel.dropped == 7
+
+    with_host(use)
+
+
+def test_after_a_write_failure_all_is_dropped_and_the_sender_goes_on() -> None:
+    async def use(host: LoopbackHost) -> None:
+        stream = BlockedStream(broken=True)
+        channel = DatagramStream(stream, host)
+        stream.open.set()
+        await channel.send(b"lost")
+        await trio.testing.wait_all_tasks_blocked()
+        for datagram in numbered(5):
+            await channel.send(datagram)
+        assert stream.writes == []
+        assert channel.dropped == 5
+
+    with_host(use)
+
+
+def test_sizes_at_the_limit_of_the_length_field() -> None:
+    async def use(host: LoopbackHost) -> None:
+        stream = BlockedStream()
+        stream.open.set()
+        channel = DatagramStream(stream, host)
+        await channel.send(bytes(0xFFFF))
+        with pytest.raises(ValueError, match="65536 bytes"):
+            await channel.send(bytes(0x10000))
+        await trio.testing.wait_all_tasks_blocked()
+        assert taken(b"".join(stream.writes)) == [bytes(0xFFFF)]
+
+    with_host(use)
+
+
+def test_a_stream_that_ends_within_a_datagram_ends_the_channel() -> None:
+    async def use(host: LoopbackHost) -> None:
+        ours, theirs = trio.testing.memory_stream_pair()
+        channel = DatagramStream(ours, host)
+        await theirs.send_all(frame_datagram(b"whole") + b"\x00\x09half")
+        await theirs.aclose()
+        assert await channel.receive() == b"whole"
+        with pytest.raises(trio.EndOfChannel):
+            await channel.receive()
+
+    with_host(use)
+
+
+def test_a_closed_channel_says_so() -> None:
+    async def use(host: LoopbackHost) -> None:
+        ours, theirs = trio.testing.memory_stream_pair()
+        channel = DatagramStream(ours, host)
+        await channel.send(b"queued")
+        await channel.aclose()
+        await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(trio.ClosedResourceError):
+            await channel.send(b"late")
+        with pytest.raises(trio.ClosedResourceError):
+            await channel.receive()
+        assert taken(await theirs.receive_some() or b"") in ([], [b"queued"])
+        await channel.aclose()  # once more does nothing
+
+    with_host(use)
+
+
+async def serve_udp_echo(host: LoopbackHost) -> Address:
+    echo = trio.socket.socket(type=trio.socket.SOCK_DGRAM)
+    await echo.bind((host.address, 0))
+
+    async def answer() -> None:
+        with echo:
+            while True:
+                datagram, sender = await echo.recvfrom(0xFFFF)
+                await echo.sendto(datagram, sender)
+
+    host.start_task(answer)
+    return Address(*echo.getsockname())
+
+
+def test_forward_stream_serves_clients_side_by_side() -> None:
+    async def use(host: LoopbackHost) -> None:
+        relay = await serve_udp_echo(host)
+        port = await host.serve_tcp(0, lambda stream: forward_stream(host, stream, relay))
+        first = DatagramStream(await host.open_tcp(port), host)
+        second = DatagramStream(await host.open_tcp(port), host)
+        async with first, second:
+            for datagram in [b"", b"a", bytes(MAX_DATAGRAM_BYTES)]:
+                await first.send(b"1" + datagram)
+                await second.send(b"2" + datagram)
+                assert await first.receive() == b"1" + datagram
+                assert await second.receive() == b"2" + datagram
+            await first.aclose()
+            await second.send(b"still here")
+            assert await second.receive() == b"still here"
+
+    with_host(use)
+
+
+def test_forward_stream_survives_a_connection_that_is_reset() -> None:
+    async def use(host: LoopbackHost) -> None:
+        relay = await serve_udp_echo(host)
+        done = trio.Event()
+
+        async def forward(stream: trio.abc.Stream) -> None:
+            await forward_stream(host, stream, relay)
+            done.set()
+
+        stream = await host.open_tcp(await host.serve_tcp(0, forward))
+        assert isinstance(stream, trio.SocketStream)
+        stream.setsockopt(
+            trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00"
+        )
+        await stream.send_all(frame_datagram(b"hello"))
+        await stream.aclose()  # with RST
+        await done.wait()
+
+    with_host(use)
+
+
+@pytest.mark.parametrize("transport", [direct.Transport(), obfs4.Transport()])
+def test_a_transport_end_to_end(transport: Transport) -> None:
+    async def use(host: LoopbackHost) -> None:
+        relay = await serve_udp_echo(host)
+        async with LoopbackHost("caller") as caller:
+            server = await transport.serve(host, Address(host.address, 0), relay)
+            channel = await transport.connect(caller, server)
+            async with channel:
+                for size in (0, 1, MAX_DATAGRAM_BYTES):
+                    await channel.send(bytes(size))
+                    assert await channel.receive() == bytes(size)
+
+    with_host(use)
+
+
+def test_parameters_are_a_transports_fields() -> None:
+    assert parameters_of(obfs4.Transport(iat_mode=2)) == {"iat_mode": 2}
+    assert parameters_of(direct.Transport()) == {}
+
+
+def test_a_class_without_the_methods_is_no_transport() -> None:
+    @dataclass(frozen=True)
+    class Half:
+        programs = ()
+
+        async def serve(self, host: Host, listen: Address, forward: Address) -> ServerInfo: ...  # type: ignore[empty-body]
+
+    assert isinstance(direct.Transport(), Transport)
+    assert not isinstance(Half(), Transport)
+
+
+def test_an_address_reads_as_usual() -> None:
+    assert str(Address("192.0.2.1", 443)) == "192.0.2.1:443"
+
+
+def test_the_loopback_host_reports_a_failing_task() -> None:
+    async def use(host: LoopbackHost) -> None:
+        async def fail() -> None:
+            raise LookupError("the task's own")
+
+        host.start_task(fail)
+        await trio.sleep_forever()
+
+    with pytest.raises(LookupError, match="the task's own"):
+        with_host(use)
+
+
+def test_the_loopback_host_keeps_an_error_of_its_user() -> None:
+    async def use(host: LoopbackHost) -> None:
+        del host
+        raise LookupError("the user's own")
+
+    with pytest.raises(LookupError, match="the user's own"):
+        with_host(use)
+
+
+def test_the_loopback_hosts_udp_outlives_a_refusal() -> None:
+    async def use(host: LoopbackHost) -> None:
+        closed = trio.socket.socket(type=trio.socket.SOCK_DGRAM)
+        await closed.bind((host.address, 0))
+        nobody = Address(*closed.getsockname())
+        closed.close()
+        async with await host.open_udp(nobody) as channel:
+            for _ in range(3):
+                await channel.send(b"anyone?")
+            with trio.move_on_after(0.05):
+                await channel.receive()
+
+    with_host(use)
