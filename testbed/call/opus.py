@@ -54,8 +54,8 @@ def read_speech(path: Path) -> Speech:
     if rate_hz not in RATES_HZ:
         rates = ", ".join(str(rate) for rate in RATES_HZ)
         raise SpeechError(f"{path}: {rate_hz} Hz, expected one of {rates} Hz")
-    if not pcm:
-        raise SpeechError(f"{path}: no samples in it")
+    if not pcm or len(pcm) % _SAMPLE_BYTES:
+        raise SpeechError(f"{path}: {len(pcm)} bytes are not whole samples")
     return Speech(pcm, rate_hz)
 
 

@@ -10,6 +10,7 @@ buffer.
 
 Approximated, on purpose:
 - Decisions are taken once a frame, not every 10 ms; only an empty buffer is expanded by 10 ms.
+  A frame right after a gap may be stretched, too.
 - Accelerating or decelerating changes a frame's playing time by 8 ms (one pitch period of a voice
   at 125 Hz; NetEq finds the period, 2.5 to 15 ms), at most once in 60 ms. Fast acceleration, at
   four times the upper limit, halves it. No frame is removed, so stretching is never concealment.
@@ -22,6 +23,7 @@ Approximated, on purpose:
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from math import ceil, fsum
 
 START_DELAY_S = 0.080
@@ -110,9 +112,28 @@ class Playout:
         The counterpart of concealedSamples / totalSamplesReceived in W3C webrtc-stats, but with the
         frames that were lost before the first one arrived.
         """
-        if not self.mouth_to_ear_s:
+        if not self.slots:
             return 1.0
         return self.concealed_s / self.duration_s
+
+    @property
+    def to_decode(self) -> tuple[int | None, ...]:
+        """What to give the decoder: frame numbers, and None for each frame length of concealment.
+
+        Stretching is left out, and a rest of a gap that is shorter than a frame is carried over to
+        the next gap.
+        """
+        numbers: list[int | None] = []
+        owed_us = 0
+        for slot in self.slots:
+            if slot.frame is not None:
+                numbers.append(slot.frame)
+                continue
+            owed_us += _us(slot.duration_s)
+            while owed_us >= _us(self.frame_s):
+                owed_us -= _us(self.frame_s)
+                numbers.append(None)
+        return tuple(numbers)
 
     @property
     def gaps_s(self) -> tuple[float, ...]:
@@ -244,15 +265,12 @@ class _Target:
             self._resample(self.relative_delay_us(frame, at_us), at_us)
 
     def _remember(self, frame: int, transit_us: int) -> None:
-        for extremes in (self._fastest, self._slowest):
+        for extremes, sign in ((self._fastest, 1), (self._slowest, -1)):
             while extremes and extremes[0][0] < frame - self._window:
                 extremes.popleft()
-        while self._fastest and self._fastest[-1][1] >= transit_us:
-            self._fastest.pop()
-        while self._slowest and self._slowest[-1][1] <= transit_us:
-            self._slowest.pop()
-        self._fastest.append((frame, transit_us))
-        self._slowest.append((frame, transit_us))
+            while extremes and sign * extremes[-1][1] >= sign * transit_us:
+                extremes.pop()
+            extremes.append((frame, transit_us))
 
     def _resample(self, delay_us: int, at_us: int) -> None:
         if self._resampled_us is None:
@@ -284,15 +302,11 @@ class _Buffer:
         self._frame_count = frame_count
         self._frame_us = frame_us
         self._target = _Target(frame_us)
-        self._max_target_us = MAX_PACKETS * frame_us * 3 // 4
         self._queue = sorted((_us(arrival.received_s), arrival.index) for arrival in arrivals)
         self._position = 0
+        frames_from_the_end = [-1, *(frame for _, frame in reversed(self._queue))]
         # The largest frame number still to come, by position in the queue.
-        self._largest_to_come = [-1] * (len(self._queue) + 1)
-        for position in range(len(self._queue) - 1, -1, -1):
-            self._largest_to_come[position] = max(
-                self._largest_to_come[position + 1], self._queue[position][1]
-            )
+        self._largest_to_come = list(accumulate(frames_from_the_end, max))[::-1]
         self._waiting: dict[int, int] = {}  # frame -> when it was received
         self._seen: set[int] = set()
         self._next = 0
@@ -333,15 +347,13 @@ class _Buffer:
 
     def _account_expansion(self) -> None:
         """Let time that an empty buffer was expanded stand for frames now known to be missing."""
-        if self._more_to_come() and not self._waiting:
+        more_to_come = self._largest_to_come[self._position] >= self._next
+        if more_to_come and not self._waiting:
             return
         first = min(self._waiting, default=self._frame_count)
         while self._expanded_us >= self._frame_us and self._next < first:
             self._expanded_us -= self._frame_us
             self._next += 1
-
-    def _more_to_come(self) -> bool:
-        return self._largest_to_come[self._position] >= self._next
 
     def _decide(self, now_us: int) -> tuple[int | None, int]:
         """The frame to play now, or None for concealment, and for how many microseconds."""
@@ -349,8 +361,8 @@ class _Buffer:
         if self._waiting:
             first = min(self._waiting)
             if first == self._next or (after_gap and self._above_target(now_us)):
-                return self._play_frame(first, now_us, may_stretch=not after_gap)
-        elif self._started and self._more_to_come():
+                return self._play_frame(first, now_us)
+        elif self._started:
             tick_us = min(_TICK_US, self._frame_us)
             self._expanded_us += tick_us
             return None, tick_us
@@ -363,22 +375,19 @@ class _Buffer:
         """Whether so much is waiting that missing frames are better skipped than concealed."""
         last = max(self._waiting)
         span_us = (last - min(self._waiting)) * self._frame_us + now_us - self._waiting[last]
-        return span_us > self._target_us() + _LEVEL_WINDOW_US
+        return span_us > self._target.delay_us + _LEVEL_WINDOW_US
 
-    def _target_us(self) -> int:
-        return min(self._target.delay_us, self._max_target_us)
-
-    def _play_frame(self, frame: int, now_us: int, *, may_stretch: bool) -> tuple[int, int]:
+    def _play_frame(self, frame: int, now_us: int) -> tuple[int, int]:
         del self._waiting[frame]
         self._started = True
         self._expanded_us = 0
         self._next = frame + 1
-        return frame, self._duration_us(frame, now_us) if may_stretch else self._frame_us
+        return frame, self._duration_us(frame, now_us)
 
     def _duration_us(self, frame: int, now_us: int) -> int:
         """How long to play a frame: shorter above the upper limit, longer below the target."""
         delay_us = self._target.relative_delay_us(frame, now_us)
-        low_us = self._target_us()
+        low_us = self._target.delay_us
         high_us = low_us + self._target.spread_us + _GRANULARITY_US
         if delay_us >= 4 * high_us:
             self._stretched_us = now_us

@@ -43,9 +43,13 @@ def played(playout: Playout) -> list[int]:
     return [slot.frame for slot in playout.slots if slot.frame is not None]
 
 
-def stalled_s(index: int, stall_s: float) -> float:
-    """What a stall that begins with frame 500 adds to a frame's delay."""
-    return max(stall_s - (index - 500) * FRAME_S, 0.0)
+def stalled(begin: int, stall_s: float) -> Callable[[int], float]:
+    """The delay of each frame if from frame `begin` on, nothing moves for `stall_s`."""
+
+    def delay_s(index: int) -> float:
+        return 0.04 + (max(stall_s - (index - begin) * FRAME_S, 0.0) if index >= begin else 0.0)
+
+    return delay_s
 
 
 # Traces with exact expectations.
@@ -62,6 +66,9 @@ def test_constant_delay_is_heard_whole_and_settles_near_the_network_delay() -> N
     assert playout.mouth_to_ear_s[0] == pytest.approx(CODEC_S + 0.04 + 0.080)
     assert playout.mouth_to_ear_s[-1] == pytest.approx(CODEC_S + 0.04 + 0.032)
     assert playout.duration_s == pytest.approx(500 * FRAME_S - 6 * 0.008)
+    hurried_s = [slot.at_s for slot in playout.slots if slot.duration_s < FRAME_S]
+    assert len(hurried_s) == 6
+    assert all(later_s - at_s >= 0.06 - 1e-9 for at_s, later_s in pairwise(hurried_s))
 
 
 def test_every_lone_loss_is_one_concealed_frame() -> None:
@@ -104,10 +111,11 @@ def test_after_some_heavy_jitter_the_buffer_has_grown_to_cover_it() -> None:
 
 
 def test_a_route_that_becomes_slower_is_one_gap_and_no_lost_word() -> None:
-    playout = heard(sent(range(1000), lambda index: 0.04 if index < 300 else 0.24), 1000)
-    # 200 ms more, of which 32 ms were buffered, in expansions of 10 ms.
-    assert playout.gaps_s == pytest.approx([0.17])
-    assert played(playout) == list(range(1000))
+    arrivals = sent(set(range(1000)) - {600}, lambda index: 0.04 if index < 300 else 0.24)
+    playout = heard(arrivals, 1000)
+    # 200 ms more, of which 32 ms were buffered, in expansions of 10 ms; and one frame lost later.
+    assert playout.gaps_s == pytest.approx([0.17, FRAME_S])
+    assert played(playout) == [index for index in range(1000) if index != 600]
     assert playout.mouth_to_ear_s[300] == pytest.approx(0.24 + CODEC_S, abs=0.01)
 
 
@@ -121,9 +129,7 @@ def test_a_route_that_becomes_faster_brings_the_delay_down_unheard() -> None:
 
 def test_a_stall_with_everything_delivered_late_is_a_gap_and_then_catches_up() -> None:
     # 2 s of frames come at once, as after a blocked stream: heard late, and fast for a while.
-    playout = heard(
-        sent(range(2000), lambda index: 0.04 + (stalled_s(index, 2.0) if index >= 500 else 0)), 2000
-    )
+    playout = heard(sent(range(2000), stalled(500, 2.0)), 2000)
     assert playout.longest_gap_s == pytest.approx(1.97)
     assert played(playout) == list(range(2000))
     assert max(playout.mouth_to_ear_s) == pytest.approx(2.04 + CODEC_S, abs=0.02)
@@ -131,11 +137,19 @@ def test_a_stall_with_everything_delivered_late_is_a_gap_and_then_catches_up() -
 
 
 def test_more_than_200_waiting_frames_are_thrown_away_at_once() -> None:
-    playout = heard(
-        sent(range(1500), lambda index: 0.04 + (stalled_s(index, 5.0) if index >= 500 else 0)), 1500
-    )
+    playout = heard(sent(range(1500), stalled(500, 5.0)), 1500)
     assert 1500 - playout.played_count == 200
     assert playout.mouth_to_ear_s[-1] < 0.3
+
+
+def test_while_much_is_waiting_a_burst_costs_one_frame_and_brings_the_delay_down() -> None:
+    # A lone stall of 0.4 s after a quiet 40 s does not raise the target, so 0.4 s are too much.
+    arriving = set(range(2500)) - set(range(2040, 2050))
+    playout = heard(sent(arriving, stalled(2000, 0.4)), 2500)
+    assert playout.gaps_s == pytest.approx([0.37, FRAME_S])
+    assert played(playout) == sorted(arriving)
+    spared_s = 9 * FRAME_S
+    assert playout.mouth_to_ear_s[2040] == pytest.approx(playout.mouth_to_ear_s[2039] - spared_s)
 
 
 def test_total_loss_is_silence_for_the_whole_call() -> None:
@@ -180,6 +194,20 @@ def test_copies_and_order_of_arrival_records_do_not_matter() -> None:
     arrivals = sent(set(range(300)) - {50, 51, 120})
     copies = [Arrival(a.index, a.sent_s, a.received_s + 0.5) for a in arrivals[::3]]
     assert heard([*copies, *arrivals[::-1]], 300) == heard(arrivals, 300)
+
+
+def test_an_old_copy_does_not_prolong_the_silence_at_the_end() -> None:
+    playout = heard([*sent(range(100)), Arrival(5, 0.1, 20.0)], 120)
+    assert playout.gaps_s == pytest.approx([0.4])
+
+
+def test_the_decoder_is_given_whole_frames() -> None:
+    lost = {50, 51, 52}
+    playout = heard(sent(set(range(100)) - lost), 100)
+    assert list(playout.to_decode) == [None if number in lost else number for number in range(100)]
+    slower = heard(sent(range(200), lambda index: 0.04 if index < 100 else 0.24), 200)
+    # A gap of 170 ms is eight frames and a rest.
+    assert list(slower.to_decode) == [*range(100), *[None] * 8, *range(100, 200)]
 
 
 def test_frames_that_overtake_each_other_are_put_in_order() -> None:
