@@ -1,5 +1,8 @@
 """The public interface: datagrams over a stream, however it is cut, blocked or broken."""
 
+import ast
+import os
+import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -65,6 +68,7 @@ def taken(stream: bytes | bytearray) -> list[bytes]:
     return list(iter(lambda: take_datagram(unparsed), None))
 
 
+@settings(deadline=None)
 @given(DATAGRAMS, st.data())
 def test_datagrams_come_out_whole_however_the_stream_is_cut(
     datagrams: list[bytes], data: st.DataObject
@@ -87,6 +91,7 @@ def test_the_framing_is_that_of_pt_3() -> None:
     assert frame_datagram(bytes(0x1234))[:2] == b"\x12\x34"
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=80))
 def test_what_is_not_taken_stays(stream: bytes) -> None:
     unparsed = bytearray(stream)
@@ -327,6 +332,25 @@ def test_the_loopback_host_keeps_an_error_of_its_user() -> None:
 
     with pytest.raises(LookupError, match="the user's own"):
         with_host(use)
+
+
+def test_the_loopback_host_gives_a_program_its_environment_and_no_more() -> None:
+    async def use(host: LoopbackHost) -> None:
+        show = "import os, sys; print(sorted(os.environ.items()), flush=True); sys.stdin.read()"
+        argv = [sys.executable, "-I", "-S", "-c", show]
+        process = await host.start_process(argv, env={"LC_ALL": "C", "MINE": "1"})
+        said = b""
+        while not said.endswith(b"\n"):
+            said += await process.stdout.receive_some()
+        environment = dict(ast.literal_eval(said.decode()))
+        assert environment == {
+            "LC_ALL": "C",
+            "MINE": "1",
+            "PATH": os.environ["PATH"],
+            "HOME": str(host.state_dir),
+        }
+
+    with_host(use)
 
 
 def test_the_loopback_hosts_udp_outlives_a_refusal() -> None:

@@ -22,8 +22,6 @@ from testbed.ptspec.replies import (
     MalformedReplyError,
     Negotiation,
     NegotiationError,
-    Remark,
-    Reply,
     ServerMethod,
     parse_reply,
 )
@@ -50,6 +48,9 @@ LAST_WORDS_TIMEOUT_S = 0.1
 UNSPECIFIED = ("0.0.0.0", "::")
 
 Side = Literal["client", "server"]
+
+REMARKS = ("LOG ", "STATUS ")
+"""What is kept of a running program's output, as it stands: for people, it changes nothing."""
 
 KEPT_REMARKS = 20
 KEPT_REMARK_CHARS = 400
@@ -174,10 +175,11 @@ class _Program:
             raise TransportError(
                 f"{self._title} cannot be started: {error.strerror or error}; is it installed?"
             ) from error
-        with trio.move_on_after(ready_timeout_s):
-            method = await self._until_ready(process, negotiation)
+        try:
+            with trio.move_on_after(ready_timeout_s):
+                return await self._until_ready(process, negotiation)
+        finally:  # also after a failure: a program that blocks on its output does not end
             self.host.start_task(lambda: self._drain(process))
-            return method
         raise self.error(f"was not ready within {ready_timeout_s:g} s")
 
     async def _until_ready(
@@ -198,36 +200,38 @@ class _Program:
             chunk = await process.stdout.receive_some()
             self._said_bytes += len(chunk)
             for line in self._lines.feed(chunk) if chunk else [self._lines.finish()]:
-                reply = self._understand(line)
-                try:
-                    if reply is not None:
-                        negotiation.hear(reply)
-                except NegotiationError as error:
-                    raise self.error(f"cannot be had: {error}") from None
-                if negotiation.done and negotiation.method is not None:
-                    return negotiation.method
+                self._hear(line, negotiation)
+            if negotiation.done and negotiation.method is not None:
+                return negotiation.method
             if not chunk:
                 raise self.error(await _ending(process))
         raise self.error(f"said {self._said_bytes} bytes and was still not ready")
 
-    def _understand(self, line: str) -> Reply | None:
+    def _hear(self, line: str, negotiation: Negotiation) -> None:
+        if negotiation.done or line.startswith(REMARKS):
+            self._remember(line)
+            return
         try:
             reply = parse_reply(line)
+            if reply is not None:
+                negotiation.hear(reply)
+            elif line:
+                self._remarks.append(line[:KEPT_REMARK_CHARS])  # perhaps the reason of a failure
         except MalformedReplyError as error:
-            if not line.startswith(("LOG ", "STATUS ")):
-                raise self.error(f"broke the protocol: {error}") from error
-            reply = None
-        if line and (reply is None or isinstance(reply, Remark)):
+            raise self.error(f"broke the protocol: {error}") from error
+        except NegotiationError as error:
+            raise self.error(f"cannot be had: {error}") from None
+
+    def _remember(self, line: str) -> None:
+        if line.startswith(REMARKS):
             self._remarks.append(line[:KEPT_REMARK_CHARS])
-        return reply
 
     async def _drain(self, process: Process) -> None:
         """Read on, so that the program never blocks on its output; keep its last remarks."""
         with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
             while chunk := await process.stdout.receive_some():
                 for line in self._lines.feed(chunk):
-                    if line.startswith(("LOG ", "STATUS ")):
-                        self._remarks.append(line[:KEPT_REMARK_CHARS])
+                    self._remember(line)
 
     def error(self, what: str) -> TransportError:
         """Make an error that names the program, what happened, and what the program said."""

@@ -129,6 +129,18 @@ def test_endless_garbage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert len(message) < 20_000
 
 
+def test_a_failed_program_that_goes_on_talking_can_still_end(tmp_path: Path) -> None:
+    script = r"""
+say("VERSION 1", "CMETHOD-ERROR fake no")
+for _ in range(3000):
+    say("more " * 200)
+until_stdin_closes()
+open("ended", "w").close()
+"""
+    assert "CMETHOD-ERROR: no" in failure(tmp_path, script)
+    assert (tmp_path / "ended").exists()
+
+
 def test_malformed_method(tmp_path: Path) -> None:
     message = failure(
         tmp_path, 'say("VERSION 1", "CMETHOD fake socks5 nowhere"); until_stdin_closes()'
