@@ -1,0 +1,71 @@
+"""What is known of a messenger's calls, as data; how its exchanges run lives in `dialects`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Literal
+
+from testbed.call.dialects import DIALECTS
+from testbed.evidence import Evidence
+
+_FORBID_UNKNOWN_KEYS = {"extra": "forbid"}
+
+
+@dataclass(frozen=True)
+class Codec:
+    """How speech is coded: Opus (RFC 6716)."""
+
+    __pydantic_config__ = _FORBID_UNKNOWN_KEYS
+
+    bitrate_bps: int
+    frame_ms: Literal[20, 40, 60]
+    fec: bool
+    """In-band forward error correction."""
+    expected_loss_percent: int = 0
+    """What the encoder is told; more makes FEC stronger."""
+
+
+@dataclass(frozen=True)
+class Chat:
+    """The messages beside a call: over TLS 1.3 to the messenger's own server, echoed by it."""
+
+    __pydantic_config__ = _FORBID_UNKNOWN_KEYS
+
+    port: int
+    interval_s: float
+    message_bytes: int
+
+
+@dataclass(frozen=True)
+class Messenger:
+    """A messenger's calls and chat."""
+
+    __pydantic_config__ = _FORBID_UNKNOWN_KEYS
+
+    title: str
+    """As shown to people; a model says that it is one."""
+    dialect: str
+    """A name in `testbed.call.dialects.DIALECTS`."""
+    servers: Literal["foreign", "domestic"]
+    """Where relay and chat server stand."""
+    relay_port: int
+    connect_timeout_s: float
+    """An end that is not connected by then gives up (s)."""
+    silence_timeout_s: float
+    """A connected end that hears nothing for so long ends the call (s)."""
+    codec: Codec
+    chat: Chat
+    evidence: Mapping[str, Evidence]
+    """For each of the above but the title: its source and confidence."""
+    name: str = field(default="", kw_only=True)
+    """The file's name."""
+
+    def __post_init__(self) -> None:
+        if self.dialect not in DIALECTS:
+            raise ValueError(f"dialect: {self.dialect!r} is none of {sorted(DIALECTS)}")
+        needed = {f.name for f in fields(self)} - {"title", "evidence", "name"}
+        if missing := needed - set(self.evidence):
+            raise ValueError(f"evidence is missing for {sorted(missing)}")
+        if unknown := set(self.evidence) - needed:
+            raise ValueError(f"evidence for unknown keys {sorted(unknown)}")

@@ -1,0 +1,77 @@
+"""One end's way from dialling to a connected call, as a function of datagrams and time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from testbed.call.dialects import Dialect
+
+
+class Setup:
+    """Runs a dialect's exchanges one after the other; owns no socket and reads no clock.
+
+    All times are in seconds on one clock. Ask `due` for what to send whenever `next_at` has come,
+    and give each datagram that arrives to `receive`.
+    """
+
+    def __init__(self, dialect: Dialect, began_at: float, connect_timeout_s: float) -> None:
+        self.connected_at: float | None = None
+        self.failed_at: float | None = None
+        self._dialect = dialect
+        self._deadline = began_at + connect_timeout_s
+        self._steps = list(dialect.steps())
+        self._wait_s = 0.0
+        self._repeat_at = began_at
+        self._begin_step(began_at)
+
+    @property
+    def next_at(self) -> float:
+        """When `due` must be called next (s)."""
+        return min(self._repeat_at, self._deadline)
+
+    @property
+    def step(self) -> str:
+        """The exchange that is under way, for people."""
+        return self._steps[0].name
+
+    @property
+    def done(self) -> bool:
+        """Whether this end is connected or has failed."""
+        return self.connected_at is not None or self.failed_at is not None
+
+    def due(self, now: float) -> Sequence[bytes]:
+        """Give what has to be sent now; past the time-out the set-up has failed."""
+        if self.done:
+            return ()
+        if now >= self._deadline:
+            self.failed_at = now
+            return ()
+        if now < self._repeat_at:
+            return ()
+        step = self._steps[0]
+        self._repeat_at = now + self._wait_s
+        self._wait_s *= step.backoff
+        return () if step.request is None else (step.request,)
+
+    def receive(self, datagram: bytes, now: float) -> Sequence[bytes]:
+        """Take a datagram; give what has to be sent in return at once.
+
+        The other end's requests are answered also when this end is already connected.
+        """
+        answer = self._dialect.answer(datagram)
+        replies = [] if answer is None else [answer]
+        if self.done:
+            return replies
+        # An answer may come before its turn: what the callee only waits for is not asked for.
+        under_way = self._steps[0]
+        self._steps = [step for step in self._steps if not step.is_answer(datagram)]
+        if not self._steps:
+            self.connected_at = now
+        elif self._steps[0] is not under_way:
+            self._begin_step(now)
+            replies += self.due(now)
+        return replies
+
+    def _begin_step(self, now: float) -> None:
+        self._wait_s = self._steps[0].repeat_s
+        self._repeat_at = now

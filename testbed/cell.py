@@ -1,0 +1,100 @@
+"""One cell of a scenario as plain data, and the job that carries it; how it runs: the lab."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from testbed.call.messenger import Messenger
+from testbed.censor.profile import Profile
+
+
+@dataclass(frozen=True)
+class Link:
+    """One link, the same in both directions: netem's delay, jitter, loss and rate."""
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - read by pydantic
+
+    delay_ms: float = 0.0
+    """One way."""
+    jitter_ms: float = 0.0
+    """Uniform, plus or minus; packets keep their order, as on a single path."""
+    loss: float = 0.0
+    """Share of packets lost, independently."""
+    rate_mbps: float = 1000.0
+    queue_packets: int = 1000
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.loss < 1:
+            raise ValueError(f"loss: {self.loss} is not a share (0 to below 1)")
+        if self.delay_ms < 0 or self.jitter_ms < 0 or self.jitter_ms > self.delay_ms:
+            raise ValueError("delay_ms, jitter_ms: 0 <= jitter_ms <= delay_ms must hold")
+        if self.rate_mbps <= 0 or self.queue_packets <= 0:
+            raise ValueError("rate_mbps, queue_packets: must be more than 0")
+
+
+@dataclass(frozen=True)
+class Links:
+    """The links of the one-sided topology (see `testbed.lab.topology`)."""
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - read by pydantic
+
+    source: str
+    """Where the numbers come from."""
+    access: Link = field(default_factory=Link)
+    """The caller's home to its provider."""
+    domestic: Link = field(default_factory=Link)
+    """Provider to a server inside the country."""
+    backbone: Link = field(default_factory=Link)
+    """Middlebox to the outside."""
+    hosting: Link = field(default_factory=Link)
+    """The outside core to a server there (bridge, relay)."""
+    callee_access: Link = field(default_factory=Link)
+    """The outside core to the callee's home."""
+
+
+@dataclass(frozen=True)
+class TransportChoice:
+    """A transport's module name and its parameters."""
+
+    name: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        inside = ", ".join(f"{key} = {value}" for key, value in self.parameters.items())
+        return f"{self.name} {{{inside}}}" if inside else self.name
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One call: messenger x transport x censor x links x seed."""
+
+    messenger: Messenger
+    transport: TransportChoice
+    censor: Profile
+    links: Links
+    seed: int
+    duration_s: float
+    """Length of the call from its set-up to hanging up."""
+
+
+JOB_FILE = "job.pickle"
+"""In a job's folder: a pickled `Job`."""
+CERTIFICATE_FILE, KEY_FILE = "server.pem", "server.key"
+"""In a job's folder: the chat server's certificate (its own authority) and key."""
+CHAT_SERVER_NAME = "chat.messenger.example"
+"""What the chat server's certificate and the client's SNI say."""
+RECORD_FILE, FRAMES_FILE = "record.json", "frames.csv"
+"""What a conducted cell leaves in its job's folder."""
+ERROR_FILE = "error.txt"
+"""What a cell that could not be conducted leaves there."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the program that conducts a cell is given."""
+
+    cell: Cell
+    frames: tuple[bytes, ...]
+    """The speech, encoded by the messenger's codec."""

@@ -1,0 +1,1 @@
+"""What decides a packet's fate: pure functions of packets and time; no clock, no socket."""

@@ -1,0 +1,20 @@
+"""Where a number comes from and how sure it is; every profile and model cites through this."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Confidence = Literal["primary", "secondary", "community", "measured", "assumed"]
+"""How sure a fact is.
+
+primary: the authors' own text or artefact was read; secondary: quoted by a third party; community:
+many users report it, nobody proved it; measured: by this project; assumed: no source gives it.
+"""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The source of one parameter."""
+
+    source: str
+    """Title, issue or DOI; for `assumed`, why this value was chosen."""
+    confidence: Confidence

@@ -1,0 +1,1 @@
+"""Builds nodes and links, owns sockets, processes, namespaces and clocks; judges nothing."""

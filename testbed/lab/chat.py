@@ -1,0 +1,66 @@
+"""The messages that a person sends beside a call: whether and when they are delivered."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+import trio
+
+from testbed.call.messenger import Chat
+from testbed.cell import CERTIFICATE_FILE, CHAT_SERVER_NAME
+from testbed.lab.host import LabHost
+from testbed.lab.record import ChatRecord
+from testbed.transport import Address
+
+
+async def chat(
+    host: LabHost, server: Address, plan: Chat, job: Path, duration_s: float, record: ChatRecord
+) -> None:
+    """Send messages at their times from now on for `duration_s`; note when each is echoed.
+
+    Messages wait for each other as on one connection. What is not back in the end was lost.
+    """
+    began_at = trio.current_time()
+    count = int(duration_s / plan.interval_s)
+    with trio.move_on_at(began_at + duration_s):
+        try:
+            stream = await _connect(host, server, job)
+        except (OSError, trio.BrokenResourceError):
+            return
+        record.connected_s = trio.current_time() - began_at
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_receive, stream, plan.message_bytes, count, began_at, record)
+                for k in range(count):
+                    await trio.sleep_until(began_at + (k + 0.5) * plan.interval_s)
+                    record.sent_s.append(trio.current_time() - began_at)
+                    record.acknowledged_s.append(None)
+                    await stream.send_all(k.to_bytes(2, "big") * (plan.message_bytes // 2))
+        except* trio.BrokenResourceError:
+            pass
+        finally:
+            await trio.aclose_forcefully(stream)
+
+
+async def _connect(host: LabHost, server: Address, job: Path) -> trio.SSLStream[trio.SocketStream]:
+    context = ssl.create_default_context(cafile=job / CERTIFICATE_FILE)
+    stream = trio.SSLStream(
+        await host.open_tcp(server), context, server_hostname=CHAT_SERVER_NAME, https_compatible=True
+    )
+    await stream.do_handshake()
+    return stream
+
+
+async def _receive(
+    stream: trio.SSLStream[trio.SocketStream],
+    message_bytes: int,
+    count: int,
+    began_at: float,
+    record: ChatRecord,
+) -> None:
+    received_bytes = 0
+    for k in range(count):
+        while received_bytes < (k + 1) * message_bytes:
+            received_bytes += len(await stream.receive_some())
+        record.acknowledged_s[k] = trio.current_time() - began_at

@@ -1,0 +1,145 @@
+"""Conducts one cell from the topology to the record; one trio program, one process, one clock."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+
+import trio
+
+from testbed.call.dialects import DIALECTS
+from testbed.cell import Cell
+from testbed.censor.censor import Censor
+from testbed.lab.chat import chat
+from testbed.lab.engine import ModelEngine
+from testbed.lab.host import LabHost
+from testbed.lab.middlebox import Middlebox
+from testbed.lab.network import LabNetwork
+from testbed.lab.record import CallRecord, CellRecord, ChatRecord
+from testbed.lab.servers import run_relay, serve_chat
+from testbed.lab.topology import ADDRESS_LISTS, OneSided
+from testbed.transport import Address, Transport, TransportError
+
+BEGIN_EVERY_S = 1.0
+"""A call begins at a multiple of this (s), so that what came before does not move it."""
+TRANSPORT_CONNECT_S = 30.0
+"""A transport that has not connected by then has failed, as a call that is not set up."""
+BRIDGE_PORT = 443
+LATEST_END_S = 600.0
+"""What a cell may take beyond its call (virtual s); one that does waits for what never comes."""
+_SERVER_NODES = {"foreign": "relay", "domestic": "domestic"}
+
+
+async def conduct(cell: Cell, frames: Sequence[bytes], job: Path) -> CellRecord:
+    """Run a cell; `frames` is the encoded speech, `job` the folder with the cell's files.
+
+    Raises what kept the cell from being conducted (a program that ended, a kernel that lacks
+    something). A call or a transport that fails is a result.
+    """
+    began_at = trio.current_time()
+    rng = Random(f"cell {cell.seed}")
+    censor = Censor(cell.censor, Random(f"censor {cell.seed}"), ADDRESS_LISTS)
+    with LabNetwork(OneSided(links=cell.links, seed=cell.seed)) as network:
+        box = Middlebox(network["middlebox"], censor, inside_interface="middlebox-eth0")
+        with box.attached() as queue, trio.fail_after(cell.duration_s + LATEST_END_S):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(box.run, queue)
+                hosts = {
+                    name: _host(network, name, job, rng, nursery)
+                    for name in ("caller", "callee", "bridge", "relay", "domestic")
+                }
+                try:
+                    conducted = await _conduct(cell, frames, job, hosts, rng, nursery)
+                finally:
+                    for host in hosts.values():
+                        await host.close()
+                nursery.cancel_scope.cancel()
+    dialled_at, connect_s, call_record, chat_record = conducted
+    return CellRecord(
+        transport_connect_s=connect_s,
+        call=call_record,
+        chat=chat_record,
+        packets_asked=box.packets_asked,
+        rules={
+            name: {"matched": counters.matched, "dropped": counters.dropped}
+            for name, counters in censor.counters.items()
+        },
+        events=[(event.at - dialled_at, event.flow, event.what) for event in censor.events],
+        virtual_s=trio.current_time() - began_at,
+    )
+
+
+def load_transport(name: str, parameters: dict[str, object]) -> Transport:
+    """Make a transport from its module's name and its parameters."""
+    transport: Transport = importlib.import_module(f"transports.{name}").Transport(**parameters)
+    return transport
+
+
+def _host(
+    network: LabNetwork, name: str, job: Path, rng: Random, nursery: trio.Nursery
+) -> LabHost:
+    state_dir = job / "nodes" / name
+    state_dir.mkdir(parents=True)
+    return LabHost(network[name], state_dir, Random(rng.random()), nursery)
+
+
+async def _conduct(
+    cell: Cell,
+    frames: Sequence[bytes],
+    job: Path,
+    hosts: dict[str, LabHost],
+    rng: Random,
+    nursery: trio.Nursery,
+) -> tuple[float, float | None, CallRecord, ChatRecord]:
+    messenger = cell.messenger
+    servers = hosts[_SERVER_NODES[messenger.servers]]
+    _, make_relay = DIALECTS[messenger.dialect]
+    relay = Address(servers.address, messenger.relay_port)
+    nursery.start_soon(run_relay, servers.bind_udp(relay.port), make_relay())
+    chat_server = await serve_chat(servers, messenger.chat.port, job)
+
+    transport = load_transport(cell.transport.name, dict(cell.transport.parameters))
+    bridge = hosts["bridge"]
+    server = await transport.serve(bridge, Address(bridge.address, BRIDGE_PORT), relay)
+    await trio.sleep_until(_next_beginning())
+
+    call_record, chat_record = CallRecord(), ChatRecord()
+    began_at = trio.current_time()
+    connect_s: float | None = None
+    dialled_at = began_at
+    try:
+        with trio.fail_after(TRANSPORT_CONNECT_S):
+            caller_channel = await transport.connect(hosts["caller"], server)
+        connect_s = trio.current_time() - began_at
+    except (TransportError, OSError, trio.TooSlowError) as error:
+        reason = str(error) or f"no connection within {TRANSPORT_CONNECT_S:g} s"
+        call_record.reason = f"transport: {reason}"
+    else:
+        await trio.sleep_until(_next_beginning())
+        dialled_at = trio.current_time()
+    async with trio.open_nursery() as workloads:
+        workloads.start_soon(
+            chat,
+            hosts["caller"],
+            chat_server,
+            messenger.chat,
+            job,
+            cell.duration_s,
+            chat_record,
+        )
+        if connect_s is not None:
+            callee_channel = await hosts["callee"].open_udp(relay)
+            engine = ModelEngine(messenger, rng)
+            call_record = await engine.call(
+                caller_channel, callee_channel, frames, cell.duration_s
+            )
+            for channel in (caller_channel, callee_channel):
+                await channel.aclose()
+    return dialled_at, connect_s, call_record, chat_record
+
+
+def _next_beginning() -> float:
+    return math.ceil(trio.current_time() / BEGIN_EVERY_S) * BEGIN_EVERY_S

@@ -1,0 +1,47 @@
+"""The program that conducts one cell in a guest or, as root, on a host kernel; reads a job folder.
+
+A job folder has `job.pickle` (a `Job`) and the chat server's certificate and key. What is left
+there: `record.json` and `frames.csv`, or `error.txt` with what kept the cell from being conducted,
+and the state folders of the nodes with their programs' logs.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import sys
+import traceback
+from pathlib import Path
+
+import trio
+
+from testbed.cell import ERROR_FILE, FRAMES_FILE, JOB_FILE, RECORD_FILE, Job
+from testbed.lab.clock import MonotonicClock
+from testbed.lab.conduct import conduct
+from testbed.lab.record import as_json, write_frames
+
+def main(folder: str) -> int:
+    """Conduct the job in a folder; give the exit status."""
+    job_folder = Path(folder)
+    with (job_folder / JOB_FILE).open("rb") as file:
+        job: Job = pickle.load(file)
+    try:
+        record = trio.run(conduct, job.cell, job.frames, job_folder, clock=MonotonicClock())
+    except BaseException as error:  # noqa: BLE001 - whatever it is, it is the cell's reason
+        traceback.print_exc()
+        reasons = "; ".join(f"{type(leaf).__name__}: {leaf}" for leaf in _leaves(error))
+        (job_folder / ERROR_FILE).write_text(reasons + "\n")
+        return 1
+    write_frames(record.call, job_folder / FRAMES_FILE)
+    (job_folder / RECORD_FILE).write_text(json.dumps(as_json(record), indent=1) + "\n")
+    return 0
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for inner in error.exceptions for leaf in _leaves(inner)]
+    return [error]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

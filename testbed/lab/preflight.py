@@ -1,0 +1,66 @@
+"""Finds out what a kernel lacks that the lab needs, by trying it in a namespace of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+
+import netfilterqueue
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+from testbed.cell import Link
+from testbed.lab import middlebox, qdisc
+from testbed.lab.namespace import Namespace
+
+
+def missing() -> list[str]:
+    """Name what the running kernel lacks, with its option; empty: all is there."""
+    try:
+        namespace = Namespace()
+    except OSError as error:
+        return [f"network namespaces (CONFIG_NET_NS, root): {error}"]
+    lacks = []
+    with namespace.entered(), IPRoute() as netlink:
+
+        def veth() -> None:
+            netlink.link("add", ifname="left", kind="veth", peer={"ifname": "right"})
+
+        def queueing(request: dict[str, object]) -> Callable[[], None]:
+            def try_it() -> None:
+                index = netlink.link_lookup(ifname="left")[0]
+                netlink.tc("add", index=index, handle="1:", **request)
+                netlink.tc("del", index=index, root=True)
+
+            return try_it
+
+        def nfqueue() -> None:
+            queue = netfilterqueue.NetfilterQueue()
+            queue.bind(0, lambda packet: packet.accept())
+            queue.unbind()
+
+        def nftables() -> None:
+            subprocess.run(
+                ["nft", "-f", "-"], input=middlebox.RULESET.encode(), check=True, capture_output=True
+            )
+
+        needs: dict[str, Callable[[], None]] = {
+            "veth (CONFIG_VETH)": veth,
+            "netem (CONFIG_NET_SCH_NETEM)": queueing(qdisc.netem(Link(), 1)),
+            "fq (CONFIG_NET_SCH_FQ)": queueing(qdisc.fq()),
+            "NFQUEUE (CONFIG_NETFILTER_NETLINK_QUEUE)": nfqueue,
+            "nftables with queue and ct mark (CONFIG_NFT_QUEUE, CONFIG_NFT_CT)": nftables,
+        }
+        for name, try_it in needs.items():
+            try:
+                try_it()
+            except (OSError, IndexError, NetlinkError, subprocess.CalledProcessError):
+                lacks.append(name)
+    namespace.close()
+    return lacks
+
+
+if __name__ == "__main__":
+    json.dump(missing(), sys.stdout)

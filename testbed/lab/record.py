@@ -1,0 +1,130 @@
+"""What is written down of one cell, as data; judging it lives elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+Outcome = Literal["completed", "dropped", "no set-up"]
+
+
+@dataclass
+class DirectionRecord:
+    """The frames of one direction; times in seconds since dialling."""
+
+    sent_s: list[float] = field(default_factory=list)
+    """By frame index: when it left the sender."""
+    received: list[tuple[int, float]] = field(default_factory=list)
+    """Frame index and time, as they arrived; a duplicate stands twice."""
+
+
+@dataclass
+class CallRecord:
+    """One call; times in seconds since dialling."""
+
+    outcome: Outcome = "no set-up"
+    reason: str = ""
+    """Why it was not completed."""
+    set_up_s: float | None = None
+    """When both ends were connected."""
+    ended_s: float = 0.0
+    """When it was over: hung up, dropped, or given up."""
+    silent_s: float | None = None
+    """If it was dropped: for how long an end had heard nothing."""
+    up: DirectionRecord = field(default_factory=DirectionRecord)
+    down: DirectionRecord = field(default_factory=DirectionRecord)
+
+
+@dataclass
+class ChatRecord:
+    """The messages beside a call; times in seconds since dialling."""
+
+    connected_s: float | None = None
+    """How long TCP and TLS took; None: never."""
+    sent_s: list[float] = field(default_factory=list)
+    acknowledged_s: list[float | None] = field(default_factory=list)
+    """By message: when the server's echo was back; None: never."""
+
+
+@dataclass
+class CellRecord:
+    """All that a conducted cell leaves behind."""
+
+    transport_connect_s: float | None
+    """How long the transport took to connect; None: it could not."""
+    call: CallRecord
+    chat: ChatRecord
+    packets_asked: int
+    """How many packets the censor was asked about."""
+    rules: Mapping[str, Mapping[str, int]]
+    """By rule: packets matched and dropped."""
+    events: list[tuple[float, str, str]]
+    """Of the censor: seconds since dialling, flow, what."""
+    virtual_s: float
+    """From the start of the lab to its end."""
+
+
+def write_frames(call: CallRecord, path: Path) -> None:
+    """Write one line a frame: direction, index, sent and received in ns since dialling.
+
+    A frame that never arrived has no time of arrival; one that came twice stands twice.
+    """
+    with path.open("w") as lines:
+        lines.write("direction,index,sent_ns,received_ns\n")
+        for name, direction in (("up", call.up), ("down", call.down)):
+            arrived: dict[int, list[float]] = {}
+            for index, at in direction.received:
+                arrived.setdefault(index, []).append(at)
+            for index, sent in enumerate(direction.sent_s):
+                for at in arrived.get(index) or [None]:
+                    received = "" if at is None else str(round(at * 1e9))
+                    lines.write(f"{name},{index},{round(sent * 1e9)},{received}\n")
+
+
+def read_frames(path: Path) -> dict[str, DirectionRecord]:
+    """Read what `write_frames` wrote, by direction. ValueError: it is something else."""
+    directions = {"up": DirectionRecord(), "down": DirectionRecord()}
+    with path.open() as lines:
+        next(lines)
+        for line in lines:
+            name, index, sent, received = line.rstrip("\n").split(",")
+            direction = directions[name]
+            if int(index) == len(direction.sent_s):
+                direction.sent_s.append(int(sent) / 1e9)
+            if received:
+                direction.received.append((int(index), int(received) / 1e9))
+    for direction in directions.values():
+        direction.received.sort(key=lambda arrival: arrival[1])
+    return directions
+
+
+def as_json(record: CellRecord) -> dict[str, Any]:
+    """Give the record without the frames, for JSON; seconds rounded to nanoseconds."""
+    call = record.call
+    return {
+        "transport_connect_s": _rounded(record.transport_connect_s),
+        "call": {
+            "outcome": call.outcome,
+            "reason": call.reason,
+            "set_up_s": _rounded(call.set_up_s),
+            "ended_s": _rounded(call.ended_s),
+            "silent_s": _rounded(call.silent_s),
+        },
+        "chat": {
+            "connected_s": _rounded(record.chat.connected_s),
+            "sent_s": [_rounded(at) for at in record.chat.sent_s],
+            "acknowledged_s": [_rounded(at) for at in record.chat.acknowledged_s],
+        },
+        "middlebox": {
+            "packets_asked": record.packets_asked,
+            "rules": record.rules,
+            "events": [[_rounded(at), flow, what] for at, flow, what in record.events],
+        },
+        "virtual_s": _rounded(record.virtual_s),
+    }
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 9)

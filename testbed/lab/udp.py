@@ -1,0 +1,99 @@
+"""A UDP socket as a channel, timed by the kernel on request; in which namespace: `host`."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import time
+from collections.abc import Sequence
+
+import trio
+
+from testbed.transport import Address
+
+SO_TIMESTAMPNS = 35
+SO_TXTIME = 61
+SO_SNDBUFFORCE = 32
+SO_RCVBUFFORCE = 33
+"""Linux's numbers (asm-generic/socket.h), which Python's socket module does not name."""
+
+_BUFFER_BYTES = 8 << 20
+_MAX_BYTES = 65535
+_CONTROL_BYTES = socket.CMSG_SPACE(16)
+
+
+def open_socket(local: Address, remote: Address | None = None) -> socket.socket:
+    """Open a UDP socket in the current namespace, with large buffers and kernel time stamps."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.setblocking(False)
+    sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, _BUFFER_BYTES)
+    sock.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, _BUFFER_BYTES)
+    sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+    sock.setsockopt(socket.SOL_SOCKET, SO_TXTIME, struct.pack("iI", time.CLOCK_MONOTONIC, 0))
+    sock.bind(local)
+    if remote is not None:
+        sock.connect(remote)
+    return sock
+
+
+class UdpChannel(trio.abc.Channel[bytes]):
+    """A connected UDP socket; a `testbed.transport.TimedChannel`.
+
+    ICMP errors (port unreachable) are ignored, as messengers ignore them.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._realtime_offset_s = time.time() - time.monotonic()
+
+    async def send(self, value: bytes) -> None:
+        """Send one datagram now."""
+        await trio.lowlevel.checkpoint()
+        try:
+            self._socket.send(value)
+        except (ConnectionRefusedError, BlockingIOError):
+            pass
+        except OSError as error:
+            raise trio.ClosedResourceError(str(error)) from error
+
+    async def receive(self) -> bytes:
+        """Wait for one datagram."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while True:
+            try:
+                return self._socket.recv(_MAX_BYTES)
+            except BlockingIOError:
+                await trio.lowlevel.wait_readable(self._socket)
+            except ConnectionRefusedError:
+                continue
+            except OSError as error:
+                raise trio.ClosedResourceError(str(error)) from error
+
+    async def aclose(self) -> None:
+        """Close the socket."""
+        trio.lowlevel.notify_closing(self._socket)
+        self._socket.close()
+        await trio.lowlevel.checkpoint()
+
+    def send_at(self, schedule: Sequence[tuple[float, bytes]], /) -> None:
+        """Hand over datagrams to leave at their times (s, CLOCK_MONOTONIC)."""
+        for at, datagram in schedule:
+            when = struct.pack("Q", round(at * 1e9))
+            try:
+                self._socket.sendmsg([datagram], [(socket.SOL_SOCKET, SO_TXTIME, when)])
+            except ConnectionRefusedError:
+                continue
+
+    def receive_stamped(self) -> list[tuple[float, bytes]]:
+        """Give all that has arrived with its times (s, CLOCK_MONOTONIC)."""
+        arrived: list[tuple[float, bytes]] = []
+        while True:
+            try:
+                datagram, control, _, _ = self._socket.recvmsg(_MAX_BYTES, _CONTROL_BYTES)
+            except ConnectionRefusedError:
+                continue
+            except BlockingIOError:
+                return arrived
+            seconds, nanoseconds = struct.unpack("qq", control[0][2])
+            at = seconds - self._realtime_offset_s + nanoseconds / 1e9
+            arrived.append((at, datagram))

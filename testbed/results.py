@@ -1,0 +1,256 @@
+"""Writes and reads the record of a run: one folder a run, one folder a cell; draws nothing.
+
+    RUN/run.json              what was run, by which versions of what
+    RUN/scenario.toml         the scenario as run
+    RUN/cells/CELL/cell.json  what came of a cell, schema-versioned
+    RUN/cells/CELL/frames.csv each frame of the call: direction, index, sent, received (ns)
+    RUN/cells/CELL/*.log      what the foreign programs wrote
+    RUN/cells/CELL/wall.json  what it cost; the only file that differs between two equal runs
+    RUN/failed/CELL/          what is left of a cell that could not be conducted
+
+A cell's folder appears whole, by renaming, or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from testbed.call.playout import Arrival, play
+from testbed.call.verdict import (
+    CallQuality,
+    DirectionQuality,
+    Drop,
+    SetUp,
+    SetUpOutcome,
+    Verdict,
+    judge_call,
+    judge_direction,
+)
+from testbed.cell import Cell
+from testbed.lab.record import DirectionRecord, read_frames
+
+SCHEMA = 1
+CELL, WALL, MANIFEST = "cell.json", "wall.json", "run.json"
+
+
+class ResultsError(Exception):
+    """A run's folder is missing, of another run, or not ours; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Wall:
+    """What a cell cost."""
+
+    wall_s: float
+    """From the start of its guest to its end."""
+    virtual_s: float
+    """Seconds that passed in the cell."""
+
+    @property
+    def ratio(self) -> float:
+        """Virtual seconds per wall second."""
+        return self.virtual_s / self.wall_s
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """What came of one cell, as its files have it."""
+
+    folder: Path
+    content: Mapping[str, Any]
+    """`cell.json`."""
+    wall: Wall
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Messenger's title, transport and censor: what calls are compared by."""
+        c = self.content
+        return c["messenger"]["title"], c["transport"], c["censor"]
+
+    @property
+    def verdict(self) -> Verdict:
+        """The call's verdict."""
+        return next(v for v in Verdict if v.label == self.content["quality"]["verdict"])
+
+    @property
+    def worse_direction(self) -> Mapping[str, Any] | None:
+        """The quality of the direction that counts; None: there was no call."""
+        quality = self.content["quality"]
+        directions = [quality[name] for name in ("up", "down") if quality[name] is not None]
+        return max(directions, key=lambda d: d["concealed_share"], default=None)
+
+
+def judge(cell: Cell, record: Mapping[str, Any], frames: Mapping[str, DirectionRecord]) -> dict[str, Any]:
+    """Turn a conducted cell's record into the content of `cell.json`."""
+    call = record["call"]
+    frame_s = cell.messenger.codec.frame_ms / 1000
+    up = down = None
+    if call["set_up_s"] is not None:
+        up, down = (
+            _judge_frames(frames[name], frame_s, call["ended_s"]) for name in ("up", "down")
+        )
+        set_up = SetUp(SetUpOutcome.CONNECTED, call["set_up_s"])
+    elif record["transport_connect_s"] is None:
+        set_up = SetUp(SetUpOutcome.FAILED, call["ended_s"])
+    else:
+        set_up = SetUp(SetUpOutcome.TIMED_OUT, call["ended_s"])
+    dropped = call["outcome"] == "dropped"
+    drop = Drop(at_s=call["ended_s"], silent_s=call["silent_s"]) if dropped else None
+    quality = judge_call(set_up, up=up, down=down, drop=drop)
+    return {
+        "schema": SCHEMA,
+        "messenger": {"name": cell.messenger.name, "title": cell.messenger.title},
+        "transport": str(cell.transport),
+        "censor": cell.censor.name,
+        "seed": cell.seed,
+        "duration_s": cell.duration_s,
+        "quality": _quality_as_json(quality),
+        "chat": _chat(record["chat"]),
+        "record": record,
+    }
+
+
+def _judge_frames(direction: DirectionRecord, frame_s: float, ended_s: float) -> DirectionQuality:
+    arrivals = [
+        Arrival(index, direction.sent_s[index], at) for index, at in direction.received
+    ]
+    first_sent_s = direction.sent_s[0]
+    playout = play(
+        arrivals,
+        frame_count=len(direction.sent_s),
+        frame_s=frame_s,
+        first_sent_s=first_sent_s,
+        end_s=ended_s,
+    )
+    return judge_direction(playout)
+
+
+def _quality_as_json(quality: CallQuality) -> dict[str, Any]:
+    content = asdict(quality)
+    content["set_up"]["outcome"] = quality.set_up.outcome.value
+    content["verdict"] = quality.verdict.label
+    for name, direction in (("up", quality.up), ("down", quality.down)):
+        if direction is not None:
+            content[name]["verdict"] = direction.verdict.label
+    return content
+
+
+def _chat(chat: Mapping[str, Any]) -> dict[str, Any]:
+    delays = [
+        back - sent
+        for sent, back in zip(chat["sent_s"], chat["acknowledged_s"], strict=True)
+        if back is not None
+    ]
+    return {
+        "sent": len(chat["sent_s"]),
+        "delivered": len(delays),
+        "median_s": round(median(delays), 9) if delays else None,
+        "longest_s": round(max(delays), 9) if delays else None,
+    }
+
+
+class Run:
+    """The folder of one run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def begin(self, manifest: Mapping[str, Any], scenario: str, *, fresh: bool) -> None:
+        """Make the folder or take up what is there.
+
+        ResultsError: it holds a run of something else, and `fresh` does not ask to replace it.
+        """
+        path = self.folder / MANIFEST
+        if fresh and path.exists():
+            for name in ("cells", "failed"):
+                shutil.rmtree(self.folder / name, ignore_errors=True)
+        elif path.exists():
+            changed = [k for k, v in manifest.items() if self.manifest().get(k) != v]
+            if changed:
+                raise ResultsError(
+                    f"{self.folder} holds a run that differs in {', '.join(changed)}: "
+                    "give --fresh to replace it or --out for another folder"
+                )
+        elif self.folder.is_dir() and any(self.folder.iterdir()):
+            raise ResultsError(f"{self.folder} is not empty and no run's folder: give another --out")
+        for name in ("cells", "failed"):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
+        _write(self.folder / "scenario.toml", scenario)
+        _write(path, json.dumps(manifest, indent=1) + "\n")
+
+    def manifest(self) -> dict[str, Any]:
+        """Read what was run. ResultsError: there is no run here, or one of a later schema."""
+        path = self.folder / MANIFEST
+        try:
+            content: dict[str, Any] = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise ResultsError(f"{self.folder} is no run's folder: {error}") from None
+        if content.get("schema") != SCHEMA:
+            raise ResultsError(f"{path}: schema {content.get('schema')}, this version reads {SCHEMA}")
+        return content
+
+    def has(self, cell_id: str) -> bool:
+        """Whether a cell's record is there."""
+        return (self.folder / "cells" / cell_id / CELL).is_file()
+
+    def keep(self, cell_id: str, job: Path, content: Mapping[str, Any], wall: Wall) -> CellResult:
+        """Move a conducted cell's files from its job's folder into the record, atomically."""
+        done = job.with_name(job.name + ".done")
+        done.mkdir()
+        for path in (job / "frames.csv", *sorted(job.glob("nodes/*/*.log"))):
+            node = "" if path.parent == job else path.parent.name + "-"
+            path.rename(done / (node + path.name))
+        (done / WALL).write_text(json.dumps(asdict(wall), indent=1) + "\n")
+        (done / CELL).write_text(json.dumps(content, indent=1) + "\n")
+        target = self.folder / "cells" / cell_id
+        done.rename(target)
+        shutil.rmtree(job)
+        shutil.rmtree(self.folder / "failed" / cell_id, ignore_errors=True)
+        return CellResult(target, content, wall)
+
+    def keep_failed(self, cell_id: str, job: Path, reason: str) -> None:
+        """Keep what is left of a cell that could not be conducted."""
+        (job / "reason.txt").write_text(reason + "\n")
+        target = self.folder / "failed" / cell_id
+        shutil.rmtree(target, ignore_errors=True)
+        job.rename(target)
+
+    def results(self) -> list[CellResult]:
+        """Read all cells that are there, by name."""
+        return list(self._read())
+
+    def failures(self) -> dict[str, str]:
+        """Give the reason of each cell that failed when it was last run."""
+        return {
+            path.parent.name: path.read_text().strip()
+            for path in sorted(self.folder.glob("failed/*/reason.txt"))
+        }
+
+    def _read(self) -> Iterator[CellResult]:
+        for folder in sorted((self.folder / "cells").iterdir()):
+            try:
+                content = json.loads((folder / CELL).read_text())
+                wall = Wall(**json.loads((folder / WALL).read_text()))
+            except (OSError, ValueError, TypeError) as error:
+                raise ResultsError(f"{folder}: {error}; remove it and run again") from None
+            yield CellResult(folder, content, wall)
+
+
+def frames_of(result: CellResult) -> dict[str, DirectionRecord]:
+    """Read a cell's frames, by direction."""
+    return read_frames(result.folder / "frames.csv")
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text)
+    os.replace(temporary, path)  # noqa: PTH105 - the atomic one
+
+

@@ -1,0 +1,223 @@
+"""Runs cells, each in a guest or on the host kernel, and keeps what they leave; prints nothing."""
+
+from __future__ import annotations
+
+import compileall
+import json
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import trio
+
+from testbed.call.messenger import Codec
+from testbed.call.opus import default_speech, encode
+from testbed.cell import ERROR_FILE, FRAMES_FILE, JOB_FILE, RECORD_FILE, Cell, Job
+from testbed.certificate import write_certificate
+from testbed.kernel.build import Kernel
+from testbed.kernel.guest import GuestError, run_guest
+from testbed.lab.record import read_frames
+from testbed.results import CellResult, Run, Wall, judge
+from testbed.scenario import ROOT, cell_id
+
+WALL_LIMIT_S = 300.0
+"""A cell that takes longer is hung."""
+_PYTHON = [sys.executable, "-I", "-S", "-B"]
+_IMPORT_PATH = [str(ROOT), *(p for p in sys.path if p.endswith("-packages"))]
+_PROGRAM = "import sys, runpy; sys.path[:0] = sys.argv[3:]; sys.argv[3:] = []; "
+_RUN_MODULE = _PROGRAM + "runpy.run_module(sys.argv.pop(1), run_name='__main__')"
+
+
+class LabError(Exception):
+    """The lab cannot run here; the message says what is missing and what to do."""
+
+
+class ConductError(Exception):
+    """A cell could not be conducted; the message is the reason."""
+
+
+Conduct = Callable[[Path, Cell, int], Awaitable[Wall]]
+"""Conducts the cell whose job is in a folder, on a processor; ConductError: it could not."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """One cell's end: its result, or the reason why there is none."""
+
+    cell_id: str
+    result: CellResult | None
+    failure: str = ""
+
+
+def in_guest(kernel: Kernel) -> Conduct:
+    """Conduct each cell in a guest of its own, in virtual time."""
+
+    async def conduct(job: Path, cell: Cell, cpu: int) -> Wall:
+        try:
+            result = await run_guest(
+                kernel,
+                _command("testbed.lab.main", Path("/run/job")),
+                job,
+                seed=cell.seed,
+                cpu=cpu,
+                wall_limit_s=WALL_LIMIT_S,
+                visible=[ROOT],
+            )
+        except GuestError as error:
+            raise ConductError(str(error)) from None
+        if result.exit_status != 0:
+            raise ConductError(_reason(job, result.exit_status))
+        return Wall(wall_s=result.wall_s, virtual_s=result.virtual_s)
+
+    return conduct
+
+
+def on_host() -> Conduct:
+    """Conduct each cell on the host kernel in real time.
+
+    It runs in namespaces without a name, as the first process of a process namespace: all of it
+    goes when that process goes, however it ends. LabError: not root, or the kernel lacks something.
+    """
+    if os.geteuid() != 0:
+        raise LabError("--kernel host needs root; --kernel virtual does not")
+    checked = subprocess.run(
+        _isolated(_command("testbed.lab.preflight", ROOT)), capture_output=True, check=False
+    )
+    if checked.returncode != 0:
+        raise LabError(f"cannot try the host kernel: {checked.stderr.decode().strip()}")
+    if lacks := json.loads(checked.stdout):
+        raise LabError(
+            f"the host kernel lacks {'; '.join(lacks)}. Load the modules if there are any "
+            "(modprobe sch_netem, ...), or run with --kernel virtual, which needs none"
+        )
+
+    async def conduct(job: Path, cell: Cell, cpu: int) -> Wall:
+        command = ["taskset", "-c", str(cpu), *_isolated(_command("testbed.lab.main", job))]
+        began_s = monotonic()
+        with (job / "stdout").open("wb") as out, (job / "stderr").open("wb") as err:
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True
+            )
+        try:
+            with trio.move_on_after(WALL_LIMIT_S):
+                await _wait(process)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            status = process.wait()
+        if status != 0:
+            raise ConductError(_reason(job, status))
+        took_s = monotonic() - began_s
+        return Wall(wall_s=took_s, virtual_s=took_s)
+
+    return conduct
+
+
+async def run_cells(
+    run: Run,
+    cells: Sequence[Cell],
+    conduct: Conduct,
+    cpus: Sequence[int],
+    report: Callable[[Done], None],
+) -> None:
+    """Run cells, one at a time on each processor of `cpus`; those with a record are left alone.
+
+    `report` hears of each cell as it ends. A cell that fails does not stop the others.
+    """
+    compileall.compile_dir(ROOT / "testbed", quiet=2)
+    compileall.compile_dir(ROOT / "transports", quiet=2)
+    jobs = run.folder / "jobs"
+    shutil.rmtree(jobs, ignore_errors=True)
+    jobs.mkdir()
+    waiting = iter([cell for cell in cells if not run.has(cell_id(cell))])
+
+    async def work(cpu: int) -> None:
+        for cell in waiting:
+            report(await _run_cell(run, cell, conduct, cpu))
+
+    async with trio.open_nursery() as nursery:
+        for cpu in cpus:
+            nursery.start_soon(work, cpu)
+    shutil.rmtree(jobs)
+
+
+async def _run_cell(run: Run, cell: Cell, conduct: Conduct, cpu: int) -> Done:
+    name = cell_id(cell)
+    job = run.folder / "jobs" / name
+    prepare_job(job, cell)
+    try:
+        wall = await conduct(job, cell, cpu)
+        content = await trio.to_thread.run_sync(_judge, cell, job)
+    except ConductError as error:
+        run.keep_failed(name, job, str(error))
+        return Done(name, None, str(error))
+    return Done(name, run.keep(name, job, content, wall))
+
+
+def prepare_job(job: Path, cell: Cell) -> None:
+    """Make a job's folder for a cell."""
+    job.mkdir()
+    frames = speech_frames(cell.messenger.codec, cell.duration_s)
+    with (job / JOB_FILE).open("wb") as file:
+        pickle.dump(Job(cell, frames), file)
+    write_certificate(job)
+
+
+@cache
+def speech_frames(codec: Codec, duration_s: float) -> tuple[bytes, ...]:
+    """Encode real speech as long as a call. SpeechError: it is not installed."""
+    return tuple(
+        encode(
+            default_speech(),
+            seconds=duration_s,
+            frame_ms=codec.frame_ms,
+            bitrate_bps=codec.bitrate_bps,
+            fec=codec.fec,
+            expected_loss_percent=codec.expected_loss_percent,
+        )
+    )
+
+
+def _judge(cell: Cell, job: Path) -> Mapping[str, Any]:
+    record = json.loads((job / RECORD_FILE).read_text())
+    return judge(cell, record, read_frames(job / FRAMES_FILE))
+
+
+def _command(module: str, argument: Path) -> list[str]:
+    return [*_PYTHON, "-c", _RUN_MODULE, module, str(argument), *_IMPORT_PATH]
+
+
+def _isolated(command: Sequence[str]) -> list[str]:
+    """Put a command into namespaces that end with it, and let it end with this process."""
+    return [
+        *("setpriv", "--pdeathsig", "KILL"),
+        *("unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"),
+        *command,
+    ]
+
+
+def _reason(job: Path, status: int) -> str:
+    """Say why a cell's program ended with a status other than 0."""
+    for name in (ERROR_FILE, "stderr"):
+        path = job / name
+        if path.is_file() and (text := path.read_text(errors="replace").strip()):
+            return text[-2000:]
+    return f"the cell's program ended with status {status}"
+
+
+async def _wait(process: subprocess.Popen[bytes]) -> None:
+    pidfd = os.pidfd_open(process.pid)
+    try:
+        await trio.lowlevel.wait_readable(pidfd)
+    finally:
+        os.close(pidfd)
