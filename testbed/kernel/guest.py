@@ -105,6 +105,7 @@ async def run_guest(
     env: Mapping[str, str] | None = None,
     memory_mb: int = 256,
     visible: Sequence[Path] = (),
+    syscall_ns: int = SYSCALL_NS,
 ) -> GuestResult:
     """Boot a guest, run `argv` in it as root, power it off, and return how the job ended.
 
@@ -118,7 +119,8 @@ async def run_guest(
     equal run. `cpu` is the processor to pin the guest to; None leaves it to the host, which is
     two to three times slower. The environment is `GUEST_ENV` with `env` on top, nothing of the
     host's. After `wall_limit_s` seconds on this machine the guest counts as hung. Times in the
-    guest start at `START_NS`, and only waiting and syscalls take any.
+    guest start at `START_NS`; computing takes none, a system call `syscall_ns` nanoseconds (with 0
+    a program that polls without sleeping may never end).
 
     Raises GuestError if the job did not come to its end, ValueError for an impossible job.
     Cancelled, failed or done, no process of the guest is left, and none outlives the calling
@@ -129,7 +131,9 @@ async def run_guest(
     job = encode_job(argv, {**GUEST_ENV, **(env or {})}, _covered(visible))
     folder = _prepare(folder, job)
     with _guest_home(kernel, folder) as home:
-        command = _command(kernel, home, seed=seed, cpu=cpu, memory_mb=memory_mb)
+        command = _command(
+            kernel, home, seed=seed, cpu=cpu, memory_mb=memory_mb, syscall_ns=syscall_ns
+        )
         started_s = time.monotonic()
         with (folder / CONSOLE_FILE).open("wb") as console:
             process = _start(command, home, memory_folder(memory_mb, home), console.fileno())
@@ -197,7 +201,7 @@ def _guest_home(kernel: Kernel, folder: Path) -> Iterator[Path]:
 
 
 def _command(
-    kernel: Kernel, home: Path, *, seed: int, cpu: int | None, memory_mb: int
+    kernel: Kernel, home: Path, *, seed: int, cpu: int | None, memory_mb: int, syscall_ns: int
 ) -> list[str]:
     """Return the command of a guest; its length depends on nothing but the place of `home`."""
     pinned = [] if cpu is None else ["taskset", "-c", str(cpu)]
@@ -208,8 +212,9 @@ def _command(
         *("umid=guest", "console=tty0", "con=null", "con0=null,fd:1"),
         *("root=none", "rootfstype=hostfs", "rootflags=/", "ro"),
         f"init={home}/init",
+        *("dummy.numdummies=0", "ifb.numifbs=0"),
         *("time-travel=inf-cpu", f"time-travel-start={START_NS}"),
-        f"tt-syscall-ns={SYSCALL_NS}",
+        f"tt-syscall-ns={syscall_ns}",
         f"um-fault-around={FAULT_AROUND_PAGES}",
         f"det-random={seed:020d}",
         *("--", f"{home}/job"),

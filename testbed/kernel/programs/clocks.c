@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Do the time stamp counter and polling loops follow virtual time?
+ *
+ * Prints one line each: the counter's ticks (RDTSC, then RDTSCP) over a sleep of
+ * one second; nanoseconds that 1000 system calls take; how often a thread could
+ * yield until another one's sleep of 10 ms was over.
+ */
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+#include <x86intrin.h>
+
+static volatile int woke;
+
+static long long now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000000LL + now.tv_nsec;
+}
+
+static void *sleeper(void *unused)
+{
+	struct timespec nap = { .tv_nsec = 10000000 };
+
+	nanosleep(&nap, NULL);
+	woke = 1;
+	return unused;
+}
+
+int main(void)
+{
+	struct timespec second = { .tv_sec = 1 };
+	unsigned long long before;
+	long long started;
+	long yields = 0;
+	unsigned cpu;
+	pthread_t thread;
+
+	before = __rdtsc();
+	nanosleep(&second, NULL);
+	printf("rdtsc %llu\n", __rdtsc() - before);
+	before = __rdtscp(&cpu);
+	nanosleep(&second, NULL);
+	printf("rdtscp %llu\n", __rdtscp(&cpu) - before);
+
+	started = now_ns();
+	for (int i = 0; i < 1000; i++)
+		syscall(SYS_getppid);
+	printf("syscalls %lld\n", now_ns() - started);
+
+	pthread_create(&thread, NULL, sleeper, NULL);
+	while (!woke) {
+		sched_yield();
+		yields++;
+	}
+	pthread_join(thread, NULL);
+	printf("yields %ld\n", yields);
+	return 0;
+}
