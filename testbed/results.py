@@ -87,7 +87,9 @@ class CellResult:
         return max(directions, key=lambda d: d["concealed_share"], default=None)
 
 
-def judge(cell: Cell, record: Mapping[str, Any], frames: Mapping[str, DirectionRecord]) -> dict[str, Any]:
+def judge(
+    cell: Cell, record: Mapping[str, Any], frames: Mapping[str, DirectionRecord]
+) -> dict[str, Any]:
     """Turn a conducted cell's record into the content of `cell.json`."""
     call = record["call"]
     frame_s = cell.messenger.codec.frame_ms / 1000
@@ -118,9 +120,7 @@ def judge(cell: Cell, record: Mapping[str, Any], frames: Mapping[str, DirectionR
 
 
 def _judge_frames(direction: DirectionRecord, frame_s: float, ended_s: float) -> DirectionQuality:
-    arrivals = [
-        Arrival(index, direction.sent_s[index], at) for index, at in direction.received
-    ]
+    arrivals = [Arrival(index, direction.sent_s[index], at) for index, at in direction.received]
     first_sent_s = direction.sent_s[0]
     playout = play(
         arrivals,
@@ -163,27 +163,44 @@ class Run:
         self.folder = folder
 
     def begin(self, manifest: Mapping[str, Any], scenario: str, *, fresh: bool) -> None:
-        """Make the folder or take up what is there.
+        """Make the folder, or take up the run that is there.
 
-        ResultsError: it holds a run of something else, and `fresh` does not ask to replace it.
+        A run may grow by other cells of the same scenario. ResultsError: what is there was made of
+        something else, and `fresh` does not ask to replace it.
         """
         path = self.folder / MANIFEST
         if fresh and path.exists():
             for name in ("cells", "failed"):
                 shutil.rmtree(self.folder / name, ignore_errors=True)
         elif path.exists():
-            changed = [k for k, v in manifest.items() if self.manifest().get(k) != v]
-            if changed:
-                raise ResultsError(
-                    f"{self.folder} holds a run that differs in {', '.join(changed)}: "
-                    "give --fresh to replace it or --out for another folder"
-                )
+            manifest = self._grown(manifest)
         elif self.folder.is_dir() and any(self.folder.iterdir()):
-            raise ResultsError(f"{self.folder} is not empty and no run's folder: give another --out")
+            raise ResultsError(f"{self.folder} is not empty and no run's: give another --out")
         for name in ("cells", "failed"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         _write(self.folder / "scenario.toml", scenario)
         _write(path, json.dumps(manifest, indent=1) + "\n")
+
+    def _grown(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
+        """Give this folder's manifest with the cells and inputs of another one added."""
+        before = self.manifest()
+        changed = [k for k in ("kernel", "scenario") if before[k] != manifest[k]]
+        for part in ("versions", "inputs"):
+            common = set(before[part]) & set(manifest[part])
+            changed += sorted(k for k in common if before[part][k] != manifest[part][k])
+        if changed:
+            raise ResultsError(
+                f"{self.folder} holds a run made of another {', '.join(changed)}: "
+                "give --fresh to replace it, or --out for another folder"
+            )
+        return {
+            **manifest,
+            **{
+                part: {**before[part], **manifest[part]}
+                for part in ("versions", "inputs", "definitions")
+            },
+            "cells": list(dict.fromkeys((*before["cells"], *manifest["cells"]))),
+        }
 
     def manifest(self) -> dict[str, Any]:
         """Read what was run. ResultsError: there is no run here, or one of a later schema."""
@@ -193,7 +210,8 @@ class Run:
         except (OSError, ValueError) as error:
             raise ResultsError(f"{self.folder} is no run's folder: {error}") from None
         if content.get("schema") != SCHEMA:
-            raise ResultsError(f"{path}: schema {content.get('schema')}, this version reads {SCHEMA}")
+            found = content.get("schema")
+            raise ResultsError(f"{path}: schema {found}, and this version reads {SCHEMA}")
         return content
 
     def has(self, cell_id: str) -> bool:
@@ -223,8 +241,9 @@ class Run:
         job.rename(target)
 
     def results(self) -> list[CellResult]:
-        """Read all cells that are there, by name."""
-        return list(self._read())
+        """Read all cells that are there, in the scenario's order."""
+        order = {cell: place for place, cell in enumerate(self.manifest().get("cells", ()))}
+        return sorted(self._read(), key=lambda r: order.get(r.folder.name, len(order)))
 
     def failures(self) -> dict[str, str]:
         """Give the reason of each cell that failed when it was last run."""
@@ -252,5 +271,3 @@ def _write(path: Path, text: str) -> None:
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text(text)
     os.replace(temporary, path)  # noqa: PTH105 - the atomic one
-
-

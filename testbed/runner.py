@@ -105,7 +105,7 @@ def on_host() -> Conduct:
         command = ["taskset", "-c", str(cpu), *_isolated(_command("testbed.lab.main", job))]
         began_s = monotonic()
         with (job / "stdout").open("wb") as out, (job / "stderr").open("wb") as err:
-            process = subprocess.Popen(
+            process = subprocess.Popen(  # noqa: ASYNC220 - it must die with this very thread
                 command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True
             )
         try:

@@ -32,6 +32,7 @@ MESSENGERS = SCENARIOS / "messengers"
 TRANSPORTS = ROOT / "transports"
 
 T = TypeVar("T")
+Axis = Literal["messenger", "transport", "censor"]
 _ACTIONS = {kind.__name__ for kind in get_args(Action)}
 _FORBID_UNKNOWN_KEYS = {"extra": "forbid"}
 
@@ -79,18 +80,21 @@ class Scenario:
     transports: Annotated[tuple[str | WithParameters, ...], Field(min_length=1)]
     censors: Annotated[tuple[str | Sweep, ...], Field(min_length=1)]
     links: Links
-    exclude: tuple[Mapping[Literal["messenger", "transport", "censor"], str], ...] = ()
+    exclude: tuple[Mapping[Axis, str], ...] = ()
     """Cells to leave out: those for which all that is named is so."""
     name: str = Field(default="", kw_only=True)
     """The file's name."""
 
 
+def scenario_path(name_or_path: str) -> Path:
+    """Give the file of a scenario: its own path, or by its name in `scenarios/`."""
+    path = Path(name_or_path)
+    return path if path.suffix == ".toml" else SCENARIOS / f"{name_or_path}.toml"
+
+
 def load_scenario(name_or_path: str) -> Scenario:
     """Read a scenario by its name in `scenarios/` or by the path of its file."""
-    path = Path(name_or_path)
-    if path.suffix != ".toml":
-        path = SCENARIOS / f"{name_or_path}.toml"
-    return _load(path, Scenario, "scenario")
+    return _load(scenario_path(name_or_path), Scenario, "scenario")
 
 
 def load_censor(name: str) -> Profile:
@@ -196,9 +200,13 @@ def _censors(entry: str | Sweep, source: str) -> Iterator[Profile]:
 
 
 def _is_excluded(
-    messenger: Messenger, choice: TransportChoice, censor: Profile, rule: Mapping[str, str]
+    messenger: Messenger, choice: TransportChoice, censor: Profile, rule: Mapping[Axis, str]
 ) -> bool:
-    names = {"messenger": messenger.name, "transport": str(choice), "censor": censor.name}
+    names: dict[Axis, str] = {
+        "messenger": messenger.name,
+        "transport": str(choice),
+        "censor": censor.name,
+    }
     return all(names[key] == value for key, value in rule.items())
 
 
@@ -207,7 +215,9 @@ def _load(path: Path, kind: type[T], what: str) -> T:
         content = tomllib.loads(path.read_text())
     except FileNotFoundError:
         known = _names(_stems(path.parent, "toml")) if path.parent.is_dir() else "none"
-        raise ScenarioError(f"no {what} {path.stem!r}: {path} is missing; there are {known}") from None
+        raise ScenarioError(
+            f"no {what} {path.stem!r}: {path} is missing; there are {known}"
+        ) from None
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ScenarioError(f"{path}: {error}") from None
     try:
@@ -234,7 +244,8 @@ def _keys(detail: ErrorDetails, content: Mapping[str, Any]) -> list[str] | None:
     for part in detail["loc"]:
         if isinstance(value, Mapping) and isinstance(value.get("kind"), str):
             meant = value["kind"].capitalize()
-            if part in _ACTIONS and part != meant and (meant in _ACTIONS or detail["loc"][-1] != "kind"):
+            is_other = part in _ACTIONS and part != meant
+            if is_other and (meant in _ACTIONS or detail["loc"][-1] != "kind"):
                 return None
         if isinstance(value, Mapping) and part in value:
             keys.append(str(part))

@@ -115,6 +115,7 @@ class _Envelope:
         return steps
 
     def answer(self, datagram: bytes) -> bytes | None:
+        """Answer the other end's check or DTLS flight."""
         payload = self.unwrap(datagram)
         if wire.stun_type(payload) == wire.BINDING_REQUEST:
             transaction = wire.stun_transaction(payload)
@@ -126,6 +127,7 @@ class _Envelope:
         return None
 
     def media(self, index: int, frame: bytes) -> bytes:
+        """Give the SRTP packet of a frame, as it goes through the relay."""
         return self.wrap(
             wire.rtp(
                 index,
@@ -137,6 +139,7 @@ class _Envelope:
         )
 
     def sequence(self, datagram: bytes) -> int | None:
+        """Give an SRTP packet's sequence number."""
         payload = self.unwrap(datagram)
         return wire.rtp_sequence(
             payload, first_byte=self.first_byte, payload_type=self.payload_type
@@ -168,6 +171,7 @@ class TelegramReflector(_Envelope):
     """Telegram: hello to a reflector by peer tag; WebRTC behind 24 bytes (tgcalls, read)."""
 
     def steps(self) -> Sequence[Step]:
+        """Give the exchanges: one with the reflector, then those between the ends."""
         own = self.session.tag(own=True)
         hello = own + _HELLO + self.nonce
         answer = own + _WELCOME + self.nonce
@@ -181,11 +185,13 @@ class TelegramReflector(_Envelope):
         return [hello_step, *self.peer_steps()]
 
     def wrap(self, payload: bytes) -> bytes:
+        """Put the other end's tag, this one's, and the length in front, and pad to 4 bytes."""
         source = self.session.tag(own=True)[-4:]
         header = self.session.tag(own=False) + source + struct.pack("<I", len(payload))
         return header + payload + bytes(-len(payload) % 4)
 
     def unwrap(self, datagram: bytes) -> bytes:
+        """Take the payload out of a datagram; empty: it is not for this end."""
         if len(datagram) < 24 or not datagram.startswith(self.session.tag(own=True)):
             return b""
         return datagram[24 : 24 + int(struct.unpack_from("<I", datagram, 20)[0])]
@@ -215,21 +221,25 @@ class WebRtcTurn(_Envelope):
     """WebRTC through a TURN server: long-term credentials, a channel, DTLS-SRTP (RFC 8656)."""
 
     def steps(self) -> Sequence[Step]:
+        """Give the exchanges: TURN's with the relay, then those between the ends."""
         user = (wire.USERNAME, self.session.tag(own=True))
         first, second, third = (bytes([n]) + self.transaction[1:] for n in range(3))
-        key = ((wire.REALM, b"relay"), (wire.NONCE, self.nonce), (wire.MESSAGE_INTEGRITY, bytes(20)))
+        integrity = (wire.MESSAGE_INTEGRITY, bytes(20))
+        key = ((wire.REALM, b"relay"), (wire.NONCE, self.nonce), integrity)
         exchanges = (
             (wire.stun(wire.ALLOCATE_REQUEST, first, user), wire.ALLOCATE_ERROR),
             (wire.stun(wire.ALLOCATE_REQUEST, second, user, *key), wire.ALLOCATE_SUCCESS),
             (wire.stun(wire.CHANNEL_BIND_REQUEST, third, user, *key), wire.CHANNEL_BIND_SUCCESS),
         )
-        relay_steps = [Step("TURN", request, _answers(request, kind)) for request, kind in exchanges]
-        return [*relay_steps, *self.peer_steps()]
+        turn = [Step("TURN", request, _answers(request, kind)) for request, kind in exchanges]
+        return [*turn, *self.peer_steps()]
 
     def wrap(self, payload: bytes) -> bytes:
+        """Make it ChannelData."""
         return struct.pack("!HH", _CHANNEL, len(payload)) + payload
 
     def unwrap(self, datagram: bytes) -> bytes:
+        """Take the payload out of ChannelData; empty: it is something else."""
         if len(datagram) < 4:
             return b""
         channel, length = struct.unpack_from("!HH", datagram)

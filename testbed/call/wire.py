@@ -65,7 +65,8 @@ def dtls_flight(flight: int, size_bytes: int) -> bytes:
     Header and handshake type are as on the wire; the body stands for what a middlebox cannot use.
     """
     handshake_type, version = _DTLS_FLIGHTS[flight]
-    body = bytes([handshake_type]) + hashlib.shake_128(b"flight %d" % flight).digest(size_bytes - 14)
+    filler = hashlib.shake_128(b"flight %d" % flight).digest(size_bytes - 14)
+    body = bytes([handshake_type]) + filler
     return struct.pack("!BHHIHH", 22, version, 0, 0, flight, len(body)) + body
 
 
@@ -75,7 +76,7 @@ _DTLS_FLIGHTS = {1: (1, 0xFEFF), 2: (2, 0xFEFD), 3: (16, 0xFEFD), 4: (20, 0xFEFD
 
 def dtls_flight_number(datagram: bytes) -> int | None:
     """Give the flight that a datagram of `dtls_flight` is, or None."""
-    if len(datagram) < 14 or datagram[0] != 22:  # noqa: PLR2004 - DTLS handshake
+    if len(datagram) < 14 or datagram[0] != 22:
         return None
     return next((n for n, (kind, _) in _DTLS_FLIGHTS.items() if kind == datagram[13]), None)
 

@@ -55,7 +55,7 @@ def parse_packet(data: bytes, direction: Direction) -> Packet:
     header_bytes = (data[0] & 0x0F) * 4 if data else 0
     if (
         len(data) < _IPV4_HEADER_BYTES
-        or data[0] >> 4 != 4  # noqa: PLR2004 - the IP version
+        or data[0] >> 4 != 4
         or not _IPV4_HEADER_BYTES <= header_bytes <= len(data)
     ):
         return Packet(data, direction, "other", Endpoint(0, 0), Endpoint(0, 0), b"")

@@ -51,8 +51,8 @@ class Drop:
     """Drop each packet, or each with a probability, independently."""
 
     __pydantic_config__ = _FORBID_UNKNOWN_KEYS
-    kind: Literal["drop"] = "drop"
     probability: float = 1.0
+    kind: Literal["drop"] = "drop"
 
     def __post_init__(self) -> None:
         if not 0 <= self.probability <= 1:

@@ -36,7 +36,7 @@ async def chat(
                     await trio.sleep_until(began_at + (k + 0.5) * plan.interval_s)
                     record.sent_s.append(trio.current_time() - began_at)
                     record.acknowledged_s.append(None)
-                    await stream.send_all(k.to_bytes(2, "big") * (plan.message_bytes // 2))
+                    await stream.send_all(bytes(plan.message_bytes))
         except* trio.BrokenResourceError:
             pass
         finally:
@@ -46,7 +46,10 @@ async def chat(
 async def _connect(host: LabHost, server: Address, job: Path) -> trio.SSLStream[trio.SocketStream]:
     context = ssl.create_default_context(cafile=job / CERTIFICATE_FILE)
     stream = trio.SSLStream(
-        await host.open_tcp(server), context, server_hostname=CHAT_SERVER_NAME, https_compatible=True
+        await host.open_tcp(server),
+        context,
+        server_hostname=CHAT_SERVER_NAME,
+        https_compatible=True,
     )
     await stream.do_handshake()
     return stream

@@ -78,9 +78,7 @@ def load_transport(name: str, parameters: dict[str, object]) -> Transport:
     return transport
 
 
-def _host(
-    network: LabNetwork, name: str, job: Path, rng: Random, nursery: trio.Nursery
-) -> LabHost:
+def _host(network: LabNetwork, name: str, job: Path, rng: Random, nursery: trio.Nursery) -> LabHost:
     state_dir = job / "nodes" / name
     state_dir.mkdir(parents=True)
     return LabHost(network[name], state_dir, Random(rng.random()), nursery)
@@ -133,9 +131,7 @@ async def _conduct(
         if connect_s is not None:
             callee_channel = await hosts["callee"].open_udp(relay)
             engine = ModelEngine(messenger, rng)
-            call_record = await engine.call(
-                caller_channel, callee_channel, frames, cell.duration_s
-            )
+            call_record = await engine.call(caller_channel, callee_channel, frames, cell.duration_s)
             for channel in (caller_channel, callee_channel):
                 await channel.aclose()
     return dialled_at, connect_s, call_record, chat_record

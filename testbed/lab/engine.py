@@ -132,9 +132,7 @@ class ModelEngine:
             record.silent_s = self._messenger.silence_timeout_s
             record.reason = f"{silent.name} heard nothing for {record.silent_s:g} s"
 
-    async def _watch(
-        self, ends: Sequence[_End], dialled_at: float, until: float
-    ) -> _End | None:
+    async def _watch(self, ends: Sequence[_End], dialled_at: float, until: float) -> _End | None:
         """Read timed channels once a burst; give the end that heard nothing for too long."""
         while (now := trio.current_time()) < until:
             await trio.sleep_until(min(now + BURST_S, until))
@@ -190,9 +188,7 @@ async def _send_bursts(
         end.channel.send_at(batch)
 
 
-async def _send_each(
-    end: _End, schedule: Sequence[tuple[float, bytes]], dialled_at: float
-) -> None:
+async def _send_each(end: _End, schedule: Sequence[tuple[float, bytes]], dialled_at: float) -> None:
     """Send each frame at its time."""
     for index, (at, frame) in enumerate(schedule):
         await trio.sleep_until(at)

@@ -36,9 +36,7 @@ class LabProcess:
         self.name = name
         self.log = log
         self.stdin: trio.abc.SendStream = trio.lowlevel.FdStream(os.dup(popen.stdin.fileno()))
-        self.stdout: trio.abc.ReceiveStream = trio.lowlevel.FdStream(
-            os.dup(popen.stdout.fileno())
-        )
+        self.stdout: trio.abc.ReceiveStream = trio.lowlevel.FdStream(os.dup(popen.stdout.fileno()))
         popen.stdin.close()
         popen.stdout.close()
         self._popen = popen
@@ -72,7 +70,9 @@ class LabProcess:
 class LabHost:
     """One node during a cell; its processes and tasks end with the nursery's scope."""
 
-    def __init__(self, node: NamespaceNode, state_dir: Path, rng: Random, nursery: trio.Nursery):
+    def __init__(
+        self, node: NamespaceNode, state_dir: Path, rng: Random, nursery: trio.Nursery
+    ) -> None:
         self.name: str = node.name
         self.address: str = node.defaultIntf().ip
         self.state_dir = state_dir
@@ -114,7 +114,7 @@ class LabHost:
         await sock.bind((self.address, port))
         sock.listen()
         listener = trio.SocketListener(sock)
-        self.start_task(lambda: trio.serve_listeners(handler, [listener]))
+        self._nursery.start_soon(trio.serve_listeners, handler, [listener])
         return Address(self.address, sock.getsockname()[1])
 
     async def start_process(
@@ -132,7 +132,8 @@ class LabHost:
         name = f"{Path(argv[0]).name} on {self.name}"
         log = self.state_dir / f"{Path(argv[0]).name}-{len(self._processes)}.log"
         with self._node.namespace.entered(), log.open("wb") as stderr:
-            popen = subprocess.Popen(
+            # Started at once and by this very thread, which is the one inside the namespace.
+            popen = subprocess.Popen(  # noqa: ASYNC220
                 [program, *argv[1:]],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -167,9 +168,7 @@ class LabHost:
             )
 
 
-async def _end(
-    process: LabProcess, stop: Callable[[Process], Awaitable[None]] | None
-) -> None:
+async def _end(process: LabProcess, stop: Callable[[Process], Awaitable[None]] | None) -> None:
     steps: list[Callable[[], Awaitable[object] | None]] = []
     if stop is not None:
         steps.append(lambda: stop(process))

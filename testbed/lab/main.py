@@ -16,9 +16,10 @@ from pathlib import Path
 import trio
 
 from testbed.cell import ERROR_FILE, FRAMES_FILE, JOB_FILE, RECORD_FILE, Job
-from testbed.lab.clock import MonotonicClock
+from testbed.lab.clock import LabClock
 from testbed.lab.conduct import conduct
 from testbed.lab.record import as_json, write_frames
+
 
 def main(folder: str) -> int:
     """Conduct the job in a folder; give the exit status."""
@@ -26,8 +27,11 @@ def main(folder: str) -> int:
     with (job_folder / JOB_FILE).open("rb") as file:
         job: Job = pickle.load(file)
     try:
-        record = trio.run(conduct, job.cell, job.frames, job_folder, clock=MonotonicClock())
-    except BaseException as error:  # noqa: BLE001 - whatever it is, it is the cell's reason
+        clock = LabClock()
+        record = trio.run(
+            conduct, job.cell, job.frames, job_folder, clock=clock, instruments=[clock]
+        )
+    except BaseException as error:
         traceback.print_exc()
         reasons = "; ".join(f"{type(leaf).__name__}: {leaf}" for leaf in _leaves(error))
         (job_folder / ERROR_FILE).write_text(reasons + "\n")

@@ -153,4 +153,3 @@ class LabNetwork(Mininet):  # type: ignore[misc] # Mininet is untyped
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-

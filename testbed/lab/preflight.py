@@ -42,9 +42,8 @@ def missing() -> list[str]:
             queue.unbind()
 
         def nftables() -> None:
-            subprocess.run(
-                ["nft", "-f", "-"], input=middlebox.RULESET.encode(), check=True, capture_output=True
-            )
+            ruleset = middlebox.RULESET.encode()
+            subprocess.run(["nft", "-f", "-"], input=ruleset, check=True, capture_output=True)
 
         needs: dict[str, Callable[[], None]] = {
             "veth (CONFIG_VETH)": veth,

@@ -95,9 +95,7 @@ def _fq_parameters(_request: dict[str, Any]) -> dict[str, Any]:
 plugins["netem"] = SimpleNamespace(
     parent=TC_H_ROOT, options=_NetemOptions, get_parameters=_netem_parameters
 )
-plugins["fq"] = SimpleNamespace(
-    parent=TC_H_ROOT, options=_FqOptions, get_parameters=_fq_parameters
-)
+plugins["fq"] = SimpleNamespace(parent=TC_H_ROOT, options=_FqOptions, get_parameters=_fq_parameters)
 
 
 def netem(link: Link, seed: int) -> dict[str, Any]:

@@ -78,8 +78,8 @@ def write_frames(call: CallRecord, path: Path) -> None:
             for index, at in direction.received:
                 arrived.setdefault(index, []).append(at)
             for index, sent in enumerate(direction.sent_s):
-                for at in arrived.get(index) or [None]:
-                    received = "" if at is None else str(round(at * 1e9))
+                times = [str(round(at * 1e9)) for at in arrived.get(index, ())] or [""]
+                for received in times:
                     lines.write(f"{name},{index},{round(sent * 1e9)},{received}\n")
 
 

@@ -1,0 +1,355 @@
+"""The command line: talks to a person, and leaves the work to others."""
+
+from __future__ import annotations
+
+import filecmp
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import trio
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from testbed import figures, runner, scenario, tables
+from testbed.call.opus import SPEECH_FOLDER, SpeechError
+from testbed.kernel.build import KernelBuildError, build_kernel, cached_kernel
+from testbed.manifest import PROGRAM_PATH, manifest, programs
+from testbed.results import WALL, ResultsError, Run
+from testbed.scenario import ROOT, Scenario, ScenarioError, cell_id, cells
+
+USAGE_ERROR, FAILURE = 2, 1
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="Which transport keeps a call usable under a censor's restriction, and how does it sound?",
+    epilog="Example: [bold]testbed run ru-calls-2025-08 --messenger whatsapp[/bold]",
+)
+kernel_app = typer.Typer(no_args_is_help=True, help="Build or check the guest kernel.")
+app.add_typer(kernel_app, name="kernel")
+
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+out = Console(highlight=False, width=max(100, Console().width))
+
+
+class KernelKind(StrEnum):
+    """Where cells run."""
+
+    VIRTUAL = "virtual"
+    HOST = "host"
+
+
+class Kind(StrEnum):
+    """What can be listed."""
+
+    SCENARIOS = "scenarios"
+    CENSORS = "censors"
+    MESSENGERS = "messengers"
+    TRANSPORTS = "transports"
+
+
+def main() -> None:
+    """Run the command line; a known error is one sentence and a status, never a traceback."""
+    try:
+        app()
+    except (ScenarioError, ResultsError) as error:
+        _quit(error, USAGE_ERROR)
+    except (runner.LabError, KernelBuildError, SpeechError) as error:
+        _quit(error, FAILURE)
+
+
+def _quit(error: Exception, status: int) -> None:
+    err.print("[bold red]error:[/] ", end="")
+    err.print(str(error), markup=False)
+    sys.exit(status)
+
+
+@app.command()
+def run(
+    scenario_name: Annotated[
+        str,
+        typer.Argument(metavar="SCENARIO", help="A name (see `testbed list scenarios`) or a file."),
+    ],
+    messenger: Annotated[
+        list[str] | None, typer.Option(help="Only this messenger (repeatable).")
+    ] = None,
+    transport: Annotated[
+        list[str] | None, typer.Option(help="Only this transport (repeatable).")
+    ] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="Only this seed (repeatable).")] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Cells at a time; by default one a processor.")
+    ] = None,
+    kernel: Annotated[
+        KernelKind,
+        typer.Option(help="virtual: guests in virtual time; host: this kernel, real time, root."),
+    ] = KernelKind.VIRTUAL,
+    out_folder: Annotated[
+        Path | None, typer.Option("--out", help="The run's folder; results/SCENARIO if not given.")
+    ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Run all again, replacing what the folder has.")
+    ] = False,
+    twice: Annotated[
+        bool, typer.Option("--twice", help="Run each cell once more, and compare to the byte.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
+) -> None:
+    """Run a scenario's cells, and print what came of the calls.
+
+    What an interrupted run had finished is kept: run it again to go on.
+
+    Example: testbed run ru-calls-2025-08 --messenger whatsapp --transport obfs4 --seed 1
+    """
+    chosen = _chosen(scenario.load_scenario(scenario_name), messenger, transport, seed)
+    folder = out_folder or ROOT / "results" / chosen.name
+    plan = cells(chosen)
+    conduct, kernel_name = _conduct(kernel)
+    the_run = Run(folder)
+    the_run.begin(manifest(chosen, plan, kernel_name), _source(scenario_name), fresh=fresh)
+    cpus = sorted(os.sched_getaffinity(0))[:jobs]
+    failures = _run_all(the_run, plan, conduct, cpus, "cells")
+    wanted = {cell_id(cell) for cell in plan}
+    results = [r for r in the_run.results() if r.folder.name in wanted]
+    _show(results, folder, as_json=as_json)
+    if twice:
+        failures |= _compare_again(the_run, plan, conduct, cpus)
+    for name, reason in failures.items():
+        err.print(f"[bold red]failed:[/] {name}: ", end="")
+        err.print(reason, markup=False)
+    if failures:
+        raise typer.Exit(FAILURE)
+
+
+def _chosen(
+    loaded: Scenario,
+    messengers: list[str] | None,
+    transports: list[str] | None,
+    seeds: list[int] | None,
+) -> Scenario:
+    return replace(
+        loaded,
+        messengers=tuple(messengers or loaded.messengers),
+        transports=tuple(transports or loaded.transports),
+        seeds=tuple(seeds or loaded.seeds),
+    )
+
+
+def _source(name: str) -> str:
+    return scenario.scenario_path(name).read_text()
+
+
+def _conduct(kernel: KernelKind) -> tuple[runner.Conduct, str]:
+    if kernel is KernelKind.HOST:
+        return runner.on_host(), f"host {os.uname().release}"
+    built = cached_kernel()
+    if built is None:
+        raise runner.LabError(
+            "there is no guest kernel yet: run `testbed kernel build` (some minutes, once), "
+            "or start the testbed by ./lab, which does it"
+        )
+    return runner.in_guest(built), f"guest {built.version} ({built.key[:12]})"
+
+
+def _run_all(
+    the_run: Run, plan: Sequence[Any], conduct: runner.Conduct, cpus: Sequence[int], what: str
+) -> dict[str, str]:
+    """Run cells behind a progress bar; give the failed ones with their reasons."""
+    missing = [cell for cell in plan if not the_run.has(cell_id(cell))]
+    failures: dict[str, str] = {}
+    if not missing:
+        return failures
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err, transient=True) as progress:
+        task = progress.add_task(what, total=len(missing))
+
+        def report(done: runner.Done) -> None:
+            progress.advance(task)
+            if done.result is None:
+                failures[done.cell_id] = done.failure
+
+        trio.run(runner.run_cells, the_run, missing, conduct, cpus, report)
+    return failures
+
+
+def _show(results: Sequence[Any], folder: Path, *, as_json: bool) -> None:
+    table_rows = tables.rows(results)
+    if as_json:
+        json.dump(tables.as_json(table_rows), sys.stdout, indent=1)
+        sys.stdout.write("\n")
+        return
+    out.print(tables.summary(table_rows))
+    virtual_s = sum(row.virtual_s for row in table_rows)
+    wall_s = sum(row.wall_s for row in table_rows)
+    out.print(tables.LEGEND, style="dim")
+    if wall_s:
+        out.print(
+            f"{virtual_s:.0f} virtual s in {wall_s:.1f} s of one core:"
+            f" {virtual_s / wall_s:.1f} times real time. Record: {_short(folder)}"
+        )
+
+
+def _short(path: Path) -> str:
+    try:
+        return str(path.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def _compare_again(
+    the_run: Run, plan: Sequence[Any], conduct: runner.Conduct, cpus: Sequence[int]
+) -> dict[str, str]:
+    """Run cells into another folder and compare all files but the cost."""
+    with tempfile.TemporaryDirectory(dir=the_run.folder) as temporary:
+        again = Run(Path(temporary) / "again")
+        again.begin(the_run.manifest(), "", fresh=False)
+        failures = _run_all(again, plan, conduct, cpus, "again")
+        same = 0
+        for cell in plan:
+            name = cell_id(cell)
+            if name in failures or not the_run.has(name):
+                continue
+            differing = _differing(the_run.folder / "cells" / name, again.folder / "cells" / name)
+            if differing:
+                failures[name] = f"not the same a second time: {', '.join(differing)}"
+                shutil.copytree(
+                    again.folder / "cells" / name,
+                    the_run.folder / "failed" / f"{name}.again",
+                    dirs_exist_ok=True,
+                )
+            else:
+                same += 1
+    out.print(f"{same} of {len(plan)} cells are the same to the byte when run again.")
+    return failures
+
+
+def _differing(left: Path, right: Path) -> list[str]:
+    names = {path.name for folder in (left, right) for path in folder.iterdir()} - {WALL}
+    _, mismatched, missing = filecmp.cmpfiles(left, right, names, shallow=False)
+    return sorted(mismatched + missing)
+
+
+@app.command()
+def demo() -> None:
+    """Reproduce the news of August 2025, and draw it: the table, the record and one figure.
+
+    Runs `ru-calls-2025-08` afresh into results/demo.
+    """
+    folder = ROOT / "results" / "demo"
+    run("ru-calls-2025-08", out_folder=folder, fresh=True)
+    plot(folder)
+
+
+@app.command()
+def plot(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
+    figure: Annotated[list[str] | None, typer.Option(help="Only this figure (repeatable).")] = None,
+) -> None:
+    """Draw a run's figures as PNG and SVG into its folder `figures`; needs no kernel, no root.
+
+    Example: testbed plot results/ru-calls-2025-08
+    """
+    try:
+        paths = figures.draw(Run(folder), figure, folder / "figures")
+    except ValueError as error:
+        raise ScenarioError(str(error)) from None
+    for path in paths:
+        out.print(f"Figure: {_short(path)}")
+
+
+@app.command("list")
+def list_(kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> None:
+    """List what there is, each with what it is."""
+    entries: dict[Kind, Callable[[], dict[str, str]]] = {
+        Kind.SCENARIOS: lambda: {
+            name: scenario.load_scenario(name).title for name in scenario.scenario_names()
+        },
+        Kind.CENSORS: lambda: {
+            name: scenario.load_censor(name).title for name in scenario.censor_names()
+        },
+        Kind.MESSENGERS: lambda: {
+            name: scenario.load_messenger(name).title for name in scenario.messenger_names()
+        },
+        Kind.TRANSPORTS: lambda: {
+            name: scenario.transport_summary(name) for name in scenario.transport_names()
+        },
+    }
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for name, title in entries[kind]().items():
+        table.add_row(f"[bold]{name}[/]", title)
+    out.print(table)
+
+
+@app.command()
+def doctor() -> None:
+    """Check that all is there that the testbed needs, and say what to do where it is not."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    healthy = True
+    for name, is_there, remedy in _checks():
+        healthy &= is_there
+        state = "[green]ok[/]" if is_there else "[red]missing[/]"
+        table.add_row(state, name, "" if is_there else remedy)
+    out.print(table)
+    if not healthy:
+        raise typer.Exit(FAILURE)
+
+
+def _checks() -> list[tuple[str, bool, str]]:
+    every = [c for name in scenario.scenario_names() for c in cells(scenario.load_scenario(name))]
+    checks = [
+        (
+            f"program {p.name}",
+            shutil.which(p.name, path=PROGRAM_PATH) is not None,
+            f"apt install {p.apt}",
+        )
+        for p in programs(every)
+    ]
+    checks += [
+        (f"program {name}", shutil.which(name) is not None, "apt install util-linux")
+        for name in ("setpriv", "taskset", "unshare")
+    ]
+    checks.append(("speech", any(SPEECH_FOLDER.glob("*.wav")), "apt install pocketsphinx-testdata"))
+    try:
+        kernel = cached_kernel()
+        remedy = "testbed kernel build"
+    except KernelBuildError as error:
+        kernel, remedy = None, str(error)
+    name = "guest kernel" if kernel is None else f"guest kernel {kernel.version}"
+    checks.append((name, kernel is not None, remedy))
+    return checks
+
+
+@kernel_app.command("build")
+def kernel_build(
+    source: Annotated[
+        Path | None, typer.Option(help="A kernel source tree or tar file; Debian's if not given.")
+    ] = None,
+) -> None:
+    """Build the virtual-time kernel into the user's cache, if it is not there yet (minutes)."""
+    columns = (TextColumn("guest kernel: {task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err) as progress:
+        task = progress.add_task("", total=1.0)
+
+        def report(stage: str, share: float) -> None:
+            progress.update(task, description=stage, completed=share)
+
+        kernel = build_kernel(source, progress=report)
+    out.print(f"Guest kernel {kernel.version}: {kernel.path}")

@@ -1,0 +1,92 @@
+"""What a run is made of: inputs and versions, so that it can be repeated or told from another."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from testbed import __version__
+from testbed.cell import Cell
+from testbed.results import SCHEMA
+from testbed.scenario import ROOT, Scenario, cell_id, load_transport
+from testbed.transport import Program
+
+PROGRAM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""Where foreign programs are looked for, in the lab as here."""
+_PACKAGES = ("trio", "pyroute2", "mininet", "NetfilterQueue", "opuslib-next-bundled")
+_PROGRAMS = (Program("nft", apt="nftables"),)
+
+
+def manifest(scenario: Scenario, cells: Sequence[Cell], kernel: str) -> dict[str, Any]:
+    """Describe a run; `kernel` names the guest kernel's build or the host's.
+
+    `inputs` has a hash for each messenger, censor and so on, `definitions` what was hashed.
+    """
+    definitions = {
+        "duration_s": scenario.duration_s,
+        "links": asdict(scenario.links),
+        **{f"messenger {cell.messenger.name}": asdict(cell.messenger) for cell in cells},
+        **{f"censor {cell.censor.name}": asdict(cell.censor) for cell in cells},
+    }
+    return {
+        "schema": SCHEMA,
+        "scenario": {
+            "name": scenario.name,
+            "title": scenario.title,
+            "question": scenario.question,
+        },
+        "kernel": kernel,
+        "versions": _versions(cells),
+        "inputs": {name: _hash(content) for name, content in definitions.items()},
+        "definitions": definitions,
+        "cells": [cell_id(cell) for cell in cells],
+    }
+
+
+def programs(cells: Sequence[Cell]) -> list[Program]:
+    """Name the foreign programs that cells need."""
+    found = dict.fromkeys(_PROGRAMS)
+    for choice in {str(cell.transport): cell.transport for cell in cells}.values():
+        found.update(dict.fromkeys(load_transport(choice).programs))
+    return list(found)
+
+
+def _versions(cells: Sequence[Cell]) -> dict[str, str]:
+    return {
+        "testbed": f"{__version__} (code {_code_hash()})",
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in _PACKAGES},
+        **{program.name: _program_version(program) for program in programs(cells)},
+    }
+
+
+def _program_version(program: Program) -> str:
+    """Give the package's version and the program's hash; `missing` if it is not installed."""
+    path = shutil.which(program.name, path=PROGRAM_PATH)
+    if path is None:
+        return "missing"
+    asked = ["dpkg-query", "--show", "--showformat=${Version}", program.apt]
+    answer = subprocess.run(asked, capture_output=True, text=True, check=False)
+    digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12]
+    return f"{answer.stdout or 'unpackaged'} (sha256 {digest})"
+
+
+def _code_hash() -> str:
+    digest = hashlib.sha256()
+    for folder in ("testbed", "transports"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            digest.update(str(path.relative_to(ROOT)).encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _hash(content: object) -> str:
+    text = json.dumps(content, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,0 +1,125 @@
+"""Tables for people: what a run's cells add up to, one row for the seeds of a call; no I/O."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from rich.table import Table
+
+from testbed.call.verdict import Verdict
+from testbed.results import CellResult
+
+
+@dataclass(frozen=True)
+class Row:
+    """Calls that differ in their seed alone; medians over the calls that were set up."""
+
+    messenger: str
+    transport: str
+    censor: str
+    verdicts: dict[str, int]
+    """Calls by verdict, the best first."""
+    set_up_s: float | None
+    concealed_share: float | None
+    """Of the worse direction."""
+    mouth_to_ear_s: float | None
+    """Of the worse direction, its median."""
+    r_fullband_100: float | None
+    """Of the worse direction, on the scale from 0 to 100."""
+    chat_sent: int
+    chat_delivered: int
+    chat_median_s: float | None
+    virtual_s: float
+    wall_s: float
+
+    @property
+    def calls(self) -> int:
+        """How many calls."""
+        return sum(self.verdicts.values())
+
+
+def rows(results: Iterable[CellResult]) -> list[Row]:
+    """Add results up, in the order in which calls first come."""
+    groups: dict[tuple[str, str, str], list[CellResult]] = {}
+    for result in results:
+        groups.setdefault(result.key, []).append(result)
+    return [_row(*key, group) for key, group in groups.items()]
+
+
+def _row(messenger: str, transport: str, censor: str, group: Sequence[CellResult]) -> Row:
+    verdicts = Counter(result.verdict for result in group)
+    qualities = [result.content["quality"] for result in group]
+    heard = [worse for result in group if (worse := result.worse_direction) is not None]
+    chats = [result.content["chat"] for result in group]
+    return Row(
+        messenger,
+        transport,
+        censor,
+        {v.label: verdicts[v] for v in sorted(Verdict, reverse=True) if v in verdicts},
+        _median(q["set_up"]["elapsed_s"] for q in qualities if q["up"] is not None),
+        _median(worse["concealed_share"] for worse in heard),
+        _median(worse["mouth_to_ear_median_s"] for worse in heard),
+        _median(worse["r_fullband_100"] for worse in heard),
+        sum(chat["sent"] for chat in chats),
+        sum(chat["delivered"] for chat in chats),
+        _median(chat["median_s"] for chat in chats),
+        sum(result.wall.virtual_s for result in group),
+        sum(result.wall.wall_s for result in group),
+    )
+
+
+def _median(numbers: Iterable[float | None]) -> float | None:
+    known = [number for number in numbers if number is not None]
+    return median(known) if known else None
+
+
+def summary(table_rows: Sequence[Row]) -> Table:
+    """Give the table of a run, at most 100 columns wide."""
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1))
+    table.add_column("Messenger")
+    table.add_column("Transport")
+    table.add_column("Censor")
+    table.add_column("Calls")
+    for name in ("set-up s", "conceal %", "delay ms", "R"):
+        table.add_column(name, justify="right")
+    table.add_column("Chat", justify="right")
+    table.add_column("ms", justify="right")
+    table.add_column("speed", justify="right")
+    before = ""
+    for row in table_rows:
+        table.add_row(
+            row.messenger if row.messenger != before else "",
+            row.transport,
+            row.censor,
+            ", ".join(f"{count} {verdict}" for verdict, count in row.verdicts.items()),
+            _number(row.set_up_s, 2),
+            _number(row.concealed_share, 1, 100),
+            _number(row.mouth_to_ear_s, 0, 1000),
+            _number(row.r_fullband_100, 0),
+            f"{row.chat_delivered}/{row.chat_sent}",
+            _number(row.chat_median_s, 1, 1000),
+            f"{row.virtual_s / row.wall_s:.0f}x",
+        )
+        before = row.messenger
+    return table
+
+
+LEGEND = (
+    "Medians over the calls that were set up, of the worse direction. conceal: share of time for"
+    " which the\njitter buffer had no frame; delay: mouth to ear; R: fullband E-model on 0-100, EVS"
+    " as proxy for Opus;\nChat: messages delivered of sent, and their median delay; speed: virtual"
+    " over wall seconds."
+)
+
+
+def _number(value: float | None, digits: int, factor: float = 1) -> str:
+    return "-" if value is None else f"{value * factor:.{digits}f}"
+
+
+def as_json(table_rows: Iterable[Row]) -> list[dict[str, Any]]:
+    """Give the rows for JSON, in SI units."""
+    return [dict(vars(row)) for row in table_rows]

@@ -1,0 +1,50 @@
+"""Builds packets and profiles for the censor's tests."""
+
+from __future__ import annotations
+
+import struct
+from ipaddress import IPv4Address
+
+from testbed.censor.packet import Direction, Packet, parse_packet
+from testbed.censor.profile import Action, Match, Profile, Rule, action_numbers
+from testbed.evidence import Evidence
+
+INSIDE, OUTSIDE = "10.1.1.1", "10.2.3.2"
+COOKIE = bytes.fromhex("2112a442")
+STUN_BINDING = struct.pack("!HH", 1, 0) + COOKIE + bytes(12)
+
+
+def ipv4(payload: bytes, protocol: int, source: str, destination: str, fragment: int = 0) -> bytes:
+    """Build an IPv4 packet; checksums are left 0, no detector looks at them."""
+    return (
+        struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(payload), 0, fragment, 64, protocol, 0)
+        + IPv4Address(source).packed
+        + IPv4Address(destination).packed
+        + payload
+    )
+
+
+def udp(payload: bytes, *, up: bool = True, port: int = 3478, client_port: int = 40000) -> Packet:
+    """Build a UDP packet between a client inside and a server outside."""
+    ports = (client_port, port) if up else (port, client_port)
+    ends = (INSIDE, OUTSIDE) if up else (OUTSIDE, INSIDE)
+    datagram = struct.pack("!HHHH", *ports, 8 + len(payload), 0) + payload
+    direction = Direction.UP if up else Direction.DOWN
+    return parse_packet(ipv4(datagram, 17, *ends), direction)
+
+
+def tcp(payload: bytes, *, port: int = 443) -> Packet:
+    """Build a TCP segment from inside to outside."""
+    header = struct.pack("!HHIIBBHHH", 40000, port, 1, 1, 5 << 4, 0x18, 1000, 0, 0)
+    return parse_packet(ipv4(header + payload, 6, INSIDE, OUTSIDE), Direction.UP)
+
+
+def rule(name: str, match: Match, action: Action) -> Rule:
+    """Make a rule whose evidence says that it is a test's."""
+    keys = ("match", "action", *action_numbers(action))
+    return Rule(name, match, action, {key: Evidence("a test", "assumed") for key in keys})
+
+
+def profile(*rules: Rule) -> Profile:
+    """Make a profile of rules."""
+    return Profile("test", "a test", rules)
