@@ -1,0 +1,171 @@
+"""Cells in real guests: the news comes out, runs repeat to the byte, failures have a reason."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from testbed.cell import Cell, TransportChoice
+from testbed.censor.profile import with_numbers
+from testbed.kernel.build import Kernel
+from testbed.results import WALL, CellResult, Run, frames_of
+from testbed.runner import ConductError, Done, in_guest, prepare_job, run_cells
+from testbed.scenario import cell_id
+from tests.lab.conftest import short_cell
+
+pytestmark = pytest.mark.guest
+CPUS = sorted(os.sched_getaffinity(0))
+
+
+def conducted(kernel: Kernel, run: Run, *cells: Cell) -> list[CellResult]:
+    ended: list[Done] = []
+    trio.run(run_cells, run, cells, in_guest(kernel), CPUS, ended.append)
+    assert not [done.failure for done in ended if done.result is None]
+    names = [cell_id(cell) for cell in cells]
+    return sorted(run.results(), key=lambda result: names.index(result.folder.name))
+
+
+def files_of(result: CellResult) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in result.folder.iterdir() if p.name != WALL}
+
+
+def dropped(result: CellResult) -> int:
+    rules: dict[str, Any] = result.content["record"]["middlebox"]["rules"]
+    return sum(rule["dropped"] for rule in rules.values())
+
+
+def test_the_restriction_hits_what_the_news_said_it_hits(kernel: Kernel, run: Run) -> None:
+    restricted = "ru-calls-2025-08"
+    whatsapp, maxx, through = conducted(
+        kernel,
+        run,
+        short_cell("whatsapp", "direct", restricted),
+        short_cell("max", "direct", restricted),
+        short_cell("whatsapp", "obfs4", restricted),
+    )
+    assert whatsapp.content["quality"]["set_up"]["outcome"] == "connected"
+    assert whatsapp.content["quality"]["up"]["concealed_share"] > 0.15
+    assert dropped(whatsapp) > 100
+    assert dropped(maxx) == dropped(through) == 0
+    assert maxx.verdict.label == through.verdict.label == "good"
+    for result in (whatsapp, maxx, through):
+        assert result.content["chat"]["sent"] == result.content["chat"]["delivered"] == 6
+
+
+def test_a_telegram_call_is_given_up_when_its_time_out_says(kernel: Kernel, run: Run) -> None:
+    cell = short_cell("telegram", "direct", "ru-calls-2025-08")
+    blocked = with_numbers(cell.censor, ["telegram-ports.probability"], 1.0)
+    [result] = conducted(kernel, run, replace(cell, censor=blocked))
+    assert result.verdict.label == "no call"
+    call = result.content["record"]["call"]
+    assert 30 <= call["ended_s"] < 30.1
+    assert "no answer to hello to the reflector within 30 s" in call["reason"]
+
+
+@pytest.mark.parametrize("transport", ["direct", "obfs4"])
+def test_a_cell_repeats_to_the_byte_and_another_seed_does_not(
+    kernel: Kernel, run: Run, tmp_path: Path, transport: str
+) -> None:
+    cell = short_cell("whatsapp", transport, "ru-calls-2025-08")
+    [first] = conducted(kernel, run, cell)
+    manifest = run.manifest()
+    again = Run(tmp_path / "again")
+    again.begin(manifest, "", fresh=False)
+    [second] = conducted(kernel, again, cell)
+    assert files_of(first) == files_of(second)
+    other = Run(tmp_path / "other")
+    other.begin(manifest, "", fresh=False)
+    [third] = conducted(kernel, other, replace(cell, seed=cell.seed + 1))
+    assert files_of(first)["frames.csv"] != files_of(third)["frames.csv"]
+
+
+def test_frames_take_the_path_that_the_links_make(kernel: Kernel, run: Run) -> None:
+    """Without jitter and censor each frame takes the sum of the links' delays, to 50 us."""
+    cell = short_cell("whatsapp", "direct", "open")
+    still = {
+        name: replace(getattr(cell.links, name), jitter_ms=0.0)
+        for name in ("access", "domestic", "backbone", "hosting", "callee_access")
+    }
+    [result] = conducted(kernel, run, replace(cell, links=replace(cell.links, **still)))
+    links = cell.links
+    path_s = (links.access.delay_ms + links.backbone.delay_ms + links.hosting.delay_ms * 2) / 1000
+    path_s += links.callee_access.delay_ms / 1000
+    for direction in frames_of(result).values():
+        assert len(direction.received) == len(direction.sent_s) == 300
+        for index, at in direction.received:
+            delay_s = at - direction.sent_s[index]
+            assert path_s < delay_s < path_s + 250e-6
+
+
+def test_what_a_finished_run_has_is_not_run_again(kernel: Kernel, run: Run) -> None:
+    cell = short_cell("max", "direct", "open", duration_s=1)
+    [result] = conducted(kernel, run, cell)
+    before = (result.folder / WALL).stat()
+    ended: list[Done] = []
+    trio.run(run_cells, run, [cell], in_guest(kernel), CPUS, ended.append)
+    assert ended == []
+    assert (result.folder / WALL).stat() == before
+
+
+def test_a_failed_cell_has_its_reason_and_loses_no_other(kernel: Kernel, run: Run) -> None:
+    good = short_cell("max", "direct", "open", duration_s=1)
+    bad = replace(good, transport=TransportChoice("nosuch"))
+    ended: list[Done] = []
+    trio.run(run_cells, run, [bad, good], in_guest(kernel), CPUS[:1], ended.append)
+    assert [done.result is None for done in ended] == [True, False]
+    assert "ModuleNotFoundError: No module named 'transports.nosuch'" in ended[0].failure
+    assert list(run.failures()) == [cell_id(bad)]
+
+
+def test_the_conducting_program_says_what_is_wrong_with_its_job(
+    kernel: Kernel, tmp_path: Path
+) -> None:
+    cell = short_cell("max", "direct", "open", duration_s=1)
+    job = tmp_path / "job"
+    prepare_job(job, cell)
+    (job / "server.pem").write_text("no certificate")
+    with pytest.raises(ConductError, match="SSLError"):
+        trio.run(in_guest(kernel), job, cell, CPUS[0])
+
+
+def in_guest_python(kernel: Kernel, folder: Path, words: Sequence[str]) -> tuple[int, str, str]:
+    """Run Python words in a guest; give exit status, output, and errors."""
+    import sys  # noqa: PLC0415
+
+    from testbed.kernel.guest import run_guest  # noqa: PLC0415
+    from testbed.scenario import ROOT  # noqa: PLC0415
+
+    async def run() -> int:
+        result = await run_guest(
+            kernel,
+            [sys.executable, *words],
+            folder,
+            seed=1,
+            cpu=CPUS[0],
+            wall_limit_s=120,
+            visible=[ROOT],
+        )
+        return result.exit_status
+
+    status = trio.run(run)
+    return status, (folder / "stdout").read_text(), (folder / "stderr").read_text()
+
+
+def test_host_kernel_mode_runs_the_same_cells(kernel: Kernel, tmp_path: Path) -> None:
+    """On the guest's kernel, which has all that it needs, where a test machine's may not."""
+    words = "run ru-calls-2025-08 --kernel host --messenger max --transport direct --seed 1"
+    status, output, errors = in_guest_python(
+        kernel,
+        tmp_path,
+        ["-m", "testbed.cli", *words.split(), "--out", "/run/job/out"],
+    )
+    assert status == 0, errors
+    assert "1 good" in output
+    left = Run(tmp_path / "out")
+    assert [result.verdict.label for result in left.results()] == ["good", "good"]

@@ -1,0 +1,73 @@
+"""The command line as a person meets it: what it prints, and with which status it ends."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from testbed.scenario import ROOT
+
+TESTBED = str(Path(sys.executable).with_name("testbed"))
+
+
+def testbed(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [TESTBED, *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, "COLUMNS": "100", **env},
+    )
+
+
+testbed.__test__ = False  # type: ignore[attr-defined] # pytest would take it for a test
+
+
+@pytest.mark.parametrize("kind", ["scenarios", "censors", "messengers", "transports"])
+def test_lists_fit_100_columns(kind: str) -> None:
+    done = testbed("list", kind)
+    assert done.returncode == 0
+    assert done.stdout.strip()
+    assert all(len(line.rstrip()) <= 100 for line in done.stdout.splitlines())
+
+
+def test_an_unknown_scenario_is_a_usage_error_that_names_what_there_is() -> None:
+    done = testbed("run", "nosuch")
+    assert done.returncode == 2
+    assert "no scenario 'nosuch'" in done.stderr
+    assert "ru-calls-2025-08" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_unknown_messenger_is_a_usage_error() -> None:
+    done = testbed("run", "ru-calls-2025-08", "--messenger", "icq")
+    assert done.returncode == 2
+    assert "no messenger 'icq'" in done.stderr
+
+
+def test_no_guest_kernel_is_said_with_what_to_do(tmp_path: Path) -> None:
+    done = testbed("run", "ru-calls-2025-08", XDG_CACHE_HOME=str(tmp_path))
+    assert done.returncode == 1
+    assert "testbed kernel build" in done.stderr
+
+
+def test_plot_of_a_folder_that_is_no_run(tmp_path: Path) -> None:
+    done = testbed("plot", str(tmp_path))
+    assert done.returncode == 2
+    assert "is no run's folder" in done.stderr
+
+
+def test_help_has_an_example() -> None:
+    assert "Example: testbed run" in testbed("run", "--help").stdout.replace("\n", " ")
+    assert testbed().returncode == 2
+
+
+def test_doctor_finds_all_that_the_project_installs() -> None:
+    done = testbed("doctor")
+    assert done.returncode == 0, done.stdout
+    assert "guest kernel" in done.stdout

@@ -1,0 +1,158 @@
+"""The record of a run: whole or not at all, continued, and never mixed with another."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from testbed.lab.record import CallRecord, DirectionRecord, read_frames, write_frames
+from testbed.results import ResultsError, Run, Wall, judge
+from testbed.scenario import cell_id, cells, load_scenario
+from testbed.tables import rows
+
+CELL = cells(load_scenario("ru-calls-2025-08"))[0]
+
+
+def manifest(**changes: object) -> dict[str, Any]:
+    content = {
+        "schema": 1,
+        "scenario": {"name": "s", "title": "t", "question": "q"},
+        "kernel": "k",
+        "versions": {"testbed": "1"},
+        "inputs": {"messenger a": "hash"},
+        "definitions": {"messenger a": {}},
+        "cells": ["a"],
+    }
+    return {**content, **changes}
+
+
+def record(set_up_s: float | None = 0.5, outcome: str = "completed") -> dict[str, Any]:
+    return {
+        "transport_connect_s": 0.0,
+        "call": {
+            "outcome": outcome,
+            "reason": "",
+            "set_up_s": set_up_s,
+            "ended_s": 12.5 if set_up_s is not None else 30.0,
+            "silent_s": 10.0 if outcome == "dropped" else None,
+        },
+        "chat": {"connected_s": 0.1, "sent_s": [1.0, 2.0], "acknowledged_s": [1.04, None]},
+        "middlebox": {"packets_asked": 0, "rules": {}, "events": []},
+        "virtual_s": 13.0,
+    }
+
+
+def frames(received: int, sent: int = 500, delay_s: float = 0.03) -> dict[str, DirectionRecord]:
+    def direction() -> DirectionRecord:
+        times = [0.5 + 0.02 * index for index in range(sent)]
+        return DirectionRecord(times, [(i, times[i] + delay_s) for i in range(received)])
+
+    return {"up": direction(), "down": direction()}
+
+
+def job_folder(run: Run, name: str) -> Path:
+    job = run.folder / "jobs" / name
+    (job / "nodes" / "bridge").mkdir(parents=True)
+    write_frames(CallRecord(), job / "frames.csv")
+    (job / "nodes" / "bridge" / "obfs4proxy-0.log").write_text("a line\n")
+    return job
+
+
+def test_a_clean_call_is_good_and_half_of_it_lost_is_not() -> None:
+    clean = judge(CELL, record(), frames(500))
+    assert clean["quality"]["verdict"] == "good"
+    assert clean["quality"]["up"]["concealed_share"] == 0
+    assert clean["chat"] == {
+        "sent": 2, "delivered": 1, "median_s": 0.04, "longest_s": 0.04,
+    }  # fmt: skip
+    cut = judge(CELL, record(), frames(250))
+    assert cut["quality"]["verdict"] == "unusable"
+
+
+def test_a_call_that_was_not_set_up_is_no_call() -> None:
+    content = judge(CELL, record(set_up_s=None, outcome="no set-up"), frames(0, sent=0))
+    assert content["quality"]["verdict"] == "no call"
+    assert content["quality"]["up"] is None
+
+
+def test_a_call_that_was_dropped_says_after_what() -> None:
+    content = judge(CELL, record(outcome="dropped"), frames(100))
+    assert content["quality"]["verdict"] == "unusable"
+    assert any("dropped after 10.0 s" in reason for reason in content["quality"]["reasons"])
+
+
+def test_a_cell_is_kept_whole_and_read_back(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    run.begin(manifest(), "text", fresh=False)
+    name = cell_id(CELL)
+    assert not run.has(name)
+    run.keep(name, job_folder(run, name), judge(CELL, record(), frames(500)), Wall(2.0, 30.0))
+    assert run.has(name)
+    [result] = run.results()
+    assert (result.folder / "bridge-obfs4proxy-0.log").read_text() == "a line\n"
+    [row] = rows([result])
+    assert row.verdicts == {"good": 1}
+    assert result.wall.ratio == 15
+
+
+def test_a_failed_cell_is_kept_with_its_reason_until_it_is_run_well(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    run.begin(manifest(), "text", fresh=False)
+    name = cell_id(CELL)
+    run.keep_failed(name, job_folder(run, name), "the guest hung")
+    assert run.failures() == {name: "the guest hung"}
+    assert not run.has(name)
+    run.keep(name, job_folder(run, name), judge(CELL, record(), frames(500)), Wall(2.0, 30.0))
+    assert run.failures() == {}
+
+
+def test_a_run_goes_on_and_grows_but_is_never_mixed(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    run.begin(manifest(), "text", fresh=False)
+    more = manifest(inputs={"messenger b": "hash"}, cells=["b"])
+    run.begin(more, "text", fresh=False)
+    assert run.manifest()["cells"] == ["a", "b"]
+    assert run.manifest()["inputs"] == {"messenger a": "hash", "messenger b": "hash"}
+    with pytest.raises(ResultsError, match=r"made of another messenger a: give --fresh"):
+        run.begin(manifest(inputs={"messenger a": "changed"}), "text", fresh=False)
+    with pytest.raises(ResultsError, match=r"made of another kernel, testbed"):
+        run.begin(manifest(kernel="x", versions={"testbed": "2"}), "text", fresh=False)
+    run.begin(manifest(kernel="x"), "text", fresh=True)
+    assert run.manifest()["kernel"] == "x"
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "letter.txt").write_text("dear")
+    with pytest.raises(ResultsError, match=r"is not empty and no run's"):
+        Run(tmp_path).begin(manifest(), "text", fresh=True)
+    with pytest.raises(ResultsError, match=r"is no run's folder"):
+        Run(tmp_path).manifest()
+
+
+def test_a_later_schema_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text(json.dumps(manifest(schema=99)))
+    with pytest.raises(ResultsError, match=r"schema 99, and this version reads 1"):
+        Run(tmp_path).manifest()
+
+
+@given(
+    sent=st.lists(st.integers(0, 10**11), min_size=1, max_size=30),
+    data=st.data(),
+)
+def test_frames_are_read_back_as_written(
+    tmp_path_factory: pytest.TempPathFactory, sent: list[int], data: st.DataObject
+) -> None:
+    arrivals = st.tuples(st.integers(0, len(sent) - 1), st.integers(0, 10**11))
+    received = data.draw(st.lists(arrivals, max_size=40))
+    received.sort(key=lambda arrival: arrival[1])
+    up = DirectionRecord([t / 1e9 for t in sent], [(i, t / 1e9) for i, t in received])
+    path = tmp_path_factory.mktemp("frames") / "frames.csv"
+    write_frames(CallRecord(up=up), path)
+    read = read_frames(path)["up"]
+    assert read.sent_s == up.sent_s
+    assert sorted(read.received) == sorted(up.received)

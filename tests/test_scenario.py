@@ -1,0 +1,123 @@
+"""Scenarios, profiles and messengers: what ships is right, and what is wrong is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from testbed import scenario
+from testbed.scenario import ScenarioError, cell_id, cells, load_scenario
+
+FOUNDING = scenario.SCENARIOS / "ru-calls-2025-08.toml"
+
+
+@pytest.mark.parametrize("name", scenario.scenario_names())
+def test_every_shipped_scenario_unfolds_into_cells_with_names_of_their_own(name: str) -> None:
+    names = [cell_id(cell) for cell in cells(load_scenario(name))]
+    assert names
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("name", scenario.censor_names())
+def test_every_number_of_a_shipped_profile_says_where_it_comes_from(name: str) -> None:
+    for rule in scenario.load_censor(name).rules:
+        for evidence in rule.evidence.values():
+            assert len(evidence.source) > 10
+
+
+def test_the_founding_case_compares_what_the_news_compared() -> None:
+    plan = cells(load_scenario("ru-calls-2025-08"))
+    assert {cell.messenger.name for cell in plan} == {"telegram", "whatsapp", "max"}
+    assert not [c for c in plan if c.transport.name == "obfs4" and c.censor.name == "open"]
+    assert len({cell.seed for cell in plan}) >= 3
+    assert {cell.duration_s for cell in plan} == {30}
+
+
+def test_a_sweep_sets_its_numbers_to_each_value() -> None:
+    plan = cells(load_scenario("ru-calls-strength"))
+    drops = {}
+    for cell in plan:
+        rules = {rule.name: rule for rule in cell.censor.rules}
+        drops[cell.censor.name] = rules["stun"].action.probability  # type: ignore[union-attr]
+    assert drops["ru-calls-2025-08 drop=0.3"] == 0.3
+    assert len(drops) == 12
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ("duration_s = 30", 'duration_s = "long"', r"duration_s: .*valid number"),
+        ("duration_s = 30", "duration_s = 0", r"duration_s: .*greater than 0"),
+        ("jitter_ms = 1", "jiter_ms = 1", r"links\.access\.jiter_ms: Unexpected"),
+        ("delay_ms = 4", "delay_ms = -4", r"links\.access: .*jitter_ms <= delay_ms"),
+        ('"obfs4"]', '"obfs5"]', r"no transport 'obfs5'; there are direct, obfs4"),
+        (
+            '"obfs4"]',
+            '{ name = "obfs4", parameters = { iat_mode = 7 } }]',
+            r"obfs4: iat_mode: .*0, 1 or 2",
+        ),
+        (
+            '"obfs4"]',
+            '{ name = "obfs4", parameters = { speed = 7 } }]',
+            r"no parameter speed, only iat_mode",
+        ),
+        ('"open", ', '"opn", ', r"no censor profile 'opn': .*opn\.toml is missing; there are"),
+        ("seeds = [1, 2, 3, 4, 5]", "seeds = []", r"seeds: .*at least 1 item"),
+        ("title", "titel", r"titel: Unexpected keyword argument"),
+        ("title = ", "[[", r"line 1"),
+    ],
+)
+def test_a_wrong_scenario_names_file_key_and_what_was_expected(
+    tmp_path: Path, before: str, after: str, said: str
+) -> None:
+    path = tmp_path / "wrong.toml"
+    path.write_text(FOUNDING.read_text().replace(before, after, 1))
+    with pytest.raises(ScenarioError, match=said) as caught:
+        cells(load_scenario(str(path)))
+    assert "wrong.toml" in str(caught.value) or "transport" in str(caught.value) or "opn" in said
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ("probability = 0.9", "probability = 1.9", r"telegram-ports\.action: .*1\.9 is not"),
+        ("probability = 0.9", "prob = 0.9", r"telegram-ports\.action\.prob: Unexpected"),
+        ("590-1400", "1400-590", r"telegram-ports\.match: .*'1400-590' is neither"),
+        ('"community"', '"sure"', r"telegram-ports\.evidence\.match\.confidence: .*'primary'"),
+        ('kind = "drop"', 'kind = "slow"', r"telegram-ports\.action\.kind: .*'drop'"),
+        ('label = "stun"', 'label = "stunn"', r"stun\.match: label: no detector states 'stunn'"),
+        (
+            'action = { source = "Reuters, August 2025: MAX is unrestricted',
+            'act = { source = "Reuters',
+            r"'domestic': evidence is missing for \['action'\]",
+        ),
+        ('name = "stun"', 'name = "domestic"', r"are not all different"),
+    ],
+)
+def test_a_wrong_profile_names_rule_and_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str, after: str, said: str
+) -> None:
+    text = (scenario.CENSORS / "ru-calls-2025-08.toml").read_text()
+    assert before in text
+    (tmp_path / "wrong.toml").write_text(text.replace(before, after, 1))
+    monkeypatch.setattr(scenario, "CENSORS", tmp_path)
+    with pytest.raises(ScenarioError, match=said) as caught:
+        scenario.load_censor("wrong")
+    assert "wrong.toml" in str(caught.value)
+
+
+def test_a_messenger_without_evidence_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (scenario.MESSENGERS / "max.toml").read_text()
+    cut = "\n".join(line for line in text.splitlines() if not line.startswith("relay_port = {"))
+    (tmp_path / "max.toml").write_text(cut)
+    monkeypatch.setattr(scenario, "MESSENGERS", tmp_path)
+    with pytest.raises(ScenarioError, match=r"evidence is missing for \['relay_port'\]"):
+        scenario.load_messenger("max")
+
+
+def test_every_transport_says_in_a_line_what_it_is() -> None:
+    for name in scenario.transport_names():
+        assert len(scenario.transport_summary(name)) > 20
