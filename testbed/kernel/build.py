@@ -23,6 +23,7 @@ from testbed.kernel.cache import (
     locked_cache,
     our_recipe,
     read_entry,
+    same_linux,
     store,
 )
 from testbed.kernel.source import TESTED, KernelBuildError, KernelSource, find_source
@@ -96,21 +97,41 @@ def build_kernel(source: Path | None = None, *, progress: Progress) -> Kernel:
     check_machine()
     recipe = our_recipe()
     found = find_source(source)
-    key = recipe.key(found)
     with locked_cache() as cache:
         # perhaps another builder made it while this one waited
-        if (kernel := read_entry(cache / key)) is not None:
+        if (kernel := read_entry(cache / recipe.key(found))) is not None:
             return kernel
         log = cache / "build.log"
         log.write_bytes(b"")
         with _build_folder(cache) as work:
-            tree = _extract(found, work, progress)
-            version = _version(tree)
-            _patch(tree, recipe, version, progress)
-            _configure(tree, recipe, log, progress)
-            _compile(tree, log, progress)
-            linux, init = _finish(tree, recipe, work, log, progress)
-            return store(key, linux, init, version=version, recipe=recipe)
+            init = _compile_init(recipe, work, log)
+            if (old := same_linux(recipe.linux_key(found))) is not None:
+                linux, version = old.path, old.version
+            else:
+                linux, version = _build_linux(found, recipe, work, log, progress)
+            return store(linux, init, version=version, recipe=recipe, source=found)
+
+
+def _build_linux(
+    source: KernelSource, recipe: Recipe, work: Path, log: Path, progress: Progress
+) -> tuple[Path, str]:
+    """Build the kernel proper; return the stripped binary and its version."""
+    tree = _extract(source, work, progress)
+    version = _version(tree)
+    _patch(tree, recipe, version, progress)
+    _configure(tree, recipe, log, progress)
+    _compile(tree, log, progress)
+    progress("strip", 0.0)
+    linux = work / "linux.stripped"
+    _run(["strip", "-o", str(linux), str(tree / "linux")], log)
+    progress("strip", 1.0)
+    return linux, version
+
+
+def _compile_init(recipe: Recipe, work: Path, log: Path) -> Path:
+    init = work / "init"
+    _run(["gcc", "-static", "-Os", "-s", "-o", str(init), str(recipe.init_source)], log)
+    return init
 
 
 def check_machine(
@@ -224,12 +245,11 @@ def _patch(tree: Path, recipe: Recipe, version: str, progress: Progress) -> None
 
 def _configure(tree: Path, recipe: Recipe, log: Path, progress: Progress) -> None:
     progress("configure", 0.0)
-    options = recipe.options.read_text("utf-8")
-    (tree / "testbed.config").write_text(options, "utf-8")
+    wanted = recipe.wanted_options()
+    (tree / "testbed.config").write_text("\n".join(wanted) + "\n", "utf-8")
     for _ in _make(tree, log, "KCONFIG_ALLCONFIG=testbed.config", "allnoconfig"):
         pass
     taken = (tree / ".config").read_text("utf-8").splitlines()
-    wanted = [line for line in options.splitlines() if line and not line.startswith("#")]
     if refused := [line for line in wanted if line not in taken]:
         raise KernelBuildError(
             f"this kernel's configuration does not take {', '.join(refused)}; the options are "
@@ -246,17 +266,6 @@ def _compile(tree: Path, log: Path, progress: Progress) -> None:
             count += 1
             progress("compile", min(count / _OBJECTS, 0.99))
     progress("compile", 1.0)
-
-
-def _finish(
-    tree: Path, recipe: Recipe, work: Path, log: Path, progress: Progress
-) -> tuple[Path, Path]:
-    progress("strip", 0.0)
-    linux, init = work / "linux.stripped", work / "init"
-    _run(["strip", "-o", str(linux), str(tree / "linux")], log)
-    _run(["gcc", "-static", "-Os", "-s", "-o", str(init), str(recipe.init_source)], log)
-    progress("strip", 1.0)
-    return linux, init
 
 
 def _run(command: Sequence[str], log: Path) -> None:

@@ -42,19 +42,37 @@ class Recipe:
     init_source: Path
 
     @property
-    def digest(self) -> str:
-        """A hash (hexadecimal) over the names and contents of all of it."""
+    def linux_digest(self) -> str:
+        """A hash (hexadecimal) over what decides the kernel: no comment or patch header does."""
         total = hashlib.sha256(_FORMAT.encode())
-        for path in (*self.patches, self.options, self.init_source):
-            content = path.read_bytes()
-            total.update(f"{path.name} {len(content)}\n".encode())
-            total.update(content)
+        for path in self.patches:
+            _, first, diff = path.read_bytes().partition(b"\n--- a/")
+            total.update(b"%b %d\n" % (path.name.encode(), len(diff)) + first + diff)
+        total.update("\n".join(self.wanted_options()).encode())
         return total.hexdigest()
+
+    @property
+    def digest(self) -> str:
+        """A hash (hexadecimal) over what decides the kernel and its init."""
+        init = self.init_source.read_bytes()
+        return hashlib.sha256(self.linux_digest.encode() + init).hexdigest()
+
+    def wanted_options(self) -> list[str]:
+        """Return the lines of the options file that are not comments."""
+        lines = self.options.read_text("utf-8").splitlines()
+        return [line for line in lines if line and not line.startswith("#")]
 
     def key(self, source: KernelSource) -> str:
         """Return the name under which the kernel of this recipe and source is kept."""
-        total = hashlib.sha256(f"{self.digest} {source.identity}".encode())
-        return total.hexdigest()[:20]
+        return _short(f"{self.digest} {source.identity}")
+
+    def linux_key(self, source: KernelSource) -> str:
+        """Return what kernels of this source have in common that differ in init only."""
+        return _short(f"{self.linux_digest} {source.identity}")
+
+
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
 def our_recipe(folder: Path = _HERE) -> Recipe:
@@ -117,11 +135,20 @@ def _facts(entry: Path) -> dict[str, object]:
     return facts if isinstance(facts, dict) else {}
 
 
-def store(key: str, linux: Path, init: Path, *, version: str, recipe: Recipe) -> Kernel:
+def same_linux(linux_key: str) -> Kernel | None:
+    """Return a kernel whose Linux, though perhaps not its init, is the one of this key."""
+    for facts in cache_folder().glob("*/kernel.json"):
+        if _facts(facts.parent).get("linux_key") == linux_key:
+            return read_entry(facts.parent)
+    return None
+
+
+def store(linux: Path, init: Path, *, version: str, recipe: Recipe, source: KernelSource) -> Kernel:
     """Put a built kernel into the cache: all of it or, if interrupted, nothing.
 
     To be called with the cache locked.
     """
+    key = recipe.key(source)
     folder = cache_folder()
     fresh = Path(tempfile.mkdtemp(prefix="new-", dir=folder))
     fresh.chmod(0o755)
@@ -131,6 +158,7 @@ def store(key: str, linux: Path, init: Path, *, version: str, recipe: Recipe) ->
     facts = {
         "version": version,
         "recipe": recipe.digest,
+        "linux_key": recipe.linux_key(source),
         "linux_bytes": (fresh / "linux").stat().st_size,
         "init_bytes": (fresh / "init").stat().st_size,
     }

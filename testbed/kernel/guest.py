@@ -104,6 +104,7 @@ async def run_guest(
     wall_limit_s: float,
     env: Mapping[str, str] | None = None,
     memory_mb: int = 256,
+    virtual_limit_s: float | None = None,
     visible: Sequence[Path] = (),
     syscall_ns: int = SYSCALL_NS,
 ) -> GuestResult:
@@ -118,9 +119,11 @@ async def run_guest(
     `seed` (0 to 2**64-1) decides every random number in the guest: equal seed, job and machine,
     equal run. `cpu` is the processor to pin the guest to; None leaves it to the host, which is
     two to three times slower. The environment is `GUEST_ENV` with `env` on top, nothing of the
-    host's. After `wall_limit_s` seconds on this machine the guest counts as hung. Times in the
-    guest start at `START_NS`; computing takes none, a system call `syscall_ns` nanoseconds (with 0
-    a program that polls without sleeping may never end).
+    host's. After `wall_limit_s` seconds on this machine the guest counts as hung, and after
+    `virtual_limit_s` in the guest the job does: the first catches loops, the second, within
+    moments, jobs that wait for something that never comes. Times in the guest start at `START_NS`;
+    computing takes none, a system call `syscall_ns` nanoseconds (with 0 a program that polls
+    without sleeping may never end).
 
     Raises GuestError if the job did not come to its end, ValueError for an impossible job.
     Cancelled, failed or done, no process of the guest is left, and none outlives the calling
@@ -128,7 +131,12 @@ async def run_guest(
     """
     if not 0 <= seed < 2**64:
         raise ValueError(f"seed must be in 0..2**64-1, not {seed}")
-    job = encode_job(argv, {**GUEST_ENV, **(env or {})}, _covered(visible))
+    job = encode_job(
+        argv,
+        {**GUEST_ENV, **(env or {})},
+        _covered(visible),
+        limit_ns=round((virtual_limit_s or 0) * 1e9),
+    )
     folder = _prepare(folder, job)
     with _guest_home(kernel, folder) as home:
         command = _command(
@@ -270,8 +278,8 @@ def _result(folder: Path, wall_s: float, hung_for_s: float | None) -> GuestResul
     end: JobEnd | str
     if hung_for_s is not None:
         end = (
-            f"it did not end within its {hung_for_s:g} s of wall time; a program that computes "
-            "in a loop without any syscall never ends in virtual time"
+            f"it did not end within its {hung_for_s:g} s of wall time; a program that computes in "
+            "a loop without any system call, or waits for what never comes, does not end at all"
         )
     else:
         try:

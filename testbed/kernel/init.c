@@ -6,10 +6,12 @@
  * the host. It appears as /run/job, the only place the guest can write to that
  * outlives it. Protocol, all in that folder (job.py writes and reads it):
  *
- *   guest.job  in:  a sequence of NUL-ended strings: "job 1", then three lists,
- *                   each its length in decimal and so many strings: argv, the
- *                   environment ("NAME=value"), and host folders to keep visible
- *                   (read-only) although scratch memory covers their parent.
+ *   guest.job  in:  a sequence of NUL-ended strings: "job 1"; how long the job
+ *                   may take, in nanoseconds of virtual time, 0 for any; then
+ *                   three lists, each its length in decimal and so many strings:
+ *                   argv, the environment ("NAME=value"), and host folders to
+ *                   keep visible (read-only) although scratch memory covers
+ *                   their parent.
  *   stdout, stderr  out: the job's.
  *   guest.end  out: "exit STATUS VIRTUAL_NS\n", STATUS as a shell counts it
  *                   (128 + N for signal N), or "failed WHAT\n" when a step of
@@ -41,6 +43,7 @@ struct list {
 };
 
 struct job {
+	long long limit_ns;
 	struct list argv, env, visible;
 };
 
@@ -198,6 +201,7 @@ static struct job read_job(void)
 		errno = EBADMSG;
 		fail("guest.job is of another version");
 	}
+	job.limit_ns = strtoll(next_string(&at, end), NULL, 10);
 	job.argv = next_list(&at, end);
 	job.env = next_list(&at, end);
 	job.visible = next_list(&at, end);
@@ -220,6 +224,7 @@ static void redirect(const char *path, int flags, int to)
 
 static pid_t start(const struct job *job)
 {
+	sigset_t child_ended;
 	pid_t pid;
 
 	redirect("/dev/null", O_RDONLY, 0);
@@ -227,11 +232,16 @@ static pid_t start(const struct job *job)
 	redirect(JOB "/stderr", O_WRONLY | O_CREAT | O_TRUNC | O_APPEND, 2);
 	if (chdir(JOB) < 0)
 		fail("chdir %s", JOB);
+	/* wait_for() takes it from the queue */
+	sigemptyset(&child_ended);
+	sigaddset(&child_ended, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &child_ended, NULL);
 	pid = fork();
 	if (pid < 0)
 		fail("fork");
 	if (pid)
 		return pid;
+	sigprocmask(SIG_UNBLOCK, &child_ended, NULL);
 	setsid();
 	environ = job->env.items;	/* execvp looks PATH up in it */
 	execvp(job->argv.items[0], job->argv.items);
@@ -239,24 +249,53 @@ static pid_t start(const struct job *job)
 	_exit(errno == ENOENT ? 127 : 126);
 }
 
-/* Reaps whatever ends until the job does: its status as a shell counts it. */
-static int wait_for(pid_t job)
+static long long now_ns(void)
 {
+	struct timespec now;
+
+	if (clock_gettime(CLOCK_MONOTONIC, &now) < 0)
+		fail("clock_gettime");
+	return now.tv_sec * 1000000000LL + now.tv_nsec;
+}
+
+/* Sleeps until a child ends, at most until end_ns if that is not 0. */
+static void sleep_until_child_ends(long long end_ns)
+{
+	long long left_ns = end_ns - now_ns();
+	struct timespec left = { left_ns / 1000000000, left_ns % 1000000000 };
+	sigset_t child_ended;
+
+	sigemptyset(&child_ended);
+	sigaddset(&child_ended, SIGCHLD);
+	if (!end_ns) {
+		sigwaitinfo(&child_ended, NULL);
+		return;
+	}
+	errno = ETIME;
+	if (left_ns <= 0 || (sigtimedwait(&child_ended, NULL, &left) < 0 && errno == EAGAIN))
+		fail("the job did not end within its limit of virtual time");
+}
+
+/* Reaps whatever ends until the job does: its status as a shell counts it. */
+static int wait_for(pid_t job, long long limit_ns)
+{
+	long long end_ns = limit_ns ? now_ns() + limit_ns : 0;
 	int status;
 	pid_t pid;
 
-	do {
-		pid = wait(&status);
-		if (pid < 0 && errno != EINTR)
+	while ((pid = waitpid(-1, &status, WNOHANG)) != job) {
+		if (pid < 0)
 			fail("wait");
-	} while (pid != job);
+		if (pid == 0)
+			sleep_until_child_ends(end_ns);
+	}
 	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
 int main(int argc, char **argv)
 {
-	struct timespec now;
 	struct job job;
+	long long end_ns;
 	char line[100];
 	size_t i;
 	int status;
@@ -274,15 +313,13 @@ int main(int argc, char **argv)
 	}
 	if (sethostname("guest", 5) < 0)
 		fail("sethostname");
-	status = wait_for(start(&job));
-	if (clock_gettime(CLOCK_MONOTONIC, &now) < 0)
-		fail("clock_gettime");
+	status = wait_for(start(&job), job.limit_ns);
+	end_ns = now_ns();
 	/* nothing the job left behind may write to the folder from here on */
 	kill(-1, SIGKILL);
 	while (wait(NULL) > 0 || errno == EINTR)
 		;
-	snprintf(line, sizeof(line), "exit %d %lld\n", status,
-		 (long long)now.tv_sec * 1000000000 + now.tv_nsec);
+	snprintf(line, sizeof(line), "exit %d %lld\n", status, end_ns);
 	if (write_line(JOB "/guest.end", O_CREAT | O_TRUNC, line) < 0)
 		fail("write guest.end");
 	power_off();

@@ -34,11 +34,18 @@ class JobEnd:
     virtual_ns: int
 
 
-def encode_job(argv: Sequence[str], env: Mapping[str, str], visible: Sequence[Path] = ()) -> bytes:
+def encode_job(
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    visible: Sequence[Path] = (),
+    *,
+    limit_ns: int = 0,
+) -> bytes:
     """Return the bytes of `guest.job`; ValueError for what no program can be given.
 
     `visible` are host folders (absolute) to keep visible, read-only, where scratch memory
-    covers their parents. The environment is written in sorted order, so that equal
+    covers their parents. `limit_ns` is how long the job may take in nanoseconds of virtual time,
+    0 for any. The environment is written in sorted order, so that equal
     environments make equal files.
     """
     if not argv or not argv[0]:
@@ -51,7 +58,9 @@ def encode_job(argv: Sequence[str], env: Mapping[str, str], visible: Sequence[Pa
         [f"{name}={env[name]}" for name in sorted(env)],
         [str(path) for path in visible],
     )
-    parts = [_VERSION]
+    if limit_ns < 0:
+        raise ValueError(f"a job cannot take less than no time: {limit_ns} ns")
+    parts = [_VERSION, b"%d" % limit_ns]
     for strings in lists:
         parts.append(b"%d" % len(strings))
         parts += [_encode(string) for string in strings]

@@ -1,0 +1,232 @@
+"""Which source, which recipe, which key, and what the cache makes of damage."""
+
+import io
+import os
+import shutil
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from testbed.kernel import build, cache, source
+from testbed.kernel.build import KernelBuildError, build_kernel, cached_kernel, check_machine
+from testbed.kernel.cache import our_recipe, read_entry, store
+from testbed.kernel.source import KernelSource, find_source
+
+HERE = Path(build.__file__).parent
+SOURCE = KernelSource(Path("/usr/src/linux-source-6.12.tar.xz"), "tar x 1 2")
+
+
+@pytest.fixture
+def recipe_folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "recipe"
+    folder.mkdir()
+    shutil.copytree(HERE / "patches", folder / "patches")
+    for name in ("options", "init.c"):
+        shutil.copy(HERE / name, folder / name)
+    return folder
+
+
+@pytest.fixture
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "a cache"))
+    folder = cache.cache_folder()
+    folder.mkdir(parents=True)
+    return folder
+
+
+def small_tar(path: Path, files: dict[str, bytes]) -> Path:
+    with tarfile.open(path, "w:gz") as tar:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return path
+
+
+def test_the_recipe_has_patches_in_order_with_licence_and_reason() -> None:
+    patches = our_recipe().patches
+    assert len(patches) >= 5
+    for number, path in enumerate(patches, 1):
+        text = path.read_text()
+        assert path.name.startswith(f"{number:04d}-")
+        assert "SPDX-License-Identifier: GPL-2.0" in text
+        for part in ("Subject: ", "What: ", "Why: ", "Verified: ", "Upstream: "):
+            assert part in text, (path.name, part)
+
+
+@pytest.mark.parametrize(
+    ("changed", "linux_too"),
+    [("options", True), ("init.c", False), ("patches/0001-det-random.patch", True)],
+)
+def test_the_key_changes_with_each_part_of_the_recipe(
+    recipe_folder: Path, changed: str, linux_too: bool
+) -> None:
+    before = our_recipe(recipe_folder)
+    assert before.key(SOURCE) == our_recipe(HERE).key(SOURCE)
+    key, linux_key = before.key(SOURCE), before.linux_key(SOURCE)
+    with (recipe_folder / changed).open("a") as file:
+        file.write("CONFIG_X=y\n")
+    after = our_recipe(recipe_folder)
+    assert after.key(SOURCE) != key
+    assert (after.linux_key(SOURCE) != linux_key) == linux_too
+
+
+def test_words_alone_do_not_change_the_key(recipe_folder: Path) -> None:
+    key = our_recipe(recipe_folder).key(SOURCE)
+    patch = recipe_folder / "patches" / "0001-det-random.patch"
+    patch.write_text(patch.read_text().replace("Why: ", "Why: well, "))
+    with (recipe_folder / "options").open("a") as file:
+        file.write("# more words\n")
+    assert our_recipe(recipe_folder).key(SOURCE) == key
+
+
+def test_another_init_needs_no_other_linux(empty_cache: Path, recipe_folder: Path) -> None:
+    made = empty_cache / "made"
+    made.write_bytes(b"\x7fELF")
+    recipe = our_recipe(recipe_folder)
+    kernel = store(made, made, version="6.12.117", recipe=recipe, source=SOURCE)
+    with (recipe_folder / "init.c").open("a") as file:
+        file.write("/* */\n")
+    assert cache.same_linux(our_recipe(recipe_folder).linux_key(SOURCE)) == kernel
+    with (recipe_folder / "options").open("a") as file:
+        file.write("CONFIG_X=y\n")
+    assert cache.same_linux(our_recipe(recipe_folder).linux_key(SOURCE)) is None
+
+
+def test_the_key_changes_with_a_patch_more_or_less_and_with_the_source(recipe_folder: Path) -> None:
+    keys = {our_recipe(recipe_folder).key(SOURCE)}
+    keys.add(our_recipe(recipe_folder).key(KernelSource(SOURCE.path, "tar x 1 3")))
+    (recipe_folder / "patches" / "9999-more.patch").write_text("")
+    keys.add(our_recipe(recipe_folder).key(SOURCE))
+    (recipe_folder / "patches" / "9999-more.patch").unlink()
+    (recipe_folder / "patches" / "0008-fault-around.patch").unlink()
+    keys.add(our_recipe(recipe_folder).key(SOURCE))
+    assert len(keys) == 4
+
+
+@pytest.mark.parametrize(
+    ("os_release", "package"),
+    [
+        ('ID=debian\nVERSION_ID="12"\n', "apt install linux-source-6.12"),
+        ("ID=ubuntu\nID_LIKE=debian\n", "apt install linux-source "),
+        ('ID=mint\nID_LIKE="ubuntu debian"\n', "apt install linux-source "),
+        ("ID=fedora\n", "kernel source package"),
+    ],
+)
+def test_a_missing_source_names_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, os_release: str, package: str
+) -> None:
+    (tmp_path / "os-release").write_text(os_release)
+    monkeypatch.setattr(source, "_OS_RELEASE", tmp_path / "os-release")
+    with pytest.raises(KernelBuildError, match="no kernel source") as caught:
+        find_source(system=tmp_path)
+    assert package in str(caught.value)
+
+
+def test_the_wanted_series_is_preferred_to_a_newer_one(tmp_path: Path) -> None:
+    for name in ("linux-source-6.1", "linux-source-6.12", "linux-source-6.17"):
+        (tmp_path / f"{name}.tar.xz").write_bytes(b"")
+    assert find_source(system=tmp_path).path.name == "linux-source-6.12.tar.xz"
+    (tmp_path / "linux-source-6.12.tar.xz").unlink()
+    assert find_source(system=tmp_path).path.name == "linux-source-6.17.tar.xz"
+
+
+def test_ubuntus_folder_is_searched(tmp_path: Path) -> None:
+    folder = tmp_path / "linux-source-6.8.0"
+    folder.mkdir()
+    (folder / "linux-source-6.8.0.tar.bz2").write_bytes(b"")
+    (tmp_path / "linux-source-6.8.0.tar.bz2").symlink_to(folder / "linux-source-6.8.0.tar.bz2")
+    assert find_source(system=tmp_path).tar_option == "-j"
+
+
+@pytest.mark.parametrize("name", ["nothing", "kernel.zip"])
+def test_an_unusable_source_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / "kernel.zip").write_bytes(b"")
+    with pytest.raises(KernelBuildError, match=name):
+        find_source(tmp_path / name)
+
+
+def test_a_stored_kernel_is_found_and_a_damaged_one_is_not(empty_cache: Path) -> None:
+    made = empty_cache / "made"
+    made.write_bytes(b"\x7fELF")
+    recipe = our_recipe()
+    kernel = store(made, made, version="6.12.117", recipe=recipe, source=SOURCE)
+    entry = kernel.path.parent
+    assert kernel == read_entry(entry)
+    assert (kernel.key, kernel.version) == (recipe.key(SOURCE), "6.12.117")
+    assert os.access(kernel.path, os.X_OK)
+    assert os.access(kernel.init, os.X_OK)
+    for damage in (
+        lambda: kernel.path.write_bytes(b"\x7f"),
+        kernel.init.unlink,
+        lambda: (entry / "kernel.json").write_text("{"),
+        lambda: (entry / "kernel.json").write_text("[]"),
+    ):
+        store(made, made, version="6.12.117", recipe=recipe, source=SOURCE)
+        damage()
+        assert read_entry(entry) is None
+
+
+def test_without_a_source_package_the_latest_kernel_of_this_recipe_serves(
+    empty_cache: Path, monkeypatch: pytest.MonkeyPatch, recipe_folder: Path
+) -> None:
+    def no_source(given: Path | None = None) -> KernelSource:
+        return find_source(given, system=empty_cache)
+
+    monkeypatch.setattr(cache, "find_source", no_source)
+    assert cached_kernel() is None
+    made = empty_cache / "made"
+    made.write_bytes(b"\x7fELF")
+    kernel = store(made, made, version="6.12.117", recipe=our_recipe(), source=SOURCE)
+    (recipe_folder / "options").write_text("")
+    other = our_recipe(recipe_folder)
+    store(made, made, version="6.12.117", recipe=other, source=SOURCE)
+    assert cached_kernel() == kernel
+
+
+def test_an_interrupted_build_is_swept_away(empty_cache: Path) -> None:
+    for name in ("build-x", "new-x"):
+        (empty_cache / name).mkdir()
+        (empty_cache / name / "file").write_bytes(b"")
+    with cache.locked_cache():
+        assert sorted(path.name for path in empty_cache.iterdir()) == ["lock"]
+
+
+@pytest.mark.parametrize(
+    ("machine", "flags", "tools", "says"),
+    [
+        ("aarch64", "fpu", True, "x86_64 only"),
+        ("x86_64", "fpu amx_tile avx", True, "AMX"),
+        ("x86_64", "fpu", False, "apt install make gcc"),
+    ],
+)
+def test_a_machine_that_cannot_is_told_so(
+    tmp_path: Path, machine: str, flags: str, tools: bool, says: str
+) -> None:
+    (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nflags\t\t: {flags}\n")
+    with pytest.raises(KernelBuildError, match=says):
+        check_machine(
+            machine=machine,
+            cpuinfo=tmp_path / "cpuinfo",
+            which=lambda tool: f"/usr/bin/{tool}" if tools else None,
+        )
+
+
+def test_a_source_that_the_patches_do_not_fit_is_told_so(empty_cache: Path, tmp_path: Path) -> None:
+    makefile = b"VERSION = 6\nPATCHLEVEL = 8\nSUBLEVEL = 0\n"
+    tar = small_tar(tmp_path / "linux-source-6.8.0.tar.gz", {"linux-6.8/Makefile": makefile})
+    stages: list[str] = []
+    with pytest.raises(KernelBuildError, match=r"0001-.* does not apply to Linux 6\.8\.0") as error:
+        build_kernel(tar, progress=lambda stage, _share: stages.append(stage))
+    assert "6.12.117" in str(error.value)
+    assert sorted(set(stages)) == ["extract", "patch"]
+    assert sorted(path.name for path in empty_cache.iterdir()) == ["build.log", "lock"]
+
+
+def test_a_damaged_source_is_told_so(empty_cache: Path, tmp_path: Path) -> None:
+    tar = tmp_path / "linux-source-6.12.tar.gz"
+    tar.write_bytes(b"this is no tar file")
+    with pytest.raises(KernelBuildError, match=r"(?s)cannot unpack .*reinstall"):
+        build_kernel(tar, progress=lambda _stage, _share: None)
+    assert not list(empty_cache.glob("build-*"))

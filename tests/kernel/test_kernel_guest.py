@@ -1,0 +1,253 @@
+"""Jobs in a booted guest: what passes through, what cannot get out, and what a death looks like."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import trio
+
+from testbed.kernel.build import Kernel
+from testbed.kernel.guest import GuestError, GuestResult, memory_folder, run_guest
+
+pytestmark = pytest.mark.guest
+
+WALL_LIMIT_S = 30.0
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A kernel, a processor and a fresh folder for the job."""
+
+    kernel: Kernel
+    cpu: int
+    folder: Path
+
+    async def run_async(
+        self,
+        argv: Sequence[str],
+        *,
+        seed: int = 1,
+        wall_limit_s: float = WALL_LIMIT_S,
+        env: Mapping[str, str] | None = None,
+    ) -> GuestResult:
+        return await run_guest(
+            self.kernel,
+            argv,
+            self.folder,
+            seed=seed,
+            cpu=self.cpu,
+            wall_limit_s=wall_limit_s,
+            env=env,
+        )
+
+    def run(
+        self,
+        *argv: str,
+        seed: int = 1,
+        wall_limit_s: float = WALL_LIMIT_S,
+        env: Mapping[str, str] | None = None,
+    ) -> GuestResult:
+        async def main() -> GuestResult:
+            return await self.run_async(argv, seed=seed, wall_limit_s=wall_limit_s, env=env)
+
+        return trio.run(main)
+
+    @property
+    def stdout(self) -> str:
+        return (self.folder / "stdout").read_text()
+
+    @property
+    def stderr(self) -> str:
+        return (self.folder / "stderr").read_text()
+
+
+@pytest.fixture
+def bench(kernel: Kernel, cpu: int, tmp_path: Path) -> Bench:
+    # tmp_path is below /tmp, which scratch covers in the guest, and has blanks here
+    folder = tmp_path / "a job's folder"
+    folder.mkdir()
+    return Bench(kernel, cpu, folder)
+
+
+def guests_of(parent: int) -> list[str]:
+    """Return the process numbers of guests that this process started, or that lost their parent."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (process / "cmdline").read_bytes()
+            status = (process / "status").read_text()
+        except OSError:
+            continue
+        ours = any(f"PPid:\t{number}\n" in status for number in (parent, 1))
+        if ours and b"\0init=/tmp/vt-" in command:
+            found.append(process.name)
+    return found
+
+
+def test_a_minute_passes_in_less_than_a_second(bench: Bench) -> None:
+    result = bench.run("sleep", "60")
+    assert result.exit_status == 0
+    assert 60 <= result.virtual_s < 60.1
+    assert result.wall_s < 1
+    assert "Linux version" in result.console
+
+
+def test_arguments_environment_output_and_status_pass_through(bench: Bench) -> None:
+    program = "import os, sys; print(sys.argv[1:], os.environ['X']); sys.exit('bye')"
+    odd = ["", "a b", "*", "'\"$HOME\\", "ä\n\udcff"]
+    result = bench.run(sys.executable, "-I", "-S", "-c", program, *odd, env={"X": "ü 1"})
+    assert result.exit_status == 1
+    assert bench.stdout == f"{odd} ü 1\n"
+    assert bench.stderr == "bye\n"
+    left = sorted(path.name for path in bench.folder.iterdir())
+    assert left == ["console", "stderr", "stdout"]
+
+
+@pytest.mark.parametrize(
+    ("script", "status"),
+    [("exit 7", 7), ("kill -TERM $$", 128 + 15), ("exec /no/such/program", 127)],
+)
+def test_the_status_is_as_a_shell_counts_it(bench: Bench, script: str, status: int) -> None:
+    assert bench.run("sh", "-c", script).exit_status == status
+
+
+def test_a_program_not_found_is_127_and_says_so(bench: Bench) -> None:
+    assert bench.run("no-such-program").exit_status == 127
+    assert "no-such-program: No such file or directory" in bench.stderr
+
+
+def test_only_the_folder_takes_what_stays(bench: Bench) -> None:
+    script = (
+        "for folder in / /etc /usr /home; do touch $folder/x && exit 1; done\n"
+        "touch /tmp/x /run/x /var/tmp/x /dev/shm/x $HOME/x && pwd && echo kept > kept"
+    )
+    assert bench.run("sh", "-c", script).exit_status == 0
+    assert bench.stdout == "/run/job\n"
+    assert "Read-only file system" in bench.stderr
+    assert (bench.folder / "kept").read_text() == "kept\n"
+    assert not Path("/tmp/x").exists()
+
+
+def test_the_hosts_environment_stays_out(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET_OF_THE_HOST", "1")
+    bench.run("env")
+    assert "SECRET_OF_THE_HOST" not in bench.stdout
+
+
+def test_this_interpreter_and_its_packages_work_in_the_guest(bench: Bench) -> None:
+    program = "import trio, testbed.kernel.job; print(trio.run(trio.sleep, 1))"
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    result = bench.run(sys.executable, "-c", program, env={"PYTHONPATH": path})
+    assert (result.exit_status, bench.stderr) == (0, "")
+
+
+def test_a_seed_decides_everything(bench: Bench) -> None:
+    script = (
+        "od -An -tx8 -N 32 /dev/urandom; ip link add type veth; ip link; ls -l /tmp; date -Ins\n"
+        "cat /proc/self/maps /proc/uptime /proc/meminfo"
+    )
+    printed = []
+    for seed in (5, 5, 2**64 - 1):
+        assert bench.run("sh", "-c", script, seed=seed).exit_status == 0
+        printed.append(bench.stdout)
+    assert printed[0] == printed[1] != printed[2]
+
+
+@pytest.mark.parametrize("seed", [-1, 2**64])
+def test_an_impossible_seed_is_refused(bench: Bench, seed: int) -> None:
+    with pytest.raises(ValueError, match="seed"):
+        bench.run("true", seed=seed)
+
+
+def test_a_hang_ends_at_its_limit_and_leaves_nothing(bench: Bench) -> None:
+    started_s = time.monotonic()
+    with pytest.raises(GuestError, match=r"did not end within its 1 s") as error:
+        bench.run("sh", "-c", "echo last words >&2; while :; do :; done", wall_limit_s=1.0)
+    assert time.monotonic() - started_s < 2
+    assert "last words" in str(error.value)
+    assert "Linux version" in (bench.folder / "console").read_text()
+    assert guests_of(os.getpid()) == []
+    assert not list(Path("/tmp").glob("vt-*/job"))
+
+
+def test_the_death_of_init_is_named_with_the_end_of_the_console(bench: Bench) -> None:
+    mortal = Kernel(bench.kernel.path, Path("/bin/true"), "mortal", "0")
+    with pytest.raises(GuestError, match=r"panicked .*Attempted to kill init") as error:
+        Bench(mortal, bench.cpu, bench.folder).run("true")
+    assert "--- end of its console" in str(error.value)
+    assert guests_of(os.getpid()) == []
+
+
+def test_waiting_for_ever_ends_at_the_virtual_limit(bench: Bench) -> None:
+    async def main() -> GuestResult:
+        return await run_guest(
+            bench.kernel,
+            ["sh", "-c", "echo waiting >&2; exec sleep infinity"],
+            bench.folder,
+            seed=1,
+            cpu=bench.cpu,
+            wall_limit_s=WALL_LIMIT_S,
+            virtual_limit_s=600,
+        )
+
+    started_s = time.monotonic()
+    with pytest.raises(GuestError, match="limit of virtual time") as error:
+        trio.run(main)
+    assert "waiting" in str(error.value)
+    assert time.monotonic() - started_s < 2
+
+
+def test_a_kernel_that_is_none_is_told_so(bench: Bench, tmp_path: Path) -> None:
+    fake = Kernel(tmp_path / "no kernel", bench.kernel.init, "fake", "0")
+    with pytest.raises(GuestError, match="no kernel"):
+        Bench(fake, bench.cpu, bench.folder).run("true")
+
+
+def test_cancellation_kills_at_once_and_leaves_nothing(bench: Bench) -> None:
+    async def main() -> None:
+        with trio.move_on_after(0.5) as scope:
+            await bench.run_async(["sh", "-c", "sleep 5 & while :; do :; done"])
+        assert scope.cancelled_caught
+
+    trio.run(main)
+    assert guests_of(os.getpid()) == []
+
+
+def test_a_killed_runner_takes_its_guests_along(bench: Bench) -> None:
+    program = (
+        "import sys, trio; from pathlib import Path; from testbed.kernel import build, guest\n"
+        "linux, init, folder = map(Path, sys.argv[1:])\n"
+        "kernel = build.Kernel(linux, init, '', '')\n"
+        "async def main():\n"
+        "    await guest.run_guest(kernel, ['sh', '-c', 'while :; do :; done'], folder,\n"
+        "                          seed=1, cpu=None, wall_limit_s=60)\n"
+        "trio.run(main)\n"
+    )
+    runner = subprocess.Popen(
+        [sys.executable, "-c", program, bench.kernel.path, bench.kernel.init, bench.folder],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)},
+    )
+    while not guests_of(runner.pid) and runner.poll() is None:
+        os.sched_yield()
+    guest = [int(number) for number in guests_of(runner.pid)]
+    watched = [os.pidfd_open(number) for number in guest]
+    runner.kill()
+    runner.wait()
+    assert watched, "the runner ended before its guest began"
+
+    async def all_gone() -> None:
+        with trio.fail_after(5):
+            for pidfd in watched:
+                await trio.lowlevel.wait_readable(pidfd)
+                os.close(pidfd)
+
+    trio.run(all_gone)
+
+
+def test_memory_goes_to_disk_where_shared_memory_is_too_small(tmp_path: Path) -> None:
+    assert memory_folder(2**40, tmp_path) == tmp_path
