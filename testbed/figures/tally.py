@@ -117,7 +117,8 @@ def _ordered(tallies: Iterable[Tally]) -> list[Tally]:
     worst: defaultdict[str, float] = defaultdict(lambda: 1.0)
     tallies = list(tallies)
     for t in tallies:
-        worst[t.messenger] = min(worst[t.messenger], t.usable_share or 0.0)
+        if t.usable_share is not None:
+            worst[t.messenger] = min(worst[t.messenger], t.usable_share)
     return sorted(
         tallies,
         key=lambda t: (

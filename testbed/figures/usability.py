@@ -16,7 +16,7 @@ from testbed.call.verdict import Verdict
 from testbed.figures import style, words
 from testbed.figures.style import FAILED_FILL, VERDICT_FILLS, Fill
 from testbed.figures.tally import Tally, by_messenger, tally
-from testbed.results import ResultsError, Run
+from testbed.results import CellResult, ResultsError, Run
 
 _LABEL_IN = 1.75
 """Width at which a row's label breaks into lines."""
@@ -56,7 +56,7 @@ def usability(run: Run) -> Figure:
     Beside each bar stand how many calls were usable, and the chat of the same cells. A cell that
     failed is in its bar as failed. ResultsError: the run has no cell.
     """
-    manifest, results = run.manifest(), run.results()
+    manifest, results = run.manifest(), _results(run)
     tallies = tally(results, run.failures())
     if not tallies:
         raise ResultsError(f"{run.folder} has no call to draw: run its scenario first")
@@ -68,6 +68,13 @@ def usability(run: Run) -> Figure:
     ]
     with style.applied():
         return _draw(tallies, labels, words.question(manifest), [n for n in notes if n])
+
+
+def _results(run: Run) -> list[CellResult]:
+    try:
+        return run.results()
+    except FileNotFoundError:  # begun, and no cell's folder made yet
+        return []
 
 
 def _draw(

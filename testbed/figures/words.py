@@ -30,7 +30,7 @@ class Labels:
     def of(self, tally: Tally) -> str:
         """Label one tally: "restricted, through obfs4"."""
         parts = (self.censors[tally.censor], self.transports[tally.transport])
-        return ", ".join(part for part in parts if part)
+        return tied(", ".join(part for part in parts if part))
 
 
 def label(tallies: Sequence[Tally]) -> Labels:

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from testbed.figures import words
+from testbed.figures.tally import Tally, tally
+from tests.figures.conftest import MANIFEST, RUSSIA, awkward, demo, result, sweep
+
+
+def tallies_of(cells: list[dict[str, Any]]) -> list[Tally]:
+    facts = (
+        (
+            c["messenger"]["title"].removesuffix(" (model)"),
+            *(c["transport"], c["censor"], c["seed"], c["quality"]["verdict"]),
+        )
+        for c in cells
+    )
+    return tally([result(*f) for f in facts], ())
+
+
+def labels_of(cells: list[dict[str, Any]]) -> list[str]:
+    tallies = tallies_of(cells)
+    labels = words.label(tallies)
+    return [labels.of(t).replace("\xa0", " ") for t in tallies]
+
+
+def test_the_founding_case_in_words_of_a_newspaper() -> None:
+    expected = ["no restriction, direct", "restricted, direct", "restricted, through obfs4"]
+    assert labels_of(demo()) == expected * 3
+    assert RUSSIA in words.label(tallies_of(demo())).restriction
+
+
+def test_a_sweep_is_labelled_by_its_value_and_says_once_what_all_share() -> None:
+    assert labels_of(sweep())[:3] == ["drop = 0.02", "drop = 0.05", "drop = 0.1"]
+    note = words.label(tallies_of(sweep())).restriction
+    assert note == f"Restriction: censor profile {RUSSIA}. All calls direct."
+
+
+def test_several_restrictions_are_named() -> None:
+    labels = labels_of(awkward())
+    assert len(set(labels)) == len(labels)
+    assert any(label.startswith("ir-2022-mobile-shutdown") for label in labels)
+
+
+def test_one_cell_is_labelled_in_full() -> None:
+    assert labels_of(demo()[5:6]) == ["restricted, direct"]
+
+
+@pytest.mark.parametrize(
+    ("manifest", "expected"),
+    [
+        (MANIFEST, "Under the restriction, which transport keeps a call usable?"),
+        ({"scenario": {"title": "Calls"}}, "Calls"),
+        ({"schema": 1}, "Which calls stay usable, by messenger and transport?"),
+    ],
+)
+def test_the_title_is_the_best_that_is_known(manifest: dict[str, Any], expected: str) -> None:
+    assert words.question(manifest) == expected
+
+
+def test_provenance_says_what_is_known_and_what_is_not() -> None:
+    results = [result("MAX", "direct", "open", seed, "good") for seed in (1, 2, 3)]
+    full = words.provenance(MANIFEST, results, "n = 3 calls per bar").replace("\xa0", " ")
+    for part in (RUSSIA, "n = 3", "30 s", "seeds 1–3", "models", "virtual time"):
+        assert part in full
+    bare = words.provenance({"schema": 1}, [], "n = 0 calls per bar")
+    assert "not recorded" in bare
+
+
+def test_seeds_are_named_shortly() -> None:
+    assert words.seeds([7]) == "seed 7"
+    assert words.seeds([3, 1, 2, 2]) == "seeds 1–3"
+    assert words.seeds([1, 4]) == "seeds 1, 4"
+    assert words.seeds(range(0, 40, 2)) == "20 seeds"
+
+
+@given(st.integers(0, 500), st.integers(1, 500))
+def test_only_all_is_100_percent_and_only_nothing_0(part: int, whole: int) -> None:
+    part = min(part, whole)
+    text = words.percent(part / whole).replace("\xa0", " ")
+    assert (text == "100 %") == (part == whole)
+    assert (text == "0 %") == (part == 0)
+
+
+def test_unaffected_is_said_only_of_whom_it_is_true() -> None:
+    by_title: dict[str, list[Tally]] = {}
+    for t in tallies_of(demo()):
+        by_title.setdefault(t.messenger, []).append(t)
+    said = {title: words.unaffected(group) for title, group in by_title.items()}
+    assert said == {"Telegram (model)": False, "WhatsApp (model)": False, "MAX (model)": True}
+    assert not words.unaffected(tallies_of(sweep()))
+
+
+def test_the_definition_has_the_thresholds_in_force(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "R ≥ 60" in words.definition().replace("\xa0", " ")
+    monkeypatch.setattr("testbed.call.verdict.USABLE_R", 61.0)
+    assert "R ≥ 61" in words.definition().replace("\xa0", " ")
