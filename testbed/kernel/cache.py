@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -173,15 +173,20 @@ def store(linux: Path, init: Path, *, version: str, recipe: Recipe, source: Kern
 
 
 @contextmanager
-def locked_cache() -> Iterator[Path]:
-    """Hold the cache for one builder, waiting for any other; yields its folder.
+def locked_cache(waiting: Callable[[], object]) -> Iterator[Path]:
+    """Hold the cache for one builder; yields its folder.
 
-    What interrupted builders left behind is removed: the lock ends with the process.
+    Calls `waiting` if it has to wait for another builder. The lock ends with the process, so
+    what interrupted builders left behind is removed here.
     """
     folder = cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("wb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        for stale in (*folder.glob("new-*"), *folder.glob("build-*")):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waiting()
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        for stale in folder.glob("new-*"):
             shutil.rmtree(stale, ignore_errors=True)
         yield folder

@@ -4,6 +4,7 @@ import io
 import os
 import shutil
 import tarfile
+import threading
 from pathlib import Path
 
 import pytest
@@ -185,12 +186,29 @@ def test_without_a_source_package_the_latest_kernel_of_this_recipe_serves(
     assert cached_kernel() == kernel
 
 
-def test_an_interrupted_build_is_swept_away(empty_cache: Path) -> None:
-    for name in ("build-x", "new-x"):
-        (empty_cache / name).mkdir()
-        (empty_cache / name / "file").write_bytes(b"")
-    with cache.locked_cache():
+def test_an_interrupted_store_is_swept_away(empty_cache: Path) -> None:
+    (empty_cache / "new-x").mkdir()
+    (empty_cache / "new-x" / "file").write_bytes(b"")
+    with cache.locked_cache(lambda: pytest.fail("nobody else builds")):
         assert sorted(path.name for path in empty_cache.iterdir()) == ["lock"]
+
+
+def test_a_second_builder_waits_for_the_first(empty_cache: Path) -> None:
+    order: list[str] = []
+    first_may_end = threading.Event()
+
+    def second() -> None:
+        with cache.locked_cache(first_may_end.set):
+            order.append("second")
+
+    with cache.locked_cache(lambda: pytest.fail("nobody else builds")):
+        thread = threading.Thread(target=second)
+        thread.start()
+        assert first_may_end.wait(10)
+        order.append("first")
+    thread.join()
+    assert order == ["first", "second"]
+    assert [path.name for path in empty_cache.iterdir()] == ["lock"]
 
 
 @pytest.mark.parametrize(
@@ -229,4 +247,4 @@ def test_a_damaged_source_is_told_so(empty_cache: Path, tmp_path: Path) -> None:
     tar.write_bytes(b"this is no tar file")
     with pytest.raises(KernelBuildError, match=r"(?s)cannot unpack .*reinstall"):
         build_kernel(tar, progress=lambda _stage, _share: None)
-    assert not list(empty_cache.glob("build-*"))
+    assert sorted(path.name for path in empty_cache.iterdir()) == ["build.log", "lock"]
