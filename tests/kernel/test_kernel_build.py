@@ -248,3 +248,13 @@ def test_a_damaged_source_is_told_so(empty_cache: Path, tmp_path: Path) -> None:
     with pytest.raises(KernelBuildError, match=r"(?s)cannot unpack .*reinstall"):
         build_kernel(tar, progress=lambda _stage, _share: None)
     assert sorted(path.name for path in empty_cache.iterdir()) == ["build.log", "lock"]
+
+
+def test_a_source_tree_is_copied_and_stays_as_it_is(empty_cache: Path, tmp_path: Path) -> None:
+    tree = tmp_path / "my linux"
+    tree.mkdir()
+    (tree / "Makefile").write_text("VERSION = 6\nPATCHLEVEL = 12\nSUBLEVEL = 200\n")
+    with pytest.raises(KernelBuildError, match=r"does not apply to Linux 6\.12\.200"):
+        build_kernel(tree, progress=lambda _stage, _share: None)
+    assert [path.name for path in tree.iterdir()] == ["Makefile"]
+    assert not list(empty_cache.glob("*/kernel.json"))
