@@ -116,9 +116,9 @@ def run(
     chosen = _chosen(scenario.load_scenario(scenario_name), messenger, transport, seed)
     folder = out_folder or ROOT / "results" / chosen.name
     plan = cells(chosen)
-    conduct, kernel_name = _conduct(kernel)
+    conduct, about_kernel = _conduct(kernel)
     the_run = Run(folder)
-    the_run.begin(manifest(chosen, plan, kernel_name), _source(scenario_name), fresh=fresh)
+    the_run.begin(manifest(chosen, plan, about_kernel), _source(scenario_name), fresh=fresh)
     cpus = sorted(os.sched_getaffinity(0))[:jobs]
     failures = _run_all(the_run, plan, conduct, cpus, "cells")
     wanted = {cell_id(cell) for cell in plan}
@@ -151,16 +151,17 @@ def _source(name: str) -> str:
     return scenario.scenario_path(name).read_text()
 
 
-def _conduct(kernel: KernelKind) -> tuple[runner.Conduct, str]:
+def _conduct(kernel: KernelKind) -> tuple[runner.Conduct, dict[str, str]]:
     if kernel is KernelKind.HOST:
-        return runner.on_host(), f"host {os.uname().release}"
+        return runner.on_host(), {"kind": "host", "version": os.uname().release}
     built = cached_kernel()
     if built is None:
         raise runner.LabError(
             "there is no guest kernel yet: run `testbed kernel build` (some minutes, once), "
             "or start the testbed by ./lab, which does it"
         )
-    return runner.in_guest(built), f"guest {built.version} ({built.key[:12]})"
+    about = {"kind": "virtual", "version": built.version, "build": built.key}
+    return runner.in_guest(built), about
 
 
 def _run_all(
@@ -353,3 +354,7 @@ def kernel_build(
 
         kernel = build_kernel(source, progress=report)
     out.print(f"Guest kernel {kernel.version}: {kernel.path}")
+
+
+if __name__ == "__main__":
+    main()

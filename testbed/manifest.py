@@ -7,7 +7,7 @@ import json
 import platform
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -25,8 +25,10 @@ _PACKAGES = ("trio", "pyroute2", "mininet", "NetfilterQueue", "opuslib-next-bund
 _PROGRAMS = (Program("nft", apt="nftables"),)
 
 
-def manifest(scenario: Scenario, cells: Sequence[Cell], kernel: str) -> dict[str, Any]:
-    """Describe a run; `kernel` names the guest kernel's build or the host's.
+def manifest(
+    scenario: Scenario, cells: Sequence[Cell], kernel: Mapping[str, str]
+) -> dict[str, Any]:
+    """Describe a run; `kernel` has the kind (`virtual` or `host`) and what tells its build.
 
     `inputs` has a hash for each messenger, censor and so on, `definitions` what was hashed.
     """
@@ -43,7 +45,7 @@ def manifest(scenario: Scenario, cells: Sequence[Cell], kernel: str) -> dict[str
             "title": scenario.title,
             "question": scenario.question,
         },
-        "kernel": kernel,
+        "kernel": dict(kernel),
         "versions": _versions(cells),
         "inputs": {name: _hash(content) for name, content in definitions.items()},
         "definitions": definitions,

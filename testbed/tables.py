@@ -79,16 +79,17 @@ def _median(numbers: Iterable[float | None]) -> float | None:
 
 def summary(table_rows: Sequence[Row]) -> Table:
     """Give the table of a run, at most 100 columns wide."""
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1))
-    table.add_column("Messenger")
-    table.add_column("Transport")
-    table.add_column("Censor")
+    table = Table(
+        box=None, pad_edge=False, collapse_padding=True, header_style="bold", padding=(0, 1)
+    )
+    table.add_column("Messenger", no_wrap=True)
+    table.add_column("Transport", no_wrap=True)
+    table.add_column("Censor", overflow="fold")
     table.add_column("Calls")
-    for name in ("set-up s", "conceal %", "delay ms", "R"):
-        table.add_column(name, justify="right")
-    table.add_column("Chat", justify="right")
-    table.add_column("ms", justify="right")
-    table.add_column("speed", justify="right")
+    for name in ("set-up", "lost", "delay", "R"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("Chat", justify="right", no_wrap=True)
+    table.add_column("speed", justify="right", no_wrap=True)
     before = ""
     for row in table_rows:
         table.add_row(
@@ -96,28 +97,25 @@ def summary(table_rows: Sequence[Row]) -> Table:
             row.transport,
             row.censor,
             ", ".join(f"{count} {verdict}" for verdict, count in row.verdicts.items()),
-            _number(row.set_up_s, 2),
-            _number(row.concealed_share, 1, 100),
-            _number(row.mouth_to_ear_s, 0, 1000),
+            _number(row.set_up_s, 2, unit=" s"),
+            _number(row.concealed_share, 1, 100, unit=" %"),
+            _number(row.mouth_to_ear_s, 0, 1000, unit=" ms"),
             _number(row.r_fullband_100, 0),
-            f"{row.chat_delivered}/{row.chat_sent}",
-            _number(row.chat_median_s, 1, 1000),
+            f"{row.chat_delivered}/{row.chat_sent} {_number(row.chat_median_s, 1, 1000, ' ms')}",
             f"{row.virtual_s / row.wall_s:.0f}x",
         )
         before = row.messenger
     return table
 
 
-LEGEND = (
-    "Medians over the calls that were set up, of the worse direction. conceal: share of time for"
-    " which the\njitter buffer had no frame; delay: mouth to ear; R: fullband E-model on 0-100, EVS"
-    " as proxy for Opus;\nChat: messages delivered of sent, and their median delay; speed: virtual"
-    " over wall seconds."
-)
+LEGEND = """\
+Medians over the calls that were set up, of the worse direction. lost: share of the time that the
+jitter buffer had no frame for; delay: mouth to ear; R: fullband E-model on 0-100, with EVS as proxy
+for Opus. Chat: messages delivered of sent, and their delay. speed: virtual over wall seconds."""
 
 
-def _number(value: float | None, digits: int, factor: float = 1) -> str:
-    return "-" if value is None else f"{value * factor:.{digits}f}"
+def _number(value: float | None, digits: int, factor: float = 1, unit: str = "") -> str:
+    return "-" if value is None else f"{value * factor:.{digits}f}{unit}"
 
 
 def as_json(table_rows: Iterable[Row]) -> list[dict[str, Any]]:

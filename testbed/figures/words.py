@@ -78,7 +78,7 @@ def provenance(manifest: Mapping[str, Any], results: Sequence[CellResult], calls
         lengths = _span(sorted({c["duration_s"] for c in contents}))
         facts += [f"{lengths} s each", seeds(c["seed"] for c in contents)]
     modelled = bool(results) and all(r.key[0].endswith(_MODEL) for r in results)
-    engine = _KERNELS.get(manifest.get("kernel", ""), "kernel not recorded")
+    engine = _KERNELS.get(manifest.get("kernel", {}).get("kind", ""), "kernel not recorded")
     facts.append(f"models of the messengers, {engine}" if modelled else engine)
     return tied(" · ".join(facts) + ".")
 

@@ -25,7 +25,7 @@ def kernel() -> Kernel:
 def run(tmp_path: Path) -> Run:
     """An empty run."""
     folder = Run(tmp_path / "run")
-    content = {"schema": 1, "scenario": {}, "kernel": "", "versions": {}, "inputs": {}}
+    content = {"schema": 1, "scenario": {}, "kernel": {}, "versions": {}, "inputs": {}}
     folder.begin({**content, "definitions": {}, "cells": []}, "", fresh=False)
     return folder
 
