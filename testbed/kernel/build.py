@@ -5,6 +5,7 @@ It runs before the virtual environment is complete.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import re
@@ -109,7 +110,7 @@ def build_kernel(source: Path | None = None, *, progress: Progress) -> Kernel:
             return kernel
         log = cache / "build.log"
         log.write_bytes(b"")
-        with _build_folder(cache) as work:
+        with build_folder(cache) as work:
             init = _compile_init(recipe, work, log)
             if (old := same_linux(recipe.linux_key(found))) is not None:
                 linux, version = old.path, old.version
@@ -165,10 +166,12 @@ def _apt(packages: Sequence[str]) -> str:
 
 
 @contextmanager
-def _build_folder(cache: Path) -> Iterator[Path]:
+def build_folder(cache: Path) -> Iterator[Path]:
     """Make a folder for the build and remove it at the end, and those of interrupted builds."""
     place = _build_place(cache)
-    prefix = f"testbed-build-{os.getuid()}-"
+    # whoever has this cache locked owns the folders of that prefix, and no others
+    owner = hashlib.sha256(os.fsencode(cache)).hexdigest()[:12]
+    prefix = f"testbed-build-{os.getuid()}-{owner}-"
     for stale in place.glob(f"{prefix}*"):
         shutil.rmtree(stale, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix=prefix, dir=place))

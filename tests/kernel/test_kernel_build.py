@@ -258,3 +258,22 @@ def test_a_source_tree_is_copied_and_stays_as_it_is(empty_cache: Path, tmp_path:
         build_kernel(tree, progress=lambda _stage, _share: None)
     assert [path.name for path in tree.iterdir()] == ["Makefile"]
     assert not list(empty_cache.glob("*/kernel.json"))
+
+
+def test_a_build_is_not_swept_away_by_one_for_another_cache(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    second.mkdir()
+    with build.build_folder(first) as ours:
+        with build.build_folder(second) as theirs:
+            assert ours.is_dir()
+            assert ours != theirs
+        assert ours.is_dir()
+        assert not theirs.exists()
+    assert not ours.exists()
+
+
+def test_a_folder_left_by_an_interrupted_build_is_swept_away(tmp_path: Path) -> None:
+    with build.build_folder(tmp_path) as left, build.build_folder(tmp_path) as ours:
+        assert not left.exists()
+        assert ours.is_dir()
