@@ -322,7 +322,7 @@ def _lines(command: Sequence[str], cwd: Path, log: Path) -> Iterator[str]:
     )
     assert process.stdout is not None
     try:
-        with process.stdout, log.open("a", encoding="utf-8") as kept:
+        with process.stdout, log.open("a", buffering=1, encoding="utf-8") as kept:
             for line in process.stdout:
                 kept.write(line)
                 yield line
