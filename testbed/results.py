@@ -84,7 +84,7 @@ class CellResult:
         """The quality of the direction that counts; None: there was no call."""
         quality = self.content["quality"]
         directions = [quality[name] for name in ("up", "down") if quality[name] is not None]
-        return max(directions, key=lambda d: d["concealed_share"], default=None)
+        return min(directions, key=lambda d: d["r_fullband_100"], default=None)
 
 
 def judge(

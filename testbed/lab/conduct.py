@@ -30,6 +30,12 @@ TRANSPORT_CONNECT_S = 30.0
 BRIDGE_PORT = 443
 LATEST_END_S = 600.0
 """What a cell may take beyond its call (virtual s); one that does waits for what never comes."""
+
+
+class StuckError(Exception):
+    """A cell waits for something that never comes."""
+
+
 _SERVER_NODES = {"foreign": "relay", "domestic": "domestic"}
 
 
@@ -44,7 +50,8 @@ async def conduct(cell: Cell, frames: Sequence[bytes], job: Path) -> CellRecord:
     censor = Censor(cell.censor, Random(f"censor {cell.seed}"), ADDRESS_LISTS)
     with LabNetwork(OneSided(links=cell.links, seed=cell.seed)) as network:
         box = Middlebox(network["middlebox"], censor, inside_interface="middlebox-eth0")
-        with box.attached() as queue, trio.fail_after(cell.duration_s + LATEST_END_S):
+        limit_s = cell.duration_s + LATEST_END_S
+        with box.attached() as queue, trio.move_on_after(limit_s) as limit:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(box.run, queue)
                 hosts = {
@@ -57,6 +64,8 @@ async def conduct(cell: Cell, frames: Sequence[bytes], job: Path) -> CellRecord:
                     for host in hosts.values():
                         await host.close()
                 nursery.cancel_scope.cancel()
+        if limit.cancelled_caught:
+            raise StuckError(f"the cell did not end within {limit_s:g} virtual s")
     dialled_at, connect_s, call_record, chat_record = conducted
     return CellRecord(
         transport_connect_s=connect_s,
