@@ -22,7 +22,8 @@ from rich.table import Table
 
 from testbed import figures, runner, scenario, tables
 from testbed.call.opus import SPEECH_FOLDER, SpeechError
-from testbed.kernel.build import KernelBuildError, build_kernel, cached_kernel
+from testbed.kernel import selftest
+from testbed.kernel.build import Kernel, KernelBuildError, build_kernel, cached_kernel
 from testbed.manifest import PROGRAM_PATH, manifest, programs
 from testbed.results import WALL, ResultsError, Run
 from testbed.scenario import ROOT, Scenario, ScenarioError, cell_id, cells
@@ -154,14 +155,19 @@ def _source(name: str) -> str:
 def _conduct(kernel: KernelKind) -> tuple[runner.Conduct, dict[str, str]]:
     if kernel is KernelKind.HOST:
         return runner.on_host(), {"kind": "host", "version": os.uname().release}
+    built = _kernel()
+    about = {"kind": "virtual", "version": built.version, "build": built.key}
+    return runner.in_guest(built), about
+
+
+def _kernel() -> Kernel:
     built = cached_kernel()
     if built is None:
         raise runner.LabError(
             "there is no guest kernel yet: run `testbed kernel build` (some minutes, once), "
             "or start the testbed by ./lab, which does it"
         )
-    about = {"kind": "virtual", "version": built.version, "build": built.key}
-    return runner.in_guest(built), about
+    return built
 
 
 def _run_all(
@@ -345,6 +351,12 @@ def kernel_build(
     ] = None,
 ) -> None:
     """Build the virtual-time kernel into the user's cache, if it is not there yet (minutes)."""
+    if (kernel := cached_kernel(source)) is None:
+        kernel = _build_kernel(source)
+    out.print(f"Guest kernel {kernel.version}: {kernel.path}")
+
+
+def _build_kernel(source: Path | None) -> Kernel:
     columns = (TextColumn("guest kernel: {task.description}"), BarColumn(), TimeRemainingColumn())
     with Progress(*columns, console=err) as progress:
         task = progress.add_task("", total=1.0)
@@ -352,8 +364,22 @@ def kernel_build(
         def report(stage: str, share: float) -> None:
             progress.update(task, description=stage, completed=share)
 
-        kernel = build_kernel(source, progress=report)
-    out.print(f"Guest kernel {kernel.version}: {kernel.path}")
+        return build_kernel(source, progress=report)
+
+
+@kernel_app.command("test")
+def kernel_test() -> None:
+    """Prove the built kernel: virtual sleep, exact delays over netem, runs equal to the byte."""
+    kernel = _kernel()
+    table = Table(box=None, pad_edge=False, show_header=False)
+    with err.status("boots guests and compares them"):
+        checks = trio.run(selftest.kernel_test, kernel)
+    for check in checks:
+        state = "[green]ok[/]" if check.ok else "[red]wrong[/]"
+        table.add_row(state, check.name, check.detail, f"{check.wall_s:.2f} s")
+    out.print(table)
+    if not all(check.ok for check in checks):
+        raise typer.Exit(FAILURE)
 
 
 if __name__ == "__main__":

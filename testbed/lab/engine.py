@@ -75,13 +75,11 @@ class ModelEngine:
         ends = self._ends(caller, callee, record, dialled_at)
         await _set_up(ends)
         now = trio.current_time()
-        failed = [end for end in ends if end.setup.failed_at is not None]
-        if failed:
-            record.reason = "; ".join(
-                f"{end.name}: no answer to {end.setup.step}"
-                f" within {self._messenger.connect_timeout_s:g} s"
-                for end in failed
-            )
+        waiting = [end for end in ends if end.setup.connected_at is None]
+        if waiting:
+            steps = ", ".join(f"{end.name} to {end.setup.step}" for end in waiting)
+            limit_s = self._messenger.connect_timeout_s
+            record.reason = f"no answer within {limit_s:g} s: {steps}"
         else:
             record.set_up_s = now - dialled_at
             await self._talk(ends, record, frames, dialled_at, duration_s)

@@ -65,7 +65,7 @@ def test_a_telegram_call_is_given_up_when_its_time_out_says(kernel: Kernel, run:
     assert result.verdict.label == "no call"
     call = result.content["record"]["call"]
     assert 30 <= call["ended_s"] < 30.1
-    assert "no answer to hello to the reflector within 30 s" in call["reason"]
+    assert "no answer within 30 s: caller to hello to the reflector" in call["reason"]
 
 
 @pytest.mark.parametrize("transport", ["direct", "obfs4"])
