@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
@@ -49,6 +50,8 @@ GUEST_ENV: Mapping[str, str] = {
 _SCRATCH = (Path("/tmp"), Path("/run"), Path("/var/tmp"), Path("/dev"))
 
 _TAIL_CHARS = 2_000
+_HOME_PREFIX = "vt-"
+_SWEEP_AGE_S = 60.0
 
 # What the console shows when a guest dies, and what can be done about it; the first match counts.
 _CAUSES: tuple[tuple[str, str], ...] = (
@@ -197,8 +200,11 @@ def _guest_home(kernel: Kernel, folder: Path) -> Iterator[Path]:
     place = Path("/tmp")
     if not os.access(place, os.W_OK | os.X_OK):
         place = Path(tempfile.gettempdir())
-    home = Path(tempfile.mkdtemp(prefix="vt-", dir=place))
+    _sweep(place)
+    home = Path(tempfile.mkdtemp(prefix=_HOME_PREFIX, dir=place))
+    lock = os.open(home, os.O_RDONLY | os.O_DIRECTORY)
     try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         if re.search(r"\s", str(home)):
             raise GuestError(f"the folder for temporary files has a blank in its name: {place}")
         (home / "job").symlink_to(folder)
@@ -206,6 +212,27 @@ def _guest_home(kernel: Kernel, folder: Path) -> Iterator[Path]:
         yield home
     finally:
         shutil.rmtree(home, ignore_errors=True)
+        os.close(lock)
+        (folder / JOB_FILE).unlink(missing_ok=True)
+
+
+def _sweep(place: Path) -> None:
+    """Remove what killed runners left: folders of ours, a minute old, that none holds locked."""
+    for home in place.glob(f"{_HOME_PREFIX}*"):
+        try:
+            stat = home.lstat()
+            if stat.st_uid != os.getuid() or time.time() - stat.st_mtime < _SWEEP_AGE_S:
+                continue
+            held = os.open(home, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(home, ignore_errors=True)
+        except BlockingIOError:
+            pass
+        finally:
+            os.close(held)
 
 
 def _command(
@@ -271,7 +298,6 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
 
 
 def _result(folder: Path, wall_s: float, hung_for_s: float | None) -> GuestResult:
-    (folder / JOB_FILE).unlink(missing_ok=True)
     console = _text(folder / CONSOLE_FILE)
     end_text = _text(folder / END_FILE)
     (folder / END_FILE).unlink(missing_ok=True)
