@@ -24,7 +24,7 @@ from testbed import figures, runner, scenario, tables
 from testbed.call.opus import SPEECH_FOLDER, SpeechError
 from testbed.kernel import selftest
 from testbed.kernel.build import Kernel, KernelBuildError, build_kernel, cached_kernel
-from testbed.manifest import PROGRAM_PATH, manifest, programs
+from testbed.manifest import manifest, programs
 from testbed.results import WALL, ResultsError, Run
 from testbed.scenario import ROOT, Scenario, ScenarioError, cell_id, cells
 
@@ -321,14 +321,7 @@ def doctor() -> None:
 
 def _checks() -> list[tuple[str, bool, str]]:
     every = [c for name in scenario.scenario_names() for c in cells(scenario.load_scenario(name))]
-    checks = [
-        (
-            f"program {p.name}",
-            shutil.which(p.name, path=PROGRAM_PATH) is not None,
-            f"apt install {p.apt}",
-        )
-        for p in programs(every)
-    ]
+    checks = [(f"program {p.name}", p.find() is not None, p.remedy) for p in programs(every)]
     checks += [
         (f"program {name}", shutil.which(name) is not None, "apt install util-linux")
         for name in ("setpriv", "taskset", "unshare")

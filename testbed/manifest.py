@@ -5,22 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 from testbed import __version__
 from testbed.cell import Cell
 from testbed.results import SCHEMA
-from testbed.scenario import ROOT, Scenario, cell_id, load_transport
+from testbed.scenario import ROOT, Scenario, ScenarioError, cell_id, load_transport
 from testbed.transport import Program
 
-PROGRAM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-"""Where foreign programs are looked for, in the lab as here."""
 _PACKAGES = ("trio", "pyroute2", "mininet", "NetfilterQueue", "opuslib-next-bundled")
 _PROGRAMS = (Program("nft", apt="nftables"),)
 
@@ -71,14 +67,22 @@ def _versions(cells: Sequence[Cell]) -> dict[str, str]:
 
 
 def _program_version(program: Program) -> str:
-    """Give the package's version and the program's hash; `missing` if it is not installed."""
-    path = shutil.which(program.name, path=PROGRAM_PATH)
+    """Give the package's version and the program's hash; `missing` if it is not installed.
+
+    ScenarioError: it is not the file that its transport names.
+    """
+    path = program.find()
     if path is None:
         return "missing"
-    asked = ["dpkg-query", "--show", "--showformat=${Version}", program.apt]
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if program.sha256 not in ("", digest):
+        raise ScenarioError(
+            f"{path} is not the program that the testbed was tried with (sha256 {digest}, not "
+            f"{program.sha256}): {program.remedy}"
+        )
+    asked = ["dpkg-query", "--show", "--showformat=${Version}", program.apt or program.name]
     answer = subprocess.run(asked, capture_output=True, text=True, check=False)
-    digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12]
-    return f"{answer.stdout or 'unpackaged'} (sha256 {digest})"
+    return f"{program.pypi or answer.stdout or 'unpackaged'} (sha256 {digest[:12]})"
 
 
 def _code_hash() -> str:

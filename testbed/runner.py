@@ -23,7 +23,7 @@ import trio
 from testbed.call.messenger import Codec
 from testbed.call.opus import default_speech, encode
 from testbed.cell import ERROR_FILE, FRAMES_FILE, JOB_FILE, RECORD_FILE, Cell, Job
-from testbed.certificate import write_certificate
+from testbed.certificate import write_certificates
 from testbed.kernel.build import Kernel
 from testbed.kernel.guest import GuestError, run_guest
 from testbed.lab.record import read_frames
@@ -170,7 +170,7 @@ def prepare_job(job: Path, cell: Cell) -> None:
     frames = speech_frames(cell.messenger.codec, cell.duration_s)
     with (job / JOB_FILE).open("wb") as file:
         pickle.dump(Job(cell, frames), file)
-    write_certificate(job)
+    write_certificates(job)
 
 
 @cache

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -18,12 +19,18 @@ from typing import Self
 
 import trio
 
-from testbed.transport import Address, Process, TransportError
+from testbed.programlog import ProgramLog
+from testbed.transport import READY_TIMEOUT_S, Address, Process, Tls, TransportError, UdpServer
 
 Stop = Callable[[Process], Awaitable[None]]
 
 STOP_TIMEOUT_S = 5.0
 """How long a `stop` may take; after it comes SIGTERM."""
+
+LAST_WORDS_S = 0.5
+"""How long the end of a program's log may come after the program's."""
+
+_NOT_HERE = "network interfaces are the lab's: run it in a guest (`testbed check transport`)"
 
 LOG_TAIL_BYTES = 2000
 """How much of a program's log an error quotes."""
@@ -45,11 +52,16 @@ class LoopbackHost:
         state_dir: Path | None = None,
         seed: int = 0,
         term_timeout_s: float = 2.0,
+        tls: Tls | None = None,
     ) -> None:
-        """Describe a host; it opens as a context. Without `state_dir` it has a temporary one."""
+        """Describe a host; it opens as a context. Without `state_dir` it has a temporary one.
+
+        `tls` is for transports that use it.
+        """
         self.name = name
         self.address = "127.0.0.1"
         self.random = Random(seed)
+        self.tls = tls or Tls(Path("none"), Path("none"), Path("none"), "none")
         self._folder = None if state_dir else tempfile.TemporaryDirectory(prefix="loopback-")
         self.state_dir = state_dir or Path(self._folder.name if self._folder else "")
         self._term_timeout_s = term_timeout_s
@@ -95,11 +107,28 @@ class LoopbackHost:
         if error is not None and self._failure not in (None, error):
             error.add_note(str(self._failure))
 
-    async def open_udp(self, remote: Address) -> trio.abc.Channel[bytes]:
-        """Open a UDP socket connected to `remote`."""
+    def free_port(self) -> int:
+        """Give a port that was free a moment ago."""
+        with socket.socket() as tcp:
+            tcp.bind(("", 0))
+            port: int = tcp.getsockname()[1]
+            return port
+
+    async def open_udp(self, remote: Address, *, device: str = "") -> trio.abc.Channel[bytes]:
+        """Open a UDP socket connected to `remote`. TransportError: through a `device`."""
+        if device:
+            raise TransportError(_NOT_HERE)
         udp = trio.socket.socket(type=trio.socket.SOCK_DGRAM)
         await udp.connect(remote)
         return _UdpChannel(udp)
+
+    async def serve_udp(self, local: Address) -> UdpServer:
+        """Open a UDP socket until the host closes."""
+        udp = trio.socket.socket(type=trio.socket.SOCK_DGRAM)
+        await udp.bind(local)
+        server = _UdpServer(udp)
+        self._nursery.start_soon(server.close_when_cancelled)
+        return server
 
     async def open_tcp(self, remote: Address) -> trio.abc.HalfCloseableStream:
         """Connect to `remote`. OSError: refused."""
@@ -129,8 +158,9 @@ class LoopbackHost:
         *,
         env: Mapping[str, str] | None = None,
         stop: Callable[[Process], Awaitable[None]] | None = None,
+        ready: str = "",
     ) -> Process:
-        """Start a program. OSError: it cannot be started."""
+        """Start a program. OSError: it cannot be started. TransportError: it is not ready."""
         inherited = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(self.state_dir)}
         log = self.state_dir / f"{Path(argv[0]).name}-{len(self._processes)}.log"
         with log.open("wb") as stderr:
@@ -138,14 +168,36 @@ class LoopbackHost:
                 list(argv),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=stderr,
+                stderr=subprocess.PIPE if ready else stderr,
                 cwd=self.state_dir,
                 env=inherited | dict(env or {}),
             )
         supervised = LoopbackProcess(Path(argv[0]).name, process, log)
         self._processes.append((supervised, stop))
+        if process.stderr is not None:
+            supervised.program_log = ProgramLog(process.stderr, log, ready)
+            self._nursery.start_soon(supervised.program_log.copy)
         self._nursery.start_soon(self._supervise, supervised)
+        if supervised.program_log is not None:
+            with trio.move_on_after(READY_TIMEOUT_S) as limit:
+                await supervised.program_log.ready.wait()
+            if limit.cancelled_caught:
+                raise TransportError(f"{supervised.name} did not say {ready!r} in time")
         return supervised
+
+    async def run_process(self, argv: Sequence[str], *, input: bytes = b"") -> bytes:
+        """Run a program to its end. OSError: it cannot be started. TransportError: it failed."""
+        done = await trio.run_process(
+            list(argv), stdin=input, capture_stdout=True, capture_stderr=True, check=False
+        )
+        if done.returncode != 0:
+            said = done.stderr.decode(errors="replace").strip()
+            raise TransportError(f"{argv[0]} ended with status {done.returncode}: {said}")
+        return bytes(done.stdout)
+
+    async def masquerade(self, device: str) -> None:
+        """Nothing that a machine's own network should have. TransportError: always."""
+        raise TransportError(_NOT_HERE)
 
     def start_task(self, task: Callable[[], Awaitable[object]], /) -> None:
         """Run a task until the host closes; its error fails the host."""
@@ -160,6 +212,7 @@ class LoopbackHost:
     async def _supervise(self, process: LoopbackProcess) -> None:
         status = await process.wait()
         if not self._closing:
+            await process.logged()
             log = process.log.read_bytes()[-LOG_TAIL_BYTES:].decode(errors="backslashreplace")
             self._fail(
                 TransportError(
@@ -183,6 +236,7 @@ class LoopbackHost:
         if process.running:
             process.send_signal(signal.SIGKILL)
             await process.wait()
+        await process.logged()
         await process.stdin.aclose()
         await process.stdout.aclose()
 
@@ -198,6 +252,7 @@ class LoopbackProcess:
         self.log = log
         self.stdin: trio.abc.SendStream = process.stdin
         self.stdout: trio.abc.ReceiveStream = process.stdout
+        self.program_log: ProgramLog | None = None
         self._process = process
 
     @property
@@ -209,9 +264,35 @@ class LoopbackProcess:
         """Wait for the end; give the exit status."""
         return await self._process.wait()
 
+    async def logged(self) -> None:
+        """Wait a moment for its last words to be in the log."""
+        if self.program_log is not None:
+            with trio.move_on_after(LAST_WORDS_S):
+                await self.program_log.ended.wait()
+
     def send_signal(self, signal_number: int, /) -> None:
         """Send it a signal."""
         self._process.send_signal(signal_number)
+
+
+class _UdpServer:
+    def __init__(self, udp: trio.socket.SocketType) -> None:
+        self.address = Address(*udp.getsockname())
+        self._socket = udp
+
+    async def receive(self) -> tuple[bytes, Address]:
+        while True:
+            with suppress(ConnectionRefusedError):
+                datagram, source = await self._socket.recvfrom(0xFFFF)
+                return datagram, Address(*source)
+
+    async def send(self, datagram: bytes, to: Address, /) -> None:
+        with suppress(ConnectionRefusedError):
+            await self._socket.sendto(datagram, to)
+
+    async def close_when_cancelled(self) -> None:
+        with self._socket:
+            await trio.sleep_forever()
 
 
 class _UdpChannel(trio.abc.Channel[bytes]):

@@ -9,6 +9,9 @@ docstring states.
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +22,12 @@ import trio
 
 MAX_DATAGRAM_BYTES = 1200
 """What every transport carries: the datagram size that QUIC assumes of any path (RFC 9000, 14)."""
+
+PROGRAM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""Where foreign programs are looked for; after it, beside the Python interpreter that runs."""
+
+READY_TIMEOUT_S = 30.0
+"""How long a program may take to say that it is ready."""
 
 QUEUE_DATAGRAMS = 50
 """What `DatagramStream` holds while its stream is blocked: one second of 20 ms voice."""
@@ -43,15 +52,60 @@ class ServerInfo:
 
 
 @dataclass(frozen=True)
-class Program:
-    """A foreign program that a transport needs, and the Debian package that brings it."""
+class Tls:
+    """The lab's TLS certificate for transports, as PEM files that every node has."""
 
-    name: str
-    apt: str
+    certificate: Path
+    key: Path
+    authority: Path
+    """The certificate by which to check it."""
+    server_name: str
+    """What it was issued for, and so the SNI of clients that check it."""
 
 
 class TransportError(Exception):
     """The transport cannot carry datagrams here; the message names the cause."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """A foreign program that a transport needs, and the package that brings it."""
+
+    name: str
+    apt: str = ""
+    """The Debian package."""
+    pypi: str = ""
+    """The package and version for pip, if it is not Debian's."""
+    inside: str = ""
+    """Where a PyPI package that makes no command of it has it, below the folder of modules."""
+    sha256: str = ""
+    """What its file hashes to; a run is refused with another. Empty: any file."""
+
+    def find(self) -> Path | None:
+        """Look for it; None: it is not installed."""
+        if self.inside:
+            files = [Path(folder) / self.inside for folder in sys.path]
+            return next((file for file in files if os.access(file, os.X_OK)), None)
+        return find_program(self.name)
+
+    def path(self) -> str:
+        """Give its path, for `Host.start_process`. TransportError: it is not installed."""
+        path = self.find()
+        if path is None:
+            raise TransportError(f"there is no program {self.name}: {self.remedy}")
+        return str(path)
+
+    @property
+    def remedy(self) -> str:
+        """The command that installs it."""
+        return f"pip install {self.pypi}" if self.pypi else f"apt install {self.apt}"
+
+
+def find_program(name: str) -> Path | None:
+    """Look for a program by its name or its path; None: there is none."""
+    beside = Path(sys.executable).parent
+    found = shutil.which(name, path=f"{PROGRAM_PATH}:{beside}")
+    return Path(found) if found else None
 
 
 class Process(Protocol):
@@ -74,8 +128,26 @@ class Process(Protocol):
         ...
 
 
+class UdpServer(Protocol):
+    """A UDP socket that answers whoever writes to it."""
+
+    address: Address
+
+    async def receive(self) -> tuple[bytes, Address]:
+        """Wait for a datagram; give it with who sent it."""
+        ...
+
+    async def send(self, datagram: bytes, to: Address, /) -> None:
+        """Send a datagram now."""
+        ...
+
+
 class Host(Protocol):
-    """One node of the lab: all that a transport may touch."""
+    """One node of the lab: all that a transport may touch.
+
+    What a transport made here (processes, tasks, sockets of servers, network interfaces) ends with
+    the host. Channels and streams are their user's to close.
+    """
 
     name: str
     address: str
@@ -83,10 +155,24 @@ class Host(Protocol):
     state_dir: Path
     """A folder of this transport's own on this node, empty at the start."""
     random: Random
-    """The only source of randomness for a transport written here."""
+    """The only source of randomness, and of secrets, for a transport."""
+    tls: Tls
+    """The certificate for whatever speaks TLS, and the authority by which to check it."""
 
-    async def open_udp(self, remote: Address) -> trio.abc.Channel[bytes]:
-        """Open a UDP socket connected to `remote`; a `TimedChannel`."""
+    def free_port(self) -> int:
+        """Give a port, free for UDP and TCP on all of the node's addresses."""
+        ...
+
+    async def open_udp(self, remote: Address, *, device: str = "") -> trio.abc.Channel[bytes]:
+        """Open a UDP socket connected to `remote`; a `TimedChannel`.
+
+        `device` is a network interface of the node, such as a tunnel, that it is to go through
+        and from whose address; without it the routes decide.
+        """
+        ...
+
+    async def serve_udp(self, local: Address) -> UdpServer:
+        """Open a UDP socket on an address of the node (port 0: any) until the host closes."""
         ...
 
     async def open_tcp(self, remote: Address) -> trio.abc.HalfCloseableStream:
@@ -108,12 +194,25 @@ class Host(Protocol):
         *,
         env: Mapping[str, str] | None = None,
         stop: Callable[[Process], Awaitable[None]] | None = None,
+        ready: str = "",
     ) -> Process:
         """Start a program in this node; `stop` asks it to end when the host closes.
 
         `env` is its whole environment beside PATH and HOME. Without `stop`, or if the program
-        outlives it, it gets SIGTERM and then SIGKILL.
+        outlives it, it gets SIGTERM and then SIGKILL. With `ready`, return once its standard
+        error has had these words; TransportError: it has not within `READY_TIMEOUT_S`.
         """
+        ...
+
+    async def run_process(self, argv: Sequence[str], *, input: bytes = b"") -> bytes:
+        """Run a program in this node to its end; give what it printed.
+
+        TransportError: it ended with a status other than 0; the message has what it said.
+        """
+        ...
+
+    async def masquerade(self, device: str) -> None:
+        """Route what comes in by a network interface, such as a tunnel, on as from this node."""
         ...
 
     def start_task(self, task: Callable[[], Awaitable[object]], /) -> None:

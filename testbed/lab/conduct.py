@@ -15,7 +15,7 @@ from testbed.cell import Cell
 from testbed.censor.censor import Censor
 from testbed.lab.chat import chat
 from testbed.lab.engine import ModelEngine
-from testbed.lab.host import LabHost
+from testbed.lab.host import LabHost, tls_of
 from testbed.lab.middlebox import Middlebox
 from testbed.lab.network import LabNetwork
 from testbed.lab.record import CallRecord, CellRecord, ChatRecord
@@ -90,7 +90,7 @@ def load_transport(name: str, parameters: dict[str, object]) -> Transport:
 def _host(network: LabNetwork, name: str, job: Path, rng: Random, nursery: trio.Nursery) -> LabHost:
     state_dir = job / "nodes" / name
     state_dir.mkdir(parents=True)
-    return LabHost(network[name], state_dir, Random(rng.random()), nursery)
+    return LabHost(network[name], state_dir, Random(rng.random()), tls_of(job), nursery)
 
 
 async def _conduct(

@@ -3,24 +3,46 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from random import Random
+from typing import IO
 
 import trio
 
+from testbed.cell import BRIDGE_CERTIFICATE_FILE, BRIDGE_KEY_FILE, BRIDGE_NAME, CERTIFICATE_FILE
+from testbed.lab import qdisc
 from testbed.lab.network import NamespaceNode
-from testbed.lab.udp import UdpChannel, open_socket
-from testbed.transport import Address, Process
+from testbed.lab.udp import BoundUdp, UdpChannel, open_socket
+from testbed.programlog import ProgramLog
+from testbed.transport import (
+    PROGRAM_PATH,
+    READY_TIMEOUT_S,
+    Address,
+    Process,
+    Tls,
+    TransportError,
+    find_program,
+)
 
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _STOP_S = 2.0
 """How long a program is given for each step of its end."""
+_LAST_WORDS_S = 0.1
+"""How long the end of a program's log may come after the program's."""
 _LOG_TAIL_BYTES = 2000
+_FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
+_LOOPBACK_INDEX = 1
+_MASQUERADE = """
+table ip tunnels {{
+  chain postrouting {{
+    type nat hook postrouting priority 100
+    iifname "{device}" masquerade
+  }}
+}}
+"""
 
 
 class ProcessEnded(Exception):  # noqa: N818 - it is not always an error of ours
@@ -35,10 +57,10 @@ class LabProcess:
         assert popen.stdout is not None
         self.name = name
         self.log = log
-        self.stdin: trio.abc.SendStream = trio.lowlevel.FdStream(os.dup(popen.stdin.fileno()))
-        self.stdout: trio.abc.ReceiveStream = trio.lowlevel.FdStream(os.dup(popen.stdout.fileno()))
-        popen.stdin.close()
-        popen.stdout.close()
+        self.stdin: trio.abc.SendStream = _stream_of(popen.stdin)
+        self.stdout: trio.abc.ReceiveStream = _stream_of(popen.stdout)
+        self.program_log: ProgramLog | None = None
+        """What copies its standard error to the log, if the program does not write there itself."""
         self._popen = popen
         self._ended = trio.Event()
 
@@ -62,6 +84,12 @@ class LabProcess:
         """Send it a signal."""
         self._popen.send_signal(signal_number)
 
+    async def logged(self) -> None:
+        """Wait for its last words to be in the log, if another process does not keep it open."""
+        if self.program_log is not None:
+            with trio.move_on_after(_LAST_WORDS_S, shield=True):
+                await self.program_log.ended.wait()
+
     def log_tail(self) -> str:
         """Give the end of what it wrote to its standard error."""
         return self.log.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace").strip()
@@ -71,22 +99,62 @@ class LabHost:
     """One node during a cell; its processes and tasks end with the nursery's scope."""
 
     def __init__(
-        self, node: NamespaceNode, state_dir: Path, rng: Random, nursery: trio.Nursery
+        self, node: NamespaceNode, state_dir: Path, rng: Random, tls: Tls, nursery: trio.Nursery
     ) -> None:
         self.name: str = node.name
         self.address: str = node.defaultIntf().ip
         self.state_dir = state_dir
         self.random = rng
+        self.tls = tls
         self._node = node
         self._nursery = nursery
         self._processes: list[tuple[LabProcess, Callable[[Process], Awaitable[None]] | None]] = []
+        self._timed = {node.defaultIntf().index}
+        """Interfaces (indices) that let packets leave at their times."""
+        self._spawned = 0
         self._closing = False
 
-    async def open_udp(self, remote: Address) -> UdpChannel:
-        """Open a UDP socket connected to `remote`."""
+    def free_port(self) -> int:
+        """Give a port that nothing on the node uses, for UDP or TCP."""
+        with self._node.namespace.entered(), socket.socket() as tcp:
+            while True:
+                tcp.bind(("", 0))
+                port: int = tcp.getsockname()[1]
+                with socket.socket(type=socket.SOCK_DGRAM) as udp:
+                    try:
+                        udp.bind(("", port))
+                    except OSError:
+                        continue
+                    return port
+
+    async def open_udp(self, remote: Address, *, device: str = "") -> UdpChannel:
+        """Open a UDP socket connected to `remote`, if so asked through `device`."""
+        await trio.lowlevel.checkpoint()
+        local = self.address
+        if device:
+            [index] = self._node.netlink.link_lookup(ifname=device)
+            [of_device] = self._node.netlink.get_addr(index=index)
+            local = of_device.get_attr("IFA_ADDRESS")
+            self._time_packets_of(index)
+        elif remote.host.startswith("127."):
+            local = "127.0.0.1"
+            self._time_packets_of(_LOOPBACK_INDEX)
+        with self._node.namespace.entered():
+            return UdpChannel(open_socket(Address(local, 0), remote, device=device))
+
+    def _time_packets_of(self, index: int) -> None:
+        """Let a network interface's packets leave at the times that their sender set."""
+        if index not in self._timed:
+            self._node.netlink.tc("add", index=index, handle="1:", **qdisc.fq())
+            self._timed.add(index)
+
+    async def serve_udp(self, local: Address) -> BoundUdp:
+        """Open a UDP socket on an address of the node until the host closes."""
         await trio.lowlevel.checkpoint()
         with self._node.namespace.entered():
-            return UdpChannel(open_socket(Address(self._local(remote), 0), remote))
+            server = BoundUdp(open_socket(local))
+        self._nursery.start_soon(server.close_when_cancelled)
+        return server
 
     def bind_udp(self, port: int) -> socket.socket:
         """Open an unconnected UDP socket on the node's address, for a server of the lab."""
@@ -123,49 +191,111 @@ class LabHost:
         *,
         env: Mapping[str, str] | None = None,
         stop: Callable[[Process], Awaitable[None]] | None = None,
+        ready: str = "",
     ) -> LabProcess:
         """Start a program in the node's namespace. FileNotFoundError: no such program."""
         await trio.lowlevel.checkpoint()
-        program = shutil.which(argv[0], path=_PATH)
+        process = self._spawn(argv, env or {}, ready)
+        self._processes.append((process, stop))
+        self._nursery.start_soon(self._supervise, process)
+        if process.program_log is not None:
+            self._nursery.start_soon(process.program_log.copy)
+            with trio.move_on_after(READY_TIMEOUT_S) as limit:
+                await process.program_log.ready.wait()
+            if limit.cancelled_caught:
+                raise TransportError(
+                    f"{process.name} did not say {ready!r} within {READY_TIMEOUT_S:g} s; "
+                    f"its log ends: {process.log_tail()}"
+                )
+        return process
+
+    def _spawn(self, argv: Sequence[str], env: Mapping[str, str], ready: str = "") -> LabProcess:
+        program = find_program(argv[0])
         if program is None:
-            raise FileNotFoundError(f"no program {argv[0]!r} in {_PATH}")
-        name = f"{Path(argv[0]).name} on {self.name}"
-        log = self.state_dir / f"{Path(argv[0]).name}-{len(self._processes)}.log"
+            raise FileNotFoundError(f"no program {argv[0]!r} in {PROGRAM_PATH}")
+        name = f"{program.name} on {self.name}"
+        self._spawned += 1
+        log = self.state_dir / f"{program.name}-{self._spawned - 1}.log"
         with self._node.namespace.entered(), log.open("wb") as stderr:
             # Started at once and by this very thread, which is the one inside the namespace.
-            popen = subprocess.Popen(  # noqa: ASYNC220
-                [program, *argv[1:]],
+            popen = subprocess.Popen(
+                [str(program), *argv[1:]],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=stderr,
-                env={"PATH": _PATH, "HOME": str(self.state_dir), **(env or {})},
+                stderr=subprocess.PIPE if ready else stderr,
+                env={"PATH": PROGRAM_PATH, "HOME": str(self.state_dir), **env},
                 cwd=self.state_dir,
             )
         process = LabProcess(popen, name, log)
-        self._processes.append((process, stop))
-        self._nursery.start_soon(self._supervise, process)
+        if popen.stderr is not None:
+            process.program_log = ProgramLog(_stream_of(popen.stderr), log, ready)
         return process
+
+    async def run_process(self, argv: Sequence[str], *, input: bytes = b"") -> bytes:
+        """Run a program to its end; give what it printed."""
+        await trio.lowlevel.checkpoint()
+        process = self._spawn(argv, {})
+        self._nursery.start_soon(process.reap)
+        try:
+            async with process.stdin:
+                await process.stdin.send_all(input)
+            async with process.stdout:
+                printed = b"".join([chunk async for chunk in process.stdout])
+            status = await process.wait()
+        except BaseException:
+            process.send_signal(signal.SIGKILL)
+            raise
+        if status != 0:
+            raise TransportError(
+                f"{' '.join(argv)} ended with status {status}: {process.log_tail()}"
+            )
+        process.log.unlink()
+        return printed
+
+    async def masquerade(self, device: str) -> None:
+        """Route what comes in by a network interface on as from this node."""
+        with self._node.namespace.entered():
+            _FORWARDING.write_text("1")  # noqa: ASYNC240 - of the thread's own namespace, at once
+        ruleset = _MASQUERADE.format(device=device)
+        await self.run_process(["nft", "-f", "-"], input=ruleset.encode())
 
     def start_task(self, task: Callable[[], Awaitable[object]], /) -> None:
         """Run a task until the host closes."""
         self._nursery.start_soon(task)
 
     async def close(self) -> None:
-        """End all processes, the last started first, each in the way that it was given."""
+        """End all processes, the last started first; remove the interfaces that were made."""
         self._closing = True
         with trio.CancelScope(shield=True):
             for process, stop in reversed(self._processes):
                 await _end(process, stop)
+        if self._spawned:
+            self._remove_interfaces()
 
-    def _local(self, remote: Address) -> str:
-        return "127.0.0.1" if remote.host.startswith("127.") else self.address
+    def _remove_interfaces(self) -> None:
+        """Remove the network interfaces that transports have made."""
+        ours = {_LOOPBACK_INDEX, *(interface.index for interface in self._node.intfList())}
+        for link in self._node.netlink.get_links():
+            if link["index"] not in ours:
+                self._node.netlink.link("del", index=link["index"])
 
     async def _supervise(self, process: LabProcess) -> None:
         status = await process.reap()
         if not self._closing:
+            await process.logged()
             raise ProcessEnded(
                 f"{process.name} ended with status {status}; its log ends: {process.log_tail()}"
             )
+
+
+def tls_of(job: Path) -> Tls:
+    """Give the certificate that a job's folder has for transports."""
+    return Tls(
+        certificate=job / BRIDGE_CERTIFICATE_FILE,
+        key=job / BRIDGE_KEY_FILE,
+        authority=job / CERTIFICATE_FILE,
+        server_name=BRIDGE_NAME,
+    )
 
 
 async def _end(process: LabProcess, stop: Callable[[Process], Awaitable[None]] | None) -> None:
@@ -183,5 +313,11 @@ async def _end(process: LabProcess, stop: Callable[[Process], Awaitable[None]] |
                 await asked
             await process.wait()
             break
+    await process.logged()
     await process.stdin.aclose()
     await process.stdout.aclose()
+
+
+def _stream_of(pipe: IO[bytes]) -> trio.lowlevel.FdStream:
+    with pipe:
+        return trio.lowlevel.FdStream(os.dup(pipe.fileno()))

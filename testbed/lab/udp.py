@@ -6,6 +6,7 @@ import socket
 import struct
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 import trio
 
@@ -22,14 +23,21 @@ _MAX_BYTES = 65535
 _CONTROL_BYTES = socket.CMSG_SPACE(16)
 
 
-def open_socket(local: Address, remote: Address | None = None) -> socket.socket:
-    """Open a UDP socket in the current namespace, with large buffers and kernel time stamps."""
+def open_socket(
+    local: Address, remote: Address | None = None, *, device: str = ""
+) -> socket.socket:
+    """Open a UDP socket in the current namespace, with large buffers and kernel time stamps.
+
+    With `device` it sends and receives by that network interface alone.
+    """
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.setblocking(False)
     sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, _BUFFER_BYTES)
     sock.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, _BUFFER_BYTES)
     sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
     sock.setsockopt(socket.SOL_SOCKET, SO_TXTIME, struct.pack("iI", time.CLOCK_MONOTONIC, 0))
+    if device:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
     sock.bind(local)
     if remote is not None:
         sock.connect(remote)
@@ -97,3 +105,30 @@ class UdpChannel(trio.abc.Channel[bytes]):
             seconds, nanoseconds = struct.unpack("qq", control[0][2])
             at = seconds - self._realtime_offset_s + nanoseconds / 1e9
             arrived.append((at, datagram))
+
+
+class BoundUdp:
+    """A UDP socket that answers whoever writes to it (`testbed.transport.UdpServer`)."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.address = Address(*sock.getsockname())
+        self._socket = trio.socket.from_stdlib_socket(sock)
+
+    async def receive(self) -> tuple[bytes, Address]:
+        """Wait for a datagram; give it with who sent it."""
+        while True:
+            try:
+                datagram, source = await self._socket.recvfrom(_MAX_BYTES)
+            except ConnectionRefusedError:
+                continue  # one that was answered has gone
+            return datagram, Address(*source)
+
+    async def send(self, datagram: bytes, to: Address, /) -> None:
+        """Send a datagram now."""
+        with suppress(ConnectionRefusedError):  # one that was answered has gone
+            await self._socket.sendto(datagram, to)
+
+    async def close_when_cancelled(self) -> None:
+        """Keep the socket until cancelled."""
+        with self._socket:
+            await trio.sleep_forever()

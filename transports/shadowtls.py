@@ -1,0 +1,47 @@
+"""ShadowTLS 3 by the real sing-box on both ends: a true TLS handshake with a cover site's server.
+
+What follows the handshake is Shadowsocks 2022 with its datagrams in the stream. The cover site is
+`testbed.tunnel`'s, on the bridge itself; a real one is somebody else's.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import trio
+
+from testbed import singbox
+from testbed.transport import Address, Host, Program, ServerInfo
+from testbed.tunnel import serve_cover
+
+_METHOD = "2022-blake3-aes-128-gcm"
+
+
+@dataclass(frozen=True)
+class Transport:
+    """ShadowTLS 3 with Shadowsocks 2022 inside (sing-box), over TCP. Reliable and in order."""
+
+    programs: ClassVar[tuple[Program, ...]] = (singbox.PROGRAM,)
+
+    async def serve(self, host: Host, listen: Address, forward: Address) -> ServerInfo:
+        """Run a ShadowTLS server on `listen`, and the cover site that it imitates."""
+        cover = await serve_cover(host)
+        password = singbox.secret(host)
+        inbounds = (
+            {"type": "shadowtls", **singbox.on(listen), "version": 3, "detour": "inner"}
+            | {"users": [{"password": password}], "strict_mode": True}
+            | {"handshake": {"server": cover.host, "server_port": cover.port}},
+            {"type": "shadowsocks", "tag": "inner", "method": _METHOD, "password": password}
+            | {"listen": "127.0.0.1"},
+        )
+        return await singbox.serve(host, inbounds, listen, forward, {"password": password})
+
+    async def connect(self, host: Host, server: ServerInfo) -> trio.abc.Channel[bytes]:
+        """Run a client and wait for its first answer."""
+        secret = {"password": server.args["password"]}
+        outbounds = (
+            {"type": "shadowsocks", "method": _METHOD, **secret}
+            | {"detour": "outer", "udp_over_tcp": True},
+            {"type": "shadowtls", "tag": "outer", **singbox.to(server), "version": 3, **secret}
+            | {"tls": singbox.client_tls(host)},
+        )
+        return await singbox.connect(host, server, outbounds)
