@@ -4,7 +4,8 @@
  *
  * Prints one line each: the counter's ticks (RDTSC, then RDTSCP) over a sleep of
  * one second; nanoseconds that 1000 system calls take; how often a thread could
- * yield until another one's sleep of 10 ms was over.
+ * yield until another one's sleep of 10 ms was over; how often a thread had to
+ * read the clock until 1 ms was over, and how often it then went back.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -62,5 +63,18 @@ int main(void)
 	}
 	pthread_join(thread, NULL);
 	printf("yields %ld\n", yields);
+
+	/* a loop that waits for the clock to move, without a syscall of its own */
+	long polls = 0, steps_back = 0;
+	long long now = now_ns(), until = now + 1000000;
+
+	while (now < until) {
+		long long next = now_ns();
+
+		steps_back += next < now;
+		now = next;
+		polls++;
+	}
+	printf("polls %ld\nsteps_back %ld\n", polls, steps_back);
 	return 0;
 }
