@@ -161,12 +161,11 @@ def _conduct(kernel: KernelKind) -> tuple[runner.Conduct, dict[str, str]]:
 
 
 def _kernel() -> Kernel:
+    """Find the guest kernel, or build it: once, for all checkouts of this user."""
     built = cached_kernel()
     if built is None:
-        raise runner.LabError(
-            "there is no guest kernel yet: run `testbed kernel build` (some minutes, once), "
-            "or start the testbed by ./lab, which does it"
-        )
+        err.print("There is no guest kernel in the cache yet: builds it, which takes some minutes.")
+        built = _build_kernel(None)
     return built
 
 
@@ -344,8 +343,7 @@ def kernel_build(
     ] = None,
 ) -> None:
     """Build the virtual-time kernel into the user's cache, if it is not there yet (minutes)."""
-    if (kernel := cached_kernel(source)) is None:
-        kernel = _build_kernel(source)
+    kernel = cached_kernel(source) or _build_kernel(source)
     out.print(f"Guest kernel {kernel.version}: {kernel.path}")
 
 

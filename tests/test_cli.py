@@ -50,10 +50,14 @@ def test_an_unknown_messenger_is_a_usage_error() -> None:
     assert "no messenger 'icq'" in done.stderr
 
 
-def test_no_guest_kernel_is_said_with_what_to_do(tmp_path: Path) -> None:
-    done = testbed("run", "ru-calls-2025-08", XDG_CACHE_HOME=str(tmp_path))
+def test_a_guest_kernel_that_cannot_be_built_is_said_with_what_to_install(tmp_path: Path) -> None:
+    env = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "PATH": str(tmp_path)}
+    done = testbed("run", "ru-calls-2025-08", **env)
     assert done.returncode == 1
-    assert "testbed kernel build" in done.stderr
+    assert "There is no guest kernel" in done.stderr
+    assert "apt" in done.stderr
+    assert "gcc" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_plot_of_a_folder_that_is_no_run(tmp_path: Path) -> None:
