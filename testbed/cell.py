@@ -60,6 +60,8 @@ class TransportChoice:
 
     name: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    source: str = ""
+    """The text of its file, if that is not in `transports/`."""
 
     def __str__(self) -> str:
         inside = ", ".join(f"{key} = {value}" for key, value in self.parameters.items())

@@ -13,6 +13,7 @@ from typing import Any
 
 from testbed import __version__
 from testbed.cell import Cell
+from testbed.loading import programs_of
 from testbed.results import SCHEMA
 from testbed.scenario import ROOT, Scenario, ScenarioError, cell_id, load_transport
 from testbed.transport import Program
@@ -33,6 +34,11 @@ def manifest(
         "links": asdict(scenario.links),
         **{f"messenger {cell.messenger.name}": asdict(cell.messenger) for cell in cells},
         **{f"censor {cell.censor.name}": asdict(cell.censor) for cell in cells},
+        **{
+            f"transport {cell.transport.name}": cell.transport.source
+            for cell in cells
+            if cell.transport.source
+        },
     }
     return {
         "schema": SCHEMA,
@@ -53,7 +59,7 @@ def programs(cells: Sequence[Cell]) -> list[Program]:
     """Name the foreign programs that cells need."""
     found = dict.fromkeys(_PROGRAMS)
     for choice in {str(cell.transport): cell.transport for cell in cells}.values():
-        found.update(dict.fromkeys(load_transport(choice).programs))
+        found.update(dict.fromkeys(programs_of(load_transport(choice))))
     return list(found)
 
 

@@ -12,10 +12,9 @@ import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib import import_module
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
@@ -23,6 +22,7 @@ from pydantic_core import ErrorDetails
 from testbed.call.messenger import Messenger
 from testbed.cell import Cell, Links, TransportChoice
 from testbed.censor.profile import Action, Profile, with_numbers
+from testbed.loading import inner_choice, transport_class, wrapped_parameters
 from testbed.transport import Transport
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -108,21 +108,33 @@ def load_messenger(name: str) -> Messenger:
 
 
 def load_transport(choice: TransportChoice) -> Transport:
-    """Make a transport with its parameters checked."""
-    path = TRANSPORTS / f"{choice.name}.py"
-    if not path.is_file():
+    """Make a transport with its parameters checked, and what it wraps with theirs."""
+    where = f"transport {choice.name}"
+    if not choice.source and choice.name not in transport_names():
         raise ScenarioError(f"no transport {choice.name!r}; there are {_names(transport_names())}")
-    kind = import_module(f"transports.{choice.name}").Transport
+    try:
+        kind = transport_class(choice.name, choice.source)
+    except Exception as error:  # whatever a file of someone's raises
+        raise ScenarioError(f"{where}: {type(error).__name__}: {error}") from None
     known = inspect.signature(kind).parameters
     if unknown := set(choice.parameters) - set(known):
-        raise ScenarioError(
-            f"transport {choice.name}: it has no parameter {_names(unknown)}, only {_names(known)}"
-        )
+        raise ScenarioError(f"{where}: it has no parameter {_names(unknown)}, only {_names(known)}")
+    wrapped = wrapped_parameters(kind)
+    checked: dict[str, Any] = {}
+    for name, value in choice.parameters.items():
+        try:
+            if name in wrapped:
+                checked[name] = load_transport(TransportChoice(*inner_choice(value)))
+            else:
+                checked[name] = TypeAdapter(get_type_hints(kind)[name]).validate_python(value)
+        except ValidationError as error:
+            raise ScenarioError(f"{where}: {name}: {_describe(error, {})}") from None
+        except ValueError as error:
+            raise ScenarioError(f"{where}: {name}: {error}") from None
     try:
-        transport: Transport = TypeAdapter(kind).validate_python(dict(choice.parameters))
-    except ValidationError as error:
-        raise ScenarioError(f"transport {choice.name}: {_describe(error, {})}") from None
-    return transport
+        return kind(**checked)
+    except (TypeError, ValueError) as error:
+        raise ScenarioError(f"{where}: {error}") from None
 
 
 def cells(scenario: Scenario) -> list[Cell]:
@@ -130,7 +142,7 @@ def cells(scenario: Scenario) -> list[Cell]:
     source = f"{scenario.name}.toml"
     messengers = [load_messenger(name) for name in scenario.messengers]
     censors = [profile for entry in scenario.censors for profile in _censors(entry, source)]
-    transports = [_transport(entry) for entry in scenario.transports]
+    transports = [transport_choice(entry) for entry in scenario.transports]
     for choice in transports:
         load_transport(choice)
     return [
@@ -180,10 +192,37 @@ def _stems(folder: Path, suffix: str) -> list[str]:
     return sorted(p.stem for p in folder.glob(f"*.{suffix}") if not p.stem.startswith("_"))
 
 
-def _transport(entry: str | WithParameters) -> TransportChoice:
-    if isinstance(entry, str):
-        return TransportChoice(entry)
-    return TransportChoice(entry.name, entry.parameters)
+def transport_choice(entry: str | WithParameters) -> TransportChoice:
+    """Read which transport is meant.
+
+    In a string: a name, `name {key = value, ...}`, or the path of a file (`./mine.py`).
+    """
+    if not isinstance(entry, str):
+        return TransportChoice(entry.name, entry.parameters)
+    name, brace, inside = (part.strip() for part in entry.partition("{"))
+    parameters = {}
+    for pair in filter(None, inside.rstrip("} ").split(",")):
+        key, equals, value = (part.strip() for part in pair.partition("="))
+        if not equals:
+            raise ScenarioError(f"transport {entry!r}: {pair!r} is not key = value")
+        parameters[key] = _value(value)
+    if brace and not parameters:
+        raise ScenarioError(f"transport {entry!r}: there is nothing in the braces")
+    if not name.endswith(".py"):
+        return TransportChoice(name, parameters)
+    try:
+        return TransportChoice(Path(name).stem, parameters, Path(name).read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise ScenarioError(f"transport {name}: {error}") from None
+
+
+def _value(text: str) -> object:
+    """Read a TOML value; what is none is a string that needs no quotes."""
+    try:
+        value: object = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+    return value
 
 
 def _censors(entry: str | Sweep, source: str) -> Iterator[Profile]:

@@ -83,7 +83,7 @@ def summary(table_rows: Sequence[Row]) -> Table:
         box=None, pad_edge=False, collapse_padding=True, header_style="bold", padding=(0, 1)
     )
     table.add_column("Messenger", no_wrap=True)
-    table.add_column("Transport", no_wrap=True)
+    table.add_column("Transport", max_width=24, overflow="fold")
     # A sweep's rows differ in what follows the profile's name alone.
     profiles = {row.censor.partition(" ")[0] for row in table_rows}
     is_sweep = len(profiles) == 1 and any(" " in row.censor for row in table_rows)

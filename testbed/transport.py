@@ -13,6 +13,7 @@ import os
 import shutil
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -332,16 +333,18 @@ def take_datagram(unparsed: bytearray) -> bytes | None:
 
 async def forward_stream(host: Host, stream: trio.abc.Stream, forward: Address) -> None:
     """Serve one client of a stream transport: its framed datagrams to `forward` and back."""
-    channel = DatagramStream(stream, host)
+    await forward_channel(host, DatagramStream(stream, host), forward)
+
+
+async def forward_channel(host: Host, channel: trio.abc.Channel[bytes], forward: Address) -> None:
+    """Hand a channel's datagrams to `forward` by UDP and its answers back, until it closes."""
     relay = await host.open_udp(forward)
     async with channel, relay, trio.open_nursery() as nursery:
 
         async def pump(source: trio.abc.Channel[bytes], sink: trio.abc.Channel[bytes]) -> None:
-            try:
+            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                 async for datagram in source:
                     await sink.send(datagram)
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
-                pass
             nursery.cancel_scope.cancel()
 
         nursery.start_soon(pump, relay, channel)

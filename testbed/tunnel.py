@@ -1,13 +1,15 @@
-"""What tunnels need around them: an echo that tells when they carry, a cover site; no tunnel."""
+"""What tunnels need around them: servers of datagrams, an echo, a cover site; no tunnel itself."""
 
 from __future__ import annotations
 
 import ssl
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 
 import trio
 
-from testbed.transport import Address, Host, TransportError
+from testbed.transport import QUEUE_DATAGRAMS, Address, Host, TransportError, UdpServer
 
 ECHO_TIMEOUT_S = 25.0
 """How long a tunnel may take to carry a first datagram there and back."""
@@ -40,6 +42,51 @@ async def serve_cover(host: Host) -> Address:
         await trio.aclose_forcefully(tls)
 
     return await host.serve_tcp(0, answer)
+
+
+async def serve_clients(
+    host: Host,
+    local: Address,
+    handler: Callable[[trio.abc.Channel[bytes]], Awaitable[object]],
+) -> Address:
+    """Serve a UDP port until the host closes: each client's datagrams are a channel of its own.
+
+    Each channel is handed to a `handler` of its own. What waits for a handler beyond
+    `QUEUE_DATAGRAMS` is dropped, newest first.
+    """
+    server = await host.serve_udp(local)
+    clients: dict[Address, _Client] = {}
+
+    async def listen() -> None:
+        while True:
+            datagram, source = await server.receive()
+            if source not in clients:
+                client = clients[source] = _Client(server, source)
+                host.start_task(partial(handler, client))
+            clients[source].take(datagram)
+
+    host.start_task(listen)
+    return server.address
+
+
+class _Client(trio.abc.Channel[bytes]):
+    def __init__(self, server: UdpServer, address: Address) -> None:
+        self._server = server
+        self._address = address
+        self._incoming, self._waiting = trio.open_memory_channel[bytes](QUEUE_DATAGRAMS)
+
+    def take(self, datagram: bytes) -> None:
+        with suppress(trio.WouldBlock, trio.BrokenResourceError):
+            self._incoming.send_nowait(datagram)
+
+    async def send(self, value: bytes) -> None:
+        await self._server.send(value, self._address)
+
+    async def receive(self) -> bytes:
+        return await self._waiting.receive()
+
+    async def aclose(self) -> None:
+        await self._waiting.aclose()
 
 
 async def await_echo(channel: trio.abc.Channel[bytes]) -> None:

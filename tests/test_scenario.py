@@ -51,7 +51,7 @@ def test_a_sweep_sets_its_numbers_to_each_value() -> None:
         ("duration_s = 30", "duration_s = 0", r"duration_s: .*greater than 0"),
         ("jitter_ms = 1", "jiter_ms = 1", r"links\.access\.jiter_ms: Unexpected"),
         ("delay_ms = 4", "delay_ms = -4", r"links\.access: .*jitter_ms <= delay_ms"),
-        ('"obfs4"]', '"obfs5"]', r"no transport 'obfs5'; there are direct, obfs4"),
+        ('"obfs4"]', '"obfs5"]', r"no transport 'obfs5'; there are anytls, direct, "),
         (
             '"obfs4"]',
             '{ name = "obfs4", parameters = { iat_mode = 7 } }]',

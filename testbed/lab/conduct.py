@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +20,8 @@ from testbed.lab.network import LabNetwork
 from testbed.lab.record import CallRecord, CellRecord, ChatRecord
 from testbed.lab.servers import run_relay, serve_chat
 from testbed.lab.topology import ADDRESS_LISTS, OneSided
-from testbed.transport import Address, Transport, TransportError
+from testbed.loading import make_transport
+from testbed.transport import Address, TransportError
 
 BEGIN_EVERY_S = 1.0
 """A call begins at a multiple of this (s), so that what came before does not move it."""
@@ -81,12 +81,6 @@ async def conduct(cell: Cell, frames: Sequence[bytes], job: Path) -> CellRecord:
     )
 
 
-def load_transport(name: str, parameters: dict[str, object]) -> Transport:
-    """Make a transport from its module's name and its parameters."""
-    transport: Transport = importlib.import_module(f"transports.{name}").Transport(**parameters)
-    return transport
-
-
 def _host(network: LabNetwork, name: str, job: Path, rng: Random, nursery: trio.Nursery) -> LabHost:
     state_dir = job / "nodes" / name
     state_dir.mkdir(parents=True)
@@ -108,7 +102,8 @@ async def _conduct(
     nursery.start_soon(run_relay, servers.bind_udp(relay.port), make_relay())
     chat_server = await serve_chat(servers, messenger.chat.port, job)
 
-    transport = load_transport(cell.transport.name, dict(cell.transport.parameters))
+    choice = cell.transport
+    transport = make_transport(choice.name, choice.parameters, choice.source)
     bridge = hosts["bridge"]
     server = await transport.serve(bridge, Address(bridge.address, BRIDGE_PORT), relay)
     await trio.sleep_until(_next_beginning())

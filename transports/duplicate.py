@@ -1,0 +1,59 @@
+"""Each datagram twice by UDP, to a small server on the bridge that passes each on once.
+
+A datagram is preceded by its number, 4 bytes, big-endian, by which the second copy is known.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import trio
+
+from testbed.transport import Address, Host, Program, ServerInfo, forward_channel
+from testbed.tunnel import serve_clients
+
+_REMEMBERED = 1000
+"""How many numbers below the newest may still come; at 50 a second, 20 s."""
+
+
+@dataclass(frozen=True)
+class Transport:
+    """Each datagram twice by UDP, unprotected. Loses few, unordered."""
+
+    programs: ClassVar[tuple[Program, ...]] = ()
+
+    async def serve(self, host: Host, listen: Address, forward: Address) -> ServerInfo:
+        """Serve on `listen` by UDP."""
+
+        async def serve_client(channel: trio.abc.Channel[bytes]) -> None:
+            await forward_channel(host, _Twice(channel), forward)
+
+        return ServerInfo(await serve_clients(host, listen, serve_client))
+
+    async def connect(self, host: Host, server: ServerInfo) -> trio.abc.Channel[bytes]:
+        """Open a UDP socket; the server learns of it by the first datagram."""
+        return _Twice(await host.open_udp(server.address))
+
+
+class _Twice(trio.abc.Channel[bytes]):
+    def __init__(self, channel: trio.abc.Channel[bytes]) -> None:
+        self._channel = channel
+        self._sent = self._newest = 0
+        self._seen: set[int] = set()
+
+    async def send(self, value: bytes) -> None:
+        self._sent += 1
+        for _ in range(2):
+            await self._channel.send(self._sent.to_bytes(4, "big") + value)
+
+    async def receive(self) -> bytes:
+        while True:
+            datagram = await self._channel.receive()
+            number = int.from_bytes(datagram[:4], "big")
+            self._newest = max(number, self._newest)
+            if number not in self._seen and number > self._newest - _REMEMBERED:
+                self._seen.add(number)
+                self._seen.discard(self._newest - _REMEMBERED)
+                return datagram[4:]
+
+    async def aclose(self) -> None:
+        await self._channel.aclose()

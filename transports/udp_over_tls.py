@@ -1,0 +1,43 @@
+"""Datagrams framed in one TLS stream, without any disguise: what a transport over TCP costs."""
+
+import ssl
+from dataclasses import dataclass
+from typing import ClassVar
+
+import trio
+
+from testbed.transport import (
+    Address,
+    DatagramStream,
+    Host,
+    Program,
+    ServerInfo,
+    forward_stream,
+)
+
+
+@dataclass(frozen=True)
+class Transport:
+    """Datagrams framed over TLS 1.3. Reliable and in order."""
+
+    programs: ClassVar[tuple[Program, ...]] = ()
+
+    async def serve(self, host: Host, listen: Address, forward: Address) -> ServerInfo:
+        """Serve TLS on `listen`."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(host.tls.certificate, host.tls.key)
+
+        async def serve_client(stream: trio.abc.HalfCloseableStream) -> None:
+            tls = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
+            await forward_stream(host, tls, forward)
+
+        return ServerInfo(await host.serve_tcp(listen.port, serve_client))
+
+    async def connect(self, host: Host, server: ServerInfo) -> trio.abc.Channel[bytes]:
+        """Open one TLS stream, which checks the server's certificate."""
+        context = ssl.create_default_context(cafile=host.tls.authority)
+        stream = await host.open_tcp(server.address)
+        name = host.tls.server_name
+        tls = trio.SSLStream(stream, context, server_hostname=name, https_compatible=True)
+        await tls.do_handshake()
+        return DatagramStream(tls, host)
