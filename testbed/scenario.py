@@ -21,7 +21,8 @@ from pydantic_core import ErrorDetails
 
 from testbed.call.messenger import Messenger
 from testbed.cell import Cell, Links, TransportChoice
-from testbed.censor.profile import Action, Profile, with_numbers
+from testbed.censor.actions import Action
+from testbed.censor.profile import Profile, with_numbers
 from testbed.loading import inner_choice, transport_class, wrapped_parameters
 from testbed.transport import Transport
 

@@ -21,6 +21,11 @@ class Direction(Enum):
     DOWN = "down"
     """From outside to inside."""
 
+    @property
+    def opposite(self) -> Direction:
+        """Give the other way."""
+        return Direction.DOWN if self is Direction.UP else Direction.UP
+
 
 class Endpoint(NamedTuple):
     """An IPv4 address as a number and a port; port 0 where the protocol has none."""
@@ -30,6 +35,14 @@ class Endpoint(NamedTuple):
 
     def __str__(self) -> str:
         return f"{IPv4Address(self.address)}:{self.port}"
+
+
+class TcpFields(NamedTuple):
+    """What the box reads of a TCP header (RFC 9293, 3.1)."""
+
+    sequence: int
+    acknowledgement: int
+    flags: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +57,18 @@ class Packet:
     destination: Endpoint
     payload: bytes
     """What follows the UDP or TCP header; empty otherwise."""
+
+    @property
+    def tcp(self) -> TcpFields | None:
+        """Read sequence number, acknowledgement and flags; None: not TCP, or a later fragment."""
+        if self.protocol != "tcp" or not self.source.port:
+            return None
+        at = (self.data[0] & 0x0F) * 4
+        return TcpFields(
+            int.from_bytes(self.data[at + 4 : at + 8], "big"),
+            int.from_bytes(self.data[at + 8 : at + 12], "big"),
+            self.data[at + 13],
+        )
 
 
 def parse_packet(data: bytes, direction: Direction) -> Packet:

@@ -2,79 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from ipaddress import IPv4Network
-from typing import Any, Literal
+from typing import Any
 
-from testbed.censor.detectors import DETECTORS, Label
+from testbed.censor.actions import Action, List, action_numbers
+from testbed.censor.match import Match
 from testbed.evidence import Evidence
 
 _FORBID_UNKNOWN_KEYS = {"extra": "forbid"}
-
-
-@dataclass(frozen=True)
-class Match:
-    """Which packets a rule is for: all conditions that are given must hold; none given: all.
-
-    The *server* of a flow is the destination of its first packet.
-    """
-
-    __pydantic_config__ = _FORBID_UNKNOWN_KEYS
-
-    protocol: Literal["udp", "tcp"] | None = None
-    label: Label | None = None
-    """A fact that a detector has stated about the flow."""
-    server_ports: tuple[str, ...] = ()
-    """Ports or ranges, `"3478"` or `"590-1400"`: the server's port is in one of them."""
-    servers: tuple[str, ...] = ()
-    """IPv4 networks in CIDR form, or names of the address lists that the lab provides."""
-    direction: Literal["up", "down"] | None = None
-
-    def __post_init__(self) -> None:
-        if self.label is not None and self.label not in DETECTORS:
-            raise ValueError(f"label: no detector states {self.label!r}; known: {set(DETECTORS)}")
-        for text in self.server_ports:
-            port_range(text)
-
-
-@dataclass(frozen=True)
-class Pass:
-    """Let it pass."""
-
-    __pydantic_config__ = _FORBID_UNKNOWN_KEYS
-    kind: Literal["pass"] = "pass"
-
-
-@dataclass(frozen=True)
-class Drop:
-    """Drop each packet, or each with a probability, independently."""
-
-    __pydantic_config__ = _FORBID_UNKNOWN_KEYS
-    probability: float = 1.0
-    kind: Literal["drop"] = "drop"
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.probability <= 1:
-            raise ValueError(f"probability: {self.probability} is not between 0 and 1")
-
-
-@dataclass(frozen=True)
-class Police:
-    """Drop what exceeds a rate: a token bucket for each flow and direction, no queue."""
-
-    __pydantic_config__ = _FORBID_UNKNOWN_KEYS
-    rate_bps: float
-    """Bit/s, counted with the IP header."""
-    burst_bytes: float
-    kind: Literal["police"] = "police"
-
-    def __post_init__(self) -> None:
-        if self.rate_bps <= 0 or self.burst_bytes <= 0:
-            raise ValueError("rate_bps and burst_bytes: both must be more than 0")
-
-
-Action = Pass | Drop | Police
 
 
 @dataclass(frozen=True)
@@ -87,14 +23,47 @@ class Rule:
     match: Match
     action: Action
     evidence: Mapping[str, Evidence]
-    """For `match`, for `action`, and for each number of the action: its source and confidence."""
+    """For `match`, for `action`, and for each number: its source and confidence."""
+    from_s: float = 0.0
+    """The rule counts from then on: seconds since the box saw its first packet."""
+    to_s: float | None = None
+    """Until then; None: to the end."""
 
     def __post_init__(self) -> None:
-        needed = {"match", "action", *action_numbers(self.action)}
-        if missing := needed - set(self.evidence):
-            raise ValueError(f"rule {self.name!r}: evidence is missing for {sorted(missing)}")
-        if unknown := set(self.evidence) - needed:
-            raise ValueError(f"rule {self.name!r}: evidence for unknown keys {sorted(unknown)}")
+        if not 0 <= self.from_s < (float("inf") if self.to_s is None else self.to_s):
+            raise ValueError("from_s, to_s: 0 <= from_s < to_s must hold")
+        needed = {"match", "action", *action_numbers(self.action), *self._own_numbers()}
+        _check_evidence(f"rule {self.name!r}", needed, self.evidence)
+
+    def _own_numbers(self) -> Sequence[str]:
+        numbers = {"from_s": self.from_s or None, "to_s": self.to_s, "share": self.match.share}
+        return [name for name, value in numbers.items() if value is not None]
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """How far a box looks into flows; the defaults: as far as its detectors want, without limit."""
+
+    __pydantic_config__ = _FORBID_UNKNOWN_KEYS
+
+    evidence: Mapping[str, Evidence] = field(default_factory=dict)
+    """For each of the following that is given."""
+    packets: int | None = None
+    """How many packets with payload of a flow are looked at; then nothing more is recognised."""
+    packets_spread: int | None = None
+    """Up to so many more; drawn for each flow."""
+    unparsed_bytes: int | None = None
+    """A packet whose payload has at least this size and is neither TLS, HTTP nor SOCKS ends the
+    inspection of its flow, until one that is has come."""
+    reassembles: bool = False
+    """True: TCP segments and QUIC's CRYPTO frames are put together before they are read."""
+    idle_s: float | None = None
+    """A flow without packets for this time is forgotten; what comes then is a new one. A flow that
+    the kernel forwards alone is not seen, so it is not forgotten either."""
+
+    def __post_init__(self) -> None:
+        given = {f.name for f in fields(self) if getattr(self, f.name) not in (None, False, {})}
+        _check_evidence("inspection", given - {"evidence"}, self.evidence)
 
 
 @dataclass(frozen=True)
@@ -106,6 +75,7 @@ class Profile:
     title: str
     description: str
     rules: tuple[Rule, ...] = ()
+    inspection: Inspection = field(default_factory=Inspection)
     name: str = field(default="", kw_only=True)
     """The file's name, with the overrides of a scenario appended."""
 
@@ -113,36 +83,18 @@ class Profile:
         names = [rule.name for rule in self.rules]
         if len(set(names)) < len(names):
             raise ValueError(f"rules: the names {names} are not all different")
+        self._check_lists()
 
-
-def port_range(text: str) -> range:
-    """Read `"3478"` or `"590-1400"`. ValueError: neither."""
-    first, _, last = text.partition("-")
-    try:
-        ports = range(int(first), int(last or first) + 1)
-    except ValueError:
-        ports = range(0)
-    if not ports or ports[0] < 0 or ports[-1] > 0xFFFF:
-        raise ValueError(f"server_ports: {text!r} is neither a port nor a range such as 590-1400")
-    return ports
-
-
-def networks(servers: Sequence[str], lists: Mapping[str, Sequence[str]]) -> Iterator[IPv4Network]:
-    """Resolve networks and names of lists. ValueError: neither."""
-    for text in servers:
-        for network in lists.get(text, (text,)):
-            try:
-                yield IPv4Network(network)
-            except ValueError:
-                known = ", ".join(sorted(lists))
-                raise ValueError(
-                    f"servers: {text!r} is neither an IPv4 network nor one of the lists {known}"
-                ) from None
-
-
-def action_numbers(action: Action) -> list[str]:
-    """Name the numbers that an action has."""
-    return [f.name for f in fields(action) if f.name != "kind"]
+    def _check_lists(self) -> None:
+        kept: dict[str, List] = {}
+        for rule in self.rules:
+            if isinstance(action := rule.action, List):
+                first = kept.setdefault(action.list, action)
+                if replace(action, packet=first.packet) != first:
+                    raise ValueError(f"rules: two rules keep the list {action.list!r} differently")
+        for rule in self.rules:
+            if rule.match.listed not in {None, *kept}:
+                raise ValueError(f"rule {rule.name!r}: no rule keeps the list {rule.match.listed}")
 
 
 def with_numbers(profile: Profile, paths: Sequence[str], value: float) -> Profile:
@@ -162,3 +114,10 @@ def with_numbers(profile: Profile, paths: Sequence[str], value: float) -> Profil
         changes: dict[str, Any] = {key: value}
         rules[name] = replace(rule, action=replace(rule.action, **changes), evidence=evidence)
     return replace(profile, rules=tuple(rules.values()))
+
+
+def _check_evidence(what: str, needed: set[str], evidence: Mapping[str, Evidence]) -> None:
+    if missing := needed - set(evidence):
+        raise ValueError(f"{what}: evidence is missing for {sorted(missing)}")
+    if unknown := set(evidence) - needed:
+        raise ValueError(f"{what}: evidence for unknown keys {sorted(unknown)}")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import struct
 from ipaddress import IPv4Address
 
+from testbed.censor.actions import Action, action_numbers
+from testbed.censor.match import Match
 from testbed.censor.packet import Direction, Packet, parse_packet
-from testbed.censor.profile import Action, Match, Profile, Rule, action_numbers
+from testbed.censor.profile import Inspection, Profile, Rule
 from testbed.evidence import Evidence
 
 INSIDE, OUTSIDE = "10.1.1.1", "10.2.3.2"
@@ -33,18 +35,30 @@ def udp(payload: bytes, *, up: bool = True, port: int = 3478, client_port: int =
     return parse_packet(ipv4(datagram, 17, *ends), direction)
 
 
-def tcp(payload: bytes, *, port: int = 443) -> Packet:
-    """Build a TCP segment from inside to outside."""
-    header = struct.pack("!HHIIBBHHH", 40000, port, 1, 1, 5 << 4, 0x18, 1000, 0, 0)
-    return parse_packet(ipv4(header + payload, 6, INSIDE, OUTSIDE), Direction.UP)
+def tcp(
+    payload: bytes,
+    *,
+    up: bool = True,
+    port: int = 443,
+    client_port: int = 40000,
+    sequence: int = 1,
+    flags: int = 0x18,
+) -> Packet:
+    """Build a TCP segment between a client inside and a server outside."""
+    ports = (client_port, port) if up else (port, client_port)
+    ends = (INSIDE, OUTSIDE) if up else (OUTSIDE, INSIDE)
+    header = struct.pack("!HHIIBBHHH", *ports, sequence % 2**32, 77, 5 << 4, flags, 1000, 0, 0)
+    direction = Direction.UP if up else Direction.DOWN
+    return parse_packet(ipv4(header + payload, 6, *ends), direction)
 
 
 def rule(name: str, match: Match, action: Action) -> Rule:
     """Make a rule whose evidence says that it is a test's."""
-    keys = ("match", "action", *action_numbers(action))
+    shares = () if match.share is None else ("share",)
+    keys = ("match", "action", *action_numbers(action), *shares)
     return Rule(name, match, action, {key: Evidence("a test", "assumed") for key in keys})
 
 
-def profile(*rules: Rule) -> Profile:
+def profile(*rules: Rule, inspection: Inspection | None = None) -> Profile:
     """Make a profile of rules."""
-    return Profile("test", "a test", rules)
+    return Profile("test", "a test", rules, inspection or Inspection())

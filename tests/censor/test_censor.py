@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from testbed.censor.actions import Drop, Pass, Police
 from testbed.censor.censor import MAX_FLOWS, Censor
+from testbed.censor.match import Match
 from testbed.censor.packet import Direction, Packet, parse_packet
-from testbed.censor.profile import Drop, Match, Pass, Police, Profile, with_numbers
+from testbed.censor.profile import Profile, with_numbers
 from tests.censor.packets import STUN_BINDING, profile, rule, tcp, udp
 
 OPEN = profile()

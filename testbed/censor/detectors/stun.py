@@ -1,9 +1,18 @@
-"""Recognises STUN and what is built on it (TURN, ICE) by its magic cookie; nothing else."""
+"""Recognises STUN and what is built on it (TURN, ICE); nothing else."""
 
+import struct
+import zlib
+from collections.abc import Sequence
+
+from testbed.censor.facts import Fact
 from testbed.censor.packet import Packet
 
 MAGIC_COOKIE = bytes.fromhex("2112a442")
 """RFC 8489, 5: the fixed value in bytes 4 to 7 of each message."""
+HEADER_BYTES = 20
+_FINGERPRINT = 0x8028
+_FINGERPRINT_XOR = 0x5354554E
+"""RFC 8489, 14.7."""
 
 
 class Stun:
@@ -13,6 +22,41 @@ class Stun:
     `50-stun4all`), coarser than RFC 8489: type and length are not looked at.
     """
 
-    def feed(self, packet: Packet, now: float) -> bool:
+    def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
         """Look at one datagram."""
-        return packet.payload[4:8] == MAGIC_COOKIE
+        return (Fact("stun"),) if packet.payload[4:8] == MAGIC_COOKIE else None
+
+
+class StunStrict:
+    """States STUN at the first datagram that is one whole, well-formed message."""
+
+    def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
+        """Look at one datagram."""
+        return (Fact("stun-strict"),) if is_stun(packet.payload) else None
+
+
+def is_stun(datagram: bytes) -> bool:
+    """Tell whether it is one STUN message (RFC 8489, 6.3): cookie, lengths, a right FINGERPRINT."""
+    if (
+        len(datagram) < HEADER_BYTES
+        or datagram[0] & 0xC0
+        or datagram[4:8] != MAGIC_COOKIE
+        or len(datagram) % 4
+        or int.from_bytes(datagram[2:4], "big") != len(datagram) - HEADER_BYTES
+    ):
+        return False
+    at = HEADER_BYTES
+    while at < len(datagram):
+        kind, length = struct.unpack_from("!HH", datagram, at)
+        end = at + 4 + length
+        if end > len(datagram):
+            return False
+        if kind == _FINGERPRINT and not _is_fingerprint(datagram, at, length):
+            return False
+        at = end + -length % 4
+    return True
+
+
+def _is_fingerprint(datagram: bytes, at: int, length: int) -> bool:
+    expected = zlib.crc32(datagram[:at]) ^ _FINGERPRINT_XOR
+    return length == 4 and datagram[at + 4 :] == expected.to_bytes(4, "big")

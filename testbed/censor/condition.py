@@ -1,0 +1,83 @@
+"""Decides whether a rule is for a flow at a time; what is then done lives elsewhere."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Network
+from math import inf
+from typing import NamedTuple
+
+from testbed.censor.flow import Flow
+from testbed.censor.lists import FlowLists
+from testbed.censor.match import networks, pattern, port_range
+from testbed.censor.packet import Direction
+from testbed.censor.profile import Rule
+
+_OPENED = {Direction.UP: "inside", Direction.DOWN: "outside"}
+
+
+class Condition(NamedTuple):
+    """A rule with its texts resolved."""
+
+    rule: Rule
+    ports: tuple[range, ...]
+    networks: tuple[tuple[int, int], ...]
+    """Network address and mask."""
+    patterns: tuple[tuple[str, re.Pattern[str]], ...]
+    """By the name of the fact."""
+
+    @property
+    def changes_with_time(self) -> bool:
+        """Tell whether it may come to hold, or no longer hold, without a new fact of the flow."""
+        rule = self.rule
+        return bool(rule.match.listed or rule.from_s or rule.to_s is not None)
+
+    def may_hold(self, flow: Flow, direction: Direction) -> bool:
+        """Tell whether all holds but what changes with time, and a share that is not yet drawn."""
+        match = self.rule.match
+        server = flow.server
+        return (
+            (match.protocol is None or match.protocol == flow.protocol)
+            and (match.label is None or match.label in flow.labels)
+            and (match.direction is None or match.direction == direction.value)
+            and (not self.ports or any(server.port in ports for ports in self.ports))
+            and (not self.networks or any(server.address & m == net for net, m in self.networks))
+            and (match.opened is None or match.opened == _OPENED[flow.opened])
+            and (match.client_port is None or flow.client.port > server.port)
+            and (not match.inspected or not flow.looking)
+            and all(
+                any(expression.fullmatch(value) for value in flow.values.get(name, ()))
+                for name, expression in self.patterns
+            )
+            and flow.taken.get(self.rule.name, True)
+        )
+
+    def holds_from_to(self, flow: Flow, lists: FlowLists, began_at: float, now: float) -> _Span:
+        """Tell of a rule that may hold whether it holds at `now`, and until when this is so."""
+        begins, ends = began_at + self.rule.from_s, began_at + (self.rule.to_s or inf)
+        if now < begins:
+            return _Span(False, begins)
+        if now >= ends:
+            return _Span(False, inf)
+        name = self.rule.match.listed
+        if name is None:
+            return _Span(True, ends)
+        until = lists[name].until(flow.key(lists[name].kept.by), now)
+        return _Span(False, ends) if until is None else _Span(True, min(ends, until))
+
+
+class _Span(NamedTuple):
+    holds: bool
+    until: float
+
+
+def resolve(rule: Rule, lists: Mapping[str, Sequence[str]]) -> Condition:
+    """Resolve a rule's texts. ValueError: it names a list of addresses that is not in `lists`."""
+    nets: list[IPv4Network] = list(networks(rule.match.servers, lists))
+    return Condition(
+        rule,
+        tuple(port_range(text) for text in rule.match.server_ports),
+        tuple((int(net.network_address), int(net.netmask)) for net in nets),
+        tuple((name, pattern(texts)) for name, texts in rule.match.values.items()),
+    )

@@ -1,0 +1,227 @@
+"""Recognises QUIC by its Initial packets and reads the ClientHello in them; nothing else.
+
+An Initial's keys follow from its connection ID (RFC 9001, 5.2; RFC 9369, 3.3), so that a middlebox
+can open it.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from testbed.censor.detectors.client_hello import CLIENT_HELLO, ClientHello, parse_client_hello
+from testbed.censor.facts import Fact
+from testbed.censor.packet import Packet
+
+_MAX_CONNECTION_ID_BYTES = 20
+_MAX_CRYPTO_BYTES = 16384
+_MAX_FRAMES = 256
+_SAMPLE_BYTES = 16
+_TSPU_BYTES = 1001
+_PADDING, _PING, _ACK, _ACK_ECN, _CRYPTO = 0x00, 0x01, 0x02, 0x03, 0x06
+"""The frames that an Initial may hold beside CONNECTION_CLOSE (RFC 9000, 12.4)."""
+
+
+class _Version(NamedTuple):
+    name: str
+    salt: bytes
+    label: bytes
+    initial_type: int
+
+
+_VERSIONS = {
+    0x00000001: _Version(
+        "quic-v1", bytes.fromhex("38762cf7f55934b34d179ae6a4c80cadccbb7f0a"), b"quic", 0x00
+    ),
+    0x6B3343CF: _Version(
+        "quic-v2", bytes.fromhex("0dede3def700a6db819381be6e269dcbf9bd2ed9"), b"quicv2", 0x10
+    ),
+}
+
+
+class Initial(NamedTuple):
+    """An opened Initial of a client."""
+
+    version: str
+    frames: bytes
+
+
+class QuicTspu:
+    """The rule reported of the Russian boxes: version 1 in a datagram of at least 1001 bytes.
+
+    Nothing is decrypted (Xue et al., IMC 2022). The server's port is for the profile to say.
+    """
+
+    def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
+        """Look at one datagram."""
+        payload = packet.payload
+        is_v1 = payload[:1] >= b"\x80" and payload[1:5] == b"\0\0\0\1"
+        found = is_v1 and len(payload) >= _TSPU_BYTES
+        return (Fact("quic-tspu"),) if found else None
+
+
+class Quic:
+    """Opens the flow's first datagram; what does not open is not QUIC, whatever comes later.
+
+    Without reassembly the ClientHello has to lie in one CRYPTO frame of that datagram; with it, in
+    several frames and datagrams.
+    """
+
+    def __init__(self, reassembles: bool) -> None:
+        self._reassembles = reassembles
+        self._pieces: dict[int, bytes] = {}
+        self._secret_from: bytes | None = None
+
+    def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
+        """Look at one datagram."""
+        initial = open_initial(packet.payload, self._secret_from)
+        if initial is None:
+            return () if self._secret_from is None else None
+        if self._secret_from is None:
+            self._secret_from = packet.payload[6 : 6 + packet.payload[5]]
+        pieces = crypto_frames(initial.frames)
+        if self._reassembles:
+            if len(self._pieces) < _MAX_FRAMES:
+                self._pieces.update(pieces)
+            hello = _hello(_joined(self._pieces))
+        else:
+            hello = _hello(pieces.get(0, b""))
+        if hello is None and self._reassembles:
+            return None
+        values = () if hello is None else hello.facts("q")
+        return (Fact("quic"), Fact(initial.version), *values)
+
+
+def looks_like_quic(datagram: bytes) -> bool:
+    """Tell whether it begins with the long header of an Initial of version 1 or 2."""
+    return _header(datagram) is not None
+
+
+def open_initial(datagram: bytes, secret_from: bytes | None = None) -> Initial | None:
+    """Decrypt a client's Initial packet at the beginning of a datagram; None: it is none.
+
+    `secret_from` is the connection ID of the client's first Initial; None: this is the first.
+    """
+    header = _header(datagram)
+    if header is None:
+        return None
+    version, connection_id, number_at, end = header
+    keys = _client_keys(version, connection_id if secret_from is None else secret_from)
+    if end > len(datagram) or number_at + 4 + _SAMPLE_BYTES > end:
+        return None
+    return _decrypt(datagram[:end], number_at, version, keys)
+
+
+def crypto_frames(frames: bytes) -> dict[int, bytes]:
+    """Give what the CRYPTO frames hold by their offset, up to the first frame of another kind."""
+    found: dict[int, bytes] = {}
+    at = 0
+    while at < len(frames):
+        kind = frames[at]
+        at += 1
+        if kind in (_PADDING, _PING):
+            continue
+        if kind == _CRYPTO:
+            offset, at = _varint(frames, at)
+            length, at = _varint(frames, at)
+            found[offset] = frames[at : at + length]
+            at += length
+        elif kind in (_ACK, _ACK_ECN):
+            at = _after_ack(frames, at, kind)
+        else:
+            break
+    return found
+
+
+def _header(datagram: bytes) -> tuple[_Version, bytes, int, int] | None:
+    """Read a long header (RFC 9000, 17.2.2): version, connection ID, where the number is, end."""
+    if len(datagram) < 7 or not datagram[0] & 0x80:
+        return None
+    version = _VERSIONS.get(int.from_bytes(datagram[1:5], "big"))
+    if version is None or datagram[0] & 0x30 != version.initial_type:
+        return None
+    connection_id = datagram[6 : 6 + datagram[5]]
+    at = 6 + datagram[5]
+    if datagram[5] > _MAX_CONNECTION_ID_BYTES or at >= len(datagram):
+        return None
+    token_length, at = _varint(datagram, at + 1 + datagram[at])
+    length, at = _varint(datagram, at + token_length)
+    return version, connection_id, at, at + length
+
+
+def _decrypt(
+    packet: bytes, number_at: int, version: _Version, keys: tuple[bytes, bytes, bytes]
+) -> Initial | None:
+    # Imported when the first QUIC packet comes: it would cost each guest a third of a second.
+    from cryptography.exceptions import InvalidTag  # noqa: PLC0415
+    from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes  # noqa: PLC0415
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415
+
+    key, iv, header_key = keys
+    sample = packet[number_at + 4 : number_at + 4 + _SAMPLE_BYTES]
+    mask = Cipher(algorithms.AES(header_key), modes.ECB()).encryptor().update(sample)
+    first = packet[0] ^ (mask[0] & 0x0F)
+    number_bytes = (first & 3) + 1
+    number = bytes(
+        byte ^ mask[1 + i] for i, byte in enumerate(packet[number_at : number_at + number_bytes])
+    )
+    header = bytes([first]) + packet[1:number_at] + number
+    nonce = (int.from_bytes(iv, "big") ^ int.from_bytes(number, "big")).to_bytes(12, "big")
+    try:
+        frames = AESGCM(key).decrypt(nonce, packet[number_at + number_bytes :], header)
+    except InvalidTag:
+        return None
+    return Initial(version.name, frames)
+
+
+def _client_keys(version: _Version, connection_id: bytes) -> tuple[bytes, bytes, bytes]:
+    """Give key, iv and header key of the client's Initials (RFC 9001, 5.1 and 5.2)."""
+    initial = hmac.digest(version.salt, connection_id, "sha256")
+    client = _expand(initial, b"client in", 32)
+    key, iv, header = (
+        _expand(client, version.label + name, size)
+        for name, size in ((b" key", 16), (b" iv", 12), (b" hp", 16))
+    )
+    return key, iv, header
+
+
+def _expand(secret: bytes, label: bytes, size: int) -> bytes:
+    """HKDF-Expand-Label (RFC 8446, 7.1) for at most 32 bytes."""
+    full = b"tls13 " + label
+    info = size.to_bytes(2, "big") + bytes([len(full)]) + full + b"\0"
+    return hmac.digest(secret, info + b"\1", "sha256")[:size]
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    """Read a variable-length integer (RFC 9000, 16), and give where it ends; 0 past the end."""
+    if at >= len(data):
+        return 0, len(data)
+    size = 1 << (data[at] >> 6)
+    value = int.from_bytes(data[at : at + size], "big")
+    return value & ((1 << (8 * size - 2)) - 1), at + size
+
+
+def _after_ack(frames: bytes, at: int, kind: int) -> int:
+    """Skip an ACK frame (RFC 9000, 19.3)."""
+    _, at = _varint(frames, at)
+    _, at = _varint(frames, at)
+    ranges, at = _varint(frames, at)
+    for _ in range(1 + 2 * min(ranges, _MAX_FRAMES) + (3 if kind == _ACK_ECN else 0)):
+        _, at = _varint(frames, at)
+    return at
+
+
+def _joined(pieces: dict[int, bytes]) -> bytes:
+    joined = b""
+    for offset in sorted(pieces):
+        if offset > len(joined) or len(joined) > _MAX_CRYPTO_BYTES:
+            break
+        joined += pieces[offset][len(joined) - offset :]
+    return joined
+
+
+def _hello(crypto: bytes) -> ClientHello | None:
+    length = int.from_bytes(crypto[1:4], "big")
+    whole = len(crypto) >= 4 + length and crypto[:1] == bytes([CLIENT_HELLO])
+    return parse_client_hello(crypto[4 : 4 + length]) if whole else None

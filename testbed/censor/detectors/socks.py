@@ -1,0 +1,23 @@
+"""Recognises SOCKS 4, 4a and 5 by the client's first message; nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from testbed.censor.facts import Fact
+from testbed.censor.packet import Packet
+
+
+def looks_like_socks(payload: bytes) -> bool:
+    """Tell whether it is a greeting of SOCKS 5 (RFC 1928, 3), or a request of SOCKS 4 or 4a."""
+    if payload[:1] == b"\5":
+        return len(payload) >= 3 and 1 <= payload[1] == len(payload) - 2
+    return len(payload) >= 9 and payload[:2] in (b"\4\1", b"\4\2") and payload[-1] == 0
+
+
+class Socks:
+    """States it if the first segment is such a message; gives up if not."""
+
+    def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
+        """Look at one segment."""
+        return (Fact("socks"),) if looks_like_socks(packet.payload) else ()

@@ -1,0 +1,21 @@
+"""Recognises SSH by its identification string; nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from testbed.censor.facts import Fact
+from testbed.censor.packet import Packet
+
+
+def looks_like_ssh(payload: bytes) -> bool:
+    """Tell whether it begins with an identification string (RFC 4253, 4.2)."""
+    return payload.startswith((b"SSH-2.0-", b"SSH-1."))
+
+
+class Ssh:
+    """States it at an identification string of either end."""
+
+    def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
+        """Look at one segment."""
+        return (Fact("ssh"),) if looks_like_ssh(packet.payload) else None

@@ -1,0 +1,57 @@
+"""Recognises that a flow's beginning is no protocol that has a shape here; nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from testbed.censor.detectors.dns import asked_name
+from testbed.censor.detectors.dtls import looks_like_dtls
+from testbed.censor.detectors.http import looks_like_http
+from testbed.censor.detectors.quic import looks_like_quic
+from testbed.censor.detectors.rtp import rtp_header
+from testbed.censor.detectors.socks import looks_like_socks
+from testbed.censor.detectors.ssh import looks_like_ssh
+from testbed.censor.detectors.stun import MAGIC_COOKIE
+from testbed.censor.detectors.tls import looks_like_tls
+from testbed.censor.detectors.wireguard import is_initiation
+from testbed.censor.facts import Fact
+from testbed.censor.packet import Packet
+
+_PACKETS = 2
+_SHAPES: Mapping[str, Sequence[Callable[[bytes], bool]]] = {
+    "tcp": (
+        looks_like_tls,
+        looks_like_http,
+        looks_like_ssh,
+        looks_like_socks,
+        lambda payload: asked_name(payload, framed=True) is not None,
+    ),
+    "udp": (
+        lambda payload: payload[4:8] == MAGIC_COOKIE,
+        looks_like_dtls,
+        looks_like_quic,
+        is_initiation,
+        lambda payload: rtp_header(payload) is not None,
+        lambda payload: asked_name(payload, framed=False) is not None,
+    ),
+}
+
+
+class Unknown:
+    """States it if neither of the first two packets with payload begins like a known protocol."""
+
+    def __init__(self, protocol: str) -> None:
+        self._shapes = _SHAPES[protocol]
+        self._packets = 0
+
+    def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
+        """Look at one packet."""
+        if any(has_shape(packet.payload) for has_shape in self._shapes):
+            return ()
+        self._packets += 1
+        return (Fact("unknown"),) if self._packets == _PACKETS else None
+
+
+def is_parsed_first(payload: bytes) -> bool:
+    """Tell whether it is what lets a box look on: TLS, HTTP or SOCKS (Xue et al., IMC 2021)."""
+    return looks_like_tls(payload) or looks_like_http(payload) or looks_like_socks(payload)

@@ -1,0 +1,23 @@
+"""Recognises WireGuard by its first message; nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from testbed.censor.facts import Fact
+from testbed.censor.packet import Packet
+
+_INITIATION_BYTES = 148
+
+
+def is_initiation(datagram: bytes) -> bool:
+    """Tell whether it has an initiation's type and size (WireGuard's white paper, 5.4.2)."""
+    return len(datagram) == _INITIATION_BYTES and datagram[:4] == b"\1\0\0\0"
+
+
+class WireGuard:
+    """States it at a handshake initiation."""
+
+    def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
+        """Look at one datagram."""
+        return (Fact("wireguard"),) if is_initiation(packet.payload) else None

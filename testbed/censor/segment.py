@@ -1,0 +1,54 @@
+"""Builds the TCP segments that a censor makes up; when and why it does lives elsewhere."""
+
+from __future__ import annotations
+
+import struct
+
+from testbed.censor.packet import Endpoint, Packet, TcpFields
+
+FIN, SYN, RST, ACK = 0x01, 0x02, 0x04, 0x10
+_WRAP = 1 << 32
+_TTL = 64
+
+
+def checksum(data: bytes) -> int:
+    """Give the Internet checksum (RFC 1071) of bytes."""
+    padded = data + bytes(len(data) % 2)
+    total: int = sum(struct.unpack(f"!{len(padded) // 2}H", padded))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return total ^ 0xFFFF
+
+
+def segment(source: Endpoint, destination: Endpoint, fields: TcpFields) -> bytes:
+    """Build an IPv4 packet with a TCP segment without payload (RFC 791, 9293)."""
+    addresses = struct.pack("!II", source.address, destination.address)
+    numbers = (fields.sequence, fields.acknowledgement, 5 << 4, fields.flags, 0, 0, 0)
+    tcp = struct.pack("!HHIIBBHHH", source.port, destination.port, *numbers)
+    pseudo = addresses + struct.pack("!BBH", 0, 6, len(tcp))
+    tcp = tcp[:16] + checksum(pseudo + tcp).to_bytes(2, "big") + tcp[18:]
+    header = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(tcp), 0, 0x4000, _TTL, 6, 0) + addresses
+    return header[:10] + checksum(header).to_bytes(2, "big") + header[12:] + tcp
+
+
+def length_in_sequence(packet: Packet, fields: TcpFields) -> int:
+    """Give how far a segment moves the sequence number: its payload, SYN and FIN."""
+    return len(packet.payload) + bool(fields.flags & SYN) + bool(fields.flags & FIN)
+
+
+def ending_at_destination(packet: Packet, fields: TcpFields, flag: int, *, after: bool) -> bytes:
+    """Build what ends the connection at the packet's destination, as if from its source.
+
+    `after`: the packet itself arrives, so the sequence number is the one after it.
+    """
+    moved = length_in_sequence(packet, fields) if after else 0
+    sequence = (fields.sequence + moved) % _WRAP
+    ending = TcpFields(sequence, fields.acknowledgement, flag | (fields.flags & ACK))
+    return segment(packet.source, packet.destination, ending)
+
+
+def ending_at_source(packet: Packet, fields: TcpFields, flag: int) -> bytes:
+    """Build what ends the connection at the packet's source, as if from its destination."""
+    acknowledged = (fields.sequence + length_in_sequence(packet, fields)) % _WRAP
+    sequence = fields.acknowledgement if fields.flags & ACK else 0
+    return segment(packet.destination, packet.source, TcpFields(sequence, acknowledged, flag | ACK))
