@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from random import Random
 
@@ -72,10 +73,7 @@ async def conduct(cell: Cell, frames: Sequence[bytes], job: Path) -> CellRecord:
         call=call_record,
         chat=chat_record,
         packets_asked=box.packets_asked,
-        rules={
-            name: {"matched": counters.matched, "dropped": counters.dropped}
-            for name, counters in censor.counters.items()
-        },
+        rules={name: asdict(counters) for name, counters in censor.counters.items()},
         events=[(event.at - dialled_at, event.flow, event.what) for event in censor.events],
         virtual_s=trio.current_time() - began_at,
     )
