@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -127,9 +127,7 @@ def run(
     _show(results, folder, as_json=as_json)
     if twice:
         failures |= _compare_again(the_run, plan, conduct, cpus)
-    for name, reason in failures.items():
-        err.print(f"[bold red]failed:[/] {name}: ", end="")
-        err.print(reason, markup=False)
+    _show_failures(failures)
     if failures:
         raise typer.Exit(FAILURE)
 
@@ -211,6 +209,17 @@ def _show(results: Sequence[Any], folder: Path, *, as_json: bool) -> None:
             f"{virtual_s:.0f} virtual s in {wall_s:.1f} s of one core:"
             f" {virtual_s / wall_s:.1f} times real time. Record: {_short(folder)}"
         )
+
+
+def _show_failures(failures: Mapping[str, str]) -> None:
+    """Show each reason once, with the cells that it kept from being conducted."""
+    names: dict[str, list[str]] = {}
+    for name, reason in failures.items():
+        names.setdefault(reason, []).append(name)
+    for reason, failed in names.items():
+        others = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
+        err.print(f"[bold red]failed:[/] {failed[0]}{others}: ", end="")
+        err.print(reason, markup=False)
 
 
 def _short(path: Path) -> str:

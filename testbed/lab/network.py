@@ -37,6 +37,10 @@ class NamespaceNode(Node):  # type: ignore[misc] # Mininet is untyped
     by `LabNetwork`.
     """
 
+    @classmethod
+    def setup(cls) -> None:
+        """Nothing: Mininet looks for `mnexec` and `ifconfig` here, and nothing needs them."""
+
     def startShell(self, mnopts: str | None = None) -> None:  # noqa: N802 - Mininet's name
         """Make the namespace, where Mininet starts a shell."""
         self.namespace = Namespace()
