@@ -1,0 +1,67 @@
+"""A run that is killed leaves no process, loses no finished cell, and goes on when run again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import trio
+
+from testbed.results import WALL, Run
+from testbed.scenario import SCENARIOS
+from tests.test_cli import TESTBED
+
+pytestmark = pytest.mark.guest
+
+SCENARIO = (
+    (SCENARIOS / "ru-calls-2025-08.toml")
+    .read_text()
+    .replace("duration_s = 30", "duration_s = 1")
+    .replace('["telegram", "whatsapp", "max"]', '["max"]')
+    .replace('["direct", "obfs4"]', '["direct"]')
+)
+
+
+def processes_in(folder: Path) -> list[str]:
+    """Give the command lines of processes that have a file of a folder open."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            targets = [os.readlink(fd) for fd in (process / "fd").iterdir()]  # noqa: PTH115
+        except OSError:
+            continue  # it has ended meanwhile
+        if any(target.startswith(str(folder)) for target in targets):
+            found.append((process / "cmdline").read_text())
+    return found
+
+
+async def until(condition: Callable[[], object]) -> None:
+    with trio.fail_after(60):
+        while not condition():  # noqa: ASYNC110 - of another program only its files can tell
+            await trio.sleep(0.02)
+
+
+def test_a_killed_run_leaves_nothing_and_goes_on(tmp_path: Path) -> None:
+    path, folder = tmp_path / "short.toml", tmp_path / "run"
+    path.write_text(SCENARIO)
+    command = [TESTBED, "run", str(path), "--out", str(folder), "--jobs", "1"]
+    killed = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
+    kept = folder / "cells"
+    trio.run(until, lambda: kept.is_dir() and len(list(kept.iterdir())) >= 2)
+    trio.run(until, lambda: processes_in(folder / "jobs"))
+    os.kill(killed.pid, signal.SIGKILL)
+    assert killed.wait() == -signal.SIGKILL
+    trio.run(until, lambda: not processes_in(folder))
+
+    before = {cell.name: (cell / WALL).stat().st_mtime_ns for cell in kept.iterdir()}
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    after = {cell.name: (cell / WALL).stat().st_mtime_ns for cell in kept.iterdir()}
+    assert len(after) == 10
+    assert before.items() <= after.items()
+    assert not (folder / "jobs").exists()
+    assert {result.verdict.label for result in Run(folder).results()} == {"good"}
