@@ -248,8 +248,15 @@ class Censor:
 
 def _kinds(profile: Profile) -> Mapping[str, Sequence[Kind]]:
     """Give the detectors that a profile needs, by protocol."""
-    facts = {fact for rule in profile.rules for fact in rule.match.facts}
-    needed = [kind for kind in DETECTORS if facts & set(kind.states)]
+    matches = [rule.match for rule in profile.rules]
+    needed = [
+        kind
+        for kind in DETECTORS
+        if any(
+            match.facts & set(kind.states) and match.protocol in (None, kind.protocol)
+            for match in matches
+        )
+    ]
     return {way: [k for k in needed if k.protocol == way] for way in {k.protocol for k in needed}}
 
 
