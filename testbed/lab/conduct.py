@@ -55,6 +55,7 @@ async def conduct(cell: Cell, frames: Sequence[bytes], job: Path) -> CellRecord:
         with box.attached() as queue, trio.move_on_after(limit_s) as limit:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(box.run, queue)
+                await network.settled()
                 hosts = {
                     name: _host(network, name, job, rng, nursery)
                     for name in ("caller", "callee", "bridge", "relay", "domestic")

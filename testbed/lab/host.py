@@ -39,7 +39,7 @@ _MASQUERADE = """
 table ip tunnels {{
   chain postrouting {{
     type nat hook postrouting priority 100
-    iifname "{device}" masquerade
+    iifname "{device}" snat to {address}
   }}
 }}
 """
@@ -145,7 +145,7 @@ class LabHost:
     def _time_packets_of(self, index: int) -> None:
         """Let a network interface's packets leave at the times that their sender set."""
         if index not in self._timed:
-            self._node.netlink.tc("add", index=index, handle="1:", **qdisc.fq())
+            self._node.netlink.tc("replace", index=index, handle="1:", **qdisc.fq())
             self._timed.add(index)
 
     async def serve_udp(self, local: Address) -> BoundUdp:
@@ -256,7 +256,7 @@ class LabHost:
         """Route what comes in by a network interface on as from this node."""
         with self._node.namespace.entered():
             _FORWARDING.write_text("1")  # noqa: ASYNC240 - of the thread's own namespace, at once
-        ruleset = _MASQUERADE.format(device=device)
+        ruleset = _MASQUERADE.format(device=device, address=self.address)
         await self.run_process(["nft", "-f", "-"], input=ruleset.encode())
 
     def start_task(self, task: Callable[[], Awaitable[object]], /) -> None:

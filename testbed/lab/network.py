@@ -21,6 +21,7 @@ if importlib.util.find_spec("distutils") is None:
     _version.StrictVersion = str  # type: ignore[attr-defined]
     sys.modules.update({"distutils": _distutils, "distutils.version": _version})
 
+import trio
 from mininet.link import Intf, Link
 from mininet.net import Mininet
 from mininet.node import Node
@@ -28,6 +29,8 @@ from mininet.topo import Topo
 from pyroute2 import IPRoute
 
 from testbed.lab.namespace import Namespace
+
+SETTLE_S = 1.5
 
 
 class NamespaceNode(Node):  # type: ignore[misc] # Mininet is untyped
@@ -143,6 +146,14 @@ class LabNetwork(Mininet):  # type: ignore[misc] # Mininet is untyped
                     f.write("1")
             for destination, neighbour in node.params.get("routes", {}).items():
                 node.netlink.route("add", dst=destination, gateway=self._address(neighbour, node))
+
+    async def settled(self) -> None:
+        """Wait until the kernel has announced the links: Linux does so up to a second late.
+
+        Programs that watch for it, such as sing-box, take it for a change of network and drop all
+        connections.
+        """
+        await trio.sleep(SETTLE_S)
 
     def _address(self, name: str, seen_from: Node) -> str:
         neighbour = self[name]
