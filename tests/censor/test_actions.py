@@ -312,8 +312,9 @@ def test_100_000_flows_stay_within_a_bound() -> None:
 
     def send(numbers: range) -> None:
         for number in numbers:
-            ports = {"client_port": number % 65536, "port": 1 + number // 65536}
-            censor.on_packet(udp(STUN_BINDING, **ports), number / 1000)
+            server_port = 1 + number // 65536
+            packet = udp(STUN_BINDING, client_port=number % 65536, port=server_port)
+            censor.on_packet(packet, number / 1000)
 
     tracemalloc.start()
     send(range(1000))
