@@ -16,14 +16,15 @@ from typing import Annotated, Any
 
 import trio
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from testbed import figures, runner, scenario, tables
 from testbed.call.opus import SPEECH_FOLDER, SpeechError
-from testbed.kernel import selftest
-from testbed.kernel.build import Kernel, KernelBuildError, build_kernel, cached_kernel
+from testbed.cli_kernel import guest_kernel, kernel_app
+from testbed.cli_transport import check_app, new_app, transport_summaries
+from testbed.console import err, out
+from testbed.kernel.build import KernelBuildError, cached_kernel
 from testbed.manifest import manifest, programs
 from testbed.results import WALL, ResultsError, Run
 from testbed.scenario import ROOT, Scenario, ScenarioError, cell_id, cells
@@ -38,11 +39,9 @@ app = typer.Typer(
     help="Which transport keeps a call usable under a censor's restriction, and how does it sound?",
     epilog="Example: [bold]testbed run ru-calls-2025-08 --messenger whatsapp[/bold]",
 )
-kernel_app = typer.Typer(no_args_is_help=True, help="Build or check the guest kernel.")
 app.add_typer(kernel_app, name="kernel")
-
-err = Console(stderr=True, highlight=False, soft_wrap=True)
-out = Console(highlight=False, width=max(100, Console().width))
+app.add_typer(check_app, name="check")
+app.add_typer(new_app, name="new")
 
 
 class KernelKind(StrEnum):
@@ -67,7 +66,7 @@ def main() -> None:
         app()
     except (ScenarioError, ResultsError) as error:
         _quit(error, USAGE_ERROR)
-    except (runner.LabError, KernelBuildError, SpeechError) as error:
+    except (runner.LabError, runner.ConductError, KernelBuildError, SpeechError) as error:
         _quit(error, FAILURE)
 
 
@@ -153,18 +152,9 @@ def _source(name: str) -> str:
 def _conduct(kernel: KernelKind) -> tuple[runner.Conduct, dict[str, str]]:
     if kernel is KernelKind.HOST:
         return runner.on_host(), {"kind": "host", "version": os.uname().release}
-    built = _kernel()
+    built = guest_kernel()
     about = {"kind": "virtual", "version": built.version, "build": built.key}
     return runner.in_guest(built), about
-
-
-def _kernel() -> Kernel:
-    """Find the guest kernel, or build it: once, for all checkouts of this user."""
-    built = cached_kernel()
-    if built is None:
-        err.print("There is no guest kernel in the cache yet: builds it, which takes some minutes.")
-        built = _build_kernel(None)
-    return built
 
 
 def _run_all(
@@ -303,9 +293,7 @@ def list_(kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> None:
         Kind.MESSENGERS: lambda: {
             name: scenario.load_messenger(name).title for name in scenario.messenger_names()
         },
-        Kind.TRANSPORTS: lambda: {
-            name: scenario.transport_summary(name) for name in scenario.transport_names()
-        },
+        Kind.TRANSPORTS: transport_summaries,
     }
     table = Table(box=None, pad_edge=False, show_header=False)
     for name, title in entries[kind]().items():
@@ -343,43 +331,6 @@ def _checks() -> list[tuple[str, bool, str]]:
     name = "guest kernel" if kernel is None else f"guest kernel {kernel.version}"
     checks.append((name, kernel is not None, remedy))
     return checks
-
-
-@kernel_app.command("build")
-def kernel_build(
-    source: Annotated[
-        Path | None, typer.Option(help="A kernel source tree or tar file; Debian's if not given.")
-    ] = None,
-) -> None:
-    """Build the virtual-time kernel into the user's cache, if it is not there yet (minutes)."""
-    kernel = cached_kernel(source) or _build_kernel(source)
-    out.print(f"Guest kernel {kernel.version}: {kernel.path}")
-
-
-def _build_kernel(source: Path | None) -> Kernel:
-    columns = (TextColumn("guest kernel: {task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err) as progress:
-        task = progress.add_task("", total=1.0)
-
-        def report(stage: str, share: float) -> None:
-            progress.update(task, description=stage, completed=share)
-
-        return build_kernel(source, progress=report)
-
-
-@kernel_app.command("test")
-def kernel_test() -> None:
-    """Prove the built kernel: virtual sleep, exact delays over netem, runs equal to the byte."""
-    kernel = _kernel()
-    table = Table(box=None, pad_edge=False, show_header=False)
-    with err.status("boots guests and compares them"):
-        checks = trio.run(selftest.kernel_test, kernel)
-    for check in checks:
-        state = "[green]ok[/]" if check.ok else "[red]wrong[/]"
-        table.add_row(state, check.name, check.detail, f"{check.wall_s:.2f} s")
-    out.print(table)
-    if not all(check.ok for check in checks):
-        raise typer.Exit(FAILURE)
 
 
 if __name__ == "__main__":

@@ -63,23 +63,28 @@ def in_guest(kernel: Kernel) -> Conduct:
     """Conduct each cell in a guest of its own, in virtual time."""
 
     async def conduct(job: Path, cell: Cell, cpu: int) -> Wall:
-        try:
-            result = await run_guest(
-                kernel,
-                _command("testbed.lab.main", Path("/run/job")),
-                job,
-                seed=cell.seed,
-                cpu=cpu,
-                wall_limit_s=WALL_LIMIT_S,
-                visible=[ROOT],
-            )
-        except GuestError as error:
-            raise ConductError(str(error)) from None
-        if result.exit_status != 0:
-            raise ConductError(_reason(job, result.exit_status))
-        return Wall(wall_s=result.wall_s, virtual_s=result.virtual_s)
+        return await run_module(kernel, "testbed.lab.main", job, seed=cell.seed, cpu=cpu)
 
     return conduct
+
+
+async def run_module(kernel: Kernel, module: str, job: Path, *, seed: int, cpu: int) -> Wall:
+    """Run one of the lab's programs on a job's folder in a guest. ConductError: it failed."""
+    try:
+        result = await run_guest(
+            kernel,
+            _command(module, Path("/run/job")),
+            job,
+            seed=seed,
+            cpu=cpu,
+            wall_limit_s=WALL_LIMIT_S,
+            visible=[ROOT],
+        )
+    except GuestError as error:
+        raise ConductError(str(error)) from None
+    if result.exit_status != 0:
+        raise ConductError(_reason(job, result.exit_status))
+    return Wall(wall_s=result.wall_s, virtual_s=result.virtual_s)
 
 
 def on_host() -> Conduct:
@@ -134,8 +139,7 @@ async def run_cells(
 
     `report` hears of each cell as it ends. A cell that fails does not stop the others.
     """
-    compileall.compile_dir(ROOT / "testbed", quiet=2)
-    compileall.compile_dir(ROOT / "transports", quiet=2)
+    compile_code()
     jobs = run.folder / "jobs"
     shutil.rmtree(jobs, ignore_errors=True)
     jobs.mkdir()
@@ -149,6 +153,12 @@ async def run_cells(
         for cpu in cpus:
             nursery.start_soon(work, cpu)
     shutil.rmtree(jobs)
+
+
+def compile_code() -> None:
+    """Compile the lab's modules once, for guests write nothing."""
+    for folder in ("testbed", "transports"):
+        compileall.compile_dir(ROOT / folder, quiet=2)
 
 
 async def _run_cell(run: Run, cell: Cell, conduct: Conduct, cpu: int) -> Done:

@@ -1,0 +1,159 @@
+"""The command line's words about transports: tries them, starts new ones, says what they need."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import trio
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from testbed.cli_kernel import guest_kernel
+from testbed.conformance import ALL_RULES, Conformance, check_transport
+from testbed.console import out
+from testbed.lab.check import Verdict
+from testbed.loading import programs_of, transport_class
+from testbed.scenario import (
+    ROOT,
+    TRANSPORTS,
+    ScenarioError,
+    load_transport,
+    transport_choice,
+    transport_names,
+    transport_summary,
+)
+
+check_app = typer.Typer(no_args_is_help=True, help="Try whether a part keeps its rules.")
+new_app = typer.Typer(no_args_is_help=True, help="Start a part of your own.")
+
+_TEST = '''"""{name} keeps the rules of transports."""
+
+from pathlib import Path
+
+import pytest
+
+from testbed.kernel.build import Kernel
+from tests.transports.conftest import assert_conforms
+
+
+@pytest.mark.guest
+def test_{name}_keeps_the_rules_of_transports(kernel: Kernel, tmp_path: Path) -> None:
+    assert_conforms("{name}", kernel, tmp_path)
+'''
+
+
+@check_app.callback()
+def _check() -> None: ...
+
+
+@new_app.callback()
+def _new() -> None: ...
+
+
+@check_app.command("transport")
+def check_transport_command(
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME|PATH", help="See `testbed list transports`; or ./mine.py."),
+    ],
+    folder: Annotated[
+        Path | None, typer.Option("--out", help="Where logs go; results/check-NAME if not given.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the verdicts as JSON.")] = False,
+) -> None:
+    """Try a transport in two guests: whether it carries, closes, fails and ends as it must.
+
+    Examples: testbed check transport hysteria2; testbed check transport 'fec {inner = tuic}'
+    """
+    choice = transport_choice(name)
+    for program in programs_of(load_transport(choice)):
+        if program.find() is None:
+            raise ScenarioError(f"{name} needs the program {program.name}: {program.remedy}")
+    kept_in = folder or ROOT / "results" / f"check-{choice.name}"
+    if kept_in.exists() and not (kept_in / "first").is_dir():
+        raise ScenarioError(f"{kept_in} is something else: give another --out")
+    shutil.rmtree(kept_in, ignore_errors=True)
+    cpus = sorted(os.sched_getaffinity(0))
+    result = trio.run(check_transport, choice, guest_kernel(), kept_in, cpus)
+    if as_json:
+        json.dump([asdict(verdict) for verdict in result.verdicts], sys.stdout, indent=1)
+        sys.stdout.write("\n")
+    else:
+        _show(name, result, kept_in)
+    if not result.ok:
+        raise typer.Exit(1)
+
+
+def _show(name: str, result: Conformance, folder: Path) -> None:
+    out.print(verdict_table(result.verdicts))
+    kept = sum(verdict.ok is True for verdict in result.verdicts)
+    wall = result.wall
+    out.print(
+        f"{escape(name)}: {kept} of {len(result.verdicts)} rules kept, in {wall.virtual_s:.0f} "
+        f"virtual s, twice; a guest took {wall.wall_s:.1f} s."
+    )
+    if not result.ok:
+        out.print(f"Logs of its programs: {folder}/first/nodes/*/*.log")
+
+
+def verdict_table(verdicts: Sequence[Verdict]) -> Table:
+    """Show what came of each rule, and what the rule asks where it was not kept."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    states = {True: "[green]ok[/]", False: "[red]broken[/]", None: "[yellow]not tried[/]"}
+    for verdict in verdicts:
+        seen = escape(verdict.seen)
+        if verdict.ok is False:
+            seen += f"\n[dim]rule: {ALL_RULES[verdict.rule]}[/]"
+        table.add_row(states[verdict.ok], f"[bold]{verdict.rule}[/]", seen)
+    return table
+
+
+@new_app.command("transport")
+def new_transport(
+    name: Annotated[str, typer.Argument(help="Its name: lower-case letters, digits and _.")],
+) -> None:
+    """Write a transport that works, and its test, to be made into your own.
+
+    Example: testbed new transport mytunnel
+    """
+    for path in write_transport(name, ROOT):
+        out.print(f"Wrote {path}")
+    out.print(f"Now: testbed check transport {name}")
+
+
+def write_transport(name: str, root: Path) -> list[Path]:
+    """Write a new transport's files below `root`. ScenarioError: there is one, or no such name."""
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise ScenarioError(f"{name!r}: a transport's name is lower-case letters, digits and _")
+    files = {
+        root / "transports" / f"{name}.py": (TRANSPORTS / "_new.py").read_text(),
+        root / "tests" / "transports" / f"test_{name}.py": _TEST.format(name=name),
+    }
+    for path in files:
+        if path.exists():
+            raise ScenarioError(f"{path} is there already")
+    for path, text in files.items():
+        path.write_text(text)
+    return list(files)
+
+
+def transport_summaries() -> dict[str, str]:
+    """Say of each transport what it is, and what is missing for it and how to get it."""
+    return {name: _missing(name) + transport_summary(name) for name in transport_names()}
+
+
+def _missing(name: str) -> str:
+    lacking = [p.remedy for p in transport_class(name).programs if p.find() is None]
+    return f"[red]missing:[/] {', '.join(lacking)}. " if lacking else ""
