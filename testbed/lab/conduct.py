@@ -48,8 +48,10 @@ async def conduct(cell: Cell, frames: Sequence[bytes], job: Path) -> CellRecord:
     """
     began_at = trio.current_time()
     rng = Random(f"cell {cell.seed}")
-    censor = Censor(cell.censor, Random(f"censor {cell.seed}"), ADDRESS_LISTS)
     with LabNetwork(OneSided(links=cell.links, seed=cell.seed)) as network:
+        relay = network[_SERVER_NODES["foreign"]].defaultIntf().ip
+        lists = {**ADDRESS_LISTS, "messenger-foreign": (relay,)}
+        censor = Censor(cell.censor, Random(f"censor {cell.seed}"), lists)
         box = Middlebox(network["middlebox"], censor, inside_interface="middlebox-eth0")
         limit_s = cell.duration_s + LATEST_END_S
         with box.attached() as queue, trio.move_on_after(limit_s) as limit:

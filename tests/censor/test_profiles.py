@@ -1,0 +1,308 @@
+"""Each shipped profile: what triggers it, what does not, and what it then does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from random import Random
+from typing import NamedTuple
+
+import pytest
+
+from testbed import scenario
+from testbed.censor.censor import Censor
+from testbed.censor.packet import Direction, Packet
+from testbed.censor.profile import Profile
+from tests.censor import vectors
+from tests.censor.packets import tcp, udp
+from tests.censor.vectors import Sent
+
+LISTS = {
+    "domestic": ("10.1.0.0/16",),
+    "foreign": ("10.2.0.0/16",),
+    "messenger-foreign": ("10.2.3.2",),
+}
+INTERVAL_S = 0.02
+
+
+class Fate(NamedTuple):
+    """What became of a flow's packets, by direction: the share that passed at once, and late."""
+
+    up: float
+    down: float
+    late: float
+    made: int
+
+
+def fate(
+    name: str,
+    packets: Sequence[Packet],
+    *,
+    interval_s: float = INTERVAL_S,
+    seed: int = 1,
+    censor: Censor | None = None,
+    begin: float = 0.0,
+) -> Fate:
+    censor = censor or box(name, seed)
+    passed = {"up": [0, 0], "down": [0, 0]}
+    late = made = 0
+    for number, packet in enumerate(packets):
+        now = begin + number * interval_s
+        releases = censor.on_packet(packet, now)
+        own = [release for release in releases if release.data is packet.data]
+        passed[packet.direction.value][bool(own)] += 1
+        late += any(release.at > now for release in own)
+        made += len(releases) - len(own)
+    up, down = (passes / max(1, passes + drops) for drops, passes in passed.values())
+    return Fate(up, down, late / len(packets), made)
+
+
+def box(name: str, seed: int = 1) -> Censor:
+    return Censor(loaded(name), Random(seed), LISTS)
+
+
+@cache
+def loaded(name: str) -> Profile:
+    return scenario.load_censor(name)
+
+
+def of_udp(sent: Sequence[Sent], port: int = 3478, client_port: int = 40000) -> list[Packet]:
+    return [udp(data, up=up, port=port, client_port=client_port) for up, data in sent]
+
+
+def of_tcp(sent: Sequence[Sent], port: int = 443, client_port: int = 40000) -> list[Packet]:
+    return [tcp(data, up=up, port=port, client_port=client_port) for up, data in sent]
+
+
+def https(name: str, packets: int = 40, size: int = 1000) -> list[Packet]:
+    """A handshake without payload, a ClientHello, then data both ways."""
+    random = Random(9)
+    record = b"\x17\x03\x03" + size.to_bytes(2, "big")
+    sent: list[Sent] = [(True, b""), (False, b""), (True, vectors.client_hello(name))]
+    for _ in range(packets):
+        sent += [(False, record + random.randbytes(size)), (True, record + random.randbytes(40))]
+    return of_tcp(sent)
+
+
+def random_tcp(packets: int = 20, port: int = 443, client_port: int = 40000) -> list[Packet]:
+    random = Random(10)
+    sent = [(number % 2 == 0, random.randbytes(300)) for number in range(packets)]
+    return of_tcp(sent, port, client_port)
+
+
+def voice(packets: int = 200, port: int = 3478) -> list[Packet]:
+    return of_udp(vectors.srtp_stream(packets), port)
+
+
+def quic(port: int = 443, client_port: int = 40000) -> list[Packet]:
+    random = Random(11)
+    data = [(number % 2 == 0, b"\x5a" + random.randbytes(1200)) for number in range(20)]
+    return of_udp([(True, vectors.quic("rfc9001-a2")), *data], port, client_port)
+
+
+def dns() -> list[Packet]:
+    return of_udp([(True, vectors.dns_query()), (False, vectors.dns_query())], port=53)
+
+
+def ssh() -> list[Packet]:
+    return of_tcp([(True, b"SSH-2.0-x\r\n")] + [(False, bytes(1000))] * 40, port=22)
+
+
+WHATSAPP = of_udp(vectors.messenger_call("whatsapp", 400))
+TELEGRAM = of_udp(vectors.messenger_call("telegram-reflector", 400), port=599)
+PION_2022 = [udp(b"\x16\xfe\xff" + bytes(0x56) + bytes.fromhex("001d00170018") + bytes(60))]
+ORDINARY: dict[str, Callable[[], list[Packet]]] = {
+    "HTTPS": lambda: https("www.example.org", 6),
+    "DNS": dns,
+}
+
+
+def passes(share: float) -> Callable[[Fate], bool]:
+    return lambda got: got.up == pytest.approx(share, abs=0.08)
+
+
+def untouched(got: Fate) -> bool:
+    return got.up == 1 and got.down in (0, 1) and not got.late and not got.made
+
+
+def dead(got: Fate) -> bool:
+    return got.up < 0.2 and got.down < 0.2
+
+
+Case = tuple[str, Callable[[], list[Packet]], Callable[[Fate], bool]]
+TABLE: dict[str, list[Case]] = {
+    "open": [("all", voice, untouched)],
+    "ru-calls-2025-08": [
+        ("WhatsApp", lambda: WHATSAPP, passes(0.7)),
+        ("Telegram", lambda: TELEGRAM, passes(0.1)),
+        ("voice on another port", lambda: voice(port=9000), untouched),
+    ],
+    "ru-telegram-2026-02": [
+        ("up", lambda: voice(400), lambda got: passes(0.5)(got) and got.down == 1),
+        ("TCP", random_tcp, untouched),
+    ],
+    "ru-capacity": [("before the list", lambda: WHATSAPP, untouched)],
+    "ru-twitter-2021": [
+        ("Twitter", lambda: https("api.twitter.com", 200), lambda got: got.down < 0.9),
+        ("reddit.com has t.co in it", lambda: https("reddit.com", 200), lambda got: got.down < 0.9),
+        ("another", lambda: https("example.org"), untouched),
+        (
+            "a fake first packet of 101 bytes",
+            lambda: [tcp(b"\xfa" * 101), *https("api.twitter.com")],
+            untouched,
+        ),
+        (
+            "opened outside",
+            lambda: [tcp(b"", up=False), *https("api.twitter.com")],
+            untouched,
+        ),
+    ],
+    "ru-tspu-2022": [
+        ("SNI-I", lambda: https("a.sni-1.example", 5), lambda got: got.up == 1 and got.made == 5),
+        ("SNI-II", lambda: https("a.sni-2.example", 100), dead),
+        ("SNI-III", lambda: https("a.sni-3.example", 100), lambda got: got.down < 0.1),
+        ("SNI-IV", lambda: https("a.sni-4.example", 100), dead),
+        ("QUIC", quic, dead),
+        ("QUIC on another port", lambda: quic(port=8443), untouched),
+        ("a split ClientHello", lambda: split_hello("a.sni-4.example"), untouched),
+    ],
+    "ru-16kb-2025": [
+        ("TLS", lambda: https("a.example", 100), lambda got: 0.13 < got.down < 0.21),
+        ("an exempt name", lambda: https("a.exempt.example", 100), untouched),
+        ("SSH", ssh, untouched),
+        ("a short page", lambda: https("a.example", 10), untouched),
+    ],
+    "ru-whitelist-mobile": [
+        ("a listed name", lambda: https("a.listed.example", 100), untouched),
+        ("another name", lambda: https("a.example", 100), lambda got: got.down < 0.2),
+        ("voice", lambda: voice(400), passes(0.7)),
+    ],
+    "ru-snowflake-dtls": [
+        ("pion's groups", lambda: PION_2022 + voice(100), dead),
+        ("OpenSSL", lambda: [udp(vectors.dtls_client_hello()), *voice(100)], untouched),
+    ],
+    "cn-fully-encrypted-2021": [
+        ("plain HTTP", lambda: of_tcp([(True, b"GET / HTTP/1.1\r\n\r\n")]), untouched)
+    ],
+    "cn-quic-sni-2024": [
+        ("a name that is not blocked", quic, untouched),
+        ("from the lower port", lambda: quic(client_port=400), untouched),
+    ],
+    "ir-udp-2022": [
+        ("voice", lambda: voice(800), lambda got: passes(0.5)(got) and got.down == 1),
+        ("TCP", random_tcp, untouched),
+    ],
+    "ir-protocol-filter-2020": [
+        ("random bytes", lambda: random_tcp(40), lambda got: got.up < 0.1 and got.down == 1),
+        ("random bytes on another port", lambda: random_tcp(40, port=9000), untouched),
+        ("HTTP", lambda: of_tcp([(True, b"GET / HTTP/1.1\r\n\r\n")] * 5, port=80), untouched),
+        ("SSH on 443", lambda: of_tcp([(True, b"SSH-2.0-x\r\n")] * 20), lambda got: got.up < 0.2),
+    ],
+    "ir-allow-list-2025": [
+        ("voice", lambda: voice(100), dead),
+        ("random bytes", lambda: random_tcp(100), dead),
+        ("DNS over TCP", lambda: of_tcp([(True, vectors.framed(vectors.dns_query()))]), untouched),
+    ],
+    "voip-block-gulf": [
+        ("WhatsApp", lambda: WHATSAPP, dead),
+        ("Telegram", lambda: TELEGRAM, dead),
+        ("voice", lambda: voice(200), dead),
+        ("QUIC", quic, untouched),
+    ],
+    "police-128k": [
+        ("24 kbit/s", voice, untouched),
+        ("200 kbit/s", lambda: https("a.example", 400), lambda got: got.down < 0.7),
+    ],
+    "shape-128k": [
+        ("200 kbit/s", lambda: https("a.example", 400), lambda got: got.down < 0.7 < got.late)
+    ],
+    "loss-5": [("all", lambda: voice(3000), passes(0.95))],
+    "loss-10": [("all", lambda: voice(3000), passes(0.9))],
+    "loss-20": [("all", lambda: voice(3000), passes(0.8))],
+    "burst-loss": [("all", lambda: voice(3000), passes(0.9))],
+    "udp-blocked": [("voice", voice, dead), ("DNS", dns, untouched)],
+}
+TOUCHES_ORDINARY = {
+    *("ru-whitelist-mobile", "shape-128k", "loss-5", "loss-10", "loss-20", "burst-loss"),
+    *("ir-udp-2022", "ru-telegram-2026-02"),  # any UDP to a server abroad, DNS as well
+}
+
+
+def split_hello(name: str) -> list[Packet]:
+    hello = vectors.client_hello(name)
+    return of_tcp([(True, hello[:100]), (True, hello[100:])])
+
+
+def test_each_shipped_profile_is_in_the_table() -> None:
+    assert set(TABLE) == set(scenario.censor_names())
+
+
+@pytest.mark.parametrize(
+    ("name", "case"),
+    [(name, case) for name, cases in TABLE.items() for case in cases],
+    ids=lambda part: part if isinstance(part, str) else part[0],
+)
+def test_a_profile_hits_what_it_is_for(name: str, case: Case) -> None:
+    _, make, expected = case
+    got = fate(name, make())
+    assert expected(got), got
+
+
+@pytest.mark.parametrize("name", sorted(set(TABLE) - TOUCHES_ORDINARY))
+def test_ordinary_traffic_is_left_alone(name: str) -> None:
+    for what, make in ORDINARY.items():
+        assert untouched(fate(name, make())), what
+
+
+def test_capacity_comes_with_the_list() -> None:
+    for sent in (WHATSAPP, [p for p in voice(400) if p.direction.value == "up"]):
+        censor = box("ru-capacity")
+        assert untouched(fate("", sent, censor=censor))
+        assert passes(0.5)(fate("", sent, censor=censor, begin=901.0))
+
+
+def test_a_policed_download_gets_the_rate_that_was_measured_of_twitter() -> None:
+    """130 to 150 kbit/s; first 16 KB at once."""
+    censor = box("ru-twitter-2021")
+    offered = through = 0
+    download = https("api.twitter.com", 5000)
+    for number, packet in enumerate(download):
+        releases = censor.on_packet(packet, number * 0.002)
+        if packet.direction is Direction.DOWN:
+            offered += len(packet.data)
+            through += sum(len(release.data) for release in releases)
+    seconds = len(download) * 0.002
+    assert offered * 8 / seconds > 1e6
+    assert 130e3 < (through - 16000) * 8 / seconds < 150e3
+
+
+def test_a_fully_encrypted_connection_blocks_its_server_for_three_minutes() -> None:
+    name = "cn-fully-encrypted-2021"
+    connection = random_tcp(30)
+    hit = [seed for seed in range(400) if dead(fate(name, connection, seed=seed))]
+    assert 0.2 < len(hit) / 400 < 0.33
+    censor = box(name, hit[0])
+    assert dead(fate(name, random_tcp(100), censor=censor))
+    http = of_tcp([(True, b"GET / HTTP/1.1\r\n\r\n")], client_port=41000)
+    assert not fate(name, http, censor=censor, begin=100.0).up
+    assert fate(name, http, censor=censor, begin=183.0).up
+
+
+def test_a_blocked_quic_name_blocks_the_clients_udp_to_that_port_for_three_minutes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The RFC's Initial names example.com, so that name is put on the list."""
+    text = (scenario.CENSORS / "cn-quic-sni-2024.toml").read_text()
+    (tmp_path / "cn.toml").write_text(text.replace('"blocked.example"', '"example.com"'))
+    monkeypatch.setattr(scenario, "CENSORS", tmp_path)
+    censor = box("cn")
+    got = fate("", quic(), censor=censor)
+    assert got.up == pytest.approx(1 / 11)
+    other = of_udp([(True, b"x")], port=443, client_port=41000)
+    assert not fate("", other, censor=censor, begin=100.0).up
+    assert fate("", of_udp([(True, b"x")], port=444), censor=censor, begin=100.0).up
+    assert fate("", other, censor=censor, begin=181.0).up
+    assert untouched(fate("", [udp(b"random first", port=443), *quic()], censor=box("cn")))
+    second = [udp(vectors.quic("rfc9369-a2"), port=443)] * 20
+    assert untouched(fate("", second, censor=box("cn")))
