@@ -18,11 +18,12 @@ from testbed.lab.engine import ModelEngine
 from testbed.lab.host import LabHost, tls_of
 from testbed.lab.middlebox import Middlebox
 from testbed.lab.network import LabNetwork
-from testbed.lab.record import CallRecord, CellRecord, ChatRecord
+from testbed.lab.record import CallRecord, CellRecord, ChatRecord, TransportRecord
 from testbed.lab.servers import run_relay, serve_chat
 from testbed.lab.topology import ADDRESS_LISTS, OneSided
+from testbed.lab.wire import WireCount
 from testbed.loading import make_transport
-from testbed.transport import Address, TransportError
+from testbed.transport import Address, ServerInfo, Transport, TransportError
 
 BEGIN_EVERY_S = 1.0
 """A call begins at a multiple of this (s), so that what came before does not move it."""
@@ -70,9 +71,9 @@ async def conduct(cell: Cell, frames: Sequence[bytes], job: Path) -> CellRecord:
                 nursery.cancel_scope.cancel()
         if limit.cancelled_caught:
             raise StuckError(f"the cell did not end within {limit_s:g} virtual s")
-    dialled_at, connect_s, call_record, chat_record = conducted
+    dialled_at, transport_record, call_record, chat_record = conducted
     return CellRecord(
-        transport_connect_s=connect_s,
+        transport=transport_record,
         call=call_record,
         chat=chat_record,
         packets_asked=box.packets_asked,
@@ -95,7 +96,7 @@ async def _conduct(
     hosts: dict[str, LabHost],
     rng: Random,
     nursery: trio.Nursery,
-) -> tuple[float, float | None, CallRecord, ChatRecord]:
+) -> tuple[float, TransportRecord, CallRecord, ChatRecord]:
     messenger = cell.messenger
     servers = hosts[_SERVER_NODES[messenger.servers]]
     _, make_relay = DIALECTS[messenger.dialect]
@@ -107,22 +108,14 @@ async def _conduct(
     transport = make_transport(choice.name, choice.parameters, choice.source)
     bridge = hosts["bridge"]
     server = await transport.serve(bridge, Address(bridge.address, BRIDGE_PORT), relay)
+    wire = await WireCount.started(hosts["caller"], chat_server)
     await trio.sleep_until(_next_beginning())
 
-    call_record, chat_record = CallRecord(), ChatRecord()
-    began_at = trio.current_time()
-    connect_s: float | None = None
-    dialled_at = began_at
-    try:
-        with trio.fail_after(TRANSPORT_CONNECT_S):
-            caller_channel = await transport.connect(hosts["caller"], server)
-        connect_s = trio.current_time() - began_at
-    except (TransportError, OSError, trio.TooSlowError) as error:
-        reason = str(error) or f"no connection within {TRANSPORT_CONNECT_S:g} s"
-        call_record.reason = f"transport: {reason}"
-    else:
-        await trio.sleep_until(_next_beginning())
-        dialled_at = trio.current_time()
+    call_record, chat_record, carried = CallRecord(), ChatRecord(), TransportRecord()
+    caller_channel = await _connect(transport, hosts["caller"], server, carried)
+    carried.set_up = await wire.count()
+    await trio.sleep_until(_next_beginning())
+    dialled_at = trio.current_time()
     async with trio.open_nursery() as workloads:
         workloads.start_soon(
             chat,
@@ -133,13 +126,31 @@ async def _conduct(
             cell.duration_s,
             chat_record,
         )
-        if connect_s is not None:
+        if caller_channel is None:
+            call_record.reason = f"transport: {carried.reason}"
+        else:
             callee_channel = await hosts["callee"].open_udp(relay)
             engine = ModelEngine(messenger, rng)
             call_record = await engine.call(caller_channel, callee_channel, frames, cell.duration_s)
+            carried.call = await wire.count()
             for channel in (caller_channel, callee_channel):
                 await channel.aclose()
-    return dialled_at, connect_s, call_record, chat_record
+    return dialled_at, carried, call_record, chat_record
+
+
+async def _connect(
+    transport: Transport, host: LabHost, server: ServerInfo, record: TransportRecord
+) -> trio.abc.Channel[bytes] | None:
+    """Connect a transport and note how long that took; None: it could not, and why is noted."""
+    began_at = trio.current_time()
+    try:
+        with trio.fail_after(TRANSPORT_CONNECT_S):
+            channel = await transport.connect(host, server)
+    except (TransportError, OSError, trio.TooSlowError) as error:
+        record.reason = str(error) or f"no connection within {TRANSPORT_CONNECT_S:g} s"
+        return None
+    record.connect_s = trio.current_time() - began_at
+    return channel
 
 
 def _next_beginning() -> float:

@@ -49,11 +49,24 @@ class ChatRecord:
 
 
 @dataclass
+class TransportRecord:
+    """What carrying the call took; the counts are those of `testbed.lab.wire`."""
+
+    connect_s: float | None = None
+    """How long the transport took to connect; None: it could not."""
+    reason: str = ""
+    """Why it could not."""
+    set_up: Mapping[str, int] = field(default_factory=dict)
+    """Counted while it connected."""
+    call: Mapping[str, int] = field(default_factory=dict)
+    """Counted from then on to the end of the call."""
+
+
+@dataclass
 class CellRecord:
     """All that a conducted cell leaves behind."""
 
-    transport_connect_s: float | None
-    """How long the transport took to connect; None: it could not."""
+    transport: TransportRecord
     call: CallRecord
     chat: ChatRecord
     packets_asked: int
@@ -104,7 +117,8 @@ def as_json(record: CellRecord) -> dict[str, Any]:
     """Give the record without the frames, for JSON; seconds rounded to nanoseconds."""
     call = record.call
     return {
-        "transport_connect_s": _rounded(record.transport_connect_s),
+        "transport_connect_s": _rounded(record.transport.connect_s),
+        "transport": {"set_up": record.transport.set_up, "call": record.transport.call},
         "call": {
             "outcome": call.outcome,
             "reason": call.reason,

@@ -103,6 +103,25 @@ def test_frames_take_the_path_that_the_links_make(kernel: Kernel, run: Run) -> N
             assert path_s < delay_s < path_s + 250e-6
 
 
+def test_what_the_caller_puts_on_the_wire_is_counted_apart_from_the_chat(
+    kernel: Kernel, run: Run
+) -> None:
+    plain, twice = conducted(
+        kernel,
+        run,
+        short_cell("whatsapp", "direct", "open"),
+        replace(short_cell("whatsapp", "direct", "open"), transport=TransportChoice("duplicate")),
+    )
+    of_plain, of_twice = (r.content["record"]["transport"]["call"] for r in (plain, twice))
+    for way in ("up", "down"):
+        packets = of_plain[f"wire_packets_{way}"]
+        assert 300 <= packets <= 310
+        assert of_twice[f"wire_packets_{way}"] == 2 * packets
+        header_bytes = 4
+        grown = of_twice[f"wire_bytes_{way}"] - 2 * of_plain[f"wire_bytes_{way}"]
+        assert grown == 2 * packets * header_bytes
+
+
 def test_what_a_finished_run_has_is_not_run_again(kernel: Kernel, run: Run) -> None:
     cell = short_cell("max", "direct", "open", duration_s=1)
     [result] = conducted(kernel, run, cell)

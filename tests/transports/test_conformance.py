@@ -14,8 +14,8 @@ from testbed.kernel.build import Kernel
 from testbed.scenario import ScenarioError, load_transport, transport_choice, transport_names
 from tests.transports.conftest import assert_conforms
 
-QUICK = ("direct", "udp_over_tls", "wireguard")
-"""Tried at each `./lab test`, one of each shape; the others take 7 s each."""
+QUICK = ("direct", "udp_over_tls", "wireguard", "hysteria2")
+"""Tried at each `./lab test`, one of each shape; the others take 3 to 7 s each."""
 EXAMPLES = ["fec {inner = direct}" if name == "fec" else name for name in transport_names()]
 FAULTY = '''
 from dataclasses import dataclass

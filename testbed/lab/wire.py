@@ -1,0 +1,66 @@
+"""Counts what the caller's node puts on the wire and takes off it, apart from the chat; no times.
+
+Packets are counted at the node's network interface as IP packets with their headers. A train of
+TCP segments that the kernel leaves to the device to cut counts as one packet, with one header.
+CPU is not counted: computing takes no time in a guest, so seconds of it would mean nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from testbed.lab.host import LabHost
+from testbed.transport import Address
+
+_TABLE = "wire"
+_RULESET = """
+table ip {table} {{
+  chain up {{
+    type filter hook postrouting priority 300
+    oifname != "{device}" accept
+    ip daddr {chat.host} tcp dport {chat.port} accept
+    counter
+  }}
+  chain down {{
+    type filter hook prerouting priority -400
+    iifname != "{device}" accept
+    ip saddr {chat.host} tcp sport {chat.port} accept
+    counter
+  }}
+}}
+"""
+
+
+class WireCount:
+    """The counters of one node; they start when it is made by `started`."""
+
+    def __init__(self, host: LabHost) -> None:
+        self._host = host
+        self._before: dict[str, int] = {}
+
+    @classmethod
+    async def started(cls, host: LabHost, chat: Address) -> WireCount:
+        """Count from now on all but what goes to and comes from the chat's server."""
+        ruleset = _RULESET.format(table=_TABLE, device=f"{host.name}-eth0", chat=chat)
+        await host.run_process(["nft", "-f", "-"], input=ruleset.encode())
+        return cls(host)
+
+    async def count(self) -> dict[str, int]:
+        """Give what was counted since the last time, by name."""
+        listed = await self._host.run_process(["nft", "--json", "list", "table", "ip", _TABLE])
+        total = dict(_counters(json.loads(listed)))
+        since = {name: number - self._before.get(name, 0) for name, number in total.items()}
+        self._before = total
+        return since
+
+
+def _counters(listed: Mapping[str, list[dict[str, dict[str, object]]]]) -> list[tuple[str, int]]:
+    found = []
+    for entry in listed["nftables"]:
+        rule = entry.get("rule", {})
+        for expression in rule.get("expr", []):  # type: ignore[attr-defined]
+            if counter := expression.get("counter"):
+                for what in ("packets", "bytes"):
+                    found.append((f"wire_{what}_{rule['chain']}", int(counter[what])))
+    return found
