@@ -12,7 +12,7 @@ from testbed.results import CellResult, Run, Wall
 
 MANIFEST = {
     "schema": 1,
-    "kernel": "virtual",
+    "kernel": {"kind": "virtual"},
     "scenario": {
         "name": "ru-calls-2025-08",
         "title": "Calls from Russia, August 2025",
