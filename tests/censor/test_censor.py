@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from testbed.censor.actions import Drop, Pass, Police
-from testbed.censor.censor import MAX_FLOWS, Censor
+from testbed.censor.censor import Censor
 from testbed.censor.match import Match
 from testbed.censor.packet import Direction, Packet, parse_packet
 from testbed.censor.profile import Profile, with_numbers
@@ -186,15 +186,6 @@ def test_a_probability_is_met_and_counted() -> None:
     assert 0.68 < through / count < 0.72
     assert censor.counters["r"].matched == count
     assert censor.counters["r"].dropped == count - through
-
-
-def test_memory_is_bounded_over_many_flows() -> None:
-    censor = Censor(DROP_STUN, Random(0))
-    for number in range(MAX_FLOWS + 100):
-        censor.on_packet(
-            udp(b"x", client_port=number % 65536, port=1 + number // 65536), float(number)
-        )
-    assert len(censor._flows) == MAX_FLOWS
 
 
 def test_an_unknown_list_is_named() -> None:
