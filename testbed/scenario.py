@@ -268,13 +268,17 @@ def _load(path: Path, kind: type[T], what: str) -> T:
 
 def _describe(error: ValidationError, content: Mapping[str, Any]) -> str:
     """Say of each wrong key where it is and what was expected."""
-    lines = []
+    lines: dict[str, str] = {}
     for detail in error.errors():
         keys = _keys(detail, content)
         if keys is not None:
+            where = ".".join(keys) or "the file"
             message = detail["msg"].removeprefix("Value error, ")
-            lines.append(f"{'.'.join(keys) or 'the file'}: {message}")
-    return "; ".join(dict.fromkeys(lines))
+            if where not in lines:
+                lines[where] = message
+            elif message not in lines[where]:
+                lines[where] += f" or {message.removeprefix('Input should be ')}"
+    return "; ".join(f"{where}: {message}" for where, message in lines.items())
 
 
 def _keys(detail: ErrorDetails, content: Mapping[str, Any]) -> list[str] | None:

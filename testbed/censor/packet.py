@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from ipaddress import IPv4Address
 from typing import NamedTuple
 
 _TRANSPORT_PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp"}
@@ -34,7 +33,8 @@ class Endpoint(NamedTuple):
     port: int
 
     def __str__(self) -> str:
-        return f"{IPv4Address(self.address)}:{self.port}"
+        a = self.address
+        return f"{a >> 24}.{a >> 16 & 255}.{a >> 8 & 255}.{a & 255}:{self.port}"
 
 
 class TcpFields(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -265,6 +266,13 @@ def test_openssl_is_not_snowflake() -> None:
 )
 def test_the_five_exemptions_of_fully_encrypted_traffic(payload: bytes, exempt: bool) -> None:
     assert ("fully-encrypted" not in facts(up(payload), "tcp")) is exempt
+
+
+def test_obfs4_looks_fully_encrypted(tmp_path: Path) -> None:
+    """One in some hundred random first payloads is exempt by chance, two of four never."""
+    found = [facts(up(vectors.obfs4_handshake(tmp_path)), "tcp") for _ in range(4)]
+    assert sum("fully-encrypted" in stated for stated in found) >= 3
+    assert set().union(*found) <= {"fully-encrypted"}
 
 
 @pytest.mark.parametrize(

@@ -11,14 +11,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from testbed.censor.actions import Reset
+from testbed.censor.censor import Censor
 from testbed.censor.detectors import DETECTORS, LABELS, VALUES, Kind
 from testbed.censor.detectors.dns import asked_name
 from testbed.censor.detectors.quic import crypto_frames
 from testbed.censor.facts import Fact
+from testbed.censor.match import Match
 from testbed.censor.packet import Direction, Packet, parse_packet
+from testbed.censor.profile import Inspection
 from testbed.censor.stream import MAX_STREAM_BYTES, Stream
+from testbed.evidence import Evidence
 from tests.censor import vectors
-from tests.censor.packets import tcp, udp
+from tests.censor.packets import profile, rule, tcp, udp
 
 REAL: Sequence[bytes] = (
     vectors.client_hello(),
@@ -151,3 +156,27 @@ def size_of(thing: object) -> int:
     else:
         inner = size_of(vars(thing)) if hasattr(thing, "__dict__") and not callable(thing) else 0
     return sys.getsizeof(thing) + inner
+
+
+@st.composite
+def mutated_packets(draw: st.DrawFn) -> Packet:
+    """A real packet with bytes of any header changed: lengths, options, fragments, offsets."""
+    make = draw(st.sampled_from([udp, tcp]))
+    data = bytearray(make(draw(payloads()), up=True).data)
+    for _ in range(draw(st.integers(0, 5))):
+        data[draw(st.integers(0, min(len(data), 60) - 1))] = draw(st.integers(0, 255))
+    cut = draw(st.integers(0, len(data)))
+    return parse_packet(bytes(data[: cut or None]), draw(st.sampled_from(Direction)))
+
+
+@given(st.lists(mutated_packets(), max_size=30), st.booleans())
+def test_a_censor_that_looks_for_everything_takes_any_packet(
+    arriving: Sequence[Packet], reassembles: bool
+) -> None:
+    evidence = {"reassembles": Evidence("a test", "assumed")} if reassembles else {}
+    inspection = Inspection(evidence, reassembles=reassembles)
+    rules = [rule(label, Match(label=label), Reset()) for label in sorted(LABELS)]
+    censor = Censor(profile(*rules, inspection=inspection), Random(0))
+    for number, packet in enumerate(arriving):
+        for release in censor.on_packet(packet, float(number)):
+            assert release.at == number

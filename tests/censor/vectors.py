@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 import ssl
 import struct
 import subprocess
 import zlib
-from collections.abc import Sequence
+from base64 import b64encode
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -96,6 +99,33 @@ def curl(*argv: str, answers: tuple[bytes, ...] = ()) -> tuple[bytes, ...]:
     return tuple(first_of_tcp_client("curl", "-s", *argv, answers=answers))
 
 
+def obfs4_handshake(state_dir: Path) -> bytes:
+    """Give the first segments that a real obfs4proxy sends to its bridge."""
+    with socket.create_server(("127.0.0.1", 0)) as bridge:
+        bridge.settimeout(_WAIT_S)
+        environment = {
+            "TOR_PT_MANAGED_TRANSPORT_VER": "1",
+            "TOR_PT_STATE_LOCATION": str(state_dir),
+            "TOR_PT_CLIENT_TRANSPORTS": "obfs4",
+        }
+        with _running(["obfs4proxy"], environment) as process:
+            assert process.stdout is not None
+            line = next(line for line in process.stdout if line.startswith(b"CMETHOD obfs4"))
+            host, port = line.split()[3].decode().split(":")
+            certificate = b64encode(Random(7).randbytes(52)).decode().rstrip("=")
+            user = f"cert={certificate};iat-mode=0".encode()
+            with socket.create_connection((host, int(port)), _WAIT_S) as client:
+                client.sendall(b"\5\1\2")
+                client.recv(2)
+                client.sendall(b"\1" + bytes([len(user)]) + user + b"\1\0")
+                client.recv(2)
+                address = bytes([127, 0, 0, 1]) + bridge.getsockname()[1].to_bytes(2, "big")
+                client.sendall(b"\5\1\0\1" + address)
+                connection, _ = bridge.accept()
+                with connection:
+                    return _received(connection)
+
+
 def dns_query(name: str = "www.example.org", kind: int = 1) -> bytes:
     """Build a DNS query with EDNS (RFC 1035, 4.1; RFC 6891), as resolvers send it."""
     labels = b"".join(bytes([len(part)]) + part.encode() for part in name.split("."))
@@ -154,19 +184,22 @@ def with_fingerprint(message: bytes) -> bytes:
     return grown + struct.pack("!HHI", 0x8028, 4, zlib.crc32(grown) ^ 0x5354554E)
 
 
-class _running:
-    def __init__(self, argv: Sequence[str]) -> None:
-        self._argv = argv
-
-    def __enter__(self) -> None:
-        nothing = subprocess.DEVNULL
-        self._process = subprocess.Popen(
-            list(self._argv), stdin=subprocess.PIPE, stdout=nothing, stderr=nothing
-        )
-
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.communicate()
+@contextmanager
+def _running(
+    argv: Sequence[str], environment: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(
+        list(argv),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, **(environment or {})},
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def _received(connection: socket.socket) -> bytes:
