@@ -22,7 +22,13 @@ from rich.table import Table
 from testbed import figures, runner, scenario, tables
 from testbed.call.opus import SPEECH_FOLDER, SpeechError
 from testbed.cli_kernel import guest_kernel, kernel_app
-from testbed.cli_transport import check_app, new_app, transport_summaries
+from testbed.cli_transport import (
+    check_app,
+    missing_for_transports,
+    new_app,
+    print_costs,
+    transport_summaries,
+)
 from testbed.console import err, out
 from testbed.kernel.build import KernelBuildError, cached_kernel
 from testbed.manifest import manifest, programs
@@ -42,6 +48,7 @@ app = typer.Typer(
 app.add_typer(kernel_app, name="kernel")
 app.add_typer(check_app, name="check")
 app.add_typer(new_app, name="new")
+app.command("costs")(print_costs)
 
 
 class KernelKind(StrEnum):
@@ -310,6 +317,8 @@ def doctor() -> None:
         healthy &= is_there
         state = "[green]ok[/]" if is_there else "[red]missing[/]"
         table.add_row(state, name, "" if is_there else remedy)
+    for name, remedy in missing_for_transports().items():
+        table.add_row("[yellow]optional[/]", f"transport {name}", remedy)
     out.print(table)
     if not healthy:
         raise typer.Exit(FAILURE)

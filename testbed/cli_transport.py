@@ -20,8 +20,10 @@ from rich.table import Table
 from testbed.cli_kernel import guest_kernel
 from testbed.conformance import ALL_RULES, Conformance, check_transport
 from testbed.console import out
+from testbed.costs import LEGEND, NothingToCompareError, cost_table, costs
 from testbed.lab.check import Verdict
 from testbed.loading import programs_of, transport_class
+from testbed.results import Run
 from testbed.scenario import (
     ROOT,
     TRANSPORTS,
@@ -133,6 +135,26 @@ def new_transport(
     out.print(f"Now: testbed check transport {name}")
 
 
+def print_costs(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the costs as JSON.")] = False,
+) -> None:
+    """Tell what a run's transports cost beside direct calls: set-up, delay, packets, bytes.
+
+    Example: testbed costs results/ru-calls-2025-08
+    """
+    try:
+        found = costs(Run(folder).results())
+    except NothingToCompareError as error:
+        raise ScenarioError(str(error)) from None
+    if as_json:
+        json.dump([asdict(cost) for cost in found], sys.stdout, indent=1)
+        sys.stdout.write("\n")
+        return
+    out.print(cost_table(found))
+    out.print(LEGEND, style="dim")
+
+
 def write_transport(name: str, root: Path) -> list[Path]:
     """Write a new transport's files below `root`. ScenarioError: there is one, or no such name."""
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
@@ -151,9 +173,18 @@ def write_transport(name: str, root: Path) -> list[Path]:
 
 def transport_summaries() -> dict[str, str]:
     """Say of each transport what it is, and what is missing for it and how to get it."""
-    return {name: _missing(name) + transport_summary(name) for name in transport_names()}
+    remedies = missing_for_transports()
+    return {
+        name: (f"[red]missing:[/] {remedies[name]}. " if name in remedies else "")
+        + transport_summary(name)
+        for name in transport_names()
+    }
 
 
-def _missing(name: str) -> str:
-    lacking = [p.remedy for p in transport_class(name).programs if p.find() is None]
-    return f"[red]missing:[/] {', '.join(lacking)}. " if lacking else ""
+def missing_for_transports() -> dict[str, str]:
+    """Name the transports whose programs are not all installed, with what installs them."""
+    lacking = {
+        name: [program.remedy for program in transport_class(name).programs if not program.find()]
+        for name in transport_names()
+    }
+    return {name: ", ".join(remedies) for name, remedies in lacking.items() if remedies}

