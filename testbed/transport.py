@@ -225,8 +225,10 @@ class Host(Protocol):
 class Transport(Protocol):
     """Carries datagrams from a client's node to a server's node and on to `forward`.
 
-    The class is a frozen dataclass; its fields are the parameters that a scenario may set. Its
-    docstring's first line is shown by `testbed list transports`.
+    The class is a frozen dataclass; its fields are the parameters that a scenario may set. A field
+    of the type `Transport` is one to be wrapped, which the lab makes and passes in. The first line
+    of its docstring is shown by `testbed list transports`; it says whether datagrams arrive `in
+    order` or `unordered`. `testbed check transport` tries what else is asked of it.
     """
 
     programs: ClassVar[tuple[Program, ...]]

@@ -1,7 +1,4 @@
-"""WireGuard in the kernels of both ends: a UDP socket of the caller's is routed through its tunnel.
-
-Source: wg(8). The bridge routes what comes out of the tunnel on to the relay as from itself.
-"""
+"""WireGuard in the kernels of both ends: a UDP socket goes through its tunnel (source: wg(8))."""
 
 from base64 import b64encode
 from dataclasses import dataclass
@@ -56,7 +53,6 @@ async def _add_tunnel(host: Host, key: str, address: str, peer: str, port: int =
     config.write_text(f"[Interface]\nPrivateKey = {key}\nListenPort = {port}\n[Peer]\n{peer}\n")
     await host.run_process(["ip", "link", "add", device, "type", "wireguard"])
     await host.run_process(["wg", "setconf", device, str(config)])
-    up = f"addr add {address}/24 dev {device}\nlink set {device} up\n"
-    up += f"route add default dev {device} metric 1000\n"
-    await host.run_process(["ip", "-batch", "-"], input=up.encode())
+    up = f"addr add {address}/24 dev {{0}}\nlink set {{0}} up\nroute add default dev {{0}} metric 9"
+    await host.run_process(["ip", "-batch", "-"], input=up.format(device).encode())
     return device
