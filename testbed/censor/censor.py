@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -73,7 +74,7 @@ class Censor:
         self._flow_lists = FlowLists(
             (rule.action for rule in profile.rules if isinstance(rule.action, List)), rng
         )
-        self._flows: dict[tuple[str, Endpoint, Endpoint], Flow] = {}
+        self._flows: OrderedDict[tuple[str, Endpoint, Endpoint], Flow] = OrderedDict()
         self._shared: dict[tuple[str, int, Direction | None], Effect] = {}
         self._began_at: float | None = None
 
@@ -123,7 +124,7 @@ class Censor:
         if flow is not None:
             del self._flows[key]
         elif len(self._flows) >= MAX_FLOWS:
-            del self._flows[next(iter(self._flows))]
+            self._flows.popitem(last=False)
         flow = self._flows[key] = Flow(
             packet.protocol,
             client=source,

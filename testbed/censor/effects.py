@@ -137,7 +137,7 @@ class Freeze:
 
     def __init__(self, action: actions.Freeze, rng: Random) -> None:
         limit = action.after_packets if action.after_bytes is None else action.after_bytes
-        self._left = (limit or 0) + (rng.randint(0, action.spread) if action.spread else 0)
+        self._left = (limit or 0) + (rng.randint(0, int(action.spread)) if action.spread else 0)
         self._in_bytes = action.after_bytes is not None
         self._counts = action.counts
         self._frozen = False

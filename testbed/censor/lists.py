@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Hashable, Iterable
 from math import inf
 from random import Random
@@ -19,7 +20,7 @@ class FlowList:
         self.kept = kept
         self.next_update = inf
         self._rng = rng
-        self._entries: dict[Hashable, float] = {}
+        self._entries: OrderedDict[Hashable, float] = OrderedDict()
         self._waiting: dict[Hashable, None] = {}
 
     def begin(self, now: float) -> None:
@@ -56,7 +57,7 @@ class FlowList:
     def _enter(self, key: Hashable, now: float) -> None:
         self._entries.pop(key, None)
         if len(self._entries) >= MAX_LISTED:
-            del self._entries[next(iter(self._entries))]
+            self._entries.popitem(last=False)
         self._entries[key] = self._end(now)
 
     def _end(self, now: float) -> float:

@@ -306,3 +306,29 @@ def test_a_blocked_quic_name_blocks_the_clients_udp_to_that_port_for_three_minut
     assert untouched(fate("", [udp(b"random first", port=443), *quic()], censor=box("cn")))
     second = [udp(vectors.quic("rfc9369-a2"), port=443)] * 20
     assert untouched(fate("", second, censor=box("cn")))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ("packets = 16", "packet = 16", r"inspection\.packet: Unexpected"),
+        ("idle_s = 600\n", "", r"inspection: .*unknown keys \['idle_s'\]"),
+        ("sni = [", "sny = [", r"rules\.twitter\.match\.sny: Unexpected"),
+        (
+            '"police"',
+            '"slow"',
+            r"rules\.twitter\.action\.kind: Input should be 'pass' or .*'list'$",
+        ),
+        ('"*t.co*"', "3", r"rules\.twitter\.match\.sni\.0: .*valid string"),
+        (', opened = "inside"', ', listed = "x"', r"rule 'twitter': no rule keeps the list x"),
+    ],
+)
+def test_a_wrong_profile_names_rule_and_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str, after: str, said: str
+) -> None:
+    text = (scenario.CENSORS / "ru-twitter-2021.toml").read_text()
+    assert before in text
+    (tmp_path / "wrong.toml").write_text(text.replace(before, after, 1))
+    monkeypatch.setattr(scenario, "CENSORS", tmp_path)
+    with pytest.raises(scenario.ScenarioError, match=said):
+        scenario.load_censor("wrong")

@@ -31,25 +31,31 @@ _SHAPES: Mapping[str, Sequence[Callable[[bytes], bool]]] = {
         looks_like_dtls,
         looks_like_quic,
         is_initiation,
-        lambda payload: rtp_header(payload) is not None,
         lambda payload: asked_name(payload, framed=False) is not None,
     ),
 }
 
 
 class Unknown:
-    """States it if neither of the first two packets with payload begins like a known protocol."""
+    """States it if neither of the first two packets with payload begins like a known protocol.
+
+    RTP's header has too few fixed bits for one packet to tell: both have to look like it.
+    """
 
     def __init__(self, protocol: str) -> None:
+        self._protocol = protocol
         self._shapes = _SHAPES[protocol]
-        self._packets = 0
+        self._packets = self._like_rtp = 0
 
     def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
         """Look at one packet."""
         if any(has_shape(packet.payload) for has_shape in self._shapes):
             return ()
         self._packets += 1
-        return (Fact("unknown"),) if self._packets == _PACKETS else None
+        self._like_rtp += self._protocol == "udp" and rtp_header(packet.payload) is not None
+        if self._packets < _PACKETS:
+            return None
+        return () if self._like_rtp == _PACKETS else (Fact("unknown"),)
 
 
 def is_parsed_first(payload: bytes) -> bool:
