@@ -79,15 +79,18 @@ def _median(numbers: Iterable[float | None]) -> float | None:
 
 def summary(table_rows: Sequence[Row]) -> Table:
     """Give the table of a run, at most 100 columns wide."""
+    # A sweep's rows differ in what follows the profile's name alone.
+    profiles = {row.censor.partition(" ")[0] for row in table_rows}
+    is_one_profile = len(profiles) == 1
     table = Table(
         box=None, pad_edge=False, collapse_padding=True, header_style="bold", padding=(0, 1)
     )
+    if is_one_profile:
+        table.title = f"Censor: {profiles.pop()}"
+        table.title_justify = "left"
     table.add_column("Messenger", no_wrap=True)
     table.add_column("Transport", max_width=24, overflow="fold")
-    # A sweep's rows differ in what follows the profile's name alone.
-    profiles = {row.censor.partition(" ")[0] for row in table_rows}
-    is_sweep = len(profiles) == 1 and any(" " in row.censor for row in table_rows)
-    table.add_column(f"Censor {profiles.pop()}" if is_sweep else "Censor", overflow="fold")
+    table.add_column("" if is_one_profile else "Censor", overflow="fold")
     table.add_column("Calls")
     for name in ("set-up", "lost", "delay", "R"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -98,7 +101,7 @@ def summary(table_rows: Sequence[Row]) -> Table:
         table.add_row(
             row.messenger if row.messenger != before else "",
             row.transport,
-            row.censor.partition(" ")[2] if is_sweep else row.censor,
+            row.censor.partition(" ")[2] if is_one_profile else row.censor,
             ", ".join(f"{count} {verdict}" for verdict, count in row.verdicts.items()),
             _number(row.set_up_s, 2, unit=" s"),
             _number(row.concealed_share, 1, 100, unit=" %"),

@@ -221,8 +221,7 @@ def main(folder: str) -> int:
     job = Path(folder)
     with (job / CHECK_FILE).open("rb") as file:
         choice: TransportChoice = pickle.load(file)
-    clock = LabClock()
-    verdicts, arrivals = trio.run(run_checks, choice, job, clock=clock, instruments=[clock])
+    verdicts, arrivals = trio.run(run_checks, choice, job, clock=LabClock())
     content = {"verdicts": [asdict(verdict) for verdict in verdicts], "arrivals_ns": arrivals}
     (job / CHECKS_FILE).write_text(json.dumps(content, indent=1) + "\n")
     return 0

@@ -27,10 +27,7 @@ def main(folder: str) -> int:
     with (job_folder / JOB_FILE).open("rb") as file:
         job: Job = pickle.load(file)
     try:
-        clock = LabClock()
-        record = trio.run(
-            conduct, job.cell, job.frames, job_folder, clock=clock, instruments=[clock]
-        )
+        record = trio.run(conduct, job.cell, job.frames, job_folder, clock=LabClock())
     except BaseException as error:
         traceback.print_exc()
         reasons = "; ".join(f"{type(leaf).__name__}: {leaf}" for leaf in _leaves(error))
