@@ -9,6 +9,7 @@ from statistics import median, quantiles
 from rich.table import Table
 
 from testbed.results import CellResult, frames_of
+from testbed.tables import table_of_calls
 
 DIRECT = "direct"
 
@@ -95,21 +96,20 @@ the median frame and to the 95th of 100; bytes, packets: sent by the caller duri
 
 def cost_table(found: Sequence[Cost]) -> Table:
     """Show costs, at most 100 columns wide."""
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1))
-    table.add_column("Messenger", no_wrap=True)
-    table.add_column("Transport", max_width=26, overflow="fold")
-    table.add_column("Censor", overflow="fold")
+    table, censors = table_of_calls([cost.censor for cost in found])
     for name in ("connects in", "delay", "95 %", "bytes", "packets"):
         table.add_column(name, justify="right", no_wrap=True)
-    for cost in found:
+    before = ""
+    for cost, censor in zip(found, censors, strict=True):
         table.add_row(
-            cost.messenger,
+            cost.messenger if cost.messenger != before else "",
             cost.transport,
-            cost.censor,
+            censor,
             f"{cost.connect_s * 1e3:.0f} ms",
             f"{cost.added_delay_median_s * 1e3:+.1f} ms",
             f"{cost.added_delay_95_s * 1e3:+.1f} ms",
             f"x {cost.bytes_factor:.2f}",
             f"x {cost.packets_factor:.2f}",
         )
+        before = cost.messenger
     return table

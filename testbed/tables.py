@@ -77,31 +77,40 @@ def _median(numbers: Iterable[float | None]) -> float | None:
     return median(known) if known else None
 
 
-def summary(table_rows: Sequence[Row]) -> Table:
-    """Give the table of a run, at most 100 columns wide."""
-    # A sweep's rows differ in what follows the profile's name alone.
-    profiles = {row.censor.partition(" ")[0] for row in table_rows}
-    is_one_profile = len(profiles) == 1
+def table_of_calls(censors: Sequence[str]) -> tuple[Table, list[str]]:
+    """Begin a table of calls: messenger, transport, censor; give it and each row's censor.
+
+    A profile that all rows have in common stands above the table, and the rows have what a sweep
+    varied of it.
+    """
     table = Table(
         box=None, pad_edge=False, collapse_padding=True, header_style="bold", padding=(0, 1)
     )
+    profiles = {censor.partition(" ")[0] for censor in censors}
+    is_one_profile = len(profiles) == 1
     if is_one_profile:
         table.title = f"Censor: {profiles.pop()}"
         table.title_justify = "left"
     table.add_column("Messenger", no_wrap=True)
-    table.add_column("Transport", max_width=24, overflow="fold")
+    table.add_column("Transport", max_width=26, overflow="fold")
     table.add_column("" if is_one_profile else "Censor", overflow="fold")
+    return table, [c.partition(" ")[2] if is_one_profile else c for c in censors]
+
+
+def summary(table_rows: Sequence[Row]) -> Table:
+    """Give the table of a run, at most 100 columns wide."""
+    table, censors = table_of_calls([row.censor for row in table_rows])
     table.add_column("Calls")
     for name in ("set-up", "lost", "delay", "R"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("Chat", justify="right", no_wrap=True)
     table.add_column("speed", justify="right", no_wrap=True)
     before = ""
-    for row in table_rows:
+    for row, censor in zip(table_rows, censors, strict=True):
         table.add_row(
             row.messenger if row.messenger != before else "",
             row.transport,
-            row.censor.partition(" ")[2] if is_one_profile else row.censor,
+            censor,
             ", ".join(f"{count} {verdict}" for verdict, count in row.verdicts.items()),
             _number(row.set_up_s, 2, unit=" s"),
             _number(row.concealed_share, 1, 100, unit=" %"),
