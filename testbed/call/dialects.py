@@ -7,6 +7,7 @@ A dialect gives one end of a call its exchanges in order (`steps`), its answers 
 from __future__ import annotations
 
 import struct
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -78,7 +79,7 @@ class Relay(Protocol):
         ...
 
 
-class _Envelope:
+class _Envelope(ABC):
     """WebRTC's connectivity check, DTLS and SRTP inside what a relay's dialect puts around them."""
 
     first_byte = 0x80
@@ -90,13 +91,13 @@ class _Envelope:
         self.transaction = rng.randbytes(12)
         self.nonce = rng.randbytes(8)
 
+    @abstractmethod
     def wrap(self, payload: bytes) -> bytes:
         """Put around a payload what carries it to the other end."""
-        raise NotImplementedError
 
+    @abstractmethod
     def unwrap(self, datagram: bytes) -> bytes:
         """Take the payload out of a datagram; empty: there is none."""
-        raise NotImplementedError
 
     def peer_steps(self) -> list[Step]:
         """Give the exchanges between the ends: an ICE check each way, then DTLS."""
