@@ -35,7 +35,7 @@ from testbed.manifest import manifest, programs
 from testbed.results import WALL, ResultsError, Run
 from testbed.scenario import ROOT, Scenario, ScenarioError, cell_id, cells
 
-USAGE_ERROR, FAILURE = 2, 1
+USAGE_ERROR, FAILURE, INTERRUPTED = 2, 1, 130
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -75,6 +75,11 @@ def main() -> None:
         _quit(error, USAGE_ERROR)
     except (runner.LabError, runner.ConductError, KernelBuildError, SpeechError) as error:
         _quit(error, FAILURE)
+    except OSError as error:
+        _quit(error, FAILURE)
+    except runner.Interrupted:
+        err.print("Interrupted. What is finished is kept: run it again to go on.")
+        sys.exit(INTERRUPTED)
 
 
 def _quit(error: Exception, status: int) -> None:

@@ -46,6 +46,10 @@ class ConductError(Exception):
     """A cell could not be conducted; the message is the reason."""
 
 
+class Interrupted(Exception):  # noqa: N818 - a person's wish
+    """A person interrupted a run; what was finished is kept."""
+
+
 Conduct = Callable[[Path, Cell, int], Awaitable[Wall]]
 """Conducts the cell whose job is in a folder, on a processor; ConductError: it could not."""
 
@@ -137,7 +141,8 @@ async def run_cells(
 ) -> None:
     """Run cells, one at a time on each processor of `cpus`; those with a record are left alone.
 
-    `report` hears of each cell as it ends. A cell that fails does not stop the others.
+    `report` hears of each cell as it ends. A cell that fails does not stop the others. Interrupted:
+    a person pressed ^C. OSError: the run's folder cannot be written.
     """
     compile_code()
     jobs = run.folder / "jobs"
@@ -149,10 +154,19 @@ async def run_cells(
         for cell in waiting:
             report(await _run_cell(run, cell, conduct, cpu))
 
-    async with trio.open_nursery() as nursery:
-        for cpu in cpus:
-            nursery.start_soon(work, cpu)
-    shutil.rmtree(jobs)
+    try:
+        async with trio.open_nursery() as nursery:
+            for cpu in cpus:
+                nursery.start_soon(work, cpu)
+    except BaseExceptionGroup as group:
+        _, others = group.split(KeyboardInterrupt)
+        if others is None:
+            raise Interrupted from None
+        if len(others.exceptions) == 1:
+            raise others.exceptions[0] from None
+        raise
+    finally:
+        shutil.rmtree(jobs, ignore_errors=True)
 
 
 def compile_code() -> None:

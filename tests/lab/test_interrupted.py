@@ -45,6 +45,21 @@ async def until(condition: Callable[[], object]) -> None:
             await trio.sleep(0.02)
 
 
+def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path) -> None:
+    path, folder = tmp_path / "short.toml", tmp_path / "run"
+    path.write_text(SCENARIO)
+    command = [TESTBED, "run", str(path), "--out", str(folder)]
+    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    trio.run(until, lambda: processes_in(folder / "jobs"))
+    running.send_signal(signal.SIGINT)
+    _, errors = running.communicate()
+    assert running.returncode == 130
+    assert "run it again to go on" in errors
+    assert "Traceback" not in errors
+    assert not processes_in(folder)
+    assert not (folder / "jobs").exists()
+
+
 def test_a_killed_run_leaves_nothing_and_goes_on(tmp_path: Path) -> None:
     path, folder = tmp_path / "short.toml", tmp_path / "run"
     path.write_text(SCENARIO)
