@@ -23,7 +23,7 @@ from testbed.transport import TimedChannel
 
 Channel = trio.abc.Channel[bytes]
 
-BURST_S = 1.0
+BURST_S = 0.1
 """How much media is handed to the kernel at once, and how often arrivals are read, if timed."""
 _BURST_LEAD_S = 0.05
 TAIL_S = 2.0

@@ -9,7 +9,6 @@ import pytest
 
 from testbed.cell import Cell
 from testbed.kernel.build import Kernel, cached_kernel
-from testbed.lab.record import DirectionRecord
 from testbed.results import Run
 from testbed.scenario import cells, load_scenario
 
@@ -29,15 +28,6 @@ def run(tmp_path: Path) -> Run:
     content = {"schema": 1, "scenario": {}, "kernel": {}, "versions": {}, "inputs": {}}
     folder.begin({**content, "definitions": {}, "cells": []}, "", fresh=False)
     return folder
-
-
-CONDUCTOR_S = 1.5e-3
-"""How late a frame may be that crosses the lab while it hands over or reads a burst."""
-
-
-def path_delays(direction: DirectionRecord) -> list[float]:
-    """Give the delays of a direction's frames (s), the shortest first."""
-    return sorted(at - direction.sent_s[index] for index, at in direction.received)
 
 
 def short_cell(messenger: str, transport: str, censor: str, duration_s: float = 6) -> Cell:
