@@ -58,7 +58,7 @@ class Event(NamedTuple):
 class Censor:
     """One box during one run: built from a profile, the lab's address lists and a generator.
 
-    `lists` gives IPv4 networks by the names that profiles use. ValueError: a rule names another.
+    `lists` gives IP networks by the names that profiles use. ValueError: a rule names another.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Censor:
             (rule.action for rule in profile.rules if isinstance(rule.action, List)), rng
         )
         self._flows: OrderedDict[tuple[str, Endpoint, Endpoint], Flow] = OrderedDict()
-        self._shared: dict[tuple[str, int, Direction | None], Effect] = {}
+        self._shared: dict[tuple[str, bytes, Direction | None], Effect] = {}
         self._began_at: float | None = None
 
     def on_packet(self, packet: Packet, now: float) -> Sequence[Release]:
@@ -221,7 +221,7 @@ class Censor:
         """Give the effect of a rule on a direction of a flow, which may be one of more of them."""
         whose = scope(rule.action)
         if whose in ("rule", "client"):
-            address, way = (flow.client.address, direction) if whose == "client" else (0, None)
+            address, way = (flow.client.address, direction) if whose == "client" else (b"", None)
             shared_key = (rule.name, address, way)
             if shared_key not in self._shared and len(self._shared) >= MAX_FLOWS:
                 del self._shared[next(iter(self._shared))]

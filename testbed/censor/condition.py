@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from ipaddress import IPv4Network
 from math import inf
 from typing import NamedTuple
 
@@ -22,8 +21,8 @@ class Condition(NamedTuple):
 
     rule: Rule
     ports: tuple[range, ...]
-    networks: tuple[tuple[int, int], ...]
-    """Network address and mask."""
+    networks: tuple[tuple[int, int, int], ...]
+    """Bytes of an address, network address, and mask."""
     patterns: tuple[tuple[str, re.Pattern[str]], ...]
     """By the name of the fact."""
 
@@ -42,7 +41,7 @@ class Condition(NamedTuple):
             and (match.label is None or match.label in flow.labels)
             and (match.direction is None or match.direction == direction.value)
             and (not self.ports or any(server.port in ports for ports in self.ports))
-            and (not self.networks or any(server.address & m == net for net, m in self.networks))
+            and (not self.networks or self._is_in_network(server.address))
             and (match.opened is None or match.opened == _OPENED[flow.opened])
             and (match.client_port is None or flow.client.port > server.port)
             and (not match.inspected or not flow.looking)
@@ -52,6 +51,10 @@ class Condition(NamedTuple):
             )
             and flow.taken.get(self.rule.name, True)
         )
+
+    def _is_in_network(self, address: bytes) -> bool:
+        number, size = int.from_bytes(address, "big"), len(address)
+        return any(n == size and number & mask == net for n, net, mask in self.networks)
 
     def holds_from_to(self, flow: Flow, lists: FlowLists, began_at: float, now: float) -> _Span:
         """Tell of a rule that may hold whether it holds at `now`, and until when this is so."""
@@ -74,10 +77,10 @@ class _Span(NamedTuple):
 
 def resolve(rule: Rule, lists: Mapping[str, Sequence[str]]) -> Condition:
     """Resolve a rule's texts. ValueError: it names a list of addresses that is not in `lists`."""
-    nets: list[IPv4Network] = list(networks(rule.match.servers, lists))
+    nets = networks(rule.match.servers, lists)
     return Condition(
         rule,
         tuple(port_range(text) for text in rule.match.server_ports),
-        tuple((int(net.network_address), int(net.netmask)) for net in nets),
+        tuple((net.max_prefixlen // 8, int(net.network_address), int(net.netmask)) for net in nets),
         tuple((name, pattern(texts)) for name, texts in rule.match.values.items()),
     )

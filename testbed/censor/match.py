@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Literal
 
 from testbed.censor.detectors import LABELS, VALUES, Label
@@ -37,7 +37,7 @@ class Match:
     server_ports: tuple[str, ...] = ()
     """Ports or ranges, `"3478"` or `"590-1400"`: the server's port is in one of them."""
     servers: tuple[str, ...] = ()
-    """IPv4 networks in CIDR form, or names of the address lists that the lab provides."""
+    """IPv4 or IPv6 networks in CIDR form, or names of the address lists that the lab provides."""
     direction: Literal["up", "down"] | None = None
     opened: Literal["inside", "outside"] | None = None
     """Where the flow's first packet came from."""
@@ -85,16 +85,18 @@ def port_range(text: str) -> range:
     return ports
 
 
-def networks(servers: Sequence[str], lists: Mapping[str, Sequence[str]]) -> Iterator[IPv4Network]:
+def networks(
+    servers: Sequence[str], lists: Mapping[str, Sequence[str]]
+) -> Iterator[IPv4Network | IPv6Network]:
     """Resolve networks and names of lists. ValueError: neither."""
     for text in servers:
         for network in lists.get(text, (text,)):
             try:
-                yield IPv4Network(network)
+                yield ip_network(network)
             except ValueError:
                 known = ", ".join(sorted(lists))
                 raise ValueError(
-                    f"servers: {text!r} is neither an IPv4 network nor one of the lists {known}"
+                    f"servers: {text!r} is neither an IP network nor one of the lists {known}"
                 ) from None
 
 

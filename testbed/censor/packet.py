@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
-_TRANSPORT_PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp"}
+_TRANSPORT_PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmp"}
 _IPV4_HEADER_BYTES = 20
+_IPV6_HEADER_BYTES = 40
 _UDP_HEADER_BYTES = 8
 _TCP_HEADER_BYTES = 20
+_FRAGMENT = 44
+_IPV6_EXTENSIONS = {0, 43, _FRAGMENT, 60}
+"""Headers that may stand before the transport's (RFC 8200, 4): hop-by-hop options, routing,
+fragment, destination options."""
+_MAX_EXTENSIONS = 8
+"""A packet with more of them is not read on (RFC 9098 tells of boxes that give up far earlier)."""
 
 
 class Direction(Enum):
@@ -27,14 +35,17 @@ class Direction(Enum):
 
 
 class Endpoint(NamedTuple):
-    """An IPv4 address as a number and a port; port 0 where the protocol has none."""
+    """An IP address, 4 or 16 bytes in network order, and a port; 0 where the protocol has none."""
 
-    address: int
+    address: bytes
     port: int
 
     def __str__(self) -> str:
-        a = self.address
-        return f"{a >> 24}.{a >> 16 & 255}.{a >> 8 & 255}.{a & 255}:{self.port}"
+        if len(self.address) == 4:
+            return f"{socket.inet_ntop(socket.AF_INET, self.address)}:{self.port}"
+        if len(self.address) == 16:
+            return f"[{socket.inet_ntop(socket.AF_INET6, self.address)}]:{self.port}"
+        return "unknown"
 
 
 class TcpFields(NamedTuple):
@@ -45,6 +56,19 @@ class TcpFields(NamedTuple):
     flags: int
 
 
+class _IpHeader(NamedTuple):
+    """What the box reads of an IP header; a fragment that is not the first has no ports."""
+
+    protocol: int
+    source: bytes
+    destination: bytes
+    bytes: int
+    is_later_fragment: bool
+
+
+_UNREADABLE = _IpHeader(-1, b"", b"", 0, is_later_fragment=True)
+
+
 @dataclass(frozen=True, slots=True)
 class Packet:
     """One IP packet: its bytes from the IP header on, and what could be read from them."""
@@ -52,18 +76,20 @@ class Packet:
     data: bytes
     direction: Direction
     protocol: str
-    """`udp`, `tcp`, `icmp`, or `other` (anything else, IPv6, malformed)."""
+    """`udp`, `tcp`, `icmp` (of IPv4 or IPv6), or `other` (anything else, malformed)."""
     source: Endpoint
     destination: Endpoint
     payload: bytes
     """What follows the UDP or TCP header; empty otherwise."""
+    ip_header_bytes: int = 0
+    """Where the transport's header begins; 0 where the packet could not be read."""
 
     @property
     def tcp(self) -> TcpFields | None:
         """Read sequence number, acknowledgement and flags; None: not TCP, or a later fragment."""
         if self.protocol != "tcp" or not self.source.port:
             return None
-        at = (self.data[0] & 0x0F) * 4
+        at = self.ip_header_bytes
         return TcpFields(
             int.from_bytes(self.data[at + 4 : at + 8], "big"),
             int.from_bytes(self.data[at + 8 : at + 12], "big"),
@@ -72,40 +98,62 @@ class Packet:
 
 
 def parse_packet(data: bytes, direction: Direction) -> Packet:
-    """Read an IPv4 packet (RFC 791, 768, 9293) of any bytes; never raises.
+    """Read an IPv4 or IPv6 packet (RFC 791, 8200, 768, 9293) of any bytes; never raises.
 
     What is truncated or has impossible lengths gives a packet of protocol `other`. Fragments after
     the first have no ports and no payload of their own.
     """
-    header_bytes = (data[0] & 0x0F) * 4 if data else 0
-    if (
-        len(data) < _IPV4_HEADER_BYTES
-        or data[0] >> 4 != 4
-        or not _IPV4_HEADER_BYTES <= header_bytes <= len(data)
-    ):
-        return Packet(data, direction, "other", Endpoint(0, 0), Endpoint(0, 0), b"")
-    protocol = _TRANSPORT_PROTOCOLS.get(data[9], "other")
-    source = int.from_bytes(data[12:16], "big")
-    destination = int.from_bytes(data[16:20], "big")
-    is_first_fragment = not int.from_bytes(data[6:8], "big") & 0x1FFF
+    version = data[0] >> 4 if data else 0
+    header = _ipv4(data) if version == 4 else _ipv6(data) if version == 6 else _UNREADABLE
+    protocol = _TRANSPORT_PROTOCOLS.get(header.protocol, "other")
+    at = header.bytes
     source_port = destination_port = 0
     payload = b""
-    if is_first_fragment and protocol in ("udp", "tcp"):
-        payload_at = _payload_offset(data, header_bytes, protocol)
+    if protocol in ("udp", "tcp") and not header.is_later_fragment:
+        payload_at = _payload_offset(data, at, protocol)
         if payload_at is None:
             protocol = "other"
         else:
-            source_port = int.from_bytes(data[header_bytes : header_bytes + 2], "big")
-            destination_port = int.from_bytes(data[header_bytes + 2 : header_bytes + 4], "big")
+            source_port = int.from_bytes(data[at : at + 2], "big")
+            destination_port = int.from_bytes(data[at + 2 : at + 4], "big")
             payload = data[payload_at:]
     return Packet(
         data,
         direction,
         protocol,
-        Endpoint(source, source_port),
-        Endpoint(destination, destination_port),
+        Endpoint(header.source, source_port),
+        Endpoint(header.destination, destination_port),
         payload,
+        at,
     )
+
+
+def _ipv4(data: bytes) -> _IpHeader:
+    header_bytes = (data[0] & 0x0F) * 4
+    if len(data) < _IPV4_HEADER_BYTES or not _IPV4_HEADER_BYTES <= header_bytes <= len(data):
+        return _UNREADABLE
+    is_later_fragment = bool(int.from_bytes(data[6:8], "big") & 0x1FFF)
+    return _IpHeader(data[9], data[12:16], data[16:20], header_bytes, is_later_fragment)
+
+
+def _ipv6(data: bytes) -> _IpHeader:
+    if len(data) < _IPV6_HEADER_BYTES:
+        return _UNREADABLE
+    protocol, at, is_later_fragment = data[6], _IPV6_HEADER_BYTES, False
+    for _ in range(_MAX_EXTENSIONS):
+        if protocol not in _IPV6_EXTENSIONS or is_later_fragment:
+            break
+        if len(data) < at + 8:
+            return _UNREADABLE
+        if protocol == _FRAGMENT:
+            is_later_fragment = bool(int.from_bytes(data[at + 2 : at + 4], "big") & 0xFFF8)
+            extension_bytes = 8
+        else:
+            extension_bytes = 8 + data[at + 1] * 8
+        protocol, at = data[at], at + extension_bytes
+    if at > len(data):
+        return _UNREADABLE
+    return _IpHeader(protocol, data[8:24], data[24:40], at, is_later_fragment)
 
 
 def _payload_offset(data: bytes, header_bytes: int, protocol: str) -> int | None:

@@ -9,6 +9,7 @@ from testbed.censor.packet import Endpoint, Packet, TcpFields
 FIN, SYN, RST, ACK = 0x01, 0x02, 0x04, 0x10
 _WRAP = 1 << 32
 _TTL = 64
+_TCP = 6
 
 
 def checksum(data: bytes) -> int:
@@ -21,13 +22,16 @@ def checksum(data: bytes) -> int:
 
 
 def segment(source: Endpoint, destination: Endpoint, fields: TcpFields) -> bytes:
-    """Build an IPv4 packet with a TCP segment without payload (RFC 791, 9293)."""
-    addresses = struct.pack("!II", source.address, destination.address)
+    """Build an IPv4 or IPv6 packet with a TCP segment without payload (RFC 791, 8200, 9293)."""
+    addresses = source.address + destination.address
     numbers = (fields.sequence, fields.acknowledgement, 5 << 4, fields.flags, 0, 0, 0)
     tcp = struct.pack("!HHIIBBHHH", source.port, destination.port, *numbers)
-    pseudo = addresses + struct.pack("!BBH", 0, 6, len(tcp))
+    # The pseudo headers of both versions give the same sum (RFC 9293, 3.1; RFC 8200, 8.1).
+    pseudo = addresses + struct.pack("!BBH", 0, _TCP, len(tcp))
     tcp = tcp[:16] + checksum(pseudo + tcp).to_bytes(2, "big") + tcp[18:]
-    header = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(tcp), 0, 0x4000, _TTL, 6, 0) + addresses
+    if len(source.address) == 16:
+        return struct.pack("!IHBB", 6 << 28, len(tcp), _TCP, _TTL) + addresses + tcp
+    header = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(tcp), 0, 0x4000, _TTL, _TCP, 0) + addresses
     return header[:10] + checksum(header).to_bytes(2, "big") + header[12:] + tcp
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import struct
-from ipaddress import IPv4Address
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv6Address
 
 from testbed.censor.actions import Action, action_numbers
 from testbed.censor.match import Match
@@ -12,6 +13,7 @@ from testbed.censor.profile import Inspection, Profile, Rule
 from testbed.evidence import Evidence
 
 INSIDE, OUTSIDE = "10.1.1.1", "10.2.3.2"
+INSIDE6, OUTSIDE6 = "fd00:1::1", "fd00:2::3"
 COOKIE = bytes.fromhex("2112a442")
 STUN_BINDING = struct.pack("!HH", 1, 0) + COOKIE + bytes(12)
 
@@ -22,6 +24,28 @@ def ipv4(payload: bytes, protocol: int, source: str, destination: str, fragment:
         struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(payload), 0, fragment, 64, protocol, 0)
         + IPv4Address(source).packed
         + IPv4Address(destination).packed
+        + payload
+    )
+
+
+def ipv6(
+    payload: bytes,
+    protocol: int,
+    source: str,
+    destination: str,
+    extensions: Sequence[tuple[int, bytes]] = (),
+) -> bytes:
+    """Build an IPv6 packet; each extension is its type and what follows its next-header byte."""
+    types = [kind for kind, _ in extensions] + [protocol]
+    chain = b"".join(
+        bytes([following]) + rest
+        for following, (_, rest) in zip(types[1:], extensions, strict=True)
+    )
+    return (
+        struct.pack("!IHBB", 6 << 28, len(chain) + len(payload), types[0], 64)
+        + IPv6Address(source).packed
+        + IPv6Address(destination).packed
+        + chain
         + payload
     )
 

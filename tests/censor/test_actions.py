@@ -21,7 +21,7 @@ from testbed.censor.match import Match
 from testbed.censor.packet import Direction, Packet, parse_packet
 from testbed.censor.release import Release
 from testbed.censor.segment import checksum
-from tests.censor.packets import STUN_BINDING, profile, rule, tcp, udp
+from tests.censor.packets import INSIDE6, OUTSIDE6, STUN_BINDING, ipv6, profile, rule, tcp, udp
 
 SHARES = st.floats(0, 1)
 ANY_ACTION: st.SearchStrategy[Action] = st.one_of(
@@ -270,6 +270,30 @@ def test_a_reset_reaches_both_ends_with_numbers_they_accept() -> None:
         assert checksum(pseudo + release.data[20:]) == 0
     [itself] = censor.on_packet(tcp(b"", flags=0x04), 1.0)
     assert tcp_of(itself.data)[2] == 0x04
+
+
+def test_a_reset_works_over_ipv6() -> None:
+    header = struct.pack("!HHIIBBHHH", 40000, 443, 500, 77, 5 << 4, 0x18, 1000, 0, 0)
+    packet = parse_packet(ipv6(header + b"hello", 6, INSIDE6, OUTSIDE6), Direction.UP)
+    censor = Censor(profile(rule("r", Match(servers=("fd00:2::/32",)), actions.Reset())), Random(0))
+    forward, backward = (
+        parse_packet(release.data, release.direction) for release in censor.on_packet(packet, 1.0)
+    )
+    assert (forward.source, forward.destination) == (packet.source, packet.destination)
+    assert (backward.source, backward.destination) == (packet.destination, packet.source)
+    assert forward.tcp == (500, 77, 0x14)
+    assert backward.tcp == (77, 505, 0x14)
+    for made in (forward, backward):
+        tcp_part = made.data[40:]
+        pseudo = made.data[8:40] + struct.pack("!II", len(tcp_part), 6)
+        assert checksum(pseudo + tcp_part) == 0
+
+
+def test_an_ipv4_network_holds_no_ipv6_server() -> None:
+    censor = Censor(profile(rule("r", Match(servers=("0.0.0.0/0",)), actions.Drop())), Random(0))
+    datagram = struct.pack("!HHHH", 7, 8, 9, 0) + b"x"
+    assert censor.on_packet(parse_packet(ipv6(datagram, 17, INSIDE6, OUTSIDE6), Direction.UP), 0.0)
+    assert not censor.on_packet(udp(b"x"), 0.0)
 
 
 def test_a_reset_may_let_the_packet_pass_be_a_fin_or_replace_it() -> None:
