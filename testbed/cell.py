@@ -91,7 +91,7 @@ BRIDGE_CERTIFICATE_FILE, BRIDGE_KEY_FILE = "bridge.pem", "bridge.key"
 """In a job's folder: the certificate, issued by the chat server's, and key for transports."""
 BRIDGE_NAME = "www.bridge.example"
 """What the bridge's certificate and its clients' SNI say."""
-RECORD_FILE, FRAMES_FILE = "record.json", "frames.csv"
+RECORD_FILE, FRAMES_FILE, EVENTS_FILE = "record.json", "frames.csv", "events.log"
 """What a conducted cell leaves in its job's folder."""
 ERROR_FILE = "error.txt"
 """What a cell that could not be conducted leaves there."""
@@ -104,3 +104,5 @@ class Job:
     cell: Cell
     frames: tuple[bytes, ...]
     """The speech, encoded by the messenger's codec."""
+    pcap: bool = False
+    """Capture both sides of the middlebox. What that costs moves the cell's times a little."""

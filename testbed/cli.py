@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,6 +32,7 @@ from testbed.cli_transport import (
 )
 from testbed.console import err, out
 from testbed.kernel.build import KernelBuildError, cached_kernel
+from testbed.lab.capture import TCPDUMP
 from testbed.manifest import manifest, programs
 from testbed.results import WALL, ResultsError, Run
 from testbed.scenario import ROOT, Scenario, ScenarioError, cell_id, cells
@@ -117,6 +119,9 @@ def run(
     twice: Annotated[
         bool, typer.Option("--twice", help="Run each cell once more, and compare to the byte.")
     ] = False,
+    pcap: Annotated[
+        bool, typer.Option("--pcap", help="Capture both sides of the middlebox in each cell.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
 ) -> None:
     """Run a scenario's cells, and print what came of the calls.
@@ -128,11 +133,13 @@ def run(
     chosen = _chosen(scenario.load_scenario(scenario_name), messenger, transport, seed)
     folder = out_folder or ROOT / "results" / chosen.name
     plan = cells(chosen)
+    if pcap and TCPDUMP.find() is None:
+        raise runner.LabError(f"--pcap needs the program tcpdump: {TCPDUMP.remedy}")
     conduct, about_kernel = _conduct(kernel)
     the_run = Run(folder)
     the_run.begin(manifest(chosen, plan, about_kernel), _source(scenario_name), fresh=fresh)
     cpus = sorted(os.sched_getaffinity(0))[:jobs]
-    failures = _run_all(the_run, plan, conduct, cpus, "cells")
+    failures = _run_all(the_run, plan, conduct, cpus, "cells", pcap=pcap)
     wanted = {cell_id(cell) for cell in plan}
     results = [r for r in the_run.results() if r.folder.name in wanted]
     _show(results, folder, as_json=as_json)
@@ -170,7 +177,13 @@ def _conduct(kernel: KernelKind) -> tuple[runner.Conduct, dict[str, str]]:
 
 
 def _run_all(
-    the_run: Run, plan: Sequence[Any], conduct: runner.Conduct, cpus: Sequence[int], what: str
+    the_run: Run,
+    plan: Sequence[Any],
+    conduct: runner.Conduct,
+    cpus: Sequence[int],
+    what: str,
+    *,
+    pcap: bool = False,
 ) -> dict[str, str]:
     """Run cells behind a progress bar; give the failed ones with their reasons."""
     missing = [cell for cell in plan if not the_run.has(cell_id(cell))]
@@ -192,7 +205,8 @@ def _run_all(
             if done.result is None:
                 failures[done.cell_id] = done.failure
 
-        trio.run(runner.run_cells, the_run, missing, conduct, cpus, report)
+        run_cells = partial(runner.run_cells, pcap=pcap)
+        trio.run(run_cells, the_run, missing, conduct, cpus, report)
     return failures
 
 

@@ -4,7 +4,9 @@
     RUN/scenario.toml         the scenario as run
     RUN/cells/CELL/cell.json  what came of a cell, schema-versioned
     RUN/cells/CELL/frames.csv each frame of the call: direction, index, sent, received (ns)
+    RUN/cells/CELL/events.log what the censor found and did: seconds since dialling, flow, what
     RUN/cells/CELL/*.log      what the foreign programs wrote
+    RUN/cells/CELL/*.pcap     what crossed the middlebox, if that was asked for
     RUN/cells/CELL/wall.json  what it cost; the only file that differs between two equal runs
     RUN/failed/CELL/          what is left of a cell that could not be conducted
 
@@ -33,7 +35,7 @@ from testbed.call.verdict import (
     judge_call,
     judge_direction,
 )
-from testbed.cell import Cell
+from testbed.cell import EVENTS_FILE, FRAMES_FILE, Cell
 from testbed.lab.record import DirectionRecord, read_frames
 
 SCHEMA = 1
@@ -222,7 +224,8 @@ class Run:
         """Move a conducted cell's files from its job's folder into the record, atomically."""
         done = job.with_name(job.name + ".done")
         done.mkdir()
-        for path in (job / "frames.csv", *sorted(job.glob("nodes/*/*.log"))):
+        logs = [path for kind in ("log", "pcap") for path in sorted(job.glob(f"nodes/*/*.{kind}"))]
+        for path in (job / FRAMES_FILE, job / EVENTS_FILE, *logs):
             node = "" if path.parent == job else path.parent.name + "-"
             path.rename(done / (node + path.name))
         (done / WALL).write_text(json.dumps(asdict(wall), indent=1) + "\n")
@@ -264,7 +267,7 @@ class Run:
 
 def frames_of(result: CellResult) -> dict[str, DirectionRecord]:
     """Read a cell's frames, by direction."""
-    return read_frames(result.folder / "frames.csv")
+    return read_frames(result.folder / FRAMES_FILE)
 
 
 def _write(path: Path, text: str) -> None:

@@ -138,8 +138,12 @@ async def run_cells(
     conduct: Conduct,
     cpus: Sequence[int],
     report: Callable[[Done], None],
+    *,
+    pcap: bool = False,
 ) -> None:
     """Run cells, one at a time on each processor of `cpus`; those with a record are left alone.
+
+    With `pcap`, what crosses the middlebox is captured.
 
     `report` hears of each cell as it ends. A cell that fails does not stop the others. Interrupted:
     a person pressed ^C. OSError: the run's folder cannot be written.
@@ -152,7 +156,7 @@ async def run_cells(
 
     async def work(cpu: int) -> None:
         for cell in waiting:
-            report(await _run_cell(run, cell, conduct, cpu))
+            report(await _run_cell(run, cell, conduct, cpu, pcap=pcap))
 
     try:
         async with trio.open_nursery() as nursery:
@@ -175,10 +179,10 @@ def compile_code() -> None:
         compileall.compile_dir(ROOT / folder, quiet=2)
 
 
-async def _run_cell(run: Run, cell: Cell, conduct: Conduct, cpu: int) -> Done:
+async def _run_cell(run: Run, cell: Cell, conduct: Conduct, cpu: int, *, pcap: bool) -> Done:
     name = cell_id(cell)
     job = run.folder / "jobs" / name
-    prepare_job(job, cell)
+    prepare_job(job, cell, pcap=pcap)
     try:
         wall = await conduct(job, cell, cpu)
         content = await trio.to_thread.run_sync(_judge, cell, job)
@@ -188,12 +192,12 @@ async def _run_cell(run: Run, cell: Cell, conduct: Conduct, cpu: int) -> Done:
     return Done(name, run.keep(name, job, content, wall))
 
 
-def prepare_job(job: Path, cell: Cell) -> None:
+def prepare_job(job: Path, cell: Cell, *, pcap: bool = False) -> None:
     """Make a job's folder for a cell."""
     job.mkdir()
     frames = speech_frames(cell.messenger.codec, cell.duration_s)
     with (job / JOB_FILE).open("wb") as file:
-        pickle.dump(Job(cell, frames), file)
+        pickle.dump(Job(cell, frames, pcap), file)
     write_certificates(job)
 
 

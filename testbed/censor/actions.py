@@ -234,6 +234,16 @@ def action_numbers(action: Action) -> list[str]:
     ]
 
 
+def described(action: Action) -> str:
+    """Say an action in words: its kind, and what is not as by default."""
+    set_to = [
+        f"{f.name} {value}"
+        for f in fields(action)
+        if f.name != "kind" and (value := getattr(action, f.name)) != f.default
+    ]
+    return ", ".join([action.kind, *set_to])
+
+
 def _check_share(name: str, value: float, whole: int = 1) -> None:
     if not 0 <= value <= whole:
         raise ValueError(f"{name}: {value} is not between 0 and {whole}")

@@ -10,7 +10,7 @@ from math import inf
 from random import Random
 from typing import NamedTuple
 
-from testbed.censor.actions import List, Pass
+from testbed.censor.actions import List, Pass, described
 from testbed.censor.condition import resolve
 from testbed.censor.detectors import DETECTORS, Kind
 from testbed.censor.detectors.unknown import is_parsed_first
@@ -180,7 +180,7 @@ class Censor:
         settled = not flow.looking and all(self._only_passes(flow, way) for way in Direction)
         if rule is not None and flow.logged.get(direction) != rule.name:
             flow.logged[direction] = rule.name
-            self._log(now, flow, f"{direction.value}: rule {rule.name}")
+            self._log(now, flow, f"{direction.value}: {rule.name}: {described(rule.action)}")
         working = None if rule is None else self._effect(rule, flow, direction)
         fate = flow.fates[direction] = Fate(rule, working, settled, until)
         return fate

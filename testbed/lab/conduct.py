@@ -13,6 +13,7 @@ import trio
 from testbed.call.dialects import DIALECTS
 from testbed.cell import Cell
 from testbed.censor.censor import Censor
+from testbed.lab.capture import capture
 from testbed.lab.chat import chat
 from testbed.lab.engine import ModelEngine
 from testbed.lab.host import LabHost, tls_of
@@ -41,8 +42,12 @@ class StuckError(Exception):
 _SERVER_NODES = {"foreign": "relay", "domestic": "domestic"}
 
 
-async def conduct(cell: Cell, frames: Sequence[bytes], job: Path) -> CellRecord:
+async def conduct(
+    cell: Cell, frames: Sequence[bytes], job: Path, *, pcap: bool = False
+) -> CellRecord:
     """Run a cell; `frames` is the encoded speech, `job` the folder with the cell's files.
+
+    With `pcap`, what crosses the middlebox is captured.
 
     Raises what kept the cell from being conducted (a program that ended, a kernel that lacks
     something). A call or a transport that fails is a result.
@@ -63,6 +68,9 @@ async def conduct(cell: Cell, frames: Sequence[bytes], job: Path) -> CellRecord:
                     name: _host(network, name, job, rng, nursery)
                     for name in ("caller", "callee", "bridge", "relay", "domestic")
                 }
+                if pcap:
+                    hosts["middlebox"] = _host(network, "middlebox", job, Random(0), nursery)
+                    await capture(hosts["middlebox"])
                 try:
                     conducted = await _conduct(cell, frames, job, hosts, rng, nursery)
                 finally:

@@ -1,8 +1,8 @@
 """The program that conducts one cell in a guest or, as root, on a host kernel; reads a job folder.
 
 A job folder has `job.pickle` (a `Job`) and the chat server's certificate and key. What is left
-there: `record.json` and `frames.csv`, or `error.txt` with what kept the cell from being conducted,
-and the state folders of the nodes with their programs' logs.
+there: `record.json`, `frames.csv` and `events.log`, or `error.txt` with what kept the cell from
+being conducted, and the state folders of the nodes with their programs' logs and captures.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ import json
 import pickle
 import sys
 import traceback
+from functools import partial
 from pathlib import Path
 
 import trio
 
-from testbed.cell import ERROR_FILE, FRAMES_FILE, JOB_FILE, RECORD_FILE, Job
+from testbed.cell import ERROR_FILE, EVENTS_FILE, FRAMES_FILE, JOB_FILE, RECORD_FILE, Job
 from testbed.lab.clock import LabClock
 from testbed.lab.conduct import conduct
-from testbed.lab.record import as_json, write_frames
+from testbed.lab.record import as_json, write_events, write_frames
 
 
 def main(folder: str) -> int:
@@ -26,14 +27,16 @@ def main(folder: str) -> int:
     job_folder = Path(folder)
     with (job_folder / JOB_FILE).open("rb") as file:
         job: Job = pickle.load(file)
+    conduct_job = partial(conduct, job.cell, job.frames, job_folder, pcap=job.pcap)
     try:
-        record = trio.run(conduct, job.cell, job.frames, job_folder, clock=LabClock())
+        record = trio.run(conduct_job, clock=LabClock())
     except BaseException as error:
         traceback.print_exc()
         reasons = "; ".join(f"{type(leaf).__name__}: {leaf}" for leaf in _leaves(error))
         (job_folder / ERROR_FILE).write_text(reasons + "\n")
         return 1
     write_frames(record.call, job_folder / FRAMES_FILE)
+    write_events(record.events, job_folder / EVENTS_FILE)
     (job_folder / RECORD_FILE).write_text(json.dumps(as_json(record), indent=1) + "\n")
     return 0
 

@@ -29,7 +29,7 @@ _QUEUE_PACKETS = 10_000
 """How many packets may wait for their verdict; what comes then is dropped by the kernel."""
 _SETTLED = 1
 RULESET = f"""
-table ip censor {{
+table inet censor {{
   chain forward {{
     type filter hook forward priority 0
     ct mark {_SETTLED} accept
@@ -42,6 +42,9 @@ table ip censor {{
 }}
 """
 
+_RAW = {4: (socket.AF_INET, slice(16, 20)), 6: (socket.AF_INET6, slice(24, 40))}
+"""By IP version: the family of sockets, and where a header has its destination."""
+
 
 class Middlebox:
     """The middlebox node at work."""
@@ -53,7 +56,8 @@ class Middlebox:
         self._censor = censor
         self._inside_index: int = node.nameToIntf[inside_interface].index
         self._later = _Later()
-        self._raw: socket.socket | None = None
+        self._raw: dict[int, socket.socket] = {}
+        """By IP version."""
 
     @contextmanager
     def attached(self) -> Iterator[netfilterqueue.NetfilterQueue]:
@@ -118,15 +122,17 @@ class Middlebox:
 
         It leaves past the forward hook, so it is not queued again.
         """
-        if self._raw is None:
+        version = data[0] >> 4
+        family, destination = _RAW[version]
+        if version not in self._raw:
             with self._node.namespace.entered():
-                self._raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
-        self._raw.sendto(data, (socket.inet_ntoa(data[16:20]), 0))
+                self._raw[version] = socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW)
+        self._raw[version].sendto(data, (socket.inet_ntop(family, data[destination]), 0))
 
     def _close(self) -> None:
         self._later.close()
-        if self._raw is not None:
-            self._raw.close()
+        for sock in self._raw.values():
+            sock.close()
 
 
 class _Later:

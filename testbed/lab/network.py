@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -31,6 +32,11 @@ from pyroute2 import IPRoute
 from testbed.lab.namespace import Namespace
 
 SETTLE_S = 1.5
+IFA_F_NODAD = 0x02
+_FORWARDING = (
+    Path("/proc/sys/net/ipv4/ip_forward"),
+    Path("/proc/sys/net/ipv6/conf/all/forwarding"),
+)
 
 
 class NamespaceNode(Node):  # type: ignore[misc] # Mininet is untyped
@@ -75,17 +81,28 @@ class NamespaceNode(Node):  # type: ignore[misc] # Mininet is untyped
 
 
 class NetlinkIntf(Intf):  # type: ignore[misc] # Mininet is untyped
-    """A Mininet interface that sets itself by netlink. Its parameter `qdisc` is a tc request."""
+    """A Mininet interface that sets itself by netlink.
 
-    def config(self, *, ip: str, qdisc: dict[str, Any], **_params: object) -> dict[str, object]:
-        """Set address and queueing discipline, and bring it up."""
+    Its parameter `qdisc` is a tc request; `ip6`, beside Mininet's `ip`, gives it a second address.
+    """
+
+    def config(
+        self, *, ip: str, ip6: str = "", qdisc: dict[str, Any] | None = None, **_params: object
+    ) -> dict[str, object]:
+        """Set addresses and queueing discipline, and bring it up."""
         netlink = self.node.netlink
         self.index: int = netlink.link_lookup(ifname=self.name)[0]
         self.ip, prefix_length = ip.split("/")
         self.prefixLen = int(prefix_length)
         netlink.addr("add", index=self.index, address=self.ip, prefixlen=self.prefixLen)
+        self.ip6, _, prefix_length = ip6.partition("/")
+        if ip6:
+            # No duplicate detection: every address is ours, and must work at once.
+            prefix = {"address": self.ip6, "prefixlen": int(prefix_length)}
+            netlink.addr("add", index=self.index, flags=IFA_F_NODAD, **prefix)
         netlink.link("set", index=self.index, state="up")
-        netlink.tc("add", index=self.index, handle="1:", **qdisc)
+        if qdisc is not None:
+            netlink.tc("add", index=self.index, handle="1:", **qdisc)
         return {}
 
     def delete(self) -> None:
@@ -137,15 +154,18 @@ class LabNetwork(Mininet):  # type: ignore[misc] # Mininet is untyped
         for link in self.links:
             # Known neighbours: no address resolution delays a path's first packets.
             for here, there in ((link.intf1, link.intf2), (link.intf2, link.intf1)):
-                here.node.netlink.neigh(
-                    "add", dst=there.ip, lladdr=there.mac, ifindex=here.index, state="permanent"
-                )
+                for address in filter(None, (there.ip, there.ip6)):
+                    here.node.netlink.neigh(
+                        "add", dst=address, lladdr=there.mac, ifindex=here.index, state="permanent"
+                    )
         for node in self.hosts:
             if node.params.get("forwards"):
-                with node.namespace.entered(), open("/proc/sys/net/ipv4/ip_forward", "w") as f:  # noqa: PTH123
-                    f.write("1")
+                with node.namespace.entered():
+                    for switch in _FORWARDING[: 2 if node.intfList()[0].ip6 else 1]:
+                        switch.write_text("1")
             for destination, neighbour in node.params.get("routes", {}).items():
-                node.netlink.route("add", dst=destination, gateway=self._address(neighbour, node))
+                gateway = self._address(neighbour, node, ":" in destination)
+                node.netlink.route("add", dst=destination, gateway=gateway)
 
     async def settled(self) -> None:
         """Wait until the kernel has announced the links: Linux does so up to a second late.
@@ -155,11 +175,9 @@ class LabNetwork(Mininet):  # type: ignore[misc] # Mininet is untyped
         """
         await trio.sleep(SETTLE_S)
 
-    def _address(self, name: str, seen_from: Node) -> str:
-        neighbour = self[name]
-        [(here, there)] = neighbour.connectionsTo(seen_from)
-        del there
-        address: str = here.ip
+    def _address(self, name: str, seen_from: Node, of_ipv6: bool) -> str:
+        [(here, _)] = self[name].connectionsTo(seen_from)
+        address: str = here.ip6 if of_ipv6 else here.ip
         return address
 
     def __enter__(self) -> LabNetwork:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -94,6 +94,13 @@ def write_frames(call: CallRecord, path: Path) -> None:
                 times = [str(round(at * 1e9)) for at in arrived.get(index, ())] or [""]
                 for received in times:
                     lines.write(f"{name},{index},{round(sent * 1e9)},{received}\n")
+
+
+def write_events(events: Sequence[tuple[float, str, str]], path: Path) -> None:
+    """Write what the censor found and did, for people: seconds since dialling, flow, what."""
+    width = max((len(flow) for _, flow, _ in events), default=0)
+    lines = [f"{at:12.6f} s  {flow:<{width}}  {what}\n" for at, flow, what in events]
+    path.write_text("".join(lines))
 
 
 def read_frames(path: Path) -> dict[str, DirectionRecord]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,13 @@ import pytest
 import trio
 
 from testbed.cell import Cell, TransportChoice
+from testbed.censor.packet import Direction
 from testbed.censor.profile import with_numbers
 from testbed.kernel.build import Kernel
 from testbed.results import WALL, CellResult, Run, frames_of
 from testbed.runner import ConductError, Done, in_guest, prepare_job, run_cells
 from testbed.scenario import cell_id
+from tests.censor import captures
 from tests.lab.conftest import short_cell
 
 pytestmark = pytest.mark.guest
@@ -188,3 +191,23 @@ def test_host_kernel_mode_runs_the_same_cells(kernel: Kernel, tmp_path: Path) ->
     assert "1 good" in output
     left = Run(tmp_path / "out")
     assert [result.verdict.label for result in left.results()] == ["good", "good"]
+
+
+def test_a_capture_has_both_sides_of_the_middlebox(kernel: Kernel, run: Run) -> None:
+    """What the censor drops is on one side alone."""
+    cell = short_cell("whatsapp", "direct", "ru-calls-2025-08", duration_s=3)
+    ended: list[Done] = []
+    trio.run(partial(run_cells, pcap=True), run, [cell], in_guest(kernel), [0], ended.append)
+    [done] = ended
+    assert done.result is not None, done.failure
+    folder = done.result.folder
+    inside, outside = (
+        {packet.data[20:]: packet for _, packet in captures.packets(folder / name)}
+        for name in ("middlebox-inside.pcap", "middlebox-outside.pcap")
+    )
+    lost = [p for data, p in inside.items() if p.direction is Direction.UP and data not in outside]
+    assert len(lost) > 10
+    assert {p.destination.port for p in lost if p.protocol == "udp"} == {3478}
+    log = (folder / "events.log").read_text()
+    assert "recognised as stun" in log
+    assert "drop, probability" in log

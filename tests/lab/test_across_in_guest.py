@@ -1,0 +1,73 @@
+"""The middlebox in a real guest: IPv6, fragments, and flows that the kernel forwards alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from testbed.kernel.build import Kernel
+from testbed.lab.forward import FORWARD_FILE, FORWARDED_FILE, Way
+from testbed.runner import compile_code, run_module
+from tests.lab.conftest import kernel
+
+__all__ = ["kernel"]
+pytestmark = pytest.mark.guest
+
+
+def in_guest(kernel: Kernel, module: str, folder: Path) -> None:
+    compile_code()
+
+    async def boot() -> None:
+        await run_module(kernel, module, folder, seed=1, cpu=0)
+
+    trio.run(boot)
+
+
+@pytest.fixture(scope="module")
+def found(kernel: Kernel, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What came through a middlebox that resets a web server and looks for STUN."""
+    folder = tmp_path_factory.mktemp("across")
+    in_guest(kernel, "tests.lab.programs.across", folder)
+    content: dict[str, Any] = json.loads((folder / "found.json").read_text())
+    return content
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_datagrams_cross_whole_in_both_versions_of_ip(found: dict[str, Any], version: int) -> None:
+    assert found[f"small {version}"] == [5, 5]
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_the_box_sees_fragments_as_one_packet_and_passes_them_on(
+    found: dict[str, Any], version: int
+) -> None:
+    assert found[f"large {version}"] == [4020, 4020]
+    recognised = [flow for flow, what in found["events"] if what == "recognised as stun"]
+    assert sum(flow.startswith("udp [fd00:") for flow in recognised) == 1
+    assert sum(flow.startswith("udp 10.") for flow in recognised) == 1
+
+
+def test_overlapping_fragments_are_no_packet_and_leave_the_box_at_work(
+    found: dict[str, Any],
+) -> None:
+    """Linux drops what overlaps (RFC 5722, also for IPv4), before the box is asked."""
+    assert found["overlapping"] == [None, 5]
+
+
+def test_a_connection_over_ipv6_is_reset(found: dict[str, Any]) -> None:
+    assert found["reset 6"] == "reset"
+    assert found["rules"]["web"]["made"] == 2
+
+
+@pytest.mark.parametrize(("way", "asked"), [("kernel", 0), ("settled", 1), ("python", 2000)])
+def test_a_settled_flow_costs_the_censor_one_question(
+    kernel: Kernel, tmp_path: Path, way: Way, asked: int
+) -> None:
+    (tmp_path / FORWARD_FILE).write_text(json.dumps({"way": way, "packets": 2000}))
+    in_guest(kernel, "testbed.lab.forward", tmp_path)
+    counted = json.loads((tmp_path / FORWARDED_FILE).read_text())
+    assert counted == {"arrived": 2000, "asked": asked}
