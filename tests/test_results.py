@@ -10,7 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.lab.record import CallRecord, DirectionRecord, read_frames, write_frames
+from testbed.lab.record import (
+    CallRecord,
+    DirectionRecord,
+    read_frames,
+    write_events,
+    write_frames,
+)
 from testbed.results import ResultsError, Run, Wall, judge
 from testbed.scenario import cell_id, cells, load_scenario
 from testbed.tables import rows
@@ -59,6 +65,7 @@ def job_folder(run: Run, name: str) -> Path:
     job = run.folder / "jobs" / name
     (job / "nodes" / "bridge").mkdir(parents=True)
     write_frames(CallRecord(), job / "frames.csv")
+    write_events([(0.5, "udp a > b", "recognised as stun")], job / "events.log")
     (job / "nodes" / "bridge" / "obfs4proxy-0.log").write_text("a line\n")
     return job
 

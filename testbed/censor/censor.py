@@ -180,7 +180,7 @@ class Censor:
         settled = not flow.looking and all(self._only_passes(flow, way) for way in Direction)
         if rule is not None and flow.logged.get(direction) != rule.name:
             flow.logged[direction] = rule.name
-            self._log(now, flow, f"{direction.value}: {rule.name}: {described(rule.action)}")
+            self._log(now, flow, f"{direction.value}: rule {rule.name}: {described(rule.action)}")
         working = None if rule is None else self._effect(rule, flow, direction)
         fate = flow.fates[direction] = Fate(rule, working, settled, until)
         return fate

@@ -226,7 +226,7 @@ def test_the_log_says_what_was_found_and_done() -> None:
         "sni = a.twitter.com",
         "alpn = h2",
         next(e.what for e in censor.events if e.what.startswith("fingerprint = t13d")),
-        "up: rule twitter",
+        "up: rule twitter: drop",
     ]
     assert {event.flow for event in censor.events} == {"tcp 10.1.1.1:40000 > 10.2.3.2:443"}
 
