@@ -22,7 +22,8 @@ from rich.table import Table
 
 from testbed import figures, runner, scenario, tables
 from testbed.call.opus import SPEECH_FOLDER, SpeechError
-from testbed.cli_kernel import guest_kernel, kernel_app
+from testbed.cli_bench import bench_app
+from testbed.cli_kernel import KernelKind, guest_kernel, kernel_app
 from testbed.cli_transport import (
     check_app,
     missing_for_transports,
@@ -48,16 +49,10 @@ app = typer.Typer(
     epilog="Example: [bold]testbed run ru-calls-2025-08 --messenger whatsapp[/bold]",
 )
 app.add_typer(kernel_app, name="kernel")
+app.add_typer(bench_app, name="bench")
 app.add_typer(check_app, name="check")
 app.add_typer(new_app, name="new")
 app.command("costs")(print_costs)
-
-
-class KernelKind(StrEnum):
-    """Where cells run."""
-
-    VIRTUAL = "virtual"
-    HOST = "host"
 
 
 class Kind(StrEnum):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,13 @@ from testbed.kernel import selftest
 from testbed.kernel.build import Kernel, build_kernel, cached_kernel
 
 kernel_app = typer.Typer(no_args_is_help=True, help="Build or check the guest kernel.")
+
+
+class KernelKind(StrEnum):
+    """Where cells run."""
+
+    VIRTUAL = "virtual"
+    HOST = "host"
 
 
 def guest_kernel() -> Kernel:

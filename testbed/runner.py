@@ -92,11 +92,17 @@ async def run_module(kernel: Kernel, module: str, job: Path, *, seed: int, cpu: 
 
 
 def on_host() -> Conduct:
-    """Conduct each cell on the host kernel in real time.
+    """Conduct each cell on the host kernel in real time. LabError: as `check_host`."""
+    check_host()
 
-    It runs in namespaces without a name, as the first process of a process namespace: all of it
-    goes when that process goes, however it ends. LabError: not root, or the kernel lacks something.
-    """
+    async def conduct(job: Path, cell: Cell, cpu: int) -> Wall:
+        return await run_module_on_host("testbed.lab.main", job, cpu=cpu)
+
+    return conduct
+
+
+def check_host() -> None:
+    """See whether the lab can run here. LabError: not root, or the kernel lacks something."""
     if os.geteuid() != 0:
         raise LabError("--kernel host needs root; --kernel virtual does not")
     checked = subprocess.run(
@@ -110,26 +116,30 @@ def on_host() -> Conduct:
             "(modprobe sch_netem, ...), or run with --kernel virtual, which needs none"
         )
 
-    async def conduct(job: Path, cell: Cell, cpu: int) -> Wall:
-        command = ["taskset", "-c", str(cpu), *_isolated(_command("testbed.lab.main", job))]
-        began_s = monotonic()
-        with (job / "stdout").open("wb") as out, (job / "stderr").open("wb") as err:
-            process = subprocess.Popen(  # noqa: ASYNC220 - it must die with this very thread
-                command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True
-            )
-        try:
-            with trio.move_on_after(WALL_LIMIT_S):
-                await _wait(process)
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            status = process.wait()
-        if status != 0:
-            raise ConductError(_reason(job, status))
-        took_s = monotonic() - began_s
-        return Wall(wall_s=took_s, virtual_s=took_s)
 
-    return conduct
+async def run_module_on_host(module: str, job: Path, *, cpu: int) -> Wall:
+    """Run one of the lab's programs on a job's folder on the host kernel. ConductError: it failed.
+
+    It runs in namespaces without a name, as the first process of a process namespace: all of it
+    goes when that process goes, however it ends.
+    """
+    command = ["taskset", "-c", str(cpu), *_isolated(_command(module, job))]
+    began_s = monotonic()
+    with (job / "stdout").open("wb") as out, (job / "stderr").open("wb") as err:
+        process = subprocess.Popen(  # noqa: ASYNC220 - it must die with this very thread
+            command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True
+        )
+    try:
+        with trio.move_on_after(WALL_LIMIT_S):
+            await _wait(process)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        status = process.wait()
+    if status != 0:
+        raise ConductError(_reason(job, status))
+    took_s = monotonic() - began_s
+    return Wall(wall_s=took_s, virtual_s=took_s)
 
 
 async def run_cells(
