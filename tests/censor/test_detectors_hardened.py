@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import sys
 from collections.abc import Sequence
 from itertools import pairwise
@@ -23,7 +24,18 @@ from testbed.censor.profile import Inspection
 from testbed.censor.stream import MAX_STREAM_BYTES, Stream
 from testbed.evidence import Evidence
 from tests.censor import vectors
-from tests.censor.packets import profile, rule, tcp, udp
+from tests.censor.packets import (
+    INSIDE,
+    INSIDE6,
+    OUTSIDE,
+    OUTSIDE6,
+    ipv4,
+    ipv6,
+    profile,
+    rule,
+    tcp,
+    udp,
+)
 
 REAL: Sequence[bytes] = (
     vectors.client_hello(),
@@ -161,12 +173,31 @@ def size_of(thing: object) -> int:
 @st.composite
 def mutated_packets(draw: st.DrawFn) -> Packet:
     """A real packet with bytes of any header changed: lengths, options, fragments, offsets."""
-    make = draw(st.sampled_from([udp, tcp]))
-    data = bytearray(make(draw(payloads()), up=True).data)
+    data = bytearray(draw(whole_packets()))
     for _ in range(draw(st.integers(0, 5))):
-        data[draw(st.integers(0, min(len(data), 60) - 1))] = draw(st.integers(0, 255))
+        data[draw(st.integers(0, min(len(data), 80) - 1))] = draw(st.integers(0, 255))
     cut = draw(st.integers(0, len(data)))
     return parse_packet(bytes(data[: cut or None]), draw(st.sampled_from(Direction)))
+
+
+@st.composite
+def whole_packets(draw: st.DrawFn) -> bytes:
+    """A packet of either version of IP with a real payload, or one of its fragments.
+
+    Fragments of one packet may overlap, be missing, or come in any order.
+    """
+    packet = draw(st.sampled_from([udp, tcp]))(draw(payloads()), up=True)
+    protocol, content = packet.data[9], packet.data[20:]
+    of_ipv6, is_cut = draw(st.booleans()), draw(st.booleans())
+    if not is_cut:
+        return ipv6(content, protocol, INSIDE6, OUTSIDE6) if of_ipv6 else packet.data
+    unit = draw(st.integers(0, len(content) // 8))
+    part = content[unit * 8 :][: draw(st.integers(1, 80)) * 8]
+    more = draw(st.booleans())
+    if of_ipv6:
+        header = (44, struct.pack("!BHI", 0, unit << 3 | more, 7))
+        return ipv6(part, protocol, INSIDE6, OUTSIDE6, [header])
+    return ipv4(part, protocol, INSIDE, OUTSIDE, fragment=more << 13 | unit)
 
 
 @given(st.lists(mutated_packets(), max_size=30), st.booleans())
