@@ -1,8 +1,8 @@
 """Drives a `Censor` by the packets that cross the middlebox node; it decides nothing itself.
 
 All forwarded packets come to NFQUEUE until the censor calls their flow settled: a conntrack mark
-then hands the flow to the kernel, which forwards it without asking again. A packet whose verdict is
-for later stays in the kernel's queue until then, and keeps no other waiting.
+then hands the flow to the kernel, whose flow table takes it from one device to the other. A packet
+whose verdict is for later stays in the kernel's queue until then, and keeps no other waiting.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import heapq
 import os
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import count
 
@@ -28,10 +28,21 @@ _QUEUE = 0
 _QUEUE_PACKETS = 10_000
 """How many packets may wait for their verdict; what comes then is dropped by the kernel."""
 _SETTLED = 1
-RULESET = f"""
+_RAW = {4: (socket.AF_INET, slice(16, 20)), 6: (socket.AF_INET6, slice(24, 40))}
+"""By IP version: the family of sockets, and where a header has its destination."""
+
+
+def ruleset(devices: Sequence[str]) -> str:
+    """Give nftables' rules for a middlebox with these network interfaces."""
+    return f"""
 table inet censor {{
+  flowtable settled {{
+    hook ingress priority 0
+    devices = {{ {", ".join(devices)} }}
+  }}
   chain forward {{
     type filter hook forward priority 0
+    ct mark {_SETTLED} meta l4proto {{ tcp, udp }} flow add @settled
     ct mark {_SETTLED} accept
     queue num {_QUEUE}
   }}
@@ -41,9 +52,6 @@ table inet censor {{
   }}
 }}
 """
-
-_RAW = {4: (socket.AF_INET, slice(16, 20)), 6: (socket.AF_INET6, slice(24, 40))}
-"""By IP version: the family of sockets, and where a header has its destination."""
 
 
 class Middlebox:
@@ -65,8 +73,9 @@ class Middlebox:
         with self._node.namespace.entered():
             queue = netfilterqueue.NetfilterQueue()
             queue.bind(_QUEUE, self._on_packet, max_len=_QUEUE_PACKETS)
+            rules = ruleset(self._node.intfNames())
             done = subprocess.run(
-                ["nft", "-f", "-"], input=RULESET, capture_output=True, text=True, check=False
+                ["nft", "-f", "-"], input=rules, capture_output=True, text=True, check=False
             )
         if done.returncode != 0:
             queue.unbind()

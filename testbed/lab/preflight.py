@@ -42,15 +42,16 @@ def missing() -> list[str]:
             queue.unbind()
 
         def nftables() -> None:
-            ruleset = middlebox.RULESET.encode()
-            subprocess.run(["nft", "-f", "-"], input=ruleset, check=True, capture_output=True)
+            rules = middlebox.ruleset(["left", "right"]).encode()
+            subprocess.run(["nft", "-f", "-"], input=rules, check=True, capture_output=True)
 
         needs: dict[str, Callable[[], None]] = {
             "veth (CONFIG_VETH)": veth,
             "netem (CONFIG_NET_SCH_NETEM)": queueing(qdisc.netem(Link(), 1)),
             "fq (CONFIG_NET_SCH_FQ)": queueing(qdisc.fq()),
             "NFQUEUE (CONFIG_NETFILTER_NETLINK_QUEUE)": nfqueue,
-            "nftables with queue and ct mark (CONFIG_NFT_QUEUE, CONFIG_NFT_CT)": nftables,
+            "nftables with queue, ct mark and flow table"
+            " (CONFIG_NFT_QUEUE, CONFIG_NFT_CT, CONFIG_NFT_FLOW_OFFLOAD)": nftables,
         }
         for name, try_it in needs.items():
             try:
