@@ -52,6 +52,8 @@ class Links:
     """The outside core to a server there (bridge, relay)."""
     callee_access: Link = field(default_factory=Link)
     """The outside core to the callee's home."""
+    name: str = field(default="", kw_only=True)
+    """Tells cells apart that differ in their links; empty if a scenario has but one set."""
 
 
 @dataclass(frozen=True)

@@ -29,9 +29,10 @@ def manifest(
 
     `inputs` has a hash for each messenger, censor and so on, `definitions` what was hashed.
     """
+    used_links = {cell.links.name: cell.links for cell in cells}
     definitions = {
         "duration_s": scenario.duration_s,
-        "links": asdict(scenario.links),
+        **{f"links {name}".strip(): asdict(links) for name, links in used_links.items()},
         **{f"messenger {cell.messenger.name}": asdict(cell.messenger) for cell in cells},
         **{f"censor {cell.censor.name}": asdict(cell.censor) for cell in cells},
         **{

@@ -72,9 +72,13 @@ class CellResult:
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """Messenger's title, transport and censor: what calls are compared by."""
+        """Messenger's title, transport and censor: what calls are compared by.
+
+        Where a run compares links, the censor's name ends with ` over LINKS`.
+        """
         c = self.content
-        return c["messenger"]["title"], c["transport"], c["censor"]
+        over = f" over {c['links']}" if c.get("links") else ""
+        return c["messenger"]["title"], c["transport"], c["censor"] + over
 
     @property
     def verdict(self) -> Verdict:
@@ -113,6 +117,7 @@ def judge(
         "messenger": {"name": cell.messenger.name, "title": cell.messenger.title},
         "transport": str(cell.transport),
         "censor": cell.censor.name,
+        **({"links": cell.links.name} if cell.links.name else {}),
         "seed": cell.seed,
         "duration_s": cell.duration_s,
         "quality": _quality_as_json(quality),

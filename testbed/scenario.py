@@ -10,7 +10,7 @@ import ast
 import inspect
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -23,6 +23,7 @@ from testbed.call.messenger import Messenger
 from testbed.cell import Cell, Links, TransportChoice
 from testbed.censor.actions import Action
 from testbed.censor.profile import Profile, with_numbers
+from testbed.linkset import LinkSet
 from testbed.loading import inner_choice, transport_class, wrapped_parameters
 from testbed.transport import Transport
 
@@ -30,10 +31,11 @@ ROOT = Path(__file__).resolve().parent.parent
 SCENARIOS = ROOT / "scenarios"
 CENSORS = SCENARIOS / "censors"
 MESSENGERS = SCENARIOS / "messengers"
+LINKS = SCENARIOS / "links"
 TRANSPORTS = ROOT / "transports"
 
 T = TypeVar("T")
-Axis = Literal["messenger", "transport", "censor"]
+Axis = Literal["messenger", "transport", "censor", "links"]
 _ACTIONS = {kind.__name__ for kind in get_args(Action)}
 _FORBID_UNKNOWN_KEYS = {"extra": "forbid"}
 
@@ -68,23 +70,38 @@ class WithParameters:
 
 @dataclass(frozen=True)
 class Scenario:
-    """An experiment: messengers x transports x censors x seeds over some links."""
+    """An experiment: messengers x transports x censors x links x seeds."""
 
     __pydantic_config__ = _FORBID_UNKNOWN_KEYS
 
     title: str
     question: str
-    duration_s: Annotated[float, Field(gt=0)]
+    duration_s: Annotated[float, Field(gt=0)] = 30.0
     """Length of each call from its set-up to hanging up."""
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**32)], ...], Field(min_length=1)]
-    messengers: Annotated[tuple[str, ...], Field(min_length=1)]
-    transports: Annotated[tuple[str | WithParameters, ...], Field(min_length=1)]
-    censors: Annotated[tuple[str | Sweep, ...], Field(min_length=1)]
-    links: Links
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**32)], ...], Field(min_length=1)] = (
+        1,
+        2,
+        3,
+    )
+    messengers: Annotated[tuple[str, ...], Field(min_length=1)] = ("whatsapp",)
+    transports: Annotated[tuple[str | WithParameters, ...], Field(min_length=1)] = ("direct",)
+    censors: Annotated[tuple[str | Sweep, ...], Field(min_length=1)] = ("open",)
+    links: Links | str | Annotated[tuple[str, ...], Field(min_length=1)] = "home-fibre"
+    """A link set of `scenarios/links/`, several that are compared, or the links themselves."""
     exclude: tuple[Mapping[Axis, str], ...] = ()
     """Cells to leave out: those for which all that is named is so."""
+    include: tuple[Mapping[Axis, str], ...] = ()
+    """Cells to add, excluded ones too: what is named, with all of what is not."""
     name: str = Field(default="", kw_only=True)
     """The file's name."""
+
+    @property
+    def link_sets(self) -> dict[str, Links]:
+        """The links by name, as read from their files; links without a file have none."""
+        if isinstance(self.links, Links):
+            return {"": self.links}
+        names = (self.links,) if isinstance(self.links, str) else self.links
+        return {name: load_links(name) for name in names}
 
 
 def scenario_path(name_or_path: str) -> Path:
@@ -106,6 +123,16 @@ def load_censor(name: str) -> Profile:
 def load_messenger(name: str) -> Messenger:
     """Read a messenger by its name in `scenarios/messengers/`."""
     return _load(MESSENGERS / f"{name}.toml", Messenger, "messenger")
+
+
+def link_set_names() -> list[str]:
+    """Name the link sets."""
+    return _stems(LINKS, "toml")
+
+
+def load_links(name: str) -> Links:
+    """Read a link set by its name in `scenarios/links/`."""
+    return _load(LINKS / f"{name}.toml", LinkSet, "link set").links
 
 
 def load_transport(choice: TransportChoice) -> Transport:
@@ -139,25 +166,62 @@ def load_transport(choice: TransportChoice) -> Transport:
 
 
 def cells(scenario: Scenario) -> list[Cell]:
-    """Unfold a scenario into its cells, seeds innermost."""
-    source = f"{scenario.name}.toml"
-    messengers = [load_messenger(name) for name in scenario.messengers]
-    censors = [profile for entry in scenario.censors for profile in _censors(entry, source)]
-    transports = [transport_choice(entry) for entry in scenario.transports]
-    for choice in transports:
+    """Unfold a scenario into its cells, seeds innermost; included ones come last."""
+    axes = _axes(scenario)
+    product_of = {_names_of(c): c for c in product(*(a.items() for a in axes.values()))}
+    chosen = {
+        names: combination
+        for names, combination in product_of.items()
+        if not any(_is_meant(names, rule) for rule in scenario.exclude)
+    }
+    for rule in scenario.include:
+        narrowed = {**axes, **{axis: {name: _load_one(axis, name)} for axis, name in rule.items()}}
+        chosen |= {_names_of(c): c for c in product(*(a.items() for a in narrowed.values()))}
+    compares_links = len({names[-1] for names in chosen}) > 1
+    found = []
+    for (_, messenger), (_, choice), (_, censor), (name, links) in chosen.values():
+        links = replace(links, name=name) if compares_links else links
+        found += [
+            Cell(messenger, choice, censor, links, seed, scenario.duration_s)
+            for seed in scenario.seeds
+        ]
+    for choice in {str(cell.transport): cell.transport for cell in found}.values():
         load_transport(choice)
-    return [
-        Cell(messenger, choice, censor, scenario.links, seed, scenario.duration_s)
-        for messenger, choice, censor, seed in product(
-            messengers, transports, censors, scenario.seeds
-        )
-        if not any(_is_excluded(messenger, choice, censor, rule) for rule in scenario.exclude)
-    ]
+    return found
+
+
+def _axes(scenario: Scenario) -> dict[Axis, dict[str, Any]]:
+    """Give what each axis has, by name, in the order of the axes."""
+    source = f"{scenario.name}.toml"
+    choices = [transport_choice(entry) for entry in scenario.transports]
+    censors = [profile for entry in scenario.censors for profile in _censors(entry, source)]
+    return {
+        "messenger": {name: load_messenger(name) for name in scenario.messengers},
+        "transport": {str(choice): choice for choice in choices},
+        "censor": {profile.name: profile for profile in censors},
+        "links": scenario.link_sets,
+    }
+
+
+def _load_one(axis: Axis, name: str) -> Any:
+    """Load what an `include` names."""
+    load: dict[Axis, Callable[[str], Any]] = {
+        "messenger": load_messenger,
+        "transport": transport_choice,
+        "censor": load_censor,
+        "links": load_links,
+    }
+    return load[axis](name)
+
+
+def _names_of(combination: Iterable[tuple[str, Any]]) -> tuple[str, ...]:
+    return tuple(name for name, _ in combination)
 
 
 def cell_id(cell: Cell) -> str:
     """Name a cell within its scenario, fit for a folder."""
-    parts = (cell.messenger.name, str(cell.transport), cell.censor.name, f"seed {cell.seed}")
+    restriction = f"{cell.censor.name} over {cell.links.name}".removesuffix(" over ")
+    parts = (cell.messenger.name, str(cell.transport), restriction, f"seed {cell.seed}")
     return "--".join(re.sub(r"[^A-Za-z0-9.]+", "-", part).strip("-") for part in parts)
 
 
@@ -239,15 +303,10 @@ def _censors(entry: str | Sweep, source: str) -> Iterator[Profile]:
         yield replace(varied, name=f"{entry.name} {entry.sweep}={value:g}")
 
 
-def _is_excluded(
-    messenger: Messenger, choice: TransportChoice, censor: Profile, rule: Mapping[Axis, str]
-) -> bool:
-    names: dict[Axis, str] = {
-        "messenger": messenger.name,
-        "transport": str(choice),
-        "censor": censor.name,
-    }
-    return all(names[key] == value for key, value in rule.items())
+def _is_meant(names: Iterable[str], rule: Mapping[Axis, str]) -> bool:
+    """Whether a combination, named by its axes in order, has all that a rule names."""
+    by_axis = dict(zip(get_args(Axis), names, strict=True))
+    return all(by_axis[axis] == name for axis, name in rule.items())
 
 
 def _load(path: Path, kind: type[T], what: str) -> T:
