@@ -1,3 +1,22 @@
 """A lab that measures which transport keeps a voice call usable under a censor's restriction."""
 
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from testbed.dataframes import RunTables
+
 __version__ = "0.1.0"
+
+
+def load(folder: str | Path) -> RunTables:
+    """Read a run's folder into pandas DataFrames: `cells`, `steps`, `events`.
+
+    Their columns are told in `testbed.dataframes`. ResultsError: it is no run's folder.
+    """
+    # Not at the top: guests import this module and must not pay for pandas.
+    tables: RunTables = import_module("testbed.dataframes").load(folder)
+    return tables

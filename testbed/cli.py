@@ -24,6 +24,7 @@ from testbed import figures, runner, scenario, tables
 from testbed.call.opus import SPEECH_FOLDER, SpeechError
 from testbed.cli_bench import bench_app
 from testbed.cli_kernel import KernelKind, guest_kernel, kernel_app
+from testbed.cli_results import export_tables, print_comparison, print_difference
 from testbed.cli_transport import (
     check_app,
     missing_for_transports,
@@ -53,6 +54,9 @@ app.add_typer(bench_app, name="bench")
 app.add_typer(check_app, name="check")
 app.add_typer(new_app, name="new")
 app.command("costs")(print_costs)
+app.command("compare")(print_comparison)
+app.command("diff")(print_difference)
+app.command("export")(export_tables)
 
 
 class Kind(StrEnum):

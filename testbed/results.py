@@ -38,7 +38,9 @@ from testbed.call.verdict import (
 from testbed.cell import EVENTS_FILE, FRAMES_FILE, Cell
 from testbed.lab.record import DirectionRecord, read_frames
 
-SCHEMA = 1
+SCHEMA = 2
+"""Of what is written. 2: directions may have `steps`, and directions or calls `symptoms`."""
+READABLE = (1, 2)
 CELL, WALL, MANIFEST = "cell.json", "wall.json", "run.json"
 
 
@@ -216,9 +218,9 @@ class Run:
             content: dict[str, Any] = json.loads(path.read_text())
         except (OSError, ValueError) as error:
             raise ResultsError(f"{self.folder} is no run's folder: {error}") from None
-        if content.get("schema") != SCHEMA:
-            found = content.get("schema")
-            raise ResultsError(f"{path}: schema {found}, and this version reads {SCHEMA}")
+        if (found := content.get("schema")) not in READABLE:
+            known = " and ".join(map(str, READABLE))
+            raise ResultsError(f"{path}: schema {found}, and this version reads {known}")
         return content
 
     def has(self, cell_id: str) -> bool:

@@ -180,9 +180,9 @@ def cells(scenario: Scenario) -> list[Cell]:
     compares_links = len({names[-1] for names in chosen}) > 1
     found = []
     for (_, messenger), (_, choice), (_, censor), (name, links) in chosen.values():
-        links = replace(links, name=name) if compares_links else links
+        named = replace(links, name=name) if compares_links else links
         found += [
-            Cell(messenger, choice, censor, links, seed, scenario.duration_s)
+            Cell(messenger, choice, censor, named, seed, scenario.duration_s)
             for seed in scenario.seeds
         ]
     for choice in {str(cell.transport): cell.transport for cell in found}.values():
@@ -203,9 +203,9 @@ def _axes(scenario: Scenario) -> dict[Axis, dict[str, Any]]:
     }
 
 
-def _load_one(axis: Axis, name: str) -> Any:
+def _load_one(axis: Axis, name: str) -> object:
     """Load what an `include` names."""
-    load: dict[Axis, Callable[[str], Any]] = {
+    load: dict[Axis, Callable[[str], object]] = {
         "messenger": load_messenger,
         "transport": transport_choice,
         "censor": load_censor,

@@ -1,0 +1,84 @@
+"""The command line's words about results: compare, diff, export; computes nothing."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from testbed import comparing
+from testbed.comparison import compare
+from testbed.console import err, out
+from testbed.difference import difference
+from testbed.results import ResultsError, Run
+
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+_DIFFERENT = 1
+
+
+def print_comparison(folder: RunFolder, as_json: AsJson = False) -> None:
+    """Compare a run's transports: how surely usable, how much better than direct, in which order.
+
+    Example: testbed compare results/ru-transports-2025-08
+    """
+    compared = compare(Run(folder).results())
+    if not compared:
+        raise ResultsError(f"{folder} has no call to compare: run its scenario first")
+    if as_json:
+        _print_json(comparing.comparison_json(compared))
+        return
+    out.print(comparing.comparison_table(compared))
+    out.print(comparing.legend(compared), style="dim")
+
+
+def print_difference(
+    before: Annotated[Path, typer.Argument(metavar="RUN_A", help="The earlier run's folder.")],
+    after: Annotated[Path, typer.Argument(metavar="RUN_B", help="The later run's folder.")],
+    as_json: AsJson = False,
+) -> None:
+    """Tell what changed from one run to another, and whether it is more than seeds make.
+
+    As `diff` does, it ends with 0 if the two are the same and with 1 if they differ.
+
+    Example: testbed diff results/before results/after
+    """
+    found = difference(Run(before), Run(after))
+    if as_json:
+        _print_json(comparing.difference_json(found))
+    else:
+        if found.shifts:
+            out.print(comparing.difference_table(found.shifts))
+        for line in comparing.difference_words(found):
+            out.print(line, markup=False)
+    if not found.is_empty:
+        raise typer.Exit(_DIFFERENT)
+
+
+def export_tables(
+    folder: RunFolder,
+    out_folder: Annotated[
+        Path | None, typer.Option("--out", help="Where to; the run's folder `tables` if not given.")
+    ] = None,
+) -> None:
+    """Write a run as Parquet tables: cells, quality by the second, the middlebox's events.
+
+    In Python, `testbed.load(RUN)` gives the same as pandas DataFrames.
+
+    Example: testbed export results/ru-calls-2025-08
+    """
+    # Not at the top: it takes a second to import, and no other command needs it.
+    from testbed.dataframes import export  # noqa: PLC0415
+
+    with err.status("writes tables"):
+        paths = export(Run(folder), out_folder or folder / "tables")
+    for path in paths:
+        out.print(f"Table: {path}", markup=False)
+
+
+def _print_json(content: object) -> None:
+    json.dump(content, sys.stdout, indent=1)
+    sys.stdout.write("\n")
