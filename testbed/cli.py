@@ -24,6 +24,7 @@ from testbed import figures, runner, scenario, tables
 from testbed.call.opus import SPEECH_FOLDER, SpeechError
 from testbed.cli_bench import bench_app
 from testbed.cli_kernel import KernelKind, guest_kernel, kernel_app
+from testbed.cli_plan import print_schema, show_plan
 from testbed.cli_results import export_tables, print_comparison, print_difference
 from testbed.cli_transport import (
     check_app,
@@ -57,6 +58,7 @@ app.command("costs")(print_costs)
 app.command("compare")(print_comparison)
 app.command("diff")(print_difference)
 app.command("export")(export_tables)
+app.command("schema")(print_schema)
 
 
 class Kind(StrEnum):
@@ -66,6 +68,7 @@ class Kind(StrEnum):
     CENSORS = "censors"
     MESSENGERS = "messengers"
     TRANSPORTS = "transports"
+    LINKS = "links"
 
 
 def main() -> None:
@@ -115,6 +118,9 @@ def run(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Run all again, replacing what the folder has.")
     ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show the cells, and about how long they take.")
+    ] = False,
     twice: Annotated[
         bool, typer.Option("--twice", help="Run each cell once more, and compare to the byte.")
     ] = False,
@@ -134,10 +140,12 @@ def run(
     plan = cells(chosen)
     if pcap and TCPDUMP.find() is None:
         raise runner.LabError(f"--pcap needs the program tcpdump: {TCPDUMP.remedy}")
+    the_run, cpus = Run(folder), sorted(os.sched_getaffinity(0))[:jobs]
+    if dry_run:
+        show_plan(the_run, plan, len(cpus))
+        return
     conduct, about_kernel = _conduct(kernel)
-    the_run = Run(folder)
     the_run.begin(manifest(chosen, plan, about_kernel), _source(scenario_name), fresh=fresh)
-    cpus = sorted(os.sched_getaffinity(0))[:jobs]
     failures = _run_all(the_run, plan, conduct, cpus, "cells", pcap=pcap)
     wanted = {cell_id(cell) for cell in plan}
     results = [r for r in the_run.results() if r.folder.name in wanted]
@@ -155,11 +163,17 @@ def _chosen(
     transports: list[str] | None,
     seeds: list[int] | None,
 ) -> Scenario:
+    only: dict[scenario.Axis, list[str] | None] = {"messenger": messengers, "transport": transports}
     return replace(
         loaded,
         messengers=tuple(messengers or loaded.messengers),
         transports=tuple(transports or loaded.transports),
         seeds=tuple(seeds or loaded.seeds),
+        include=tuple(
+            rule
+            for rule in loaded.include
+            if all(rule.get(axis) in (None, *names) for axis, names in only.items() if names)
+        ),
     )
 
 
@@ -319,6 +333,10 @@ def list_(kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> None:
             name: scenario.load_messenger(name).title for name in scenario.messenger_names()
         },
         Kind.TRANSPORTS: transport_summaries,
+        Kind.LINKS: lambda: {
+            name: scenario.load_links(name).source.partition(";")[0]
+            for name in scenario.link_set_names()
+        },
     }
     table = Table(box=None, pad_edge=False, show_header=False)
     for name, title in entries[kind]().items():

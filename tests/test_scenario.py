@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 
 from testbed import scenario
+from testbed.cell import Link
+from testbed.evidence import Evidence
+from testbed.linkset import LinkSet
 from testbed.scenario import ScenarioError, cell_id, cells, load_scenario
 
 FOUNDING = scenario.SCENARIOS / "ru-calls-2025-08.toml"
@@ -121,3 +124,86 @@ def test_a_messenger_without_evidence_is_refused(
 def test_every_transport_says_in_a_line_what_it_is() -> None:
     for name in scenario.transport_names():
         assert len(scenario.transport_summary(name)) > 20
+
+
+def written(folder: Path, text: str) -> scenario.Scenario:
+    path = folder / "mine.toml"
+    path.write_text('title = "t"\nquestion = "q"\n' + text)
+    return load_scenario(str(path))
+
+
+def test_a_scenario_needs_no_more_than_its_question(tmp_path: Path) -> None:
+    plan = cells(written(tmp_path, ""))
+    assert [(str(c.transport), c.censor.name, c.seed) for c in plan] == [
+        ("direct", "open", seed) for seed in (1, 2, 3)
+    ]
+    assert plan[0].links == scenario.load_links("home-fibre")
+
+
+def test_included_cells_are_added_once_and_excluded_ones_come_back(tmp_path: Path) -> None:
+    mine = written(
+        tmp_path,
+        'transports = ["direct", "obfs4"]\ncensors = ["open", "loss-5"]\nseeds = [1]\n'
+        'exclude = [{ transport = "obfs4" }]\n'
+        'include = [{ transport = "obfs4", censor = "open" }, { messenger = "max", '
+        'censor = "open" }, { transport = "direct" }, { transport = "fec {inner = duplicate}", censor = "open" }]\n',
+    )
+    assert [cell_id(cell) for cell in cells(mine)] == [
+        "whatsapp--direct--open--seed-1",
+        "whatsapp--direct--loss-5--seed-1",
+        "whatsapp--obfs4--open--seed-1",
+        "max--direct--open--seed-1",
+        "max--obfs4--open--seed-1",
+        "whatsapp--fec-inner-duplicate--open--seed-1",
+    ]
+
+
+def test_several_link_sets_are_an_axis_and_one_is_not(tmp_path: Path) -> None:
+    both = cells(written(tmp_path, 'links = ["4g", "3g"]\nseeds = [7]'))
+    assert [cell_id(c) for c in both] == [
+        "whatsapp--direct--open-over-4g--seed-7",
+        "whatsapp--direct--open-over-3g--seed-7",
+    ]
+    assert both[0].links.access.rate_mbps > both[1].links.access.rate_mbps
+    [one] = cells(written(tmp_path, 'links = "4g"\nseeds = [7]'))
+    assert cell_id(one) == "whatsapp--direct--open--seed-7"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('links = "5g"', r"no link set '5g'.* there are 3g, 4g, home-fibre"),
+        ('include = [{ censor = "opem" }]', r"no censor profile 'opem'"),
+        ('include = [{ line = "4g" }]', r"include"),
+        ("links = []", r"links"),
+    ],
+)
+def test_what_is_not_there_is_named(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ScenarioError, match=said):
+        cells(written(tmp_path, text))
+
+
+@pytest.mark.parametrize("name", scenario.link_set_names())
+def test_every_number_of_a_shipped_link_set_says_where_it_comes_from(name: str) -> None:
+    loaded = scenario.load_links(name)
+    assert "access" in loaded.source
+    assert any(f"({how})" in loaded.source for how in ("primary", "secondary", "assumed"))
+
+
+@pytest.mark.parametrize(
+    ("links", "evidence", "said"),
+    [
+        ({"access": Link(delay_ms=3)}, {}, r"missing for \['access.delay_ms'\]"),
+        ({}, {"access": Evidence("x", "assumed")}, r"not given: \['access'\]"),
+        (
+            {"access": Link(delay_ms=3)},
+            {"access": Evidence("x", "assumed"), "access.loss": Evidence("x", "assumed")},
+            r"not given: \['access.loss'\]",
+        ),
+    ],
+)
+def test_a_link_set_cites_what_it_has_and_nothing_else(
+    links: dict[str, Link], evidence: dict[str, Evidence], said: str
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        LinkSet("t", evidence, access=links.get("access", Link()))

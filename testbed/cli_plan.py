@@ -1,0 +1,71 @@
+"""The command line's words about what would be run: dry runs, schemas; it runs nothing."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from testbed.cell import Cell
+from testbed.console import out
+from testbed.estimate import recorded_speeds
+from testbed.results import Run
+from testbed.scenario import ROOT, cell_id
+from testbed.schema import schema
+
+
+class SchemaKind(StrEnum):
+    """What files people write."""
+
+    SCENARIO = "scenario"
+    CENSOR = "censor"
+    MESSENGER = "messenger"
+    LINKS = "links"
+
+
+def show_plan(run: Run, plan: Sequence[Cell], processors: int) -> None:
+    """Show which cells a run would have, and about how long those take that it does not have."""
+    missing = [cell for cell in plan if not run.has(cell_id(cell))]
+    table = Table(box=None, pad_edge=False, show_header=False)
+    kinds = {
+        "messengers": (cell.messenger.name for cell in plan),
+        "transports": (str(cell.transport) for cell in plan),
+        "censors": (cell.censor.name for cell in plan),
+        "links": (cell.links.name for cell in plan if cell.links.name),
+        "seeds": (str(cell.seed) for cell in plan),
+    }
+    for kind, names in kinds.items():
+        if different := list(dict.fromkeys(names)):
+            table.add_row(f"{len(different)}", f"[bold]{kind}[/]", ", ".join(different))
+    out.print(table)
+    speeds = recorded_speeds(ROOT / "results")
+    basis = f"{speeds.cells} recorded cells" if speeds.cells else "usual speeds"
+    cores = f"{processors} processor{'s' if processors > 1 else ''}"
+    out.print(
+        f"{len(plan)} cells, {len(plan) - len(missing)} of them recorded. The rest takes about "
+        f"{duration(speeds.wall_s(missing, processors))} on {cores}, by {basis}."
+    )
+
+
+def duration(seconds: float) -> str:
+    """Write a length of time for people: 40 s, 3 min, 1 h 20 min."""
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def print_schema(
+    kind: Annotated[SchemaKind, typer.Argument(help="Which kind of file.")],
+) -> None:
+    """Print the JSON Schema of a kind of file, by which editors complete and check it.
+
+    Example: testbed schema scenario > scenario.schema.json
+    """
+    json.dump(schema(kind.value), sys.stdout, indent=1)
+    sys.stdout.write("\n")

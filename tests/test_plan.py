@@ -1,0 +1,94 @@
+"""What a dry run promises, and schemas that know each key of what ships."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from testbed import cli, scenario
+from testbed.cli_plan import duration
+from testbed.estimate import AROUND_S, Speeds, recorded_speeds
+from testbed.results import CELL, WALL
+from testbed.scenario import cells, load_scenario
+from testbed.schema import KINDS, schema
+
+
+def recorded(results: Path, transport: str, censor: str, speed: float) -> None:
+    folder = results / "run" / "cells" / f"{transport}-{censor}-{speed}"
+    folder.mkdir(parents=True)
+    (folder / CELL).write_text(json.dumps({"transport": transport, "censor": censor}))
+    (folder / WALL).write_text(json.dumps({"wall_s": 2.0, "virtual_s": 2 * speed}))
+
+
+def test_the_nearest_recorded_cells_tell_the_speed(tmp_path: Path) -> None:
+    recorded(tmp_path, "obfs4", "open", 20)
+    recorded(tmp_path, "obfs4", "loss-5", 5)
+    recorded(tmp_path, "obfs4", "loss-5", 6)
+    (tmp_path / "run" / "cells" / "broken").mkdir()
+    (tmp_path / "run" / "cells" / "broken" / WALL).write_text("{")
+    speeds = recorded_speeds(tmp_path)
+    assert speeds.cells == 3
+    assert speeds.of("obfs4", "open") == 20
+    assert speeds.of("obfs4", "loss-5") == 5.5
+    assert speeds.of("obfs4", "loss-20") == 6
+    assert speeds.of("tuic", "open") == Speeds().of("tuic", "open")
+
+
+def test_processors_share_cells_but_none_shares_one() -> None:
+    plan = [cell for cell in cells(load_scenario("ru-calls-2025-08")) if cell.seed == 1][:4]
+    speeds = Speeds({(str(cell.transport),): 10.0 for cell in plan}, 1)
+    one = (30 + AROUND_S) / 10
+    assert speeds.wall_s(plan, 1) == pytest.approx(4 * one)
+    assert speeds.wall_s(plan, 2) == pytest.approx(2 * one)
+    assert speeds.wall_s(plan, 64) == pytest.approx(one)
+    assert speeds.wall_s([], 2) == 0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(40.2, "40 s"), (180, "3 min"), (4800, "80 min"), (7300, "2 h 2 min")]
+)
+def test_lengths_of_time_are_in_words(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
+
+
+def test_a_dry_run_shows_the_matrix_and_leaves_nothing(tmp_path: Path) -> None:
+    asked = ["run", "quick", "--dry-run", "--messenger", "max", "--out", str(tmp_path / "run")]
+    answer = CliRunner().invoke(cli.app, asked)
+    assert answer.exit_code == 0
+    assert "6 cells, 0 of them recorded" in answer.stdout
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_narrowed_scenario_includes_no_more_than_what_is_asked() -> None:
+    answer = CliRunner().invoke(
+        cli.app, ["run", "whitelist-day", "--dry-run", "--transport", "obfs4"]
+    )
+    assert "10 cells" in answer.stdout
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_schemas_are_what_editors_take_and_forbid_unknown_keys(kind: str) -> None:
+    answer = CliRunner().invoke(cli.app, ["schema", kind])
+    content = json.loads(answer.stdout)
+    assert content["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert content["additionalProperties"] is False
+    assert "name" not in content["properties"]
+
+
+def test_every_shipped_file_has_only_keys_of_its_schema() -> None:
+    folders = {
+        "scenario": scenario.SCENARIOS,
+        "censor": scenario.CENSORS,
+        "messenger": scenario.MESSENGERS,
+        "links": scenario.LINKS,
+    }
+    for kind, folder in folders.items():
+        known = schema(kind)
+        for path in folder.glob("*.toml"):
+            content = tomllib.loads(path.read_text())
+            assert set(content) <= set(known["properties"]), path
+            assert set(known["required"]) <= set(content), path
