@@ -17,14 +17,13 @@ from typing import Annotated, Any
 
 import trio
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from testbed import figures, runner, scenario, tables
 from testbed.call.opus import SPEECH_FOLDER, SpeechError
 from testbed.cli_bench import bench_app
 from testbed.cli_kernel import KernelKind, guest_kernel, kernel_app
-from testbed.cli_plan import print_schema, show_plan
+from testbed.cli_plan import print_schema, progress_of, show_plan
 from testbed.cli_results import export_tables, print_comparison, print_difference
 from testbed.cli_transport import (
     check_app,
@@ -203,18 +202,12 @@ def _run_all(
     failures: dict[str, str] = {}
     if not missing:
         return failures
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=err, transient=True) as progress:
-        task = progress.add_task(what, total=len(missing))
+    with progress_of(missing, what) as advance:
 
         def report(done: runner.Done) -> None:
-            progress.advance(task)
+            advance(done.cell_id)
+            if done.retried:
+                err.print(f"run once more: {done.cell_id}: {done.retried}", markup=False)
             if done.result is None:
                 failures[done.cell_id] = done.failure
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from enum import StrEnum
 from typing import Annotated
 
 import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from testbed.cell import Cell
-from testbed.console import out
+from testbed.console import err, out
 from testbed.estimate import recorded_speeds
 from testbed.results import Run
 from testbed.scenario import ROOT, cell_id
@@ -50,6 +52,32 @@ def show_plan(run: Run, plan: Sequence[Cell], processors: int) -> None:
         f"{len(plan)} cells, {len(plan) - len(missing)} of them recorded. The rest takes about "
         f"{duration(speeds.wall_s(missing, processors))} on {cores}, by {basis}."
     )
+
+
+@contextmanager
+def progress_of(cells: Sequence[Cell], what: str) -> Iterator[Callable[[str], None]]:
+    """Show a bar over cells, and the time left by what each is likely to cost.
+
+    Gives what is called with the name of each cell that has ended.
+    """
+    speeds = recorded_speeds(ROOT / "results")
+    costs = {cell_id(cell): speeds.wall_s([cell], 1) for cell in cells}
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[done]}/{task.fields[cells]}"),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err, transient=True) as progress:
+        task = progress.add_task(what, total=sum(costs.values()), done=0, cells=len(costs))
+        ended: set[str] = set()
+
+        def advance(name: str) -> None:
+            ended.add(name)
+            progress.update(task, advance=costs[name], done=len(ended))
+
+        yield advance
 
 
 def duration(seconds: float) -> str:

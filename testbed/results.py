@@ -237,6 +237,7 @@ class Run:
             path.rename(done / (node + path.name))
         (done / WALL).write_text(json.dumps(asdict(wall), indent=1) + "\n")
         (done / CELL).write_text(json.dumps(content, indent=1) + "\n")
+        _flush(done)
         target = self.folder / "cells" / cell_id
         done.rename(target)
         shutil.rmtree(job)
@@ -275,6 +276,16 @@ class Run:
 def frames_of(result: CellResult) -> dict[str, DirectionRecord]:
     """Read a cell's frames, by direction."""
     return read_frames(result.folder / FRAMES_FILE)
+
+
+def _flush(folder: Path) -> None:
+    """Bring a folder's files to the disk, so that after a power loss they are there whole."""
+    for path in (*folder.iterdir(), folder):
+        opened = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
 
 
 def _write(path: Path, text: str) -> None:

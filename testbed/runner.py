@@ -13,6 +13,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from errno import EDQUOT, EFBIG, ENOSPC
 from functools import cache
 from pathlib import Path
 from time import monotonic
@@ -32,6 +33,11 @@ from testbed.scenario import ROOT, cell_id
 
 WALL_LIMIT_S = 300.0
 """A cell that takes longer is hung."""
+_ATTEMPTS = 2
+"""How often a cell is tried that fails."""
+_ROOM_BYTES = 2**20
+"""With less room on the disk a cell that failed did so for want of it: one takes some 200 KB."""
+_FULL = (ENOSPC, EDQUOT, EFBIG)
 _PYTHON = [sys.executable, "-I", "-S", "-B"]
 _IMPORT_PATH = [str(ROOT), *(p for p in sys.path if p.endswith("-packages"))]
 _PROGRAM = "import sys, runpy; sys.path[:0] = sys.argv[3:]; sys.argv[3:] = []; "
@@ -61,6 +67,8 @@ class Done:
     cell_id: str
     result: CellResult | None
     failure: str = ""
+    retried: str = ""
+    """Why it was run a second time; empty: it was not."""
 
 
 def in_guest(kernel: Kernel) -> Conduct:
@@ -155,8 +163,9 @@ async def run_cells(
 
     With `pcap`, what crosses the middlebox is captured.
 
-    `report` hears of each cell as it ends. A cell that fails does not stop the others. Interrupted:
-    a person pressed ^C. OSError: the run's folder cannot be written.
+    `report` hears of each cell as it ends. A cell that fails is run once more, and does not stop
+    the others. Interrupted: a person pressed ^C. LabError: the disk is full. OSError: the run's
+    folder cannot be written.
     """
     compile_code()
     jobs = run.folder / "jobs"
@@ -176,6 +185,11 @@ async def run_cells(
         _, others = group.split(KeyboardInterrupt)
         if others is None:
             raise Interrupted from None
+        if any(isinstance(e, OSError) and e.errno in _FULL for e in others.exceptions):
+            raise LabError(
+                f"the disk that has {run.folder} is full. What is finished is kept: make room, and "
+                "run it again to go on"
+            ) from None
         if len(others.exceptions) == 1:
             raise others.exceptions[0] from None
         raise
@@ -192,14 +206,25 @@ def compile_code() -> None:
 async def _run_cell(run: Run, cell: Cell, conduct: Conduct, cpu: int, *, pcap: bool) -> Done:
     name = cell_id(cell)
     job = run.folder / "jobs" / name
-    prepare_job(job, cell, pcap=pcap)
-    try:
-        wall = await conduct(job, cell, cpu)
-        content = await trio.to_thread.run_sync(_judge, cell, job)
-    except ConductError as error:
-        run.keep_failed(name, job, str(error))
-        return Done(name, None, str(error))
-    return Done(name, run.keep(name, job, content, wall))
+    failed: list[str] = []
+    while len(failed) < _ATTEMPTS:
+        prepare_job(job, cell, pcap=pcap)
+        try:
+            wall = await conduct(job, cell, cpu)
+            content = await trio.to_thread.run_sync(_judge, cell, job)
+        except ConductError as error:
+            _check_room(run.folder)
+            failed.append(str(error))
+            run.keep_failed(name, job, str(error))
+        else:
+            return Done(name, run.keep(name, job, content, wall), retried="".join(failed))
+    return Done(name, None, failed[-1], retried=failed[0])
+
+
+def _check_room(folder: Path) -> None:
+    """Raise the OSError of a full disk if it is: a guest that met it says so in its own words."""
+    if shutil.disk_usage(folder).free < _ROOM_BYTES:
+        raise OSError(ENOSPC, os.strerror(ENOSPC), str(folder))
 
 
 def prepare_job(job: Path, cell: Cell, *, pcap: bool = False) -> None:

@@ -146,7 +146,8 @@ def test_included_cells_are_added_once_and_excluded_ones_come_back(tmp_path: Pat
         'transports = ["direct", "obfs4"]\ncensors = ["open", "loss-5"]\nseeds = [1]\n'
         'exclude = [{ transport = "obfs4" }]\n'
         'include = [{ transport = "obfs4", censor = "open" }, { messenger = "max", '
-        'censor = "open" }, { transport = "direct" }, { transport = "fec {inner = duplicate}", censor = "open" }]\n',
+        'censor = "open" }, { transport = "direct" }, '
+        '{ transport = "fec {inner = duplicate}", censor = "open" }]\n',
     )
     assert [cell_id(cell) for cell in cells(mine)] == [
         "whatsapp--direct--open--seed-1",

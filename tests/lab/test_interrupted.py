@@ -7,10 +7,12 @@ import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 
 import pytest
 import trio
 
+from testbed.dataframes import export
 from testbed.results import WALL, Run
 from testbed.scenario import SCENARIOS
 from tests.test_cli import TESTBED
@@ -80,3 +82,31 @@ def test_a_killed_run_leaves_nothing_and_goes_on(tmp_path: Path) -> None:
     assert before.items() <= after.items()
     assert not (folder / "jobs").exists()
     assert {result.verdict.label for result in Run(folder).results()} == {"good"}
+
+
+@pytest.mark.slow
+def test_a_sweep_killed_five_times_ends_as_one_that_was_not(tmp_path: Path) -> None:
+    path = tmp_path / "sweep.toml"
+    path.write_text(SCENARIO.replace('["direct"]', '["direct", "obfs4"]'))
+    undisturbed, killed = (
+        [TESTBED, "run", str(path), "--out", str(tmp_path / name)] for name in ("whole", "killed")
+    )
+    subprocess.run(undisturbed, check=True, capture_output=True)
+    chance, kept = Random(5), tmp_path / "killed" / "cells"
+    for kill in range(5):
+        running = subprocess.Popen(killed, stderr=subprocess.DEVNULL, start_new_session=True)
+        trio.run(until, lambda n=2 * kill: kept.is_dir() and len(list(kept.iterdir())) > n)
+        trio.run(trio.sleep, chance.random())  # a moment of no meaning, within the next cells
+        running.kill()
+        assert running.wait() == -signal.SIGKILL
+        trio.run(until, lambda: not processes_in(tmp_path / "killed"))
+    subprocess.run(killed, check=True, capture_output=True)
+    tables = [
+        export(Run(tmp_path / name), tmp_path / name / "tables") for name in ("whole", "killed")
+    ]
+    assert len(list(kept.iterdir())) == 15
+    for whole, other in zip(*tables, strict=True):
+        assert whole.read_bytes() == other.read_bytes(), whole.name
+    for cell in kept.iterdir():
+        same = tmp_path / "whole" / "cells" / cell.name
+        assert (cell / "frames.csv").read_bytes() == (same / "frames.csv").read_bytes()
