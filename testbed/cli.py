@@ -298,14 +298,21 @@ def demo() -> None:
 @app.command()
 def plot(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
-    figure: Annotated[list[str] | None, typer.Option(help="Only this figure (repeatable).")] = None,
+    figure: Annotated[
+        list[str] | None, typer.Option(help=f"Only this figure: {', '.join(figures.FIGURES)}.")
+    ] = None,
+    compare: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Draw what changed since this earlier run.")
+    ] = None,
 ) -> None:
-    """Draw a run's figures as PNG and SVG into its folder `figures`; needs no kernel, no root.
+    """Draw a run's figures as PNG, SVG and PDF into its folder `figures`; needs no kernel, no root.
 
     Example: testbed plot results/ru-calls-2025-08
     """
     try:
-        paths = figures.draw(Run(folder), figure, folder / "figures")
+        with err.status("draws figures"):
+            earlier = None if compare is None else Run(compare)
+            paths = figures.draw(Run(folder), figure, folder / "figures", earlier)
     except ValueError as error:
         raise ScenarioError(str(error)) from None
     for path in paths:

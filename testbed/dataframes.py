@@ -68,12 +68,12 @@ STEPS = pa.schema(
     [
         *_CELL_KEY,
         ("direction", pa.string()),
-        ("at_s", pa.float64()),
+        ("from_s", pa.float64()),
         ("concealed_share", pa.float64()),
         ("r_fullband_100", pa.float64()),
     ]
 )
-"""One row a second of each direction, from `at_s` seconds after dialling on; none in old runs."""
+"""One row a second of each direction, from `from_s` on, since dialling; none in old runs."""
 EVENTS = pa.schema(
     [*_CELL_KEY, ("at_s", pa.float64()), ("flow", pa.string()), ("event", pa.string())]
 )
@@ -163,11 +163,8 @@ def _cell(result: CellResult) -> dict[str, Any]:
 
 
 def _symptoms(quality: Mapping[str, Any]) -> list[str]:
-    """Give the names of symptoms, of the call's or of its directions, each once."""
-    parts = (quality, quality["up"] or {}, quality["down"] or {})
-    found = (symptom for part in parts for symptom in part.get("symptoms", ()))
-    names = (s if isinstance(s, str) else s["name"] for s in found)
-    return list(dict.fromkeys(names))
+    """Give the names of a call's symptoms; a record of schema 1 has none."""
+    return list(quality.get("symptoms", ()))
 
 
 def _steps(result: CellResult) -> Iterator[dict[str, Any]]:

@@ -48,6 +48,7 @@ def cell(
         "chat": {"sent": 3, "delivered": 3, "median_s": 0.04, "longest_s": 0.05},
         "record": {
             "transport_connect_s": 0.1,
+            "call": {"ended_s": 30.0 if r is None else 32.0},
             "transport": {"set_up": {}, "call": {"wire_packets_up": 9, "wire_bytes_up": 900}},
             "middlebox": {"packets_asked": 7, "rules": rules, "events": [[0.5, "udp a > b", "x"]]},
             "virtual_s": 33.0,
@@ -153,9 +154,10 @@ def test_one_seed_does_not_tell_a_change_from_chance(tmp_path: Path) -> None:
 
 
 def test_load_gives_cells_steps_and_events(tmp_path: Path) -> None:
-    steps = [{"at_s": 1.0, "concealed_share": 0.25, "r_fullband_100": 60.0}]
+    steps = [{"from_s": 1.0, "concealed_share": 0.25, "r_fullband_100": 60.0}]
     newer = cell("obfs4", 1, 80.0, schema=SCHEMA)
-    newer["quality"]["up"] = {**newer["quality"]["up"], "steps": steps, "symptoms": ["robotic"]}
+    newer["quality"]["up"] = {**newer["quality"]["up"], "steps": steps}
+    newer["quality"]["symptoms"] = ["robotic"]
     folder = made(tmp_path, cell("direct", 1, None), newer, schema=SCHEMA).folder
     loaded = testbed.load(folder)
     assert list(loaded.cells["usable"]) == [False, True]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,27 +12,40 @@ from testbed.results import Run
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-
-def _usability(run: Run) -> Figure:
-    figure: Figure = import_module("testbed.figures.usability").usability(run)
-    return figure
-
-
-FIGURES: Mapping[str, Callable[[Run], Figure]] = {"usability": _usability}
-"""Each figure's name, which is its files' name, and what draws it from a run."""
+FIGURES = ("usability", "matrix", "timeline", "delay", "curve", "setup", "pareto")
+"""Each figure's name, which its files, its module here and the function that draws it have."""
+COMPARING = "shift"
+"""The figure that is drawn from two runs."""
 
 
-def draw(run: Run, names: Sequence[str] | None, folder: Path) -> list[Path]:
-    """Draw a run's figures, all of them if none is named, and write each as PNG and SVG.
+def draw(
+    run: Run, names: Sequence[str] | None, folder: Path, compare: Run | None = None
+) -> list[Path]:
+    """Draw a run's figures, and write each as PNG, SVG and PDF; give the paths written.
 
-    The same run gives the same bytes; a file is written whole or not at all. Gives the paths
-    written. ValueError: no figure has that name. ResultsError: there is nothing to draw.
+    If none is named, all for which the run has something to show; with `compare`, the one that
+    compares a run with that earlier one. The same run gives the same bytes; a file is written whole
+    or not at all. ValueError: no figure has that name. ResultsError: there is nothing to draw.
     """
-    wanted = list(FIGURES) if names is None else list(dict.fromkeys(names))
-    if unknown := [name for name in wanted if name not in FIGURES]:
-        raise ValueError(f"no figure {', '.join(unknown)}; there are {', '.join(FIGURES)}")
+    known = (*FIGURES, COMPARING) if compare else FIGURES
+    if unknown := [name for name in names or () if name not in known]:
+        raise ValueError(f"no figure {', '.join(unknown)}; there are {', '.join(known)}")
+    wanted = list(dict.fromkeys(names or ((COMPARING,) if compare else FIGURES)))
+    # Not at the top: other commands do not pay for matplotlib.
+    files, nothing = import_module("testbed.figures.files"), import_module("testbed.figures.sheet")
     written: list[Path] = []
     for name in wanted:
-        figure = FIGURES[name](run)
-        written += import_module("testbed.figures.files").write(figure, folder / name)
+        try:
+            figure = _figure(name, run, compare)
+        except nothing.NothingToDrawError:
+            if names or compare or name == FIGURES[0]:
+                raise
+            continue
+        written += files.write(figure, folder / name)
     return written
+
+
+def _figure(name: str, run: Run, compare: Run | None) -> Figure:
+    function = getattr(import_module(f"testbed.figures.{name}"), name)
+    figure: Figure = function(compare, run) if name == COMPARING else function(run)
+    return figure

@@ -14,6 +14,7 @@ from testbed.figures.style import PNG_DPI, applied
 FORMATS: Mapping[str, Mapping[str, str | None]] = {
     "png": {"Software": None},
     "svg": {"Date": None, "Creator": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
 }
 """Each format and what its metadata says: no date, no version, so equal figures are equal files."""
 

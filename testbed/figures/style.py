@@ -82,6 +82,7 @@ _RC: dict[Any, Any] = {
     "ytick.labelcolor": INK,
     "hatch.linewidth": 0.6,
     "svg.fonttype": "none",
+    "pdf.fonttype": 42,
     "svg.hashsalt": "call-testbed",
 }
 

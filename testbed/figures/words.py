@@ -10,6 +10,7 @@ from typing import Any
 from testbed.call import verdict as v
 from testbed.figures.tally import DIRECT, OPEN, Tally
 from testbed.results import CellResult
+from testbed.statistics import CONFIDENCE, coverage_limit
 
 _SWEPT = re.compile(r"(?P<profile>\S+) (?P<what>\S+)=(?P<value>\S+)")
 _KERNELS = {"virtual": "virtual time", "host": "real time on the host's kernel"}
@@ -85,8 +86,25 @@ def provenance(manifest: Mapping[str, Any], results: Sequence[CellResult], calls
 
 def calls_per_bar(tallies: Iterable[Tally]) -> str:
     """Say n: "n = 5 calls per bar"."""
-    span = _span(sorted({t.calls for t in tallies}))
-    return f"n = {span} {'call' if span == '1' else 'calls'} per bar"
+    return calls_per(tallies, "bar")
+
+
+def calls_per(tallies: Iterable[Tally], what: str) -> str:
+    """Say n: "n = 5 calls per field"."""
+    return n_per({t.calls for t in tallies}, what)
+
+
+def n_per(counts: Iterable[int], what: str) -> str:
+    """Say n from how many calls stand behind each mark: "n = 3–5 calls per point"."""
+    span = _span(sorted(set(counts)))
+    return f"n = {span} {'call' if span == '1' else 'calls'} per {what}"
+
+
+def of_medians(n: int) -> str:
+    """Say what the bars at medians of so many calls are, and how sure."""
+    if (sure := coverage_limit(n)) >= CONFIDENCE:
+        return "bars: 95 % intervals (bootstrap)"
+    return f"bars: the range of {n} calls, which holds the true median with {sure:.0%} at most"
 
 
 def seeds(numbers: Iterable[int]) -> str:

@@ -1,0 +1,147 @@
+"""Draws how long sound takes from mouth to ear, as a distribution over frames that were heard."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+
+from testbed.call.playout import Arrival, play
+from testbed.call.verdict import GOOD_DELAY_S, USABLE_DELAY_S
+from testbed.figures import sheet, style, words
+from testbed.figures.sheet import SERIES
+from testbed.figures.tally import natural
+from testbed.results import CellResult, Run, frames_of
+
+_COLUMNS = 3
+_PANEL_IN = 1.0
+_LINES = 4
+"""More kinds of calls than these are drawn as one."""
+_SHARES = np.linspace(0, 1, 401)
+_ALL = "all calls"
+Delays = NDArray[np.float64]
+
+
+def delay(run: Run) -> Figure:
+    """Draw the cumulative distribution of mouth-to-ear delay, one panel a transport.
+
+    Each frame that was played counts, of both directions and all seeds. One line a messenger and
+    censor, or one in all if these are too many. NothingToDrawError: no call was set up.
+    """
+    data = sheet.recorded(run)
+    heard = [r for r in data.results if r.content["quality"]["up"] is not None]
+    if not heard:
+        raise sheet.NothingToDrawError("delays need a call that was set up")
+    frame_s = _frame_s(data.manifest)
+    kinds = list(dict.fromkeys((r.key[0], r.key[2]) for r in heard))
+    censors = {censor for _, censor in kinds}
+    groups: defaultdict[str, defaultdict[str, list[CellResult]]] = defaultdict(
+        lambda: defaultdict(list)
+    )
+    for result in heard:
+        messenger, transport, censor = result.key
+        name = f"{messenger}, {censor}" if len(censors) > 1 else messenger
+        groups[transport][name if len(kinds) <= _LINES else _ALL].append(result)
+    curves = {
+        transport: {name: _quantiles_ms(calls, frame_s) for name, calls in named.items()}
+        for transport, named in groups.items()
+    }
+    lines = list(dict.fromkeys(name for named in curves.values() for name in named))
+    counts = (len(calls) for named in groups.values() for calls in named.values())
+    notes = data.notes(
+        words.n_per(counts, "line"),
+        sheet.restriction(censor for _, censor in kinds)
+        or (f"Over {len(kinds)} messengers and censors together." if lines == [_ALL] else ""),
+        "Share of the frames that were heard no later than so, both directions; faint: the other "
+        f"transports. Upright lines: {1000 * GOOD_DELAY_S:g} and {1000 * USABLE_DELAY_S:g} ms "
+        "(ITU-T G.114).",
+    )
+    with style.applied():
+        return _draw(words.question(data.manifest), notes, curves, lines)
+
+
+def _draw(
+    title: str,
+    notes: Sequence[str],
+    curves: Mapping[str, Mapping[str, Delays]],
+    lines: Sequence[str],
+) -> Figure:
+    names = sorted(curves, key=lambda name: (name != "direct", natural(name)))
+    columns = min(_COLUMNS, len(names))
+    rows = -(-len(names) // columns)
+    margins = sheet.Margins(sheet.label_in(["100 %"]))
+    heard_ms = [q[1:-1] for named in curves.values() for q in named.values()]
+    low_ms = 0.9 * min(float(q.min()) for q in heard_ms)
+    high_ms = 1.1 * max(1000 * USABLE_DELAY_S, *(float(q.max()) for q in heard_ms))
+    key = [_handle(name, index) for index, name in enumerate(lines)] if len(lines) > 1 else []
+    figure, panels = sheet.sheet(
+        title, notes, [_PANEL_IN] * rows, margins, columns=columns, key=key
+    )
+    for axes in panels[len(names) :]:
+        axes.remove()
+    for index, (axes, name) in enumerate(zip(panels, names, strict=False)):
+        sheet.heading(axes, name)
+        for other in names:
+            for quantiles in curves[other].values():
+                axes.plot(quantiles, _SHARES, color=style.RULE, lw=0.5, zorder=1)
+        for line, quantiles in curves[name].items():
+            look = SERIES[lines.index(line)]
+            axes.plot(quantiles, _SHARES, color=look.colour, ls=look.dash, lw=1.4, zorder=3)
+        axes.set_xlim(low_ms, high_ms)
+        _scale(axes, is_lowest=index + columns >= len(names), is_first=index % columns == 0)
+    return figure
+
+
+def _scale(axes: Axes, *, is_lowest: bool, is_first: bool) -> None:
+    axes.set_xscale("log")
+    low_ms, high_ms = axes.get_xlim()
+    ticks = [t for t in (50, 75, 100, 150, 200, 300, 400, 600, 800, 1200) if low_ms <= t <= high_ms]
+    axes.set_xticks(ticks, [f"{tick}" for tick in ticks])
+    axes.set_xticks([], minor=True)
+    axes.set_ylim(0, 1)
+    axes.set_yticks([0, 0.5, 1])
+    sheet.percent_axis(axes.yaxis)
+    axes.tick_params(length=2, labelbottom=is_lowest, labelleft=is_first)
+    if is_lowest:
+        axes.set_xlabel("mouth-to-ear delay, ms")
+    for threshold_s in (GOOD_DELAY_S, USABLE_DELAY_S):
+        sheet.guide(axes, 1000 * threshold_s)
+
+
+def _handle(name: str, index: int) -> Line2D:
+    look = SERIES[index]
+    return Line2D([], [], color=look.colour, ls=look.dash, lw=1.4, label=name)
+
+
+def _quantiles_ms(calls: Sequence[CellResult], frame_s: Mapping[str, float]) -> Delays:
+    """Give the delays in ms that the shares of `_SHARES` of all frames keep."""
+    delays: list[float] = []
+    for call in calls:
+        seconds = frame_s[call.content["messenger"]["name"]]
+        for direction in frames_of(call).values():
+            played = play(
+                [Arrival(i, direction.sent_s[i], at) for i, at in direction.received],
+                frame_count=len(direction.sent_s),
+                frame_s=seconds,
+                first_sent_s=direction.sent_s[0],
+                end_s=call.content["record"]["call"]["ended_s"],
+            )
+            delays += played.mouth_to_ear_s
+    quantiles: Delays = 1000 * np.quantile(delays, _SHARES) if delays else np.full(401, np.nan)
+    return quantiles
+
+
+def _frame_s(manifest: Mapping[str, object]) -> dict[str, float]:
+    """Give each messenger's frame length, as the manifest defines it."""
+    definitions = manifest["definitions"]
+    assert isinstance(definitions, Mapping)
+    return {
+        name.removeprefix("messenger "): content["codec"]["frame_ms"] / 1000
+        for name, content in definitions.items()
+        if name.startswith("messenger ")
+    }

@@ -1,0 +1,173 @@
+"""Every figure says its scenario, engine and n, cuts nothing off, and is drawn again the same."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from PIL import Image
+
+from testbed import figures
+from testbed.call.verdict import Verdict
+from testbed.figures import FIGURES, draw, style
+from testbed.figures.matrix import median_verdict
+from testbed.figures.pareto import frontier
+from testbed.figures.sheet import SERIES, NothingToDrawError
+from testbed.lab.record import CallRecord, write_frames
+from testbed.results import ResultsError, Run
+from tests.test_comparison import cell, made
+from tests.test_results import frames
+
+TRANSPORTS = ("direct", "obfs4", "shadowsocks2022", "fec {inner = hysteria2}")
+MANIFEST = {
+    "definitions": {"messenger whatsapp": {"codec": {"frame_ms": 20}}},
+    "scenario": {"name": "mine", "title": "Mine", "question": "Which one, then?"},
+}
+
+
+def steps(count: int = 12) -> list[dict[str, float]]:
+    return [
+        {"from_s": float(s), "concealed_share": s / 20, "r_fullband_100": 90.0 - s}
+        for s in range(count)
+    ]
+
+
+def calls(censors: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Calls that differ in transport, censor and seed, one kind of which never connects."""
+    found = []
+    for number, censor in enumerate(censors):
+        for place, transport in enumerate(TRANSPORTS):
+            for seed in (1, 2, 3):
+                none = (place, number) == (0, 1)
+                content = cell(transport, seed, None if none else 90.0 - 9 * place + seed)
+                content["censor"] = censor
+                content["record"]["call"] = {"ended_s": 12.0 + number}
+                for side in ("up", "down") if not none else ():
+                    content["quality"][side] = {**content["quality"][side], "steps": steps()}
+                found.append(content)
+    return found
+
+
+@pytest.fixture(params=["matrix", "sweep"])
+def run(tmp_path: Path, request: pytest.FixtureRequest) -> Run:
+    """A run of which every figure but one has something to show."""
+    censors = {
+        "matrix": ("open", "ru-calls-2025-08", "a-censor-with-a-very-long-name-indeed"),
+        "sweep": tuple(f"loss-5 loss={loss}" for loss in (0, 0.01, 0.05, 0.2, 0.5)),
+    }
+    return with_frames(made(tmp_path / "run", *calls(censors[request.param]), **MANIFEST))
+
+
+def with_frames(made_run: Run) -> Run:
+    directions = frames(400)
+    record = CallRecord(up=directions["up"], down=directions["down"])
+    for result in made_run.results():
+        write_frames(record, result.folder / "frames.csv")
+    return made_run
+
+
+def drawn(name: str, run: Run) -> Figure:
+    try:
+        return figures._figure(name, run, None)
+    except NothingToDrawError:
+        pytest.skip("this run has nothing that the figure shows")
+
+
+def texts(figure: Figure) -> list[Text]:
+    return [t for t in figure.findobj(Text) if isinstance(t, Text) and t.get_text().strip()]
+
+
+@pytest.mark.parametrize("name", FIGURES[1:])
+def test_every_figure_says_what_it_is_of(name: str, run: Run) -> None:
+    said = " ".join(" ".join(t.get_text() for t in texts(drawn(name, run))).split())
+    for fact in ("Which one, then?", "scenario mine", "virtual time", "n\xa0=\xa0", "seeds 1–3"):
+        assert fact.replace("\xa0", " ") in said.replace("\xa0", " "), fact
+
+
+@pytest.mark.parametrize("name", FIGURES[1:])
+def test_no_text_is_cut_off(name: str, run: Run) -> None:
+    figure = drawn(name, run)
+    with style.applied():
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()  # type: ignore[no-untyped-call]
+        drawn_parts = [*figure.axes, *figure.texts, *figure.legends]
+        for box in (part.get_tightbbox() for part in drawn_parts):
+            assert box is not None
+            assert box.x0 >= -1
+            assert box.y0 >= -1
+            assert box.x1 <= figure.bbox.width + 1
+            assert box.y1 <= figure.bbox.height + 1
+
+
+def test_a_plot_draws_what_there_is_as_png_svg_and_pdf_and_again_the_same(
+    run: Run, tmp_path: Path
+) -> None:
+    paths = draw(run, None, tmp_path / "one")
+    names = {path.stem for path in paths}
+    assert {"usability", "timeline", "delay", "setup", "pareto"} <= names
+    assert ("matrix" in names) or ("curve" in names)
+    assert {path.suffix for path in paths} == {".png", ".svg", ".pdf"}
+    again = draw(run, None, tmp_path / "two")
+    assert [p.read_bytes() for p in paths] == [p.read_bytes() for p in again]
+
+
+def test_a_named_figure_without_data_says_what_it_needs(tmp_path: Path) -> None:
+    one = made(tmp_path / "one", cell("direct", 1, 80.0), **MANIFEST)
+    for name, need in (
+        ("matrix", "two transports"),
+        ("timeline", "by the second"),
+        ("curve", "sweeps"),
+        ("pareto", "two transports"),
+    ):
+        with pytest.raises(ResultsError, match=need):
+            draw(one, [name], tmp_path / "figures")
+    assert not list(tmp_path.glob("figures/*"))
+
+
+def test_two_runs_are_drawn_beside_each_other(tmp_path: Path) -> None:
+    before = made(tmp_path / "a", *calls(("open",)), **MANIFEST)
+    after = made(tmp_path / "b", *calls(("open",)), **MANIFEST)
+    paths = draw(after, None, tmp_path / "figures", compare=before)
+    assert [path.name for path in paths] == ["shift.png", "shift.svg", "shift.pdf"]
+    other = made(tmp_path / "c", *calls(("loss-5",)), **MANIFEST)
+    with pytest.raises(ResultsError, match="no kind of call in common"):
+        draw(after, None, tmp_path / "figures", compare=other)
+
+
+def test_series_are_told_apart_without_colour(run: Run) -> None:
+    assert len({line.marker for line in SERIES}) == len({str(line.dash) for line in SERIES})
+    assert all(style.contrast(line.colour, style.PAPER) >= 3 for line in SERIES)
+    grey = Image.open(BytesIO(draw(run, ["setup"], run.folder / "g")[0].read_bytes())).convert("L")
+    darkest, brightest = grey.getextrema()
+    assert (darkest, brightest) < (60, 256)
+    assert brightest == 255
+
+
+counts = st.dictionaries(st.sampled_from(Verdict), st.integers(1, 9), min_size=1)
+
+
+@given(counts)
+def test_a_median_verdict_has_half_of_the_calls_on_either_side(
+    verdicts: dict[Verdict, int],
+) -> None:
+    middle, n = median_verdict(verdicts), sum(verdicts.values())
+    assert 2 * sum(k for v, k in verdicts.items() if v < middle) < n
+    assert 2 * sum(k for v, k in verdicts.items() if v > middle) <= n
+
+
+points = st.lists(st.tuples(st.integers(1, 50), st.integers(0, 100)), min_size=1)
+
+
+@given(points)
+def test_a_frontier_is_what_nothing_surpasses(found: list[tuple[int, int]]) -> None:
+    best = frontier([(float(c), float(w)) for c, w in found])
+    for cost, worth in best:
+        assert not any(c <= cost and w >= worth and (c, w) != (cost, worth) for c, w in found)
+    assert min(c for c, _ in found) == best[0][0]
