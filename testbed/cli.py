@@ -23,6 +23,7 @@ from testbed import figures, runner, scenario, tables
 from testbed.call.opus import SPEECH_FOLDER, SpeechError
 from testbed.cli_bench import bench_app
 from testbed.cli_kernel import KernelKind, guest_kernel, kernel_app
+from testbed.cli_papers import print_citations, print_table
 from testbed.cli_plan import print_schema, progress_of, show_plan
 from testbed.cli_results import export_tables, print_comparison, print_difference
 from testbed.cli_transport import (
@@ -58,6 +59,8 @@ app.command("compare")(print_comparison)
 app.command("diff")(print_difference)
 app.command("export")(export_tables)
 app.command("schema")(print_schema)
+app.command("table")(print_table)
+app.command("cite")(print_citations)
 
 
 class Kind(StrEnum):
@@ -334,8 +337,7 @@ def list_(kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> None:
         },
         Kind.TRANSPORTS: transport_summaries,
         Kind.LINKS: lambda: {
-            name: scenario.load_links(name).source.partition(";")[0]
-            for name in scenario.link_set_names()
+            name: scenario.load_link_set(name).title for name in scenario.link_set_names()
         },
     }
     table = Table(box=None, pad_edge=False, show_header=False)

@@ -130,9 +130,14 @@ def link_set_names() -> list[str]:
     return _stems(LINKS, "toml")
 
 
-def load_links(name: str) -> Links:
+def load_link_set(name: str) -> LinkSet:
     """Read a link set by its name in `scenarios/links/`."""
-    return _load(LINKS / f"{name}.toml", LinkSet, "link set").links
+    return _load(LINKS / f"{name}.toml", LinkSet, "link set")
+
+
+def load_links(name: str) -> Links:
+    """Read the links of a link set."""
+    return load_link_set(name).links
 
 
 def load_transport(choice: TransportChoice) -> Transport:
