@@ -19,13 +19,13 @@ import trio
 import typer
 from rich.table import Table
 
-from testbed import figures, runner, scenario, tables
+from testbed import runner, scenario, tables
 from testbed.call.opus import SPEECH_FOLDER, SpeechError
 from testbed.cli_bench import bench_app
 from testbed.cli_kernel import KernelKind, guest_kernel, kernel_app
 from testbed.cli_papers import print_citations, print_table
 from testbed.cli_plan import print_schema, progress_of, show_plan
-from testbed.cli_results import export_tables, print_comparison, print_difference
+from testbed.cli_results import export_tables, plot, print_comparison, print_difference
 from testbed.cli_transport import (
     check_app,
     missing_for_transports,
@@ -33,7 +33,7 @@ from testbed.cli_transport import (
     print_costs,
     transport_summaries,
 )
-from testbed.console import err, out
+from testbed.console import err, out, short
 from testbed.kernel.build import KernelBuildError, cached_kernel
 from testbed.lab.capture import TCPDUMP
 from testbed.manifest import manifest, programs
@@ -55,6 +55,7 @@ app.add_typer(bench_app, name="bench")
 app.add_typer(check_app, name="check")
 app.add_typer(new_app, name="new")
 app.command("costs")(print_costs)
+app.command("plot")(plot)
 app.command("compare")(print_comparison)
 app.command("diff")(print_difference)
 app.command("export")(export_tables)
@@ -232,7 +233,7 @@ def _show(results: Sequence[Any], folder: Path, *, as_json: bool) -> None:
     if wall_s:
         out.print(
             f"{virtual_s:.0f} virtual s in {wall_s:.1f} s of one core:"
-            f" {virtual_s / wall_s:.1f} times real time. Record: {_short(folder)}"
+            f" {virtual_s / wall_s:.1f} times real time. Record: {short(folder)}"
         )
 
 
@@ -245,13 +246,6 @@ def _show_failures(failures: Mapping[str, str]) -> None:
         others = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
         err.print(f"[bold red]failed:[/] {failed[0]}{others}: ", end="")
         err.print(reason, markup=False)
-
-
-def _short(path: Path) -> str:
-    try:
-        return str(path.resolve().relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
 
 
 def _compare_again(
@@ -296,30 +290,6 @@ def demo() -> None:
     folder = ROOT / "results" / "demo"
     run("ru-calls-2025-08", out_folder=folder, fresh=True)
     plot(folder)
-
-
-@app.command()
-def plot(
-    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
-    figure: Annotated[
-        list[str] | None, typer.Option(help=f"Only this figure: {', '.join(figures.FIGURES)}.")
-    ] = None,
-    compare: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="Draw what changed since this earlier run.")
-    ] = None,
-) -> None:
-    """Draw a run's figures as PNG, SVG and PDF into its folder `figures`; needs no kernel, no root.
-
-    Example: testbed plot results/ru-calls-2025-08
-    """
-    try:
-        with err.status("draws figures"):
-            earlier = None if compare is None else Run(compare)
-            paths = figures.draw(Run(folder), figure, folder / "figures", earlier)
-    except ValueError as error:
-        raise ScenarioError(str(error)) from None
-    for path in paths:
-        out.print(f"Figure: {_short(path)}")
 
 
 @app.command("list")

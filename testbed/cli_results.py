@@ -1,4 +1,4 @@
-"""The command line's words about results: compare, diff, export; computes nothing."""
+"""The command line's words about results: plot, compare, diff, export; computes nothing."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import Annotated
 
 import typer
 
-from testbed import comparing
+from testbed import comparing, figures
 from testbed.comparison import compare
-from testbed.console import err, out
+from testbed.console import err, out, short
 from testbed.difference import difference
 from testbed.results import ResultsError, Run
+from testbed.scenario import ScenarioError
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -33,6 +34,30 @@ def print_comparison(folder: RunFolder, as_json: AsJson = False) -> None:
         return
     out.print(comparing.comparison_table(compared))
     out.print(comparing.legend(compared), style="dim")
+
+
+def plot(
+    folder: RunFolder,
+    figure: Annotated[
+        list[str] | None, typer.Option(help=f"Only this figure: {', '.join(figures.FIGURES)}.")
+    ] = None,
+    earlier: Annotated[
+        Path | None,
+        typer.Option("--compare", metavar="RUN", help="Draw what changed since this earlier run."),
+    ] = None,
+) -> None:
+    """Draw a run's figures as PNG, SVG and PDF into its folder `figures`; needs no kernel, no root.
+
+    Example: testbed plot results/ru-calls-2025-08
+    """
+    try:
+        with err.status("draws figures"):
+            before = None if earlier is None else Run(earlier)
+            paths = figures.draw(Run(folder), figure, folder / "figures", before)
+    except ValueError as error:
+        raise ScenarioError(str(error)) from None
+    for path in paths:
+        out.print(f"Figure: {short(path)}")
 
 
 def print_difference(
@@ -76,7 +101,7 @@ def export_tables(
     with err.status("writes tables"):
         paths = export(Run(folder), out_folder or folder / "tables")
     for path in paths:
-        out.print(f"Table: {path}", markup=False)
+        out.print(f"Table: {short(path)}")
 
 
 def _print_json(content: object) -> None:

@@ -67,9 +67,9 @@ def note(compared: Sequence[Comparison], manifest: Mapping[str, Any]) -> str:
         f"{scenario['title']} (scenario {scenario['name']}, testbed "
         f"{manifest['versions'].get('testbed', 'unknown')}, {engine}); n = {n} calls a row. "
         "Usable: share of calls that were usable or good, with Wilson's 95 % interval; over "
-        "direct: points more than direct calls of the same seeds, * if Newcombe's interval excludes 0. R: "
-        "median of the worse direction on the fullband E-model's scale divided by 1.48, with EVS "
-        f"as proxy for Opus, 0 without a call, and its bootstrap interval{range_of}. Set-up, lost, "
+        "direct: points more than direct calls of the same seeds, * if Newcombe's interval "
+        "excludes 0. R: median of the worse direction on the fullband E-model's scale divided by "
+        f"1.48, with EVS as proxy for Opus, 0 without a call, and its bootstrap interval{range_of}. Set-up, lost, "
         "delay (mouth to ear): medians over the calls that were set up. Rank: by R, within "
         "messenger and censor; = where intervals do not tell calls apart."
     )

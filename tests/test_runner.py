@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from testbed.cell import FRAMES_FILE, RECORD_FILE, Cell
+from testbed.cell import EVENTS_FILE, FRAMES_FILE, RECORD_FILE, Cell
 from testbed.lab.record import CallRecord, write_frames
 from testbed.results import Run, Wall
 from testbed.runner import Conduct, ConductError, Done, LabError, run_cells
@@ -24,6 +24,7 @@ def left_by_a_call(job: Path) -> Wall:
     """Leave what a conducted cell leaves."""
     directions = frames(500)
     write_frames(CallRecord(up=directions["up"], down=directions["down"]), job / FRAMES_FILE)
+    (job / EVENTS_FILE).write_text("")
     (job / RECORD_FILE).write_text(json.dumps(record()))
     return Wall(1.0, 30.0)
 
