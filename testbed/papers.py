@@ -69,9 +69,9 @@ def note(compared: Sequence[Comparison], manifest: Mapping[str, Any]) -> str:
         "Usable: share of calls that were usable or good, with Wilson's 95 % interval; over "
         "direct: points more than direct calls of the same seeds, * if Newcombe's interval "
         "excludes 0. R: median of the worse direction on the fullband E-model's scale divided by "
-        f"1.48, with EVS as proxy for Opus, 0 without a call, and its bootstrap interval{range_of}. Set-up, lost, "
-        "delay (mouth to ear): medians over the calls that were set up. Rank: by R, within "
-        "messenger and censor; = where intervals do not tell calls apart."
+        "1.48, with EVS as proxy for Opus, 0 without a call, and its bootstrap interval"
+        f"{range_of}. Set-up, lost, delay (mouth to ear): medians over the calls that were set up. "
+        "Rank: by R, within messenger and censor; = where intervals do not tell calls apart."
     )
 
 
