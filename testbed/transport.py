@@ -43,6 +43,12 @@ class Address(NamedTuple):
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"
 
+    @classmethod
+    def of(cls, text: str) -> Address:
+        """Read what `str` has written, for an argument of a `ServerInfo`. ValueError."""
+        host, _, port = text.rpartition(":")
+        return cls(host, int(port))
+
 
 @dataclass(frozen=True)
 class ServerInfo:
@@ -113,7 +119,8 @@ class Process(Protocol):
     """A foreign program running in its host's network namespace, supervised by the lab.
 
     If it ends before its host is closed, the cell fails with its exit status and its log. Its
-    standard error is written to a log in `Host.state_dir`.
+    standard error is written to a log in `Host.state_dir`; so is its standard output, which is
+    then not to be read here, if it was started with words to wait for.
     """
 
     name: str
@@ -196,12 +203,14 @@ class Host(Protocol):
         env: Mapping[str, str] | None = None,
         stop: Callable[[Process], Awaitable[None]] | None = None,
         ready: str = "",
+        ready_timeout_s: float = READY_TIMEOUT_S,
     ) -> Process:
         """Start a program in this node; `stop` asks it to end when the host closes.
 
         `env` is its whole environment beside PATH and HOME. Without `stop`, or if the program
-        outlives it, it gets SIGTERM and then SIGKILL. With `ready`, return once its standard
-        error has had these words; TransportError: it has not within `READY_TIMEOUT_S`.
+        outlives it, it gets SIGTERM and then SIGKILL. With `ready`, return once it has said these
+        words on its standard output or error; TransportError: it has not within
+        `ready_timeout_s`.
         """
         ...
 

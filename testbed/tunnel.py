@@ -1,15 +1,25 @@
-"""What tunnels need around them: servers of datagrams, an echo, a cover site; no tunnel itself."""
+"""What tunnels need around them: servers of datagrams, an echo, a cover site; no tunnel itself.
+
+A VPN's two ends are `serve_vpn` and `connect_vpn`, once its tunnel interfaces are there.
+"""
 
 from __future__ import annotations
 
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import partial
 
 import trio
 
-from testbed.transport import QUEUE_DATAGRAMS, Address, Host, TransportError, UdpServer
+from testbed.transport import (
+    QUEUE_DATAGRAMS,
+    Address,
+    Host,
+    ServerInfo,
+    TransportError,
+    UdpServer,
+)
 
 ECHO_TIMEOUT_S = 25.0
 """How long a tunnel may take to carry a first datagram there and back."""
@@ -103,3 +113,29 @@ async def await_echo(channel: trio.abc.Channel[bytes]) -> None:
                     await channel.receive()
                     return
     raise TransportError(f"nothing came back through the tunnel within {ECHO_TIMEOUT_S:g} s")
+
+
+async def serve_vpn(
+    host: Host,
+    device: str,
+    address: str,
+    listen: Address,
+    forward: Address,
+    args: Mapping[str, str] | None = None,
+) -> ServerInfo:
+    """Route on what comes in by a tunnel interface, on which the server has `address`.
+
+    `args` is what else clients must know.
+    """
+    await host.masquerade(device)
+    echo = await serve_echo(host, address)
+    return ServerInfo(listen, {**(args or {}), "forward": str(forward), "echo": str(echo)})
+
+
+async def connect_vpn(host: Host, device: str, server: ServerInfo) -> trio.abc.Channel[bytes]:
+    """Wait for a first answer through a tunnel interface; give a UDP socket that goes through it.
+
+    The interface must have an address and a route to everywhere. TransportError: no answer.
+    """
+    await await_echo(await host.open_udp(Address.of(server.args["echo"]), device=device))
+    return await host.open_udp(Address.of(server.args["forward"]), device=device)
