@@ -1,6 +1,7 @@
 """What tunnels need around them: servers of datagrams, an echo, a cover site; no tunnel itself.
 
-A VPN's two ends are `serve_vpn` and `connect_vpn`, once its tunnel interfaces are there.
+A program that tunnels TCP to a fixed place has `serve_streams` there, and `connect_stream` at its
+local port. A VPN's two ends are `serve_vpn` and `connect_vpn`, once its tunnel interfaces are there.
 """
 
 from __future__ import annotations
@@ -15,10 +16,13 @@ import trio
 from testbed.transport import (
     QUEUE_DATAGRAMS,
     Address,
+    DatagramStream,
     Host,
     ServerInfo,
     TransportError,
     UdpServer,
+    forward_stream,
+    frame_datagram,
 )
 
 ECHO_TIMEOUT_S = 25.0
@@ -113,6 +117,38 @@ async def await_echo(channel: trio.abc.Channel[bytes]) -> None:
                     await channel.receive()
                     return
     raise TransportError(f"nothing came back through the tunnel within {ECHO_TIMEOUT_S:g} s")
+
+
+async def serve_streams(host: Host, forward: Address) -> Address:
+    """Serve TCP until the host closes: the framed datagrams of each stream go to `forward`.
+
+    Each client is greeted with an empty datagram, for a program that tunnels TCP takes a client's
+    connection long before it has one to its server.
+    """
+
+    async def serve_client(stream: trio.abc.HalfCloseableStream) -> None:
+        with suppress(trio.BrokenResourceError):
+            await stream.send_all(frame_datagram(b""))
+        await forward_stream(host, stream, forward)
+
+    return await host.serve_tcp(0, serve_client)
+
+
+async def connect_stream(host: Host, local: Address) -> DatagramStream:
+    """Open a stream to a program that tunnels it to `serve_streams`, and wait to be greeted.
+
+    TransportError: it was closed before.
+    """
+    channel = DatagramStream(await host.open_tcp(local), host)
+    try:
+        await channel.receive()
+    except (trio.EndOfChannel, trio.BrokenResourceError):
+        await channel.aclose()
+        raise TransportError("the stream was closed before the server answered") from None
+    except BaseException:
+        await trio.aclose_forcefully(channel)
+        raise
+    return channel
 
 
 async def serve_vpn(
