@@ -1,7 +1,7 @@
 """What tunnels need around them: servers of datagrams, an echo, a cover site; no tunnel itself.
 
-A program that tunnels TCP to a fixed place has `serve_streams` there, and `connect_stream` at its
-local port. A VPN's two ends are `serve_vpn` and `connect_vpn`, once its tunnel interfaces are there.
+A program that tunnels TCP has `serve_streams` behind its server, and `connect_stream` at its
+client's port. A VPN's ends are `serve_vpn` and `connect_vpn`, once it has its interfaces.
 """
 
 from __future__ import annotations

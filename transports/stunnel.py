@@ -1,4 +1,4 @@
-"""stunnel on both ends: datagrams framed in a stream, which it wraps in TLS (source: stunnel(8))."""
+"""stunnel on both ends: datagrams framed in a stream, which it wraps in TLS (stunnel(8))."""
 
 from dataclasses import dataclass
 from typing import ClassVar
