@@ -277,12 +277,21 @@ class DatagramStream(trio.abc.Channel[bytes]):
     Reliable and in order as the stream is. A sender never waits: what does not fit into a queue of
     `QUEUE_DATAGRAMS` while the stream is blocked is dropped, newest first, and counted in
     `dropped`; after a write failure all is dropped. Datagrams that wait together are written
-    together.
+    together. A protocol with a framing of its own gives `frame` and `take`, which are as
+    `frame_datagram` and `take_datagram`.
     """
 
-    def __init__(self, stream: trio.abc.Stream, host: Host) -> None:
+    def __init__(
+        self,
+        stream: trio.abc.Stream,
+        host: Host,
+        *,
+        frame: Callable[[bytes], bytes] | None = None,
+        take: Callable[[bytearray], bytes | None] | None = None,
+    ) -> None:
         self.dropped = 0
         self._stream = stream
+        self._frame, self._take = frame or frame_datagram, take or take_datagram
         self._unparsed = bytearray()
         self._queue, self._outgoing = trio.open_memory_channel[bytes](QUEUE_DATAGRAMS)
         host.start_task(self._write)
@@ -296,7 +305,7 @@ class DatagramStream(trio.abc.Channel[bytes]):
                         waiting.append(self._outgoing.receive_nowait())
                     except (trio.WouldBlock, trio.EndOfChannel):
                         break
-                await self._stream.send_all(b"".join(map(frame_datagram, waiting)))
+                await self._stream.send_all(b"".join(map(self._frame, waiting)))
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             self._outgoing.close()
 
@@ -312,7 +321,7 @@ class DatagramStream(trio.abc.Channel[bytes]):
 
     async def receive(self) -> bytes:
         """Wait for one datagram. EndOfChannel: the other side closed the stream."""
-        while (datagram := take_datagram(self._unparsed)) is None:
+        while (datagram := self._take(self._unparsed)) is None:
             chunk = await self._stream.receive_some()
             if not chunk:
                 raise trio.EndOfChannel

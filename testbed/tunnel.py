@@ -58,6 +58,26 @@ async def serve_cover(host: Host) -> Address:
     return await host.serve_tcp(0, answer)
 
 
+async def open_tls(host: Host, server: Address) -> trio.SSLStream[trio.abc.HalfCloseableStream]:
+    """Open a TLS stream, which checks the server's certificate.
+
+    OSError: no connection. TransportError: no handshake.
+    """
+    context = ssl.create_default_context(cafile=host.tls.authority)
+    stream = await host.open_tcp(server)
+    name = host.tls.server_name
+    tls = trio.SSLStream(stream, context, server_hostname=name, https_compatible=True)
+    try:
+        await tls.do_handshake()
+    except trio.BrokenResourceError as error:
+        await trio.aclose_forcefully(tls)
+        raise TransportError(f"no TLS handshake: {error.__cause__ or error}") from None
+    except BaseException:
+        await trio.aclose_forcefully(tls)
+        raise
+    return tls
+
+
 async def serve_clients(
     host: Host,
     local: Address,
