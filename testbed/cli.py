@@ -29,6 +29,7 @@ from testbed.cli_transport import (
     missing_for_transports,
     new_app,
     print_costs,
+    transport_packages,
     transport_summaries,
 )
 from testbed.console import err, out
@@ -39,6 +40,8 @@ from testbed.results import WALL, ResultsError, Run
 from testbed.scenario import ROOT, Scenario, ScenarioError, cell_id, cells
 
 USAGE_ERROR, FAILURE, INTERRUPTED = 2, 1, 130
+DEMO = "ru-calls-2025-08"
+"""The scenario of `testbed demo`; what others need beside is optional."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -62,6 +65,7 @@ class Kind(StrEnum):
     CENSORS = "censors"
     MESSENGERS = "messengers"
     TRANSPORTS = "transports"
+    PACKAGES = "packages"
 
 
 def main() -> None:
@@ -280,7 +284,7 @@ def demo() -> None:
     Runs `ru-calls-2025-08` afresh into results/demo.
     """
     folder = ROOT / "results" / "demo"
-    run("ru-calls-2025-08", out_folder=folder, fresh=True)
+    run(DEMO, out_folder=folder, fresh=True)
     plot(folder)
 
 
@@ -315,6 +319,7 @@ def list_(kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> None:
             name: scenario.load_messenger(name).title for name in scenario.messenger_names()
         },
         Kind.TRANSPORTS: transport_summaries,
+        Kind.PACKAGES: transport_packages,
     }
     table = Table(box=None, pad_edge=False, show_header=False)
     for name, title in entries[kind]().items():
@@ -339,8 +344,8 @@ def doctor() -> None:
 
 
 def _checks() -> list[tuple[str, bool, str]]:
-    every = [c for name in scenario.scenario_names() for c in cells(scenario.load_scenario(name))]
-    checks = [(f"program {p.name}", p.find() is not None, p.remedy) for p in programs(every)]
+    needed = programs(cells(scenario.load_scenario(DEMO)))
+    checks = [(f"program {p.name}", p.find() is not None, p.remedy) for p in needed]
     checks += [
         (f"program {name}", shutil.which(name) is not None, "apt install util-linux")
         for name in ("setpriv", "taskset", "unshare")

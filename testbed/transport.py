@@ -105,7 +105,7 @@ class Program:
     @property
     def remedy(self) -> str:
         """The command that installs it."""
-        return f"pip install {self.pypi}" if self.pypi else f"apt install {self.apt}"
+        return f"pip install {self.pypi}" if self.pypi else f"./lab install {self.apt}"
 
 
 def find_program(name: str) -> Path | None:

