@@ -1,8 +1,4 @@
-"""iodine on both ends, a DNS tunnel: a UDP socket goes through its interface (source: iodine(8)).
-
-Where iodine reaches its server without a resolver in between, as here, it prefers raw UDP packets.
-In DNS queries one datagram is under way at a time: a call's wait in line, and loss stops them.
-"""
+"""iodine on both ends, a DNS tunnel: a UDP socket goes through its interface (iodine(8))."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -20,7 +16,8 @@ class Transport:
     """iodine, in UDP packets to DNS's port or in DNS queries. Unreliable and unordered."""
 
     raw: bool = True
-    """Whether raw packets are tried; without them all goes in queries and answers."""
+    """Whether raw packets are tried, as iodine does wherever it reaches its server by itself. In
+    queries one datagram is under way at a time: a call's wait in line, and loss stops them."""
     programs: ClassVar[tuple[Program, ...]] = tuple(Program(p, apt="iodine") for p in _PROGRAMS)
 
     async def serve(self, host: Host, listen: Address, forward: Address) -> ServerInfo:

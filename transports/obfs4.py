@@ -6,14 +6,7 @@ from typing import ClassVar, Literal
 import trio
 
 from testbed import ptspec
-from testbed.transport import (
-    Address,
-    DatagramStream,
-    Host,
-    Program,
-    ServerInfo,
-    forward_stream,
-)
+from testbed.transport import Address, DatagramStream, Host, Program, ServerInfo, forward_stream
 
 
 @dataclass(frozen=True)

@@ -22,16 +22,14 @@ class Transport:
         """Run a server on `listen`."""
         how = f"--server {_SUBNET} 255.255.255.0 --topology subnet --dh none --tcp-nodelay"
         how += f" --keepalive 10 60 --local {listen.host} --lport {listen.port}"
-        device = await self._run(host, how)
-        return await serve_vpn(host, device, _SERVER, listen, forward)
+        return await serve_vpn(host, await self._run(host, how), _SERVER, listen, forward)
 
     async def connect(self, host: Host, server: ServerInfo) -> trio.abc.Channel[bytes]:
         """Run a client, which checks the server's name, and wait for its first answer."""
         how = f"--client --nobind --remote {server.address.host} {server.address.port}"
-        how += (
-            f" --verify-x509-name {host.tls.server_name} name --route 0.0.0.0 0.0.0.0 {_SERVER} 9"
-        )
-        return await connect_vpn(host, await self._run(host, how), server)
+        how += f" --verify-x509-name {host.tls.server_name} name"
+        device = await self._run(host, f"{how} --route 0.0.0.0 0.0.0.0 {_SERVER} 9")
+        return await connect_vpn(host, device, server)
 
     async def _run(self, host: Host, how: str) -> str:
         device, tls = f"tun{host.free_port()}", host.tls

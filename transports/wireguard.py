@@ -17,7 +17,6 @@ class Transport:
     """WireGuard (the kernel's own or wireguard-go), a UDP packet each. Unreliable and unordered."""
 
     implementation: Literal["kernel", "wireguard-go"] = "kernel"
-
     programs: ClassVar[tuple[Program, ...]] = (
         Program("wg", apt="wireguard-tools"),
         Program("wireguard-go", apt="wireguard-go"),
@@ -29,19 +28,17 @@ class Transport:
         """Make the server's tunnel, and a key for one client."""
         server, client = [b64encode(host.random.randbytes(32)).decode() for _ in range(2)]
         peer = f"PublicKey = {await _public(host, client)}\nAllowedIPs = {_CLIENT}/32"
-        device = await self._add_tunnel(host, server, _SERVER, peer, port=listen.port)
+        device = await self._add_tunnel(host, server, _SERVER, peer, listen.port)
         keys = {"key": client, "server": await _public(host, server)}
         return await serve_vpn(host, device, _SERVER, listen, forward, keys)
 
     async def connect(self, host: Host, server: ServerInfo) -> trio.abc.Channel[bytes]:
         """Make the client's tunnel and wait for its first answer."""
         peer = f"PublicKey = {server.args['server']}\nEndpoint = {server.address}\n{_ALL}"
-        device = await self._add_tunnel(host, server.args["key"], _CLIENT, peer)
+        device = await self._add_tunnel(host, server.args["key"], _CLIENT, peer, port=0)
         return await connect_vpn(host, device, server)
 
-    async def _add_tunnel(
-        self, host: Host, key: str, address: str, peer: str, port: int = 0
-    ) -> str:
+    async def _add_tunnel(self, host: Host, key: str, address: str, peer: str, port: int) -> str:
         """Add a tunnel interface, through which everything may be sent that asks for it."""
         device = f"wg{host.name[:6]}{host.free_port()}"
         config = host.state_dir / f"{device}.conf"
