@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 COOKIE = 0x2112A442
-SUCCESS, ERROR = 0x0100, 0x0110
-"""Added to a request's type, the type of what answers it."""
+SUCCESS = 0x0100
+"""Added to a request's type, the type of the answer that grants it."""
 
 USERNAME, MESSAGE_INTEGRITY, ERROR_CODE, REALM, NONCE = 0x0006, 0x0008, 0x0009, 0x0014, 0x0015
 """Attributes (RFC 8489, 18.3)."""
@@ -24,7 +24,7 @@ class Message:
     """A STUN message."""
 
     kind: int
-    """A request's type, or that with SUCCESS or ERROR added."""
+    """A request's type, or that of its answer."""
     transaction: bytes
     """12 bytes."""
     attributes: Sequence[tuple[int, bytes]] = ()
@@ -41,13 +41,12 @@ def encode(message: Message, key: bytes = b"") -> bytes:
         struct.pack("!HH", kind, len(value)) + value + bytes(-len(value) % 4)
         for kind, value in message.attributes
     )
-    head = struct.pack("!HHI", message.kind, len(body), COOKIE) + message.transaction
+    length = len(body) + (_INTEGRITY_BYTES if key else 0)
+    head = struct.pack("!HHI", message.kind, length, COOKIE) + message.transaction
     if not key:
         return head + body
-    digest = _signature(head + body, key)
-    length = len(body) + _INTEGRITY_BYTES
-    signature = struct.pack("!HH", MESSAGE_INTEGRITY, len(digest)) + digest
-    return head[:2] + length.to_bytes(2, "big") + head[4:] + body + signature
+    signature = _signature(head + body, key)
+    return head + body + struct.pack("!HH", MESSAGE_INTEGRITY, len(signature)) + signature
 
 
 def decode(datagram: bytes) -> Message:
