@@ -9,7 +9,9 @@ from statistics import median
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
+from testbed.call.symptoms import Symptom
 from testbed.call.verdict import Verdict
 from testbed.results import CellResult
 
@@ -35,6 +37,8 @@ class Row:
     chat_median_s: float | None
     virtual_s: float
     wall_s: float
+    symptoms: tuple[str, ...] = ()
+    """Those that at least half of the calls had."""
 
     @property
     def calls(self) -> int:
@@ -69,6 +73,11 @@ def _row(messenger: str, transport: str, censor: str, group: Sequence[CellResult
         _median(chat["median_s"] for chat in chats),
         sum(result.wall.virtual_s for result in group),
         sum(result.wall.wall_s for result in group),
+        tuple(
+            str(symptom)
+            for symptom in Symptom
+            if 2 * sum(symptom in result.symptoms for result in group) >= len(group)
+        ),
     )
 
 
@@ -111,7 +120,7 @@ def summary(table_rows: Sequence[Row]) -> Table:
             row.messenger if row.messenger != before else "",
             row.transport,
             censor,
-            ", ".join(f"{count} {verdict}" for verdict, count in row.verdicts.items()),
+            _calls(row),
             _number(row.set_up_s, 2, unit=" s"),
             _number(row.concealed_share, 1, 100, unit=" %"),
             _number(row.mouth_to_ear_s, 0, 1000, unit=" ms"),
@@ -123,10 +132,19 @@ def summary(table_rows: Sequence[Row]) -> Table:
     return table
 
 
+def _calls(row: Row) -> Text:
+    """How many calls of each verdict, and below it what they were like."""
+    verdicts = ", ".join(f"{count} {verdict}" for verdict, count in row.verdicts.items())
+    # That there was no set-up is what the verdict "no call" says.
+    told = ", ".join(symptom for symptom in row.symptoms if symptom != Symptom.NO_SET_UP)
+    return Text.assemble(verdicts, (f"\n{told}" if told else "", "italic"))
+
+
 LEGEND = """\
 Medians over the calls that were set up, of the worse direction. lost: share of the time that the
 jitter buffer had no frame for; delay: mouth to ear; R: fullband E-model on 0-100, with EVS as proxy
-for Opus. Chat: messages delivered of sent, and their delay. speed: virtual over wall seconds."""
+for Opus. Chat: messages delivered of sent, and their delay. speed: virtual over wall seconds.
+Below a verdict: what at least half of the calls were like (testbed/call/symptoms.py)."""
 
 
 def _number(value: float | None, digits: int, factor: float = 1, unit: str = "") -> str:

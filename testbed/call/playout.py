@@ -141,7 +141,7 @@ class Playout:
         for slot in self.slots:
             if slot.frame is None:
                 begun = gaps.pop() if inside else Gap(slot.at_s, 0.0)
-                gaps.append(Gap(begun.at_s, begun.duration_s + slot.duration_s))
+                gaps.append(Gap(begun.at_s, round(begun.duration_s + slot.duration_s, 6)))
             inside = slot.frame is None
         return tuple(gaps)
 
