@@ -110,10 +110,8 @@ def summary(table_rows: Sequence[Row]) -> Table:
     """Give the table of a run, at most 100 columns wide."""
     table, censors = table_of_calls([row.censor for row in table_rows])
     table.add_column("Calls")
-    for name in ("set-up", "lost", "delay", "R"):
+    for name in ("set-up\ns", "lost\n%", "delay\nms", "R", "Chat\nms", "speed"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("Chat", justify="right", no_wrap=True)
-    table.add_column("speed", justify="right", no_wrap=True)
     before = ""
     for row, censor in zip(table_rows, censors, strict=True):
         table.add_row(
@@ -121,11 +119,11 @@ def summary(table_rows: Sequence[Row]) -> Table:
             row.transport,
             censor,
             _calls(row),
-            _number(row.set_up_s, 2, unit=" s"),
-            _number(row.concealed_share, 1, 100, unit=" %"),
-            _number(row.mouth_to_ear_s, 0, 1000, unit=" ms"),
+            _number(row.set_up_s, 2),
+            _number(row.concealed_share, 1, 100),
+            _number(row.mouth_to_ear_s, 0, 1000),
             _number(row.r_fullband_100, 0),
-            f"{row.chat_delivered}/{row.chat_sent} {_number(row.chat_median_s, 1, 1000, ' ms')}",
+            f"{row.chat_delivered}/{row.chat_sent} {_number(row.chat_median_s, 1, 1000)}",
             f"{row.virtual_s / row.wall_s:.0f}x",
         )
         before = row.messenger
@@ -147,8 +145,8 @@ for Opus. Chat: messages delivered of sent, and their delay. speed: virtual over
 Below a verdict: what at least half of the calls were like (testbed/call/symptoms.py)."""
 
 
-def _number(value: float | None, digits: int, factor: float = 1, unit: str = "") -> str:
-    return "-" if value is None else f"{value * factor:.{digits}f}{unit}"
+def _number(value: float | None, digits: int, factor: float = 1) -> str:
+    return "-" if value is None else f"{value * factor:.{digits}f}"
 
 
 def as_json(table_rows: Iterable[Row]) -> list[dict[str, Any]]:
