@@ -44,7 +44,7 @@ from testbed.lab.record import DirectionRecord, read_frames
 
 SCHEMA = 2
 """2 has steps, symptoms, ratings and FEC. What reads results must do without them for 1."""
-READ_SCHEMAS = (1, 2)
+READABLE = (1, 2)
 CELL, WALL, MANIFEST, SCORES = "cell.json", "wall.json", "run.json", "scores.json"
 
 
@@ -257,8 +257,8 @@ class Run:
             content: dict[str, Any] = json.loads(path.read_text())
         except (OSError, ValueError) as error:
             raise ResultsError(f"{self.folder} is no run's folder: {error}") from None
-        if content.get("schema") not in READ_SCHEMAS:
-            found, known = content.get("schema"), " and ".join(map(str, READ_SCHEMAS))
+        if content.get("schema") not in READABLE:
+            found, known = content.get("schema"), " and ".join(map(str, READABLE))
             raise ResultsError(f"{path}: schema {found}, and this version reads {known}")
         return content
 
