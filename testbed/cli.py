@@ -24,6 +24,7 @@ from testbed import figures, runner, scenario, tables
 from testbed.call.opus import SPEECH_FOLDER, SpeechError
 from testbed.cli_bench import bench_app
 from testbed.cli_kernel import KernelKind, guest_kernel, kernel_app
+from testbed.cli_sound import listen, score
 from testbed.cli_transport import (
     check_app,
     missing_for_transports,
@@ -36,8 +37,9 @@ from testbed.console import err, out
 from testbed.kernel.build import KernelBuildError, cached_kernel
 from testbed.lab.capture import TCPDUMP
 from testbed.manifest import manifest, programs
-from testbed.results import WALL, ResultsError, Run
+from testbed.results import SCORES, WALL, ResultsError, Run
 from testbed.scenario import ROOT, Scenario, ScenarioError, cell_id, cells
+from testbed.scores import ScoreError
 
 USAGE_ERROR, FAILURE, INTERRUPTED = 2, 1, 130
 DEMO = "ru-calls-2025-08"
@@ -56,6 +58,8 @@ app.add_typer(bench_app, name="bench")
 app.add_typer(check_app, name="check")
 app.add_typer(new_app, name="new")
 app.command("costs")(print_costs)
+app.command()(listen)
+app.command()(score)
 
 
 class Kind(StrEnum):
@@ -74,7 +78,13 @@ def main() -> None:
         app()
     except (ScenarioError, ResultsError) as error:
         _quit(error, USAGE_ERROR)
-    except (runner.LabError, runner.ConductError, KernelBuildError, SpeechError) as error:
+    except (
+        runner.LabError,
+        runner.ConductError,
+        KernelBuildError,
+        SpeechError,
+        ScoreError,
+    ) as error:
         _quit(error, FAILURE)
     except OSError as error:
         _quit(error, FAILURE)
@@ -272,7 +282,7 @@ def _compare_again(
 
 
 def _differing(left: Path, right: Path) -> list[str]:
-    names = {path.name for folder in (left, right) for path in folder.iterdir()} - {WALL}
+    names = {path.name for folder in (left, right) for path in folder.iterdir()} - {WALL, SCORES}
     _, mismatched, missing = filecmp.cmpfiles(left, right, names, shallow=False)
     return sorted(mismatched + missing)
 
