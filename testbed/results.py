@@ -117,7 +117,8 @@ def judge(
         fec = fec_packets(cell.messenger.codec, packets)
         frame_s = cell.messenger.codec.frame_ms / 1000
         up, down = (
-            playout_of(frames[name], frame_s, call["ended_s"], fec) for name in ("up", "down")
+            playout_of(frames[name], frame_s, call["ended_s"], fec) if frames[name].sent_s else None
+            for name in ("up", "down")
         )
         set_up = SetUp(SetUpOutcome.CONNECTED, call["set_up_s"])
     elif record["transport_connect_s"] is None:
