@@ -22,9 +22,6 @@ CLIP_S: Final = 10.0
 """Length of what is scored at once: the models were made for sentences of 5 to 10 s."""
 RATE_HZ: Final = 16000
 """What all models here take."""
-SILENT: Final = 1.0
-"""The score of a clip of which nothing was heard: the worst on a scale of opinions."""
-
 Samples = NDArray[np.float64]
 """Mono at RATE_HZ, -1 to 1."""
 
@@ -42,6 +39,8 @@ class Scorer:
     """What it is, its version and its scale, for people and for the record."""
     score: Callable[[Samples, Samples], float]
     """Of what was said and what was heard."""
+    silent: float = 1.0
+    """The score of a clip of which nothing was heard: the worst that there is, here of opinions."""
 
 
 def scorers() -> list[Scorer]:
@@ -100,7 +99,8 @@ def _estoi() -> Scorer | None:
         length = min(len(said), len(heard))
         return float(stoi(said[:length], heard[:length], RATE_HZ, extended=True))
 
-    return Scorer("estoi", f"ESTOI (pystoi {_version('pystoi')}): intelligibility, 0 to 1", score)
+    label = f"ESTOI (pystoi {_version('pystoi')}): intelligibility, 0 to 1"
+    return Scorer("estoi", label, score, silent=0.0)
 
 
 def _pesq() -> Scorer | None:
@@ -114,7 +114,7 @@ def _pesq() -> Scorer | None:
         try:
             return float(pesq(RATE_HZ, said, heard, "wb"))
         except NoUtterancesError:
-            return SILENT
+            return 1.0
 
     return Scorer("pesq", f"PESQ-WB (pesq {_version('pesq')}): MOS-LQO, 1 to 4.64", score)
 
@@ -167,8 +167,7 @@ def score_clips(
         if playout is not None:
             scores["concealed_share"] = round(_concealed_share(playout, begin_s, end_s), 4)
         for model in models:
-            silent = 0.0 if model.name == "estoi" else SILENT
-            value = model.score(reference, clip) if np.any(clip) else silent
+            value = model.score(reference, clip) if np.any(clip) else model.silent
             scores[model.name] = round(value, 4)
         clips.append(scores)
     return clips
