@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from testbed.call.opus import SPEECH_FOLDER, default_speech, encode, repeated
+from testbed.call.opus import SPEECH_FOLDER, default_speech, encode, has_fec, repeated
 from testbed.call.playout import Playout, Slot
 from testbed.call.sound import render
 from testbed.cli import app
@@ -126,22 +126,30 @@ MEASURED = {
     ("bursts", 0.05): 3.94,
     ("bursts", 0.1): 3.33,
     ("bursts", 0.2): 2.72,
+    ("random with FEC", 0.0): 3.79,
+    ("random with FEC", 0.3): 3.26,
 }
 SEEDS = range(5)
 SECONDS = 24
 
 
 def decoded(lost: set[int], packets: list[bytes]) -> Samples:
-    """What is heard if each lost frame is concealed in its place."""
-    slots = tuple(Slot(n * 0.02, 0.02, None if n in lost else n) for n in range(len(packets)))
-    played = len(packets) - len(lost)
-    playout = Playout(slots, (0.1,) * played, len(packets), 0.02)
+    """What is heard if each lost frame is concealed in its place, or taken from FEC."""
+    slots = []
+    for number in range(len(packets)):
+        follower = number + 1
+        is_saved = follower < len(packets) and follower not in lost and has_fec(packets[follower])
+        is_recovered = number in lost and is_saved
+        frame = number if number not in lost or is_recovered else None
+        slots.append(Slot(number * 0.02, 0.02, frame, is_recovered))
+    played = sum(slot.frame is not None for slot in slots)
+    playout = Playout(tuple(slots), (0.1,) * played, len(packets), 0.02)
     return samples(render(playout, packets, RATE_HZ)) / 32768
 
 
 def pattern(kind: str, share: float, seed: int, count: int) -> set[int]:
     rng = Random(seed)
-    if kind == "random":
+    if kind != "bursts":
         return {n for n in range(count) if rng.random() < share}
     # Bursts of 4, begun so often that this share is lost.
     begins = [n for n in range(count) if rng.random() < share / 4 / (1 - share + share / 4)]
@@ -155,22 +163,39 @@ def test_visqol_reads_our_sound_as_it_was_measured() -> None:
     visqol = scorers()[0].score
     speech = repeated(default_speech(), SECONDS * RATE_HZ)
     said = samples(speech) / 32768
-    packets = encode(speech, seconds=SECONDS, frame_ms=20, bitrate_bps=24_000)
-    clean = visqol(said, decoded(set(), packets))
+
+    def coded(*, fec: bool) -> list[bytes]:
+        loss = 20 if fec else 0
+        return encode(
+            speech,
+            seconds=SECONDS,
+            frame_ms=20,
+            bitrate_bps=24_000,
+            fec=fec,
+            expected_loss_percent=loss,
+        )
+
+    packets = {False: coded(fec=False), True: coded(fec=True)}
+
+    def score(kind: str, share: float) -> float:
+        sent = packets[kind.endswith("FEC")]
+        lost = {frozenset(pattern(kind, share, seed, len(sent))) for seed in SEEDS}
+        return fmean(visqol(said, decoded(set(gone), sent)) for gone in lost)
+
+    clean = score("random", 0.0)
+    means = {key: score(*key) for key in MEASURED}
+    print({key: round(mean, 2) for key, mean in means.items()}, round(clean, 2))
     assert clean >= 4.1
-    means, realised = {}, {}
-    for kind, share in MEASURED:
-        lost = [pattern(kind, share, seed, len(packets)) for seed in SEEDS]
-        means[kind, share] = fmean(visqol(said, decoded(gone, packets)) for gone in lost)
-        realised[kind, share] = fmean(len(gone) / len(packets) for gone in lost)
-    print({key: (round(realised[key], 3), round(mean, 2)) for key, mean in means.items()}, clean)
     for kind in ("random", "bursts"):
         falling = [clean, *(mean for (k, _), mean in means.items() if k == kind)]
         assert falling == sorted(falling, reverse=True)
     for share in (0.05, 0.1, 0.2):
         assert means["random", share] > means["bursts", share]
+    # FEC costs quality where nothing is lost, and pays where much is.
+    assert means["random with FEC", 0.0] < clean - 0.2
+    assert means["random with FEC", 0.3] > means["random", 0.3]
     for key, mean in means.items():
-        assert mean == pytest.approx(MEASURED[key], abs=0.45)
+        assert mean == pytest.approx(MEASURED[key], abs=0.45), key
 
 
 @pytest.mark.slow
