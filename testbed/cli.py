@@ -78,15 +78,9 @@ def main() -> None:
         app()
     except (ScenarioError, ResultsError) as error:
         _quit(error, USAGE_ERROR)
-    except (
-        runner.LabError,
-        runner.ConductError,
-        KernelBuildError,
-        SpeechError,
-        ScoreError,
-    ) as error:
+    except (runner.LabError, runner.ConductError, KernelBuildError) as error:
         _quit(error, FAILURE)
-    except OSError as error:
+    except (SpeechError, ScoreError, OSError) as error:
         _quit(error, FAILURE)
     except runner.Interrupted:
         err.print("Interrupted. What is finished is kept: run it again to go on.")

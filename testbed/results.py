@@ -114,10 +114,9 @@ def judge(
     call = record["call"]
     up = down = None
     if call["set_up_s"] is not None:
-        fec = fec_packets(cell.messenger.codec, packets)
-        frame_s = cell.messenger.codec.frame_ms / 1000
+        codec, ended_s = cell.messenger.codec, call["ended_s"]
         up, down = (
-            playout_of(frames[name], frame_s, call["ended_s"], fec) if frames[name].sent_s else None
+            playout_of(frames[name], codec, ended_s, packets) if frames[name].sent_s else None
             for name in ("up", "down")
         )
         set_up = SetUp(SetUpOutcome.CONNECTED, call["set_up_s"])
@@ -147,29 +146,22 @@ def judge(
     }
 
 
-def fec_packets(codec: Codec, packets: Sequence[bytes]) -> frozenset[int]:
-    """Give the numbers of the packets that carry the frame before them as well.
-
-    ValueError: the codec uses FEC, and there are no packets to tell by.
-    """
-    if not codec.fec:
-        return frozenset()
-    if not packets:
-        raise ValueError("a codec with FEC is judged by its packets, and none were given")
-    return frozenset(number for number, packet in enumerate(packets) if has_fec(packet))
-
-
 def playout_of(
-    direction: DirectionRecord, frame_s: float, ended_s: float, fec: frozenset[int]
+    direction: DirectionRecord, codec: Codec, ended_s: float, packets: Sequence[bytes]
 ) -> Playout:
-    """Play one direction of a call that ended at `ended_s`; times in seconds since dialling."""
+    """Play one direction of a call that ended at `ended_s`; times in seconds since dialling.
+
+    `packets` are those that were sent. ValueError: the codec uses FEC, and there are none.
+    """
+    if codec.fec and not packets:
+        raise ValueError("a codec with FEC is judged by its packets, and none were given")
     return play(
         [
-            Arrival(index, direction.sent_s[index], at, index in fec)
+            Arrival(index, direction.sent_s[index], at, codec.fec and has_fec(packets[index]))
             for index, at in direction.received
         ],
         frame_count=len(direction.sent_s),
-        frame_s=frame_s,
+        frame_s=codec.frame_ms / 1000,
         first_sent_s=direction.sent_s[0],
         end_s=ended_s,
     )

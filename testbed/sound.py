@@ -16,7 +16,7 @@ from testbed.call.messenger import Codec
 from testbed.call.opus import Speech, default_speech, read_speech, repeated
 from testbed.call.playout import Playout
 from testbed.call.sound import render
-from testbed.results import CellResult, ResultsError, Run, fec_packets, frames_of, playout_of
+from testbed.results import CellResult, ResultsError, Run, frames_of, playout_of
 from testbed.runner import speech_frames
 
 OPUS_COMPRESSION: Final = 0.8
@@ -59,11 +59,9 @@ def sound_of(run: Run, result: CellResult) -> CallSound:
     if result.content["quality"]["up"] is None:
         return CallSound(said, {}, {})
     packets = speech_frames(codec, duration_s)
-    frame_s = codec.frame_ms / 1000
     ended_s = result.content["record"]["call"]["ended_s"]
-    fec = fec_packets(codec, packets)
     frames = frames_of(result)
-    playouts = {name: playout_of(frames[name], frame_s, ended_s, fec) for name in DIRECTIONS}
+    playouts = {name: playout_of(frames[name], codec, ended_s, packets) for name in DIRECTIONS}
     heard = {name: render(p, packets, speech.rate_hz) for name, p in playouts.items()}
     return CallSound(said, playouts, heard)
 
