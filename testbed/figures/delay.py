@@ -11,12 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from testbed.call.playout import Arrival, play
 from testbed.call.verdict import GOOD_DELAY_S, USABLE_DELAY_S
 from testbed.figures import sheet, style, words
 from testbed.figures.sheet import SERIES
 from testbed.figures.tally import natural
-from testbed.results import CellResult, Run, frames_of
+from testbed.results import CellResult, Run, frames_of, playout_of
 
 _COLUMNS = 3
 _PANEL_IN = 1.0
@@ -124,14 +123,9 @@ def _quantiles_ms(calls: Sequence[CellResult], frame_s: Mapping[str, float]) -> 
     for call in calls:
         seconds = frame_s[call.content["messenger"]["name"]]
         for direction in frames_of(call).values():
-            played = play(
-                [Arrival(i, direction.sent_s[i], at) for i, at in direction.received],
-                frame_count=len(direction.sent_s),
-                frame_s=seconds,
-                first_sent_s=direction.sent_s[0],
-                end_s=call.content["record"]["call"]["ended_s"],
-            )
-            delays += played.mouth_to_ear_s
+            ended_s = call.content["record"]["call"]["ended_s"]
+            # Frames that only FEC brought back are left out: no record tells which those are.
+            delays += playout_of(direction, seconds, ended_s, frozenset()).mouth_to_ear_s
     quantiles: Delays = 1000 * np.quantile(delays, _SHARES) if delays else np.full(401, np.nan)
     return quantiles
 
