@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
+from testbed.call.messenger import Codec
 from testbed.call.verdict import GOOD_DELAY_S, USABLE_DELAY_S
 from testbed.figures import sheet, style, words
 from testbed.figures.sheet import SERIES
@@ -36,7 +39,7 @@ def delay(run: Run) -> Figure:
     heard = [r for r in data.results if r.content["quality"]["up"] is not None]
     if not heard:
         raise sheet.NothingToDrawError("delays need a call that was set up")
-    frame_s = _frame_s(data.manifest)
+    codecs = _codecs(data.manifest)
     kinds = list(dict.fromkeys((r.key[0], r.key[2]) for r in heard))
     censors = {censor for _, censor in kinds}
     groups: defaultdict[str, defaultdict[str, list[CellResult]]] = defaultdict(
@@ -47,7 +50,7 @@ def delay(run: Run) -> Figure:
         name = f"{messenger}, {censor}" if len(censors) > 1 else messenger
         groups[transport][name if len(kinds) <= _LINES else _ALL].append(result)
     curves = {
-        transport: {name: _quantiles_ms(calls, frame_s) for name, calls in named.items()}
+        transport: {name: _quantiles_ms(calls, codecs) for name, calls in named.items()}
         for transport, named in groups.items()
     }
     lines = list(dict.fromkeys(name for named in curves.values() for name in named))
@@ -117,25 +120,23 @@ def _handle(name: str, index: int) -> Line2D:
     return Line2D([], [], color=look.colour, ls=look.dash, lw=1.4, label=name)
 
 
-def _quantiles_ms(calls: Sequence[CellResult], frame_s: Mapping[str, float]) -> Delays:
+def _quantiles_ms(calls: Sequence[CellResult], codecs: Mapping[str, Codec]) -> Delays:
     """Give the delays in ms that the shares of `_SHARES` of all frames keep."""
     delays: list[float] = []
     for call in calls:
-        seconds = frame_s[call.content["messenger"]["name"]]
-        for direction in frames_of(call).values():
+        codec = codecs[call.content["messenger"]["name"]]
+        for direction in filter(lambda d: d.sent_s, frames_of(call).values()):
             ended_s = call.content["record"]["call"]["ended_s"]
             # Frames that only FEC brought back are left out: no record tells which those are.
-            delays += playout_of(direction, seconds, ended_s, frozenset()).mouth_to_ear_s
+            delays += playout_of(direction, codec, ended_s, ()).mouth_to_ear_s
     quantiles: Delays = 1000 * np.quantile(delays, _SHARES) if delays else np.full(401, np.nan)
     return quantiles
 
 
-def _frame_s(manifest: Mapping[str, object]) -> dict[str, float]:
-    """Give each messenger's frame length, as the manifest defines it."""
-    definitions = manifest["definitions"]
-    assert isinstance(definitions, Mapping)
+def _codecs(manifest: Mapping[str, Any]) -> dict[str, Codec]:
+    """Give each messenger's codec, as the manifest defines it, but without FEC."""
     return {
-        name.removeprefix("messenger "): content["codec"]["frame_ms"] / 1000
-        for name, content in definitions.items()
+        name.removeprefix("messenger "): replace(Codec(**content["codec"]), fec=False)
+        for name, content in manifest["definitions"].items()
         if name.startswith("messenger ")
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,13 @@ from testbed.figures.pareto import frontier
 from testbed.figures.sheet import SERIES, NothingToDrawError
 from testbed.lab.record import CallRecord, write_frames
 from testbed.results import ResultsError, Run
+from testbed.scenario import load_messenger
 from tests.test_comparison import cell, made
 from tests.test_results import frames
 
 TRANSPORTS = ("direct", "obfs4", "shadowsocks2022", "fec {inner = hysteria2}")
 MANIFEST = {
-    "definitions": {"messenger whatsapp": {"codec": {"frame_ms": 20}}},
+    "definitions": {"messenger whatsapp": {"codec": asdict(load_messenger("whatsapp").codec)}},
     "scenario": {"name": "mine", "title": "Mine", "question": "Which one, then?"},
 }
 
