@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 FIGURES = ("usability", "matrix", "timeline", "delay", "curve", "setup", "pareto")
 """Each figure's name, which its files, its module here and the function that draws it have."""
+_BARS = 80
+"""More bars than these fill more than a page."""
 COMPARING = "shift"
 """The figure that is drawn from two runs."""
 
@@ -30,7 +32,7 @@ def draw(
     known = (*FIGURES, COMPARING) if compare else FIGURES
     if unknown := [name for name in names or () if name not in known]:
         raise ValueError(f"no figure {', '.join(unknown)}; there are {', '.join(known)}")
-    wanted = list(dict.fromkeys(names or ((COMPARING,) if compare else FIGURES)))
+    wanted = list(dict.fromkeys(names or ((COMPARING,) if compare else _all(run))))
     # Not at the top: other commands do not pay for matplotlib.
     files, nothing = import_module("testbed.figures.files"), import_module("testbed.figures.sheet")
     written: list[Path] = []
@@ -38,11 +40,18 @@ def draw(
         try:
             figure = _figure(name, run, compare)
         except nothing.NothingToDrawError:
-            if names or compare or name == FIGURES[0]:
+            if names or compare or name == wanted[0]:
                 raise
             continue
         written += files.write(figure, folder / name)
     return written
+
+
+def _all(run: Run) -> Sequence[str]:
+    """Name the figures of a run; of many kinds of calls no bars, for the matrix shows them."""
+    run.manifest()
+    kinds = {result.key for result in run.results()} if (run.folder / "cells").is_dir() else ()
+    return FIGURES if len(kinds) <= _BARS else FIGURES[1:]
 
 
 def _figure(name: str, run: Run, compare: Run | None) -> Figure:

@@ -26,6 +26,9 @@ _LINES = 4
 """More kinds of calls than these are drawn as one."""
 _SHARES = np.linspace(0, 1, 401)
 _ALL = "all calls"
+_END_MS = 2000.0
+"""What takes longer is beyond the edge: nobody talks so."""
+_DENSE_MS = 600.0
 Delays = NDArray[np.float64]
 
 
@@ -79,7 +82,8 @@ def _draw(
     margins = sheet.Margins(sheet.label_in(["100 %"]))
     heard_ms = [q[1:-1] for named in curves.values() for q in named.values()]
     low_ms = 0.9 * min(float(q.min()) for q in heard_ms)
-    high_ms = 1.1 * max(1000 * USABLE_DELAY_S, *(float(q.max()) for q in heard_ms))
+    slowest_ms = max(float(q.max()) for q in heard_ms)
+    high_ms = min(1.1 * max(1000 * USABLE_DELAY_S, slowest_ms), _END_MS)
     key = [_handle(name, index) for index, name in enumerate(lines)] if len(lines) > 1 else []
     figure, panels = sheet.sheet(
         title, notes, [_PANEL_IN] * rows, margins, columns=columns, key=key
@@ -102,7 +106,8 @@ def _draw(
 def _scale(axes: Axes, *, is_lowest: bool, is_first: bool) -> None:
     axes.set_xscale("log")
     low_ms, high_ms = axes.get_xlim()
-    ticks = [t for t in (50, 75, 100, 150, 200, 300, 400, 600, 800, 1200) if low_ms <= t <= high_ms]
+    steps = (50, 100, 150, 200, 300, 400) if high_ms < _DENSE_MS else (50, 100, 200, 400, 800, 1600)
+    ticks = [t for t in steps if low_ms <= t <= high_ms]
     axes.set_xticks(ticks, [f"{tick}" for tick in ticks])
     axes.set_xticks([], minor=True)
     axes.set_ylim(0, 1)
