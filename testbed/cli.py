@@ -36,7 +36,7 @@ from testbed.kernel.build import KernelBuildError, cached_kernel
 from testbed.lab.capture import TCPDUMP
 from testbed.manifest import manifest, programs
 from testbed.results import WALL, ResultsError, Run
-from testbed.scenario import ROOT, Scenario, ScenarioError, cell_id, cells
+from testbed.scenario import ROOT, Scenario, ScenarioError, cell_id, cells, only_transports
 
 USAGE_ERROR, FAILURE, INTERRUPTED = 2, 1, 130
 
@@ -154,7 +154,7 @@ def _chosen(
     return replace(
         loaded,
         messengers=tuple(messengers or loaded.messengers),
-        transports=tuple(transports or loaded.transports),
+        transports=only_transports(loaded, transports) if transports else loaded.transports,
         seeds=tuple(seeds or loaded.seeds),
     )
 

@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import trio
 
@@ -99,7 +99,9 @@ class Program:
     @property
     def remedy(self) -> str:
         """The command that installs it."""
-        return f"pip install {self.pypi}" if self.pypi else f"apt install {self.apt}"
+        if self.pypi:
+            return f"pip install {self.pypi}"
+        return f"apt install {self.apt}" if self.apt else f"install {self.name}, or name its path"
 
 
 def find_program(name: str) -> Path | None:
@@ -231,7 +233,10 @@ class Transport(Protocol):
     order` or `unordered`. `testbed check transport` tries what else is asked of it.
     """
 
-    programs: ClassVar[tuple[Program, ...]]
+    @property
+    def programs(self) -> tuple[Program, ...]:
+        """The foreign programs that it needs: a class variable, if no parameter names them."""
+        ...
 
     async def serve(self, host: Host, listen: Address, forward: Address) -> ServerInfo:
         """Start the server on `listen`; datagrams go to `forward` by UDP, answers come back.

@@ -112,8 +112,7 @@ async def _conduct(
     nursery.start_soon(run_relay, servers.bind_udp(relay.port), make_relay())
     chat_server = await serve_chat(servers, messenger.chat.port, job)
 
-    choice = cell.transport
-    transport = make_transport(choice.name, choice.parameters, choice.source)
+    transport = make_transport(cell.transport)
     bridge = hosts["bridge"]
     server = await transport.serve(bridge, Address(bridge.address, BRIDGE_PORT), relay)
     wire = await WireCount.started(hosts["caller"], chat_server)

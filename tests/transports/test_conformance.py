@@ -17,7 +17,9 @@ from tests.transports.conftest import assert_conforms
 
 QUICK = ("direct", "udp_over_tls", "wireguard", "hysteria2")
 """Tried at each `./lab test`, one of each shape; the others take 3 to 7 s each."""
-EXAMPLES = ["fec {inner = direct}" if name == "fec" else name for name in transport_names()]
+PT = 'pt {name = "obfs4", server = ["obfs4proxy"], client = ["obfs4proxy"]}'
+WITH_PARAMETERS = {"fec": "fec {inner = direct}", "pt": PT}
+EXAMPLES = [WITH_PARAMETERS.get(name, name) for name in transport_names()]
 FAULTY = '''
 from dataclasses import dataclass
 from typing import ClassVar
