@@ -1,20 +1,31 @@
-"""What tunnels need around them: servers of datagrams, an echo, a cover site; no tunnel itself."""
+"""What tunnels need around them: datagram servers, an echo, a greeting, names; no tunnel itself."""
 
 from __future__ import annotations
 
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 
 import trio
 
-from testbed.transport import QUEUE_DATAGRAMS, Address, Host, TransportError, UdpServer
+from testbed.transport import (
+    QUEUE_DATAGRAMS,
+    Address,
+    DatagramStream,
+    Host,
+    TransportError,
+    UdpServer,
+    forward_stream,
+    frame_datagram,
+)
 
 ECHO_TIMEOUT_S = 25.0
 """How long a tunnel may take to carry a first datagram there and back."""
 _ASK_EVERY_S = 0.25
 _QUESTION = b"is anybody there?"
+_GREETING = b""
+"""An empty datagram, as no messenger sends."""
 
 
 async def serve_echo(host: Host, address: str = "127.0.0.1") -> Address:
@@ -103,3 +114,45 @@ async def await_echo(channel: trio.abc.Channel[bytes]) -> None:
                     await channel.receive()
                     return
     raise TransportError(f"nothing came back through the tunnel within {ECHO_TIMEOUT_S:g} s")
+
+
+async def greet_and_forward(host: Host, stream: trio.abc.Stream, forward: Address) -> None:
+    """Serve one client of a stream transport as `forward_stream` does, and greet it before.
+
+    For clients of programs that call a stream open before it leads anywhere: see `greeted`.
+    """
+    with suppress(trio.BrokenResourceError):
+        await stream.send_all(frame_datagram(_GREETING))
+        await forward_stream(host, stream, forward)
+
+
+async def greeted(host: Host, stream: trio.abc.Stream) -> DatagramStream:
+    """Wait until a stream has brought the server's greeting, and give its datagrams.
+
+    TransportError: it ended before, or nothing came within `ECHO_TIMEOUT_S`; it is then closed.
+    """
+    channel = DatagramStream(stream, host)
+    reason = f"the server was not heard within {ECHO_TIMEOUT_S:g} s"
+    try:
+        with trio.move_on_after(ECHO_TIMEOUT_S):
+            if await channel.receive() == _GREETING:
+                return channel
+            reason = "what came through the tunnel is not from its server"
+    except (trio.EndOfChannel, trio.BrokenResourceError):
+        reason = "the tunnel ended before its server was heard"
+    except trio.Cancelled:
+        await trio.aclose_forcefully(channel)
+        raise
+    await trio.aclose_forcefully(channel)
+    raise TransportError(reason)
+
+
+def knowing(host: Host, names: Mapping[str, str], argv: Sequence[str]) -> list[str]:
+    """Give the command of a program to which host names stand for addresses (hosts(5)).
+
+    Each such program sees an `/etc/hosts` of its own, in a mount namespace that ends with it.
+    """
+    path = host.state_dir / f"hosts-{host.free_port()}"
+    path.write_text("".join(f"{address} {name}\n" for name, address in names.items()))
+    script = 'mount --bind "$0" /etc/hosts && exec "$@"'
+    return ["unshare", "--mount", "sh", "-c", script, str(path), *argv]
