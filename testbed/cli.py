@@ -23,6 +23,7 @@ from rich.table import Table
 from testbed import figures, runner, scenario, tables
 from testbed.call.opus import SPEECH_FOLDER, SpeechError
 from testbed.cli_bench import bench_app
+from testbed.cli_build import build_programs
 from testbed.cli_kernel import KernelKind, guest_kernel, kernel_app
 from testbed.cli_transport import (
     check_app,
@@ -32,6 +33,7 @@ from testbed.cli_transport import (
     transport_summaries,
 )
 from testbed.console import err, out
+from testbed.gobuild import GoBuildError
 from testbed.kernel.build import KernelBuildError, cached_kernel
 from testbed.lab.capture import TCPDUMP
 from testbed.manifest import manifest, programs
@@ -53,6 +55,7 @@ app.add_typer(bench_app, name="bench")
 app.add_typer(check_app, name="check")
 app.add_typer(new_app, name="new")
 app.command("costs")(print_costs)
+app.command("build")(build_programs)
 
 
 class Kind(StrEnum):
@@ -70,7 +73,13 @@ def main() -> None:
         app()
     except (ScenarioError, ResultsError) as error:
         _quit(error, USAGE_ERROR)
-    except (runner.LabError, runner.ConductError, KernelBuildError, SpeechError) as error:
+    except (
+        runner.LabError,
+        runner.ConductError,
+        KernelBuildError,
+        GoBuildError,
+        SpeechError,
+    ) as error:
         _quit(error, FAILURE)
     except OSError as error:
         _quit(error, FAILURE)

