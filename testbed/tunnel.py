@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import ssl
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import partial
 
@@ -147,12 +148,21 @@ async def greeted(host: Host, stream: trio.abc.Stream) -> DatagramStream:
     raise TransportError(reason)
 
 
-def knowing(host: Host, names: Mapping[str, str], argv: Sequence[str]) -> list[str]:
-    """Give the command of a program to which host names stand for addresses (hosts(5)).
+def at_home(host: Host, program: str, *, names: Mapping[str, str], env: Mapping[str, str]) -> str:
+    """Give the command of a program that has variables `env`, and to which `names` are addresses.
 
-    Each such program sees an `/etc/hosts` of its own, in a mount namespace that ends with it.
+    Programs of Go ask `/etc/hosts` (hosts(5)) and trust the authorities of SSL_CERT_FILE. The
+    command is a script of the program's name, which gives it an `/etc/hosts` of its own in a mount
+    namespace that ends with it.
     """
-    path = host.state_dir / f"hosts-{host.free_port()}"
-    path.write_text("".join(f"{address} {name}\n" for name, address in names.items()))
-    script = 'mount --bind "$0" /etc/hosts && exec "$@"'
-    return ["unshare", "--mount", "sh", "-c", script, str(path), *argv]
+    folder = host.state_dir / f"at-home-{host.free_port()}"
+    folder.mkdir()
+    hosts, script = folder / "hosts", folder / program
+    hosts.write_text("".join(f"{address} {name}\n" for name, address in names.items()))
+    variables = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in env.items())
+    command = f'mount --bind {shlex.quote(str(hosts))} /etc/hosts && exec {program} "$@"'
+    script.write_text(
+        f'#!/bin/sh\n{variables}exec unshare --mount sh -c {shlex.quote(command)} sh "$@"\n'
+    )
+    script.chmod(0o755)
+    return str(script)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -116,12 +117,23 @@ def test_a_greeted_stream_carries_datagrams() -> None:
     trio.run(main)
 
 
-def test_the_command_of_a_program_that_knows_names(tmp_path: Path) -> None:
-    async def main() -> list[str]:
+def test_a_program_at_home_goes_by_its_name_and_has_its_variables(tmp_path: Path) -> None:
+    async def main() -> str:
         async with LoopbackHost(state_dir=tmp_path) as host:
-            return tunnel.knowing(host, {"a.example": "192.0.2.1"}, ["program", "argument"])
+            names, env = {"a.example": "192.0.2.1"}, {"SSL_CERT_FILE": "/it's here"}
+            return tunnel.at_home(host, "env", names=names, env=env)
 
-    command = trio.run(main)
-    [hosts] = tmp_path.glob("hosts-*")
-    assert hosts.read_text() == "192.0.2.1 a.example\n"
-    assert command[-3:] == [str(hosts), "program", "argument"]
+    command = Path(trio.run(main))
+    assert command.name == "env"
+    assert (command.parent / "hosts").read_text() == "192.0.2.1 a.example\n"
+    inside = tmp_path / "unshare"  # as where no mount namespace may be made
+    inside.write_text('#!/bin/sh\nshift 5\nexec env "$@"\n')
+    inside.chmod(0o755)
+    done = subprocess.run(
+        [command, "printenv", "SSL_CERT_FILE"],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "/it's here\n"

@@ -15,7 +15,7 @@ import trio
 from testbed import ptspec
 from testbed.http import Answer, Request, answer_requests
 from testbed.transport import Address, Host, Program, ServerInfo
-from testbed.tunnel import greet_and_forward, greeted, knowing
+from testbed.tunnel import at_home, greet_and_forward, greeted
 
 _NAME = "meek.bridge.example"
 _MIN_SESSION_ID_LENGTH, _MAX_PAYLOAD_BYTES = 8, 0x10000
@@ -45,9 +45,10 @@ class Transport:
 
     async def connect(self, host: Host, server: ServerInfo) -> trio.abc.Channel[bytes]:
         """Run a client, which trusts the lab's authority, and wait for its first answer."""
-        trusting = ["env", f"SSL_CERT_FILE={host.tls.authority}", "obfs4proxy"]
-        command = knowing(host, {host.tls.server_name: server.address.host}, trusting)
-        client = await ptspec.start_client(host, command, "meek_lite")
+        names = {host.tls.server_name: server.address.host}
+        env = {"SSL_CERT_FILE": str(host.tls.authority)}
+        command = at_home(host, "obfs4proxy", names=names, env=env)
+        client = await ptspec.start_client(host, [command], "meek_lite")
         return await greeted(host, await client.open_stream(server))
 
 
