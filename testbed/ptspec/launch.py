@@ -126,6 +126,11 @@ class Client:
         self._program = program
         self._method = method
 
+    @property
+    def address(self) -> Address:
+        """Where it accepts SOCKS connections."""
+        return self._method.address
+
     async def open_stream(
         self, server: ServerInfo, *, timeout_s: float = CONNECT_TIMEOUT_S
     ) -> trio.abc.HalfCloseableStream:
