@@ -68,12 +68,13 @@ ExitPolicy reject *:*
 _CLIENT = """
 SocksPort 127.0.0.1:{port}
 UseBridges 1
+ConfluxEnabled 0
 ClientTransportPlugin obfs4 socks5 {plugin}
 Bridge obfs4 {bridge} {fingerprint} {args}
 """
 _INTERVAL_S, _FIRST_CONSENSUS_S = 20, 10
 """Votes fall on a grid of the clock; it is moved so that by the first one all relays have come."""
-_CONNECT_S = 25.0
+_CONNECT_S, _ASK_EVERY_S = 25.0, 0.5
 _KNOWS_THE_NETWORK, _HAS_CIRCUITS = "(enough_dirinfo)", "Bootstrapped 100%"
 
 
@@ -117,19 +118,29 @@ class Transport:
         port = host.free_port()
         known = {key: server.args[key] for key in ("args", "fingerprint")}
         client = _CLIENT.format(port=port, plugin=plugin.address, bridge=server.address, **known)
-        with trio.move_on_after(_CONNECT_S) as limit:
-            torrc = client + server.args["network"]
-            await _start(host, f"client{port}", torrc, ready=_HAS_CIRCUITS)
-        if limit.cancelled_caught:
-            raise TransportError(f"tor had no circuit within {_CONNECT_S:g} s: see its log")
-        stream = await host.open_tcp(Address("127.0.0.1", port))
+        torrc = client + server.args["network"]
         goal, _, goal_port = server.args["service"].rpartition(":")
+        with trio.move_on_after(_CONNECT_S):
+            await _start(host, f"client{port}", torrc, ready=_HAS_CIRCUITS)
+            stream = await _ask(host, Address("127.0.0.1", port), Address(goal, int(goal_port)))
+            return await greeted(host, stream)
+        raise TransportError(f"tor led nowhere within {_CONNECT_S:g} s: its log says why")
+
+
+async def _ask(host: Host, proxy: Address, goal: Address) -> trio.abc.Stream:
+    """Ask tor for a stream until it gives one: it refuses while it has no circuit to the exit."""
+    while True:
+        stream = await host.open_tcp(proxy)
         try:
-            await socks.connect(stream, 5, Address(goal, int(goal_port)), {})
-        except (socks.SocksError, EarlyEndError, trio.BrokenResourceError) as error:
+            await socks.connect(stream, 5, goal, {})
+        except (socks.SocksError, EarlyEndError, trio.BrokenResourceError):
+            await stream.aclose()
+            await trio.sleep(_ASK_EVERY_S)
+        except BaseException:
             await trio.aclose_forcefully(stream)
-            raise TransportError(f"tor opened no stream to its exit's service: {error}") from None
-        return await greeted(host, stream)
+            raise
+        else:
+            return stream
 
 
 @dataclass(frozen=True)
