@@ -88,7 +88,7 @@ async def run_module(kernel: Kernel, module: str, job: Path, *, seed: int, cpu: 
         raise ConductError(str(error)) from None
     if result.exit_status != 0:
         raise ConductError(_reason(job, result.exit_status))
-    return Wall(wall_s=result.wall_s, virtual_s=result.virtual_s)
+    return Wall(wall_s=result.wall_s, virtual_s=result.virtual_s, cpu_s=result.cpu_s)
 
 
 def on_host() -> Conduct:
