@@ -25,6 +25,7 @@ from testbed.call.opus import SPEECH_FOLDER, SpeechError
 from testbed.cli_bench import bench_app
 from testbed.cli_build import build_programs
 from testbed.cli_kernel import KernelKind, guest_kernel, kernel_app
+from testbed.cli_saw import print_saw
 from testbed.cli_transport import (
     check_app,
     missing_for_transports,
@@ -55,6 +56,7 @@ app.add_typer(bench_app, name="bench")
 app.add_typer(check_app, name="check")
 app.add_typer(new_app, name="new")
 app.command("costs")(print_costs)
+app.command("saw")(print_saw)
 app.command("build")(build_programs)
 
 

@@ -118,7 +118,11 @@ async def _conduct(
     wire = await WireCount.started(hosts["caller"], chat_server)
     await trio.sleep_until(_next_beginning())
 
-    call_record, chat_record, carried = CallRecord(), ChatRecord(), TransportRecord()
+    call_record, chat_record, carried = (
+        CallRecord(),
+        ChatRecord(str(chat_server)),
+        TransportRecord(),
+    )
     caller_channel = await _connect(transport, hosts["caller"], server, carried)
     carried.set_up = await wire.count()
     await trio.sleep_until(_next_beginning())
