@@ -249,8 +249,13 @@ def _reason(job: Path, status: int) -> str:
     for name in (ERROR_FILE, "stderr"):
         path = job / name
         if path.is_file() and (text := path.read_text(errors="replace").strip()):
-            return text[-2000:]
+            return _shortened(text)
     return f"the cell's program ended with status {status}"
+
+
+def _shortened(text: str) -> str:
+    """Leave the middle of a long text out: the cause stands first, a log's last words last."""
+    return text if len(text) <= 2000 else f"{text[:1000]} ... {text[-1000:]}"
 
 
 async def _wait(process: subprocess.Popen[bytes]) -> None:
