@@ -4,7 +4,8 @@ These three are the hops of its circuits, in this order, as long as there is one
 Datagrams are framed by PT 3.0 in a stream through the client's SOCKS port; a TCP service behind
 the exit hands them on by UDP. The network is as chutney makes one: TestingTorNetwork, and votes
 within seconds (tor(1), TESTING NETWORK OPTIONS). All relays run on the bridge's node, so the hops
-between them add no delay of a path; the way to the bridge has that of the links.
+between them add no delay of a path; the way to the bridge has that of the links. The client does
+without conflux, which asks for a second bridge.
 """
 
 import re
@@ -90,6 +91,10 @@ class Transport:
         Program("tor-gencert", apt="tor"),
         Program("obfs4proxy", apt="obfs4proxy"),
     )
+
+    def __post_init__(self) -> None:
+        if self.authorities < 1:
+            raise ValueError(f"authorities: {self.authorities} is not a number from 1")
 
     async def serve(self, host: Host, listen: Address, forward: Address) -> ServerInfo:
         """Run a Tor network with a bridge on `listen`, and the service behind its exit."""
