@@ -12,7 +12,7 @@ import typer
 
 from testbed.console import out
 from testbed.results import Run
-from testbed.saw import saw, seen_table
+from testbed.saw import LEGEND, saw, seen_table
 
 
 def print_saw(
@@ -31,3 +31,4 @@ def print_saw(
         sys.stdout.write("\n")
         return
     out.print(seen_table(found))
+    out.print(LEGEND, style="dim")

@@ -93,6 +93,12 @@ def _meaning(group: Sequence[CellResult], facts: Sequence[str], rules: Sequence[
     return f"{how}{what}, not restricted{because}"
 
 
+LEGEND = """\
+Of all flows between the caller and the outside but the chat's. restricted: calls failed, and a rule
+that does more than pass met a flow, be it one that only served to connect; bad at calls: they
+failed, and none did."""
+
+
 def seen_table(found: Sequence[Seen]) -> Table:
     """Show it, at most 100 columns wide."""
     table, censors = table_of_calls([seen.censor for seen in found])
