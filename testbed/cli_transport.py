@@ -191,6 +191,15 @@ def _summary(name: str) -> str:
         return f"[red]broken:[/] {escape(str(error))}"
 
 
+def transport_packages() -> dict[str, str]:
+    """Name the Debian packages that transports need, each with the transports that need it."""
+    needed: dict[str, list[str]] = {}
+    for name in transport_names():
+        for package in {program.apt for program in own_programs(transport_kind(name))} - {""}:
+            needed.setdefault(package, []).append(name)
+    return {package: f"is needed by {', '.join(needed[package])}" for package in sorted(needed)}
+
+
 def missing_for_transports() -> dict[str, str]:
     """Name the transports whose programs are not all installed, with what installs them."""
     lacking: dict[str, str] = {}

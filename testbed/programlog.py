@@ -13,7 +13,7 @@ MAX_LOG_BYTES = 64 << 20
 
 
 class ProgramLog:
-    """A program's standard error on its way to a file."""
+    """What a program says, on its way to a file."""
 
     def __init__(self, stream: trio.abc.ReceiveStream, path: Path, awaited: str) -> None:
         """Describe it; `awaited` are the words of a program that is ready."""
@@ -26,7 +26,7 @@ class ProgramLog:
         self._awaited = awaited.encode()
 
     async def copy(self) -> None:
-        """Copy until the program has closed its standard error.
+        """Copy until the program has closed its end.
 
         TransportError: it wrote more than `MAX_LOG_BYTES`.
         """

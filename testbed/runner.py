@@ -228,7 +228,8 @@ def speech_frames(codec: Codec, duration_s: float) -> tuple[bytes, ...]:
 
 def _judge(cell: Cell, job: Path) -> Mapping[str, Any]:
     record = json.loads((job / RECORD_FILE).read_text())
-    return judge(cell, record, read_frames(job / FRAMES_FILE))
+    packets = speech_frames(cell.messenger.codec, cell.duration_s)
+    return judge(cell, record, read_frames(job / FRAMES_FILE), packets)
 
 
 def _command(module: str, argument: Path) -> list[str]:

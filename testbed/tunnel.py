@@ -1,4 +1,8 @@
-"""What tunnels need around them: datagram servers, an echo, a greeting, names; no tunnel itself."""
+"""What tunnels need around them: servers of datagrams, an echo, a greeting; no tunnel itself.
+
+A program that tunnels TCP has `serve_streams` behind its server, and `connect_stream` at its
+client's port. A VPN's ends are `serve_vpn` and `connect_vpn`, once it has its interfaces.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,7 @@ from testbed.transport import (
     Address,
     DatagramStream,
     Host,
+    ServerInfo,
     TransportError,
     UdpServer,
     forward_stream,
@@ -54,6 +59,26 @@ async def serve_cover(host: Host) -> Address:
         await trio.aclose_forcefully(tls)
 
     return await host.serve_tcp(0, answer)
+
+
+async def open_tls(host: Host, server: Address) -> trio.SSLStream[trio.abc.HalfCloseableStream]:
+    """Open a TLS stream, which checks the server's certificate.
+
+    OSError: no connection. TransportError: no handshake.
+    """
+    context = ssl.create_default_context(cafile=host.tls.authority)
+    stream = await host.open_tcp(server)
+    name = host.tls.server_name
+    tls = trio.SSLStream(stream, context, server_hostname=name, https_compatible=True)
+    try:
+        await tls.do_handshake()
+    except trio.BrokenResourceError as error:
+        await trio.aclose_forcefully(tls)
+        raise TransportError(f"no TLS handshake: {error.__cause__ or error}") from None
+    except BaseException:
+        await trio.aclose_forcefully(tls)
+        raise
+    return tls
 
 
 async def serve_clients(
@@ -166,3 +191,42 @@ def at_home(host: Host, program: str, *, names: Mapping[str, str], env: Mapping[
     )
     script.chmod(0o755)
     return str(script)
+
+
+async def serve_streams(host: Host, forward: Address) -> Address:
+    """Serve TCP until the host closes: each stream is greeted and its datagrams go to `forward`.
+
+    A program that tunnels TCP takes a client's connection long before it has one to its server.
+    """
+    return await host.serve_tcp(0, lambda stream: greet_and_forward(host, stream, forward))
+
+
+async def connect_stream(host: Host, local: Address) -> DatagramStream:
+    """Open a stream to a program that tunnels it to `serve_streams`, and wait to be greeted."""
+    return await greeted(host, await host.open_tcp(local))
+
+
+async def serve_vpn(
+    host: Host,
+    device: str,
+    address: str,
+    listen: Address,
+    forward: Address,
+    args: Mapping[str, str] | None = None,
+) -> ServerInfo:
+    """Route on what comes in by a tunnel interface, on which the server has `address`.
+
+    `args` is what else clients must know.
+    """
+    await host.masquerade(device)
+    echo = await serve_echo(host, address)
+    return ServerInfo(listen, {**(args or {}), "forward": str(forward), "echo": str(echo)})
+
+
+async def connect_vpn(host: Host, device: str, server: ServerInfo) -> trio.abc.Channel[bytes]:
+    """Wait for a first answer through a tunnel interface; give a UDP socket that goes through it.
+
+    The interface must have an address and a route to everywhere. TransportError: no answer.
+    """
+    await await_echo(await host.open_udp(Address.of(server.args["echo"]), device=device))
+    return await host.open_udp(Address.of(server.args["forward"]), device=device)

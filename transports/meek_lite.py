@@ -15,7 +15,7 @@ import trio
 from testbed import ptspec
 from testbed.http import Answer, Request, answer_requests
 from testbed.transport import Address, Host, Program, ServerInfo
-from testbed.tunnel import at_home, greet_and_forward, greeted
+from testbed.tunnel import at_home, greeted, serve_streams
 
 _NAME = "meek.bridge.example"
 _MIN_SESSION_ID_LENGTH, _MAX_PAYLOAD_BYTES = 8, 0x10000
@@ -30,7 +30,7 @@ class Transport:
 
     async def serve(self, host: Host, listen: Address, forward: Address) -> ServerInfo:
         """Serve meek by HTTPS on `listen`."""
-        orport = await host.serve_tcp(0, lambda stream: greet_and_forward(host, stream, forward))
+        orport = await serve_streams(host, forward)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(host.tls.certificate, host.tls.key)
         server = _Server(host, orport)

@@ -17,7 +17,7 @@ import trio
 from testbed import ptspec
 from testbed.http import Answer, Request, answer_requests
 from testbed.transport import READY_TIMEOUT_S, Address, Host, Program, ServerInfo, TransportError
-from testbed.tunnel import at_home, greet_and_forward, greeted
+from testbed.tunnel import at_home, greeted, serve_streams
 
 _NAME = "broker.bridge.example"
 _STUN_PORT = 3478
@@ -37,7 +37,7 @@ class Transport:
 
     async def serve(self, host: Host, listen: Address, forward: Address) -> ServerInfo:
         """Run a server, a broker on `listen`, a STUN server, and a proxy that awaits a client."""
-        orport = await host.serve_tcp(0, lambda stream: greet_and_forward(host, stream, forward))
+        orport = await serve_streams(host, forward)
         place = Address(host.address, host.free_port())
         server = await ptspec.start_server(
             host, ["snowflake-server"], "snowflake", listen=place, orport=orport

@@ -20,7 +20,7 @@ from testbed import ptspec
 from testbed.ptspec import socks
 from testbed.ptspec.exactly import EarlyEndError
 from testbed.transport import Address, Host, Program, ServerInfo, TransportError
-from testbed.tunnel import greet_and_forward, greeted
+from testbed.tunnel import greeted, serve_streams
 
 _COMMON = """
 TestingTorNetwork 1
@@ -98,7 +98,7 @@ class Transport:
 
     async def serve(self, host: Host, listen: Address, forward: Address) -> ServerInfo:
         """Run a Tor network with a bridge on `listen`, and the service behind its exit."""
-        service = await host.serve_tcp(0, lambda stream: greet_and_forward(host, stream, forward))
+        service = await serve_streams(host, forward)
         authorities = [await _Authority.made(host, f"auth{k}") for k in range(self.authorities)]
         network = "".join(authority.line for authority in authorities)
         for authority in authorities:
