@@ -62,10 +62,15 @@ class TransportChoice:
 
     name: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    """A transport to be wrapped is a `TransportChoice` itself."""
     source: str = ""
     """The text of its file, if that is not in `transports/`."""
+    title: str = ""
+    """What a scenario calls it, if it gave it a name of its own."""
 
     def __str__(self) -> str:
+        if self.title:
+            return self.title
         inside = ", ".join(f"{key} = {value}" for key, value in self.parameters.items())
         return f"{self.name} {{{inside}}}" if inside else self.name
 

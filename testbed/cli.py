@@ -22,10 +22,12 @@ from rich.table import Table
 from testbed import runner, scenario, tables
 from testbed.call.opus import SPEECH_FOLDER, SpeechError
 from testbed.cli_bench import bench_app
+from testbed.cli_build import build_programs
 from testbed.cli_kernel import KernelKind, guest_kernel, kernel_app
 from testbed.cli_papers import print_citations, print_table
 from testbed.cli_plan import print_schema, progress_of, show_plan
 from testbed.cli_results import export_tables, plot, print_comparison, print_difference
+from testbed.cli_saw import print_saw
 from testbed.cli_sound import listen, score
 from testbed.cli_transport import (
     check_app,
@@ -36,11 +38,12 @@ from testbed.cli_transport import (
     transport_summaries,
 )
 from testbed.console import err, out, short
+from testbed.gobuild import GoBuildError
 from testbed.kernel.build import KernelBuildError, cached_kernel
 from testbed.lab.capture import TCPDUMP
 from testbed.manifest import manifest, programs
 from testbed.results import SCORES, WALL, ResultsError, Run
-from testbed.scenario import ROOT, Scenario, ScenarioError, cell_id, cells
+from testbed.scenario import ROOT, Scenario, ScenarioError, cell_id, cells, only_transports
 from testbed.scores import ScoreError
 
 USAGE_ERROR, FAILURE, INTERRUPTED = 2, 1, 130
@@ -67,6 +70,8 @@ app.command("export")(export_tables)
 app.command("schema")(print_schema)
 app.command("table")(print_table)
 app.command("cite")(print_citations)
+app.command("saw")(print_saw)
+app.command("build")(build_programs)
 app.command()(listen)
 app.command()(score)
 
@@ -88,7 +93,7 @@ def main() -> None:
         app()
     except (ScenarioError, ResultsError) as error:
         _quit(error, USAGE_ERROR)
-    except (runner.LabError, runner.ConductError, KernelBuildError) as error:
+    except (runner.LabError, runner.ConductError, KernelBuildError, GoBuildError) as error:
         _quit(error, FAILURE)
     except (SpeechError, ScoreError, OSError) as error:
         _quit(error, FAILURE)
@@ -178,7 +183,7 @@ def _chosen(
     return replace(
         loaded,
         messengers=tuple(messengers or loaded.messengers),
-        transports=tuple(transports or loaded.transports),
+        transports=only_transports(loaded, transports) if transports else loaded.transports,
         seeds=tuple(seeds or loaded.seeds),
         include=tuple(
             rule

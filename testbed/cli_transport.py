@@ -8,6 +8,7 @@ import re
 import shutil
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -22,14 +23,14 @@ from testbed.conformance import ALL_RULES, Conformance, check_transport
 from testbed.console import out
 from testbed.costs import LEGEND, NothingToCompareError, cost_table, costs
 from testbed.lab.check import Verdict
-from testbed.loading import programs_of, transport_class
+from testbed.loading import IN_TREE, own_programs, programs_of
 from testbed.results import Run
 from testbed.scenario import (
     ROOT,
-    TRANSPORTS,
     ScenarioError,
     load_transport,
     transport_choice,
+    transport_kind,
     transport_names,
     transport_summary,
 )
@@ -160,7 +161,7 @@ def write_transport(name: str, root: Path) -> list[Path]:
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise ScenarioError(f"{name!r}: a transport's name is lower-case letters, digits and _")
     files = {
-        root / "transports" / f"{name}.py": (TRANSPORTS / "_new.py").read_text(),
+        root / "transports" / f"{name}.py": (IN_TREE / "_new.py").read_text(),
         root / "tests" / "transports" / f"test_{name}.py": _TEST.format(name=name),
     }
     for path in files:
@@ -175,25 +176,37 @@ def transport_summaries() -> dict[str, str]:
     """Say of each transport what it is, and what is missing for it and how to get it."""
     remedies = missing_for_transports()
     return {
-        name: (f"[red]missing:[/] {remedies[name]}. " if name in remedies else "")
-        + transport_summary(name)
+        name: f"[red]missing:[/] {remedies[name]}. {_summary(name)}"
+        if name in remedies
+        else _summary(name)
         for name in transport_names()
     }
+
+
+def _summary(name: str) -> str:
+    try:
+        transport_kind(name)
+        return transport_summary(name)
+    except ScenarioError as error:  # a file of another package's, which must not hide the others
+        return f"[red]broken:[/] {escape(str(error))}"
 
 
 def transport_packages() -> dict[str, str]:
     """Name the Debian packages that transports need, each with the transports that need it."""
     needed: dict[str, list[str]] = {}
     for name in transport_names():
-        for package in {program.apt for program in transport_class(name).programs} - {""}:
+        for package in {program.apt for program in own_programs(transport_kind(name))} - {""}:
             needed.setdefault(package, []).append(name)
     return {package: f"is needed by {', '.join(needed[package])}" for package in sorted(needed)}
 
 
 def missing_for_transports() -> dict[str, str]:
     """Name the transports whose programs are not all installed, with what installs them."""
-    lacking = {
-        name: [program.remedy for program in transport_class(name).programs if not program.find()]
-        for name in transport_names()
-    }
-    return {name: ", ".join(remedies) for name, remedies in lacking.items() if remedies}
+    lacking: dict[str, str] = {}
+    for name in transport_names():
+        with suppress(ScenarioError):
+            needed = own_programs(transport_kind(name))
+            remedies = dict.fromkeys(p.remedy for p in needed if p.find() is None)
+            if remedies:
+                lacking[name] = ", ".join(remedies)
+    return lacking

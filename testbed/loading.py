@@ -1,15 +1,50 @@
-"""Finds transports and makes them with their parameters, wrapped ones too; checks no types."""
+"""Finds transports and makes them with their parameters, wrapped ones too; checks no types.
+
+A transport is a file in `transports/`, an entry point of the group `testbed.transports` in any
+installed package, or a file given by its path. The file's text stands for the last two, so that a
+guest needs nothing of them but that.
+"""
 
 from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 from types import ModuleType
-from typing import Any, get_type_hints
+from typing import get_type_hints
 
+from testbed.cell import TransportChoice
 from testbed.transport import Program, Transport
+
+IN_TREE = Path(__file__).resolve().parent.parent / "transports"
+ENTRY_POINTS = "testbed.transports"
+"""The group: `NAME = "PACKAGE.MODULE"` says that this module's file is the transport NAME."""
+
+
+def in_tree_names() -> list[str]:
+    """Name the transports that come with the project: one file, one transport."""
+    return sorted(p.stem for p in IN_TREE.glob("*.py") if not p.stem.startswith("_"))
+
+
+def out_of_tree() -> dict[str, str]:
+    """Give the modules of transports that other packages bring, by name; ours go first."""
+    from importlib.metadata import entry_points  # noqa: PLC0415 - costs a guest, which needs none
+
+    ours = set(in_tree_names())
+    found = {point.name: point.module for point in entry_points(group=ENTRY_POINTS)}
+    return {name: found[name] for name in sorted(found) if name not in ours}
+
+
+def module_text(module: str) -> str:
+    """Read a module's file without running it. ImportError: there is none of Python."""
+    from importlib.util import find_spec  # noqa: PLC0415 - as above
+
+    spec = find_spec(module)
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        raise ImportError(f"there is no file of Python for the module {module}")
+    return Path(spec.origin).read_text()
 
 
 def transport_class(name: str, source: str = "") -> type[Transport]:
@@ -18,7 +53,7 @@ def transport_class(name: str, source: str = "") -> type[Transport]:
     ImportError: there is none. What a file raises when it is run is let through.
     """
     if source:
-        module = ModuleType(f"transports_by_path_{name}")
+        module = ModuleType(f"transports_from_elsewhere_{name}")
         sys.modules[module.__name__] = module
         exec(compile(source, f"{name}.py", "exec"), vars(module))
     else:
@@ -35,22 +70,19 @@ def wrapped_parameters(kind: type[Transport]) -> set[str]:
     return {name for name, hint in get_type_hints(kind).items() if hint is Transport}
 
 
-def inner_choice(value: object) -> tuple[str, dict[str, Any]]:
-    """Read a wrapped transport: its name, or a table with `name` and parameters. ValueError."""
-    match value:
-        case str():
-            return value, {}
-        case {"name": str(name), **parameters}:
-            return name, {str(key): value for key, value in parameters.items()}
-    raise ValueError("a transport's name, or a table with its name and its parameters")
-
-
-def make_transport(name: str, parameters: Mapping[str, Any], source: str = "") -> Transport:
+def make_transport(choice: TransportChoice) -> Transport:
     """Make a transport with its parameters, and what it wraps with theirs."""
-    kind = transport_class(name, source)
-    wrapped = wrapped_parameters(kind) & set(parameters)
-    made = {key: make_transport(*inner_choice(parameters[key])) for key in wrapped}
-    return kind(**{**parameters, **made})
+    made = {
+        key: make_transport(value) if isinstance(value, TransportChoice) else value
+        for key, value in choice.parameters.items()
+    }
+    return transport_class(choice.name, choice.source)(**made)
+
+
+def own_programs(kind: type[Transport]) -> tuple[Program, ...]:
+    """Give the programs that a class needs with any parameters, and so without any."""
+    declared = vars(kind).get("programs", ())
+    return declared if isinstance(declared, tuple) else ()
 
 
 def programs_of(transport: Transport) -> Iterator[Program]:

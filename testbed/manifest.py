@@ -6,13 +6,13 @@ import hashlib
 import json
 import platform
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from importlib import metadata
 from typing import Any
 
 from testbed import __version__
-from testbed.cell import Cell
+from testbed.cell import Cell, TransportChoice
 from testbed.loading import programs_of
 from testbed.results import SCHEMA
 from testbed.scenario import ROOT, Scenario, ScenarioError, cell_id, load_transport
@@ -35,11 +35,7 @@ def manifest(
         **{f"links {name}".strip(): asdict(links) for name, links in used_links.items()},
         **{f"messenger {cell.messenger.name}": asdict(cell.messenger) for cell in cells},
         **{f"censor {cell.censor.name}": asdict(cell.censor) for cell in cells},
-        **{
-            f"transport {cell.transport.name}": cell.transport.source
-            for cell in cells
-            if cell.transport.source
-        },
+        **{key: text for cell in cells for key, text in _transport(cell.transport)},
     }
     return {
         "schema": SCHEMA,
@@ -54,6 +50,22 @@ def manifest(
         "definitions": definitions,
         "cells": [cell_id(cell) for cell in cells],
     }
+
+
+def _transport(choice: TransportChoice) -> Iterator[tuple[str, Any]]:
+    """Give the text of a transport from elsewhere, and what stands behind a title."""
+    if choice.source:
+        yield f"transport {choice.name}", choice.source
+    if choice.title:
+        parameters = {key: _plain(value) for key, value in choice.parameters.items()}
+        yield f"transport {choice.title}", {"kind": choice.name, "parameters": parameters}
+    for value in choice.parameters.values():
+        if isinstance(value, TransportChoice):
+            yield from _transport(value)
+
+
+def _plain(value: object) -> object:
+    return str(value) if isinstance(value, TransportChoice) else value
 
 
 def programs(cells: Sequence[Cell]) -> list[Program]:

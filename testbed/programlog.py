@@ -6,6 +6,11 @@ from pathlib import Path
 
 import trio
 
+from testbed.transport import TransportError
+
+MAX_LOG_BYTES = 64 << 20
+"""A program that logs more has gone wrong, and would fill the disk."""
+
 
 class ProgramLog:
     """What a program says, on its way to a file."""
@@ -21,11 +26,17 @@ class ProgramLog:
         self._awaited = awaited.encode()
 
     async def copy(self) -> None:
-        """Copy until the program has closed its end."""
-        tail = b""
+        """Copy until the program has closed its end.
+
+        TransportError: it wrote more than `MAX_LOG_BYTES`.
+        """
+        tail, copied_bytes = b"", 0
         try:
             with self._path.open("wb", buffering=0) as log:
                 async for chunk in self._stream:
+                    copied_bytes += len(chunk)
+                    if copied_bytes > MAX_LOG_BYTES:
+                        raise TransportError(f"{self._path.name} is over {MAX_LOG_BYTES} bytes")
                     log.write(chunk)
                     if not self.ready.is_set():
                         tail += chunk

@@ -60,6 +60,8 @@ class Wall:
     """From the start of its guest to its end."""
     virtual_s: float
     """Seconds that passed in the cell."""
+    cpu_s: float | None = None
+    """What a processor worked for its guest; None: it was on the host's kernel, or not counted."""
 
     @property
     def ratio(self) -> float:

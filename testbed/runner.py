@@ -96,7 +96,7 @@ async def run_module(kernel: Kernel, module: str, job: Path, *, seed: int, cpu: 
         raise ConductError(str(error)) from None
     if result.exit_status != 0:
         raise ConductError(_reason(job, result.exit_status))
-    return Wall(wall_s=result.wall_s, virtual_s=result.virtual_s)
+    return Wall(wall_s=result.wall_s, virtual_s=result.virtual_s, cpu_s=result.cpu_s)
 
 
 def on_host() -> Conduct:
@@ -275,8 +275,13 @@ def _reason(job: Path, status: int) -> str:
     for name in (ERROR_FILE, "stderr"):
         path = job / name
         if path.is_file() and (text := path.read_text(errors="replace").strip()):
-            return text[-2000:]
+            return _shortened(text)
     return f"the cell's program ended with status {status}"
+
+
+def _shortened(text: str) -> str:
+    """Leave the middle of a long text out: the cause stands first, a log's last words last."""
+    return text if len(text) <= 2000 else f"{text[:1000]} ... {text[-1000:]}"
 
 
 async def _wait(process: subprocess.Popen[bytes]) -> None:

@@ -11,32 +11,36 @@ import inspect
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 
-from pydantic import Field, TypeAdapter, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
 from testbed.call.messenger import Messenger
 from testbed.cell import Cell, Links, TransportChoice
-from testbed.censor.actions import Action
 from testbed.censor.profile import Profile, with_numbers
 from testbed.linkset import LinkSet
-from testbed.loading import inner_choice, transport_class, wrapped_parameters
+from testbed.loading import (
+    IN_TREE,
+    in_tree_names,
+    module_text,
+    out_of_tree,
+    transport_class,
+    wrapped_parameters,
+)
 from testbed.transport import Transport
+from testbed.validation import describe, names_in
 
 ROOT = Path(__file__).resolve().parent.parent
 SCENARIOS = ROOT / "scenarios"
 CENSORS = SCENARIOS / "censors"
 MESSENGERS = SCENARIOS / "messengers"
 LINKS = SCENARIOS / "links"
-TRANSPORTS = ROOT / "transports"
 
 T = TypeVar("T")
 Axis = Literal["messenger", "transport", "censor", "links"]
-_ACTIONS = {kind.__name__ for kind in get_args(Action)}
 _FORBID_UNKNOWN_KEYS = {"extra": "forbid"}
 
 
@@ -65,7 +69,26 @@ class WithParameters:
     __pydantic_config__ = _FORBID_UNKNOWN_KEYS
 
     name: str
-    parameters: Mapping[str, Any]
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    title: str = ""
+    """What the scenario calls it, if it gave it a name of its own."""
+
+
+def _entries(transports: object) -> object:
+    """Read tables: `[transports.NAME]`, or `[transports.TITLE]` with `kind = "NAME"` in it."""
+    if not isinstance(transports, Mapping):
+        return transports
+    if wrong := [title for title, table in transports.items() if not isinstance(table, Mapping)]:
+        raise ValueError(f"{names_in(wrong)} must be a table, as by [transports.{wrong[0]}]")
+    return [
+        WithParameters(*_kind(table, title), title=title if "kind" in table else "")
+        for title, table in transports.items()
+    ]
+
+
+def _kind(table: Mapping[str, Any], default: str) -> tuple[str, dict[str, Any]]:
+    parameters = dict(table)
+    return str(parameters.pop("kind", default)), parameters
 
 
 @dataclass(frozen=True)
@@ -84,7 +107,10 @@ class Scenario:
         3,
     )
     messengers: Annotated[tuple[str, ...], Field(min_length=1)] = ("whatsapp",)
-    transports: Annotated[tuple[str | WithParameters, ...], Field(min_length=1)] = ("direct",)
+    transports: Annotated[
+        tuple[str | WithParameters, ...], Field(min_length=1), BeforeValidator(_entries)
+    ] = ("direct",)
+    """A list of names and of tables with `name` and `parameters`; or named tables (`_entries`)."""
     censors: Annotated[tuple[str | Sweep, ...], Field(min_length=1)] = ("open",)
     links: Links | str | Annotated[tuple[str, ...], Field(min_length=1)] = "home-fibre"
     """A link set of `scenarios/links/`, several that are compared, or the links themselves."""
@@ -142,32 +168,39 @@ def load_links(name: str) -> Links:
 
 def load_transport(choice: TransportChoice) -> Transport:
     """Make a transport with its parameters checked, and what it wraps with theirs."""
-    where = f"transport {choice.name}"
-    if not choice.source and choice.name not in transport_names():
-        raise ScenarioError(f"no transport {choice.name!r}; there are {_names(transport_names())}")
-    try:
-        kind = transport_class(choice.name, choice.source)
-    except Exception as error:  # whatever a file of someone's raises
-        raise ScenarioError(f"{where}: {type(error).__name__}: {error}") from None
+    where = f"transport {choice.title or choice.name}"
+    kind = _class_of(choice)
     known = inspect.signature(kind).parameters
     if unknown := set(choice.parameters) - set(known):
-        raise ScenarioError(f"{where}: it has no parameter {_names(unknown)}, only {_names(known)}")
-    wrapped = wrapped_parameters(kind)
+        raise ScenarioError(
+            f"{where}: it has no parameter {names_in(unknown)}, only {names_in(known)}"
+        )
     checked: dict[str, Any] = {}
     for name, value in choice.parameters.items():
+        if isinstance(value, TransportChoice):
+            checked[name] = load_transport(value)
+            continue
         try:
-            if name in wrapped:
-                checked[name] = load_transport(TransportChoice(*inner_choice(value)))
-            else:
-                checked[name] = TypeAdapter(get_type_hints(kind)[name]).validate_python(value)
+            checked[name] = TypeAdapter(get_type_hints(kind)[name]).validate_python(value)
         except ValidationError as error:
-            raise ScenarioError(f"{where}: {name}: {_describe(error, {})}") from None
-        except ValueError as error:
-            raise ScenarioError(f"{where}: {name}: {error}") from None
+            raise ScenarioError(f"{where}: {name}: {describe(error, {})}") from None
     try:
         return kind(**checked)
     except (TypeError, ValueError) as error:
-        raise ScenarioError(f"{where}: {error}") from None
+        message = str(error).replace("Transport.__init__()", "it is")
+        raise ScenarioError(f"{where}: {message}") from None
+
+
+def transport_kind(name: str) -> type[Transport]:
+    """Give the class of a transport. ScenarioError: there is none, or its file is broken."""
+    return _class_of(TransportChoice(name, source=_source(name)))
+
+
+def _class_of(choice: TransportChoice) -> type[Transport]:
+    try:
+        return transport_class(choice.name, choice.source)
+    except Exception as error:  # whatever a file of someone's raises
+        raise ScenarioError(f"transport {choice.name}: {type(error).__name__}: {error}") from None
 
 
 def cells(scenario: Scenario) -> list[Cell]:
@@ -198,11 +231,10 @@ def cells(scenario: Scenario) -> list[Cell]:
 def _axes(scenario: Scenario) -> dict[Axis, dict[str, Any]]:
     """Give what each axis has, by name, in the order of the axes."""
     source = f"{scenario.name}.toml"
-    choices = [transport_choice(entry) for entry in scenario.transports]
     censors = [profile for entry in scenario.censors for profile in _censors(entry, source)]
     return {
         "messenger": {name: load_messenger(name) for name in scenario.messengers},
-        "transport": {str(choice): choice for choice in choices},
+        "transport": {str(choice): choice for choice in transport_choices(scenario)},
         "censor": {profile.name: profile for profile in censors},
         "links": scenario.link_sets,
     }
@@ -246,14 +278,14 @@ def messenger_names() -> list[str]:
 
 
 def transport_names() -> list[str]:
-    """Name the transports: one file, one transport."""
-    return _stems(TRANSPORTS, "py")
+    """Name the transports: ours, and those of other packages by their entry points."""
+    return [*in_tree_names(), *out_of_tree()]
 
 
 def transport_summary(name: str) -> str:
     """Give the first line of a transport's docstring, without importing it."""
-    module = ast.parse((TRANSPORTS / f"{name}.py").read_text())
-    classes = [node for node in module.body if isinstance(node, ast.ClassDef)]
+    text = _source(name) or (IN_TREE / f"{name}.py").read_text()
+    classes = [node for node in ast.parse(text).body if isinstance(node, ast.ClassDef)]
     texts = [ast.get_docstring(node) for node in classes if node.name == "Transport"]
     return (texts[0] or "").splitlines()[0] if texts else ""
 
@@ -262,28 +294,95 @@ def _stems(folder: Path, suffix: str) -> list[str]:
     return sorted(p.stem for p in folder.glob(f"*.{suffix}") if not p.stem.startswith("_"))
 
 
-def transport_choice(entry: str | WithParameters) -> TransportChoice:
-    """Read which transport is meant.
+def transport_choices(scenario: Scenario) -> list[TransportChoice]:
+    """Give a scenario's transports; one may wrap another that stands before it, by its title."""
+    titled: dict[str, TransportChoice] = {}
+    for entry in scenario.transports:
+        choice = transport_choice(entry, titled)
+        titled[str(choice)] = choice
+    return list(titled.values())
 
-    In a string: a name, `name {key = value, ...}`, or the path of a file (`./mine.py`).
+
+def only_transports(scenario: Scenario, names: Sequence[str]) -> tuple[str | WithParameters, ...]:
+    """Give a scenario's entries of these titles; other names stand for themselves."""
+    titled = {entry.title: entry for entry in scenario.transports if not isinstance(entry, str)}
+    return tuple(titled.get(name, name) for name in names)
+
+
+def transport_choice(
+    entry: str | WithParameters, titled: Mapping[str, TransportChoice] | None = None
+) -> TransportChoice:
+    """Find which transport is meant.
+
+    In a string: a name, `name {key = value, ...}`, or the path of a file (`./mine.py`). A name may
+    be a title in `titled`. What it wraps is found, too. ScenarioError: there is no such transport.
     """
-    if not isinstance(entry, str):
-        return TransportChoice(entry.name, entry.parameters)
-    name, brace, inside = (part.strip() for part in entry.partition("{"))
-    parameters = {}
-    for pair in filter(None, inside.rstrip("} ").split(",")):
-        key, equals, value = (part.strip() for part in pair.partition("="))
-        if not equals:
-            raise ScenarioError(f"transport {entry!r}: {pair!r} is not key = value")
-        parameters[key] = _value(value)
-    if brace and not parameters:
-        raise ScenarioError(f"transport {entry!r}: there is nothing in the braces")
-    if not name.endswith(".py"):
-        return TransportChoice(name, parameters)
+    titled = titled or {}
+    if isinstance(entry, str):
+        name, parameters = _parse(entry)
+        if not parameters and name in titled:
+            return titled[name]
+        entry = WithParameters(name, parameters)
+    name, title = entry.name, entry.title
+    choice = TransportChoice(Path(name).stem, entry.parameters, _source(name), title)
+    wrapped = wrapped_parameters(_class_of(choice))
+    return replace(
+        choice,
+        parameters={
+            key: _inner(value, f"transport {choice.title or name}: {key}", titled)
+            if key in wrapped
+            else value
+            for key, value in choice.parameters.items()
+        },
+    )
+
+
+def _inner(value: object, where: str, titled: Mapping[str, TransportChoice]) -> TransportChoice:
+    match value:
+        case str():
+            return transport_choice(value, titled)
+        case {"kind": str(name), **parameters} | {"name": str(name), **parameters}:
+            named = {str(key): value for key, value in parameters.items()}
+            return transport_choice(WithParameters(name, named), titled)
+    raise ScenarioError(
+        f"{where}: a transport's name, or a table with it as `kind` and with its parameters"
+    )
+
+
+def _source(name: str) -> str:
+    """Give the text of a transport that is not in `transports/`; empty: it is there."""
     try:
-        return TransportChoice(Path(name).stem, parameters, Path(name).read_text())
+        if name.endswith(".py"):
+            return Path(name).read_text()
+        if name in in_tree_names():
+            return ""
+        if module := out_of_tree().get(name):
+            return module_text(module)
     except (OSError, UnicodeDecodeError) as error:
         raise ScenarioError(f"transport {name}: {error}") from None
+    except Exception as error:  # whatever a package of someone's raises when it is imported
+        raise ScenarioError(f"transport {name}: {type(error).__name__}: {error}") from None
+    raise ScenarioError(f"no transport {name!r}; there are {names_in(transport_names())}")
+
+
+def _parse(entry: str) -> tuple[str, dict[str, Any]]:
+    """Part `name {key = value, ...}`; a word that is no TOML value is a string without quotes."""
+    name, brace, inside = (part.strip() for part in entry.partition("{"))
+    if not brace:
+        return name, {}
+    inside = inside.removesuffix("}").strip()
+    try:
+        parameters: dict[str, Any] = tomllib.loads(f"parameters = {{{inside}}}")["parameters"]
+    except tomllib.TOMLDecodeError:
+        parameters = {}
+        for pair in filter(None, inside.split(",")):
+            key, equals, value = (part.strip() for part in pair.partition("="))
+            if not equals:
+                raise ScenarioError(f"transport {entry!r}: {pair!r} is not key = value") from None
+            parameters[key] = _value(value)
+    if not parameters:
+        raise ScenarioError(f"transport {entry!r}: there is nothing in the braces")
+    return name, parameters
 
 
 def _value(text: str) -> object:
@@ -318,7 +417,7 @@ def _load(path: Path, kind: type[T], what: str) -> T:
     try:
         content = tomllib.loads(path.read_text())
     except FileNotFoundError:
-        known = _names(_stems(path.parent, "toml")) if path.parent.is_dir() else "none"
+        known = names_in(_stems(path.parent, "toml")) if path.parent.is_dir() else "none"
         raise ScenarioError(
             f"no {what} {path.stem!r}: {path} is missing; there are {known}"
         ) from None
@@ -327,45 +426,4 @@ def _load(path: Path, kind: type[T], what: str) -> T:
     try:
         return TypeAdapter(kind).validate_python({**content, "name": path.stem})
     except ValidationError as error:
-        raise ScenarioError(f"{path}: {_describe(error, content)}") from None
-
-
-def _describe(error: ValidationError, content: Mapping[str, Any]) -> str:
-    """Say of each wrong key where it is and what was expected."""
-    lines: dict[str, str] = {}
-    for detail in error.errors():
-        keys = _keys(detail, content)
-        if keys is not None:
-            where = ".".join(keys) or "the file"
-            message = detail["msg"].removeprefix("Value error, ")
-            if where not in lines:
-                lines[where] = message
-            elif message not in lines[where]:
-                lines[where] += f" or {message.removeprefix('Input should be ')}"
-    return "; ".join(f"{where}: {message}" for where, message in lines.items())
-
-
-def _keys(detail: ErrorDetails, content: Mapping[str, Any]) -> list[str] | None:
-    """Give the way to a wrong key as in the file; None for alternatives that were not meant."""
-    keys: list[str] = []
-    value: Any = content
-    for part in detail["loc"]:
-        if isinstance(value, Mapping) and isinstance(value.get("kind"), str):
-            meant = value["kind"].capitalize()
-            is_other = part in _ACTIONS and part != meant
-            if is_other and (meant in _ACTIONS or detail["loc"][-1] != "kind"):
-                return None
-        if isinstance(value, Mapping) and part in value:
-            keys.append(str(part))
-            value = value[part]
-        elif isinstance(value, Sequence) and isinstance(part, int) and part < len(value):
-            value = value[part]
-            name = value.get("name") if isinstance(value, Mapping) else None
-            keys.append(str(name or part))
-        elif not (isinstance(part, str) and part[:1].isupper()):
-            keys.append(str(part))
-    return keys
-
-
-def _names(names: Iterable[str]) -> str:
-    return ", ".join(sorted(names)) or "none"
+        raise ScenarioError(f"{path}: {describe(error, content)}") from None

@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import trio
 
@@ -87,6 +87,8 @@ class Program:
     """Where a PyPI package that makes no command of it has it, below the folder of modules."""
     sha256: str = ""
     """What its file hashes to; a run is refused with another. Empty: any file."""
+    go: bool = False
+    """It is one of ours in Go, which `testbed build` builds."""
 
     def find(self) -> Path | None:
         """Look for it; None: it is not installed."""
@@ -105,7 +107,11 @@ class Program:
     @property
     def remedy(self) -> str:
         """The command that installs it."""
-        return f"pip install {self.pypi}" if self.pypi else f"./lab install {self.apt}"
+        if self.go:
+            return f"testbed build {self.name}"
+        if self.pypi:
+            return f"pip install {self.pypi}"
+        return f"./lab install {self.apt}" if self.apt else f"install {self.name}, or name its path"
 
 
 def find_program(name: str) -> Path | None:
@@ -240,7 +246,10 @@ class Transport(Protocol):
     order` or `unordered`. `testbed check transport` tries what else is asked of it.
     """
 
-    programs: ClassVar[tuple[Program, ...]]
+    @property
+    def programs(self) -> tuple[Program, ...]:
+        """The foreign programs that it needs: a class variable, if no parameter names them."""
+        ...
 
     async def serve(self, host: Host, listen: Address, forward: Address) -> ServerInfo:
         """Start the server on `listen`; datagrams go to `forward` by UDP, answers come back.

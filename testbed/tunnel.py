@@ -1,4 +1,4 @@
-"""What tunnels need around them: servers of datagrams, an echo, a cover site; no tunnel itself.
+"""What tunnels need around them: servers of datagrams, an echo, a greeting; no tunnel itself.
 
 A program that tunnels TCP has `serve_streams` behind its server, and `connect_stream` at its
 client's port. A VPN's ends are `serve_vpn` and `connect_vpn`, once it has its interfaces.
@@ -6,6 +6,7 @@ client's port. A VPN's ends are `serve_vpn` and `connect_vpn`, once it has its i
 
 from __future__ import annotations
 
+import shlex
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
@@ -29,6 +30,8 @@ ECHO_TIMEOUT_S = 25.0
 """How long a tunnel may take to carry a first datagram there and back."""
 _ASK_EVERY_S = 0.25
 _QUESTION = b"is anybody there?"
+_GREETING = b""
+"""An empty datagram, as no messenger sends."""
 
 
 async def serve_echo(host: Host, address: str = "127.0.0.1") -> Address:
@@ -139,36 +142,68 @@ async def await_echo(channel: trio.abc.Channel[bytes]) -> None:
     raise TransportError(f"nothing came back through the tunnel within {ECHO_TIMEOUT_S:g} s")
 
 
-async def serve_streams(host: Host, forward: Address) -> Address:
-    """Serve TCP until the host closes: the framed datagrams of each stream go to `forward`.
+async def greet_and_forward(host: Host, stream: trio.abc.Stream, forward: Address) -> None:
+    """Serve one client of a stream transport as `forward_stream` does, and greet it before.
 
-    Each client is greeted with an empty datagram, for a program that tunnels TCP takes a client's
-    connection long before it has one to its server.
+    For clients of programs that call a stream open before it leads anywhere: see `greeted`.
     """
-
-    async def serve_client(stream: trio.abc.HalfCloseableStream) -> None:
-        with suppress(trio.BrokenResourceError):
-            await stream.send_all(frame_datagram(b""))
+    with suppress(trio.BrokenResourceError):
+        await stream.send_all(frame_datagram(_GREETING))
         await forward_stream(host, stream, forward)
 
-    return await host.serve_tcp(0, serve_client)
+
+async def greeted(host: Host, stream: trio.abc.Stream) -> DatagramStream:
+    """Wait until a stream has brought the server's greeting, and give its datagrams.
+
+    TransportError: it ended before, or nothing came within `ECHO_TIMEOUT_S`; it is then closed.
+    """
+    channel = DatagramStream(stream, host)
+    reason = f"the server was not heard within {ECHO_TIMEOUT_S:g} s"
+    try:
+        with trio.move_on_after(ECHO_TIMEOUT_S):
+            if await channel.receive() == _GREETING:
+                return channel
+            reason = "what came through the tunnel is not from its server"
+    except (trio.EndOfChannel, trio.BrokenResourceError):
+        reason = "the tunnel ended before its server was heard"
+    except trio.Cancelled:
+        await trio.aclose_forcefully(channel)
+        raise
+    await trio.aclose_forcefully(channel)
+    raise TransportError(reason)
+
+
+def at_home(host: Host, program: str, *, names: Mapping[str, str], env: Mapping[str, str]) -> str:
+    """Give the command of a program that has variables `env`, and to which `names` are addresses.
+
+    Programs of Go ask `/etc/hosts` (hosts(5)) and trust the authorities of SSL_CERT_FILE. The
+    command is a script of the program's name, which gives it an `/etc/hosts` of its own in a mount
+    namespace that ends with it.
+    """
+    folder = host.state_dir / f"at-home-{host.free_port()}"
+    folder.mkdir()
+    hosts, script = folder / "hosts", folder / program
+    hosts.write_text("".join(f"{address} {name}\n" for name, address in names.items()))
+    variables = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in env.items())
+    command = f'mount --bind {shlex.quote(str(hosts))} /etc/hosts && exec {program} "$@"'
+    script.write_text(
+        f'#!/bin/sh\n{variables}exec unshare --mount sh -c {shlex.quote(command)} sh "$@"\n'
+    )
+    script.chmod(0o755)
+    return str(script)
+
+
+async def serve_streams(host: Host, forward: Address) -> Address:
+    """Serve TCP until the host closes: each stream is greeted and its datagrams go to `forward`.
+
+    A program that tunnels TCP takes a client's connection long before it has one to its server.
+    """
+    return await host.serve_tcp(0, lambda stream: greet_and_forward(host, stream, forward))
 
 
 async def connect_stream(host: Host, local: Address) -> DatagramStream:
-    """Open a stream to a program that tunnels it to `serve_streams`, and wait to be greeted.
-
-    TransportError: it was closed before.
-    """
-    channel = DatagramStream(await host.open_tcp(local), host)
-    try:
-        await channel.receive()
-    except (trio.EndOfChannel, trio.BrokenResourceError):
-        await channel.aclose()
-        raise TransportError("the stream was closed before the server answered") from None
-    except BaseException:
-        await trio.aclose_forcefully(channel)
-        raise
-    return channel
+    """Open a stream to a program that tunnels it to `serve_streams`, and wait to be greeted."""
+    return await greeted(host, await host.open_tcp(local))
 
 
 async def serve_vpn(

@@ -79,12 +79,14 @@ class GuestResult:
     """A job that ran to its end, whatever its exit status.
 
     `exit_status` is as a shell counts it (128 + N for a job killed by signal N, 127 for a
-    program not found). `wall_s` are seconds on this machine from start to power-off,
-    `virtual_s` the guest's seconds from boot to the job's end. `console` is all the kernel said.
+    program not found). `wall_s` are seconds on this machine from start to power-off, `cpu_s`
+    those that its processor worked for the guest, `virtual_s` the guest's seconds from boot to
+    the job's end. `console` is all the kernel said.
     """
 
     exit_status: int
     wall_s: float
+    cpu_s: float
     virtual_s: float
     console: str
 
@@ -152,9 +154,10 @@ async def run_guest(
             with trio.move_on_after(wall_limit_s) as limit:
                 await _wait(process)
         finally:
-            _kill_group(process)
+            cpu_s = _kill_group(process)
         wall_s = time.monotonic() - started_s
-    return _result(folder, wall_s, wall_limit_s if limit.cancelled_caught else None)
+    hung_for_s = wall_limit_s if limit.cancelled_caught else None
+    return _result(folder, wall_s, cpu_s, hung_for_s)
 
 
 def memory_folder(memory_mb: int, otherwise: Path) -> Path:
@@ -289,15 +292,17 @@ async def _wait(process: subprocess.Popen[bytes]) -> None:
         os.close(pidfd)
 
 
-def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    """Kill the kernel and the processes it traces, which are its process group; reap it."""
+def _kill_group(process: subprocess.Popen[bytes]) -> float:
+    """Kill the kernel and the processes it traces, which are its group; give their CPU seconds."""
     # Not reaped yet, so that the group's number cannot belong to anyone else.
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return used.ru_utime + used.ru_stime
 
 
-def _result(folder: Path, wall_s: float, hung_for_s: float | None) -> GuestResult:
+def _result(folder: Path, wall_s: float, cpu_s: float, hung_for_s: float | None) -> GuestResult:
     console = _text(folder / CONSOLE_FILE)
     end_text = _text(folder / END_FILE)
     (folder / END_FILE).unlink(missing_ok=True)
@@ -321,6 +326,7 @@ def _result(folder: Path, wall_s: float, hung_for_s: float | None) -> GuestResul
     return GuestResult(
         exit_status=end.exit_status,
         wall_s=wall_s,
+        cpu_s=cpu_s,
         virtual_s=end.virtual_ns / 1e9,
         console=console,
     )

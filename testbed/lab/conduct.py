@@ -112,14 +112,17 @@ async def _conduct(
     nursery.start_soon(run_relay, servers.bind_udp(relay.port), make_relay())
     chat_server = await serve_chat(servers, messenger.chat.port, job)
 
-    choice = cell.transport
-    transport = make_transport(choice.name, choice.parameters, choice.source)
+    transport = make_transport(cell.transport)
     bridge = hosts["bridge"]
     server = await transport.serve(bridge, Address(bridge.address, BRIDGE_PORT), relay)
     wire = await WireCount.started(hosts["caller"], chat_server)
     await trio.sleep_until(_next_beginning())
 
-    call_record, chat_record, carried = CallRecord(), ChatRecord(), TransportRecord()
+    call_record, chat_record, carried = (
+        CallRecord(),
+        ChatRecord(str(chat_server)),
+        TransportRecord(),
+    )
     caller_channel = await _connect(transport, hosts["caller"], server, carried)
     carried.set_up = await wire.count()
     await trio.sleep_until(_next_beginning())

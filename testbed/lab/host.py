@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -17,7 +18,7 @@ from testbed.cell import BRIDGE_CERTIFICATE_FILE, BRIDGE_KEY_FILE, BRIDGE_NAME, 
 from testbed.lab import qdisc
 from testbed.lab.network import NamespaceNode
 from testbed.lab.udp import BoundUdp, UdpChannel, open_socket
-from testbed.programlog import ProgramLog
+from testbed.programlog import MAX_LOG_BYTES, ProgramLog
 from testbed.transport import (
     PROGRAM_PATH,
     READY_TIMEOUT_S,
@@ -227,6 +228,8 @@ class LabHost:
                 env={"PATH": PROGRAM_PATH, "HOME": str(self.state_dir), **env},
                 cwd=self.state_dir,
             )
+        # A flood of its log is to end it (SIGXFSZ), and so its cell, before the disk is full.
+        resource.prlimit(popen.pid, resource.RLIMIT_FSIZE, (MAX_LOG_BYTES, MAX_LOG_BYTES))
         process = LabProcess(popen, name, log)
         if ready:
             process.program_log = ProgramLog(process.stdout, log, ready)
@@ -284,9 +287,9 @@ class LabHost:
         status = await process.reap()
         if not self._closing:
             await process.logged()
-            raise ProcessEnded(
-                f"{process.name} ended with status {status}; its log ends: {process.log_tail()}"
-            )
+            flooded = process.log.stat().st_size >= MAX_LOG_BYTES
+            how = f"ended with status {status}" + " when its log was full" * flooded
+            raise ProcessEnded(f"{process.name} {how}; its log ends: {process.log_tail()}")
 
 
 def tls_of(job: Path) -> Tls:

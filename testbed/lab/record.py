@@ -41,6 +41,8 @@ class CallRecord:
 class ChatRecord:
     """The messages beside a call; times in seconds since dialling."""
 
+    server: str = ""
+    """Address and port: by it the chat's flow is told from the transport's."""
     connected_s: float | None = None
     """How long TCP and TLS took; None: never."""
     sent_s: list[float] = field(default_factory=list)
@@ -134,6 +136,7 @@ def as_json(record: CellRecord) -> dict[str, Any]:
             "silent_s": _rounded(call.silent_s),
         },
         "chat": {
+            "server": record.chat.server,
             "connected_s": _rounded(record.chat.connected_s),
             "sent_s": [_rounded(at) for at in record.chat.sent_s],
             "acknowledged_s": [_rounded(at) for at in record.chat.acknowledged_s],

@@ -1,8 +1,9 @@
-"""Counts what the caller's node puts on the wire and takes off it, apart from the chat; no times.
+"""Counts packets and flows between the caller's node and the wire, apart from the chat; no times.
 
 Packets are counted at the node's network interface as IP packets with their headers. A train of
 TCP segments that the kernel leaves to the device to cut counts as one packet, with one header.
-CPU is not counted: computing takes no time in a guest, so seconds of it would mean nothing.
+A flow is what the node sent from one port to one server's port. CPU is not counted here: computing
+takes no time in a guest, so its host counts it (`testbed.results.Wall`).
 """
 
 from __future__ import annotations
@@ -14,13 +15,20 @@ from testbed.lab.host import LabHost
 from testbed.transport import Address
 
 _TABLE = "wire"
+_MAX_FLOWS = 65536
 _RULESET = """
 table ip {table} {{
+  set flows {{
+    typeof meta l4proto . ip daddr . th sport . th dport
+    size {flows}
+    flags dynamic
+  }}
   chain up {{
     type filter hook postrouting priority 300
     oifname != "{device}" accept
     ip daddr {chat.host} tcp dport {chat.port} accept
     counter
+    add @flows {{ meta l4proto . ip daddr . th sport . th dport }}
   }}
   chain down {{
     type filter hook prerouting priority -400
@@ -42,7 +50,9 @@ class WireCount:
     @classmethod
     async def started(cls, host: LabHost, chat: Address) -> WireCount:
         """Count from now on all but what goes to and comes from the chat's server."""
-        ruleset = _RULESET.format(table=_TABLE, device=f"{host.name}-eth0", chat=chat)
+        ruleset = _RULESET.format(
+            table=_TABLE, flows=_MAX_FLOWS, device=f"{host.name}-eth0", chat=chat
+        )
         await host.run_process(["nft", "-f", "-"], input=ruleset.encode())
         return cls(host)
 
@@ -58,6 +68,9 @@ class WireCount:
 def _counters(listed: Mapping[str, list[dict[str, dict[str, object]]]]) -> list[tuple[str, int]]:
     found = []
     for entry in listed["nftables"]:
+        if "set" in entry:
+            flows = entry["set"].get("elem", [])
+            found.append(("wire_flows_up", len(flows)))  # type: ignore[arg-type]
         rule = entry.get("rule", {})
         for expression in rule.get("expr", []):  # type: ignore[attr-defined]
             if counter := expression.get("counter"):

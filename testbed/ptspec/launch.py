@@ -27,10 +27,13 @@ from testbed.ptspec.replies import (
 )
 from testbed.transport import Address, Host, Process, ServerInfo, TransportError
 
-READY_TIMEOUT_S = 30.0
-"""How long a program may take to become ready, unless told."""
+READY_TIMEOUT_S = 25.0
+"""How long a program may take to become ready, unless told.
 
-CONNECT_TIMEOUT_S = 60.0
+Less than a cell waits for its transport, so that what failed is named; so is the next.
+"""
+
+CONNECT_TIMEOUT_S = 25.0
 """How long a client may take to open one stream, unless told."""
 
 STOP_TIMEOUT_S = 2.0
@@ -38,6 +41,9 @@ STOP_TIMEOUT_S = 2.0
 
 MAX_BYTES_BEFORE_READY = 1_000_000
 """A program that has said this much and is not ready never will be."""
+
+MAX_BYTES_RUNNING = 16_000_000
+"""A program that says more than this while it runs has gone wrong, and would only cost time."""
 
 EXIT_STATUS_TIMEOUT_S = 1.0
 """How long the end of a program may come after the end of its standard output."""
@@ -125,6 +131,11 @@ class Client:
         """Use what the program offered."""
         self._program = program
         self._method = method
+
+    @property
+    def address(self) -> Address:
+        """Where it accepts SOCKS connections."""
+        return self._method.address
 
     async def open_stream(
         self, server: ServerInfo, *, timeout_s: float = CONNECT_TIMEOUT_S
@@ -227,9 +238,15 @@ class _Program:
             self._remarks.append(line[:KEPT_REMARK_CHARS])
 
     async def _drain(self, process: Process) -> None:
-        """Read on, so that the program never blocks on its output; keep its last remarks."""
+        """Read on, so that the program never blocks on its output; keep its last remarks.
+
+        TransportError: it says too much.
+        """
         with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
             while chunk := await process.stdout.receive_some():
+                self._said_bytes += len(chunk)
+                if self._said_bytes > MAX_BYTES_RUNNING:
+                    raise self.error(f"floods its output: {self._said_bytes} bytes")
                 for line in self._lines.feed(chunk):
                     self._remember(line)
 

@@ -116,6 +116,7 @@ def test_what_the_caller_puts_on_the_wire_is_counted_apart_from_the_chat(
         replace(short_cell("whatsapp", "direct", "open"), transport=TransportChoice("duplicate")),
     )
     of_plain, of_twice = (r.content["record"]["transport"]["call"] for r in (plain, twice))
+    assert of_plain["wire_flows_up"] == of_twice["wire_flows_up"] == 1
     for way in ("up", "down"):
         packets = of_plain[f"wire_packets_{way}"]
         assert 300 <= packets <= 310
@@ -132,6 +133,8 @@ def test_what_a_finished_run_has_is_not_run_again(kernel: Kernel, run: Run) -> N
     ended: list[Done] = []
     trio.run(run_cells, run, [cell], in_guest(kernel), CPUS, ended.append)
     assert ended == []
+    assert result.wall.cpu_s is not None
+    assert 0 < result.wall.cpu_s < 2 * result.wall.wall_s
     assert (result.folder / WALL).stat() == before
 
 

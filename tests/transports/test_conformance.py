@@ -23,8 +23,13 @@ from testbed.scenario import ScenarioError, load_transport, transport_choice, tr
 from testbed.transport import Program
 from tests.transports.conftest import assert_conforms
 
-FIRST = {"fec": "fec {inner = direct}"}
+FIRST = {
+    "fec": "fec {inner = direct}",
+    "pt": 'pt {name = "obfs4", server = ["obfs4proxy"], client = ["obfs4proxy"]}',
+}
 """How to name a transport that cannot be made without a parameter."""
+LONG = ("snowflake", "tor")
+"""What takes a guest more than 10 s of a processor."""
 KINDS = ("over", "implementation")
 """Parameters whose values are as good as transports of their own, so that each is always tried."""
 
@@ -37,7 +42,8 @@ FLAWED = {"obfs4 {iat_mode = 2}": [pytest.mark.xfail(reason="panics for some bri
 def examples() -> Iterator[Any]:
     """Give each transport, and each with one parameter set to another value that it may have."""
     for name in transport_names():
-        yield pytest.param(FIRST.get(name, name))
+        of_all = (pytest.mark.slow,) if name in LONG else ()
+        yield pytest.param(FIRST.get(name, name), marks=of_all)
         kind = transport_class(name)
         for parameter, hint in get_type_hints(kind).items():
             slow = () if parameter in KINDS else (pytest.mark.slow,)

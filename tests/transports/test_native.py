@@ -9,7 +9,6 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from testbed.cell import TransportChoice
 from testbed.loading import make_transport, programs_of
 from testbed.scenario import ScenarioError, load_transport, transport_choice
 from transports import duplicate, fec, hysteria2
@@ -93,11 +92,14 @@ def test_a_packet_that_comes_twice_or_late_is_given_once(order: list[int], windo
 
 
 def test_a_wrapper_gets_the_transport_that_its_parameter_names() -> None:
-    inner = {"name": "hysteria2", "salamander": True}
-    made = make_transport("fec", {"inner": inner, "window": 3})
-    assert made == fec.Transport(hysteria2.Transport(salamander=True), 3)
-    assert [program.name for program in programs_of(made)] == ["sing-box"]
-    assert load_transport(TransportChoice("fec", {"inner": inner, "window": 3})) == made
+    wrapped = fec.Transport(hysteria2.Transport(salamander=True), 3)
+    for key in ("kind", "name"):
+        entry = f'fec {{inner = {{{key} = "hysteria2", salamander = true}}, window = 3}}'
+        choice = transport_choice(entry)
+        made = make_transport(choice)
+        assert made == load_transport(choice) == wrapped
+        assert [program.name for program in programs_of(made)] == ["sing-box"]
+        assert str(choice) == "fec {inner = hysteria2 {salamander = True}, window = 3}"
     assert load_transport(transport_choice("fec {inner = hysteria2, window = 4}")) == fec.Transport(
         hysteria2.Transport(), 4
     )

@@ -1,0 +1,3 @@
+module snowflake-server
+
+go 1.15

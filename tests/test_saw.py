@@ -1,0 +1,94 @@
+"""What the middlebox saw: blocked and bad at calls are told apart by what a real censor notes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from testbed.call.verdict import Verdict
+from testbed.censor.censor import Censor
+from testbed.results import CellResult, Wall
+from testbed.saw import Seen, saw
+from testbed.scenario import load_censor
+from tests.censor.packets import OUTSIDE, STUN_BINDING, tcp, udp
+
+CHAT = f"{OUTSIDE}:443"
+
+
+def events(port: int, payload: bytes) -> list[tuple[float, str, str]]:
+    """Give what the censor of August 2025 notes of a chat and of one UDP flow to a port."""
+    lists = {"domestic": ("10.1.0.0/16",), "foreign": ("10.2.0.0/16",), "messenger-foreign": ()}
+    censor = Censor(load_censor("ru-calls-2025-08"), Random(1), lists)
+    censor.on_packet(tcp(b"\x16\x03\x01", up=True, port=443), 0.5)
+    for k in range(30):
+        censor.on_packet(udp(payload, up=True, port=port), 1 + k / 50)
+    return [(event.at, event.flow, event.what) for event in censor.events]
+
+
+def result(
+    transport: str,
+    verdict: Verdict,
+    noted: list[tuple[float, str, str]],
+    reason: str = "",
+    connect_s: float | None = 0.1,
+) -> CellResult:
+    content: dict[str, Any] = {
+        "messenger": {"title": "M"},
+        "transport": transport,
+        "censor": "c",
+        "quality": {"verdict": verdict.label},
+        "record": {
+            "transport_connect_s": connect_s,
+            "call": {"reason": reason},
+            "chat": {"server": CHAT},
+            "middlebox": {"events": noted},
+        },
+    }
+    return CellResult(Path("cell"), content, Wall(1, 1))
+
+
+RECOGNISED = events(40000, STUN_BINDING)
+UNSEEN = events(40000, b"nothing that is known")
+DROP = "stun: drop, probability 0.3"
+
+
+@pytest.mark.parametrize(
+    ("noted", "verdict", "facts", "rules", "meaning"),
+    [
+        (RECOGNISED, Verdict.UNUSABLE, ("stun",), (DROP,), "restricted"),
+        (RECOGNISED, Verdict.GOOD, ("stun",), (DROP,), "works all the same"),
+        (UNSEEN, Verdict.UNUSABLE, (), (), "bad at calls, not restricted"),
+        (UNSEEN, Verdict.GOOD, (), (), "passes unrecognised"),
+    ],
+)
+def test_blocked_is_told_from_bad_at_calls(
+    noted: list[tuple[float, str, str]],
+    verdict: Verdict,
+    facts: tuple[str, ...],
+    rules: tuple[str, ...],
+    meaning: str,
+) -> None:
+    [seen] = saw([result("t", verdict, noted)])
+    assert seen == Seen("M", "t", "c", {verdict.label: 1}, facts, rules, meaning)
+
+
+def test_a_transport_that_cannot_run_says_why() -> None:
+    reason = "transport: there is no such tunnel"
+    [seen] = saw([result("t", Verdict.NO_CALL, [], reason, None)])
+    assert seen.meaning == f"does not connect, not restricted: {reason}"
+
+
+def test_seeds_are_told_together_and_the_chat_is_left_out() -> None:
+    chat = [(0.1, f"tcp 10.1.1.1:5000 > {CHAT}", "tls-sni = chat.messenger.example")]
+    calls = [
+        result("t", Verdict.GOOD, [*chat, *UNSEEN]),
+        result("t", Verdict.UNUSABLE, [*chat, *RECOGNISED]),
+        result("u", Verdict.GOOD, chat),
+    ]
+    first, second = saw(calls)
+    assert first.verdicts == {"good": 1, "unusable": 1}
+    assert (first.facts, first.meaning) == (("stun",), "1 of 2 restricted")
+    assert (second.facts, second.rules, second.meaning) == ((), (), "passes unrecognised")

@@ -1,0 +1,180 @@
+"""Transports that no list names: those of a scenario alone, of another package, of a file."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from testbed.cell import Cell
+from testbed.cli_transport import missing_for_transports, transport_summaries
+from testbed.loading import programs_of
+from testbed.manifest import manifest
+from testbed.scenario import (
+    SCENARIOS,
+    ScenarioError,
+    cell_id,
+    cells,
+    load_scenario,
+    load_transport,
+    only_transports,
+    transport_choice,
+    transport_names,
+)
+from tests.transports.test_conformance import FAULTY
+from transports import fec, obfs4, pt
+
+LIST = """transports = ["direct", "obfs4"]"""
+TABLES = """
+[transports.direct]
+
+[transports.mine]
+kind = "pt"
+name = "obfs4"
+server = ["obfs4proxy", "-logLevel=INFO"]
+client = ["obfs4proxy"]
+server_options = { iat-mode = "1" }
+
+[transports.obfs4]
+iat_mode = 2
+
+[transports.mine-and-parity]
+kind = "fec"
+inner = "mine"
+
+[transports.both]
+kind = "fec"
+inner = { kind = "pt", name = "obfs4", server = ["a"], client = ["/opt/b"] }
+"""
+MINE = pt.Transport("obfs4", ("obfs4proxy", "-logLevel=INFO"), ("obfs4proxy",), {"iat-mode": "1"})
+KERNEL = {"kind": "none"}
+
+
+def with_tables(folder: Path, tables: str = TABLES) -> Path:
+    text = (SCENARIOS / "ru-calls-2025-08.toml").read_text()
+    assert LIST in text
+    path = folder / "mine.toml"
+    path.write_text(text.replace(LIST, "") + tables)
+    return path
+
+
+def by_title(plan: list[Cell]) -> dict[str, Cell]:
+    return {str(cell.transport): cell for cell in plan}
+
+
+def test_a_scenario_brings_its_own_programs(tmp_path: Path) -> None:
+    found = by_title(cells(load_scenario(str(with_tables(tmp_path)))))
+    assert list(found) == ["direct", "mine", "obfs4 {iat_mode = 2}", "mine-and-parity", "both"]
+    made = {title: load_transport(cell.transport) for title, cell in found.items()}
+    assert made["mine"] == MINE
+    assert made["obfs4 {iat_mode = 2}"] == obfs4.Transport(2)
+    assert made["mine-and-parity"] == fec.Transport(MINE)
+    assert [program.name for program in programs_of(made["mine"])] == ["obfs4proxy"]
+    assert [program.name for program in programs_of(made["both"])] == ["a", "/opt/b"]
+    assert cell_id(found["mine"]).startswith("max--mine--")
+
+
+def test_one_of_a_scenarios_own_can_be_asked_for_by_its_title(tmp_path: Path) -> None:
+    scenario = load_scenario(str(with_tables(tmp_path)))
+    chosen = replace(scenario, transports=only_transports(scenario, ["mine", "wireguard"]))
+    assert list(by_title(cells(chosen))) == ["mine", "wireguard"]
+
+
+def test_what_stands_behind_a_title_is_in_the_manifest(tmp_path: Path) -> None:
+    def inputs(tables: str) -> dict[str, str]:
+        scenario = load_scenario(str(with_tables(tmp_path, tables)))
+        described: dict[str, dict[str, str]] = manifest(scenario, cells(scenario), KERNEL)
+        json.dumps(described)
+        return {k: v for k, v in described["inputs"].items() if k.startswith("transport ")}
+
+    before, after = inputs(TABLES), inputs(TABLES.replace('iat-mode = "1"', 'iat-mode = "2"'))
+    assert before.keys() == after.keys()
+    assert {key for key in before if before[key] != after[key]} == {"transport mine"}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ('kind = "pt"', 'kind = "tp"', r"no transport 'tp'; there are anytls, "),
+        ("client =", "clinet =", r"transport mine: it has no parameter clinet, only client, "),
+        ('client = ["obfs4proxy"]\n', "", r"transport mine: .*missing .*'client'"),
+        ('client = ["obfs4proxy"]\n', "client = []\n", r"mine: client: a command is a list of a "),
+        ('client = ["obfs4proxy"]\n', 'client = "obfs4proxy"\n', r"mine: client: .*valid tuple"),
+        ('client = ["obfs4proxy"]\n', 'client = ["./mine"]\n', r"client: './mine' is neither"),
+        ('"1" }', "1 }", r"transport mine: server_options: iat-mode: .*valid string"),
+        ('inner = "mine"', 'inner = "their"', r"no transport 'their'"),
+        ("[transports.direct]", "[transports]\ndirect = 3", r"transports: direct must be a table"),
+    ],
+)
+def test_a_wrong_table_says_what_was_expected(
+    tmp_path: Path, before: str, after: str, said: str
+) -> None:
+    assert before in TABLES
+    path = with_tables(tmp_path, TABLES.replace(before, after, 1))
+    with pytest.raises(ScenarioError, match=said):
+        cells(load_scenario(str(path)))
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of modules with an installed package that brings three transports."""
+    folder = tmp_path / "site"
+    (folder / "theirs-1.0.dist-info").mkdir(parents=True)
+    (folder / "theirs-1.0.dist-info" / "METADATA").write_text("Name: theirs\nVersion: 1.0\n")
+    (folder / "theirs-1.0.dist-info" / "entry_points.txt").write_text(
+        "[testbed.transports]\n"
+        "theirs = their_tunnel\nhalf = their_half\ngone = their_gone\nobfs4 = their_tunnel\n"
+    )
+    text = (Path(pt.__file__).parent / "_new.py").read_text()
+    (folder / "their_tunnel.py").write_text(text)
+    (folder / "their_half.py").write_text("import nosuchmodule")
+    monkeypatch.syspath_prepend(str(folder))
+    return folder
+
+
+def test_a_package_brings_a_transport(package: Path, tmp_path: Path) -> None:
+    assert {"theirs", "half", "gone"} < set(transport_names())
+    summaries = transport_summaries()
+    assert summaries["theirs"].startswith("One line for `testbed list transports`.")
+    assert summaries["half"].startswith("[red]broken:[/] transport half: ModuleNotFoundError")
+    assert "no file of Python for the module their_gone" in summaries["gone"]
+    assert "half" not in missing_for_transports()
+    assert transport_choice("obfs4").source == ""  # ours go first
+    scenario = load_scenario(str(with_tables(tmp_path, '[transports."theirs {key_bytes = 9}"]')))
+    with pytest.raises(ScenarioError, match="no transport"):
+        cells(scenario)
+    scenario = replace(scenario, transports=("theirs {key_bytes = 9}", "fec {inner = theirs}"))
+    text = (package / "their_tunnel.py").read_text()
+    described = manifest(scenario, cells(scenario), KERNEL)
+    assert described["definitions"]["transport theirs"] == text
+
+
+@pytest.mark.guest
+def test_a_packages_transport_keeps_the_rules_although_the_guest_has_it_as_text_only(
+    package: Path, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "testbed.cli", "check", "transport", "fec {inner = theirs}"]
+    environment = {**os.environ, "PYTHONPATH": str(package), "COLUMNS": "100"}
+    done = subprocess.run(
+        [*command, "--out", str(tmp_path / "out")],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "13 of 13 rules kept" in done.stdout
+
+
+def test_a_file_may_be_wrapped(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(FAULTY)
+    choice = transport_choice(f"fec {{inner = {path}}}")
+    inner = choice.parameters["inner"]
+    assert (inner.name, inner.source) == ("mine", FAULTY)
+    assert isinstance(load_transport(choice), fec.Transport)

@@ -1,0 +1,99 @@
+"""meek: polling by HTTPS POST, its client's name for a front in the TLS, its bridge's inside it.
+
+The client is the real one of obfs4proxy, `meek_lite`. The server is ours, for Debian has none: it
+follows meek-server 0.26 in what a client can notice, the constants below. The CDN in between is
+not modelled: the front is the bridge's own address.
+"""
+
+import ssl
+from dataclasses import dataclass, field
+from functools import partial
+from typing import ClassVar
+
+import trio
+
+from testbed import ptspec
+from testbed.http import Answer, Request, answer_requests
+from testbed.transport import Address, Host, Program, ServerInfo
+from testbed.tunnel import at_home, greeted, serve_streams
+
+_NAME = "meek.bridge.example"
+_MIN_SESSION_ID_LENGTH, _MAX_PAYLOAD_BYTES = 8, 0x10000
+_TURNAROUND_S, _MAX_STALENESS_S = 0.01, 120.0
+
+
+@dataclass(frozen=True)
+class Transport:
+    """meek (obfs4proxy's client), datagrams framed over HTTPS polling. Reliable and in order."""
+
+    programs: ClassVar[tuple[Program, ...]] = (Program("obfs4proxy", apt="obfs4proxy"),)
+
+    async def serve(self, host: Host, listen: Address, forward: Address) -> ServerInfo:
+        """Serve meek by HTTPS on `listen`."""
+        orport = await serve_streams(host, forward)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(host.tls.certificate, host.tls.key)
+        server = _Server(host, orport)
+
+        async def serve_client(stream: trio.abc.Stream) -> None:
+            tls = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
+            await answer_requests(tls, server.answer)
+
+        address = await host.serve_tcp(listen.port, serve_client)
+        front = f"{host.tls.server_name}:{address.port}"
+        return ServerInfo(address, {"url": f"https://{_NAME}/", "front": front})
+
+    async def connect(self, host: Host, server: ServerInfo) -> trio.abc.Channel[bytes]:
+        """Run a client, which trusts the lab's authority, and wait for its first answer."""
+        names = {host.tls.server_name: server.address.host}
+        env = {"SSL_CERT_FILE": str(host.tls.authority)}
+        command = at_home(host, "obfs4proxy", names=names, env=env)
+        client = await ptspec.start_client(host, [command], "meek_lite")
+        return await greeted(host, await client.open_stream(server))
+
+
+@dataclass
+class _Session:
+    stream: trio.abc.Stream
+    life: trio.CancelScope = field(default_factory=trio.CancelScope)
+    turn: trio.Lock = field(default_factory=trio.Lock)
+
+    async def live(self) -> None:
+        with self.life:
+            await trio.sleep_forever()
+
+
+class _Server:
+    def __init__(self, host: Host, orport: Address) -> None:
+        self._host, self._orport = host, orport
+        self._sessions: dict[str, _Session] = {}
+
+    async def answer(self, request: Request) -> Answer:
+        """Take what a poll brings to its session, and give what waits there."""
+        number = request.headers.get("x-session-id", "")
+        if request.method != "POST" or len(number) < _MIN_SESSION_ID_LENGTH:
+            return Answer(400)
+        try:
+            return await self._poll(await self._session(number), request.body)
+        except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
+            return Answer(500)
+
+    async def _poll(self, session: _Session, body: bytes) -> Answer:
+        session.life.deadline = trio.current_time() + _MAX_STALENESS_S
+        async with session.turn:
+            await session.stream.send_all(body)
+            with trio.move_on_after(_TURNAROUND_S):
+                return Answer(200, bytes(await session.stream.receive_some(_MAX_PAYLOAD_BYTES)))
+        return Answer(200)
+
+    async def _session(self, number: str) -> _Session:
+        if number not in self._sessions:
+            session = _Session(await self._host.open_tcp(self._orport))
+            self._sessions[number] = session
+            self._host.start_task(partial(self._keep, number, session))
+        return self._sessions[number]
+
+    async def _keep(self, number: str, session: _Session) -> None:
+        async with session.stream:
+            await session.live()
+        del self._sessions[number]

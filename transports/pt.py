@@ -1,0 +1,63 @@
+"""Any pluggable transport program, as a scenario names it: a new binary needs no file of its own.
+
+[transports.mine]
+kind = "pt"
+name = "obfs4"
+server = ["obfs4proxy"]
+client = ["obfs4proxy"]
+server_options = { iat-mode = "1" }
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import trio
+
+from testbed import ptspec
+from testbed.transport import Address, DatagramStream, Host, Program, ServerInfo, forward_stream
+
+
+@dataclass(frozen=True)
+class Transport:
+    """A pluggable transport program that a scenario names, framed. Reliable and in order."""
+
+    name: str
+    """What it calls the transport: pt-spec's name."""
+    server: tuple[str, ...]
+    """The command of its server, the program and its arguments."""
+    client: tuple[str, ...]
+    """The command of its client."""
+    server_options: Mapping[str, str] = field(default_factory=dict)
+    """TOR_PT_SERVER_TRANSPORT_OPTIONS (pt-spec, 3.2.3)."""
+    client_args: Mapping[str, str] = field(default_factory=dict)
+    """Arguments of a connection (pt-spec, 3.5) beside those that the server gives."""
+
+    def __post_init__(self) -> None:
+        for what, command in (("server", self.server), ("client", self.client)):
+            if not command:
+                raise ValueError(f"{what}: a command is a list of a program and its arguments")
+            if "/" in command[0] and not command[0].startswith("/"):
+                raise ValueError(f"{what}: {command[0]!r} is neither a name nor a whole path")
+
+    @property
+    def programs(self) -> tuple[Program, ...]:
+        """The programs of both commands; who named them knows how to get them."""
+        return tuple(map(Program, dict.fromkeys((self.server[0], self.client[0]))))
+
+    async def serve(self, host: Host, listen: Address, forward: Address) -> ServerInfo:
+        """Run a server on `listen`."""
+        orport = await host.serve_tcp(0, lambda stream: forward_stream(host, stream, forward))
+        server = await ptspec.start_server(
+            host,
+            self.server,
+            self.name,
+            listen=listen,
+            orport=orport,
+            options=self.server_options,
+        )
+        return ServerInfo(server.address, {**server.args, **self.client_args})
+
+    async def connect(self, host: Host, server: ServerInfo) -> trio.abc.Channel[bytes]:
+        """Run a client and open one stream through it."""
+        client = await ptspec.start_client(host, self.client, self.name)
+        return DatagramStream(await client.open_stream(server), host)
