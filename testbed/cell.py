@@ -93,6 +93,13 @@ BRIDGE_NAME = "www.bridge.example"
 """What the bridge's certificate and its clients' SNI say."""
 RECORD_FILE, FRAMES_FILE, EVENTS_FILE = "record.json", "frames.csv", "events.log"
 """What a conducted cell leaves in its job's folder."""
+SAID_FILE = "said.pcm"
+"""In the folder of a job with a real engine: the speech, 16-bit mono at `SOUND_RATE_HZ`."""
+HEARD_FILES = {"up": "heard-up.pcm", "down": "heard-down.pcm"}
+"""By direction: what the far end of a real engine's call played, in the same form."""
+SOUND_RATE_HZ = 16000
+TAIL_S = 2.0
+"""How long the ends of a call still listen after the last frame."""
 ERROR_FILE = "error.txt"
 """What a cell that could not be conducted leaves there."""
 

@@ -14,6 +14,7 @@ from typing import Any
 from testbed import __version__
 from testbed.cell import Cell
 from testbed.loading import programs_of
+from testbed.ntgcalls import LIBRARY
 from testbed.results import SCHEMA
 from testbed.scenario import ROOT, Scenario, ScenarioError, cell_id, load_transport
 from testbed.transport import Program
@@ -58,6 +59,8 @@ def manifest(
 def programs(cells: Sequence[Cell]) -> list[Program]:
     """Name the foreign programs that cells need."""
     found = dict.fromkeys(_PROGRAMS)
+    if any(cell.messenger.engine == "ntgcalls" for cell in cells):
+        found[LIBRARY] = None
     for choice in {str(cell.transport): cell.transport for cell in cells}.values():
         found.update(dict.fromkeys(programs_of(load_transport(choice))))
     return list(found)

@@ -5,6 +5,7 @@
     RUN/cells/CELL/cell.json  what came of a cell, schema-versioned
     RUN/cells/CELL/frames.csv each frame of the call: direction, index, sent, received (ns)
     RUN/cells/CELL/events.log what the censor found and did: seconds since dialling, flow, what
+    RUN/cells/CELL/heard-*.wav what a real engine played to the callee (up) and the caller (down)
     RUN/cells/CELL/*.log      what the foreign programs wrote
     RUN/cells/CELL/*.pcap     what crossed the middlebox, if that was asked for
     RUN/cells/CELL/wall.json  what it cost; the only file that differs between two equal runs
@@ -121,7 +122,11 @@ def judge(
     }
 
 
-def _judge_frames(direction: DirectionRecord, frame_s: float, ended_s: float) -> DirectionQuality:
+def _judge_frames(
+    direction: DirectionRecord, frame_s: float, ended_s: float
+) -> DirectionQuality | None:
+    if not direction.sent_s:
+        return None
     arrivals = [Arrival(index, direction.sent_s[index], at) for index, at in direction.received]
     first_sent_s = direction.sent_s[0]
     playout = play(
@@ -225,7 +230,7 @@ class Run:
         done = job.with_name(job.name + ".done")
         done.mkdir()
         logs = [path for kind in ("log", "pcap") for path in sorted(job.glob(f"nodes/*/*.{kind}"))]
-        for path in (job / FRAMES_FILE, job / EVENTS_FILE, *logs):
+        for path in (job / FRAMES_FILE, job / EVENTS_FILE, *sorted(job.glob("heard-*.wav")), *logs):
             node = "" if path.parent == job else path.parent.name + "-"
             path.rename(done / (node + path.name))
         (done / WALL).write_text(json.dumps(asdict(wall), indent=1) + "\n")

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import wave
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,8 +22,19 @@ from typing import Any
 import trio
 
 from testbed.call.messenger import Codec
-from testbed.call.opus import default_speech, encode
-from testbed.cell import ERROR_FILE, FRAMES_FILE, JOB_FILE, RECORD_FILE, Cell, Job
+from testbed.call.opus import SpeechError, default_speech, encode
+from testbed.cell import (
+    ERROR_FILE,
+    FRAMES_FILE,
+    HEARD_FILES,
+    JOB_FILE,
+    RECORD_FILE,
+    SAID_FILE,
+    SOUND_RATE_HZ,
+    TAIL_S,
+    Cell,
+    Job,
+)
 from testbed.certificate import write_certificates
 from testbed.kernel.build import Kernel
 from testbed.kernel.guest import GuestError, run_guest
@@ -32,6 +44,8 @@ from testbed.scenario import ROOT, cell_id
 
 WALL_LIMIT_S = 300.0
 """A cell that takes longer is hung."""
+_SPEECH_MARGIN_S = TAIL_S + 5.0
+"""How much longer than a call a real engine's microphone has something to say."""
 _PYTHON = [sys.executable, "-I", "-S", "-B"]
 _IMPORT_PATH = [str(ROOT), *(p for p in sys.path if p.endswith("-packages"))]
 _PROGRAM = "import sys, runpy; sys.path[:0] = sys.argv[3:]; sys.argv[3:] = []; "
@@ -205,7 +219,11 @@ async def _run_cell(run: Run, cell: Cell, conduct: Conduct, cpu: int, *, pcap: b
 def prepare_job(job: Path, cell: Cell, *, pcap: bool = False) -> None:
     """Make a job's folder for a cell."""
     job.mkdir()
-    frames = speech_frames(cell.messenger.codec, cell.duration_s)
+    frames: tuple[bytes, ...] = ()
+    if cell.messenger.engine == "model":
+        frames = speech_frames(cell.messenger.codec, cell.duration_s)
+    else:
+        (job / SAID_FILE).write_bytes(speech_pcm(cell.duration_s))
     with (job / JOB_FILE).open("wb") as file:
         pickle.dump(Job(cell, frames, pcap), file)
     write_certificates(job)
@@ -226,7 +244,28 @@ def speech_frames(codec: Codec, duration_s: float) -> tuple[bytes, ...]:
     )
 
 
+@cache
+def speech_pcm(duration_s: float) -> bytes:
+    """Give real speech for a real engine, as long as a call and more. SpeechError."""
+    speech = default_speech()
+    if speech.rate_hz != SOUND_RATE_HZ:
+        raise SpeechError(f"the speech has {speech.rate_hz} Hz, expected {SOUND_RATE_HZ}")
+    needed_bytes = round((duration_s + _SPEECH_MARGIN_S) * speech.rate_hz) * 2
+    return (speech.pcm * (needed_bytes // len(speech.pcm) + 1))[:needed_bytes]
+
+
+def _keep_sound(job: Path) -> None:
+    """Make WAV files of what the ends of a real engine's call heard."""
+    for name in HEARD_FILES.values():
+        path = job / name
+        if path.exists():
+            with wave.open(str(path.with_suffix(".wav")), "wb") as file:
+                file.setparams((1, 2, SOUND_RATE_HZ, 0, "NONE", ""))
+                file.writeframes(path.read_bytes())
+
+
 def _judge(cell: Cell, job: Path) -> Mapping[str, Any]:
+    _keep_sound(job)
     record = json.loads((job / RECORD_FILE).read_text())
     return judge(cell, record, read_frames(job / FRAMES_FILE))
 
