@@ -39,6 +39,7 @@ from testbed.certificate import write_certificates
 from testbed.kernel.build import Kernel
 from testbed.kernel.guest import GuestError, run_guest
 from testbed.lab.record import read_frames
+from testbed.ntgcalls import LIBRARY
 from testbed.results import CellResult, Run, Wall, judge
 from testbed.scenario import ROOT, cell_id
 
@@ -170,8 +171,11 @@ async def run_cells(
     With `pcap`, what crosses the middlebox is captured.
 
     `report` hears of each cell as it ends. A cell that fails does not stop the others. Interrupted:
-    a person pressed ^C. OSError: the run's folder cannot be written.
+    a person pressed ^C. OSError: the run's folder cannot be written. LabError: a call engine is
+    missing.
     """
+    if any(cell.messenger.engine == "ntgcalls" for cell in cells) and not LIBRARY.find():
+        raise LabError(f"there is no Telegram call engine {LIBRARY.name}: {LIBRARY.remedy}")
     compile_code()
     jobs = run.folder / "jobs"
     shutil.rmtree(jobs, ignore_errors=True)

@@ -71,7 +71,13 @@ class Messenger:
     def __post_init__(self) -> None:
         if self.dialect not in DIALECTS:
             raise ValueError(f"dialect: {self.dialect!r} is none of {sorted(DIALECTS)}")
-        needed = {f.name for f in fields(self)} - {"title", "evidence", "engine", "relay_protocols", "name"}
+        needed = {f.name for f in fields(self)} - {
+            "title",
+            "evidence",
+            "engine",
+            "relay_protocols",
+            "name",
+        }
         if missing := needed - set(self.evidence):
             raise ValueError(f"evidence is missing for {sorted(missing)}")
         if unknown := set(self.evidence) - needed:

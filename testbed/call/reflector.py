@@ -6,7 +6,7 @@ wire. They show the client's side; what the server answers is inferred from what
 An end of a call has a tag of 16 bytes: 12 of the call and 4 of its own. By UDP it says hello with
 its tag, and the reflector learns where the tag is. All else is a packet for another end:
 
-    tag of the receiver (16) | own 4 bytes of the sender | length (4, big-endian) | payload | padding
+    receiver's tag (16) | sender's own 4 bytes | length (4, big-endian) | payload | padding to 4
 
 By TCP the same packets follow a prologue, each behind its length (4, little-endian), and the hello
 is the tag with 4 zero bytes.

@@ -101,18 +101,19 @@ class NtgcallsEngine:
             return record
         dialled_at = trio.current_time()
         relays = [await self._relay(way) for way in (caller, callee)]
-        taps = [
-            end.host.watch(relay) for end, (relay, _) in zip(self._ends, relays, strict=True)
-        ]
+        taps = [end.host.watch(relay) for end, (relay, _) in zip(self._ends, relays, strict=True)]
         told, changes = trio.open_memory_channel[_Change](math.inf)
         async with trio.open_nursery() as nursery:
-            for end, other in zip(self._ends, reversed(self._ends), strict=True):
+            for end in self._ends:
                 nursery.start_soon(_follow, end, told)
                 nursery.start_soon(_bring_signalling, end)
             for end, (relay, protocols) in zip(self._ends, relays, strict=True):
                 await end.tell(b"D", f"{relay.host} {relay.port} {' '.join(protocols)}".encode())
             await self._talk(record, changes, dialled_at, duration_s)
             nursery.cancel_scope.cancel()
+        for end in self._ends:
+            assert end.signalling is not None
+            await trio.aclose_forcefully(end.signalling)
         self._note_frames(record, taps, dialled_at, duration_s)
         return record
 
@@ -120,9 +121,7 @@ class NtgcallsEngine:
         """Give where an end's relay is for its engine, and by what to reach it."""
         channel = way.channel
         is_direct = channel is None or (
-            isinstance(channel, UdpChannel)
-            and channel.remote == way.relay
-            and not channel.tunnel
+            isinstance(channel, UdpChannel) and channel.remote == way.relay and not channel.tunnel
         )
         if channel is None or is_direct:
             return way.relay, self._messenger.relay_protocols

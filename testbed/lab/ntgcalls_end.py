@@ -23,7 +23,7 @@ from time import monotonic
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from types import ModuleType
 
 USER = 1
 """The library's number of a call's other end; an end has one call."""
@@ -36,9 +36,9 @@ WARNING = 30
 class Loop:
     """What the library uses of asyncio: a loop that runs its calls, here at once."""
 
-    def run_in_executor(self, _executor: object, function: Callable[..., Any], *args: Any) -> Any:
+    def run_in_executor(self, _executor: object, function: Callable[[], object]) -> object:
         """Run a function."""
-        return function(*args)
+        return function()
 
 
 class Logger:
@@ -76,11 +76,11 @@ def tell(kind: bytes, content: bytes = b"") -> None:
 
 
 class End:
-    """One end, with its call made and its microphone at a file."""
+    """One end of a call by the library, whose module is `ntgcalls`."""
 
-    def __init__(self, engine: Any) -> None:
-        self.engine = engine
-        self.calls = engine.NTgCalls()
+    def __init__(self, ntgcalls: ModuleType) -> None:
+        self.library = ntgcalls
+        self.calls = ntgcalls.NTgCalls()
 
     def prepare(self, role: str, key: bytes, said: str) -> None:
         """Make the call; the key stands for one that the ends have agreed on."""
@@ -90,31 +90,26 @@ class End:
         )
         self.calls.create_p2p_call(USER)
         self.calls.skip_exchange(USER, key, role == "caller")
-        self.set_sound(self.engine.StreamMode.CAPTURE, said)
+        self.calls.set_stream_sources(USER, self.library.StreamMode.CAPTURE, self.sound(said))
 
-    def set_sound(self, mode: Any, path: str) -> None:
-        """Read the microphone from a file, or write to one what is heard; no path: neither."""
-        sound = None
-        if path:
-            sound = self.engine.AudioDescription(
-                self.engine.MediaSource.FILE, RATE_HZ, 1, path, True
-            )
-        media = self.engine.MediaDescription(sound, None, None, None)
-        self.calls.set_stream_sources(USER, mode, media)
+    def hear(self, path: str) -> None:
+        """Write what is heard to a file from now on, or no more; the file is whole then."""
+        self.calls.set_stream_sources(USER, self.library.StreamMode.PLAYBACK, self.sound(path))
 
-    def dial(self, tag: bytes, host: str, port: str, protocols: list[str]) -> None:
+    def sound(self, path: str) -> object:
+        """Describe sound in a file; no path: none."""
+        n = self.library
+        in_file = n.AudioDescription(n.MediaSource.FILE, RATE_HZ, 1, path, True) if path else None
+        return n.MediaDescription(in_file, None, None, None)
+
+    def dial(self, tag: bytes, host: str, port: int, protocols: list[str]) -> None:
         """Connect by a reflector."""
+        place = (REFLECTOR_ID, host, "", port, None, None)
         servers = [
-            self.engine.RTCServer(
-                *(REFLECTOR_ID, host, "", int(port), None, None),
-                turn=True,
-                stun=False,
-                tcp=protocol == "tcp",
-                peer_tag=tag,
-            )
+            self.library.RTCServer(*place, True, False, protocol == "tcp", tag)
             for protocol in protocols
         ]
-        versions = self.engine.NTgCalls.get_protocol().library_versions
+        versions = self.calls.get_protocol().library_versions
         self.calls.connect_p2p(USER, servers, versions, False, None)
 
 
@@ -132,12 +127,12 @@ def main(library: str, role: str, key: str, tag: str, said: str, heard: str) -> 
         kind, content = head[:1], lab.read(int.from_bytes(head[1:], "big"))
         if kind == b"D":
             host, port, *protocols = content.decode().split()
-            end.dial(bytes.fromhex(tag), host, port, protocols)
+            end.dial(bytes.fromhex(tag), host, int(port), protocols)
         elif kind == b"S":
             end.calls.send_signaling_data(USER, content)
         elif kind == b"H":
-            end.set_sound(ntgcalls.StreamMode.PLAYBACK, heard)
-    end.set_sound(ntgcalls.StreamMode.PLAYBACK, "")
+            end.hear(heard)
+    end.hear("")
     os._exit(0)  # the library's own end crashes after a call by TCP
 
 

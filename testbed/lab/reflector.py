@@ -1,4 +1,4 @@
-"""Runs a Telegram reflector on UDP and TCP, and lends an engine a way to one through a transport."""
+"""Runs a Telegram reflector on UDP and TCP; lends an engine a way to it through a transport."""
 
 from __future__ import annotations
 

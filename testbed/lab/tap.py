@@ -79,17 +79,17 @@ class _Packets:
 
     def __init__(self) -> None:
         self.seen: list[Seen] = []
-        self._streams: dict[object, _InOrder] = {}
+        self._streams: dict[object, InOrder] = {}
 
     def add(self, at: float, packet: Packet) -> None:
         if packet.protocol == "udp":
             self.seen.append(Seen(at, packet.payload))
         elif packet.protocol == "tcp":
-            stream = self._streams.setdefault((packet.source, packet.destination), _InOrder())
+            stream = self._streams.setdefault((packet.source, packet.destination), InOrder())
             self.seen += [Seen(at, whole) for whole in stream.add(packet)]
 
 
-class _InOrder:
+class InOrder:
     """A TCP stream's packets, each given when the last byte of it and of all before has come."""
 
     def __init__(self) -> None:
@@ -98,12 +98,14 @@ class _InOrder:
         self._unparsed = bytearray()
 
     def add(self, packet: Packet) -> list[bytes]:
+        """Add a segment, whether late or twice; give what is whole by it."""
         assert packet.tcp is not None
         if packet.tcp.flags & SYN:
             self._next = packet.tcp.sequence + 1
         if self._next is None or not packet.payload:
             return []
-        self._early[packet.tcp.sequence] = packet.payload
+        known = self._early.get(packet.tcp.sequence, b"")
+        self._early[packet.tcp.sequence] = max(known, packet.payload, key=len)
         self._take_what_follows()
         whole = []
         while (taken := take_packet(self._unparsed)) is not None:
