@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from testbed.call.messenger import Messenger
 from testbed.censor.profile import Profile
@@ -68,6 +68,11 @@ class TransportChoice:
         return f"{self.name} {{{inside}}}" if inside else self.name
 
 
+Said = Literal["speech", "symbols"]
+"""What the ends of a real engine's call say: real speech, or a measuring signal
+(`testbed.call.symbols`). A model says the speech."""
+
+
 @dataclass(frozen=True)
 class Cell:
     """One call: messenger x transport x censor x links x seed."""
@@ -79,6 +84,7 @@ class Cell:
     seed: int
     duration_s: float
     """Length of the call from its set-up to hanging up."""
+    said: Said = "speech"
 
 
 JOB_FILE = "job.pickle"

@@ -32,6 +32,7 @@ def manifest(
     """
     definitions = {
         "duration_s": scenario.duration_s,
+        "said": scenario.said,
         "links": asdict(scenario.links),
         **{f"messenger {cell.messenger.name}": asdict(cell.messenger) for cell in cells},
         **{f"censor {cell.censor.name}": asdict(cell.censor) for cell in cells},

@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import wave
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,8 +20,9 @@ from typing import Any
 
 import trio
 
+from testbed.call import symbols
 from testbed.call.messenger import Codec
-from testbed.call.opus import SpeechError, default_speech, encode
+from testbed.call.opus import Speech, SpeechError, default_speech, encode, write_wav
 from testbed.cell import (
     ERROR_FILE,
     FRAMES_FILE,
@@ -34,6 +34,7 @@ from testbed.cell import (
     TAIL_S,
     Cell,
     Job,
+    Said,
 )
 from testbed.certificate import write_certificates
 from testbed.kernel.build import Kernel
@@ -45,7 +46,7 @@ from testbed.scenario import ROOT, cell_id
 
 WALL_LIMIT_S = 300.0
 """A cell that takes longer is hung."""
-_SPEECH_MARGIN_S = TAIL_S + 5.0
+_SAID_MARGIN_S = TAIL_S + 5.0
 """How much longer than a call a real engine's microphone has something to say."""
 _PYTHON = [sys.executable, "-I", "-S", "-B"]
 _IMPORT_PATH = [str(ROOT), *(p for p in sys.path if p.endswith("-packages"))]
@@ -227,7 +228,7 @@ def prepare_job(job: Path, cell: Cell, *, pcap: bool = False) -> None:
     if cell.messenger.engine == "model":
         frames = speech_frames(cell.messenger.codec, cell.duration_s)
     else:
-        (job / SAID_FILE).write_bytes(speech_pcm(cell.duration_s))
+        (job / SAID_FILE).write_bytes(_said(cell.said, cell.duration_s + _SAID_MARGIN_S))
     with (job / JOB_FILE).open("wb") as file:
         pickle.dump(Job(cell, frames, pcap), file)
     write_certificates(job)
@@ -249,29 +250,27 @@ def speech_frames(codec: Codec, duration_s: float) -> tuple[bytes, ...]:
 
 
 @cache
-def speech_pcm(duration_s: float) -> bytes:
-    """Give real speech for a real engine, as long as a call and more. SpeechError."""
+def _said(what: Said, seconds: float) -> bytes:
+    """Give what a real engine's microphone hears. SpeechError: no speech is installed."""
+    if what == "symbols":
+        return symbols.signal(seconds, SOUND_RATE_HZ)
     speech = default_speech()
     if speech.rate_hz != SOUND_RATE_HZ:
         raise SpeechError(f"the speech has {speech.rate_hz} Hz, expected {SOUND_RATE_HZ}")
-    needed_bytes = round((duration_s + _SPEECH_MARGIN_S) * speech.rate_hz) * 2
-    return (speech.pcm * (needed_bytes // len(speech.pcm) + 1))[:needed_bytes]
-
-
-def _keep_sound(job: Path) -> None:
-    """Make WAV files of what the ends of a real engine's call heard."""
-    for name in HEARD_FILES.values():
-        path = job / name
-        if path.exists():
-            with wave.open(str(path.with_suffix(".wav")), "wb") as file:
-                file.setparams((1, 2, SOUND_RATE_HZ, 0, "NONE", ""))
-                file.writeframes(path.read_bytes())
+    size = round(seconds * SOUND_RATE_HZ) * 2
+    return (speech.pcm * (size // len(speech.pcm) + 1))[:size]
 
 
 def _judge(cell: Cell, job: Path) -> Mapping[str, Any]:
-    _keep_sound(job)
     record = json.loads((job / RECORD_FILE).read_text())
-    return judge(cell, record, read_frames(job / FRAMES_FILE))
+    content = judge(cell, record, read_frames(job / FRAMES_FILE))
+    missed = {}
+    for way, name in HEARD_FILES.items():
+        if (job / name).exists():
+            heard = (job / name).read_bytes()
+            write_wav((job / name).with_suffix(".wav"), Speech(heard, SOUND_RATE_HZ))
+            missed[way] = symbols.missed_share(heard, SOUND_RATE_HZ, cell.duration_s)
+    return {**content, "symbols_missed": missed} if cell.said == "symbols" else content
 
 
 def _command(module: str, argument: Path) -> list[str]:

@@ -20,7 +20,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from testbed.call.messenger import Messenger
-from testbed.cell import Cell, Links, TransportChoice
+from testbed.cell import Cell, Links, Said, TransportChoice
 from testbed.censor.actions import Action
 from testbed.censor.profile import Profile, with_numbers
 from testbed.loading import inner_choice, transport_class, wrapped_parameters
@@ -83,6 +83,8 @@ class Scenario:
     links: Links
     exclude: tuple[Mapping[Axis, str], ...] = ()
     """Cells to leave out: those for which all that is named is so."""
+    said: Said = "speech"
+    """What is said in the calls."""
     name: str = Field(default="", kw_only=True)
     """The file's name."""
 
@@ -147,7 +149,7 @@ def cells(scenario: Scenario) -> list[Cell]:
     for choice in transports:
         load_transport(choice)
     return [
-        Cell(messenger, choice, censor, scenario.links, seed, scenario.duration_s)
+        Cell(messenger, choice, censor, scenario.links, seed, scenario.duration_s, scenario.said)
         for messenger, choice, censor, seed in product(
             messengers, transports, censors, scenario.seeds
         )

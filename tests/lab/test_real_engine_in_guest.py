@@ -100,5 +100,5 @@ def test_a_missing_library_says_what_to_install(
 ) -> None:
     monkeypatch.setattr(runner, "LIBRARY", replace(LIBRARY, inside="nosuch.so"))
     cell = short_cell("telegram", "direct", "open", duration_s=1)
-    with pytest.raises(runner.LabError, match="engine ntgcalls: pip install ntgcalls==3.0.5"):
+    with pytest.raises(runner.LabError, match=r"engine ntgcalls: pip install ntgcalls==3\.0\.5"):
         trio.run(runner.run_cells, run, [cell], runner.in_guest(kernel), CPUS, print)
