@@ -31,6 +31,7 @@ from testbed.cli_transport import (
     print_costs,
     transport_summaries,
 )
+from testbed.cli_validate import SCENARIO, print_validation
 from testbed.console import err, out
 from testbed.kernel.build import KernelBuildError, cached_kernel
 from testbed.lab.capture import TCPDUMP
@@ -282,6 +283,18 @@ def demo() -> None:
     folder = ROOT / "results" / "demo"
     run("ru-calls-2025-08", out_folder=folder, fresh=True)
     plot(folder)
+
+
+@app.command("validate-calls")
+def validate_calls() -> None:
+    """Hold Telegram's model against its real engine on loss, bursts, thin links, UDP blocked (min).
+
+    Example: testbed validate-calls
+    """
+    folder = ROOT / "results" / SCENARIO
+    run(SCENARIO, out_folder=folder)
+    if not print_validation(Run(folder)):
+        raise typer.Exit(FAILURE)
 
 
 @app.command()
