@@ -264,13 +264,15 @@ def _said(what: Said, seconds: float) -> bytes:
 def _judge(cell: Cell, job: Path) -> Mapping[str, Any]:
     record = json.loads((job / RECORD_FILE).read_text())
     content = judge(cell, record, read_frames(job / FRAMES_FILE))
-    missed = {}
-    for way, name in HEARD_FILES.items():
-        if (job / name).exists():
-            heard = (job / name).read_bytes()
-            write_wav((job / name).with_suffix(".wav"), Speech(heard, SOUND_RATE_HZ))
-            missed[way] = symbols.missed_share(heard, SOUND_RATE_HZ, cell.duration_s)
-    return {**content, "symbols_missed": missed} if cell.said == "symbols" else content
+    heard = {way: job / name for way, name in HEARD_FILES.items() if (job / name).exists()}
+    for path in heard.values():
+        write_wav(path.with_suffix(".wav"), Speech(path.read_bytes(), SOUND_RATE_HZ))
+    if cell.said == "symbols":
+        content["symbols_missed"] = {
+            way: symbols.missed_share(path.read_bytes(), SOUND_RATE_HZ, cell.duration_s)
+            for way, path in heard.items()
+        }
+    return content
 
 
 def _command(module: str, argument: Path) -> list[str]:
