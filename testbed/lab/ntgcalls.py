@@ -67,22 +67,26 @@ class NtgcallsEngine:
         self._chat_server = chat_server
         self._job = job
         self._ends: list[_End] = []
-        self._reason = ""
+        self._no_signalling = CallRecord()
 
     async def prepare(self, caller: LabHost, callee: LabHost) -> None:
         """Start the engine on both ends and sign in. TransportError: the library is missing."""
         for name, host, hears in (("caller", caller, "down"), ("callee", callee, "up")):
             self._ends.append(_End(name, host, await self._start(name, host, hears)))
-        with trio.move_on_after(self._messenger.connect_timeout_s) as limit:
+        began_at = trio.current_time()
+        reason = f"within {self._messenger.connect_timeout_s:g} s"
+        with trio.move_on_after(self._messenger.connect_timeout_s):
             try:
                 for end in self._ends:
                     end.signalling = await connect_tls(end.host, self._chat_server, self._job)
                     await end.signalling.send_all(JOIN)
                     await end.signalling.receive_some()
+                reason = ""
             except (OSError, trio.BrokenResourceError) as error:
-                self._reason = f"no signalling: {error}"
-        if limit.cancelled_caught:
-            self._reason = f"no signalling within {self._messenger.connect_timeout_s:g} s"
+                reason = f": {error}"
+        if reason:
+            self._no_signalling.reason = f"no signalling {reason}"
+            self._no_signalling.ended_s = trio.current_time() - began_at
 
     async def _start(self, name: str, host: LabHost, hears: str) -> LabProcess:
         sounds = (str(self._job / SAID_FILE), str(self._job / HEARD_FILES[hears]))
@@ -96,9 +100,9 @@ class NtgcallsEngine:
 
     async def call(self, caller: Way, callee: Way, duration_s: float) -> CallRecord:
         """Dial now, talk for `duration_s` from the set-up, hang up."""
-        record = CallRecord(reason=self._reason)
-        if self._reason:
-            return record
+        if self._no_signalling.reason:
+            return self._no_signalling
+        record = CallRecord()
         dialled_at = trio.current_time()
         relays = [await self._relay(way) for way in (caller, callee)]
         taps = [end.host.watch(relay) for end, (relay, _) in zip(self._ends, relays, strict=True)]

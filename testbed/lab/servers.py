@@ -47,15 +47,16 @@ async def serve_chat(host: LabHost, port: int, job: Path) -> Address:
         tls = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
         try:
             async for chunk in tls:
+                others = [end for end in ends if end is not tls] if tls in ends else [tls]
                 if chunk == JOIN:
                     ends.append(tls)
-                others = [end for end in ends if end is not tls]
-                goals = others if tls in ends and chunk != JOIN else [tls]
-                for goal in goals:
+                for goal in others:
                     await goal.send_all(chunk)
-        except trio.BrokenResourceError:
-            pass
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass  # this one or the other end has gone
         finally:
+            if tls in ends:
+                ends.remove(tls)
             await trio.aclose_forcefully(tls)
 
     return await host.serve_tcp(port, serve)

@@ -58,6 +58,16 @@ def test_the_real_engine_is_heard_and_repeats_to_the_byte(
     assert files_of(result) == files_of(second)
 
 
+def test_without_its_server_a_call_is_not_signalled(kernel: Kernel, run: Run) -> None:
+    cell = short_cell("telegram", "direct", "open", duration_s=1)
+    nothing_passes = with_numbers(load_censor("loss-20"), ["all.probability"], 1.0)
+    [result] = conducted(kernel, run, replace(cell, censor=nothing_passes))
+    assert result.verdict.label == "no call"
+    call = result.content["record"]["call"]
+    assert call["reason"] == "no signalling within 10 s"
+    assert call["ended_s"] == pytest.approx(10, abs=0.1)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("transport", ["obfs4", "wireguard", "udp_over_tls"])
 def test_any_transport_carries_the_real_engine(kernel: Kernel, run: Run, transport: str) -> None:
