@@ -125,12 +125,11 @@ class ModelEngine:
     ) -> None:
         frame_s = self._messenger.codec.frame_ms / 1000
         began_at = trio.current_time() + _BURST_LEAD_S
-        count = math.ceil(duration_s / frame_s)
         async with trio.open_nursery() as nursery:
             for end in ends:
                 end.heard_at = began_at
                 first_at = began_at + self._rng.random() * frame_s
-                schedule = [(first_at + k * frame_s, self._frames[k]) for k in range(count)]
+                schedule = [(first_at + k * frame_s, frame) for k, frame in enumerate(self._frames)]
                 send = _send_bursts if isinstance(end.channel, TimedChannel) else _send_each
                 nursery.start_soon(send, end, schedule, dialled_at)
                 if not isinstance(end.channel, TimedChannel):
