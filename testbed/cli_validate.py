@@ -13,10 +13,9 @@ SCENARIO = "validate-calls"
 ENGINE, MODEL = "telegram", "telegram-model"
 _HOW = f"""\
 Means over calls and directions. From frames: our jitter buffer on when they left and came. By ear:
-symbols that are not in what the engine played. Tolerances: one call of three set up or not; set-up
-time {validation.SET_UP_TIME_TOLERANCE_S:g} s; concealed from frames
-{validation.CONCEALED_TOLERANCE:.0%}; model from frames against engine by ear
-{validation.HEARD_TOLERANCE:.0%} of the time."""
+symbols that are not in what the engine played. The model agrees if it sets up as many calls, one in
+three apart, conceals as much from frames, {100 * validation.CONCEALED_TOLERANCE:g} % of the time
+apart, and as the engine's ear, {100 * validation.HEARD_TOLERANCE:g} % apart."""
 
 
 def print_validation(run: Run) -> bool:

@@ -10,8 +10,6 @@ from testbed.results import CellResult, ResultsError
 
 SET_UP_TOLERANCE = 0.34
 """By how much the shares of calls that are set up may differ: one call of three."""
-SET_UP_TIME_TOLERANCE_S = 1.0
-"""By how much the median times of set-up may differ."""
 CONCEALED_TOLERANCE = 0.06
 """By how much the concealed shares may differ, as the same playout finds them from the frames."""
 HEARD_TOLERANCE = 0.08
@@ -26,7 +24,7 @@ class Side:
     set_up: int
     """How many were set up."""
     set_up_s: float | None
-    """Median of those."""
+    """Median of those; under random loss it varies by seconds, so nothing is asked of it."""
     concealed: float | None
     """By our playout, from when frames left and came."""
     missed: float | None
@@ -49,7 +47,6 @@ class Comparison:
         if abs(engine.set_up / engine.calls - model.set_up / model.calls) > SET_UP_TOLERANCE:
             found.append("set-up")
         for what, one, other, tolerance in (
-            ("set-up time", engine.set_up_s, model.set_up_s, SET_UP_TIME_TOLERANCE_S),
             ("concealed", engine.concealed, model.concealed, CONCEALED_TOLERANCE),
             ("heard", engine.missed, model.concealed, HEARD_TOLERANCE),
         ):

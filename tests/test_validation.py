@@ -14,14 +14,12 @@ from testbed.results import CellResult, ResultsError, Wall
 from testbed.validation import compare
 
 
-def call(
-    messenger: str, concealed: float | None, missed: float | None = None, set_up_s: float = 0.4
-) -> CellResult:
+def call(messenger: str, concealed: float | None, missed: float | None = None) -> CellResult:
     way = None if concealed is None else {"concealed_share": concealed}
     content: Mapping[str, Any] = {
         "messenger": {"name": messenger},
         "censor": "loss-10",
-        "quality": {"set_up": {"elapsed_s": set_up_s}, "up": way, "down": way},
+        "quality": {"set_up": {"elapsed_s": 0.4}, "up": way, "down": way},
         "symbols_missed": {} if missed is None else {"up": missed, "down": missed},
     }
     return CellResult(Path(messenger), content, Wall(1.0, 1.0))
@@ -34,7 +32,6 @@ def call(
         (call("e", None), call("m", None), []),
         (call("e", 0.10, 0.02), call("m", 0.20), ["concealed", "heard"]),
         (call("e", 0.10, 0.30), call("m", 0.11), ["heard"]),
-        (call("e", 0.10, 0.10), call("m", 0.10, set_up_s=2.0), ["set-up time"]),
         (call("e", 0.10, 0.10), call("m", None), ["set-up"]),
     ],
 )
