@@ -24,11 +24,13 @@ from testbed import figures, runner, scenario, tables
 from testbed.call.opus import SPEECH_FOLDER, SpeechError
 from testbed.cli_bench import bench_app
 from testbed.cli_kernel import KernelKind, guest_kernel, kernel_app
+from testbed.cli_sound import listen, score
 from testbed.cli_transport import (
     check_app,
     missing_for_transports,
     new_app,
     print_costs,
+    transport_packages,
     transport_summaries,
 )
 from testbed.cli_validate import SCENARIO, print_validation
@@ -36,10 +38,13 @@ from testbed.console import err, out
 from testbed.kernel.build import KernelBuildError, cached_kernel
 from testbed.lab.capture import TCPDUMP
 from testbed.manifest import manifest, programs
-from testbed.results import WALL, ResultsError, Run
+from testbed.results import SCORES, WALL, ResultsError, Run
 from testbed.scenario import ROOT, Scenario, ScenarioError, cell_id, cells
+from testbed.scores import ScoreError
 
 USAGE_ERROR, FAILURE, INTERRUPTED = 2, 1, 130
+DEMO = "ru-calls-2025-08"
+"""The scenario of `testbed demo`; what others need beside is optional."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -54,6 +59,8 @@ app.add_typer(bench_app, name="bench")
 app.add_typer(check_app, name="check")
 app.add_typer(new_app, name="new")
 app.command("costs")(print_costs)
+app.command()(listen)
+app.command()(score)
 
 
 class Kind(StrEnum):
@@ -63,6 +70,7 @@ class Kind(StrEnum):
     CENSORS = "censors"
     MESSENGERS = "messengers"
     TRANSPORTS = "transports"
+    PACKAGES = "packages"
 
 
 def main() -> None:
@@ -71,9 +79,9 @@ def main() -> None:
         app()
     except (ScenarioError, ResultsError) as error:
         _quit(error, USAGE_ERROR)
-    except (runner.LabError, runner.ConductError, KernelBuildError, SpeechError) as error:
+    except (runner.LabError, runner.ConductError, KernelBuildError) as error:
         _quit(error, FAILURE)
-    except OSError as error:
+    except (SpeechError, ScoreError, OSError) as error:
         _quit(error, FAILURE)
     except runner.Interrupted:
         err.print("Interrupted. What is finished is kept: run it again to go on.")
@@ -269,7 +277,7 @@ def _compare_again(
 
 
 def _differing(left: Path, right: Path) -> list[str]:
-    names = {path.name for folder in (left, right) for path in folder.iterdir()} - {WALL}
+    names = {path.name for folder in (left, right) for path in folder.iterdir()} - {WALL, SCORES}
     _, mismatched, missing = filecmp.cmpfiles(left, right, names, shallow=False)
     return sorted(mismatched + missing)
 
@@ -281,7 +289,7 @@ def demo() -> None:
     Runs `ru-calls-2025-08` afresh into results/demo.
     """
     folder = ROOT / "results" / "demo"
-    run("ru-calls-2025-08", out_folder=folder, fresh=True)
+    run(DEMO, out_folder=folder, fresh=True)
     plot(folder)
 
 
@@ -328,6 +336,7 @@ def list_(kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> None:
             name: scenario.load_messenger(name).title for name in scenario.messenger_names()
         },
         Kind.TRANSPORTS: transport_summaries,
+        Kind.PACKAGES: transport_packages,
     }
     table = Table(box=None, pad_edge=False, show_header=False)
     for name, title in entries[kind]().items():
@@ -352,8 +361,8 @@ def doctor() -> None:
 
 
 def _checks() -> list[tuple[str, bool, str]]:
-    every = [c for name in scenario.scenario_names() for c in cells(scenario.load_scenario(name))]
-    checks = [(f"program {p.name}", p.find() is not None, p.remedy) for p in programs(every)]
+    needed = programs(cells(scenario.load_scenario(DEMO)))
+    checks = [(f"program {p.name}", p.find() is not None, p.remedy) for p in needed]
     checks += [
         (f"program {name}", shutil.which(name) is not None, "apt install util-linux")
         for name in ("setpriv", "taskset", "unshare")

@@ -181,6 +181,15 @@ def transport_summaries() -> dict[str, str]:
     }
 
 
+def transport_packages() -> dict[str, str]:
+    """Name the Debian packages that transports need, each with the transports that need it."""
+    needed: dict[str, list[str]] = {}
+    for name in transport_names():
+        for package in {program.apt for program in transport_class(name).programs} - {""}:
+            needed.setdefault(package, []).append(name)
+    return {package: f"is needed by {', '.join(needed[package])}" for package in sorted(needed)}
+
+
 def missing_for_transports() -> dict[str, str]:
     """Name the transports whose programs are not all installed, with what installs them."""
     lacking = {

@@ -8,7 +8,7 @@ import trio
 
 
 class ProgramLog:
-    """A program's standard error on its way to a file."""
+    """What a program says, on its way to a file."""
 
     def __init__(self, stream: trio.abc.ReceiveStream, path: Path, awaited: str) -> None:
         """Describe it; `awaited` are the words of a program that is ready."""
@@ -21,7 +21,7 @@ class ProgramLog:
         self._awaited = awaited.encode()
 
     async def copy(self) -> None:
-        """Copy until the program has closed its standard error."""
+        """Copy until the program has closed its end."""
         tail = b""
         try:
             with self._path.open("wb", buffering=0) as log:

@@ -8,6 +8,7 @@
     RUN/cells/CELL/heard-*.wav what a real engine played to the callee (up) and the caller (down)
     RUN/cells/CELL/*.log      what the foreign programs wrote
     RUN/cells/CELL/*.pcap     what crossed the middlebox, if that was asked for
+    RUN/cells/CELL/scores.json  what `testbed score` made of its sound, if it was asked to
     RUN/cells/CELL/wall.json  what it cost; the only file that differs between two equal runs
     RUN/failed/CELL/          what is left of a cell that could not be conducted
 
@@ -19,16 +20,19 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from testbed.call.playout import Arrival, play
+from testbed.call.measures import measure
+from testbed.call.messenger import Codec
+from testbed.call.opus import has_fec
+from testbed.call.playout import Arrival, Playout, play
+from testbed.call.symptoms import symptoms
 from testbed.call.verdict import (
     CallQuality,
-    DirectionQuality,
     Drop,
     SetUp,
     SetUpOutcome,
@@ -39,8 +43,10 @@ from testbed.call.verdict import (
 from testbed.cell import EVENTS_FILE, FRAMES_FILE, Cell
 from testbed.lab.record import DirectionRecord, read_frames
 
-SCHEMA = 1
-CELL, WALL, MANIFEST = "cell.json", "wall.json", "run.json"
+SCHEMA = 2
+"""2 has steps, symptoms, ratings and FEC. What reads results must do without them for 1."""
+READABLE = (1, 2)
+CELL, WALL, MANIFEST, SCORES = "cell.json", "wall.json", "run.json", "scores.json"
 
 
 class ResultsError(Exception):
@@ -83,6 +89,12 @@ class CellResult:
         return next(v for v in Verdict if v.label == self.content["quality"]["verdict"])
 
     @property
+    def symptoms(self) -> Sequence[str]:
+        """What a person would say of the call; a record of schema 1 has none."""
+        found: Sequence[str] = self.content["quality"].get("symptoms", ())
+        return found
+
+    @property
     def worse_direction(self) -> Mapping[str, Any] | None:
         """The quality of the direction that counts; None: there was no call."""
         quality = self.content["quality"]
@@ -91,15 +103,22 @@ class CellResult:
 
 
 def judge(
-    cell: Cell, record: Mapping[str, Any], frames: Mapping[str, DirectionRecord]
+    cell: Cell,
+    record: Mapping[str, Any],
+    frames: Mapping[str, DirectionRecord],
+    packets: Sequence[bytes] = (),
 ) -> dict[str, Any]:
-    """Turn a conducted cell's record into the content of `cell.json`."""
+    """Turn a conducted cell's record into the content of `cell.json`.
+
+    `packets` are the encoded frames that both ends sent; they are needed if the codec uses FEC.
+    """
     call = record["call"]
-    frame_s = cell.messenger.codec.frame_ms / 1000
     up = down = None
     if call["set_up_s"] is not None:
+        codec, ended_s = cell.messenger.codec, call["ended_s"]
         up, down = (
-            _judge_frames(frames[name], frame_s, call["ended_s"]) for name in ("up", "down")
+            playout_of(frames[name], codec, ended_s, packets) if frames[name].sent_s else None
+            for name in ("up", "down")
         )
         set_up = SetUp(SetUpOutcome.CONNECTED, call["set_up_s"])
     elif record["transport_connect_s"] is None:
@@ -108,7 +127,13 @@ def judge(
         set_up = SetUp(SetUpOutcome.TIMED_OUT, call["ended_s"])
     dropped = call["outcome"] == "dropped"
     drop = Drop(at_s=call["ended_s"], silent_s=call["silent_s"]) if dropped else None
-    quality = judge_call(set_up, up=up, down=down, drop=drop)
+    quality = judge_call(
+        set_up,
+        up=None if up is None else judge_direction(up),
+        down=None if down is None else judge_direction(down),
+        drop=drop,
+        symptoms=symptoms(set_up, up=up, down=down, drop=drop),
+    )
     return {
         "schema": SCHEMA,
         "messenger": {"name": cell.messenger.name, "title": cell.messenger.title},
@@ -116,36 +141,48 @@ def judge(
         "censor": cell.censor.name,
         "seed": cell.seed,
         "duration_s": cell.duration_s,
-        "quality": _quality_as_json(quality),
+        "quality": _quality_as_json(quality, {"up": up, "down": down}),
         "chat": _chat(record["chat"]),
         "record": record,
     }
 
 
-def _judge_frames(
-    direction: DirectionRecord, frame_s: float, ended_s: float
-) -> DirectionQuality | None:
-    if not direction.sent_s:
-        return None
-    arrivals = [Arrival(index, direction.sent_s[index], at) for index, at in direction.received]
-    first_sent_s = direction.sent_s[0]
-    playout = play(
-        arrivals,
+def playout_of(
+    direction: DirectionRecord, codec: Codec, ended_s: float, packets: Sequence[bytes]
+) -> Playout:
+    """Play one direction of a call that ended at `ended_s`; times in seconds since dialling.
+
+    `packets` are those that were sent; of a real engine, which encrypts its own, what its codec
+    makes of the same speech stands for them. ValueError: the codec uses FEC, and there are none.
+    """
+    if codec.fec and not packets:
+        raise ValueError("a codec with FEC is judged by its packets, and none were given")
+    with_fec = {k for k, packet in enumerate(packets) if has_fec(packet)} if codec.fec else set()
+    return play(
+        [
+            Arrival(index, direction.sent_s[index], at, index in with_fec)
+            for index, at in direction.received
+        ],
         frame_count=len(direction.sent_s),
-        frame_s=frame_s,
-        first_sent_s=first_sent_s,
+        frame_s=codec.frame_ms / 1000,
+        first_sent_s=direction.sent_s[0],
         end_s=ended_s,
     )
-    return judge_direction(playout)
 
 
-def _quality_as_json(quality: CallQuality) -> dict[str, Any]:
+def _quality_as_json(
+    quality: CallQuality, playouts: Mapping[str, Playout | None]
+) -> dict[str, Any]:
     content = asdict(quality)
     content["set_up"]["outcome"] = quality.set_up.outcome.value
     content["verdict"] = quality.verdict.label
+    content["summary"] = quality.summary
+    content["symptoms"] = [str(symptom) for symptom in quality.symptoms]
     for name, direction in (("up", quality.up), ("down", quality.down)):
-        if direction is not None:
+        playout = playouts[name]
+        if direction is not None and playout is not None:
             content[name]["verdict"] = direction.verdict.label
+            content[name] |= asdict(measure(playout))
     return content
 
 
@@ -216,9 +253,9 @@ class Run:
             content: dict[str, Any] = json.loads(path.read_text())
         except (OSError, ValueError) as error:
             raise ResultsError(f"{self.folder} is no run's folder: {error}") from None
-        if content.get("schema") != SCHEMA:
-            found = content.get("schema")
-            raise ResultsError(f"{path}: schema {found}, and this version reads {SCHEMA}")
+        if content.get("schema") not in READABLE:
+            found, known = content.get("schema"), " and ".join(map(str, READABLE))
+            raise ResultsError(f"{path}: schema {found}, and this version reads {known}")
         return content
 
     def has(self, cell_id: str) -> bool:

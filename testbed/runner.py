@@ -263,7 +263,8 @@ def _said(what: Said, seconds: float) -> bytes:
 
 def _judge(cell: Cell, job: Path) -> Mapping[str, Any]:
     record = json.loads((job / RECORD_FILE).read_text())
-    content = judge(cell, record, read_frames(job / FRAMES_FILE))
+    packets = speech_frames(cell.messenger.codec, cell.duration_s)
+    content = judge(cell, record, read_frames(job / FRAMES_FILE), packets)
     heard = {way: job / name for way, name in HEARD_FILES.items() if (job / name).exists()}
     for path in heard.values():
         write_wav(path.with_suffix(".wav"), Speech(path.read_bytes(), SOUND_RATE_HZ))

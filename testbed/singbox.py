@@ -86,8 +86,8 @@ async def connect(
     places = {name: Address("127.0.0.1", host.free_port()) for name in ("forward", "echo")}
     inbounds = []
     for name, place in places.items():
-        goal, _, port = server.args[name].rpartition(":")
-        override = {"override_address": goal, "override_port": int(port)}
+        goal = Address.of(server.args[name])
+        override = {"override_address": goal.host, "override_port": goal.port}
         inbounds.append({"type": "direct", **on(place), "network": "udp", **override})
     await _run(host, f"client-{places['forward'].port}", inbounds, outbounds)
     await await_echo(await host.open_udp(places["echo"]))

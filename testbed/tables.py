@@ -9,7 +9,9 @@ from statistics import median
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
+from testbed.call.symptoms import Symptom
 from testbed.call.verdict import Verdict
 from testbed.results import CellResult
 
@@ -35,6 +37,8 @@ class Row:
     chat_median_s: float | None
     virtual_s: float
     wall_s: float
+    symptoms: tuple[str, ...] = ()
+    """Those that at least half of the calls had."""
 
     @property
     def calls(self) -> int:
@@ -69,6 +73,11 @@ def _row(messenger: str, transport: str, censor: str, group: Sequence[CellResult
         _median(chat["median_s"] for chat in chats),
         sum(result.wall.virtual_s for result in group),
         sum(result.wall.wall_s for result in group),
+        tuple(
+            str(symptom)
+            for symptom in Symptom
+            if 2 * sum(symptom in result.symptoms for result in group) >= len(group)
+        ),
     )
 
 
@@ -101,36 +110,43 @@ def summary(table_rows: Sequence[Row]) -> Table:
     """Give the table of a run, at most 100 columns wide."""
     table, censors = table_of_calls([row.censor for row in table_rows])
     table.add_column("Calls")
-    for name in ("set-up", "lost", "delay", "R"):
+    for name in ("set-up\ns", "lost\n%", "delay\nms", "R", "Chat\nms", "speed"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("Chat", justify="right", no_wrap=True)
-    table.add_column("speed", justify="right", no_wrap=True)
     before = ""
     for row, censor in zip(table_rows, censors, strict=True):
         table.add_row(
             row.messenger if row.messenger != before else "",
             row.transport,
             censor,
-            ", ".join(f"{count} {verdict}" for verdict, count in row.verdicts.items()),
-            _number(row.set_up_s, 2, unit=" s"),
-            _number(row.concealed_share, 1, 100, unit=" %"),
-            _number(row.mouth_to_ear_s, 0, 1000, unit=" ms"),
+            _calls(row),
+            _number(row.set_up_s, 2),
+            _number(row.concealed_share, 1, 100),
+            _number(row.mouth_to_ear_s, 0, 1000),
             _number(row.r_fullband_100, 0),
-            f"{row.chat_delivered}/{row.chat_sent} {_number(row.chat_median_s, 1, 1000, ' ms')}",
+            f"{row.chat_delivered}/{row.chat_sent} {_number(row.chat_median_s, 1, 1000)}",
             f"{row.virtual_s / row.wall_s:.0f}x",
         )
         before = row.messenger
     return table
 
 
+def _calls(row: Row) -> Text:
+    """How many calls of each verdict, and below it what they were like."""
+    verdicts = ", ".join(f"{count} {verdict}" for verdict, count in row.verdicts.items())
+    # That there was no set-up is what the verdict "no call" says.
+    told = ", ".join(symptom for symptom in row.symptoms if symptom != Symptom.NO_SET_UP)
+    return Text.assemble(verdicts, (f"\n{told}" if told else "", "italic"))
+
+
 LEGEND = """\
 Medians over the calls that were set up, of the worse direction. lost: share of the time that the
 jitter buffer had no frame for; delay: mouth to ear; R: fullband E-model on 0-100, with EVS as proxy
-for Opus. Chat: messages delivered of sent, and their delay. speed: virtual over wall seconds."""
+for Opus. Chat: messages delivered of sent, and their delay. speed: virtual over wall seconds.
+Below a verdict: what at least half of the calls were like (testbed/call/symptoms.py)."""
 
 
-def _number(value: float | None, digits: int, factor: float = 1, unit: str = "") -> str:
-    return "-" if value is None else f"{value * factor:.{digits}f}{unit}"
+def _number(value: float | None, digits: int, factor: float = 1) -> str:
+    return "-" if value is None else f"{value * factor:.{digits}f}"
 
 
 def as_json(table_rows: Iterable[Row]) -> list[dict[str, Any]]:

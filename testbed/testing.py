@@ -159,6 +159,7 @@ class LoopbackHost:
         env: Mapping[str, str] | None = None,
         stop: Callable[[Process], Awaitable[None]] | None = None,
         ready: str = "",
+        ready_timeout_s: float = READY_TIMEOUT_S,
     ) -> Process:
         """Start a program. OSError: it cannot be started. TransportError: it is not ready."""
         inherited = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(self.state_dir)}
@@ -168,18 +169,18 @@ class LoopbackHost:
                 list(argv),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE if ready else stderr,
+                stderr=subprocess.STDOUT if ready else stderr,
                 cwd=self.state_dir,
                 env=inherited | dict(env or {}),
             )
         supervised = LoopbackProcess(Path(argv[0]).name, process, log)
         self._processes.append((supervised, stop))
-        if process.stderr is not None:
-            supervised.program_log = ProgramLog(process.stderr, log, ready)
+        if ready:
+            supervised.program_log = ProgramLog(supervised.stdout, log, ready)
             self._nursery.start_soon(supervised.program_log.copy)
         self._nursery.start_soon(self._supervise, supervised)
         if supervised.program_log is not None:
-            with trio.move_on_after(READY_TIMEOUT_S) as limit:
+            with trio.move_on_after(ready_timeout_s) as limit:
                 await supervised.program_log.ready.wait()
             if limit.cancelled_caught:
                 raise TransportError(f"{supervised.name} did not say {ready!r} in time")

@@ -43,6 +43,12 @@ class Address(NamedTuple):
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"
 
+    @classmethod
+    def of(cls, text: str) -> Address:
+        """Read what `str` has written, for an argument of a `ServerInfo`. ValueError."""
+        host, _, port = text.rpartition(":")
+        return cls(host, int(port))
+
 
 @dataclass(frozen=True)
 class ServerInfo:
@@ -99,7 +105,7 @@ class Program:
     @property
     def remedy(self) -> str:
         """The command that installs it."""
-        return f"pip install {self.pypi}" if self.pypi else f"apt install {self.apt}"
+        return f"pip install {self.pypi}" if self.pypi else f"./lab install {self.apt}"
 
 
 def find_program(name: str) -> Path | None:
@@ -113,7 +119,8 @@ class Process(Protocol):
     """A foreign program running in its host's network namespace, supervised by the lab.
 
     If it ends before its host is closed, the cell fails with its exit status and its log. Its
-    standard error is written to a log in `Host.state_dir`.
+    standard error is written to a log in `Host.state_dir`; so is its standard output, which is
+    then not to be read here, if it was started with words to wait for.
     """
 
     name: str
@@ -196,12 +203,14 @@ class Host(Protocol):
         env: Mapping[str, str] | None = None,
         stop: Callable[[Process], Awaitable[None]] | None = None,
         ready: str = "",
+        ready_timeout_s: float = READY_TIMEOUT_S,
     ) -> Process:
         """Start a program in this node; `stop` asks it to end when the host closes.
 
         `env` is its whole environment beside PATH and HOME. Without `stop`, or if the program
-        outlives it, it gets SIGTERM and then SIGKILL. With `ready`, return once its standard
-        error has had these words; TransportError: it has not within `READY_TIMEOUT_S`.
+        outlives it, it gets SIGTERM and then SIGKILL. With `ready`, return once it has said these
+        words on its standard output or error; TransportError: it has not within
+        `ready_timeout_s`.
         """
         ...
 
@@ -268,12 +277,21 @@ class DatagramStream(trio.abc.Channel[bytes]):
     Reliable and in order as the stream is. A sender never waits: what does not fit into a queue of
     `QUEUE_DATAGRAMS` while the stream is blocked is dropped, newest first, and counted in
     `dropped`; after a write failure all is dropped. Datagrams that wait together are written
-    together.
+    together. A protocol with a framing of its own gives `frame` and `take`, which are as
+    `frame_datagram` and `take_datagram`.
     """
 
-    def __init__(self, stream: trio.abc.Stream, host: Host) -> None:
+    def __init__(
+        self,
+        stream: trio.abc.Stream,
+        host: Host,
+        *,
+        frame: Callable[[bytes], bytes] | None = None,
+        take: Callable[[bytearray], bytes | None] | None = None,
+    ) -> None:
         self.dropped = 0
         self._stream = stream
+        self._frame, self._take = frame or frame_datagram, take or take_datagram
         self._unparsed = bytearray()
         self._queue, self._outgoing = trio.open_memory_channel[bytes](QUEUE_DATAGRAMS)
         host.start_task(self._write)
@@ -287,7 +305,7 @@ class DatagramStream(trio.abc.Channel[bytes]):
                         waiting.append(self._outgoing.receive_nowait())
                     except (trio.WouldBlock, trio.EndOfChannel):
                         break
-                await self._stream.send_all(b"".join(map(frame_datagram, waiting)))
+                await self._stream.send_all(b"".join(map(self._frame, waiting)))
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             self._outgoing.close()
 
@@ -303,7 +321,7 @@ class DatagramStream(trio.abc.Channel[bytes]):
 
     async def receive(self) -> bytes:
         """Wait for one datagram. EndOfChannel: the other side closed the stream."""
-        while (datagram := take_datagram(self._unparsed)) is None:
+        while (datagram := self._take(self._unparsed)) is None:
             chunk = await self._stream.receive_some()
             if not chunk:
                 raise trio.EndOfChannel

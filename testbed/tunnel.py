@@ -1,15 +1,29 @@
-"""What tunnels need around them: servers of datagrams, an echo, a cover site; no tunnel itself."""
+"""What tunnels need around them: servers of datagrams, an echo, a cover site; no tunnel itself.
+
+A program that tunnels TCP has `serve_streams` behind its server, and `connect_stream` at its
+client's port. A VPN's ends are `serve_vpn` and `connect_vpn`, once it has its interfaces.
+"""
 
 from __future__ import annotations
 
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import partial
 
 import trio
 
-from testbed.transport import QUEUE_DATAGRAMS, Address, Host, TransportError, UdpServer
+from testbed.transport import (
+    QUEUE_DATAGRAMS,
+    Address,
+    DatagramStream,
+    Host,
+    ServerInfo,
+    TransportError,
+    UdpServer,
+    forward_stream,
+    frame_datagram,
+)
 
 ECHO_TIMEOUT_S = 25.0
 """How long a tunnel may take to carry a first datagram there and back."""
@@ -42,6 +56,26 @@ async def serve_cover(host: Host) -> Address:
         await trio.aclose_forcefully(tls)
 
     return await host.serve_tcp(0, answer)
+
+
+async def open_tls(host: Host, server: Address) -> trio.SSLStream[trio.abc.HalfCloseableStream]:
+    """Open a TLS stream, which checks the server's certificate.
+
+    OSError: no connection. TransportError: no handshake.
+    """
+    context = ssl.create_default_context(cafile=host.tls.authority)
+    stream = await host.open_tcp(server)
+    name = host.tls.server_name
+    tls = trio.SSLStream(stream, context, server_hostname=name, https_compatible=True)
+    try:
+        await tls.do_handshake()
+    except trio.BrokenResourceError as error:
+        await trio.aclose_forcefully(tls)
+        raise TransportError(f"no TLS handshake: {error.__cause__ or error}") from None
+    except BaseException:
+        await trio.aclose_forcefully(tls)
+        raise
+    return tls
 
 
 async def serve_clients(
@@ -103,3 +137,61 @@ async def await_echo(channel: trio.abc.Channel[bytes]) -> None:
                     await channel.receive()
                     return
     raise TransportError(f"nothing came back through the tunnel within {ECHO_TIMEOUT_S:g} s")
+
+
+async def serve_streams(host: Host, forward: Address) -> Address:
+    """Serve TCP until the host closes: the framed datagrams of each stream go to `forward`.
+
+    Each client is greeted with an empty datagram, for a program that tunnels TCP takes a client's
+    connection long before it has one to its server.
+    """
+
+    async def serve_client(stream: trio.abc.HalfCloseableStream) -> None:
+        with suppress(trio.BrokenResourceError):
+            await stream.send_all(frame_datagram(b""))
+        await forward_stream(host, stream, forward)
+
+    return await host.serve_tcp(0, serve_client)
+
+
+async def connect_stream(host: Host, local: Address) -> DatagramStream:
+    """Open a stream to a program that tunnels it to `serve_streams`, and wait to be greeted.
+
+    TransportError: it was closed before.
+    """
+    channel = DatagramStream(await host.open_tcp(local), host)
+    try:
+        await channel.receive()
+    except (trio.EndOfChannel, trio.BrokenResourceError):
+        await channel.aclose()
+        raise TransportError("the stream was closed before the server answered") from None
+    except BaseException:
+        await trio.aclose_forcefully(channel)
+        raise
+    return channel
+
+
+async def serve_vpn(
+    host: Host,
+    device: str,
+    address: str,
+    listen: Address,
+    forward: Address,
+    args: Mapping[str, str] | None = None,
+) -> ServerInfo:
+    """Route on what comes in by a tunnel interface, on which the server has `address`.
+
+    `args` is what else clients must know.
+    """
+    await host.masquerade(device)
+    echo = await serve_echo(host, address)
+    return ServerInfo(listen, {**(args or {}), "forward": str(forward), "echo": str(echo)})
+
+
+async def connect_vpn(host: Host, device: str, server: ServerInfo) -> trio.abc.Channel[bytes]:
+    """Wait for a first answer through a tunnel interface; give a UDP socket that goes through it.
+
+    The interface must have an address and a route to everywhere. TransportError: no answer.
+    """
+    await await_echo(await host.open_udp(Address.of(server.args["echo"]), device=device))
+    return await host.open_udp(Address.of(server.args["forward"]), device=device)

@@ -49,6 +49,9 @@ def test_whatsapp_calls_connect_and_break_up(calls: Calls) -> None:
     results = calls["whatsapp", "direct", RESTRICTED]
     assert sum(r.worse_direction is not None for r in results) >= 0.8 * len(results)
     assert all(share > 0.05 for share in concealed(results))
+    # "intermittent sound and a metallic buzzing"
+    heard = [set(r.symptoms) for r in results if r.worse_direction is not None]
+    assert all({"intermittent", "metallic"} <= symptoms for symptoms in heard)
 
 
 def test_max_is_not_touched(calls: Calls) -> None:

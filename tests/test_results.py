@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from testbed.call.opus import SPEECH_FOLDER
 from testbed.lab.record import (
     CallRecord,
     DirectionRecord,
@@ -18,6 +21,7 @@ from testbed.lab.record import (
     write_frames,
 )
 from testbed.results import ResultsError, Run, Wall, judge
+from testbed.runner import speech_frames
 from testbed.scenario import cell_id, cells, load_scenario
 from testbed.tables import rows
 
@@ -83,8 +87,50 @@ def test_a_clean_call_is_good_and_half_of_it_lost_is_not() -> None:
     assert cut["quality"]["verdict"] == "unusable"
 
 
+def test_a_call_s_quality_has_its_seconds_symptoms_and_scales() -> None:
+    cut = judge(CELL, record(), frames(250))["quality"]
+    assert cut["symptoms"] == []  # both sides fell silent: neither one-way nor intermittent
+    assert cut["summary"].startswith("unusable: ")
+    seconds = cut["up"]["steps"]
+    assert seconds[0].keys() == {"from_s", "concealed_share", "r_fullband_100"}
+    assert [step["concealed_share"] for step in seconds[1:3]] == [0, 0]
+    assert seconds[-2] == {"from_s": 9.0, "concealed_share": 1, "r_fullband_100": 0}
+    assert [r["scale"] for r in cut["up"]["ratings"]] == ["narrowband", "wideband", "fullband"]
+    one_way = judge(CELL, record(), {"up": frames(0)["up"], "down": frames(500)["down"]})
+    assert one_way["quality"]["symptoms"] == ["one-way audio"]
+
+
+@pytest.mark.skipif(not SPEECH_FOLDER.is_dir(), reason="needs the package pocketsphinx-testdata")
+def test_what_fec_saves_is_not_concealed() -> None:
+    codec = replace(CELL.messenger.codec, fec=True, expected_loss_percent=20)
+    cell = replace(CELL, messenger=replace(CELL.messenger, codec=codec))
+    lossy = frames(500)
+    lossy["up"].received = [(i, at) for i, at in lossy["up"].received if i % 10]
+    plain = judge(CELL, record(), lossy)["quality"]["up"]
+    saved = judge(cell, record(), lossy, speech_frames(codec, 10.0))["quality"]["up"]
+    assert plain["concealed_share"] == pytest.approx(0.1, abs=0.01)
+    assert plain["recovered_share"] == 0
+    assert saved["concealed_share"] < 0.03  # pauses carry no FEC
+    assert saved["recovered_share"] + saved["concealed_share"] == pytest.approx(0.1, abs=0.01)
+    with pytest.raises(ValueError, match="none were given"):
+        judge(cell, record(), lossy)
+
+
+def test_judging_a_minute_takes_a_fraction_of_conducting_it() -> None:
+    lossy = frames(3000, sent=3000)
+    lossy["up"].received = [(i, at) for i, at in lossy["up"].received if i % 7]
+    long = record() | {"call": {**record()["call"], "ended_s": 62.5}}
+    costs_s = []
+    for _ in range(3):
+        began_s = process_time()
+        judge(CELL, long, lossy)
+        costs_s.append(process_time() - began_s)
+    assert min(costs_s) < 0.5
+
+
 def test_a_call_that_was_not_set_up_is_no_call() -> None:
     content = judge(CELL, record(set_up_s=None, outcome="no set-up"), frames(0, sent=0))
+    assert content["quality"]["symptoms"] == ["no set-up"]
     assert content["quality"]["verdict"] == "no call"
     assert content["quality"]["up"] is None
 
@@ -93,6 +139,7 @@ def test_a_call_that_was_dropped_says_after_what() -> None:
     content = judge(CELL, record(outcome="dropped"), frames(100))
     assert content["quality"]["verdict"] == "unusable"
     assert any("dropped after 10.0 s" in reason for reason in content["quality"]["reasons"])
+    assert "dropped" in content["quality"]["symptoms"]
 
 
 def test_a_cell_is_kept_whole_and_read_back(tmp_path: Path) -> None:
@@ -145,7 +192,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
 
 def test_a_later_schema_is_refused(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text(json.dumps(manifest(schema=99)))
-    with pytest.raises(ResultsError, match=r"schema 99, and this version reads 1"):
+    with pytest.raises(ResultsError, match=r"schema 99, and this version reads 1 and 2"):
         Run(tmp_path).manifest()
 
 

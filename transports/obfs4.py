@@ -6,14 +6,7 @@ from typing import ClassVar, Literal
 import trio
 
 from testbed import ptspec
-from testbed.transport import (
-    Address,
-    DatagramStream,
-    Host,
-    Program,
-    ServerInfo,
-    forward_stream,
-)
+from testbed.transport import Address, DatagramStream, Host, Program, ServerInfo, forward_stream
 
 
 @dataclass(frozen=True)
@@ -21,7 +14,8 @@ class Transport:
     """obfs4 (obfs4proxy), datagrams framed over its TCP stream. Reliable and in order."""
 
     iat_mode: Literal[0, 1, 2] = 0
-    """Inter-arrival-time obfuscation: 0 off, 1 on, 2 paranoid (obfs4-spec, 4)."""
+    """Inter-arrival-time obfuscation: 0 off, 1 on, 2 paranoid (obfs4-spec, 4). With 2 obfs4proxy
+    0.0.14 panics, for bridges whose table of lengths has a 0: `BUG: Write(), iat length was 0`."""
 
     programs: ClassVar[tuple[Program, ...]] = (Program("obfs4proxy", apt="obfs4proxy"),)
 

@@ -24,24 +24,17 @@ class Transport:
 
     async def serve(self, host: Host, listen: Address, forward: Address) -> ServerInfo:
         """Run a ShadowTLS server on `listen`, and the cover site that it imitates."""
-        cover = await serve_cover(host)
-        password = singbox.secret(host)
-        inbounds = (
-            {"type": "shadowtls", **singbox.on(listen), "version": 3, "detour": "inner"}
-            | {"users": [{"password": password}], "strict_mode": True}
-            | {"handshake": {"server": cover.host, "server_port": cover.port}},
-            {"type": "shadowsocks", "tag": "inner", "method": _METHOD, "password": password}
-            | {"listen": "127.0.0.1"},
-        )
-        return await singbox.serve(host, inbounds, listen, forward, {"password": password})
+        password, cover = singbox.secret(host), singbox.to(ServerInfo(await serve_cover(host)))
+        outer = {"type": "shadowtls", **singbox.on(listen), "version": 3, "detour": "inner"}
+        outer |= {"users": [{"password": password}], "strict_mode": True, "handshake": cover}
+        inner = {"type": "shadowsocks", "tag": "inner", "method": _METHOD, "password": password}
+        inner |= {"listen": "127.0.0.1"}
+        return await singbox.serve(host, [outer, inner], listen, forward, {"password": password})
 
     async def connect(self, host: Host, server: ServerInfo) -> trio.abc.Channel[bytes]:
         """Run a client and wait for its first answer."""
         secret = {"password": server.args["password"]}
-        outbounds = (
-            {"type": "shadowsocks", "method": _METHOD, **secret}
-            | {"detour": "outer", "udp_over_tcp": True},
-            {"type": "shadowtls", "tag": "outer", **singbox.to(server), "version": 3, **secret}
-            | {"tls": singbox.client_tls(host)},
-        )
-        return await singbox.connect(host, server, outbounds)
+        inner = {"type": "shadowsocks", "method": _METHOD, **secret, "udp_over_tcp": True}
+        outer = {"type": "shadowtls", "tag": "outer", **singbox.to(server), "version": 3, **secret}
+        outer["tls"] = singbox.client_tls(host)
+        return await singbox.connect(host, server, [inner | {"detour": "outer"}, outer])

@@ -6,14 +6,8 @@ from typing import ClassVar
 
 import trio
 
-from testbed.transport import (
-    Address,
-    DatagramStream,
-    Host,
-    Program,
-    ServerInfo,
-    forward_stream,
-)
+from testbed.transport import Address, DatagramStream, Host, Program, ServerInfo, forward_stream
+from testbed.tunnel import open_tls
 
 
 @dataclass(frozen=True)
@@ -35,9 +29,4 @@ class Transport:
 
     async def connect(self, host: Host, server: ServerInfo) -> trio.abc.Channel[bytes]:
         """Open one TLS stream, which checks the server's certificate."""
-        context = ssl.create_default_context(cafile=host.tls.authority)
-        stream = await host.open_tcp(server.address)
-        name = host.tls.server_name
-        tls = trio.SSLStream(stream, context, server_hostname=name, https_compatible=True)
-        await tls.do_handshake()
-        return DatagramStream(tls, host)
+        return DatagramStream(await open_tls(host, server.address), host)

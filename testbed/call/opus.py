@@ -4,12 +4,12 @@ Import it where sound is made or heard, not inside a guest: it loads libopus.
 """
 
 import wave
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import opuslib_next
+from opuslib_next.api import libopus
 
 RATES_HZ: Final = (8000, 12000, 16000, 24000, 48000)
 """Sampling rates that Opus takes and gives (RFC 6716, section 2)."""
@@ -106,39 +106,60 @@ def encode(
     encoder.packet_loss_perc = expected_loss_percent
     frame_bytes = samples * _SAMPLE_BYTES
     count = round(seconds * 1000 / frame_ms)
-    pcm = speech.pcm * (count * frame_bytes // len(speech.pcm) + 1)
+    pcm = repeated(speech, count * samples).pcm
     return [
         bytes(encoder.encode(pcm[start : start + frame_bytes], samples))
         for start in range(0, count * frame_bytes, frame_bytes)
     ]
 
 
-def decode(
-    frames: Sequence[bytes | None], *, frame_ms: float, rate_hz: int = 48000, fec: bool = False
-) -> Speech:
-    """Decode frames in order of playing; None is a missing one, which libopus conceals.
+def repeated(speech: Speech, samples: int) -> Speech:
+    """Give so many samples of speech that begins again whenever it ends: what `encode` encodes."""
+    size = samples * _SAMPLE_BYTES
+    return Speech((speech.pcm * (size // len(speech.pcm) + 1))[:size], speech.rate_hz)
 
-    With `fec`, a missing frame is decoded from the in-band FEC of the one that follows, if that is
-    there and carries any. The result lags what was encoded by the encoder's look-ahead of 6.5 ms.
-    Raises ValueError on a frame length or rate that Opus does not take, and on a broken frame.
+
+def has_fec(packet: bytes) -> bool:
+    """Whether a packet also carries the frame before it as in-band FEC (RFC 6716, 2.1.7).
+
+    ValueError: it is no Opus packet.
     """
-    if rate_hz not in RATES_HZ:
-        raise ValueError(f"Opus does not give {rate_hz} Hz")
-    samples = _samples(frame_ms, rate_hz)
-    decoder = opuslib_next.Decoder(rate_hz, 1)
-    pcm = bytearray()
-    for number, frame in enumerate(frames):
-        following = frames[number + 1] if number + 1 < len(frames) else None
+    found = int(libopus.opus_packet_has_lbrr(packet, len(packet)))
+    if found < 0:
+        raise ValueError(f"not an Opus packet: {packet[:8].hex()}...")
+    return bool(found)
+
+
+class Decoder:
+    """One direction's decoder. Each call gives the next samples, 16-bit little-endian mono.
+
+    The sound lags what was encoded by the encoder's look-ahead of 6.5 ms. ValueError: the rate or
+    frame length is none of Opus', or a packet does not decode.
+    """
+
+    def __init__(self, *, rate_hz: int, frame_ms: float) -> None:
+        if rate_hz not in RATES_HZ:
+            raise ValueError(f"Opus does not give {rate_hz} Hz")
+        self._samples = _samples(frame_ms, rate_hz)
+        self._decoder = opuslib_next.Decoder(rate_hz, 1)
+
+    def play(self, packet: bytes) -> bytes:
+        """Decode a packet's frame."""
+        return self._decode(packet, self._samples)
+
+    def recover(self, following: bytes) -> bytes:
+        """Decode the FEC that the packet after a missing one carries."""
+        return self._decode(following, self._samples, fec=True)
+
+    def conceal(self, samples: int) -> bytes:
+        """Make up samples, a multiple of 2.5 ms, for what is missing."""
+        return self._decode(b"", samples)  # no data asks libopus for concealment
+
+    def _decode(self, packet: bytes, samples: int, *, fec: bool = False) -> bytes:
         try:
-            if frame is not None:
-                pcm += decoder.decode(frame, samples)
-            elif fec and following is not None:
-                pcm += decoder.decode(following, samples, True)
-            else:
-                pcm += decoder.decode(b"", samples)  # no data asks libopus for concealment
+            return bytes(self._decoder.decode(packet, samples, fec))
         except opuslib_next.OpusError as error:
-            raise ValueError(f"frame {number} does not decode: {error}") from error
-    return Speech(bytes(pcm), rate_hz)
+            raise ValueError(f"{packet[:8].hex()}... does not decode: {error}") from error
 
 
 def _samples(frame_ms: float, rate_hz: int) -> int:

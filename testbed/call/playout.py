@@ -17,17 +17,18 @@ Approximated, on purpose:
 - The first frame waits for 80 ms. NetEq plays it at once and decelerates up to the target.
 - A frame is skipped once its slot was concealed while later frames were there. NetEq would still
   play it within some 10 ms, at the price of delay.
+- In-band FEC acts as in NetEq: a frame that carries it puts a copy of the one before into the
+  buffer, which is played unless the frame itself comes first.
 - The reorder optimiser and postponed decoding after a muted expansion are left out.
 """
 
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from math import ceil, fsum
 
-START_DELAY_S = 0.080
-"""NetEq's kStartDelayMs."""
+from testbed.call.target_delay import START_DELAY_S, TargetDelay
+
 MAX_PACKETS = 200
 """WebRTC's default NetEq buffer, in packets; one packet carries one frame here."""
 LOOKAHEAD_S = 0.0065
@@ -37,13 +38,6 @@ PLC_AUDIBLE_S = 0.100
 
 _US = 1_000_000
 _TICK_US = 10_000
-_BUCKET_US = 20_000
-_BUCKETS = 100
-_QUANTILE = 0.95
-_FORGET = 0.983
-_START_FORGET_WEIGHT = 2
-_RESAMPLE_US = 500_000
-_HISTORY_US = 2_000_000
 _LEVEL_WINDOW_US = 50_000
 _GRANULARITY_US = 20_000
 _STRETCH_US = 8_000
@@ -56,12 +50,14 @@ class Arrival:
 
     `index` is the frame's number, from 0, without gaps at the sender. `sent_s` is when the encoder
     released it, before any queue; `received_s` when it was handed to the jitter buffer; both in
-    seconds on one clock.
+    seconds on one clock. `has_fec` says whether it also carries the frame before it, coarsely, as
+    in-band FEC (`opus.has_fec`).
     """
 
     index: int
     sent_s: float
     received_s: float
+    has_fec: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +65,27 @@ class Slot:
     """A piece of output: from `at_s` for `duration_s` seconds, one frame or, if None, concealment.
 
     A duration that differs from the frame's is a frame that was accelerated or decelerated, or, in
-    concealment, an expansion of an empty buffer.
+    concealment, an expansion of an empty buffer. `is_recovered` says that the frame itself was not
+    there and was decoded from the FEC of the one that follows.
     """
 
     at_s: float
     duration_s: float
     frame: int | None
+    is_recovered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """An uninterrupted run of concealment: from `at_s` for `duration_s` seconds."""
+
+    at_s: float
+    duration_s: float
+
+    @property
+    def end_s(self) -> float:
+        """When it was over."""
+        return self.at_s + self.duration_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,37 +128,32 @@ class Playout:
         return self.concealed_s / self.duration_s
 
     @property
-    def to_decode(self) -> tuple[int | None, ...]:
-        """What to give the decoder: frame numbers, and None for each frame length of concealment.
-
-        Stretching is left out, and a rest of a gap that is shorter than a frame is carried over to
-        the next gap.
-        """
-        numbers: list[int | None] = []
-        owed_us = 0
-        for slot in self.slots:
-            if slot.frame is not None:
-                numbers.append(slot.frame)
-                continue
-            owed_us += _us(slot.duration_s)
-            while owed_us >= _us(self.frame_s):
-                owed_us -= _us(self.frame_s)
-                numbers.append(None)
-        return tuple(numbers)
+    def recovered_share(self) -> float:
+        """Share of the output, 0 to 1, that was decoded from FEC and counts as played."""
+        recovered_s = fsum(slot.duration_s for slot in self.slots if slot.is_recovered)
+        return recovered_s / self.duration_s if self.slots else 0.0
 
     @property
-    def gaps_s(self) -> tuple[float, ...]:
-        """Length in seconds of each uninterrupted run of concealment, in order."""
-        gaps: list[float] = []
+    def gaps(self) -> tuple[Gap, ...]:
+        """Each uninterrupted run of concealment, in order."""
+        gaps: list[Gap] = []
         inside = False
         for slot in self.slots:
             if slot.frame is None:
-                if inside:
-                    gaps[-1] += slot.duration_s
-                else:
-                    gaps.append(slot.duration_s)
+                begun = gaps.pop() if inside else Gap(slot.at_s, 0.0)
+                gaps.append(Gap(begun.at_s, round(begun.duration_s + slot.duration_s, 6)))
             inside = slot.frame is None
         return tuple(gaps)
+
+    @property
+    def gaps_s(self) -> tuple[float, ...]:
+        """Length in seconds of each run of concealment, in order."""
+        return tuple(gap.duration_s for gap in self.gaps)
+
+    @property
+    def gaps_per_minute(self) -> float:
+        """Runs of concealment in a minute of output; 0 without output."""
+        return 60 * self.concealment_events / self.duration_s if self.slots else 0.0
 
     @property
     def concealment_events(self) -> int:
@@ -210,7 +216,9 @@ def play(
             raise ValueError(f"frame {arrival.index} was received before it was sent")
     buffer = _Buffer(arrivals, frame_count=frame_count, frame_us=_us(frame_s))
     slots = buffer.run(first_sent_us=_us(first_sent_s), end_us=_us(end_s))
-    sent_s = {arrival.index: arrival.sent_s for arrival in arrivals}
+    # A frame that was only recovered left one frame length before the one that carried it.
+    sent_s = {a.index - 1: a.sent_s - frame_s for a in arrivals if a.has_fec}
+    sent_s |= {arrival.index: arrival.sent_s for arrival in arrivals}
     return Playout(
         slots=tuple(slots),
         mouth_to_ear_s=tuple(
@@ -228,71 +236,13 @@ def _us(seconds: float) -> int:
     return round(seconds * _US)
 
 
-class _Target:
-    """The target delay, from the arrival times of frames; microseconds throughout."""
-
-    def __init__(self, frame_us: int) -> None:
-        self._frame_us = frame_us
-        self._window = max(_HISTORY_US // frame_us, 1)
-        self._fastest: deque[tuple[int, int]] = deque()  # (frame, transit), transits rising
-        self._slowest: deque[tuple[int, int]] = deque()  # (frame, transit), transits falling
-        self._newest = -1
-        self._histogram = [0.0] * _BUCKETS
-        self._forget = 0.0
-        self._added = 0
-        self._resampled_us: int | None = None
-        self._max_delay_us = 0
-        self.delay_us = _us(START_DELAY_S)
-
-    def relative_delay_us(self, frame: int, at_us: int) -> int:
-        """How much later than the fastest recent frame this one is."""
-        if not self._fastest:
-            return 0
-        return max(at_us - frame * self._frame_us - self._fastest[0][1], 0)
-
-    @property
-    def spread_us(self) -> int:
-        """Relative delay of the slowest recent frame."""
-        return self._slowest[0][1] - self._fastest[0][1] if self._fastest else 0
-
-    def on_arrival(self, frame: int, at_us: int) -> None:
-        """Note a frame, and update the target each half second."""
-        first = self._newest < 0
-        if frame > self._newest:
-            self._newest = frame
-            self._remember(frame, at_us - frame * self._frame_us)
-        if not first:
-            self._resample(self.relative_delay_us(frame, at_us), at_us)
-
-    def _remember(self, frame: int, transit_us: int) -> None:
-        for extremes, sign in ((self._fastest, 1), (self._slowest, -1)):
-            while extremes and extremes[0][0] < frame - self._window:
-                extremes.popleft()
-            while extremes and sign * extremes[-1][1] >= sign * transit_us:
-                extremes.pop()
-            extremes.append((frame, transit_us))
-
-    def _resample(self, delay_us: int, at_us: int) -> None:
-        if self._resampled_us is None:
-            self._resampled_us = at_us
-        if at_us - self._resampled_us > _RESAMPLE_US:
-            self._add(self._max_delay_us // _BUCKET_US)
-            self._resampled_us = at_us
-            self._max_delay_us = 0
-        self._max_delay_us = max(self._max_delay_us, delay_us)
-
-    def _add(self, bucket: int) -> None:
-        if bucket < _BUCKETS:
-            self._histogram = [share * self._forget for share in self._histogram]
-            self._histogram[bucket] += 1.0 - self._forget
-            self._added += 1
-            self._forget = min(_FORGET, max(1.0 - _START_FORGET_WEIGHT / (self._added + 1), 0.0))
-        above = 1.0
-        for index, share in enumerate(self._histogram):
-            above -= share
-            if above <= 1.0 - _QUANTILE:
-                self.delay_us = (1 + index) * _BUCKET_US
-                return
+def _packets(arrivals: Sequence[Arrival]) -> Iterator[tuple[int, int, bool]]:
+    """What each arrival puts into the buffer: (microseconds, frame, whether by FEC)."""
+    for arrival in arrivals:
+        at_us = _us(arrival.received_s)
+        yield at_us, arrival.index, False
+        if arrival.has_fec and arrival.index > 0:
+            yield at_us, arrival.index - 1, True
 
 
 class _Buffer:
@@ -301,13 +251,14 @@ class _Buffer:
     def __init__(self, arrivals: Sequence[Arrival], *, frame_count: int, frame_us: int) -> None:
         self._frame_count = frame_count
         self._frame_us = frame_us
-        self._target = _Target(frame_us)
-        self._queue = sorted((_us(arrival.received_s), arrival.index) for arrival in arrivals)
+        self._target = TargetDelay(frame_us)
+        self._queue = sorted(_packets(arrivals))
         self._position = 0
-        frames_from_the_end = [-1, *(frame for _, frame in reversed(self._queue))]
+        frames_from_the_end = [-1, *(frame for _, frame, _ in reversed(self._queue))]
         # The largest frame number still to come, by position in the queue.
         self._largest_to_come = list(accumulate(frames_from_the_end, max))[::-1]
         self._waiting: dict[int, int] = {}  # frame -> when it was received
+        self._recovered: set[int] = set()  # of those waiting: there by FEC alone
         self._seen: set[int] = set()
         self._next = 0
         self._expanded_us = 0  # concealed, but not yet on account of a skipped frame
@@ -319,7 +270,7 @@ class _Buffer:
         """Play to the end of the frames or of the listening."""
         now_us = first_sent_us + _us(START_DELAY_S)
         if self._queue:
-            first_us, first = self._queue[0]
+            first_us, first, _ = self._queue[0]
             now_us = first_us + _us(START_DELAY_S) - first * self._frame_us
         while self._next < self._frame_count and now_us < end_us:
             self._receive(now_us)
@@ -327,23 +278,32 @@ class _Buffer:
             if self._next >= self._frame_count:
                 break
             frame, duration_us = self._decide(now_us)
-            self._slots.append(Slot(now_us / _US, duration_us / _US, frame))
+            is_recovered = frame in self._recovered
+            self._slots.append(Slot(now_us / _US, duration_us / _US, frame, is_recovered))
             now_us += duration_us
         return self._slots
 
     def _receive(self, now_us: int) -> None:
         while self._position < len(self._queue) and self._queue[self._position][0] <= now_us:
-            at_us, frame = self._queue[self._position]
+            at_us, frame, is_fec = self._queue[self._position]
             self._position += 1
+            if is_fec:
+                if frame >= self._next and frame not in self._waiting:
+                    self._put(frame, at_us)
+                    self._recovered.add(frame)
+                continue
             if frame in self._seen:
                 continue
             self._seen.add(frame)
             self._target.on_arrival(frame, at_us)
-            if frame < self._next:
-                continue
-            if len(self._waiting) >= MAX_PACKETS:
-                self._waiting.clear()
-            self._waiting[frame] = at_us
+            if frame >= self._next:
+                self._recovered.discard(frame)
+                self._put(frame, at_us)
+
+    def _put(self, frame: int, at_us: int) -> None:
+        if len(self._waiting) >= MAX_PACKETS:
+            self._waiting.clear()
+        self._waiting[frame] = at_us
 
     def _account_expansion(self) -> None:
         """Let time that an empty buffer was expanded stand for frames now known to be missing."""

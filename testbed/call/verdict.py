@@ -1,6 +1,6 @@
 """Lives here: the one definition of a usable call, as thresholds and verdicts; no measuring."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 
@@ -101,7 +101,8 @@ class Drop:
 class CallQuality:
     """What a call was worth. The worse direction counts; `reasons` give the worst first.
 
-    A direction is None if no call was set up or nothing of it was recorded.
+    A direction is None if no call was set up or nothing of it was recorded. `symptoms` are names of
+    `testbed.call.symptoms`.
     """
 
     set_up: SetUp
@@ -110,6 +111,15 @@ class CallQuality:
     down: DirectionQuality | None
     verdict: Verdict
     reasons: tuple[str, ...]
+    symptoms: tuple[str, ...] = ()
+
+    @property
+    def summary(self) -> str:
+        """The verdict, its worst reason and the symptoms: "unusable: 41 % concealed; metallic"."""
+        parts = [*self.reasons[:1]]
+        if self.symptoms and self.verdict is not Verdict.NO_CALL:
+            parts.append(", ".join(self.symptoms))
+        return ": ".join((self.verdict.label, "; ".join(parts))) if parts else self.verdict.label
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,12 +193,13 @@ def judge_call(
     up: DirectionQuality | None = None,
     down: DirectionQuality | None = None,
     drop: Drop | None = None,
+    symptoms: Sequence[str] = (),
 ) -> CallQuality:
     """Judge a call from its set-up, both directions, and whether a client dropped it.
 
     Without a set-up within 30 s it is no call, whatever was recorded. After one it is the worse
     direction's verdict, at best poor if set-up took more than 10 s, and at best unusable if it was
-    dropped or a direction was not recorded.
+    dropped or a direction was not recorded. Symptoms are passed on, and decide nothing.
     """
     findings = [_set_up(set_up)]
     if findings[0].at_best is not Verdict.NO_CALL:
@@ -197,7 +208,7 @@ def judge_call(
             findings.append(_Finding(Verdict.UNUSABLE, reason))
         findings.extend(_directions(up, down))
     verdict, reasons = _conclude(findings)
-    return CallQuality(set_up, drop, up, down, verdict, reasons)
+    return CallQuality(set_up, drop, up, down, verdict, reasons, tuple(symptoms))
 
 
 def _conclude(findings: list[_Finding]) -> tuple[Verdict, tuple[str, ...]]:

@@ -61,7 +61,7 @@ class LabProcess:
         self.stdin: trio.abc.SendStream = _stream_of(popen.stdin)
         self.stdout: trio.abc.ReceiveStream = _stream_of(popen.stdout)
         self.program_log: ProgramLog | None = None
-        """What copies its standard error to the log, if the program does not write there itself."""
+        """What copies what it says to the log, if the program does not write there itself."""
         self._popen = popen
         self._ended = trio.Event()
 
@@ -134,7 +134,7 @@ class LabHost:
         local = self.address
         if device:
             [index] = self._node.netlink.link_lookup(ifname=device)
-            [of_device] = self._node.netlink.get_addr(index=index)
+            [of_device] = self._node.netlink.get_addr(index=index, family=socket.AF_INET)
             local = of_device.get_attr("IFA_ADDRESS")
             self._time_packets_of(index)
         elif remote.host.startswith("127."):
@@ -197,6 +197,7 @@ class LabHost:
         env: Mapping[str, str] | None = None,
         stop: Callable[[Process], Awaitable[None]] | None = None,
         ready: str = "",
+        ready_timeout_s: float = READY_TIMEOUT_S,
     ) -> LabProcess:
         """Start a program in the node's namespace. FileNotFoundError: no such program."""
         await trio.lowlevel.checkpoint()
@@ -205,11 +206,11 @@ class LabHost:
         self._nursery.start_soon(self._supervise, process)
         if process.program_log is not None:
             self._nursery.start_soon(process.program_log.copy)
-            with trio.move_on_after(READY_TIMEOUT_S) as limit:
+            with trio.move_on_after(ready_timeout_s) as limit:
                 await process.program_log.ready.wait()
             if limit.cancelled_caught:
                 raise TransportError(
-                    f"{process.name} did not say {ready!r} within {READY_TIMEOUT_S:g} s; "
+                    f"{process.name} did not say {ready!r} within {ready_timeout_s:g} s; "
                     f"its log ends: {process.log_tail()}"
                 )
         return process
@@ -227,13 +228,13 @@ class LabHost:
                 [str(program), *argv[1:]],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE if ready else stderr,
+                stderr=subprocess.STDOUT if ready else stderr,
                 env={"PATH": PROGRAM_PATH, "HOME": str(self.state_dir), **env},
                 cwd=self.state_dir,
             )
         process = LabProcess(popen, name, log)
-        if popen.stderr is not None:
-            process.program_log = ProgramLog(_stream_of(popen.stderr), log, ready)
+        if ready:
+            process.program_log = ProgramLog(process.stdout, log, ready)
         return process
 
     async def run_process(self, argv: Sequence[str], *, input: bytes = b"") -> bytes:

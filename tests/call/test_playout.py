@@ -16,7 +16,11 @@ FOREVER_S = 1e6
 
 
 def sent(
-    frames: Iterable[int], delay_s: float | Callable[[int], float] = 0.04, frame_s: float = FRAME_S
+    frames: Iterable[int],
+    delay_s: float | Callable[[int], float] = 0.04,
+    frame_s: float = FRAME_S,
+    *,
+    has_fec: bool = False,
 ) -> list[Arrival]:
     """Arrivals of frames sent one per frame length, each after its delay."""
     return [
@@ -24,6 +28,7 @@ def sent(
             index=index,
             sent_s=index * frame_s,
             received_s=index * frame_s + (delay_s(index) if callable(delay_s) else delay_s),
+            has_fec=has_fec,
         )
         for index in frames
     ]
@@ -201,15 +206,6 @@ def test_an_old_copy_does_not_prolong_the_silence_at_the_end() -> None:
     assert playout.gaps_s == pytest.approx([0.4])
 
 
-def test_the_decoder_is_given_whole_frames() -> None:
-    lost = {50, 51, 52}
-    playout = heard(sent(set(range(100)) - lost), 100)
-    assert list(playout.to_decode) == [None if number in lost else number for number in range(100)]
-    slower = heard(sent(range(200), lambda index: 0.04 if index < 100 else 0.24), 200)
-    # A gap of 170 ms is eight frames and a rest.
-    assert list(slower.to_decode) == [*range(100), *[None] * 8, *range(100, 200)]
-
-
 def test_frames_that_overtake_each_other_are_put_in_order() -> None:
     playout = heard(sent(range(500), lambda index: 0.07 if index % 2 else 0.04), 500)
     assert played(playout) == list(range(500))
@@ -237,6 +233,41 @@ def test_quantiles_are_by_nearest_rank() -> None:
     assert playout.mouth_to_ear_quantile_s(0.5) == 0.2
     assert playout.mouth_to_ear_quantile_s(0.95) == 0.4
     assert playout.mouth_to_ear_quantile_s(0) == 0.1
+
+
+def test_a_lone_loss_is_recovered_from_fec_and_counts_as_played() -> None:
+    lost = set(range(30, 1000, 10))
+    left = set(range(1000)) - lost
+    playout = heard(sent(left, has_fec=True), 1000)
+    assert playout.concealed_s == 0
+    assert played(playout) == list(range(1000))
+    assert {slot.frame for slot in playout.slots if slot.is_recovered} == lost
+    assert playout.recovered_share == pytest.approx(len(lost) / 1000, rel=0.02)
+    # A recovered frame was sent when it was: its delay is that of its neighbours.
+    assert playout.mouth_to_ear_s[500] == pytest.approx(playout.mouth_to_ear_s[499], abs=0.01)
+
+
+def test_of_a_burst_fec_recovers_the_last_frame() -> None:
+    lost = set(range(300, 304))
+    playout = heard(sent(set(range(600)) - lost, has_fec=True), 600)
+    assert playout.gaps_s == pytest.approx([3 * FRAME_S])
+    assert [slot.frame for slot in playout.slots if slot.is_recovered] == [303]
+
+
+def test_a_late_frame_is_replaced_by_its_copy_and_one_in_time_is_not() -> None:
+    def delay_s(index: int) -> float:
+        return {250: 0.4, 350: 0.065}.get(index, 0.04)
+
+    playout = heard(sent(range(500), delay_s, has_fec=True), 500)
+    assert played(playout) == list(range(500))
+    assert [slot.frame for slot in playout.slots if slot.is_recovered] == [250]
+
+
+def test_fec_comes_too_late_for_a_frame_that_was_concealed() -> None:
+    left = set(range(500)) - {250}
+    playout = heard(sent(left, lambda i: 0.4 if i == 251 else 0.04, has_fec=True), 500)
+    assert [slot.frame for slot in playout.slots if slot.is_recovered] == [251]
+    assert 250 not in played(playout)
 
 
 @pytest.mark.parametrize(
@@ -271,9 +302,14 @@ def test_a_minute_of_frames_takes_well_under_50_ms() -> None:
 
 FRAME_COUNT = 120
 delays_s = st.floats(0, 1.5, allow_nan=False).map(lambda delay_s: round(delay_s, 4))
-traces = st.dictionaries(st.integers(0, FRAME_COUNT - 1), delays_s, max_size=FRAME_COUNT).map(
-    lambda delays: sent(sorted(delays), lambda index: delays[index])
-)
+delays_by_frame = st.dictionaries(st.integers(0, FRAME_COUNT - 1), delays_s, max_size=FRAME_COUNT)
+
+
+def trace(delays: dict[int, float], *, has_fec: bool = False) -> list[Arrival]:
+    return sent(sorted(delays), lambda index: delays[index], has_fec=has_fec)
+
+
+traces = delays_by_frame.map(trace)
 
 
 @settings(max_examples=150, deadline=None)
@@ -311,6 +347,41 @@ def test_a_frame_that_arrives_in_time_is_played(arrivals: list[Arrival]) -> None
     for arrival in arrivals:
         if arrival.index not in frames:
             assert arrival.received_s > deadlines_s[arrival.index] - 1e-6
+
+
+@settings(max_examples=150, deadline=None)
+@given(delays=delays_by_frame)
+def test_fec_plays_no_frame_twice_and_only_what_a_later_one_carried(
+    delays: dict[int, float],
+) -> None:
+    playout = heard(trace(delays, has_fec=True), FRAME_COUNT)
+    received_s = {a.index: a.received_s for a in trace(delays)}
+    frames = played(playout)
+    assert all(one < other for one, other in pairwise(frames))
+    assert len(frames) == len(playout.mouth_to_ear_s)
+    for slot in playout.slots:
+        if slot.frame is None:
+            assert not slot.is_recovered
+        elif slot.is_recovered:
+            assert received_s[slot.frame + 1] <= slot.at_s + 1e-6
+            assert received_s.get(slot.frame, 1e9) > slot.at_s - 1e-6
+        else:
+            assert received_s[slot.frame] <= slot.at_s + 1e-6
+    for slot, following in pairwise(playout.slots):
+        assert following.at_s == pytest.approx(slot.at_s + slot.duration_s, abs=1e-6)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    arriving=st.sets(st.integers(0, FRAME_COUNT - 1), min_size=1),
+    jitter_s=st.lists(st.floats(0, 0.01), min_size=FRAME_COUNT, max_size=FRAME_COUNT),
+)
+def test_with_little_jitter_fec_saves_each_lost_frame_whose_follower_arrives(
+    arriving: set[int], jitter_s: list[float]
+) -> None:
+    arrivals = sent(sorted(arriving), lambda index: 0.04 + jitter_s[index], has_fec=True)
+    saved = {index - 1 for index in arriving if index > 0} - arriving
+    assert set(played(heard(arrivals, FRAME_COUNT))) == arriving | saved
 
 
 @settings(max_examples=100, deadline=None)

@@ -65,14 +65,14 @@ def test_of_each_group_one_packet_may_be_lost_and_the_order(
 ) -> None:
     async def main() -> None:
         wire = Wire()
-        await sent_by(fec._Parity(wire, window), wire, datagrams)
+        await sent_by(fec._Protected(wire, window), wire, datagrams)
         groups = [wire.sent[k : k + window + 1] for k in range(0, len(wire.sent), window + 1)]
         wire.arriving = []
         for group in groups:
             if len(group) == window + 1:
                 del group[data.draw(st.integers(0, window))]
             wire.arriving += data.draw(st.permutations(group))
-        heard = [datagram async for datagram in fec._Parity(wire, window)]
+        heard = [datagram async for datagram in fec._Protected(wire, window)]
         assert sorted(heard) == sorted(datagrams)
 
     trio.run(main)
@@ -84,9 +84,9 @@ def test_a_packet_that_comes_twice_or_late_is_given_once(order: list[int], windo
     async def main() -> None:
         wire = Wire()
         datagrams = [bytes([k]) for k in range(window)]
-        await sent_by(fec._Parity(wire, window), wire, datagrams)
+        await sent_by(fec._Protected(wire, window), wire, datagrams)
         wire.arriving = [*wire.sent[1:], *wire.sent, *(wire.sent[k % window] for k in order)]
-        heard = [datagram async for datagram in fec._Parity(wire, window)]
+        heard = [datagram async for datagram in fec._Protected(wire, window)]
         assert sorted(heard) == datagrams
 
     trio.run(main)

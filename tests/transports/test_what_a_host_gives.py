@@ -47,6 +47,19 @@ def test_a_program_is_ready_when_it_says_so_and_its_log_goes_on(tmp_path: Path) 
     assert log.read_text() == "wait now ready more"
 
 
+def test_words_on_the_standard_output_count_too(tmp_path: Path) -> None:
+    async def main() -> None:
+        with trio.fail_after(20):
+            async with LoopbackHost(state_dir=tmp_path) as host:
+                program = python("print('ready', flush=True); sys.stdin.read()")
+                await host.start_process(program, ready="ready")
+                with pytest.raises(TransportError, match=r"did not say 'nothing'"):
+                    await host.start_process(program, ready="nothing", ready_timeout_s=0.5)
+
+    trio.run(main)
+    assert [log.read_text() for log in tmp_path.glob("*.log")] == ["ready\n"] * 2
+
+
 def test_a_program_that_ends_before_it_is_ready_fails_with_its_last_words() -> None:
     async def use(host: LoopbackHost) -> None:
         await host.start_process(python("sys.exit('no such key')"), ready="ready")
@@ -113,7 +126,7 @@ def test_programs_are_found_on_the_path_beside_python_and_inside_packages(tmp_pa
     assert inside.find() is None
     with pytest.raises(TransportError, match="no program tool: pip install tool==1"):
         inside.path()
-    assert Program("tool", apt="tools").remedy == "apt install tools"
+    assert Program("tool", apt="tools").remedy == "./lab install tools"
 
 
 def test_a_network_interface_is_the_labs() -> None:

@@ -1,0 +1,212 @@
+"""Lives here: scores of how a call sounded, by models of listeners; the sound is `sound`'s."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from statistics import fmean
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from testbed.call.opus import Speech
+from testbed.call.playout import Playout
+from testbed.results import SCORES, CellResult, Run
+from testbed.sound import CallSound, samples, sound_of
+
+SCHEMA: Final = 1
+CLIP_S: Final = 10.0
+"""Length of what is scored at once: the models were made for sentences of 5 to 10 s."""
+RATE_HZ: Final = 16000
+"""What all models here take."""
+Samples = NDArray[np.float64]
+"""Mono at RATE_HZ, -1 to 1."""
+
+
+class ScoreError(Exception):
+    """There is nothing to score with, or nothing to score; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """One model of a listener."""
+
+    name: str
+    label: str
+    """What it is, its version and its scale, for people and for the record."""
+    score: Callable[[Samples, Samples], float]
+    """Of what was said and what was heard."""
+    silent: float = 1.0
+    """The score of a clip of which nothing was heard: the worst that there is, here of opinions."""
+
+
+def scorers() -> list[Scorer]:
+    """Give the models that are installed: ViSQOL, and any of PLCMOS, ESTOI and PESQ.
+
+    ScoreError: ViSQOL or its lattice is not there.
+    """
+    return [_visqol(), *filter(None, (_plcmos(), _estoi(), _pesq()))]
+
+
+def _visqol() -> Scorer:
+    """ViSQOL in speech mode (Chinen et al., QoMEX 2020), with the lattice, never without.
+
+    Without it ViSQOL silently maps to another scale: 4.66 where the lattice reads 3.75.
+    """
+    try:
+        from visqol import VisqolApi  # noqa: PLC0415 - heavy, and optional
+
+        api = VisqolApi()
+        api.create(mode="speech", use_lattice_model=True)
+    except ImportError as error:
+        raise ScoreError(
+            f"ViSQOL is not whole ({error}): ./lab score installs it, or "
+            "pip install --constraint constraints.txt --editable '.[scores]'"
+        ) from None
+
+    def score(said: Samples, heard: Samples) -> float:
+        return float(api.measure_from_arrays(said, heard, RATE_HZ).moslqo)
+
+    label = f"ViSQOL, speech mode with lattice ({_version('visqol-python')}): MOS-LQO, 1 to 5"
+    return Scorer("visqol", label, score)
+
+
+def _plcmos() -> Scorer | None:
+    """PLCMOS v2 (Diener et al., Interspeech 2023): without a reference, deaf to delay."""
+    try:
+        from speechmos import plcmos  # noqa: PLC0415 - heavy, and optional
+    except ImportError:
+        return None
+
+    def score(_: Samples, heard: Samples) -> float:
+        np.random.seed(0)
+        return float(plcmos.run(heard, sr=RATE_HZ)["plcmos"])
+
+    return Scorer("plcmos", f"PLCMOS v2 (speechmos {_version('speechmos')}): MOS, 1 to 5", score)
+
+
+def _estoi() -> Scorer | None:
+    """ESTOI (Jensen and Taal, 2016): how much is understood; time-stretching breaks it."""
+    try:
+        from pystoi import stoi  # noqa: PLC0415 - optional
+    except ImportError:
+        return None
+
+    def score(said: Samples, heard: Samples) -> float:
+        length = min(len(said), len(heard))
+        return float(stoi(said[:length], heard[:length], RATE_HZ, extended=True))
+
+    label = f"ESTOI (pystoi {_version('pystoi')}): intelligibility, 0 to 1"
+    return Scorer("estoi", label, score, silent=0.0)
+
+
+def _pesq() -> Scorer | None:
+    """PESQ wideband (ITU-T P.862.2): its source is licensed, so it is the user's to install."""
+    try:
+        from pesq import NoUtterancesError, pesq  # noqa: PLC0415 - the user's own
+    except ImportError:
+        return None
+
+    def score(said: Samples, heard: Samples) -> float:
+        try:
+            return float(pesq(RATE_HZ, said, heard, "wb"))
+        except NoUtterancesError:
+            return 1.0
+
+    return Scorer("pesq", f"PESQ-WB (pesq {_version('pesq')}): MOS-LQO, 1 to 4.64", score)
+
+
+def _version(package: str) -> str:
+    return metadata.version(package)
+
+
+def score_cell(run: Run, result: CellResult, models: Sequence[Scorer]) -> dict[str, Any]:
+    """Score both directions of a cell, and keep it beside the cell as `scores.json`.
+
+    What is there already, of the same versions of the same models, is not computed again.
+    """
+    path = result.folder / SCORES
+    labels = {model.name: model.label for model in models}
+    if path.exists():
+        before: dict[str, Any] = json.loads(path.read_text())
+        if before["schema"] == SCHEMA and before["models"] == labels:
+            return before
+    sound = sound_of(run, result)
+    content: dict[str, Any] = {"schema": SCHEMA, "clip_s": CLIP_S, "models": labels}
+    for name in ("up", "down"):
+        clips = score_clips(sound, name, models) if name in sound.heard else []
+        means = {m.name: round(fmean(c[m.name] for c in clips), 4) for m in models if clips}
+        content[name] = {**means, "clips": clips} if clips else None
+    path.write_text(json.dumps(content, indent=1) + "\n")
+    return content
+
+
+def score_clips(
+    sound: CallSound, direction: str, models: Sequence[Scorer]
+) -> list[dict[str, float]]:
+    """Score a direction in clips of CLIP_S, each with the share of it that was concealed.
+
+    A clip is what was heard of 10 s of speech, wherever the jitter buffer put it. Speech that the
+    call's end cut short is left out. `from_s` counts from the first frame.
+    """
+    heard, playout = sound.heard[direction], sound.playouts.get(direction)
+    said = _prepared(sound.said)
+    whole = _prepared(heard)
+    clips = []
+    for number in range(int(sound.said.duration_s // CLIP_S)):
+        from_s, to_s = number * CLIP_S, (number + 1) * CLIP_S
+        begin_s, end_s = (_heard_at_s(playout, at_s) for at_s in (from_s, to_s))
+        if end_s > heard.duration_s + 0.5:
+            break
+        reference = said[round(from_s * RATE_HZ) : round(to_s * RATE_HZ)]
+        clip = whole[round(begin_s * RATE_HZ) : round(end_s * RATE_HZ)]
+        scores: dict[str, float] = {"from_s": from_s}
+        if playout is not None:
+            scores["concealed_share"] = round(_concealed_share(playout, begin_s, end_s), 4)
+        for model in models:
+            value = model.score(reference, clip) if np.any(clip) else model.silent
+            scores[model.name] = round(value, 4)
+        clips.append(scores)
+    return clips
+
+
+def _prepared(speech: Speech) -> Samples:
+    """Give speech as models take it."""
+    scaled = samples(speech).astype(np.float64) / 32768
+    if speech.rate_hz == RATE_HZ:
+        return scaled
+    from scipy.signal import resample_poly  # noqa: PLC0415 - comes with ViSQOL
+
+    resampled: Samples = resample_poly(scaled, RATE_HZ, speech.rate_hz)
+    return resampled
+
+
+def _heard_at_s(playout: Playout | None, said_at_s: float) -> float:
+    """When in what was heard the speech of a moment begins, or would have; seconds."""
+    if playout is None:
+        return said_at_s
+    begun_s = playout.slots[0].at_s
+    frame = round(said_at_s / playout.frame_s)
+    later = next((s for s in playout.slots if s.frame is not None and s.frame >= frame), None)
+    if later is not None and later.frame is not None:
+        return max(later.at_s - begun_s - (later.frame - frame) * playout.frame_s, 0.0)
+    last = next((s for s in reversed(playout.slots) if s.frame is not None), playout.slots[0])
+    return last.at_s - begun_s + (frame - (last.frame or 0)) * playout.frame_s
+
+
+def _concealed_share(playout: Playout, begin_s: float, end_s: float) -> float:
+    begun_s = playout.slots[0].at_s
+    concealed_s = sum(
+        max(min(gap.end_s - begun_s, end_s) - max(gap.at_s - begun_s, begin_s), 0.0)
+        for gap in playout.gaps
+    )
+    return concealed_s / (end_s - begin_s)
+
+
+def worse(scores: Mapping[str, Any], name: str) -> float | None:
+    """A model's score of the worse direction; None: there was no call."""
+    found = [scores[d][name] for d in ("up", "down") if scores[d] and name in scores[d]]
+    return min(found, default=None)

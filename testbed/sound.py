@@ -1,0 +1,139 @@
+"""Lives here: the sound of a recorded call, made from its record, and sound files; no scores."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from testbed.call.messenger import Codec
+from testbed.call.opus import Speech, default_speech, read_speech, repeated
+from testbed.call.playout import Playout
+from testbed.call.sound import render
+from testbed.results import CellResult, ResultsError, Run, frames_of, playout_of
+from testbed.runner import speech_frames
+
+OPUS_COMPRESSION: Final = 0.8
+"""libsndfile's, some 60 kbit/s: what the files add to the call's own coding is not heard."""
+ALIGN_S: Final = 20.0
+"""How much of a recorded sound is compared to find where it begins."""
+DIRECTIONS: Final = ("up", "down")
+HEARD_BY: Final = {"up": "callee", "down": "caller"}
+"""Who listens to a direction."""
+
+
+@dataclass(frozen=True)
+class CallSound:
+    """What was said on either side of a call, and what was heard of it.
+
+    Both begin with the first frame's first sample, so that they can be laid side by side: how late
+    it was heard is in the record. `heard` is empty if there was no call; `playouts`, which have the
+    times of the sound, also if a real engine played it.
+    """
+
+    said: Speech
+    playouts: Mapping[str, Playout]
+    heard: Mapping[str, Speech]
+
+
+def sound_of(run: Run, result: CellResult) -> CallSound:
+    """Make the sound of a cell again from its record: the same bytes each time.
+
+    What a real engine played is in the record as it was, and is only laid beside what was said.
+    ResultsError: the record does not say how the speech was coded. SpeechError: there is no speech
+    on this machine.
+    """
+    codec, duration_s = _codec(run, result), result.content["duration_s"]
+    speech = default_speech()
+    said = repeated(speech, round(duration_s * speech.rate_hz))
+    recorded = {name: result.folder / f"heard-{name}.wav" for name in DIRECTIONS}
+    if any(path.exists() for path in recorded.values()):
+        heard = {name: read_speech(path) for name, path in recorded.items() if path.exists()}
+        return CallSound(said, {}, {name: aligned(said, sound) for name, sound in heard.items()})
+    if result.content["quality"]["up"] is None:
+        return CallSound(said, {}, {})
+    packets = speech_frames(codec, duration_s)
+    ended_s = result.content["record"]["call"]["ended_s"]
+    frames = frames_of(result)
+    playouts = {name: playout_of(frames[name], codec, ended_s, packets) for name in DIRECTIONS}
+    heard = {name: render(p, packets, speech.rate_hz) for name, p in playouts.items()}
+    return CallSound(said, playouts, heard)
+
+
+def _codec(run: Run, result: CellResult) -> Codec:
+    """The codec of a cell as it was run, whatever the messenger's file says by now."""
+    name = result.content["messenger"]["name"]
+    messenger: Mapping[str, Any] = run.manifest()["definitions"].get(f"messenger {name}", {})
+    try:
+        return Codec(**messenger["codec"])
+    except (KeyError, TypeError):
+        raise ResultsError(
+            f"{run.folder} does not say how {name} codes speech: run it again"
+        ) from None
+
+
+def aligned(said: Speech, heard: Speech) -> Speech:
+    """Give what was heard from where what was said is most like it; it may be earlier or later.
+
+    Looks at the first ALIGN_S of both, which have to have one rate.
+    """
+    count = round(ALIGN_S * said.rate_hz)
+    one, other = (samples(sound)[:count].astype(float) for sound in (said, heard))
+    size = 2 * count
+    spectrum = np.fft.rfft(other, size) * np.conj(np.fft.rfft(one, size))
+    lag = int(np.argmax(np.fft.irfft(spectrum, size)))
+    if lag >= count:
+        return Speech(bytes(2 * (size - lag)) + heard.pcm, heard.rate_hz)
+    return Speech(heard.pcm[2 * lag :], heard.rate_hz)
+
+
+def samples(speech: Speech) -> NDArray[np.int16]:
+    """Give speech as 16-bit samples."""
+    return np.frombuffer(speech.pcm, "<i2")
+
+
+def write_wav(speech: Speech, path: Path) -> None:
+    """Write a WAV file of 16-bit PCM."""
+    soundfile.write(path, samples(speech), speech.rate_hz, format="WAV", subtype="PCM_16")
+
+
+def write_opus(speech: Speech, path: Path) -> None:
+    """Write an Ogg Opus file (RFC 7845), the same bytes for the same speech."""
+    soundfile.write(
+        path,
+        samples(speech),
+        speech.rate_hz,
+        format="OGG",
+        subtype="OPUS",
+        compression_level=OPUS_COMPRESSION,
+    )
+    path.write_bytes(with_serial(path.read_bytes(), 1))
+
+
+def with_serial(ogg: bytes, serial: int) -> bytes:
+    """Give an Ogg stream another serial number: libsndfile takes a random one (RFC 3533, 6)."""
+    pages = bytearray(ogg)
+    at = 0
+    while at < len(pages):
+        segments = pages[at + 26]
+        end = at + 27 + segments + sum(pages[at + 27 : at + 27 + segments])
+        pages[at + 14 : at + 18] = serial.to_bytes(4, "little")
+        pages[at + 22 : at + 26] = bytes(4)
+        pages[at + 22 : at + 26] = _ogg_checksum(bytes(pages[at:end])).to_bytes(4, "little")
+        at = end
+    return bytes(pages)
+
+
+_MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+
+
+def _ogg_checksum(page: bytes) -> int:
+    """Ogg's CRC-32: zlib's polynomial, but with the bits in their order and without inversions."""
+    mirrored = zlib.crc32(page.translate(_MIRRORED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return int(f"{mirrored:032b}"[::-1], 2)

@@ -1,0 +1,86 @@
+"""Runs' folders as the testbed writes them, with calls of known loss; no guest is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from testbed.cell import Cell, TransportChoice
+from testbed.lab.record import CallRecord, DirectionRecord, write_frames
+from testbed.results import Run, Wall, judge
+from testbed.scenario import cell_id, cells, load_scenario
+
+DURATION_S = 10.0
+CELL = next(
+    replace(cell, duration_s=DURATION_S)
+    for cell in cells(load_scenario("ru-calls-2025-08"))
+    if cell.messenger.name == "whatsapp" and cell.transport.name == "direct"
+)
+
+
+def call(loss: float | None, seed: int, duration_s: float = DURATION_S) -> CallRecord:
+    """A call whose every frame is lost with a probability; None: it was never set up."""
+    if loss is None:
+        return CallRecord(reason="no answer", ended_s=30.0)
+    rng = Random(seed)
+
+    def direction() -> DirectionRecord:
+        sent_s = [0.6 + 0.02 * index for index in range(round(duration_s / 0.02))]
+        received = [(i, at_s + 0.04) for i, at_s in enumerate(sent_s) if rng.random() >= loss]
+        return DirectionRecord(sent_s, received)
+
+    return CallRecord(
+        outcome="completed",
+        set_up_s=0.5,
+        ended_s=0.5 + duration_s + 2,
+        up=direction(),
+        down=direction(),
+    )
+
+
+def keep(run: Run, cell: Cell, record: CallRecord) -> None:
+    """Keep a cell in a run's folder."""
+    name = cell_id(cell)
+    job = run.folder / "jobs" / name
+    job.mkdir(parents=True)
+    write_frames(record, job / "frames.csv")
+    (job / "events.log").write_text("")
+    content: Mapping[str, Any] = {
+        "transport_connect_s": 0.0,
+        "call": {
+            "outcome": record.outcome,
+            "reason": record.reason,
+            "set_up_s": record.set_up_s,
+            "ended_s": record.ended_s,
+            "silent_s": record.silent_s,
+        },
+        "chat": {"connected_s": 0.1, "sent_s": [1.0], "acknowledged_s": [1.04]},
+        "virtual_s": 13.0,
+    }
+    frames = {"up": record.up, "down": record.down}
+    run.keep(name, job, judge(cell, content, frames), Wall(2.0, 13.0))
+
+
+def make_run(folder: Path, losses: Mapping[str, float | None]) -> Run:
+    """A run of one cell for each transport, with calls of these losses."""
+    plan = [
+        replace(CELL, transport=TransportChoice(transport), seed=seed)
+        for seed, transport in enumerate(losses)
+    ]
+    manifest = {
+        "schema": 2,
+        "scenario": {"name": "s", "title": "t", "question": "q"},
+        "kernel": {},
+        "versions": {},
+        "inputs": {},
+        "definitions": {"messenger whatsapp": asdict(CELL.messenger)},
+        "cells": [cell_id(cell) for cell in plan],
+    }
+    run = Run(folder)
+    run.begin(manifest, "", fresh=False)
+    for cell, loss in zip(plan, losses.values(), strict=True):
+        keep(run, cell, call(loss, cell.seed))
+    return run

@@ -1,0 +1,214 @@
+"""Scores of sound: the right clips, kept beside the cell, and ViSQOL as it was measured before."""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from random import Random
+from statistics import fmean
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from testbed.call.opus import SPEECH_FOLDER, default_speech, encode, has_fec, repeated
+from testbed.call.playout import Playout, Slot
+from testbed.call.sound import render
+from testbed.cli import app
+from testbed.results import SCORES, Run
+from testbed.scores import (
+    RATE_HZ,
+    Samples,
+    ScoreError,
+    Scorer,
+    score_cell,
+    score_clips,
+    scorers,
+    worse,
+)
+from testbed.sound import CallSound, samples, sound_of
+from tests.calls import make_run
+
+pytestmark = pytest.mark.skipif(
+    not SPEECH_FOLDER.is_dir(), reason="needs the package pocketsphinx-testdata"
+)
+needs_visqol = pytest.mark.skipif(
+    find_spec("visqol") is None or find_spec("ai_edge_litert") is None,
+    reason="needs the extra [scores]: ./lab score, or ./lab test --slow, installs it",
+)
+
+
+def loudness(said: Samples, heard: Samples) -> float:
+    return float(np.std(heard) / np.std(said))
+
+
+LOUDNESS = Scorer("loudness", "loudness of the heard over the said (1)", loudness)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return make_run(tmp_path / "run", {"direct": 0.3, "obfs4": 0.0, "tuic": None})
+
+
+def test_scores_are_kept_beside_the_cell_and_not_computed_again(run: Run) -> None:
+    asked: list[int] = []
+
+    def count(said: Samples, heard: Samples) -> float:
+        asked.append(len(said))
+        return loudness(said, heard)
+
+    model = Scorer("loudness", "version 1", count)
+    lossy, clean, never = run.results()
+    found = score_cell(run, clean, [model])
+    assert asked == [10 * RATE_HZ] * 2
+    assert (
+        found == json.loads((clean.folder / SCORES).read_text()) == score_cell(run, clean, [model])
+    )
+    assert len(asked) == 2
+    score_cell(run, clean, [Scorer("loudness", "version 2", count)])
+    assert len(asked) == 4
+    assert found["up"]["loudness"] > score_cell(run, lossy, [model])["up"]["loudness"]
+    silent = score_cell(run, never, [model])
+    assert silent["up"] is None
+    assert worse(silent, "loudness") is None
+
+
+def test_a_clip_is_followed_to_where_the_buffer_put_it_and_says_what_it_lacks() -> None:
+    speech = repeated(default_speech(), 30 * 16000)
+    packets = encode(speech, seconds=30, frame_ms=20, bitrate_bps=24_000)
+    # The second ten seconds are late by 2 s of concealment, and half of the third is missing.
+    order = [*range(500), *[None] * 100, *range(500, 1000)]
+    order += [n if n % 2 else None for n in range(1000, 1500)]
+    slots = tuple(Slot(5 + n * 0.02, 0.02, frame) for n, frame in enumerate(order))
+    playout = Playout(slots, (0.1,) * sum(s.frame is not None for s in slots), 1500, 0.02)
+    heard = render(playout, packets, 16000)
+    asked: list[tuple[Samples, Samples]] = []
+
+    def alike(said: Samples, clip: Samples) -> float:
+        asked.append((said, clip))
+        return 1.0
+
+    clips = score_clips(
+        CallSound(speech, {"up": playout}, {"up": heard}), "up", [Scorer("alike", "", alike)]
+    )
+    assert [clip["from_s"] for clip in clips] == [0, 10, 20]
+    assert [clip["concealed_share"] for clip in clips] == pytest.approx([1 / 6, 0, 0.5], abs=0.002)
+    said, clip = asked[1]
+    assert len(said) == len(clip) == 10 * RATE_HZ
+    assert float(said @ clip / np.sqrt((said @ said) * (clip @ clip))) > 0.7
+
+
+def test_what_the_end_of_the_call_cut_off_is_not_scored(run: Run) -> None:
+    sound = sound_of(run, run.results()[1])
+    longer = CallSound(repeated(sound.said, 40 * 16000), sound.playouts, sound.heard)
+    assert len(score_clips(longer, "up", [LOUDNESS])) == 1
+
+
+@pytest.mark.parametrize("lacking", ["visqol", "ai_edge_litert", "ai_edge_litert.interpreter"])
+@pytest.mark.filterwarnings("default")
+def test_visqol_without_its_lattice_is_an_error(
+    lacking: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, lacking, None)
+    with pytest.raises(ScoreError, match=r"\./lab score installs it"):
+        scorers()
+
+
+# ViSQOL on our own decoded audio, against what was measured before with libopus 1.3.1 at 24 kbit/s.
+
+MEASURED = {
+    ("random", 0.05): 4.05,
+    ("random", 0.1): 3.89,
+    ("random", 0.2): 3.45,
+    ("random", 0.3): 2.88,
+    ("bursts", 0.05): 3.94,
+    ("bursts", 0.1): 3.33,
+    ("bursts", 0.2): 2.72,
+    ("random with FEC", 0.0): 3.79,
+    ("random with FEC", 0.3): 3.26,
+}
+SEEDS = range(5)
+SECONDS = 24
+
+
+def decoded(lost: set[int], packets: list[bytes]) -> Samples:
+    """What is heard if each lost frame is concealed in its place, or taken from FEC."""
+    slots = []
+    for number in range(len(packets)):
+        follower = number + 1
+        is_saved = follower < len(packets) and follower not in lost and has_fec(packets[follower])
+        is_recovered = number in lost and is_saved
+        frame = number if number not in lost or is_recovered else None
+        slots.append(Slot(number * 0.02, 0.02, frame, is_recovered))
+    played = sum(slot.frame is not None for slot in slots)
+    playout = Playout(tuple(slots), (0.1,) * played, len(packets), 0.02)
+    return samples(render(playout, packets, RATE_HZ)) / 32768
+
+
+def pattern(kind: str, share: float, seed: int, count: int) -> set[int]:
+    rng = Random(seed)
+    if kind != "bursts":
+        return {n for n in range(count) if rng.random() < share}
+    # Bursts of 4, begun so often that this share is lost.
+    begins = [n for n in range(count) if rng.random() < share / 4 / (1 - share + share / 4)]
+    return {n for begin in begins for n in range(begin, min(begin + 4, count))}
+
+
+@pytest.mark.slow
+@needs_visqol
+@pytest.mark.filterwarnings("default")
+def test_visqol_reads_our_sound_as_it_was_measured() -> None:
+    visqol = scorers()[0].score
+    speech = repeated(default_speech(), SECONDS * RATE_HZ)
+    said = samples(speech) / 32768
+
+    def coded(*, fec: bool) -> list[bytes]:
+        loss = 20 if fec else 0
+        return encode(
+            speech,
+            seconds=SECONDS,
+            frame_ms=20,
+            bitrate_bps=24_000,
+            fec=fec,
+            expected_loss_percent=loss,
+        )
+
+    packets = {False: coded(fec=False), True: coded(fec=True)}
+
+    def score(kind: str, share: float) -> float:
+        sent = packets[kind.endswith("FEC")]
+        lost = {frozenset(pattern(kind, share, seed, len(sent))) for seed in SEEDS}
+        return fmean(visqol(said, decoded(set(gone), sent)) for gone in lost)
+
+    clean = score("random", 0.0)
+    means = {key: score(*key) for key in MEASURED}
+    print({key: round(mean, 2) for key, mean in means.items()}, round(clean, 2))
+    assert clean >= 4.1
+    for kind in ("random", "bursts"):
+        falling = [clean, *(mean for (k, _), mean in means.items() if k == kind)]
+        assert falling == sorted(falling, reverse=True)
+    for share in (0.05, 0.1, 0.2):
+        assert means["random", share] > means["bursts", share]
+    # FEC costs quality where nothing is lost, and pays where much is.
+    assert means["random with FEC", 0.0] < clean
+    assert means["random with FEC", 0.3] > means["random", 0.3]
+    for key, mean in means.items():
+        assert mean == pytest.approx(MEASURED[key], abs=0.45), key
+
+
+@pytest.mark.slow
+@needs_visqol
+@pytest.mark.filterwarnings("default")
+def test_a_run_is_scored_and_the_table_fits(run: Run) -> None:
+    done = CliRunner().invoke(app, ["score", str(run.folder)])
+    assert done.exit_code == 0, done.output
+    assert all(len(line) <= 100 for line in done.output.splitlines())
+    scores = [json.loads((r.folder / SCORES).read_text()) for r in run.results()]
+    lossy, clean, never = (worse(found, "visqol") for found in scores)
+    assert clean is not None
+    assert lossy is not None
+    assert clean > 3.8
+    assert lossy < 3.4
+    assert never is None

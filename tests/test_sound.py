@@ -1,0 +1,152 @@
+"""What a person hears of a run: the right sound under the right name, the same each time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from typer.testing import CliRunner
+
+from testbed import cli_sound
+from testbed.call.opus import SPEECH_FOLDER, Speech, default_speech, repeated
+from testbed.cli import app
+from testbed.results import ResultsError, Run
+from testbed.sound import aligned, samples, sound_of, write_opus, write_wav
+from tests.calls import make_run
+
+pytestmark = pytest.mark.skipif(
+    not SPEECH_FOLDER.is_dir(), reason="needs the package pocketsphinx-testdata"
+)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return make_run(tmp_path / "run", {"direct": 0.3, "obfs4": 0.0, "tuic": None})
+
+
+@pytest.fixture
+def speech() -> Speech:
+    return repeated(default_speech(), 5 * 16000)
+
+
+def likeness(one: Speech, other: Speech, until: int = 64000) -> float:
+    left, right = (samples(sound).astype(float)[:until] for sound in (one, other))
+    return float(left @ right / np.sqrt((left @ left) * (right @ right)))
+
+
+def test_what_was_heard_is_laid_beside_what_was_said(run: Run) -> None:
+    lossy, clean, never = (sound_of(run, result) for result in run.results())
+    # For half a second, the jitter buffer plays straight on; then it hurries to lessen the delay.
+    said = samples(clean.said).astype(float)[2000:7000]
+    heard = samples(clean.heard["up"]).astype(float)
+    lags = {lag: float(said @ heard[2000 + lag : 7000 + lag]) for lag in range(-400, 400)}
+    assert max(lags, key=lags.__getitem__) == pytest.approx(0, abs=1)
+    assert likeness(clean.heard["up"], lossy.heard["up"], 8000) < 0.95
+    assert clean.said.duration_s == 10
+    assert clean.heard["down"].duration_s == pytest.approx(10, abs=0.1)
+    assert never.heard == {}
+    assert sound_of(run, run.results()[0]) == lossy
+
+
+def test_the_codec_is_the_one_that_the_run_says(run: Run) -> None:
+    manifest = run.folder / "run.json"
+    manifest.write_text(manifest.read_text().replace("messenger whatsapp", "messenger other"))
+    with pytest.raises(ResultsError, match="does not say how whatsapp codes speech"):
+        sound_of(run, run.results()[0])
+
+
+def test_a_real_engine_s_own_sound_is_taken_as_it_is(run: Run) -> None:
+    result = run.results()[1]
+    said = sound_of(run, result).said
+    late = Speech(bytes(2 * 7000) + said.pcm, said.rate_hz)
+    write_wav(late, result.folder / "heard-up.wav")
+    heard = sound_of(run, result).heard
+    assert heard.keys() == {"up"}
+    assert heard["up"].pcm == said.pcm
+
+
+@pytest.mark.parametrize("shift", [0, 1, 333, 30000])
+def test_recorded_sound_is_found_wherever_it_begins(speech: Speech, shift: int) -> None:
+    late = Speech(bytes(2 * shift) + speech.pcm, speech.rate_hz)
+    assert aligned(speech, late).pcm == speech.pcm
+    early = aligned(speech, Speech(speech.pcm[2 * shift :], speech.rate_hz))
+    assert early.pcm == bytes(2 * shift) + speech.pcm[2 * shift :]
+
+
+def test_sound_files_are_read_back_and_have_the_same_bytes_each_time(
+    tmp_path: Path, speech: Speech
+) -> None:
+    for name in ("one", "other"):
+        write_wav(speech, tmp_path / f"{name}.wav")
+        write_opus(speech, tmp_path / f"{name}.opus")
+    for kind in ("wav", "opus"):
+        assert (tmp_path / f"one.{kind}").read_bytes() == (tmp_path / f"other.{kind}").read_bytes()
+    pcm, rate_hz = soundfile.read(tmp_path / "one.opus", dtype="int16")
+    assert rate_hz == speech.rate_hz
+    assert likeness(Speech(pcm.tobytes(), rate_hz), speech) > 0.95
+    pcm, _ = soundfile.read(tmp_path / "one.wav", dtype="int16")
+    assert pcm.tobytes() == speech.pcm
+    assert (tmp_path / "one.opus").stat().st_size < 60_000
+
+
+def test_listen_exports_each_way_side_by_side(run: Run, tmp_path: Path) -> None:
+    target = tmp_path / "calls"
+    done = CliRunner().invoke(app, ["listen", str(run.folder), "--export", str(target)])
+    assert done.exit_code == 0, done.output
+    [messenger] = target.iterdir()
+    assert messenger.name == "WhatsApp (model)"
+    names = sorted(path.name for path in messenger.iterdir())
+    assert names[0] == "0 what was said.opus"
+    assert [name.split(",")[0] for name in names if name.endswith(".wav")] == [
+        "0 what was said.wav", "1 direct", "2 obfs4",
+    ]  # fmt: skip
+    assert len(names) == 6
+    assert "nothing to hear" in " ".join(done.output.split())
+    assert "metallic" in done.output
+    assert all(len(line.rstrip()) <= 100 for line in done.output.splitlines())
+
+
+def test_listen_to_one_cell_has_both_sides(run: Run) -> None:
+    done = CliRunner().invoke(app, ["listen", str(run.folder), "obfs4"])
+    assert done.exit_code == 0, done.output
+    names = [path.stem for path in sorted(run.folder.glob("listen/*/*.wav"))]
+    assert [name.rpartition(", ")[2] for name in names[1:]] == ["callee hears", "caller hears"]
+
+
+def test_a_cell_that_is_not_there_is_an_error_that_names_those_that_are(run: Run) -> None:
+    done = CliRunner().invoke(app, ["listen", str(run.folder), "nosuch"])
+    assert isinstance(done.exception, ResultsError)
+    assert "no cell 'nosuch': give one of whatsapp--direct--" in str(done.exception)
+    many = CliRunner().invoke(app, ["listen", str(run.folder), "whatsapp"])
+    assert "3 cells have 'whatsapp' in their names" in str(many.exception)
+
+
+def test_a_player_is_given_the_beginning_of_each(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    player = tmp_path / "bin" / "aplay"
+    player.parent.mkdir()
+    player.write_text(f'#!/bin/sh\nwc -c <"$2" >>{tmp_path}/played\n')
+    player.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{player.parent}:/usr/bin:/bin")
+    monkeypatch.setattr(cli_sound, "PLAYERS", (("aplay", "-q"),))
+    done = CliRunner().invoke(app, ["listen", str(run.folder), "--seconds", "2"])
+    assert done.exit_code == 0, done.output
+    played = (tmp_path / "played").read_text().split()
+    assert played == [str(44 + 2 * 2 * 16000)] * 3
+    assert not list(run.folder.rglob(".excerpt.wav"))
+
+
+def test_a_player_that_fails_says_so_once(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    player = tmp_path / "aplay"
+    player.write_text("#!/bin/sh\necho no sound card >&2\nexit 1\n")
+    player.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr(cli_sound, "PLAYERS", (("aplay", "-q"),))
+    done = CliRunner().invoke(app, ["listen", str(run.folder)])
+    assert done.exit_code == 0
+    assert done.output.count("no sound card") == 1

@@ -1,0 +1,38 @@
+"""iodine on both ends, a DNS tunnel: a UDP socket goes through its interface (iodine(8))."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import trio
+
+from testbed.transport import Address, Host, Program, ServerInfo
+from testbed.tunnel import connect_vpn, serve_vpn
+
+_SERVER, _DOMAIN, _PROGRAMS = "10.202.0.1", "t.bridge.example", ("iodined", "iodine")
+
+
+@dataclass(frozen=True)
+class Transport:
+    """iodine, in UDP packets to DNS's port or in DNS queries. Unreliable and unordered."""
+
+    raw: bool = True
+    """Whether raw packets are tried, as iodine does wherever it reaches its server by itself. In
+    queries one datagram is under way at a time: a call's wait in line, and loss stops them."""
+    programs: ClassVar[tuple[Program, ...]] = tuple(Program(p, apt="iodine") for p in _PROGRAMS)
+
+    async def serve(self, host: Host, listen: Address, forward: Address) -> ServerInfo:
+        """Run a server, on DNS's port: clients know no other."""
+        device, args = f"dns{host.free_port()}", {"password": host.random.randbytes(8).hex()}
+        command = f"iodined -f -c -d {device} -P {args['password']} -l {listen.host} -m 1400"
+        command += f" {_SERVER}/24 {_DOMAIN}"
+        await host.start_process(command.split(), ready="Listening to dns")
+        return await serve_vpn(host, device, _SERVER, listen._replace(port=53), forward, args)
+
+    async def connect(self, host: Host, server: ServerInfo) -> trio.abc.Channel[bytes]:
+        """Run a client and wait for its first answer; it would give up, and end, after 15 s."""
+        device, how = f"dns{host.free_port()}", "" if self.raw else "-r"
+        command = f"iodine -f -d {device} -P {server.args['password']} {how}".split()
+        command += [server.address.host, _DOMAIN]
+        await host.start_process(command, ready="transmitting data", ready_timeout_s=14)
+        await host.run_process(["ip", "route", "add", "default", "dev", device, "metric", "9"])
+        return await connect_vpn(host, device, server)
