@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from testbed.call.messenger import Messenger
 from testbed.censor.profile import Profile
@@ -75,6 +75,11 @@ class TransportChoice:
         return f"{self.name} {{{inside}}}" if inside else self.name
 
 
+Said = Literal["speech", "symbols"]
+"""What the ends of a real engine's call say: real speech, or a measuring signal
+(`testbed.call.symbols`). A model says the speech."""
+
+
 @dataclass(frozen=True)
 class Cell:
     """One call: messenger x transport x censor x links x seed."""
@@ -86,6 +91,7 @@ class Cell:
     seed: int
     duration_s: float
     """Length of the call from its set-up to hanging up."""
+    said: Said = "speech"
 
 
 JOB_FILE = "job.pickle"
@@ -100,6 +106,13 @@ BRIDGE_NAME = "www.bridge.example"
 """What the bridge's certificate and its clients' SNI say."""
 RECORD_FILE, FRAMES_FILE, EVENTS_FILE = "record.json", "frames.csv", "events.log"
 """What a conducted cell leaves in its job's folder."""
+SAID_FILE = "said.pcm"
+"""In the folder of a job with a real engine: the speech, 16-bit mono at `SOUND_RATE_HZ`."""
+HEARD_FILES = {"up": "heard-up.pcm", "down": "heard-down.pcm"}
+"""By direction: what the far end of a real engine's call played, in the same form."""
+SOUND_RATE_HZ = 16000
+TAIL_S = 2.0
+"""How long the ends of a call still listen after the last frame."""
 ERROR_FILE = "error.txt"
 """What a cell that could not be conducted leaves there."""
 

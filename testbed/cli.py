@@ -37,6 +37,7 @@ from testbed.cli_transport import (
     transport_packages,
     transport_summaries,
 )
+from testbed.cli_validate import SCENARIO, print_validation
 from testbed.console import err, out, short
 from testbed.gobuild import GoBuildError
 from testbed.kernel.build import KernelBuildError, cached_kernel
@@ -303,6 +304,18 @@ def demo() -> None:
     folder = ROOT / "results" / "demo"
     run(DEMO, out_folder=folder, fresh=True)
     plot(folder)
+
+
+@app.command("validate-calls")
+def validate_calls() -> None:
+    """Hold Telegram's model against its real engine on loss, bursts, thin links, UDP blocked (min).
+
+    Example: testbed validate-calls
+    """
+    folder = ROOT / "results" / SCENARIO
+    run(SCENARIO, out_folder=folder)
+    if not print_validation(Run(folder)):
+        raise typer.Exit(FAILURE)
 
 
 @app.command("list")

@@ -14,6 +14,7 @@ from typing import Any
 from testbed import __version__
 from testbed.cell import Cell, TransportChoice
 from testbed.loading import programs_of
+from testbed.ntgcalls import LIBRARY
 from testbed.results import SCHEMA
 from testbed.scenario import ROOT, Scenario, ScenarioError, cell_id, load_transport
 from testbed.transport import Program
@@ -32,6 +33,7 @@ def manifest(
     used_links = {cell.links.name: cell.links for cell in cells}
     definitions = {
         "duration_s": scenario.duration_s,
+        "said": scenario.said,
         **{f"links {name}".strip(): asdict(links) for name, links in used_links.items()},
         **{f"messenger {cell.messenger.name}": asdict(cell.messenger) for cell in cells},
         **{f"censor {cell.censor.name}": asdict(cell.censor) for cell in cells},
@@ -71,6 +73,8 @@ def _plain(value: object) -> object:
 def programs(cells: Sequence[Cell]) -> list[Program]:
     """Name the foreign programs that cells need."""
     found = dict.fromkeys(_PROGRAMS)
+    if any(cell.messenger.engine == "ntgcalls" for cell in cells):
+        found[LIBRARY] = None
     for choice in {str(cell.transport): cell.transport for cell in cells}.values():
         found.update(dict.fromkeys(programs_of(load_transport(choice))))
     return list(found)

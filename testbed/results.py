@@ -5,6 +5,7 @@
     RUN/cells/CELL/cell.json  what came of a cell, schema-versioned
     RUN/cells/CELL/frames.csv each frame of the call: direction, index, sent, received (ns)
     RUN/cells/CELL/events.log what the censor found and did: seconds since dialling, flow, what
+    RUN/cells/CELL/heard-*.wav what a real engine played to the callee (up) and the caller (down)
     RUN/cells/CELL/*.log      what the foreign programs wrote
     RUN/cells/CELL/*.pcap     what crossed the middlebox, if that was asked for
     RUN/cells/CELL/scores.json  what `testbed score` made of its sound, if it was asked to
@@ -158,13 +159,15 @@ def playout_of(
 ) -> Playout:
     """Play one direction of a call that ended at `ended_s`; times in seconds since dialling.
 
-    `packets` are those that were sent. ValueError: the codec uses FEC, and there are none.
+    `packets` are those that were sent; of a real engine, which encrypts its own, what its codec
+    makes of the same speech stands for them. ValueError: the codec uses FEC, and there are none.
     """
     if codec.fec and not packets:
         raise ValueError("a codec with FEC is judged by its packets, and none were given")
+    with_fec = {k for k, packet in enumerate(packets) if has_fec(packet)} if codec.fec else set()
     return play(
         [
-            Arrival(index, direction.sent_s[index], at, codec.fec and has_fec(packets[index]))
+            Arrival(index, direction.sent_s[index], at, index in with_fec)
             for index, at in direction.received
         ],
         frame_count=len(direction.sent_s),
@@ -271,7 +274,7 @@ class Run:
         done = job.with_name(job.name + ".done")
         done.mkdir()
         logs = [path for kind in ("log", "pcap") for path in sorted(job.glob(f"nodes/*/*.{kind}"))]
-        for path in (job / FRAMES_FILE, job / EVENTS_FILE, *logs):
+        for path in (job / FRAMES_FILE, job / EVENTS_FILE, *sorted(job.glob("heard-*.wav")), *logs):
             node = "" if path.parent == job else path.parent.name + "-"
             path.rename(done / (node + path.name))
         (done / WALL).write_text(json.dumps(asdict(wall), indent=1) + "\n")

@@ -21,13 +21,27 @@ from typing import Any
 
 import trio
 
+from testbed.call import symbols
 from testbed.call.messenger import Codec
-from testbed.call.opus import default_speech, encode
-from testbed.cell import ERROR_FILE, FRAMES_FILE, JOB_FILE, RECORD_FILE, Cell, Job
+from testbed.call.opus import Speech, SpeechError, default_speech, encode, write_wav
+from testbed.cell import (
+    ERROR_FILE,
+    FRAMES_FILE,
+    HEARD_FILES,
+    JOB_FILE,
+    RECORD_FILE,
+    SAID_FILE,
+    SOUND_RATE_HZ,
+    TAIL_S,
+    Cell,
+    Job,
+    Said,
+)
 from testbed.certificate import write_certificates
 from testbed.kernel.build import Kernel
 from testbed.kernel.guest import GuestError, run_guest
 from testbed.lab.record import read_frames
+from testbed.ntgcalls import LIBRARY
 from testbed.results import CellResult, Run, Wall, judge
 from testbed.scenario import ROOT, cell_id
 
@@ -38,6 +52,8 @@ _ATTEMPTS = 2
 _ROOM_BYTES = 2**20
 """With less room on the disk a cell that failed did so for want of it: one takes some 200 KB."""
 _FULL = (ENOSPC, EDQUOT, EFBIG)
+_SAID_MARGIN_S = TAIL_S + 5.0
+"""How much longer than a call a real engine's microphone has something to say."""
 _PYTHON = [sys.executable, "-I", "-S", "-B"]
 _IMPORT_PATH = [str(ROOT), *(p for p in sys.path if p.endswith("-packages"))]
 _PROGRAM = "import sys, runpy; sys.path[:0] = sys.argv[3:]; sys.argv[3:] = []; "
@@ -164,9 +180,11 @@ async def run_cells(
     With `pcap`, what crosses the middlebox is captured.
 
     `report` hears of each cell as it ends. A cell that fails is run once more, and does not stop
-    the others. Interrupted: a person pressed ^C. LabError: the disk is full. OSError: the run's
-    folder cannot be written.
+    the others. Interrupted: a person pressed ^C. LabError: the disk is full, or a call engine is
+    missing. OSError: the run's folder cannot be written.
     """
+    if any(cell.messenger.engine == "ntgcalls" for cell in cells) and not LIBRARY.find():
+        raise LabError(f"there is no Telegram call engine {LIBRARY.name}: {LIBRARY.remedy}")
     compile_code()
     jobs = run.folder / "jobs"
     shutil.rmtree(jobs, ignore_errors=True)
@@ -230,7 +248,11 @@ def _check_room(folder: Path) -> None:
 def prepare_job(job: Path, cell: Cell, *, pcap: bool = False) -> None:
     """Make a job's folder for a cell."""
     job.mkdir()
-    frames = speech_frames(cell.messenger.codec, cell.duration_s)
+    frames: tuple[bytes, ...] = ()
+    if cell.messenger.engine == "model":
+        frames = speech_frames(cell.messenger.codec, cell.duration_s)
+    else:
+        (job / SAID_FILE).write_bytes(_said(cell.said, cell.duration_s + _SAID_MARGIN_S))
     with (job / JOB_FILE).open("wb") as file:
         pickle.dump(Job(cell, frames, pcap), file)
     write_certificates(job)
@@ -251,10 +273,31 @@ def speech_frames(codec: Codec, duration_s: float) -> tuple[bytes, ...]:
     )
 
 
+@cache
+def _said(what: Said, seconds: float) -> bytes:
+    """Give what a real engine's microphone hears. SpeechError: no speech is installed."""
+    if what == "symbols":
+        return symbols.signal(seconds, SOUND_RATE_HZ)
+    speech = default_speech()
+    if speech.rate_hz != SOUND_RATE_HZ:
+        raise SpeechError(f"the speech has {speech.rate_hz} Hz, expected {SOUND_RATE_HZ}")
+    size = round(seconds * SOUND_RATE_HZ) * 2
+    return (speech.pcm * (size // len(speech.pcm) + 1))[:size]
+
+
 def _judge(cell: Cell, job: Path) -> Mapping[str, Any]:
     record = json.loads((job / RECORD_FILE).read_text())
     packets = speech_frames(cell.messenger.codec, cell.duration_s)
-    return judge(cell, record, read_frames(job / FRAMES_FILE), packets)
+    content = judge(cell, record, read_frames(job / FRAMES_FILE), packets)
+    heard = {way: job / name for way, name in HEARD_FILES.items() if (job / name).exists()}
+    for path in heard.values():
+        write_wav(path.with_suffix(".wav"), Speech(path.read_bytes(), SOUND_RATE_HZ))
+    if cell.said == "symbols":
+        content["symbols_missed"] = {
+            way: symbols.missed_share(path.read_bytes(), SOUND_RATE_HZ, cell.duration_s)
+            for way, path in heard.items()
+        }
+    return content
 
 
 def _command(module: str, argument: Path) -> list[str]:

@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
 from testbed.call.messenger import Messenger
-from testbed.cell import Cell, Links, TransportChoice
+from testbed.cell import Cell, Links, Said, TransportChoice
 from testbed.censor.profile import Profile, with_numbers
 from testbed.linkset import LinkSet
 from testbed.loading import (
@@ -118,6 +118,8 @@ class Scenario:
     """Cells to leave out: those for which all that is named is so."""
     include: tuple[Mapping[Axis, str], ...] = ()
     """Cells to add, excluded ones too: what is named, with all of what is not."""
+    said: Said = "speech"
+    """What is said in the calls."""
     name: str = Field(default="", kw_only=True)
     """The file's name."""
 
@@ -220,7 +222,7 @@ def cells(scenario: Scenario) -> list[Cell]:
     for (_, messenger), (_, choice), (_, censor), (name, links) in chosen.values():
         named = replace(links, name=name) if compares_links else links
         found += [
-            Cell(messenger, choice, censor, named, seed, scenario.duration_s)
+            Cell(messenger, choice, censor, named, seed, scenario.duration_s, scenario.said)
             for seed in scenario.seeds
         ]
     for choice in {str(cell.transport): cell.transport for cell in found}.values():

@@ -25,7 +25,9 @@ from testbed.runner import speech_frames
 from testbed.scenario import cell_id, cells, load_scenario
 from testbed.tables import rows
 
-CELL = cells(load_scenario("ru-calls-2025-08"))[0]
+CELL = next(
+    cell for cell in cells(load_scenario("ru-calls-2025-08")) if cell.messenger.name == "whatsapp"
+)
 
 
 def manifest(**changes: object) -> dict[str, Any]:

@@ -13,13 +13,16 @@ from dataclasses import dataclass
 from random import Random
 from typing import NamedTuple, Protocol
 
-from testbed.call import wire
+from testbed.call import reflector, wire
 from testbed.transport import Address
 
 STUN_REPEAT_S = 0.5
 """First retransmission of a STUN request: RTO = 500 ms, then doubled (RFC 8489, 6.2.1)."""
-DTLS_REPEAT_S = 1.0
-"""First retransmission of a DTLS flight, then doubled (RFC 6347, 4.2.4.1)."""
+ICE_REPEAT_S = 0.05
+"""A connectivity check each 48 ms until one is answered (libwebrtc, WEAK_PING_INTERVAL)."""
+DTLS_REPEAT_S = 0.1
+"""First retransmission of a DTLS flight, then doubled: libwebrtc takes it from ICE's round trip,
+within 50 ms and 3 s (`dtls_transport.cc`), where RFC 6347, 4.2.4.1 has 1 s."""
 DTLS_FLIGHT_BYTES = {1: 200, 2: 1100, 3: 800, 4: 120}
 """Assumed, so that a set-up has the 2.5 kB one way that were measured of Chromium."""
 
@@ -107,7 +110,10 @@ class _Envelope(ABC):
             (wire.USERNAME, self.session.tag(own=False) + b":" + self.session.tag(own=True)),
             (wire.MESSAGE_INTEGRITY, bytes(20)),
         )
-        steps = [Step("connectivity check", self.wrap(check), self._is_check_answer)]
+        request = self.wrap(check)
+        steps = [
+            Step("connectivity check", request, self._is_check_answer, ICE_REPEAT_S, backoff=1.0)
+        ]
         if not self.session.is_caller:
             return [*steps, Step("DTLS", None, lambda datagram: self._flight(datagram) == 3)]
         for flight in (1, 3):
@@ -160,10 +166,6 @@ class _Envelope(ABC):
         return lambda datagram: self._flight(datagram) == flight
 
 
-_HELLO_PAD = b"\xff" * 12
-_HELLO = _HELLO_PAD + b"\xfe\xff\xff\xff"
-_WELCOME = _HELLO_PAD + b"\xfd\xff\xff\xff"
-_TAG_BYTES = 16
 HELLO_REPEAT_S = 0.5
 """Telegram's hello to a reflector, until it is answered (tgcalls)."""
 
@@ -174,8 +176,8 @@ class TelegramReflector(_Envelope):
     def steps(self) -> Sequence[Step]:
         """Give the exchanges: one with the reflector, then those between the ends."""
         own = self.session.tag(own=True)
-        hello = own + _HELLO + self.nonce
-        answer = own + _WELCOME + self.nonce
+        hello = own + reflector.HELLO + self.nonce
+        answer = own + reflector.WELCOME + self.nonce
         hello_step = Step(
             "hello to the reflector",
             hello,
@@ -187,31 +189,13 @@ class TelegramReflector(_Envelope):
 
     def wrap(self, payload: bytes) -> bytes:
         """Put the other end's tag, this one's, and the length in front, and pad to 4 bytes."""
-        source = self.session.tag(own=True)[-4:]
-        header = self.session.tag(own=False) + source + struct.pack("<I", len(payload))
-        return header + payload + bytes(-len(payload) % 4)
+        return reflector.wrap(self.session.tag(own=False), self.session.tag(own=True), payload)
 
     def unwrap(self, datagram: bytes) -> bytes:
         """Take the payload out of a datagram; empty: it is not for this end."""
-        if len(datagram) < 24 or not datagram.startswith(self.session.tag(own=True)):
+        if not datagram.startswith(self.session.tag(own=True)):
             return b""
-        return datagram[24 : 24 + int(struct.unpack_from("<I", datagram, 20)[0])]
-
-
-class TelegramRelay:
-    """A reflector: answers hellos, and forwards by the peer tag in front of each datagram."""
-
-    def __init__(self) -> None:
-        self._peers: dict[bytes, Address] = {}
-
-    def on_datagram(self, datagram: bytes, source: Address) -> tuple[bytes, Address] | None:
-        """Give what to send where for a datagram, if anything."""
-        tag, rest = datagram[:_TAG_BYTES], datagram[_TAG_BYTES:]
-        if rest.startswith(_HELLO):
-            self._peers[tag] = source
-            return tag + _WELCOME + rest[len(_HELLO) :] + bytes(8), source
-        peer = self._peers.get(tag)
-        return None if peer is None else (datagram, peer)
+        return reflector.unwrap(datagram)
 
 
 _CHANNEL = 0x4000
@@ -358,7 +342,7 @@ def _answers(request: bytes, kind: int) -> Callable[[bytes], bool]:
 
 
 DIALECTS: Mapping[str, tuple[type[Dialect], type[Relay]]] = {
-    "telegram-reflector": (TelegramReflector, TelegramRelay),
+    "telegram-reflector": (TelegramReflector, reflector.Reflector),
     "webrtc-turn": (WebRtcTurn, WebRtcRelay),
     "whatsapp": (WhatsApp, WhatsAppRelay),
 }

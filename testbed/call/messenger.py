@@ -58,13 +58,26 @@ class Messenger:
     chat: Chat
     evidence: Mapping[str, Evidence]
     """For each of the above but the title: its source and confidence."""
+    engine: Literal["model", "ntgcalls"] = "model"
+    """What makes the calls: a model of them, or Telegram's real engine (`testbed.ntgcalls`).
+
+    A real engine has codec and time-outs of its own, of which the above are what is known.
+    """
+    relay_protocols: tuple[Literal["udp", "tcp"], ...] = ("udp",)
+    """By what a real engine may reach its relay; through a transport always by UDP."""
     name: str = field(default="", kw_only=True)
     """The file's name."""
 
     def __post_init__(self) -> None:
         if self.dialect not in DIALECTS:
             raise ValueError(f"dialect: {self.dialect!r} is none of {sorted(DIALECTS)}")
-        needed = {f.name for f in fields(self)} - {"title", "evidence", "name"}
+        needed = {f.name for f in fields(self)} - {
+            "title",
+            "evidence",
+            "engine",
+            "relay_protocols",
+            "name",
+        }
         if missing := needed - set(self.evidence):
             raise ValueError(f"evidence is missing for {sorted(missing)}")
         if unknown := set(self.evidence) - needed:

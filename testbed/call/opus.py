@@ -59,6 +59,13 @@ def read_speech(path: Path) -> Speech:
     return Speech(pcm, rate_hz)
 
 
+def write_wav(path: Path, speech: Speech) -> None:
+    """Write sound as a WAV file. OSError: it cannot be written."""
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, _SAMPLE_BYTES, speech.rate_hz, 0, "NONE", ""))
+        file.writeframes(speech.pcm)
+
+
 def default_speech(folder: Path = SPEECH_FOLDER) -> Speech:
     """Read Debian's five LibriVox clips, joined in order of name: 24.7 s at 16 kHz.
 

@@ -25,7 +25,7 @@ async def chat(
     count = int(duration_s / plan.interval_s)
     with trio.move_on_at(began_at + duration_s):
         try:
-            stream = await _connect(host, server, job)
+            stream = await connect_tls(host, server, job)
         except (OSError, trio.BrokenResourceError):
             return
         record.connected_s = trio.current_time() - began_at
@@ -43,7 +43,10 @@ async def chat(
             await trio.aclose_forcefully(stream)
 
 
-async def _connect(host: LabHost, server: Address, job: Path) -> trio.SSLStream[trio.SocketStream]:
+async def connect_tls(
+    host: LabHost, server: Address, job: Path
+) -> trio.SSLStream[trio.SocketStream]:
+    """Connect to the chat server. OSError, trio.BrokenResourceError: no connection."""
     context = ssl.create_default_context(cafile=job / CERTIFICATE_FILE)
     stream = trio.SSLStream(
         await host.open_tcp(server),

@@ -15,11 +15,13 @@ from testbed.cell import Cell
 from testbed.censor.censor import Censor
 from testbed.lab.capture import capture
 from testbed.lab.chat import chat
-from testbed.lab.engine import ModelEngine
+from testbed.lab.engine import CallEngine, ModelEngine, Way
 from testbed.lab.host import LabHost, tls_of
 from testbed.lab.middlebox import Middlebox
 from testbed.lab.network import LabNetwork
+from testbed.lab.ntgcalls import NtgcallsEngine
 from testbed.lab.record import CallRecord, CellRecord, ChatRecord, TransportRecord
+from testbed.lab.reflector import serve_reflector
 from testbed.lab.servers import run_relay, serve_chat
 from testbed.lab.topology import ADDRESS_LISTS, OneSided
 from testbed.lab.wire import WireCount
@@ -109,12 +111,19 @@ async def _conduct(
     servers = hosts[_SERVER_NODES[messenger.servers]]
     _, make_relay = DIALECTS[messenger.dialect]
     relay = Address(servers.address, messenger.relay_port)
-    nursery.start_soon(run_relay, servers.bind_udp(relay.port), make_relay())
     chat_server = await serve_chat(servers, messenger.chat.port, job)
+    engine: CallEngine
+    if messenger.engine == "ntgcalls":
+        await serve_reflector(servers, relay.port)
+        engine = NtgcallsEngine(messenger, rng, chat_server, job)
+    else:
+        nursery.start_soon(run_relay, servers.bind_udp(relay.port), make_relay())
+        engine = ModelEngine(messenger, rng, frames)
 
     transport = make_transport(cell.transport)
     bridge = hosts["bridge"]
     server = await transport.serve(bridge, Address(bridge.address, BRIDGE_PORT), relay)
+    await engine.prepare(hosts["caller"], hosts["callee"])
     wire = await WireCount.started(hosts["caller"], chat_server)
     await trio.sleep_until(_next_beginning())
 
@@ -140,12 +149,10 @@ async def _conduct(
         if caller_channel is None:
             call_record.reason = f"transport: {carried.reason}"
         else:
-            callee_channel = await hosts["callee"].open_udp(relay)
-            engine = ModelEngine(messenger, rng)
-            call_record = await engine.call(caller_channel, callee_channel, frames, cell.duration_s)
+            caller = Way(hosts["caller"], relay, caller_channel)
+            callee = Way(hosts["callee"], relay)
+            call_record = await engine.call(caller, callee, cell.duration_s)
             carried.call = await wire.count()
-            for channel in (caller_channel, callee_channel):
-                await channel.aclose()
     return dialled_at, carried, call_record, chat_record
 
 

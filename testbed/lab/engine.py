@@ -1,8 +1,4 @@
-"""Conducts a model messenger's call over two channels; what a messenger says is in `testbed.call`.
-
-The seam for a real engine is `CallEngine`: a foreign program on each side gets its relay's address
-instead of a channel, and gives the same record.
-"""
+"""The seam of all call engines, and the model's: what a messenger says is in `testbed.call`."""
 
 from __future__ import annotations
 
@@ -10,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import trio
 
@@ -18,24 +14,36 @@ from testbed.call.dialects import DIALECTS, Dialect, Session
 from testbed.call.messenger import Messenger
 from testbed.call.setup import Setup
 from testbed.call.wire import unwrap_sequence
+from testbed.cell import TAIL_S
+from testbed.lab.host import LabHost
 from testbed.lab.record import CallRecord, DirectionRecord
-from testbed.transport import TimedChannel
+from testbed.transport import Address, TimedChannel
 
 Channel = trio.abc.Channel[bytes]
 
 BURST_S = 0.1
 """How much media is handed to the kernel at once, and how often arrivals are read, if timed."""
 _BURST_LEAD_S = 0.05
-TAIL_S = 2.0
-"""How long the ends still listen after the last frame."""
+
+
+class Way(NamedTuple):
+    """How an end reaches its relay."""
+
+    host: LabHost
+    """The end's node."""
+    relay: Address
+    channel: Channel | None = None
+    """What carries datagrams to the relay; None: nothing is in between."""
 
 
 class CallEngine(Protocol):
-    """Makes one call between two ends whose way to the relay is given."""
+    """Makes one call between two ends."""
 
-    async def call(
-        self, caller: Channel, callee: Channel, frames: Sequence[bytes], duration_s: float
-    ) -> CallRecord:
+    async def prepare(self, caller: LabHost, callee: LabHost) -> None:
+        """Do what comes before a call on both ends' nodes: start programs, sign in."""
+        ...
+
+    async def call(self, caller: Way, callee: Way, duration_s: float) -> CallRecord:
         """Dial now, talk for `duration_s` from the set-up, hang up."""
         ...
 
@@ -62,17 +70,21 @@ class _End:
 class ModelEngine:
     """Both ends of a messenger that is modelled, driven by its dialect and its time-outs."""
 
-    def __init__(self, messenger: Messenger, rng: Random) -> None:
+    def __init__(self, messenger: Messenger, rng: Random, frames: Sequence[bytes]) -> None:
+        """Describe it; `frames` is the encoded speech."""
         self._messenger = messenger
         self._rng = rng
+        self._frames = frames
 
-    async def call(
-        self, caller: Channel, callee: Channel, frames: Sequence[bytes], duration_s: float
-    ) -> CallRecord:
+    async def prepare(self, caller: LabHost, callee: LabHost) -> None:
+        """Nothing comes before a model's call."""
+
+    async def call(self, caller: Way, callee: Way, duration_s: float) -> CallRecord:
         """Dial now, talk for `duration_s` from the set-up, hang up."""
         record = CallRecord()
         dialled_at = trio.current_time()
-        ends = self._ends(caller, callee, record, dialled_at)
+        channels = [way.channel or await way.host.open_udp(way.relay) for way in (caller, callee)]
+        ends = self._ends(channels, record, dialled_at)
         await _set_up(ends)
         now = trio.current_time()
         waiting = [end for end in ends if end.setup.connected_at is None]
@@ -82,17 +94,19 @@ class ModelEngine:
             record.reason = f"no answer within {limit_s:g} s: {steps}"
         else:
             record.set_up_s = now - dialled_at
-            await self._talk(ends, record, frames, dialled_at, duration_s)
+            await self._talk(ends, record, dialled_at, duration_s)
         record.ended_s = trio.current_time() - dialled_at
+        for channel in channels:
+            await channel.aclose()
         return record
 
     def _ends(
-        self, caller: Channel, callee: Channel, record: CallRecord, dialled_at: float
+        self, channels: Sequence[Channel], record: CallRecord, dialled_at: float
     ) -> list[_End]:
         make_dialect, _ = DIALECTS[self._messenger.dialect]
         call_id = self._rng.randbytes(16)
         ends = []
-        for channel, is_caller in ((caller, True), (callee, False)):
+        for channel, is_caller in zip(channels, (True, False), strict=True):
             dialect = make_dialect(
                 Session(call_id, is_caller), self._messenger.codec.frame_ms, self._rng
             )
@@ -106,18 +120,16 @@ class ModelEngine:
         self,
         ends: Sequence[_End],
         record: CallRecord,
-        frames: Sequence[bytes],
         dialled_at: float,
         duration_s: float,
     ) -> None:
         frame_s = self._messenger.codec.frame_ms / 1000
         began_at = trio.current_time() + _BURST_LEAD_S
-        count = math.ceil(duration_s / frame_s)
         async with trio.open_nursery() as nursery:
             for end in ends:
                 end.heard_at = began_at
                 first_at = began_at + self._rng.random() * frame_s
-                schedule = [(first_at + k * frame_s, frames[k]) for k in range(count)]
+                schedule = [(first_at + k * frame_s, frame) for k, frame in enumerate(self._frames)]
                 send = _send_bursts if isinstance(end.channel, TimedChannel) else _send_each
                 nursery.start_soon(send, end, schedule, dialled_at)
                 if not isinstance(end.channel, TimedChannel):

@@ -17,6 +17,7 @@ import trio
 from testbed.cell import BRIDGE_CERTIFICATE_FILE, BRIDGE_KEY_FILE, BRIDGE_NAME, CERTIFICATE_FILE
 from testbed.lab import qdisc
 from testbed.lab.network import NamespaceNode
+from testbed.lab.tap import Tap
 from testbed.lab.udp import BoundUdp, UdpChannel, open_socket
 from testbed.programlog import MAX_LOG_BYTES, ProgramLog
 from testbed.transport import (
@@ -141,7 +142,7 @@ class LabHost:
             local = "127.0.0.1"
             self._time_packets_of(_LOOPBACK_INDEX)
         with self._node.namespace.entered():
-            return UdpChannel(open_socket(Address(local, 0), remote, device=device))
+            return UdpChannel(open_socket(Address(local, 0), remote, device=device), device)
 
     def _time_packets_of(self, index: int) -> None:
         """Let a network interface's packets leave at the times that their sender set."""
@@ -161,6 +162,10 @@ class LabHost:
         """Open an unconnected UDP socket on the node's address, for a server of the lab."""
         with self._node.namespace.entered():
             return open_socket(Address(self.address, port))
+
+    def watch(self, server: Address) -> Tap:
+        """Begin to watch what the node's programs exchange with a server."""
+        return Tap(self._node.namespace, server)
 
     async def open_tcp(self, remote: Address) -> trio.SocketStream:
         """Connect to `remote` with TCP_NODELAY."""

@@ -33,6 +33,10 @@ class CallRecord:
     """When it was over: hung up, dropped, or given up."""
     silent_s: float | None = None
     """If it was dropped: for how long an end had heard nothing."""
+    states: list[tuple[float, str, str]] = field(default_factory=list)
+    """Of a real engine's connections: when, which end, what it said."""
+    heard_from_s: float | None = None
+    """When the sound in the cell's files begins, if a real engine played any."""
     up: DirectionRecord = field(default_factory=DirectionRecord)
     down: DirectionRecord = field(default_factory=DirectionRecord)
 
@@ -134,6 +138,8 @@ def as_json(record: CellRecord) -> dict[str, Any]:
             "set_up_s": _rounded(call.set_up_s),
             "ended_s": _rounded(call.ended_s),
             "silent_s": _rounded(call.silent_s),
+            "states": [[_rounded(at), end, state] for at, end, state in call.states],
+            "heard_from_s": _rounded(call.heard_from_s),
         },
         "chat": {
             "server": record.chat.server,

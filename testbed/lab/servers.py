@@ -14,7 +14,8 @@ from testbed.lab.host import LabHost
 from testbed.transport import Address
 
 _MAX_BYTES = 65535
-_CHUNK_BYTES = 16384
+JOIN = b"join a call's signalling"
+"""What a connection to the chat server begins with that carries a call's signalling."""
 
 
 async def run_relay(sock: socket.socket, relay: Relay) -> None:
@@ -32,18 +33,30 @@ async def run_relay(sock: socket.socket, relay: Relay) -> None:
 
 
 async def serve_chat(host: LabHost, port: int, job: Path) -> Address:
-    """Serve a TLS chat server that echoes all it gets."""
+    """Serve a TLS chat server that echoes all it gets, and joins two connections of a call.
+
+    A connection that begins with `JOIN` carries a call's signalling, and gets that back when it has
+    been noted; what comes then goes to the other one.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(job / CERTIFICATE_FILE, job / KEY_FILE)
 
-    async def echo(stream: trio.SocketStream) -> None:
+    ends: list[trio.SSLStream[trio.SocketStream]] = []
+
+    async def serve(stream: trio.SocketStream) -> None:
         tls = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
         try:
             async for chunk in tls:
-                await tls.send_all(chunk)
-        except trio.BrokenResourceError:
-            pass
+                others = [end for end in ends if end is not tls] if tls in ends else [tls]
+                if chunk == JOIN:
+                    ends.append(tls)
+                for goal in others:
+                    await goal.send_all(chunk)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass  # this one or the other end has gone
         finally:
+            if tls in ends:
+                ends.remove(tls)
             await trio.aclose_forcefully(tls)
 
-    return await host.serve_tcp(port, echo)
+    return await host.serve_tcp(port, serve)

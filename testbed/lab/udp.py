@@ -50,7 +50,10 @@ class UdpChannel(trio.abc.Channel[bytes]):
     ICMP errors (port unreachable) are ignored, as messengers ignore them.
     """
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, tunnel: str = "") -> None:
+        self.remote = Address(*sock.getpeername())
+        self.tunnel = tunnel
+        """The network interface of a tunnel that it goes through; empty: as the routes say."""
         self._socket = sock
         self._realtime_offset_s = time.time() - time.monotonic()
 

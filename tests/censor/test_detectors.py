@@ -330,3 +330,11 @@ def test_turn_needs_three_right_lengths_on_one_channel() -> None:
     assert "turn-channel-data" not in facts(up(*[data(0x5000, 50, 50)] * 3))
     assert "turn-channel-data" not in facts(up(*[data(0x4000, 50, 49)] * 3))
     assert "turn-channel-data" not in facts(up(*(data(0x4000 + n, 50, 50) for n in range(3))))
+
+
+def test_telegrams_media_is_known_without_its_beginning() -> None:
+    """Packets of ntgcalls 3.0.5 in a row, their headers as seen."""
+    header = "1111111111111111111111118d6baa4bafdf601d000000fd"
+    packet = bytes.fromhex(header) + bytes(256)
+    assert "telegram-reflector" not in facts(up(*[packet] * 3))
+    assert "telegram-reflector" in facts(up(*[packet] * 4))

@@ -217,14 +217,24 @@ TABLE: dict[str, list[Case]] = {
     "shape-128k": [
         ("200 kbit/s", lambda: https("a.example", 400), lambda got: got.down < 0.7 < got.late)
     ],
+    "shape-64k": [
+        ("200 kbit/s", lambda: https("a.example", 400), lambda got: got.down < 0.4 < got.late),
+        ("24 kbit/s", voice, lambda got: got.up == 1),
+    ],
+    "shape-40k": [
+        ("200 kbit/s", lambda: https("a.example", 400), lambda got: got.down < 0.4 < got.late),
+        ("24 kbit/s", voice, lambda got: got.late == 1),
+    ],
     "loss-5": [("all", lambda: voice(3000), passes(0.95))],
     "loss-10": [("all", lambda: voice(3000), passes(0.9))],
     "loss-20": [("all", lambda: voice(3000), passes(0.8))],
+    "loss-30": [("all", lambda: voice(3000), passes(0.7))],
     "burst-loss": [("all", lambda: voice(3000), passes(0.9))],
     "udp-blocked": [("voice", voice, dead), ("DNS", dns, untouched)],
 }
 TOUCHES_ORDINARY = {
-    *("ru-whitelist-mobile", "shape-128k", "loss-5", "loss-10", "loss-20", "burst-loss"),
+    *("shape-128k", "shape-64k", "shape-40k", "loss-5", "loss-10", "loss-20", "loss-30"),
+    *("ru-whitelist-mobile", "burst-loss"),
     *("ir-udp-2022", "ru-telegram-2026-02"),  # any UDP to a server abroad, DNS as well
 }
 

@@ -31,8 +31,9 @@ def run(tmp_path: Path) -> Run:
 
 
 def short_cell(messenger: str, transport: str, censor: str, duration_s: float = 6) -> Cell:
-    """Give one of the founding scenario's cells with a short call."""
-    for cell in cells(replace(load_scenario("ru-calls-2025-08"), exclude=())):
+    """Give a cell with a short call over the founding scenario's links."""
+    scenario = replace(load_scenario("ru-calls-2025-08"), exclude=(), messengers=(messenger,))
+    for cell in cells(scenario):
         names = (cell.messenger.name, cell.transport.name, cell.censor.name)
         if names == (messenger, transport, censor):
             return replace(cell, duration_s=duration_s)

@@ -62,7 +62,7 @@ def test_the_restriction_hits_what_the_news_said_it_hits(kernel: Kernel, run: Ru
 
 
 def test_a_telegram_call_is_given_up_when_its_time_out_says(kernel: Kernel, run: Run) -> None:
-    cell = short_cell("telegram", "direct", "ru-calls-2025-08")
+    cell = short_cell("telegram-model", "direct", "ru-calls-2025-08")
     blocked = with_numbers(cell.censor, ["telegram-ports.probability"], 1.0)
     [result] = conducted(kernel, run, replace(cell, censor=blocked))
     assert result.verdict.label == "no call"

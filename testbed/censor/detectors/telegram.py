@@ -36,5 +36,5 @@ def _is_wrapped(payload: bytes) -> bool:
     """Tell whether 16 bytes of tag, 4 of source and a length stand before what is padded to 4."""
     if len(payload) <= _HEADER_BYTES or len(payload) % 4:
         return False
-    (length,) = struct.unpack_from("<I", payload, 20)
+    (length,) = struct.unpack_from(">I", payload, 20)
     return bool(0 <= len(payload) - _HEADER_BYTES - length < 4)

@@ -1,0 +1,101 @@
+"""A Telegram reflector's protocol, as functions of bytes; which sockets it runs on lives elsewhere.
+
+Source: ntgcalls 3.0.5 and tgcalls, `reflector_port.cpp`, `raw_tcp_socket.cpp`, read and seen on the
+wire. They show the client's side; what the server answers is inferred from what a client takes.
+
+An end of a call has a tag of 16 bytes: 12 of the call and 4 of its own. By UDP it says hello with
+its tag, and the reflector learns where the tag is. All else is a packet for another end:
+
+    receiver's tag (16) | sender's own 4 bytes | length (4, big-endian) | payload | padding to 4
+
+By TCP the same packets follow a prologue, each behind its length (4, little-endian), and the hello
+is the tag with 4 zero bytes.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Hashable
+from typing import Generic, TypeVar
+
+TAG_BYTES = 16
+CALL_TAG_BYTES = 12
+"""How much of a tag both ends of a call have in common."""
+HEADER_BYTES = 24
+"""What stands before the payload."""
+PROLOGUE = b"\xee" * 4
+"""How a client opens a TCP stream."""
+MAX_PACKET_BYTES = 65536
+"""A longer packet on a TCP stream is an error (as in ntgcalls)."""
+
+HELLO = b"\xff" * 12 + b"\xfe\xff\xff\xff"
+"""What follows the tag in a hello by UDP; 8 bytes of the client's choice come after it."""
+WELCOME = b"\xff" * 12 + b"\xfd\xff\xff\xff"
+"""What follows the tag in the answer; the client's 8 bytes and 8 of zero come after it."""
+_TCP_HELLO_BYTES = TAG_BYTES + 4
+
+Place = TypeVar("Place", bound=Hashable)
+
+
+class Reflector(Generic[Place]):
+    """Joins the ends of calls by their tags; a place is where an end is, an address or a stream."""
+
+    def __init__(self) -> None:
+        self._places: dict[bytes, Place] = {}
+
+    def on_datagram(self, datagram: bytes, source: Place) -> tuple[bytes, Place] | None:
+        """Give what to send where for a packet, if anything."""
+        tag, rest = datagram[:TAG_BYTES], datagram[TAG_BYTES:]
+        if rest.startswith(HELLO):
+            self._places[tag] = source
+            return tag + WELCOME + rest[len(HELLO) :] + bytes(8), source
+        if len(datagram) == _TCP_HELLO_BYTES and not any(rest):
+            self._places[tag] = source
+            return datagram, source
+        place = self._places.get(tag)
+        return None if place is None else (datagram, place)
+
+
+def own_tag(packet: bytes) -> bytes:
+    """Give the tag of the end that sent a packet."""
+    is_hello = packet.startswith(HELLO, TAG_BYTES) or len(packet) <= _TCP_HELLO_BYTES
+    own_end = packet[CALL_TAG_BYTES:TAG_BYTES] if is_hello else packet[TAG_BYTES:_TCP_HELLO_BYTES]
+    return packet[:CALL_TAG_BYTES] + own_end
+
+
+def wrap(receiver: bytes, sender: bytes, payload: bytes) -> bytes:
+    """Make the packet that takes a payload from one end (its tag) to another."""
+    header = receiver + sender[CALL_TAG_BYTES:] + struct.pack(">I", len(payload))
+    return header + payload + bytes(-len(payload) % 4)
+
+
+def unwrap(packet: bytes) -> bytes:
+    """Take the payload out of a packet; empty: it carries none, or its length is impossible."""
+    if len(packet) <= HEADER_BYTES or packet[TAG_BYTES : 2 * TAG_BYTES] in (HELLO, WELCOME):
+        return b""
+    (length,) = struct.unpack_from(">I", packet, HEADER_BYTES - 4)
+    return packet[HEADER_BYTES : HEADER_BYTES + length] if length else b""
+
+
+def frame_packet(packet: bytes) -> bytes:
+    """Give a packet as it stands on a TCP stream."""
+    return struct.pack("<I", len(packet)) + packet
+
+
+def take_packet(unparsed: bytearray) -> bytes | None:
+    """Take the first whole packet off a TCP stream's bytes, and a prologue with it.
+
+    None: it is not whole yet. ValueError: it is too long to be one.
+    """
+    if unparsed.startswith(PROLOGUE):
+        del unparsed[: len(PROLOGUE)]
+    if len(unparsed) < 4:
+        return None
+    (length,) = struct.unpack_from("<I", unparsed)
+    if length > MAX_PACKET_BYTES:
+        raise ValueError(f"a packet of {length} bytes on a reflector's stream")
+    if len(unparsed) < 4 + length:
+        return None
+    packet = bytes(unparsed[4 : 4 + length])
+    del unparsed[: 4 + length]
+    return packet

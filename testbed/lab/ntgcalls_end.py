@@ -1,0 +1,140 @@
+"""One end of a Telegram call by the real engine, as a program of its own; conducts nothing.
+
+It runs in its node's namespace and speaks with the lab by messages on its standard input and
+output, each a letter, a length (4 bytes, big-endian) and content:
+
+    in   D  dial: `HOST PORT PROTOCOL...`, where the reflector is and by what to reach it
+         S  bytes of the other end's signalling
+         H  hear: write what is heard to the file from now on
+    out  R  ready to dial
+         S  bytes of signalling for the other end
+         C  `STATE TIME`: the connection's state changed then (s, CLOCK_MONOTONIC)
+
+It ends when its input does. A start costs page faults and imports, so it imports next to nothing:
+the library asks for `asyncio` and `logging`, and gets what it needs of them from here.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from time import monotonic
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+
+USER = 1
+"""The library's number of a call's other end; an end has one call."""
+REFLECTOR_ID = 1
+RATE_HZ = 16000
+"""Of the sound said and heard, 16-bit mono."""
+WARNING = 30
+
+
+class Loop:
+    """What the library uses of asyncio: a loop that runs its calls, here at once."""
+
+    def run_in_executor(self, _executor: object, function: Callable[[], object]) -> object:
+        """Run a function."""
+        return function()
+
+
+class Logger:
+    """What the library uses of logging: warnings go to the standard error."""
+
+    level = WARNING
+    """Not 0, which the library would take for unset."""
+
+    def log(self, level: int, message: str) -> None:
+        """Write a message down if it is a warning or an error."""
+        if level >= WARNING:
+            os.write(2, f"{message}\n".encode())
+
+
+def stand_in_for_imports() -> None:
+    """Give the library small modules in the places of two that take long to import."""
+    module = type(sys)
+    asyncio, logging = module("asyncio"), module("logging")
+    vars(asyncio)["get_event_loop"] = Loop
+    vars(logging).update(
+        getLogger=lambda _name: Logger(),
+        NOTSET=0,
+        DEBUG=10,
+        INFO=20,
+        WARNING=WARNING,
+        ERROR=40,
+        CRITICAL=50,
+    )
+    sys.modules.update(asyncio=asyncio, logging=logging)
+
+
+def tell(kind: bytes, content: bytes = b"") -> None:
+    """Write a message to the lab."""
+    os.write(1, kind + len(content).to_bytes(4, "big") + content)
+
+
+class End:
+    """One end of a call by the library, whose module is `ntgcalls`."""
+
+    def __init__(self, ntgcalls: ModuleType) -> None:
+        self.library = ntgcalls
+        self.calls = ntgcalls.NTgCalls()
+
+    def prepare(self, role: str, key: bytes, said: str) -> None:
+        """Make the call; the key stands for one that the ends have agreed on."""
+        self.calls.on_signaling_data(lambda _user, data: tell(b"S", data))
+        self.calls.on_connection_change(
+            lambda _user, info: tell(b"C", f"{info.state.name} {monotonic():.9f}".encode())
+        )
+        self.calls.create_p2p_call(USER)
+        self.calls.skip_exchange(USER, key, role == "caller")
+        self.calls.set_stream_sources(USER, self.library.StreamMode.CAPTURE, self.sound(said))
+
+    def hear(self, path: str) -> None:
+        """Write what is heard to a file from now on, or no more; the file is whole then."""
+        self.calls.set_stream_sources(USER, self.library.StreamMode.PLAYBACK, self.sound(path))
+
+    def sound(self, path: str) -> object:
+        """Describe sound in a file; no path: none."""
+        n = self.library
+        in_file = n.AudioDescription(n.MediaSource.FILE, RATE_HZ, 1, path, True) if path else None
+        return n.MediaDescription(in_file, None, None, None)
+
+    def dial(self, tag: bytes, host: str, port: int, protocols: list[str]) -> None:
+        """Connect by a reflector."""
+        place = (REFLECTOR_ID, host, "", port, None, None)
+        servers = [
+            self.library.RTCServer(*place, True, False, protocol == "tcp", tag)
+            for protocol in protocols
+        ]
+        versions = self.calls.get_protocol().library_versions
+        self.calls.connect_p2p(USER, servers, versions, False, None)
+
+
+def main(library: str, role: str, key: str, tag: str, said: str, heard: str) -> None:
+    """Serve one call."""
+    stand_in_for_imports()
+    sys.path.insert(0, os.path.dirname(library))  # noqa: PTH120
+    import ntgcalls  # noqa: PLC0415 - after what it imports has been replaced
+
+    end = End(ntgcalls)
+    end.prepare(role, bytes.fromhex(key), said)
+    tell(b"R")
+    lab = sys.stdin.buffer
+    while len(head := lab.read(5)) == 5:
+        kind, content = head[:1], lab.read(int.from_bytes(head[1:], "big"))
+        if kind == b"D":
+            host, port, *protocols = content.decode().split()
+            end.dial(bytes.fromhex(tag), host, int(port), protocols)
+        elif kind == b"S":
+            end.calls.send_signaling_data(USER, content)
+        elif kind == b"H":
+            end.hear(heard)
+    end.hear("")
+    os._exit(0)  # the library's own end crashes after a call by TCP
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

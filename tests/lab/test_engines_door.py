@@ -1,0 +1,76 @@
+"""What passes an engine's door becomes frames: streams in order, sequence numbers, times."""
+
+from __future__ import annotations
+
+from random import Random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from testbed.call.reflector import PROLOGUE, frame_packet, wrap
+from testbed.call.wire import rtp
+from testbed.censor.packet import Direction, Endpoint, TcpFields, parse_packet
+from testbed.censor.segment import ACK, SYN, segment
+from testbed.lab.rtp import direction
+from testbed.lab.tap import InOrder, Seen
+
+CLIENT, SERVER = Endpoint(b"\x0a\1\1\1", 40000), Endpoint(b"\x0a\2\3\2", 599)
+FIRST = 2**32 - 50
+"""Sequence numbers begin just before they wrap around."""
+
+
+def add(stream: InOrder, offset: int, payload: bytes, flags: int = ACK) -> list[bytes]:
+    fields = TcpFields((FIRST + offset) % 2**32, 0, flags)
+    packet = segment(CLIENT, SERVER, fields) + payload
+    return stream.add(parse_packet(packet, Direction.UP))
+
+
+@given(st.lists(st.binary(max_size=120), min_size=1, max_size=6), st.integers(0, 2**32))
+def test_a_stream_comes_in_order_whatever_the_network_does(sent: list[bytes], seed: int) -> None:
+    """Segments come late, twice, and cut differently when sent again."""
+    rng = Random(seed)
+    content = PROLOGUE + b"".join(map(frame_packet, sent))
+    pieces = []
+    for _ in range(2):
+        cuts = sorted(rng.randrange(len(content) + 1) for _ in range(5))
+        pieces += list(zip([0, *cuts], [*cuts, len(content)], strict=True))
+    rng.shuffle(pieces)
+    stream = InOrder()
+    assert add(stream, -1, b"", SYN) == []
+    got: list[bytes] = []
+    covered: set[int] = set()
+    for begin, end in pieces:
+        got += add(stream, begin, content[begin:end])
+        covered |= set(range(begin, end))
+        whole = next((k for k in range(len(content)) if k not in covered), len(content))
+        ends = [
+            len(PROLOGUE) + sum(4 + len(packet) for packet in sent[: k + 1])
+            for k in range(len(sent))
+        ]
+        assert got == sent[: sum(end <= whole for end in ends)], "as soon as it is whole"
+    assert got == sent
+
+
+def media(index: int, payload_type: int = 111) -> bytes:
+    packet = rtp(index, b"voice", first_byte=0x90, payload_type=payload_type, frame_ms=60)
+    return wrap(bytes(16), bytes(16), packet)
+
+
+def test_frames_have_the_times_at_both_doors() -> None:
+    numbers = [65534, 65535, 65536, 65538]
+    sent = [Seen(100 + 0.06 * k, media(n)) for k, n in enumerate(numbers)]
+    sent.insert(1, Seen(100.01, media(7, payload_type=103)))
+    sent.append(Seen(100.3, media(65534)))
+    got = [Seen(100.5, media(65535)), Seen(100.6, media(65534)), Seen(100.7, media(65538))]
+    record = direction(sent, got, frame_s=0.06, dialled_at=90.0, between=(100.0, 101.0))
+    # Number 65537 was never sent: the engine dropped it, and it counts as a frame.
+    assert [round(at, 6) for at in record.sent_s] == [10.0, 10.06, 10.12, 10.18, 10.18]
+    assert [(n, round(at, 6)) for n, at in record.received] == [(1, 10.5), (0, 10.6), (4, 10.7)]
+
+
+def test_only_what_was_said_during_the_call_counts() -> None:
+    sent = [Seen(k * 0.06, media(100 + k)) for k in range(10)]
+    got = [Seen(k * 0.06 + 1, media(100 + k)) for k in range(10)]
+    record = direction(sent, got, frame_s=0.06, dialled_at=0.0, between=(0.1, 0.4))
+    assert [round(at, 6) for at in record.sent_s] == [0.12, 0.18, 0.24, 0.3, 0.36]
+    assert [index for index, _ in record.received] == [0, 1, 2, 3, 4]

@@ -1,0 +1,52 @@
+"""A model that does as the engine does agrees; of one that does not is said where it deviates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from testbed.agreement import compare
+from testbed.figures.files import write
+from testbed.figures.validation import validation
+from testbed.results import CellResult, ResultsError, Wall
+
+
+def call(messenger: str, concealed: float | None, missed: float | None = None) -> CellResult:
+    way = None if concealed is None else {"concealed_share": concealed}
+    content: Mapping[str, Any] = {
+        "messenger": {"name": messenger},
+        "censor": "loss-10",
+        "quality": {"set_up": {"elapsed_s": 0.4}, "up": way, "down": way},
+        "symbols_missed": {} if missed is None else {"up": missed, "down": missed},
+    }
+    return CellResult(Path(messenger), content, Wall(1.0, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("engine", "model", "deviations"),
+    [
+        (call("e", 0.10, 0.02), call("m", 0.09), []),
+        (call("e", None), call("m", None), []),
+        (call("e", 0.10, 0.02), call("m", 0.20), ["concealed", "heard"]),
+        (call("e", 0.10, 0.30), call("m", 0.11), ["heard"]),
+        (call("e", 0.10, 0.10), call("m", None), ["set-up"]),
+    ],
+)
+def test_deviations_are_named(engine: CellResult, model: CellResult, deviations: list[str]) -> None:
+    [comparison] = compare([engine, model], "e", "m")
+    assert comparison.deviations == deviations
+
+
+def test_a_side_that_was_not_run_is_an_error() -> None:
+    with pytest.raises(ResultsError, match="no call of m under loss-10"):
+        compare([call("e", 0.1)], "e", "m")
+
+
+def test_the_figure_says_what_was_not_set_up(tmp_path: Path) -> None:
+    comparisons = compare([call("e", 0.1, 0.02), call("m", None)], "e", "m")
+    svg = write(validation(comparisons, "Title", "Note"), tmp_path / "figure")[1].read_text()
+    for words in ("10.0 %", "2.0 %", "1 of 1 not set up", "loss-10", "Title"):
+        assert words in svg
