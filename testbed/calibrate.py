@@ -79,21 +79,21 @@ async def calibrate_profiles(
 
 
 async def calibrate_links(
-    name: str,
-    links: Links,
+    named: Mapping[str, Links],
     kernel: Kernel,
     folder: Path,
     cpus: Sequence[int],
     report: Callable[[int, int], None] = lambda done, all_: None,
 ) -> list[Calibration]:
-    """Calibrate the links of a scenario, as `calibrate_profiles` does profiles."""
+    """Calibrate sets of links by their names, as `calibrate_profiles` does profiles."""
     parts = [
         _Part(name, task, probes)
+        for name, links in named.items()
         for planned in plan_links(links)
         for task, probes in zip(planned.tasks, planned.probes, strict=True)
     ]
     await _run(parts, kernel, folder, cpus, report)
-    return _merged([name], parts)
+    return _merged(list(named), parts)
 
 
 def _parts(profile: Profile) -> Iterator[_Part]:

@@ -83,10 +83,8 @@ def _what(profile: str | None, links: str | None) -> tuple[str, Run]:
         scenario = load_scenario(links)
 
         def run_links(jobs: Path, report: Report) -> list[Calibration]:
-            name = f"links of {scenario.name}"
-            return trio.run(
-                calibrate_links, name, scenario.links, guest_kernel(), jobs, cpus, report
-            )
+            named = {name or scenario.name: each for name, each in scenario.link_sets.items()}
+            return trio.run(calibrate_links, named, guest_kernel(), jobs, cpus, report)
 
         return f"links-{scenario.name}", run_links
     profiles = [_load(name) for name in ([profile] if profile else censor_names())]

@@ -43,7 +43,7 @@ class LinkPlan(NamedTuple):
 def plan_links(links: Links) -> list[LinkPlan]:
     """Give the experiments for each link of a scenario."""
     named: Mapping[str, Link] = {
-        f.name: getattr(links, f.name) for f in fields(links) if f.name != "source"
+        f.name: link for f in fields(links) if isinstance(link := getattr(links, f.name), Link)
     }
     return [_plan(name, link) for name, link in named.items()]
 

@@ -61,8 +61,8 @@ def test_a_calibration_repeats(kernel: Kernel, tmp_path: Path) -> None:
 
 
 def test_links_are_what_a_scenario_says_to_the_microsecond(kernel: Kernel, tmp_path: Path) -> None:
-    links = load_scenario("ru-transports-2025-08").links
-    [found] = trio.run(calibrate_links, "links", links, kernel, tmp_path, [0])
+    links = load_scenario("ru-transports-2025-08").link_sets
+    [found] = trio.run(calibrate_links, links, kernel, tmp_path, [0])
     assert not found.failures
     delays = [m for m in found.measurements if m.number == "delay_ms"]
     assert len(delays) == 5
@@ -74,5 +74,5 @@ def test_links_are_what_a_scenario_says_to_the_microsecond(kernel: Kernel, tmp_p
 
 def test_a_link_without_delay_or_jitter_is_measured_too(kernel: Kernel, tmp_path: Path) -> None:
     plain = Links(source="a test", access=Link(rate_mbps=2, queue_packets=50, loss=0.1))
-    [found] = trio.run(calibrate_links, "links", plain, kernel, tmp_path, [0])
+    [found] = trio.run(calibrate_links, {"plain": plain}, kernel, tmp_path, [0])
     assert not found.failures
