@@ -42,7 +42,7 @@ def test_a_right_profile_ends_with_0_and_leaves_record_and_figure(
     [record] = json.loads((tmp_path / "loss-5.json").read_text())
     assert record["ok"]
     assert record["numbers"][0]["n"] == 4000
-    assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".png", ".svg"}
+    assert {path.suffix for path in tmp_path.iterdir()} >= {".json", ".png", ".svg"}
 
 
 def test_what_is_out_of_tolerance_is_said_and_ends_with_1(
