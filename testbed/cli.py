@@ -23,6 +23,7 @@ from testbed import runner, scenario, tables
 from testbed.call.opus import SPEECH_FOLDER, SpeechError
 from testbed.cli_bench import bench_app
 from testbed.cli_build import build_programs
+from testbed.cli_calibrate import calibrate
 from testbed.cli_kernel import KernelKind, guest_kernel, kernel_app
 from testbed.cli_papers import print_citations, print_table
 from testbed.cli_plan import print_schema, progress_of, show_plan
@@ -75,6 +76,7 @@ app.command("saw")(print_saw)
 app.command("build")(build_programs)
 app.command()(listen)
 app.command()(score)
+app.command()(calibrate)
 
 
 class Kind(StrEnum):

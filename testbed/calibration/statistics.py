@@ -1,0 +1,34 @@
+"""Which values of a number agree with what was seen; scipy's distributions put to use, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from scipy.stats import beta, kstest
+
+CONFIDENCE = 0.999
+"""Of every interval: one right number in a thousand is called wrong."""
+OF_VECTORS = 0.99999
+"""Of what decides about a vector: there are some hundred of them."""
+
+
+def share_interval(hits: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Give the shares that agree with so many of n (Clopper and Pearson, Biometrika 26, 1934)."""
+    tail = (1 - confidence) / 2
+    low = float(beta.ppf(tail, hits, n - hits + 1)) if hits else 0.0
+    high = float(beta.ppf(1 - tail, hits + 1, n - hits)) if hits < n else 1.0
+    return low, high
+
+
+def range_overshoot(n: int, confidence: float = CONFIDENCE) -> float:
+    """Give how far a uniform distribution may reach beyond the least or greatest of n draws.
+
+    As a share of its width: all n lie above that share of it with a probability of 1 - confidence.
+    """
+    return float(1 - (1 - confidence) ** (1 / n)) if n else 1.0
+
+
+def is_uniform(values: Sequence[float], low: float, high: float) -> tuple[bool, float]:
+    """Test values against the uniform distribution (Kolmogorov and Smirnov); give also p."""
+    p = float(kstest(values, "uniform", args=(low, high - low)).pvalue)
+    return p > 1 - CONFIDENCE, p

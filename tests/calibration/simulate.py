@@ -1,0 +1,48 @@
+"""Plays a calibration's experiments on a censor without a lab: each packet takes 15 us."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+from testbed.calibrate import LISTS
+from testbed.calibration.experiment import Arrived, Experiment
+from testbed.calibration.plan import plan, unmeasured
+from testbed.calibration.results import Calibration, Finding
+from testbed.calibration.script import Observation
+from testbed.censor.censor import Censor
+from testbed.censor.packet import Direction, parse_packet
+from testbed.censor.profile import Profile
+
+PATH_S = 15e-6
+Make = Callable[[Profile, Random], Censor]
+
+
+def right(profile: Profile, rng: Random) -> Censor:
+    return Censor(profile, rng, LISTS)
+
+
+def calibrated(profile: Profile, make: Make = right) -> Calibration:
+    """Calibrate a profile against what `make` gives for it."""
+    findings: list[Finding] = []
+    for probe in plan(profile, LISTS):
+        censor = make(profile, Random(f"simulated {probe.experiment.name}"))
+        findings += probe.judge(Observation(probe.experiment, arrivals(probe.experiment, censor)))
+    findings += unmeasured(profile, findings)
+    return Calibration(profile.name or "test", tuple(findings), 0)
+
+
+def arrivals(experiment: Experiment, censor: Censor) -> list[Arrived]:
+    arrived = []
+    numbered = sorted(enumerate(experiment.packets, start=1), key=lambda each: each[1].at_s)
+    for number, sent in numbered:
+        packet = parse_packet(sent.data, Direction.UP if sent.up else Direction.DOWN)
+        for release in censor.on_packet(packet, sent.at_s):
+            at_s, data = release.at + PATH_S, release.data
+            up = release.direction is Direction.UP
+            if data is packet.data:
+                arrived.append(Arrived(number, at_s, up))
+            else:
+                ends = (data[12:16].hex(), data[16:20].hex())
+                arrived.append(Arrived(0, at_s, up, data[33], *ends))
+    return arrived

@@ -1,0 +1,78 @@
+"""Every shipped profile, and a scenario's links, measured back in real guests."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import trio
+
+from testbed.calibrate import calibrate_links, calibrate_profiles
+from testbed.calibration.plan import numbers_of
+from testbed.calibration.results import Calibration, as_json
+from testbed.cell import Link, Links
+from testbed.censor.actions import Delay, Duplicate, Reorder, Reset
+from testbed.censor.match import Match
+from testbed.kernel.build import Kernel
+from testbed.scenario import censor_names, load_censor, load_scenario
+from tests.censor.packets import profile, rule
+from tests.lab.conftest import kernel
+
+__all__ = ["kernel"]
+pytestmark = pytest.mark.guest
+
+
+def calibrated(name: str, kernel: Kernel, folder: Path) -> Calibration:
+    cpus = sorted(os.sched_getaffinity(0))
+    [found] = trio.run(calibrate_profiles, [load_censor(name)], kernel, folder, cpus)
+    return found
+
+
+@pytest.mark.parametrize("name", censor_names())
+def test_a_shipped_profile_does_what_it_says(name: str, kernel: Kernel, tmp_path: Path) -> None:
+    found = calibrated(name, kernel, tmp_path)
+    assert not found.failures
+    measured = {(m.rule, m.number.split()[0]) for m in found.measurements if m.measured is not None}
+    assert measured == set(numbers_of(load_censor(name)))
+    assert {v.rule for v in found.vectors} >= {rule.name for rule in load_censor(name).rules}
+
+
+def test_what_no_shipped_profile_does_is_measured_too(kernel: Kernel, tmp_path: Path) -> None:
+    rules = (
+        rule("delay", Match(protocol="tcp", sni=("*.x.example",)), Delay(30, jitter_ms=5)),
+        rule("duplicate", Match(protocol="udp"), Duplicate(0.2)),
+        rule("reset", Match(protocol="tcp", label="ssh"), Reset()),
+        rule("reorder", Match(protocol="icmp"), Reorder(probability=0.1, delay_ms=20)),
+    )
+    other = replace(profile(*rules), name="other")
+    [found] = trio.run(calibrate_profiles, [other], kernel, tmp_path, [0])
+    assert not found.failures
+    assert len(found.measurements) == len(numbers_of(other))
+
+
+def test_a_calibration_repeats(kernel: Kernel, tmp_path: Path) -> None:
+    once, again = (
+        as_json([calibrated("ru-snowflake-dtls", kernel, tmp_path / name)])
+        for name in ("once", "again")
+    )
+    assert once == again
+
+
+def test_links_are_what_a_scenario_says_to_the_microsecond(kernel: Kernel, tmp_path: Path) -> None:
+    links = load_scenario("ru-transports-2025-08").link_sets
+    [found] = trio.run(calibrate_links, links, kernel, tmp_path, [0])
+    assert not found.failures
+    delays = [m for m in found.measurements if m.number == "delay_ms"]
+    assert len(delays) == 5
+    for delay in delays:
+        assert delay.high - delay.low == pytest.approx(0.002)
+    jitter = next(m for m in found.measurements if (m.rule, m.number) == ("access", "jitter_ms"))
+    assert "Kolmogorov-Smirnov" in jitter.how
+
+
+def test_a_link_without_delay_or_jitter_is_measured_too(kernel: Kernel, tmp_path: Path) -> None:
+    plain = Links(source="a test", access=Link(rate_mbps=2, queue_packets=50, loss=0.1))
+    [found] = trio.run(calibrate_links, {"plain": plain}, kernel, tmp_path, [0])
+    assert not found.failures

@@ -1,0 +1,87 @@
+"""The command: what it prints, writes and ends with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from testbed import cli_calibrate
+from testbed.calibration.results import Calibration, Measurement, Vector, as_json
+from testbed.cli import app
+from testbed.figures.calibration import calibration as drawn
+from testbed.figures.files import write
+from testbed.scenario import CENSORS, ScenarioError
+
+GOOD = Measurement("stun", "probability", 0.3, 0.299, 0.28, 0.32, 4000, "Clopper-Pearson")
+BAD = Measurement("all", "rate_bps up", 128_000, 131_000, 130_500, 131_500, 300, "to a packet")
+UNSEEN = Measurement("x", "idle_s", 60, None, how="nothing shows it", is_inherent=True)
+FLOW = Vector("stun", "port 589", "up: no rule, down: no rule", True)
+
+
+def invoked(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, *found: Calibration, words: tuple[str, ...]
+) -> tuple[int, str, str]:
+    monkeypatch.setattr(cli_calibrate, "_run", lambda _: list(found))
+    result = CliRunner().invoke(app, ["calibrate", *words, "--out", str(folder)])
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_a_right_profile_ends_with_0_and_leaves_record_and_figure(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    right = Calibration("loss-5", (GOOD, UNSEEN, FLOW), 4000, 5.0, 2.0)
+    status, printed, _ = invoked(monkeypatch, tmp_path, right, words=("loss-5",))
+    assert status == 0
+    assert "0.299" in printed
+    assert "x.idle_s = 60 was not measured: nothing shows it" in printed
+    assert "1 of 1 flows met" in printed
+    assert all(len(line) <= 100 for line in printed.splitlines() if str(tmp_path) not in line)
+    [record] = json.loads((tmp_path / "loss-5.json").read_text())
+    assert record["ok"]
+    assert record["numbers"][0]["n"] == 4000
+    assert {path.suffix for path in tmp_path.iterdir()} >= {".json", ".png", ".svg"}
+
+
+def test_what_is_out_of_tolerance_is_said_and_ends_with_1(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    found = [Calibration("one", (GOOD,), 1), Calibration("two", (BAD, FLOW), 1)]
+    status, printed, said = invoked(monkeypatch, tmp_path, *found, words=("--all",))
+    assert status == 1
+    assert "all.rate_bps up" in printed
+    assert "two: all.rate_bps up is 131000 where 128000 is asked for" in said
+    assert "130500 to 131500" in said
+
+
+def test_json_is_what_is_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    found = Calibration("loss-5", (GOOD,), 1)
+    _, printed, _ = invoked(monkeypatch, tmp_path, found, words=("loss-5", "--json"))
+    assert json.loads(printed) == as_json([found])
+
+
+@pytest.mark.parametrize("words", [(), ("loss-5", "--all"), ("loss-5", "--links", "x")])
+def test_it_takes_one_thing_to_calibrate(words: tuple[str, ...]) -> None:
+    result = CliRunner().invoke(app, ["calibrate", *words])
+    assert isinstance(result.exception, ScenarioError)
+
+
+def test_a_profile_may_be_any_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "mine.v2.toml").write_text((CENSORS / "loss-5.toml").read_text())
+    mine = tmp_path / "mine.v2.toml"
+    found = Calibration("mine.v2", (GOOD,), 1)
+    status, _, _ = invoked(monkeypatch, tmp_path, found, words=(str(mine),))
+    assert status == 0
+    assert (tmp_path / "mine.v2.json").exists()
+
+
+def test_a_figure_of_the_same_record_is_the_same_file(tmp_path: Path) -> None:
+    content = as_json([Calibration("one", (GOOD, BAD, UNSEEN, FLOW), 1)])
+    for name in ("once", "again"):
+        write(drawn(content), tmp_path / name)
+    assert (tmp_path / "once.svg").read_bytes() == (tmp_path / "again.svg").read_bytes()
+    text = (tmp_path / "once.svg").read_text()
+    assert "OUT" in text
+    assert "not measured" in text

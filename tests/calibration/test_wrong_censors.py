@@ -1,0 +1,228 @@
+"""A calibration finds a censor that does something else than its profile says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+import pytest
+
+from testbed.calibrate import LISTS
+from testbed.calibration.plan import numbers_of
+from testbed.censor import actions
+from testbed.censor.actions import Action
+from testbed.censor.censor import Censor
+from testbed.censor.match import Match
+from testbed.censor.profile import Inspection, Profile, Rule
+from testbed.evidence import Evidence
+from tests.calibration.simulate import calibrated
+
+ALL, TLS = Match(), Match(protocol="tcp", label="tls-client-hello")
+VOICE = Match(protocol="udp", label="stun")
+KEYS = ("match", "action", "share", "from_s", "to_s")
+
+
+def one_rule(match: Match, action: Action, **window: float) -> Profile:
+    rule = _rule("r", match, action, **window)
+    return Profile("test", "a test", (rule,), name="test")
+
+
+def listing(
+    action: actions.List, seen: Action | None = None, share: float | None = None
+) -> Profile:
+    listed = _rule("listed", Match(listed=action.list), seen or actions.Drop())
+    lister = _rule("lister", replace(VOICE, share=share), action)
+    return Profile("test", "a test", (listed, lister), name="test")
+
+
+def inspecting(**inspection: Any) -> Profile:  # noqa: ANN401 - of several types
+    evidence = {name: Evidence("a test", "assumed") for name in inspection}
+    rules = (_rule("r", TLS, actions.Drop()),)
+    return Profile("test", "a test", rules, Inspection(evidence, **inspection), name="test")
+
+
+def _rule(name: str, match: Match, action: Action, **window: float) -> Rule:
+    numbers = [*actions.action_numbers(action), *window]
+    keys = ["match", "action", *numbers, *(["share"] if match.share is not None else [])]
+    return Rule(name, match, action, {key: Evidence("a test", "assumed") for key in keys}, **window)
+
+
+RESIDUAL = actions.List("l", "3-tuple", for_s=180, packet="drop")
+CYCLE = actions.List("l", "server", cycle_min_s=300, cycle_max_s=900)
+PROFILES: Mapping[str, Profile] = {
+    "drop": one_rule(VOICE, actions.Drop(0.3)),
+    "capacity": one_rule(ALL, actions.Capacity(5)),
+    "burst": one_rule(ALL, actions.Burst(loss=0.1, mean_burst_packets=5)),
+    "police": one_rule(TLS, actions.Police(rate_bps=140_000, burst_bytes=16_000)),
+    "police clients": one_rule(ALL, actions.Police(14_000, 3000, per="client")),
+    "shape": one_rule(ALL, actions.Shape(rate_bps=128_000, queue_bytes=16_000)),
+    "delay": one_rule(ALL, actions.Delay(delay_ms=40)),
+    "jitter": one_rule(ALL, actions.Delay(delay_ms=40, jitter_ms=10)),
+    "reorder": one_rule(VOICE, actions.Reorder(probability=0.1, delay_ms=30)),
+    "duplicate": one_rule(ALL, actions.Duplicate(probability=0.2)),
+    "freeze packets": one_rule(TLS, actions.Freeze(after_packets=5)),
+    "freeze spread": one_rule(TLS, actions.Freeze(after_packets=5, spread=3)),
+    "freeze bytes": one_rule(TLS, actions.Freeze(after_bytes=15_000, counts="down")),
+    "freeze up": one_rule(TLS, actions.Freeze(after_bytes=15_000, spread=5000, counts="up")),
+    "reset": one_rule(TLS, actions.Reset()),
+    "rewrite": one_rule(TLS, actions.Reset(how="rewrite", flag="fin")),
+    "reset beside": one_rule(TLS, actions.Reset(packet="pass")),
+    "share": one_rule(replace(VOICE, share=0.25), actions.Drop()),
+    "from": one_rule(ALL, actions.Drop(), from_s=20.0),
+    "to": one_rule(ALL, actions.Drop(0.5), from_s=5.0, to_s=50.0),
+    "residual": listing(RESIDUAL),
+    "residual with share": listing(replace(RESIDUAL, packet="pass"), share=0.3),
+    "residual that throttles": listing(RESIDUAL, actions.Police(14_000, 3000)),
+    "restarting": listing(replace(RESIDUAL, by="4-tuple", restarts=True)),
+    "cycle": listing(CYCLE, actions.Drop(0.5)),
+    "packets": inspecting(packets=3),
+    "packets spread": inspecting(packets=16, packets_spread=5),
+    "unparsed": inspecting(unparsed_bytes=101),
+    "idle": inspecting(idle_s=60.0),
+    "reassembles": inspecting(reassembles=True),
+    "opened outside": one_rule(Match(protocol="tcp", opened="outside"), actions.Drop()),
+    "ports": one_rule(Match(protocol="udp", server_ports=("3478", "50000-50100")), actions.Drop()),
+    "servers": one_rule(Match(servers=("192.0.2.0/28", "domestic")), actions.Drop()),
+    "host": one_rule(Match(host=("*.blocked.example",)), actions.Drop()),
+    "alpn": one_rule(Match(alpn=("h3", "webrtc")), actions.Drop()),
+}
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_a_right_censor_is_found_right_in_every_number(name: str) -> None:
+    profile = PROFILES[name]
+    found = calibrated(profile)
+    assert not found.failures
+    measured = {(m.rule, m.number.split()[0]) for m in found.measurements if m.measured is not None}
+    assert measured == set(numbers_of(profile))
+    assert found.vectors
+
+
+def changed_action(**numbers: float | str) -> Callable[[Profile], Profile]:
+    def change(profile: Profile) -> Profile:
+        rules = []
+        for rule in profile.rules:
+            mine = {n: v for n, v in numbers.items() if hasattr(rule.action, n)}
+            changes: dict[str, Any] = mine
+            action = replace(rule.action, **changes)
+            evidence = {n: Evidence("", "assumed") for n in actions.action_numbers(action)}
+            rules.append(replace(rule, action=action, evidence={**_own(rule), **evidence}))
+        return replace(profile, rules=tuple(rules))
+
+    return change
+
+
+def changed_match(**fields: Any) -> Callable[[Profile], Profile]:  # noqa: ANN401
+    def change(profile: Profile) -> Profile:
+        *others, last = profile.rules
+        match = replace(last.match, **fields)
+        return replace(profile, rules=(*others, replace(last, match=match)))
+
+    return change
+
+
+def changed_inspection(**fields: Any) -> Callable[[Profile], Profile]:  # noqa: ANN401
+    return lambda profile: replace(profile, inspection=replace(profile.inspection, **fields))
+
+
+def _own(rule: Rule) -> dict[str, Evidence]:
+    return {key: rule.evidence[key] for key in KEYS if key in rule.evidence}
+
+
+WRONG: list[tuple[str, Callable[[Profile], Profile], str]] = [
+    ("drop", changed_action(probability=0.25), "probability"),
+    ("capacity", changed_action(capacity=8), "capacity"),
+    ("burst", changed_action(loss=0.15), "loss"),
+    ("burst", changed_action(mean_burst_packets=7), "mean_burst_packets"),
+    ("police", changed_action(rate_bps=143_000), "rate_bps"),
+    ("police", changed_action(burst_bytes=16_300), "burst_bytes"),
+    ("police clients", changed_action(per="flow"), "the same bucket"),
+    ("shape", changed_action(rate_bps=129_000), "rate_bps"),
+    ("shape", changed_action(queue_bytes=16_200), "queue_bytes"),
+    ("delay", changed_action(delay_ms=41), "delay_ms"),
+    ("jitter", changed_action(jitter_ms=12), "jitter_ms"),
+    ("jitter", changed_action(delay_ms=43), "delay_ms"),
+    ("reorder", changed_action(probability=0.2), "probability"),
+    ("reorder", changed_action(delay_ms=31), "delay_ms"),
+    ("duplicate", changed_action(probability=0.25), "probability"),
+    ("freeze packets", changed_action(after_packets=6), "after_packets"),
+    ("freeze spread", changed_action(after_packets=6, spread=2), "after_packets"),
+    ("freeze spread", changed_action(spread=4), "spread"),
+    ("freeze bytes", changed_action(after_bytes=15_001), "after_bytes"),
+    ("freeze bytes", changed_action(counts="both"), "after_bytes"),
+    ("freeze up", changed_action(spread=7000), "spread"),
+    ("reset", changed_action(how="rewrite"), "expected up: r"),
+    ("rewrite", changed_action(flag="rst"), "expected up: r"),
+    ("reset beside", changed_action(packet="drop"), "expected up: r"),
+    ("share", changed_match(share=0.3), "share"),
+    ("residual", changed_action(for_s=180.1), "for_s"),
+    ("residual", changed_action(restarts=True), "changes nothing"),
+    ("residual", changed_action(by="2-tuple"), "to another port"),
+    ("residual", changed_action(by="server"), "from another client"),
+    ("restarting", changed_action(restarts=False), "anew"),
+    ("cycle", changed_action(cycle_max_s=600), "cycle_max_s"),
+    ("packets", changed_inspection(packets=4), "packets"),
+    ("packets spread", changed_inspection(packets_spread=6), "packets_spread"),
+    ("unparsed", changed_inspection(unparsed_bytes=102), "unparsed_bytes"),
+    ("idle", changed_inspection(idle_s=60.1), "idle_s"),
+    ("reassembles", changed_inspection(reassembles=False, evidence={}), "segments"),
+    ("drop", changed_match(label="stun-strict"), "STUN's cookie"),
+    ("drop", changed_match(label=None), "as QUIC"),
+    ("drop", changed_match(direction="up"), "expected up: r"),
+    ("police", changed_match(opened="inside", label=None), "zeros"),
+    ("opened outside", changed_match(opened=None), "opened inside"),
+    ("ports", changed_match(server_ports=("3478", "50000-50101")), "port 50101"),
+    ("servers", changed_match(servers=("192.0.2.0/29", "domestic")), "192.0.2.15"),
+    ("host", changed_match(host=("*.blocked.example*",)), "blocked.example.x"),
+]
+
+
+@pytest.mark.parametrize(("name", "wrong", "said"), WRONG, ids=lambda part: str(part)[:24])
+def test_a_wrong_censor_is_found(name: str, wrong: Callable[[Profile], Profile], said: str) -> None:
+    def make(profile: Profile, rng: Random) -> Censor:
+        return Censor(wrong(profile), rng, LISTS)
+
+    failures = calibrated(PROFILES[name], make).failures
+    assert any(said in sentence for sentence in failures), failures
+
+
+def test_a_rate_that_the_lab_cannot_offer_is_a_failure_and_says_so() -> None:
+    failures = calibrated(one_rule(ALL, actions.Police(rate_bps=1e9, burst_bytes=1e6))).failures
+    assert len(failures) == 2
+    assert "the lab's box cannot be offered more than 20 Mbit/s" in failures[0]
+
+
+def test_a_list_that_no_rule_asks_for_is_a_failure_and_says_so() -> None:
+    [failure] = calibrated(one_rule(VOICE, RESIDUAL)).failures
+    assert "for_s = 180 was not measured: no rule asks for the list" in failure
+
+
+def test_a_cycle_that_one_server_cannot_show_is_a_failure_and_says_why() -> None:
+    one_server = listing(CYCLE)
+    lister = replace(one_server.rules[1], match=replace(VOICE, servers=("192.0.2.1",)))
+    found = calibrated(replace(one_server, rules=(one_server.rules[0], lister)))
+    assert len(found.failures) == 2
+    assert "servers, and the rule is for fewer" in found.failures[0]
+
+
+def test_an_unknown_list_of_addresses_is_named() -> None:
+    with pytest.raises(ValueError, match=r"'abroad' is neither an IP network nor one of"):
+        calibrated(one_rule(Match(servers=("abroad",)), actions.Drop()))
+
+
+def test_a_number_that_no_flow_shows_is_a_failure_and_says_why() -> None:
+    shadowed = replace(
+        one_rule(ALL, actions.Pass()),
+        rules=(_rule("all", ALL, actions.Pass()), _rule("never", VOICE, actions.Drop(0.3))),
+    )
+    [failure] = calibrated(shadowed).failures
+    assert "never.probability = 0.3 was not measured: no IPv4 flow" in failure
+
+
+def test_a_fingerprint_that_no_one_can_make_is_no_failure() -> None:
+    profile = one_rule(Match(fingerprint=("t13d1516h2_8daaf6152771_b186095e22b6",)), actions.Drop())
+    found = calibrated(profile)
+    assert not found.failures
+    assert "which is a hash" in found.measurements[0].sentence()
