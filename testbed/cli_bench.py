@@ -13,7 +13,7 @@ import typer
 from rich.progress import Progress
 from rich.table import Table
 
-from testbed import bench, runner
+from testbed import runner
 from testbed.cli_kernel import KernelKind, guest_kernel
 from testbed.console import err, out
 
@@ -41,6 +41,8 @@ def middlebox(
 
     Example: testbed bench middlebox --rounds 9
     """
+    from testbed import bench  # noqa: PLC0415 - brings Mininet and pyroute2, half a second
+
     cpu = max(os.sched_getaffinity(0))
     if kernel is KernelKind.HOST:
         runner.check_host()

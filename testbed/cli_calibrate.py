@@ -15,7 +15,6 @@ import trio
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from testbed.calibrate import calibrate_links, calibrate_profiles
 from testbed.calibration import tables
 from testbed.calibration.results import Calibration, as_json
 from testbed.censor.profile import Profile
@@ -78,19 +77,21 @@ Run = Callable[[Path, Report], list[Calibration]]
 
 def _what(profile: str | None, links: str | None) -> tuple[str, Run]:
     """Give the name of the files, and what is to be run with a folder for jobs."""
+    from testbed import calibrate as runs  # noqa: PLC0415 - brings scipy, most of a second
+
     cpus = sorted(os.sched_getaffinity(0))
     if links is not None:
         scenario = load_scenario(links)
 
         def run_links(jobs: Path, report: Report) -> list[Calibration]:
             named = {name or scenario.name: each for name, each in scenario.link_sets.items()}
-            return trio.run(calibrate_links, named, guest_kernel(), jobs, cpus, report)
+            return trio.run(runs.calibrate_links, named, guest_kernel(), jobs, cpus, report)
 
         return f"links-{scenario.name}", run_links
     profiles = [_load(name) for name in ([profile] if profile else censor_names())]
 
     def run_profiles(jobs: Path, report: Report) -> list[Calibration]:
-        return trio.run(calibrate_profiles, profiles, guest_kernel(), jobs, cpus, report)
+        return trio.run(runs.calibrate_profiles, profiles, guest_kernel(), jobs, cpus, report)
 
     return profiles[0].name if profile else "all", run_profiles
 

@@ -21,7 +21,6 @@ from typing import Any
 
 import trio
 
-from testbed.call import symbols
 from testbed.call.messenger import Codec
 from testbed.call.opus import Speech, SpeechError, default_speech, encode, write_wav
 from testbed.cell import (
@@ -277,6 +276,8 @@ def speech_frames(codec: Codec, duration_s: float) -> tuple[bytes, ...]:
 def _said(what: Said, seconds: float) -> bytes:
     """Give what a real engine's microphone hears. SpeechError: no speech is installed."""
     if what == "symbols":
+        from testbed.call import symbols  # noqa: PLC0415 - brings numpy
+
         return symbols.signal(seconds, SOUND_RATE_HZ)
     speech = default_speech()
     if speech.rate_hz != SOUND_RATE_HZ:
@@ -293,6 +294,8 @@ def _judge(cell: Cell, job: Path) -> Mapping[str, Any]:
     for path in heard.values():
         write_wav(path.with_suffix(".wav"), Speech(path.read_bytes(), SOUND_RATE_HZ))
     if cell.said == "symbols":
+        from testbed.call import symbols  # noqa: PLC0415 - brings numpy
+
         content["symbols_missed"] = {
             way: symbols.missed_share(path.read_bytes(), SOUND_RATE_HZ, cell.duration_s)
             for way, path in heard.items()
