@@ -18,6 +18,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from testbed import gobuild
 from testbed.cli_kernel import guest_kernel
 from testbed.conformance import ALL_RULES, Conformance, check_transport
 from testbed.console import out
@@ -195,7 +196,11 @@ def transport_packages() -> dict[str, str]:
     """Name the Debian packages that transports need, each with the transports that need it."""
     needed: dict[str, list[str]] = {}
     for name in transport_names():
-        for package in {program.apt for program in own_programs(transport_kind(name))} - {""}:
+        programs = own_programs(transport_kind(name))
+        packages = {program.apt for program in programs if program.apt}
+        for program in programs:
+            packages.update(gobuild.packages(program.name) if program.go else ())
+        for package in packages:
             needed.setdefault(package, []).append(name)
     return {package: f"is needed by {', '.join(needed[package])}" for package in sorted(needed)}
 

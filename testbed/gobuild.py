@@ -79,6 +79,11 @@ def _library_versions(name: str) -> str:
     return subprocess.run(asked, capture_output=True, text=True, check=False).stdout
 
 
+def packages(name: str) -> list[str]:
+    """Name the Debian packages that a build needs, Go itself where there is none."""
+    return [*_needs(name)["apt"], *([] if _find_go() else ["golang-go"])]
+
+
 def _needs(name: str) -> dict[str, list[str]]:
     content: dict[str, list[str]] = tomllib.loads((PROGRAMS / name / "needs.toml").read_text())
     return content
@@ -116,8 +121,12 @@ def _compile(name: str, kept: Path) -> None:
         made.replace(kept)
 
 
+def _find_go() -> str | None:
+    return shutil.which("go", path=f"{os.environ.get('PATH', os.defpath)}:{_SYSTEM_GO}")
+
+
 def _compiler() -> str:
-    go = shutil.which("go", path=f"{os.environ.get('PATH', os.defpath)}:{_SYSTEM_GO}")
+    go = _find_go()
     wanted = ".".join(map(str, MINIMUM_GO))
     if go is None:
         raise GoBuildError(f"there is no Go compiler: apt install golang-go ({wanted} or later)")
