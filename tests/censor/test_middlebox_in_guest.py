@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from statistics import median
 from typing import Any
@@ -21,6 +22,7 @@ from tests.lab.conftest import kernel, run, short_cell
 __all__ = ["kernel", "run"]
 pytestmark = pytest.mark.guest
 UDP = Match(protocol="udp")
+CPUS = sorted(os.sched_getaffinity(0))
 
 
 def through(kernel: Kernel, run: Run, name: str, match: Match, action: Action) -> CellResult:
@@ -33,7 +35,7 @@ def through(kernel: Kernel, run: Run, name: str, match: Match, action: Action) -
     censor = replace(profile(rule("r", match, action)), name=name)
     ended: list[Done] = []
     cells = [replace(cell, censor=censor, links=replace(cell.links, **still))]
-    trio.run(run_cells, run, cells, in_guest(kernel), [0], ended.append)
+    trio.run(run_cells, run, cells, in_guest(kernel), CPUS, ended.append)
     [done] = ended
     assert done.result is not None, done.failure
     return done.result

@@ -200,7 +200,7 @@ def test_a_capture_has_both_sides_of_the_middlebox(kernel: Kernel, run: Run) -> 
     """What the censor drops is on one side alone."""
     cell = short_cell("whatsapp", "direct", "ru-calls-2025-08", duration_s=3)
     ended: list[Done] = []
-    trio.run(partial(run_cells, pcap=True), run, [cell], in_guest(kernel), [0], ended.append)
+    trio.run(partial(run_cells, pcap=True), run, [cell], in_guest(kernel), CPUS, ended.append)
     [done] = ended
     assert done.result is not None, done.failure
     folder = done.result.folder
