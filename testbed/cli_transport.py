@@ -103,10 +103,11 @@ def _show(name: str, result: Conformance, folder: Path) -> None:
     wall = result.wall
     out.print(
         f"{escape(name)}: {kept} of {len(result.verdicts)} rules kept, in {wall.virtual_s:.0f} "
-        f"virtual s, twice; a guest took {wall.wall_s:.1f} s."
+        f"virtual s, twice; a guest took {wall.wall_s:.1f} s.",
+        soft_wrap=True,
     )
     if not result.ok:
-        out.print(f"Logs of its programs: {folder}/first/nodes/*/*.log")
+        out.print(f"Logs of its programs: {folder}/first/nodes/*/*.log", soft_wrap=True)
 
 
 def verdict_table(verdicts: Sequence[Verdict]) -> Table:
