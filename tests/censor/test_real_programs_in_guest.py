@@ -1,0 +1,125 @@
+"""Detectors against real programs, whose packets are taken in the lab: a confusion matrix."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from random import Random
+
+import pytest
+import trio
+
+from testbed.censor.censor import Censor
+from testbed.censor.profile import Inspection, Profile
+from testbed.evidence import Evidence
+from testbed.kernel.build import Kernel
+from testbed.loading import programs_of
+from testbed.results import Run
+from testbed.runner import Done, in_guest, run_cells
+from testbed.scenario import load_transport, transport_choice
+from tests.censor import captures
+from tests.censor.packets import profile
+from tests.censor.test_detectors import EVERYTHING
+from tests.lab.conftest import kernel, run, short_cell
+
+__all__ = ["kernel", "run"]
+pytestmark = pytest.mark.guest
+CPUS = sorted(os.sched_getaffinity(0))
+BRIDGE, RELAY = "10.2.2.2", "10.2.3.2"
+TLS = {"tls", "tls-1.3", "tls-client-hello"}
+QUIC = {"quic", "quic-v1", "quic-tspu"}
+STUN = {"stun", "stun-strict"}
+CHAT = {f"tcp {RELAY}:443": TLS}
+
+PROGRAMS = {
+    "obfs4": {f"tcp {BRIDGE}:443": {"fully-encrypted", "unknown"}},
+    "tor": {f"tcp {BRIDGE}:443": {"fully-encrypted", "unknown"}},
+    "meek_lite": {f"tcp {BRIDGE}:443": TLS},
+    "hysteria2": {f"udp {BRIDGE}:443": QUIC},
+    "tuic": {f"udp {BRIDGE}:443": QUIC},
+    "shadowsocks2022": {f"udp {BRIDGE}:443": {"rtp-timing", "unknown"}},
+    "shadowsocks_libev": {f"udp {BRIDGE}:443": {"rtp-timing", "unknown"}},
+    "shadowtls": {f"tcp {BRIDGE}:443": TLS},
+    "trojan_tls": {f"tcp {BRIDGE}:443": TLS},
+    "anytls": {f"tcp {BRIDGE}:443": TLS},
+    "vless_ws_tls": {f"tcp {BRIDGE}:443": TLS},
+    "stunnel": {f"tcp {BRIDGE}:443": TLS},
+    "wireguard": {f"udp {BRIDGE}:443": {"wireguard", "rtp-timing"}},
+    "wireguard {implementation = wireguard-go}": {f"udp {BRIDGE}:443": {"wireguard", "rtp-timing"}},
+    "openvpn": {f"udp {BRIDGE}:443": {"openvpn", "unknown", "rtp-timing"}},
+    "openvpn {over = tcp}": {f"tcp {BRIDGE}:443": {"openvpn", "unknown"}},
+    "turn": {f"udp {BRIDGE}:443": {*STUN, "turn-channel-data", "rtp-timing"}},
+    "turn {over = tcp}": {f"tcp {BRIDGE}:443": {"unknown"}},
+    "turn {over = tls}": {f"tcp {BRIDGE}:443": TLS},
+    "iodine": {f"udp {BRIDGE}:53": {"dns", "rtp-timing"}},
+}
+"""By transport: what is stated of its flows, by protocol and server; a call's rhythm shows through
+what sends a packet for each frame. STUN is looked for over UDP alone, as is reported of boxes."""
+
+
+def labels(pcap: Path, looking: Profile) -> dict[str, set[str]]:
+    """Give the labels that all detectors together state of a capture's flows, by server."""
+    censor = Censor(looking, Random(0))
+    for at, packet in captures.packets(pcap):
+        censor.on_packet(packet, at)
+    found: dict[str, set[str]] = {}
+    for event in censor.events:
+        protocol, _, _, server = event.flow.split(" ")
+        if event.what.startswith("recognised as "):
+            label = event.what.removeprefix("recognised as ")
+            found.setdefault(f"{protocol} {server}", set()).add(label)
+    return found
+
+
+def captured(kernel: Kernel, run: Run, messenger: str, transport: str) -> Path:
+    """Conduct a short call, and give what the middlebox had from inside."""
+    choice = transport_choice(transport)
+    missing = [p.remedy for p in programs_of(load_transport(choice)) if p.find() is None]
+    assert not missing
+    cell = replace(short_cell(messenger, "direct", "open", duration_s=3), transport=choice)
+    ended: list[Done] = []
+    trio.run(partial(run_cells, pcap=True), run, [cell], in_guest(kernel), CPUS, ended.append)
+    [done] = ended
+    assert done.result is not None, done.failure
+    return done.result.folder / "middlebox-inside.pcap"
+
+
+@pytest.mark.parametrize("transport", PROGRAMS)
+def test_a_program_is_recognised_as_what_it_is_and_as_nothing_else(
+    kernel: Kernel, run: Run, transport: str
+) -> None:
+    pcap = captured(kernel, run, "whatsapp", transport)
+    assert labels(pcap, EVERYTHING) == PROGRAMS[transport] | CHAT
+
+
+def test_snowflakes_client_and_proxy_are_known_by_their_dtls(kernel: Kernel, run: Run) -> None:
+    """The proxy opens the flows that WebRTC (pion) tries, to ports that the client has drawn."""
+    found = labels(captured(kernel, run, "whatsapp", "snowflake"), EVERYTHING)
+    tried = [found.pop(name) for name in list(found) if name.startswith("udp 10.1.")]
+    assert found == {f"tcp {BRIDGE}:443": TLS, f"udp {BRIDGE}:3478": STUN} | CHAT
+    dtls = {"dtls", "dtls-client-hello", "snowflake-dtls-2022"}
+    assert [labels for labels in tried if labels != STUN] == [STUN | dtls]
+
+
+def test_telegrams_engine_is_known_by_its_reflector(kernel: Kernel, run: Run) -> None:
+    found = labels(captured(kernel, run, "telegram", "direct"), EVERYTHING)
+    assert found.pop(f"udp {RELAY}:599") >= {"telegram-reflector"}
+    assert found == CHAT
+
+
+@pytest.mark.parametrize("transport", ["hysteria2", "tuic"])
+def test_a_quic_clients_server_name_needs_reassembly(
+    kernel: Kernel, run: Run, transport: str
+) -> None:
+    """quic-go's ClientHello is cut over several CRYPTO frames: boxes that join none miss it."""
+    pcap = captured(kernel, run, "whatsapp", transport)
+    evidence = {"reassembles": Evidence("a test", "assumed")}
+    joins = profile(*EVERYTHING.rules, inspection=Inspection(evidence, reassembles=True))
+    for looking, is_seen in ((EVERYTHING, False), (joins, True)):
+        censor = Censor(looking, Random(0))
+        for at, packet in captures.packets(pcap):
+            censor.on_packet(packet, at)
+        names = [e.what for e in censor.events if e.what.startswith("sni = www.bridge")]
+        assert bool(names) is is_seen
