@@ -76,7 +76,8 @@ Bridge obfs4 {bridge} {fingerprint} {args}
 _INTERVAL_S, _FIRST_CONSENSUS_S = 20, 10
 """Votes fall on a grid of the clock; it is moved so that by the first one all relays have come."""
 _CONNECT_S, _ASK_EVERY_S = 25.0, 0.5
-_KNOWS_THE_NETWORK, _HAS_CIRCUITS = "(enough_dirinfo)", "Bootstrapped 100%"
+_VOTES, _KNOWS_THE_NETWORK = "Scheduling voting", "(enough_dirinfo)"
+_HAS_CIRCUITS = "Bootstrapped 100%"
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,8 @@ class Transport:
         authorities = [await _Authority.made(host, f"auth{k}") for k in range(self.authorities)]
         network = "".join(authority.line for authority in authorities)
         for authority in authorities:
-            await _start(host, authority.name, authority.torrc + network)
+            # A relay publishes itself when it starts, and is not heard if it comes too soon.
+            await _start(host, authority.name, authority.torrc + network, ready=_VOTES)
         relay = _RELAY.format(host=host.address, orport=host.free_port())
         await _start(host, "exit", relay + _EXIT + network)
         orport = Address(host.address, host.free_port())

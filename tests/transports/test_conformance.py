@@ -28,8 +28,6 @@ FIRST = {
     "pt": 'pt {name = "obfs4", server = ["obfs4proxy"], client = ["obfs4proxy"]}',
 }
 """How to name a transport that cannot be made without a parameter."""
-LONG = ("snowflake", "tor")
-"""What takes a guest more than 10 s of a processor."""
 KINDS = ("over", "implementation")
 """Parameters whose values are as good as transports of their own, so that each is always tried."""
 
@@ -42,8 +40,7 @@ FLAWED = {"obfs4 {iat_mode = 2}": [pytest.mark.xfail(reason="panics for some bri
 def examples() -> Iterator[Any]:
     """Give each transport, and each with one parameter set to another value that it may have."""
     for name in transport_names():
-        of_all = (pytest.mark.slow,) if name in LONG else ()
-        yield pytest.param(FIRST.get(name, name), marks=of_all)
+        yield pytest.param(FIRST.get(name, name))
         kind = transport_class(name)
         for parameter, hint in get_type_hints(kind).items():
             slow = () if parameter in KINDS else (pytest.mark.slow,)
