@@ -36,7 +36,7 @@ class Link:
 
 @dataclass(frozen=True)
 class Links:
-    """The links of the one-sided topology (see `testbed.lab.topology`)."""
+    """The links of a topology (see `testbed.lab.topology`)."""
 
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - read by pydantic
 
@@ -45,13 +45,13 @@ class Links:
     access: Link = field(default_factory=Link)
     """The caller's home to its provider."""
     domestic: Link = field(default_factory=Link)
-    """Provider to a server inside the country."""
+    """A provider to a server inside the country."""
     backbone: Link = field(default_factory=Link)
-    """Middlebox to the outside."""
+    """A middlebox to the outside."""
     hosting: Link = field(default_factory=Link)
     """The outside core to a server there (bridge, relay)."""
     callee_access: Link = field(default_factory=Link)
-    """The outside core to the callee's home."""
+    """The callee's home to its provider: the outside core, or one inside."""
     name: str = field(default="", kw_only=True)
     """Tells cells apart that differ in their links; empty if a scenario has but one set."""
 
@@ -80,9 +80,14 @@ Said = Literal["speech", "symbols"]
 (`testbed.call.symbols`). A model says the speech."""
 
 
+Topology = Literal["one-sided", "both-sides"]
+"""Where the ends are: the caller inside the country and the callee abroad, or both inside, each
+behind a middlebox of its own (`testbed.lab.topology`)."""
+
+
 @dataclass(frozen=True)
 class Cell:
-    """One call: messenger x transport x censor x links x seed."""
+    """One call: messenger x transport x censor x links x topology x seed."""
 
     messenger: Messenger
     transport: TransportChoice
@@ -92,6 +97,9 @@ class Cell:
     duration_s: float
     """Length of the call from its set-up to hanging up."""
     said: Said = "speech"
+    topology: Topology = "one-sided"
+    compares_topologies: bool = False
+    """Whether others of its scenario have another topology, and so its name says which it has."""
 
 
 JOB_FILE = "job.pickle"
@@ -125,4 +133,4 @@ class Job:
     frames: tuple[bytes, ...]
     """The speech, encoded by the messenger's codec."""
     pcap: bool = False
-    """Capture both sides of the middlebox. What that costs moves the cell's times a little."""
+    """Capture both sides of each middlebox. What that costs moves the cell's times a little."""

@@ -144,7 +144,7 @@ def run(
         bool, typer.Option("--twice", help="Run each cell once more, and compare to the byte.")
     ] = False,
     pcap: Annotated[
-        bool, typer.Option("--pcap", help="Capture both sides of the middlebox in each cell.")
+        bool, typer.Option("--pcap", help="Capture both sides of each middlebox in each cell.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
 ) -> None:

@@ -39,6 +39,7 @@ def show_plan(run: Run, plan: Sequence[Cell], processors: int) -> None:
         "transports": (str(cell.transport) for cell in plan),
         "censors": (cell.censor.name for cell in plan),
         "links": (cell.links.name for cell in plan if cell.links.name),
+        "topologies": (cell.topology for cell in plan),
         "seeds": (str(cell.seed) for cell in plan),
     }
     for kind, names in kinds.items():

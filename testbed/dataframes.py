@@ -24,6 +24,7 @@ _CELL_KEY = [
     ("transport", pa.string()),
     ("censor", pa.string()),
     ("links", pa.string()),
+    ("topology", pa.string()),
     ("seed", pa.int64()),
 ]
 _DIRECTION = [
@@ -125,7 +126,7 @@ def _key(result: CellResult) -> dict[str, Any]:
         "cell": result.folder.name,
         "messenger": content["messenger"]["name"],
         **{name: content[name] for name in ("transport", "censor", "seed")},
-        "links": content.get("links"),
+        **{name: content.get(name) for name in ("links", "topology")},
     }
 
 

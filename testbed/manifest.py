@@ -31,10 +31,14 @@ def manifest(
     `inputs` has a hash for each messenger, censor and so on, `definitions` what was hashed.
     """
     used_links = {cell.links.name: cell.links for cell in cells}
+    topologies = {
+        cell.topology if cell.compares_topologies else "": cell.topology for cell in cells
+    }
     definitions = {
         "duration_s": scenario.duration_s,
         "said": scenario.said,
         **{f"links {name}".strip(): asdict(links) for name, links in used_links.items()},
+        **{f"topology {name}".strip(): topology for name, topology in topologies.items()},
         **{f"messenger {cell.messenger.name}": asdict(cell.messenger) for cell in cells},
         **{f"censor {cell.censor.name}": asdict(cell.censor) for cell in cells},
         **{key: text for cell in cells for key, text in _transport(cell.transport)},

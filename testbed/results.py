@@ -7,7 +7,7 @@
     RUN/cells/CELL/events.log what the censor found and did: seconds since dialling, flow, what
     RUN/cells/CELL/heard-*.wav what a real engine played to the callee (up) and the caller (down)
     RUN/cells/CELL/*.log      what the foreign programs wrote
-    RUN/cells/CELL/*.pcap     what crossed the middlebox, if that was asked for
+    RUN/cells/CELL/*.pcap     what crossed each middlebox, by its name, if that was asked for
     RUN/cells/CELL/scores.json  what `testbed score` made of its sound, if it was asked to
     RUN/cells/CELL/wall.json  what it cost; the only file that differs between two equal runs
     RUN/failed/CELL/          what is left of a cell that could not be conducted
@@ -83,11 +83,13 @@ class CellResult:
     def key(self) -> tuple[str, str, str]:
         """Messenger's title, transport and censor: what calls are compared by.
 
-        Where a run compares links, the censor's name ends with ` over LINKS`.
+        Where a run compares links, the censor's name ends with ` over LINKS`; where it compares
+        topologies, with the topology's.
         """
         c = self.content
         over = f" over {c['links']}" if c.get("links") else ""
-        return c["messenger"]["title"], c["transport"], c["censor"] + over
+        topology = f" {c['topology']}" if c.get("topology") else ""
+        return c["messenger"]["title"], c["transport"], c["censor"] + over + topology
 
     @property
     def verdict(self) -> Verdict:
@@ -146,6 +148,7 @@ def judge(
         "transport": str(cell.transport),
         "censor": cell.censor.name,
         **({"links": cell.links.name} if cell.links.name else {}),
+        **({"topology": cell.topology} if cell.compares_topologies else {}),
         "seed": cell.seed,
         "duration_s": cell.duration_s,
         "quality": _quality_as_json(quality, {"up": up, "down": down}),

@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
 from testbed.call.messenger import Messenger
-from testbed.cell import Cell, Links, Said, TransportChoice
+from testbed.cell import Cell, Links, Said, Topology, TransportChoice
 from testbed.censor.profile import Profile, with_numbers
 from testbed.linkset import LinkSet
 from testbed.loading import (
@@ -40,7 +40,7 @@ MESSENGERS = SCENARIOS / "messengers"
 LINKS = SCENARIOS / "links"
 
 T = TypeVar("T")
-Axis = Literal["messenger", "transport", "censor", "links"]
+Axis = Literal["messenger", "transport", "censor", "links", "topology"]
 _FORBID_UNKNOWN_KEYS = {"extra": "forbid"}
 
 
@@ -93,7 +93,7 @@ def _kind(table: Mapping[str, Any], default: str) -> tuple[str, dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Scenario:
-    """An experiment: messengers x transports x censors x links x seeds."""
+    """An experiment: messengers x transports x censors x links x topologies x seeds."""
 
     __pydantic_config__ = _FORBID_UNKNOWN_KEYS
 
@@ -114,6 +114,8 @@ class Scenario:
     censors: Annotated[tuple[str | Sweep, ...], Field(min_length=1)] = ("open",)
     links: Links | str | Annotated[tuple[str, ...], Field(min_length=1)] = "home-fibre"
     """A link set of `scenarios/links/`, several that are compared, or the links themselves."""
+    topologies: Annotated[tuple[Topology, ...], Field(min_length=1)] = ("one-sided",)
+    """Where the ends of a call are; several are compared."""
     exclude: tuple[Mapping[Axis, str], ...] = ()
     """Cells to leave out: those for which all that is named is so."""
     include: tuple[Mapping[Axis, str], ...] = ()
@@ -217,12 +219,24 @@ def cells(scenario: Scenario) -> list[Cell]:
     for rule in scenario.include:
         narrowed = {**axes, **{axis: {name: _load_one(axis, name)} for axis, name in rule.items()}}
         chosen |= {_names_of(c): c for c in product(*(a.items() for a in narrowed.values()))}
-    compares_links = len({names[-1] for names in chosen}) > 1
+    compares_links, compares_topologies = (
+        len({names[axis] for names in chosen}) > 1 for axis in (-2, -1)
+    )
     found = []
-    for (_, messenger), (_, choice), (_, censor), (name, links) in chosen.values():
+    for (_, messenger), (_, choice), (_, censor), (name, links), (_, topology) in chosen.values():
         named = replace(links, name=name) if compares_links else links
         found += [
-            Cell(messenger, choice, censor, named, seed, scenario.duration_s, scenario.said)
+            Cell(
+                messenger,
+                choice,
+                censor,
+                named,
+                seed,
+                scenario.duration_s,
+                scenario.said,
+                topology,
+                compares_topologies,
+            )
             for seed in scenario.seeds
         ]
     for choice in {str(cell.transport): cell.transport for cell in found}.values():
@@ -239,6 +253,7 @@ def _axes(scenario: Scenario) -> dict[Axis, dict[str, Any]]:
         "transport": {str(choice): choice for choice in transport_choices(scenario)},
         "censor": {profile.name: profile for profile in censors},
         "links": scenario.link_sets,
+        "topology": {name: name for name in scenario.topologies},
     }
 
 
@@ -249,8 +264,15 @@ def _load_one(axis: Axis, name: str) -> object:
         "transport": transport_choice,
         "censor": load_censor,
         "links": load_links,
+        "topology": _topology,
     }
     return load[axis](name)
+
+
+def _topology(name: str) -> str:
+    if name not in (known := get_args(Topology)):
+        raise ScenarioError(f"no topology {name!r}; there are {names_in(known)}")
+    return name
 
 
 def _names_of(combination: Iterable[tuple[str, Any]]) -> tuple[str, ...]:
@@ -260,6 +282,8 @@ def _names_of(combination: Iterable[tuple[str, Any]]) -> tuple[str, ...]:
 def cell_id(cell: Cell) -> str:
     """Name a cell within its scenario, fit for a folder."""
     restriction = f"{cell.censor.name} over {cell.links.name}".removesuffix(" over ")
+    if cell.compares_topologies:
+        restriction += f" {cell.topology}"
     parts = (cell.messenger.name, str(cell.transport), restriction, f"seed {cell.seed}")
     return "--".join(re.sub(r"[^A-Za-z0-9.]+", "-", part).strip("-") for part in parts)
 

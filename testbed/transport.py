@@ -254,6 +254,7 @@ class Transport(Protocol):
     async def serve(self, host: Host, listen: Address, forward: Address) -> ServerInfo:
         """Start the server on `listen`; datagrams go to `forward` by UDP, answers come back.
 
+        Both ends of a call may be its clients at once, from the nodes `caller` and `callee`.
         Returns once clients may connect. TransportError: it cannot run here.
         """
         ...

@@ -115,6 +115,17 @@ def test_links_that_are_compared_are_not_added_up(tmp_path: Path) -> None:
     assert censors == [f"{RUSSIA} over 4g", f"{RUSSIA} over 3g"]
 
 
+def test_topologies_that_are_compared_are_not_added_up(tmp_path: Path) -> None:
+    sides = [
+        cell("direct", 1, 80.0, topology="one-sided"),
+        cell("direct", 2, 50.0, links="4g", topology="both-sides"),
+    ]
+    run = made(tmp_path, *sides)
+    censors = [c.censor for c in compare(run.results())]
+    assert censors == [f"{RUSSIA} one-sided", f"{RUSSIA} over 4g both-sides"]
+    assert list(testbed.load(run.folder).cells["topology"]) == ["one-sided", "both-sides"]
+
+
 def test_a_run_does_not_differ_from_itself(tmp_path: Path) -> None:
     one = made(tmp_path / "a", *two_transports())
     other = made(tmp_path / "b", *two_transports())

@@ -14,12 +14,18 @@ from hypothesis import strategies as st
 
 from testbed.call.opus import SPEECH_FOLDER
 from testbed.lab.record import (
+    BoxRecord,
     CallRecord,
+    CellRecord,
+    ChatRecord,
     DirectionRecord,
+    TransportRecord,
+    as_json,
     read_frames,
     write_events,
     write_frames,
 )
+from testbed.manifest import manifest as manifest_of
 from testbed.results import ResultsError, Run, Wall, judge
 from testbed.runner import speech_frames
 from testbed.scenario import cell_id, cells, load_scenario
@@ -212,3 +218,38 @@ def test_frames_are_read_back_as_written(
     read = read_frames(path)["up"]
     assert read.sent_s == up.sent_s
     assert sorted(read.received) == sorted(up.received)
+
+
+def test_two_boxes_add_up_and_are_told_apart() -> None:
+    caller_s, callee_s = (
+        BoxRecord(5, {"stun": {"matched": 3, "dropped": 1}}, [(1.0, "udp a > r", "x")]),
+        BoxRecord(7, {"stun": {"matched": 4, "dropped": 2}}, [(0.5, "udp b > r", "y")]),
+    )
+    parts = (TransportRecord(), CallRecord(), ChatRecord())
+    both = as_json(CellRecord(*parts, {"middlebox": caller_s, "middlebox2": callee_s}, 9.0))
+    assert both["middlebox"] == {
+        "packets_asked": 12,
+        "rules": {"stun": {"matched": 7, "dropped": 3}},
+        "events": [[0.5, "middlebox2: udp b > r", "y"], [1.0, "middlebox: udp a > r", "x"]],
+        "boxes": {
+            "middlebox": {"packets_asked": 5, "rules": {"stun": {"matched": 3, "dropped": 1}}},
+            "middlebox2": {"packets_asked": 7, "rules": {"stun": {"matched": 4, "dropped": 2}}},
+        },
+    }
+    one = as_json(CellRecord(*parts, {"middlebox": caller_s}, 9.0))
+    assert one["middlebox"] == {
+        "packets_asked": 5,
+        "rules": {"stun": {"matched": 3, "dropped": 1}},
+        "events": [[1.0, "udp a > r", "x"]],
+    }
+
+
+def test_a_run_with_another_topology_is_another_run(tmp_path: Path) -> None:
+    """Where a run has but one, a cell's name does not say which it is."""
+    scenario = replace(load_scenario("quick"), seeds=(1,), transports=("direct",))
+    run = Run(tmp_path)
+    run.begin(manifest_of(scenario, cells(scenario), {}), "text", fresh=False)
+    inside = replace(scenario, topologies=("both-sides",))
+    assert [cell_id(c) for c in cells(inside)] == [cell_id(c) for c in cells(scenario)]
+    with pytest.raises(ResultsError, match="another topology"):
+        run.begin(manifest_of(inside, cells(inside), {}), "text", fresh=False)

@@ -170,6 +170,22 @@ def test_several_link_sets_are_an_axis_and_one_is_not(tmp_path: Path) -> None:
     assert cell_id(one) == "whatsapp--direct--open--seed-7"
 
 
+def test_several_topologies_are_an_axis_and_one_is_not(tmp_path: Path) -> None:
+    mine = 'topologies = ["one-sided", "both-sides"]\nseeds = [7]\nlinks = ["4g", "3g"]\n'
+    compared = cells(
+        written(tmp_path, mine + 'exclude = [{ topology = "both-sides", links = "3g" }]')
+    )
+    assert [(c.topology, cell_id(c)) for c in compared] == [
+        ("one-sided", "whatsapp--direct--open-over-4g-one-sided--seed-7"),
+        ("both-sides", "whatsapp--direct--open-over-4g-both-sides--seed-7"),
+        ("one-sided", "whatsapp--direct--open-over-3g-one-sided--seed-7"),
+    ]
+    [one] = cells(written(tmp_path, 'topologies = ["both-sides"]\nseeds = [7]'))
+    assert (one.topology, cell_id(one)) == ("both-sides", "whatsapp--direct--open--seed-7")
+    added = cells(written(tmp_path, 'include = [{ topology = "both-sides" }]\nseeds = [7]'))
+    assert [c.topology for c in added] == ["one-sided", "both-sides"]
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -177,6 +193,11 @@ def test_several_link_sets_are_an_axis_and_one_is_not(tmp_path: Path) -> None:
         ('include = [{ censor = "opem" }]', r"no censor profile 'opem'"),
         ('include = [{ line = "4g" }]', r"include"),
         ("links = []", r"links"),
+        ('topologies = ["two-sided"]', r"topologies.*'one-sided' or 'both-sides'"),
+        (
+            'include = [{ topology = "two-sided" }]',
+            r"no topology 'two-sided'; there are both-sides",
+        ),
     ],
 )
 def test_what_is_not_there_is_named(tmp_path: Path, text: str, said: str) -> None:

@@ -21,7 +21,7 @@ class Transport:
     async def serve(self, host: Host, listen: Address, forward: Address) -> ServerInfo:
         """Run a server on `listen`."""
         how = f"--server {_SUBNET} 255.255.255.0 --topology subnet --dh none --tcp-nodelay"
-        how += f" --keepalive 10 60 --local {listen.host} --lport {listen.port}"
+        how += f" --keepalive 10 60 --local {listen.host} --lport {listen.port} --duplicate-cn"
         return await serve_vpn(host, await self._run(host, how), _SERVER, listen, forward)
 
     async def connect(self, host: Host, server: ServerInfo) -> trio.abc.Channel[bytes]:

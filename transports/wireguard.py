@@ -1,6 +1,7 @@
 """WireGuard on both ends: a UDP socket goes through its tunnel (sources: wg(8), wireguard-go)."""
 
 from base64 import b64encode
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -9,7 +10,9 @@ import trio
 from testbed.transport import Address, Host, Program, ServerInfo
 from testbed.tunnel import connect_vpn, serve_vpn
 
-_SERVER, _CLIENT, _ALL = "10.200.0.1", "10.200.0.2", "AllowedIPs = 0.0.0.0/0"
+_SERVER, _ALL = "10.200.0.1", "AllowedIPs = 0.0.0.0/0"
+_CLIENTS = {"caller": "10.200.0.2", "callee": "10.200.0.3"}
+"""Their addresses in the tunnel: a server knows each client by its key and its address."""
 
 
 @dataclass(frozen=True)
@@ -25,24 +28,32 @@ class Transport:
     )
 
     async def serve(self, host: Host, listen: Address, forward: Address) -> ServerInfo:
-        """Make the server's tunnel, and a key for one client."""
-        server, client = [b64encode(host.random.randbytes(32)).decode() for _ in range(2)]
-        peer = f"PublicKey = {await _public(host, client)}\nAllowedIPs = {_CLIENT}/32"
-        device = await self._add_tunnel(host, server, _SERVER, peer, listen.port)
-        keys = {"key": client, "server": await _public(host, server)}
-        return await serve_vpn(host, device, _SERVER, listen, forward, keys)
+        """Make the server's tunnel, and a key for each client."""
+        server, *keys = [b64encode(host.random.randbytes(32)).decode() for _ in ("", *_CLIENTS)]
+        clients = dict(zip(_CLIENTS, keys, strict=True))
+        peers = [
+            f"PublicKey = {await _public(host, key)}\nAllowedIPs = {_CLIENTS[name]}/32"
+            for name, key in clients.items()
+        ]
+        device = await self._add_tunnel(host, server, _SERVER, peers, listen.port)
+        args = {**clients, "server": await _public(host, server)}
+        return await serve_vpn(host, device, _SERVER, listen, forward, args)
 
     async def connect(self, host: Host, server: ServerInfo) -> trio.abc.Channel[bytes]:
         """Make the client's tunnel and wait for its first answer."""
         peer = f"PublicKey = {server.args['server']}\nEndpoint = {server.address}\n{_ALL}"
-        device = await self._add_tunnel(host, server.args["key"], _CLIENT, peer, port=0)
+        name = "callee" if host.name == "callee" else "caller"
+        device = await self._add_tunnel(host, server.args[name], _CLIENTS[name], [peer], port=0)
         return await connect_vpn(host, device, server)
 
-    async def _add_tunnel(self, host: Host, key: str, address: str, peer: str, port: int) -> str:
+    async def _add_tunnel(
+        self, host: Host, key: str, address: str, peers: Sequence[str], port: int
+    ) -> str:
         """Add a tunnel interface, through which everything may be sent that asks for it."""
         device = f"wg{host.name[:6]}{host.free_port()}"
         config = host.state_dir / f"{device}.conf"
-        config.write_text(f"[Interface]\nPrivateKey = {key}\nListenPort = {port}\n[Peer]\n{peer}\n")
+        sections = [f"[Interface]\nPrivateKey = {key}\nListenPort = {port}", *peers]
+        config.write_text("\n[Peer]\n".join(sections) + "\n")
         if self.implementation == "kernel":
             await host.run_process(["ip", "link", "add", device, "type", "wireguard"])
         else:

@@ -56,6 +56,9 @@ def _censor_names(restrictions: Sequence[str]) -> tuple[dict[str, str], str]:
     matches = [match for match in swept if match]
     if matches and len(matches) == len(swept) and len({m["profile"] for m in matches}) == 1:
         return {m.string: f"{m['what']} = {m['value']}" for m in matches}, matches[0]["profile"]
+    parted = [name.partition(" ") for name in restrictions]
+    if len({profile for profile, _, _ in parted}) == 1 and all(rest for _, _, rest in parted):
+        return {"".join(parts): parts[2] for parts in parted}, parted[0][0]
     return {name: name for name in restrictions}, ""
 
 

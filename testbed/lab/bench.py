@@ -15,7 +15,7 @@ from testbed.cell import Link, Links
 from testbed.lab import qdisc
 from testbed.lab.host import LabHost, tls_of
 from testbed.lab.network import LabNetwork
-from testbed.lab.topology import OUTSIDE, OneSided
+from testbed.lab.topology import OUTSIDE, CallTopo
 from testbed.lab.udp import BoundUdp
 from testbed.transport import Address, ServerInfo, Transport
 
@@ -50,7 +50,7 @@ class Bench:
     @asynccontextmanager
     async def opened(cls, transport: Transport, job: Path) -> AsyncIterator[Bench]:
         """Build the network."""
-        with LabNetwork(OneSided(links=_LINKS, seed=1)) as network:
+        with LabNetwork(CallTopo(links=_LINKS, seed=1)) as network:
             await network.settled()
             yield cls(network, transport, job)
 

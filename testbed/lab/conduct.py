@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from random import Random
@@ -11,7 +12,7 @@ from random import Random
 import trio
 
 from testbed.call.dialects import DIALECTS
-from testbed.cell import Cell
+from testbed.cell import Cell, Topology
 from testbed.censor.censor import Censor
 from testbed.lab.capture import capture
 from testbed.lab.chat import chat
@@ -20,10 +21,10 @@ from testbed.lab.host import LabHost, tls_of
 from testbed.lab.middlebox import Middlebox
 from testbed.lab.network import LabNetwork
 from testbed.lab.ntgcalls import NtgcallsEngine
-from testbed.lab.record import CallRecord, CellRecord, ChatRecord, TransportRecord
+from testbed.lab.record import BoxRecord, CallRecord, CellRecord, ChatRecord, TransportRecord
 from testbed.lab.reflector import serve_reflector
 from testbed.lab.servers import run_relay, serve_chat
-from testbed.lab.topology import ADDRESS_LISTS, OneSided
+from testbed.lab.topology import ADDRESS_LISTS, BOXES, CallTopo
 from testbed.lab.wire import WireCount
 from testbed.loading import make_transport
 from testbed.transport import Address, ServerInfo, Transport, TransportError
@@ -42,6 +43,9 @@ class StuckError(Exception):
 
 
 _SERVER_NODES = {"foreign": "relay", "domestic": "domestic"}
+_ENDS = ("caller", "callee")
+_INSIDE_ENDS: Mapping[Topology, Sequence[str]] = {"one-sided": ("caller",), "both-sides": _ENDS}
+"""Those that use the transport."""
 
 
 async def conduct(
@@ -49,30 +53,29 @@ async def conduct(
 ) -> CellRecord:
     """Run a cell; `frames` is the encoded speech, `job` the folder with the cell's files.
 
-    With `pcap`, what crosses the middlebox is captured.
+    With `pcap`, what crosses the middleboxes is captured.
 
     Raises what kept the cell from being conducted (a program that ended, a kernel that lacks
     something). A call or a transport that fails is a result.
     """
     began_at = trio.current_time()
     rng = Random(f"cell {cell.seed}")
-    with LabNetwork(OneSided(links=cell.links, seed=cell.seed)) as network:
-        relay = network[_SERVER_NODES["foreign"]].defaultIntf().ip
-        lists = {**ADDRESS_LISTS, "messenger-foreign": (relay,)}
-        censor = Censor(cell.censor, Random(f"censor {cell.seed}"), lists)
-        box = Middlebox(network["middlebox"], censor, inside_interface="middlebox-eth0")
+    with LabNetwork(CallTopo(cell.links, cell.seed, cell.topology)) as network:
+        boxes = _boxes(cell, network)
         limit_s = cell.duration_s + LATEST_END_S
-        with box.attached() as queue, trio.move_on_after(limit_s) as limit:
+        with ExitStack() as stack, trio.move_on_after(limit_s) as limit:
+            queues = [stack.enter_context(box.attached()) for box in boxes.values()]
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(box.run, queue)
+                for box, queue in zip(boxes.values(), queues, strict=True):
+                    nursery.start_soon(box.run, queue)
                 await network.settled()
                 hosts = {
                     name: _host(network, name, job, rng, nursery)
-                    for name in ("caller", "callee", "bridge", "relay", "domestic")
+                    for name in (*_ENDS, "bridge", "relay", "domestic")
                 }
-                if pcap:
-                    hosts["middlebox"] = _host(network, "middlebox", job, Random(0), nursery)
-                    await capture(hosts["middlebox"])
+                for name in boxes if pcap else ():
+                    hosts[name] = _host(network, name, job, Random(0), nursery)
+                    await capture(hosts[name])
                 try:
                     conducted = await _conduct(cell, frames, job, hosts, rng, nursery)
                 finally:
@@ -86,10 +89,29 @@ async def conduct(
         transport=transport_record,
         call=call_record,
         chat=chat_record,
+        boxes={name: _record_of(box, dialled_at) for name, box in boxes.items()},
+        virtual_s=trio.current_time() - began_at,
+    )
+
+
+def _boxes(cell: Cell, network: LabNetwork) -> dict[str, Middlebox]:
+    """Give the topology's middleboxes by name: one profile, and each its own seeded generator."""
+    relay = network[_SERVER_NODES["foreign"]].defaultIntf().ip
+    lists = {**ADDRESS_LISTS, "messenger-foreign": (relay,)}
+    boxes = {}
+    for number, name in enumerate(BOXES[cell.topology], 1):
+        of_box = f" {number}" if number > 1 else ""
+        censor = Censor(cell.censor, Random(f"censor {cell.seed}{of_box}"), lists)
+        boxes[name] = Middlebox(network[name], censor, inside_interface=f"{name}-eth0")
+    return boxes
+
+
+def _record_of(box: Middlebox, dialled_at: float) -> BoxRecord:
+    censor = box.censor
+    return BoxRecord(
         packets_asked=box.packets_asked,
         rules={name: asdict(counters) for name, counters in censor.counters.items()},
         events=[(event.at - dialled_at, event.flow, event.what) for event in censor.events],
-        virtual_s=trio.current_time() - began_at,
     )
 
 
@@ -109,7 +131,6 @@ async def _conduct(
 ) -> tuple[float, TransportRecord, CallRecord, ChatRecord]:
     messenger = cell.messenger
     servers = hosts[_SERVER_NODES[messenger.servers]]
-    _, make_relay = DIALECTS[messenger.dialect]
     relay = Address(servers.address, messenger.relay_port)
     chat_server = await serve_chat(servers, messenger.chat.port, job)
     engine: CallEngine
@@ -117,6 +138,7 @@ async def _conduct(
         await serve_reflector(servers, relay.port)
         engine = NtgcallsEngine(messenger, rng, chat_server, job)
     else:
+        _, make_relay = DIALECTS[messenger.dialect]
         nursery.start_soon(run_relay, servers.bind_udp(relay.port), make_relay())
         engine = ModelEngine(messenger, rng, frames)
 
@@ -132,7 +154,8 @@ async def _conduct(
         ChatRecord(str(chat_server)),
         TransportRecord(),
     )
-    caller_channel = await _connect(transport, hosts["caller"], server, carried)
+    inside = [hosts[name] for name in _INSIDE_ENDS[cell.topology]]
+    channels = await _connect(transport, inside, server, carried)
     carried.set_up = await wire.count()
     await trio.sleep_until(_next_beginning())
     dialled_at = trio.current_time()
@@ -146,29 +169,38 @@ async def _conduct(
             cell.duration_s,
             chat_record,
         )
-        if caller_channel is None:
+        if carried.connect_s is None:
             call_record.reason = f"transport: {carried.reason}"
         else:
-            caller = Way(hosts["caller"], relay, caller_channel)
-            callee = Way(hosts["callee"], relay)
+            caller, callee = (Way(hosts[name], relay, channels.get(name)) for name in _ENDS)
             call_record = await engine.call(caller, callee, cell.duration_s)
             carried.call = await wire.count()
     return dialled_at, carried, call_record, chat_record
 
 
 async def _connect(
-    transport: Transport, host: LabHost, server: ServerInfo, record: TransportRecord
-) -> trio.abc.Channel[bytes] | None:
-    """Connect a transport and note how long that took; None: it could not, and why is noted."""
-    began_at = trio.current_time()
-    try:
-        with trio.fail_after(TRANSPORT_CONNECT_S):
-            channel = await transport.connect(host, server)
-    except (TransportError, OSError, trio.TooSlowError) as error:
-        record.reason = str(error) or f"no connection within {TRANSPORT_CONNECT_S:g} s"
-        return None
-    record.connect_s = trio.current_time() - began_at
-    return channel
+    transport: Transport, hosts: Sequence[LabHost], server: ServerInfo, record: TransportRecord
+) -> dict[str, trio.abc.Channel[bytes]]:
+    """Connect a transport on one host after another; give the channels by the host's name.
+
+    How long the longest took is noted, or why one could not connect.
+    """
+    channels: dict[str, trio.abc.Channel[bytes]] = {}
+    longest_s = 0.0
+    for host in hosts:
+        began_at = trio.current_time()
+        try:
+            with trio.fail_after(TRANSPORT_CONNECT_S):
+                channels[host.name] = await transport.connect(host, server)
+        except (TransportError, OSError, trio.TooSlowError) as error:
+            reason = str(error) or f"no connection within {TRANSPORT_CONNECT_S:g} s"
+            record.reason = reason if len(hosts) == 1 else f"{host.name}: {reason}"
+            for channel in channels.values():
+                await channel.aclose()
+            return {}
+        longest_s = max(longest_s, trio.current_time() - began_at)
+    record.connect_s = longest_s
+    return channels
 
 
 def _next_beginning() -> float:

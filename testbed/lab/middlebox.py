@@ -58,10 +58,10 @@ class Middlebox:
     """The middlebox node at work."""
 
     def __init__(self, node: NamespaceNode, censor: Censor, inside_interface: str) -> None:
+        self.censor = censor
         self.packets_asked = 0
         """How many packets the censor was asked about."""
         self._node = node
-        self._censor = censor
         self._inside_index: int = node.nameToIntf[inside_interface].index
         self._later = _Later()
         self._raw: dict[int, socket.socket] = {}
@@ -104,7 +104,7 @@ class Middlebox:
         packet = parse_packet(queued.get_payload(), direction)
         now = trio.current_time()
         waiting: netfilterqueue.Packet | None = queued
-        for release in self._censor.on_packet(packet, now):
+        for release in self.censor.on_packet(packet, now):
             is_itself = release.data is packet.data and waiting is not None
             if is_itself:
                 waiting = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,6 +69,21 @@ class TransportRecord:
     """Counted from then on to the end of the call."""
 
 
+Event = tuple[float, str, str]
+"""Something that a censor found or did: seconds since dialling, flow, what."""
+
+
+@dataclass
+class BoxRecord:
+    """What one middlebox did."""
+
+    packets_asked: int
+    """How many packets its censor was asked about."""
+    rules: Mapping[str, Mapping[str, int]]
+    """By rule: packets matched and dropped."""
+    events: Sequence[Event]
+
+
 @dataclass
 class CellRecord:
     """All that a conducted cell leaves behind."""
@@ -75,14 +91,35 @@ class CellRecord:
     transport: TransportRecord
     call: CallRecord
     chat: ChatRecord
-    packets_asked: int
-    """How many packets the censor was asked about."""
-    rules: Mapping[str, Mapping[str, int]]
-    """By rule: packets matched and dropped."""
-    events: list[tuple[float, str, str]]
-    """Of the censor: seconds since dialling, flow, what."""
+    boxes: Mapping[str, BoxRecord]
+    """By the name of the middlebox, the caller's first."""
     virtual_s: float
     """From the start of the lab to its end."""
+
+    @property
+    def packets_asked(self) -> int:
+        """How many packets the boxes' censors were asked about."""
+        return sum(box.packets_asked for box in self.boxes.values())
+
+    @property
+    def rules(self) -> dict[str, dict[str, int]]:
+        """By rule: packets matched and dropped, over all boxes."""
+        total: dict[str, Counter[str]] = {}
+        for box in self.boxes.values():
+            for name, counters in box.rules.items():
+                total.setdefault(name, Counter()).update(counters)
+        return {name: dict(counters) for name, counters in total.items()}
+
+    @property
+    def events(self) -> list[Event]:
+        """All boxes' events by time; of several, a flow's name begins with its box's."""
+        several = len(self.boxes) > 1
+        found = [
+            (at, f"{name}: {flow}" if several else flow, what)
+            for name, box in self.boxes.items()
+            for at, flow, what in box.events
+        ]
+        return sorted(found, key=lambda event: event[0])
 
 
 def write_frames(call: CallRecord, path: Path) -> None:
@@ -102,7 +139,7 @@ def write_frames(call: CallRecord, path: Path) -> None:
                     lines.write(f"{name},{index},{round(sent * 1e9)},{received}\n")
 
 
-def write_events(events: Sequence[tuple[float, str, str]], path: Path) -> None:
+def write_events(events: Sequence[Event], path: Path) -> None:
     """Write what the censor found and did, for people: seconds since dialling, flow, what."""
     width = max((len(flow) for _, flow, _ in events), default=0)
     lines = [f"{at:12.6f} s  {flow:<{width}}  {what}\n" for at, flow, what in events]
@@ -151,8 +188,16 @@ def as_json(record: CellRecord) -> dict[str, Any]:
             "packets_asked": record.packets_asked,
             "rules": record.rules,
             "events": [[_rounded(at), flow, what] for at, flow, what in record.events],
+            **({"boxes": _by_box(record.boxes)} if len(record.boxes) > 1 else {}),
         },
         "virtual_s": _rounded(record.virtual_s),
+    }
+
+
+def _by_box(boxes: Mapping[str, BoxRecord]) -> dict[str, Any]:
+    return {
+        name: {"packets_asked": box.packets_asked, "rules": box.rules}
+        for name, box in boxes.items()
     }
 
 

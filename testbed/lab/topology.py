@@ -1,81 +1,133 @@
 """Which nodes there are, how they are wired and addressed; how they are made lives in `network`.
 
+One-sided, the callee abroad:
+
     caller - caller-gw - access - middlebox - core - {bridge, relay, callee-gw - callee}
                             |
                         domestic
 
-Inside the country is what lies on the middlebox's access side. The gateways stand for home
-routers: the ends' own devices carry `fq` for timed sending, so the links' delay is set one hop on.
+Both sides, the callee in the same country at another provider, which has a box of its own:
+
+    caller - caller-gw - access - middlebox - core - middlebox2 - access2 - callee-gw - callee
+                            |                  |                     |
+                        domestic         bridge, relay           domestic
+
+Inside the country is what lies on a middlebox's access side. What stays in the country crosses no
+box: `domestic` is one server at both providers. The gateways stand for home routers: the ends' own
+devices carry `fq` for timed sending, so the links' delay is set one hop on.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from random import Random
+from typing import NamedTuple
 
 from mininet.topo import Topo
 
-from testbed.cell import Link, Links
+from testbed.cell import Link, Links, Topology
 from testbed.lab import qdisc
 
-INSIDE = "10.1.0.0/16"
+INSIDE, INSIDE2 = "10.1.0.0/16", "10.3.0.0/16"
+"""The caller's provider, and the callee's if that is inside, too."""
 OUTSIDE = "10.2.0.0/16"
-ADDRESS_LISTS = {"domestic": (INSIDE,), "foreign": (OUTSIDE,)}
+ADDRESS_LISTS = {"domestic": (INSIDE, INSIDE2), "foreign": (OUTSIDE,)}
 """The address lists that profiles may name in `match.servers`."""
-
-_ROUTES = {
-    "caller": {"0.0.0.0/0": "caller-gw"},
-    "caller-gw": {"0.0.0.0/0": "access"},
-    "access": {"0.0.0.0/0": "middlebox"},
-    "domestic": {"0.0.0.0/0": "access"},
-    "middlebox": {INSIDE: "access", "0.0.0.0/0": "core"},
-    "core": {INSIDE: "middlebox"},
-    "bridge": {"0.0.0.0/0": "core"},
-    "relay": {"0.0.0.0/0": "core"},
-    "callee-gw": {"0.0.0.0/0": "core"},
-    "callee": {"0.0.0.0/0": "callee-gw"},
+BOXES: Mapping[Topology, Sequence[str]] = {
+    "one-sided": ("middlebox",),
+    "both-sides": ("middlebox", "middlebox2"),
 }
-_ROUTERS = {"caller-gw", "access", "middlebox", "core", "callee-gw"}
+"""The middleboxes' nodes, the caller's first; the first interface of each is the inside one."""
+
+
+class _Wire(NamedTuple):
+    """A link of two nodes; its subnet is the next one of its network."""
+
+    left: str
+    right: str
+    network: str
+    link: str = ""
+    """Which of `Links`; empty: a LAN."""
+
+
+_SHARED_WIRES = (
+    _Wire("caller", "caller-gw", "10.1"),
+    _Wire("caller-gw", "access", "10.1", "access"),
+    _Wire("access", "domestic", "10.1", "domestic"),
+    _Wire("access", "middlebox", "10.1"),
+    _Wire("middlebox", "core", "10.2", "backbone"),
+    _Wire("core", "bridge", "10.2", "hosting"),
+    _Wire("core", "relay", "10.2", "hosting"),
+)
+_WIRES: Mapping[Topology, Sequence[_Wire]] = {
+    "one-sided": (
+        *_SHARED_WIRES,
+        _Wire("core", "callee-gw", "10.2", "callee_access"),
+        _Wire("callee-gw", "callee", "10.2"),
+    ),
+    "both-sides": (
+        *_SHARED_WIRES,
+        _Wire("callee", "callee-gw", "10.3"),
+        _Wire("callee-gw", "access2", "10.3", "callee_access"),
+        _Wire("access2", "domestic", "10.3", "domestic"),
+        _Wire("access2", "middlebox2", "10.3"),
+        _Wire("middlebox2", "core", "10.2", "backbone"),
+    ),
+}
+_ALL = "0.0.0.0/0"
+_SHARED_ROUTES = {
+    "caller": {_ALL: "caller-gw"},
+    "caller-gw": {_ALL: "access"},
+    # Where two subnets of a router are one hop apart, the farther one needs a route.
+    "access": {"10.1.1.0/30": "caller-gw", _ALL: "middlebox"},
+    "domestic": {_ALL: "access"},
+    "middlebox": {INSIDE: "access", _ALL: "core"},
+}
+_SERVER_ROUTES = {"bridge": {_ALL: "core"}, "relay": {_ALL: "core"}}
+_ROUTES: Mapping[Topology, Mapping[str, Mapping[str, str]]] = {
+    "one-sided": {
+        **_SHARED_ROUTES,
+        "core": {"10.2.5.0/30": "callee-gw", INSIDE: "middlebox"},
+        **_SERVER_ROUTES,
+        "callee-gw": {_ALL: "core"},
+        "callee": {_ALL: "callee-gw"},
+    },
+    "both-sides": {
+        **_SHARED_ROUTES,
+        "domestic": {INSIDE2: "access2", _ALL: "access"},
+        "core": {INSIDE: "middlebox", INSIDE2: "middlebox2"},
+        **_SERVER_ROUTES,
+        "middlebox2": {INSIDE2: "access2", _ALL: "core"},
+        "access2": {"10.3.1.0/30": "callee-gw", "10.1.3.0/30": "domestic", _ALL: "middlebox2"},
+        "callee-gw": {_ALL: "access2"},
+        "callee": {_ALL: "callee-gw"},
+    },
+}
+_ROUTERS = {"caller-gw", "access", "middlebox", "core", "middlebox2", "access2", "callee-gw"}
 _TIMED_SENDERS = {"caller", "callee"}
 _LAN = Link()
 
 
-class OneSided(Topo):  # type: ignore[misc] # Mininet is untyped
-    """The caller inside, the callee abroad. `seed` gives each link's netem its own generator."""
+class CallTopo(Topo):  # type: ignore[misc] # Mininet is untyped
+    """A topology of ours. `seed` gives each link's netem its own generator."""
 
-    def build(self, links: Links, seed: int) -> None:
+    def build(self, links: Links, seed: int, topology: Topology = "one-sided") -> None:
         """Describe nodes and links, as Mininet asks of a topology."""
         self._rng = Random(f"links {seed}")
-        self._subnets = {"10.1": 0, "10.2": 0}
-        for name, routes in _ROUTES.items():
+        subnets: dict[str, int] = {}
+        for name, routes in _ROUTES[topology].items():
             self.addHost(name, forwards=name in _ROUTERS, routes=routes)
-        self._wire("caller", "caller-gw", _LAN, "10.1")
-        self._wire("caller-gw", "access", links.access, "10.1")
-        # Where two subnets of a router are one hop apart, the farther one needs a route.
-        self._wire("access", "domestic", links.domestic, "10.1")
-        self._wire("access", "middlebox", _LAN, "10.1")
-        self._wire("middlebox", "core", links.backbone, "10.2")
-        self._wire("core", "bridge", links.hosting, "10.2")
-        self._wire("core", "relay", links.hosting, "10.2")
-        self._wire("core", "callee-gw", links.callee_access, "10.2")
-        self._wire("callee-gw", "callee", _LAN, "10.2")
-        # Mininet keeps a node's parameters in its own copy: add the routes to what lies behind.
-        self.setNodeInfo("access", self._behind("access", "caller-gw", "10.1.1.0/30"))
-        self.setNodeInfo("core", self._behind("core", "callee-gw", "10.2.5.0/30"))
-
-    def _behind(self, router: str, gateway: str, subnet: str) -> dict[str, object]:
-        info: dict[str, object] = dict(self.nodeInfo(router))
-        info["routes"] = {subnet: gateway, **_ROUTES[router]}
-        return info
-
-    def _wire(self, left: str, right: str, link: Link, prefix: str) -> None:
-        self._subnets[prefix] += 1
-        subnet = f"{prefix}.{self._subnets[prefix]}"
-        self.addLink(
-            left,
-            right,
-            params1={"ip": f"{subnet}.1/30", "qdisc": self._qdisc(left, link)},
-            params2={"ip": f"{subnet}.2/30", "qdisc": self._qdisc(right, link)},
-        )
+        for wire in _WIRES[topology]:
+            link = getattr(links, wire.link) if wire.link else _LAN
+            subnet = subnets[wire.network] = subnets.get(wire.network, 0) + 1
+            ends = {
+                f"params{k}": {
+                    "ip": f"{wire.network}.{subnet}.{k}/30",
+                    "qdisc": self._qdisc(node, link),
+                }
+                for k, node in ((1, wire.left), (2, wire.right))
+            }
+            self.addLink(wire.left, wire.right, **ends)
 
     def _qdisc(self, node: str, link: Link) -> dict[str, object]:
         if node in _TIMED_SENDERS:

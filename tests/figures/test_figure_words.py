@@ -40,6 +40,14 @@ def test_a_sweep_is_labelled_by_its_value_and_says_once_what_all_share() -> None
     assert note == f"Restriction: censor profile {RUSSIA}. All calls direct."
 
 
+def test_topologies_under_one_restriction_are_labelled_by_themselves() -> None:
+    sides = ("one-sided", "both-sides")
+    tallies = tally([result("WhatsApp", "direct", f"{RUSSIA} {s}", 1, "good") for s in sides], ())
+    labels = words.label(tallies)
+    assert [labels.of(t) for t in tallies] == ["both-sides, direct", "one-sided, direct"]
+    assert labels.restriction == f"Restriction: censor profile {RUSSIA}."
+
+
 def test_several_restrictions_are_named() -> None:
     labels = labels_of(awkward())
     assert len(set(labels)) == len(labels)

@@ -1,0 +1,126 @@
+"""Calls between two ends behind a box each: both suffer, and a transport carries both."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import pytest
+import trio
+from scipy.stats import binom
+
+from testbed.cell import Cell
+from testbed.censor.actions import Drop
+from testbed.censor.match import Match
+from testbed.kernel.build import Kernel
+from testbed.results import CellResult, Run, frames_of
+from testbed.runner import Done, in_guest, run_cells
+from testbed.scenario import transport_choice, transport_names
+from tests.censor import captures
+from tests.censor.packets import profile, rule
+from tests.lab.conftest import short_cell
+from tests.lab.test_cells_in_guest import CPUS, conducted
+from tests.transports.test_conformance import FIRST
+
+pytestmark = pytest.mark.guest
+RESTRICTED = "ru-calls-2025-08"
+ALPHA = 1e-6
+"""How seldom a bound would be missed if it held."""
+
+
+def both_sides(
+    messenger: str = "whatsapp",
+    transport: str = "direct",
+    censor: str = "open",
+    duration_s: float = 6,
+) -> Cell:
+    cell = short_cell(messenger, "direct", censor, duration_s)
+    return replace(cell, topology="both-sides", transport=transport_choice(transport))
+
+
+def box(result: CellResult, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = result.content["record"]["middlebox"]["boxes"][name]
+    return found
+
+
+def test_what_two_boxes_drop_compounds(kernel: Kernel, run: Run) -> None:
+    drops = profile(rule("drop", Match(protocol="udp"), Drop(0.2)))
+    [result] = conducted(kernel, run, replace(both_sides(), censor=drops))
+    for direction in frames_of(result).values():
+        sent, received = len(direction.sent_s), len(direction.received)
+        assert sent == 300
+        low, high = binom.interval(1 - ALPHA, sent, (1 - 0.2) ** 2)
+        assert low <= received <= high
+
+
+def test_each_box_has_its_own_side_inside(kernel: Kernel, run: Run) -> None:
+    """What goes up is dropped once, at the box of the end that sent it; captures tell the same."""
+    drops = profile(rule("drop", Match(protocol="udp", direction="up"), Drop(0.2)))
+    cell = replace(both_sides(duration_s=3), censor=drops)
+    ended: list[Done] = []
+    trio.run(partial(run_cells, pcap=True), run, [cell], in_guest(kernel), CPUS[:1], ended.append)
+    [done] = ended
+    assert done.result is not None, done.failure
+    both = frames_of(done.result)
+    for name, way, network in (("middlebox", "up", "10.1."), ("middlebox2", "down", "10.3.")):
+        lost = len(both[way].sent_s) - len(both[way].received)
+        low, high = binom.interval(1 - ALPHA, len(both[way].sent_s), 0.2)
+        assert low <= lost <= high
+        # Of the set-up some was dropped, too.
+        assert 0 <= box(done.result, name)["rules"]["drop"]["dropped"] - lost < 10
+        files = [done.result.folder / f"{name}-{side}.pcap" for side in ("inside", "outside")]
+        inside, outside = (
+            [p for _, p in captures.packets(file) if p.protocol == "udp"] for file in files
+        )
+        assert all(str(p.source).startswith((network, "10.2.")) for p in inside)
+        # Payloads: a checksum may be the device's to fill in.
+        came, left = (Counter((str(p.source), p.payload) for p in ps) for ps in (inside, outside))
+        missing = came - left
+        assert missing.total() == box(done.result, name)["rules"]["drop"]["dropped"]
+        assert {source[:5] for source, _ in missing} == {network}
+    flows = [flow for _, flow, _ in done.result.content["record"]["middlebox"]["events"]]
+    assert any(flow.startswith("middlebox: udp 10.1.") for flow in flows)
+    assert any(flow.startswith("middlebox2: udp 10.3.") for flow in flows)
+
+
+def test_what_stays_in_the_country_crosses_no_box(kernel: Kernel, run: Run) -> None:
+    [result] = conducted(kernel, run, both_sides("max", censor=RESTRICTED, duration_s=1))
+    assert result.verdict.label == "good"
+    assert box(result, "middlebox")["packets_asked"] == 0
+    assert box(result, "middlebox2")["packets_asked"] == 0
+
+
+QUICK = ("udp_over_tls", "wireguard")
+RECOGNISED = ("direct", "snowflake", "turn")
+"""What a box takes for a call by its STUN: these are tried without a restriction."""
+
+
+@pytest.mark.parametrize(
+    "transport",
+    [
+        pytest.param(FIRST.get(name, name), marks=() if name in QUICK else pytest.mark.slow)
+        for name in transport_names()
+    ],
+)
+def test_a_transport_carries_both_ends(kernel: Kernel, run: Run, transport: str) -> None:
+    """No box recognises the call, and each has seen a connection of the transport."""
+    censor = "open" if transport in RECOGNISED else RESTRICTED
+    cell = both_sides(transport=transport, censor=censor, duration_s=3)
+    [result] = conducted(kernel, run, cell)
+    assert result.verdict.label in ("good", "usable"), result.content["record"]["call"]["reason"]
+    for name in ("middlebox", "middlebox2"):
+        assert box(result, name)["packets_asked"] > 0
+        assert not any(counts["matched"] for counts in box(result, name)["rules"].values())
+
+
+@pytest.mark.parametrize("transport", ["direct", pytest.param("wireguard", marks=pytest.mark.slow)])
+def test_the_real_engine_calls_from_behind_two_boxes(
+    kernel: Kernel, run: Run, transport: str
+) -> None:
+    [result] = conducted(kernel, run, both_sides("telegram", transport, duration_s=2))
+    for way, direction in frames_of(result).items():
+        assert len(direction.received) == len(direction.sent_s) > 30
+        assert result.content["quality"][way]["concealed_share"] == 0
+    assert all(box(result, name)["packets_asked"] > 0 for name in ("middlebox", "middlebox2"))
