@@ -55,11 +55,11 @@ _ROOM_BYTES = 2**20
 _FULL = (ENOSPC, EDQUOT, EFBIG)
 _SAID_MARGIN_S = TAIL_S + 5.0
 """How much longer than a call a real engine's microphone has something to say."""
-_OTHERS = [*(Path(p) for p in sys.path if p.endswith("-packages")), ROOT]
+_OTHERS = [ROOT, *(Path(p) for p in sys.path if p.endswith("-packages"))]
 _GUEST_OTHERS = {Path(f"/run/others/{n}"): folder for n, folder in enumerate(_OTHERS)}
 """What a transport from elsewhere may import. Seen last, as what is in there moves times."""
 _RUN_MODULE = (
-    "import sys, runpy; sys.path[:0] = sys.argv[3:4]; import testbed.lab.network; "
+    "import sys, runpy; sys.path[:0] = sys.argv[3].split(':'); import testbed.lab.network; "
     "sys.path += sys.argv[4:]; sys.argv[3:] = []; "
     "runpy.run_module(sys.argv.pop(1), run_name='__main__')"
 )
@@ -107,7 +107,7 @@ async def run_module(kernel: Kernel, module: str, job: Path, *, seed: int, cpu: 
     try:
         result = await run_guest(
             kernel,
-            _command(module, Path("/run/job"), [PLACE, *_GUEST_OTHERS]),
+            _command(module, Path("/run/job"), [PLACE], [*_GUEST_OTHERS]),
             job,
             seed=seed,
             cpu=cpu,
@@ -142,7 +142,7 @@ def check_host() -> None:
     if os.geteuid() != 0:
         raise LabError("--kernel host needs root; --kernel virtual does not")
     checked = subprocess.run(
-        _isolated(_command("testbed.lab.preflight", ROOT, [ROOT, *_OTHERS])),
+        _isolated(_command("testbed.lab.preflight", ROOT, _OTHERS)),
         capture_output=True,
         check=False,
     )
@@ -161,7 +161,7 @@ async def run_module_on_host(module: str, job: Path, *, cpu: int) -> Wall:
     It runs in namespaces without a name, as the first process of a process namespace: all of it
     goes when that process goes, however it ends.
     """
-    command = ["taskset", "-c", str(cpu), *_isolated(_command(module, job, [ROOT, *_OTHERS]))]
+    command = ["taskset", "-c", str(cpu), *_isolated(_command(module, job, _OTHERS))]
     began_s = monotonic()
     with (job / "stdout").open("wb") as out, (job / "stderr").open("wb") as err:
         process = subprocess.Popen(  # noqa: ASYNC220 - it must die with this very thread
@@ -317,9 +317,20 @@ def _judge(cell: Cell, job: Path) -> Mapping[str, Any]:
     return content
 
 
-def _command(module: str, argument: Path, import_path: Sequence[Path]) -> list[str]:
+def _command(
+    module: str, argument: Path, import_path: Sequence[Path], later: Sequence[Path] = ()
+) -> list[str]:
+    """Give what runs a module; `later` joins the import path when the lab is imported."""
     python = [os.path.realpath(sys.executable), "-I", "-S", "-B"]
-    return [*python, "-c", _RUN_MODULE, module, str(argument), *map(str, import_path)]
+    return [
+        *python,
+        "-c",
+        _RUN_MODULE,
+        module,
+        str(argument),
+        ":".join(map(str, import_path)),
+        *map(str, later),
+    ]
 
 
 def _isolated(command: Sequence[str]) -> list[str]:

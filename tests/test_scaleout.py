@@ -83,7 +83,7 @@ def ours(process: int) -> bool:
 
 async def until_workers_are_busy() -> list[int]:
     with trio.fail_after(60):
-        while not (busy := workers()):
+        while not (busy := workers()):  # noqa: ASYNC110 - only /proc can tell
             await trio.sleep(0.01)
     return busy
 
@@ -112,6 +112,7 @@ def test_two_workers_give_what_a_plain_run_gives_though_one_is_killed(
     assert files_of(run.folder) == plain
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_keeps_what_is_finished(run: Run) -> None:
     def interrupt(_: Done) -> None:
         raise KeyboardInterrupt
@@ -121,6 +122,7 @@ def test_an_interrupted_run_keeps_what_is_finished(run: Run) -> None:
     assert len(run.results()) == 1
 
 
+@pytest.mark.slow
 def test_a_cell_that_fails_on_a_worker_has_its_reason(run: Run) -> None:
     bad = replace(PLAN[0], transport=TransportChoice("nosuch"))
     ended: list[Done] = []
@@ -172,7 +174,7 @@ trio.run(run_cells, there, PLAN[:2], in_guest(cached_kernel()), [int(sys.argv[2]
 def test_clones_in_other_folders_give_the_same_bytes(
     plain: dict[str, bytes], tmp_path: Path
 ) -> None:
-    """Other lengths of paths, other folders' content, fresh compiled modules, another environment."""
+    """Other lengths of paths, other folders' content, fresh compiled modules, environment."""
     for name in ("a", "clone-with-a-name-of-another-length/deeper"):
         clone: Path = tmp_path / name
         clone.mkdir(parents=True)

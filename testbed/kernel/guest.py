@@ -121,8 +121,8 @@ async def run_guest(
     must exist: it is /run/job in the guest, the job's working folder, and the only place that
     outlives the run. The job's output is left there as `stdout` and `stderr`, the kernel's as
     `console`; any such files from before are replaced. Folders in `visible`, by default
-    the interpreter's own and those on its import path, stay visible even below /tmp. `mounts` shows host folders
-    (its values) at other places, which are below /run, so that their own path makes no difference.
+    the interpreter's own and those on its import path, stay visible even below /tmp. `mounts`
+    shows host folders (its values) at other places, below /run: their own path makes no difference.
 
     `seed` (0 to 2**64-1) decides every random number in the guest: equal seed, job and machine,
     equal run. `cpu` is the processor to pin the guest to; None leaves it to the host, which is
