@@ -29,7 +29,7 @@ from testbed.cell import Links
 from testbed.censor.profile import Profile
 from testbed.kernel.build import Kernel
 from testbed.lab.topology import ADDRESS_LISTS, OUTSIDE
-from testbed.runner import ConductError, compile_code, run_module
+from testbed.runner import ConductError, run_module
 
 LISTS: Mapping[str, Sequence[str]] = {
     **ADDRESS_LISTS,
@@ -116,7 +116,6 @@ async def _run(
     cpus: Sequence[int],
     report: Callable[[int, int], None],
 ) -> None:
-    compile_code()
     all_packets = sum(part.packets for part in parts)
     sent = 0
     waiting = iter(sorted(enumerate(parts), key=lambda each: -each[1].packets))

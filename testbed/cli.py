@@ -8,7 +8,8 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from enum import StrEnum
 from functools import partial
@@ -21,6 +22,7 @@ from rich.table import Table
 
 from testbed import runner, scenario, tables
 from testbed.call.opus import SPEECH_FOLDER, SpeechError
+from testbed.cell import Cell
 from testbed.cli_bench import bench_app
 from testbed.cli_build import build_programs
 from testbed.cli_calibrate import calibrate
@@ -147,6 +149,13 @@ def run(
         bool, typer.Option("--pcap", help="Capture both sides of each middlebox in each cell.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            metavar="tcp://HOST:PORT|local[:N]",
+            help="Send cells to the workers of this Dask scheduler, or to N of its own.",
+        ),
+    ] = None,
 ) -> None:
     """Run a scenario's cells, and print what came of the calls.
 
@@ -163,14 +172,16 @@ def run(
     if dry_run:
         show_plan(the_run, plan, len(cpus))
         return
-    conduct, about_kernel = _conduct(kernel)
-    the_run.begin(manifest(chosen, plan, about_kernel), _source(scenario_name), fresh=fresh)
-    failures = _run_all(the_run, plan, conduct, cpus, "cells", pcap=pcap)
-    wanted = {cell_id(cell) for cell in plan}
-    results = [r for r in the_run.results() if r.folder.name in wanted]
-    _show(results, folder, as_json=as_json)
-    if twice:
-        failures |= _compare_again(the_run, plan, conduct, cpus)
+    local, about_kernel = _conduct(kernel)
+    about = manifest(chosen, plan, about_kernel)
+    with _sent_to(scheduler, kernel, plan, (local, cpus)) as (conduct, places):
+        the_run.begin(about, _source(scenario_name), fresh=fresh)
+        failures = _run_all(the_run, plan, conduct, places, "cells", pcap=pcap)
+        wanted = {cell_id(cell) for cell in plan}
+        results = [r for r in the_run.results() if r.folder.name in wanted]
+        _show(results, folder, as_json=as_json)
+        if twice:
+            failures |= _compare_again(the_run, plan, conduct, places)
     _show_failures(failures)
     if failures:
         raise typer.Exit(FAILURE)
@@ -206,6 +217,30 @@ def _conduct(kernel: KernelKind) -> tuple[runner.Conduct, dict[str, str]]:
     built = guest_kernel()
     about = {"kind": "virtual", "version": built.version, "build": built.key}
     return runner.in_guest(built), about
+
+
+@contextmanager
+def _sent_to(
+    scheduler: str | None,
+    kernel: KernelKind,
+    plan: Sequence[Cell],
+    here: tuple[runner.Conduct, Sequence[int]],
+) -> Iterator[tuple[runner.Conduct, Sequence[int]]]:
+    """Give what conducts cells, and places for as many as it takes at a time."""
+    if scheduler is None:
+        yield here
+        return
+    if kernel is KernelKind.HOST:
+        raise runner.LabError("--scheduler sends cells to guests: leave --kernel host out")
+    try:
+        from testbed import scaleout  # noqa: PLC0415 - it needs what is not always installed
+    except ModuleNotFoundError as error:
+        raise runner.LabError(
+            f"--scheduler needs Dask ({error}): .venv/bin/pip install 'distributed==2026.8.0' "
+            "--constraint constraints.txt"
+        ) from None
+    with scaleout.on_workers(scheduler, plan) as conduct:
+        yield conduct, range(scaleout.AT_A_TIME)
 
 
 def _run_all(

@@ -15,7 +15,7 @@ from testbed.certificate import write_certificates
 from testbed.kernel.build import Kernel
 from testbed.lab.check import CHECK_FILE, CHECKS_FILE, RULES, Verdict
 from testbed.results import Wall
-from testbed.runner import ConductError, compile_code, run_module
+from testbed.runner import ConductError, run_module
 
 TWICE = "same again"
 ALL_RULES = {**RULES, TWICE: "a second run has the same record, to the byte and the nanosecond"}
@@ -43,7 +43,6 @@ async def check_transport(
 
     `folder` gets what they leave, the programs' logs among it. ConductError: a guest failed.
     """
-    compile_code()
     walls: dict[str, Wall] = {}
     limit = trio.CapacityLimiter(len(cpus))
     free = list(cpus)

@@ -51,7 +51,7 @@ def manifest(
             "question": scenario.question,
         },
         "kernel": dict(kernel),
-        "versions": _versions(cells),
+        "versions": versions(programs(cells)),
         "inputs": {name: _hash(content) for name, content in definitions.items()},
         "definitions": definitions,
         "cells": [cell_id(cell) for cell in cells],
@@ -84,12 +84,16 @@ def programs(cells: Sequence[Cell]) -> list[Program]:
     return list(found)
 
 
-def _versions(cells: Sequence[Cell]) -> dict[str, str]:
+def versions(needed: Sequence[Program]) -> dict[str, str]:
+    """Say of what version the code, its libraries and some programs are here.
+
+    ScenarioError: a program is not the file that its transport names.
+    """
     return {
         "testbed": f"{__version__} (code {_code_hash()})",
         "python": platform.python_version(),
         **{name: metadata.version(name) for name in _PACKAGES},
-        **{program.name: _program_version(program) for program in programs(cells)},
+        **{program.name: _program_version(program) for program in needed},
     }
 
 

@@ -37,12 +37,14 @@ from testbed.cell import (
     Said,
 )
 from testbed.certificate import write_certificates
+from testbed.guestcode import PLACE, guest_code
 from testbed.kernel.build import Kernel
 from testbed.kernel.guest import GuestError, run_guest
 from testbed.lab.record import read_frames
 from testbed.ntgcalls import LIBRARY
 from testbed.results import CellResult, Run, Wall, judge
 from testbed.scenario import ROOT, cell_id
+from testbed.transport import GUEST_PROGRAMS
 
 WALL_LIMIT_S = 300.0
 """A cell that takes longer is hung."""
@@ -53,10 +55,15 @@ _ROOM_BYTES = 2**20
 _FULL = (ENOSPC, EDQUOT, EFBIG)
 _SAID_MARGIN_S = TAIL_S + 5.0
 """How much longer than a call a real engine's microphone has something to say."""
-_PYTHON = [sys.executable, "-I", "-S", "-B"]
-_IMPORT_PATH = [str(ROOT), *(p for p in sys.path if p.endswith("-packages"))]
-_PROGRAM = "import sys, runpy; sys.path[:0] = sys.argv[3:]; sys.argv[3:] = []; "
-_RUN_MODULE = _PROGRAM + "runpy.run_module(sys.argv.pop(1), run_name='__main__')"
+_OTHERS = [ROOT, *(Path(p) for p in sys.path if p.endswith("-packages"))]
+_GUEST_OTHERS = {Path(f"/run/others/{n}"): folder for n, folder in enumerate(_OTHERS)}
+"""What a transport from elsewhere may import. Seen last, as what is in there moves times."""
+_RUN_MODULE = (
+    "import sys, runpy; sys.path[:0] = sys.argv[3].split(':'); import testbed.lab.network; "
+    "sys.path += sys.argv[4:]; sys.argv[3:] = []; "
+    "runpy.run_module(sys.argv.pop(1), run_name='__main__')"
+)
+"""The libraries of the lab try to import others (pyroute2 does psutil), which must not be seen."""
 
 
 class LabError(Exception):
@@ -100,12 +107,17 @@ async def run_module(kernel: Kernel, module: str, job: Path, *, seed: int, cpu: 
     try:
         result = await run_guest(
             kernel,
-            _command(module, Path("/run/job")),
+            _command(module, Path("/run/job"), [PLACE], [*_GUEST_OTHERS]),
             job,
             seed=seed,
             cpu=cpu,
             wall_limit_s=WALL_LIMIT_S,
-            visible=[ROOT],
+            visible=[Path(sys.base_prefix)],
+            mounts={
+                PLACE: guest_code(),
+                **_GUEST_OTHERS,
+                GUEST_PROGRAMS: Path(sys.executable).parent,
+            },
         )
     except GuestError as error:
         raise ConductError(str(error)) from None
@@ -117,6 +129,7 @@ async def run_module(kernel: Kernel, module: str, job: Path, *, seed: int, cpu: 
 def on_host() -> Conduct:
     """Conduct each cell on the host kernel in real time. LabError: as `check_host`."""
     check_host()
+    compile_code()
 
     async def conduct(job: Path, cell: Cell, cpu: int) -> Wall:
         return await run_module_on_host("testbed.lab.main", job, cpu=cpu)
@@ -129,7 +142,9 @@ def check_host() -> None:
     if os.geteuid() != 0:
         raise LabError("--kernel host needs root; --kernel virtual does not")
     checked = subprocess.run(
-        _isolated(_command("testbed.lab.preflight", ROOT)), capture_output=True, check=False
+        _isolated(_command("testbed.lab.preflight", ROOT, _OTHERS)),
+        capture_output=True,
+        check=False,
     )
     if checked.returncode != 0:
         raise LabError(f"cannot try the host kernel: {checked.stderr.decode().strip()}")
@@ -146,7 +161,7 @@ async def run_module_on_host(module: str, job: Path, *, cpu: int) -> Wall:
     It runs in namespaces without a name, as the first process of a process namespace: all of it
     goes when that process goes, however it ends.
     """
-    command = ["taskset", "-c", str(cpu), *_isolated(_command(module, job))]
+    command = ["taskset", "-c", str(cpu), *_isolated(_command(module, job, _OTHERS))]
     began_s = monotonic()
     with (job / "stdout").open("wb") as out, (job / "stderr").open("wb") as err:
         process = subprocess.Popen(  # noqa: ASYNC220 - it must die with this very thread
@@ -184,7 +199,6 @@ async def run_cells(
     """
     if any(cell.messenger.engine == "ntgcalls" for cell in cells) and not LIBRARY.find():
         raise LabError(f"there is no Telegram call engine {LIBRARY.name}: {LIBRARY.remedy}")
-    compile_code()
     jobs = run.folder / "jobs"
     shutil.rmtree(jobs, ignore_errors=True)
     jobs.mkdir()
@@ -215,7 +229,7 @@ async def run_cells(
 
 
 def compile_code() -> None:
-    """Compile the lab's modules once, for guests write nothing."""
+    """Compile the lab's modules once, for what runs on the host kernel writes nothing."""
     for folder in ("testbed", "transports"):
         compileall.compile_dir(ROOT / folder, quiet=2)
 
@@ -303,8 +317,20 @@ def _judge(cell: Cell, job: Path) -> Mapping[str, Any]:
     return content
 
 
-def _command(module: str, argument: Path) -> list[str]:
-    return [*_PYTHON, "-c", _RUN_MODULE, module, str(argument), *_IMPORT_PATH]
+def _command(
+    module: str, argument: Path, import_path: Sequence[Path], later: Sequence[Path] = ()
+) -> list[str]:
+    """Give what runs a module; `later` joins the import path when the lab is imported."""
+    python = [os.path.realpath(sys.executable), "-I", "-S", "-B"]
+    return [
+        *python,
+        "-c",
+        _RUN_MODULE,
+        module,
+        str(argument),
+        ":".join(map(str, import_path)),
+        *map(str, later),
+    ]
 
 
 def _isolated(command: Sequence[str]) -> list[str]:

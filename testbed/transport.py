@@ -24,6 +24,8 @@ import trio
 MAX_DATAGRAM_BYTES = 1200
 """What every transport carries: the datagram size that QUIC assumes of any path (RFC 9000, 14)."""
 
+GUEST_PROGRAMS = Path("/run/programs")
+"""Where a guest has the programs that the host has beside its interpreter."""
 PROGRAM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """Where foreign programs are looked for; after it, beside the Python interpreter that runs."""
 
@@ -117,7 +119,7 @@ class Program:
 def find_program(name: str) -> Path | None:
     """Look for a program by its name or its path; None: there is none."""
     beside = Path(sys.executable).parent
-    found = shutil.which(name, path=f"{PROGRAM_PATH}:{beside}")
+    found = shutil.which(name, path=f"{PROGRAM_PATH}:{beside}:{GUEST_PROGRAMS}")
     return Path(found) if found else None
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import trio
 
@@ -110,7 +111,8 @@ async def run_guest(
     env: Mapping[str, str] | None = None,
     memory_mb: int = 256,
     virtual_limit_s: float | None = None,
-    visible: Sequence[Path] = (),
+    visible: Sequence[Path] | None = None,
+    mounts: Mapping[Path, Path] = MappingProxyType({}),
     syscall_ns: int = SYSCALL_NS,
 ) -> GuestResult:
     """Boot a guest, run `argv` in it as root, power it off, and return how the job ended.
@@ -118,8 +120,9 @@ async def run_guest(
     The guest's root is the host's, read-only; /tmp, /run, /var/tmp and /dev are fresh. `folder`
     must exist: it is /run/job in the guest, the job's working folder, and the only place that
     outlives the run. The job's output is left there as `stdout` and `stderr`, the kernel's as
-    `console`; any such files from before are replaced. Folders in `visible`, the interpreter's
-    own and those on its import path stay visible even below /tmp.
+    `console`; any such files from before are replaced. Folders in `visible`, by default
+    the interpreter's own and those on its import path, stay visible even below /tmp. `mounts`
+    shows host folders (its values) at other places, below /run: their own path makes no difference.
 
     `seed` (0 to 2**64-1) decides every random number in the guest: equal seed, job and machine,
     equal run. `cpu` is the processor to pin the guest to; None leaves it to the host, which is
@@ -139,7 +142,7 @@ async def run_guest(
     job = encode_job(
         argv,
         {**GUEST_ENV, **(env or {})},
-        _covered(visible),
+        {**{path: path for path in _covered(visible)}, **mounts},
         limit_ns=round((virtual_limit_s or 0) * 1e9),
     )
     folder = _prepare(folder, job)
@@ -172,10 +175,11 @@ def memory_folder(memory_mb: int, otherwise: Path) -> Path:
     return shm if fits and usable else otherwise
 
 
-def _covered(visible: Sequence[Path]) -> list[Path]:
+def _covered(visible: Sequence[Path] | None) -> list[Path]:
     """Return the folders to show again because the guest's scratch memory covers them."""
-    import_path = [Path(entry) for entry in (sys.prefix, sys.base_prefix, *sys.path) if entry]
-    folders = sorted({path.absolute() for path in (*visible, *import_path) if path.is_dir()})
+    if visible is None:
+        visible = [Path(entry) for entry in (sys.prefix, sys.base_prefix, *sys.path) if entry]
+    folders = sorted({path.absolute() for path in visible if path.is_dir()})
     shown: list[Path] = []
     for path in folders:
         if any(path.is_relative_to(parent) for parent in shown):

@@ -6,12 +6,11 @@
  * the host. It appears as /run/job, the only place the guest can write to that
  * outlives it. Protocol, all in that folder (job.py writes and reads it):
  *
- *   guest.job  in:  a sequence of NUL-ended strings: "job 1"; how long the job
+ *   guest.job  in:  a sequence of NUL-ended strings: "job 2"; how long the job
  *                   may take, in nanoseconds of virtual time, 0 for any; then
  *                   three lists, each its length in decimal and so many strings:
  *                   argv, the environment ("NAME=value"), and host folders to
- *                   keep visible (read-only) although scratch memory covers
- *                   their parent.
+ *                   show (read-only), each after the place where to.
  *   stdout, stderr  out: the job's.
  *   guest.end  out: "exit STATUS VIRTUAL_NS\n", STATUS as a shell counts it
  *                   (128 + N for signal N), or "failed WHAT\n" when a step of
@@ -44,7 +43,7 @@ struct list {
 
 struct job {
 	long long limit_ns;
-	struct list argv, env, visible;
+	struct list argv, env, shown;
 };
 
 /* For lines of at most a few hundred bytes. Returns 0, or -1 with errno set. */
@@ -197,14 +196,14 @@ static struct job read_job(void)
 	char *at = read_job_file(&length), *end = at + length;
 	struct job job;
 
-	if (strcmp(next_string(&at, end), "job 1")) {
+	if (strcmp(next_string(&at, end), "job 2")) {
 		errno = EBADMSG;
 		fail("guest.job is of another version");
 	}
 	job.limit_ns = strtoll(next_string(&at, end), NULL, 10);
 	job.argv = next_list(&at, end);
 	job.env = next_list(&at, end);
-	job.visible = next_list(&at, end);
+	job.shown = next_list(&at, end);
 	if (!job.argv.count) {
 		errno = EBADMSG;
 		fail("guest.job names no command");
@@ -307,9 +306,9 @@ int main(int argc, char **argv)
 	umask(022);
 	mount_all(argv[1]);
 	job = read_job();
-	for (i = 0; i < job.visible.count; i++) {
-		make_folders(job.visible.items[i]);
-		mount_at("hostfs", job.visible.items[i], MS_RDONLY, job.visible.items[i]);
+	for (i = 0; i + 1 < job.shown.count; i += 2) {
+		make_folders(job.shown.items[i]);
+		mount_at("hostfs", job.shown.items[i], MS_RDONLY, job.shown.items[i + 1]);
 	}
 	if (sethostname("guest", 5) < 0)
 		fail("sethostname");

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 JOB_FILE = "guest.job"
 END_FILE = "guest.end"
@@ -19,7 +20,7 @@ STDOUT_FILE = "stdout"
 STDERR_FILE = "stderr"
 CONSOLE_FILE = "console"
 
-_VERSION = b"job 1"
+_VERSION = b"job 2"
 
 
 @dataclass(frozen=True)
@@ -37,16 +38,16 @@ class JobEnd:
 def encode_job(
     argv: Sequence[str],
     env: Mapping[str, str],
-    visible: Sequence[Path] = (),
+    shown: Mapping[Path, Path] = MappingProxyType({}),
     *,
     limit_ns: int = 0,
 ) -> bytes:
     """Return the bytes of `guest.job`; ValueError for what no program can be given.
 
-    `visible` are host folders (absolute) to keep visible, read-only, where scratch memory
-    covers their parents. `limit_ns` is how long the job may take in nanoseconds of virtual time,
-    0 for any. The environment is written in sorted order, so that equal
-    environments make equal files.
+    `shown` are host folders to show read-only in the guest, by the place where to; all absolute,
+    a place below the guest's scratch memory. `limit_ns` is how long the job may take in
+    nanoseconds of virtual time, 0 for any. The environment is written in sorted order, so that
+    equal environments make equal files.
     """
     if not argv or not argv[0]:
         raise ValueError("a job needs a command: argv is empty")
@@ -56,7 +57,7 @@ def encode_job(
     lists = (
         list(argv),
         [f"{name}={env[name]}" for name in sorted(env)],
-        [str(path) for path in visible],
+        [str(path) for place_and_folder in shown.items() for path in place_and_folder],
     )
     if limit_ns < 0:
         raise ValueError(f"a job cannot take less than no time: {limit_ns} ns")

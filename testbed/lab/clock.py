@@ -4,6 +4,19 @@ import time
 
 import trio
 
+_ROUND_NS = 10**8
+
+
+def await_round_time() -> None:
+    """Sleep until a whole tenth of a second, to the nanosecond.
+
+    trio wakes up whole milliseconds after it went to sleep, so all that it does later has the
+    phase of its start. Without this a syscall more in what comes before would move a cell's times.
+    """
+    left_ns = -time.monotonic_ns() % _ROUND_NS
+    # sleep() takes seconds and rounds them up to nanoseconds.
+    time.sleep(max(0.0, (left_ns - 0.5) / 1e9))
+
 
 class LabClock(trio.abc.Clock):
     """trio's clock without the random offset that trio adds, so that it equals the kernel's."""

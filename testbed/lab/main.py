@@ -17,7 +17,7 @@ from pathlib import Path
 import trio
 
 from testbed.cell import ERROR_FILE, EVENTS_FILE, FRAMES_FILE, JOB_FILE, RECORD_FILE, Job
-from testbed.lab.clock import LabClock
+from testbed.lab.clock import LabClock, await_round_time
 from testbed.lab.conduct import conduct
 from testbed.lab.record import as_json, write_events, write_frames
 
@@ -28,6 +28,7 @@ def main(folder: str) -> int:
     with (job_folder / JOB_FILE).open("rb") as file:
         job: Job = pickle.load(file)
     conduct_job = partial(conduct, job.cell, job.frames, job_folder, pcap=job.pcap)
+    await_round_time()
     try:
         record = trio.run(conduct_job, clock=LabClock())
     except BaseException as error:

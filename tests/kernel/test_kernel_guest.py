@@ -275,3 +275,25 @@ def test_what_a_killed_runner_left_is_swept_away_later(bench: Bench) -> None:
         os.close(lock)
         for home in (old, fresh, held):
             shutil.rmtree(home, ignore_errors=True)
+
+
+def test_a_folder_is_shown_at_another_place(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "word").write_text("here")
+
+    async def boot() -> None:
+        command = ["sh", "-c", "cat /run/a/b/word; touch /run/a/b/new"]
+        mounts = {Path("/run/a/b"): tmp_path / "code"}
+        await run_guest(
+            bench.kernel,
+            command,
+            bench.folder,
+            seed=1,
+            cpu=bench.cpu,
+            wall_limit_s=WALL_LIMIT_S,
+            mounts=mounts,
+        )
+
+    trio.run(boot)
+    assert bench.stdout == "here"
+    assert "Read-only file system" in bench.stderr

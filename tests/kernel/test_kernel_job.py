@@ -15,7 +15,7 @@ names = words.filter(lambda name: name != "" and "=" not in name)
 def decode(raw: bytes) -> tuple[int, list[list[str]]]:
     """Read a job file as init.c does: version, limit, then lists, each led by its length."""
     strings = iter(raw.decode("utf-8", "surrogateescape").removesuffix("\0").split("\0"))
-    assert next(strings) == "job 1"
+    assert next(strings) == "job 2"
     limit_ns = int(next(strings))
     lists = [[next(strings) for _ in range(int(next(strings)))] for _ in range(3)]
     assert list(strings) == []
@@ -25,18 +25,20 @@ def decode(raw: bytes) -> tuple[int, list[list[str]]]:
 @given(
     argv=st.lists(words, max_size=8).map(lambda rest: ["program", *rest]),
     env=st.dictionaries(names, words, max_size=8),
-    visible=st.lists(st.just(Path("/tmp/a b")), max_size=2),
+    shown=st.dictionaries(
+        st.sampled_from([Path("/run/a"), Path("/tmp/a b")]), st.just(Path("/srv/a b"))
+    ),
     limit_ns=st.integers(0, 10**15),
 )
 def test_what_goes_in_comes_out(
-    argv: list[str], env: dict[str, str], visible: list[Path], limit_ns: int
+    argv: list[str], env: dict[str, str], shown: dict[Path, Path], limit_ns: int
 ) -> None:
-    raw = encode_job(argv, env, visible, limit_ns=limit_ns)
+    raw = encode_job(argv, env, shown, limit_ns=limit_ns)
     assert raw.endswith(b"\0")
     lists = [
         argv,
         [f"{name}={env[name]}" for name in sorted(env)],
-        [str(path) for path in visible],
+        [str(path) for pair in shown.items() for path in pair],
     ]
     assert decode(raw) == (limit_ns, lists)
 

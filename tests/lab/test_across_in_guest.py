@@ -11,7 +11,7 @@ import trio
 
 from testbed.kernel.build import Kernel
 from testbed.lab.forward import FORWARD_FILE, FORWARDED_FILE, Way
-from testbed.runner import compile_code, run_module
+from testbed.runner import run_module
 from tests.lab.conftest import kernel
 
 __all__ = ["kernel"]
@@ -19,8 +19,6 @@ pytestmark = pytest.mark.guest
 
 
 def in_guest(kernel: Kernel, module: str, folder: Path) -> None:
-    compile_code()
-
     async def boot() -> None:
         await run_module(kernel, module, folder, seed=1, cpu=0)
 

@@ -164,7 +164,6 @@ def in_guest_python(kernel: Kernel, folder: Path, words: Sequence[str]) -> tuple
     import sys  # noqa: PLC0415
 
     from testbed.kernel.guest import run_guest  # noqa: PLC0415
-    from testbed.scenario import ROOT  # noqa: PLC0415
 
     async def run() -> int:
         result = await run_guest(
@@ -174,7 +173,6 @@ def in_guest_python(kernel: Kernel, folder: Path, words: Sequence[str]) -> tuple
             seed=1,
             cpu=CPUS[0],
             wall_limit_s=120,
-            visible=[ROOT],
         )
         return result.exit_status
 
