@@ -30,6 +30,7 @@ def write(run: Run, path: Path, tell: Callable[[str], None], *, with_sound: bool
     from testbed.report.page import page_of  # noqa: PLC0415
 
     page = page_of(run, tell, with_sound=with_sound)
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text(page.html)
     os.replace(temporary, path)  # noqa: PTH105 - the atomic one

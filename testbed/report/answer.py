@@ -6,12 +6,16 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from math import isfinite
 from typing import Any
 
 from testbed.comparison import DIRECT, Comparison
 from testbed.figures.tally import OPEN
 from testbed.figures.words import tied
-from testbed.statistics import CONFIDENCE, coverage_limit
+from testbed.statistics import CONFIDENCE, Estimate, coverage_limit
+
+_PLACES = 3
+"""How many places of a ranking the summary tells; the table has all."""
 
 
 @dataclass(frozen=True)
@@ -51,36 +55,63 @@ def answer(compared: Sequence[Comparison], manifest: Mapping[str, Any]) -> Answe
 
 
 def _summary(compared: Sequence[Comparison]) -> list[str]:
-    """Count for each way under how many restrictions all calls were usable."""
+    """Say in two or three sentences which ways kept all calls usable."""
     restricted = [c for c in compared if c.censor != OPEN]
-    places = dict.fromkeys((c.messenger, c.censor) for c in restricted)
     if not restricted:
         return ["No call of this run was restricted."]
-    kept = Counter(c.transport for c in restricted if c.usable.value == 1)
-    tried = Counter(c.transport for c in restricted)
-    messengers = {c.messenger for c in restricted}
-    each = "restriction" if len(messengers) == 1 else "pair of messenger and restriction"
-    whole = len(places)
-    # Ways that were tried less often than others do not compare by counts.
-    comparable = [t for t in tried if tried[t] == whole and t != DIRECT]
-    lines = []
-    if tried[DIRECT]:
-        lines.append(
-            f"Direct calls: all usable in {kept[DIRECT]} of {_count(tried[DIRECT], each)}."
-        )
-    ranked = sorted(comparable, key=lambda t: -kept[t])
-    for place, (count, group) in enumerate(groupby(ranked, key=lambda t: kept[t])):
-        names = list(group)
-        if place == 2:
-            break
-        begin = "Of the transports, the most" if place == 0 and len(ranked) > 1 else "Next"
-        begin = "Through the transport" if len(ranked) == 1 else begin
-        tie = f" (a tie of {len(names)})" if len(names) > 1 else ""
-        lines.append(f"{begin}: {_listed(names)}, all usable in {count} of {whole}{tie}.")
-    if comparable and kept[ranked[0]] < whole:
-        lines.append("None kept every call usable under every restriction of this run.")
-    lines.append("These are counts of what was run, not odds: restrictions are not equally common.")
+    censors = {c.censor for c in restricted}
+    lines = _of_one(restricted) if len(censors) == 1 else _of_many(restricted)
     return [tied(line) for line in lines]
+
+
+def _of_one(restricted: Sequence[Comparison]) -> list[str]:
+    """Say for each way with which messengers it kept calls usable, under one restriction."""
+    ways: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
+    for transport in dict.fromkeys(c.transport for c in restricted):
+        group = [c for c in restricted if c.transport == transport]
+        kept = {
+            "all usable with": [c.messenger for c in group if c.usable.value == 1],
+            "some with": [c.messenger for c in group if 0 < c.usable.value < 1],
+            "none usable with": [c.messenger for c in group if c.usable.value == 0],
+        }
+        told = tuple(f"{word} {_listed(names)}" for word, names in kept.items() if names)
+        ways[told].append(transport)
+    return [
+        f"Under {restricted[0].censor}, {_ways(transports)}: {', '.join(told)}."
+        for told, transports in ways.items()
+    ]
+
+
+def _of_many(restricted: Sequence[Comparison]) -> list[str]:
+    """Count for each way in how many places, of a messenger and a restriction, it kept all calls.
+
+    Ways that were tried in fewer places do not compare by counts, and are left out.
+    """
+    whole = len({(c.messenger, c.censor) for c in restricted})
+    tried = Counter(c.transport for c in restricted)
+    kept = Counter(c.transport for c in restricted if c.usable.value == 1)
+    messengers = {c.messenger for c in restricted}
+    place = "pairs of messenger and restriction" if len(messengers) > 1 else "restrictions"
+    ranked = sorted((t for t in tried if tried[t] == whole), key=lambda t: -kept[t])
+    lines = []
+    for place_number, (count, group) in enumerate(groupby(ranked, key=lambda t: kept[t])):
+        if place_number == _PLACES:
+            break
+        names = list(group)
+        tie = ", a tie" if len(names) > 1 else ""
+        told = _ways(names)
+        if place_number == 0:
+            lines.append(
+                f"{_capital(told)} kept every call usable in most: {count} of {whole} {place}{tie}."
+            )
+        else:
+            lines.append(f"Then {told}: {count} of {whole}{tie}.")
+    if ranked and kept[ranked[0]] < whole:
+        lines.append("Nothing kept every call usable under every restriction.")
+    if tried[DIRECT] == whole:
+        lines.append(f"Direct calls: {kept[DIRECT]} of {whole}.")
+    lines.append("These are counts of what was run, not odds: restrictions are not equally common.")
+    return lines
 
 
 def _statements(compared: Sequence[Comparison]) -> list[Statement]:
@@ -101,46 +132,48 @@ def _usable(group: Sequence[Comparison]) -> tuple[tuple[str, tuple[str, ...]], .
 
 
 def usable_text(c: Comparison) -> str:
-    """Say how many calls were usable, with n and interval: "3 of 3 usable (95 %: 44-100 %)"."""
-    low, high = 100 * c.usable.low, 100 * c.usable.high
+    """Say how many calls were usable, with n and interval: "3 of 3 usable (95 %: 44 to 100 %)"."""
     good = round(c.usable.value * c.calls)
-    return tied(f"{good} of {c.calls} usable ({CONFIDENCE:.0%}: {low:.0f}\N{EN DASH}{high:.0f}%)")
+    return tied(f"{good} of {c.calls} usable ({CONFIDENCE:.0%}: {interval(c.usable, 100)}%)")
 
 
 def _notes(group: Sequence[Comparison]) -> tuple[str, ...]:
     notes = [_lead(group)]
-    treated = [c for c in group if c.usable_effect is not None]
+    treated = [(c.transport, c.usable_effect) for c in group if c.usable_effect is not None]
     if treated:
-        better = [c.transport for c in treated if c.usable_effect and c.usable_effect.low > 0]
-        worse = [c.transport for c in treated if c.usable_effect and c.usable_effect.high < 0]
-        said = [
-            f"more often usable than direct calls, beyond chance: {_listed(better)}"
-            if better
-            else "",
-            f"less often than direct calls, beyond chance: {_listed(worse)}" if worse else "",
-        ]
-        said = [part for part in said if part] or [
-            "no transport is told apart from direct calls by how often calls are usable"
-        ]
-        notes += [part[0].upper() + part[1:] + "." for part in said]
+        better = [name for name, effect in treated if effect.low > 0]
+        worse = [name for name, effect in treated if effect.high < 0]
+        if better:
+            notes.append(f"{_DIFFERENCE} is above 0 for {_listed(better)}.")
+        if worse:
+            notes.append(f"{_DIFFERENCE} is below 0 for {_listed(worse)}.")
+        if not better and not worse:
+            notes.append(f"{_DIFFERENCE} includes 0 for all transports.")
     return tuple(tied(note) for note in notes if note)
+
+
+_DIFFERENCE = f"The {CONFIDENCE:.0%} interval of the difference from direct calls"
 
 
 def _lead(group: Sequence[Comparison]) -> str:
     """Say who leads by R, if anybody does."""
-    usable = [c for c in group if c.usable.value > 0]
-    if len(group) < 2 or not usable:
-        return "" if usable else "No way kept any call usable."
+    if len(group) < 2:
+        return ""
+    if not any(c.usable.value for c in group):
+        return "Nothing kept any call usable."
     first = [c for c in group if c.rank == 1]
-    if len(first) == 1:
-        leader = first[0]
-        return (
-            f"By R (E-model) {leader.transport} leads, with a median of {leader.rating.value:.0f}."
-        )
     if len(first) == len(group):
-        return f"By R (E-model) all {len(group)} ways are a tie: their intervals overlap the best."
-    names = [c.transport for c in first]
-    return f"By R (E-model) {len(first)} ways share the first place, a tie: {_listed(names)}."
+        return f"By R (E-model) all {len(group)} are a tie: their intervals overlap."
+    if len(first) > 1:
+        names = _listed([c.transport for c in first])
+        return f"By R (E-model) {len(first)} share the first place, a tie: {names}."
+    leader = first[0]
+    second = max((c for c in group if c.rank > 1), key=lambda c: c.rating.value)
+    return (
+        f"By R (E-model) {leader.transport} leads, with a median of "
+        f"{number(leader.rating.value, 1)} before {number(second.rating.value, 1)} of "
+        f"{second.transport}."
+    )
 
 
 def _cautions(compared: Sequence[Comparison], manifest: Mapping[str, Any]) -> list[str]:
@@ -194,10 +227,29 @@ def _assumed(manifest: Mapping[str, Any], censor: str) -> tuple[int, int]:
     return sum(fact["confidence"] == "assumed" for fact in facts), len(facts)
 
 
-def _count(number: int, what: str) -> str:
-    plural = what.replace("pair", "pairs") if "pair" in what else f"{what}s"
-    return f"{number} {what if number == 1 else plural}"
+def _ways(transports: Sequence[str]) -> str:
+    """Name ways in a sentence: "direct calls, and calls through obfs4"."""
+    through = [name for name in transports if name != DIRECT]
+    said = ["direct calls"] if DIRECT in transports else []
+    said += [f"calls through {_listed(through)}"] if through else []
+    return ", and ".join(said)
 
 
-def _listed(names: Sequence[str]) -> str:
-    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _listed(names: Sequence[str], word: str = "and") -> str:
+    return f" {word} ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
+def interval(estimate: Estimate, factor: float = 1.0) -> str:
+    """Write an interval: "33 to 34"; a dash if it is not known."""
+    if not isfinite(estimate.low):
+        return "\N{EN DASH}"
+    return f"{number(factor * estimate.low)} to {number(factor * estimate.high)}"
+
+
+def number(value: float, digits: int = 0) -> str:
+    """Write a number with a minus that is one."""
+    return f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")

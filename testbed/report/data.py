@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from testbed.comparing import MEASURE_WORDS, effect_text, interval_text, rank_text
+from testbed.comparing import MEASURE_WORDS, effect_text, rank_text
 from testbed.comparison import Comparison
+from testbed.costs import Cost
 from testbed.figures.words import tied
-from testbed.report.answer import usable_text
+from testbed.report.answer import interval, number, usable_text
 from testbed.report.calls import (
     EVENTS,
     SIDES,
@@ -58,8 +59,8 @@ def facts_of(kind: Kind, compared: Sequence[Comparison]) -> list[tuple[str, str]
         ("Calls", f"{c.calls}: " + ", ".join(f"{n} {v}" for v, n in c.verdicts.items())),
         ("Usable or good", usable_text(c)),
         ("Over direct calls", _effect(c)),
-        ("R, median", f"{c.rating.value:.0f} ({interval_text(c.rating)})"),
-        ("Rank by R here", f"{rank_text(c, compared)} (= is a tie)"),
+        ("R, median", f"{number(c.rating.value)} ({interval(c.rating)})"),
+        ("Rank by R", rank_text(c, compared).replace("=", ", a tie")),
     ]
     for name, (word, factor, digits, unit) in MEASURE_WORDS.items():
         if name != "r_fullband_100" and (estimate := c.medians.get(name)):
@@ -71,8 +72,7 @@ def facts_of(kind: Kind, compared: Sequence[Comparison]) -> list[tuple[str, str]
 def _effect(c: Comparison) -> str:
     if c.usable_effect is None:
         return ""
-    beyond = "beyond chance" if c.usable_effect.excludes_zero else "within chance"
-    return f"{effect_text(c.usable_effect).strip(' *')} points, {beyond}"
+    return f"{effect_text(c.usable_effect).strip(' *')} points ({interval(c.usable_effect, 100)})"
 
 
 def _costs(kind: Kind) -> list[tuple[str, str]]:
@@ -81,10 +81,18 @@ def _costs(kind: Kind) -> list[tuple[str, str]]:
         return []
     return [
         ("Connects in", tied(f"{cost.connect_s * 1e3:.0f} ms")),
-        ("Added delay", tied(f"{cost.added_delay_median_s * 1e3:+.1f} ms, median frame")),
+        ("Added delay", tied(f"{number(cost.added_delay_median_s * 1e3, 1)} ms, median frame")),
+        *_held_up(cost),
         ("Bytes sent", f"\N{MULTIPLICATION SIGN} {cost.bytes_factor:.2f}"),
         ("Packets sent", f"\N{MULTIPLICATION SIGN} {cost.packets_factor:.2f}"),
     ]
+
+
+def _held_up(cost: Cost) -> list[tuple[str, str]]:
+    if not cost.held_up_share:
+        return []
+    share, median_ms = cost.held_up_share, cost.held_up_s * 1e3
+    return [("Held up", tied(f"{share:.1%} of frames, behind a lost one, for {median_ms:.0f} ms"))]
 
 
 def _kind(
@@ -140,7 +148,7 @@ def _direction(direction: Mapping[str, Any]) -> list[str]:
         tied(f"{direction['longest_gap_s']:.2f} s"),
         _ms(direction["mouth_to_ear_median_s"]),
         _ms(direction["mouth_to_ear_p95_s"]),
-        f"{direction['r_fullband_100']:.0f}",
+        number(direction["r_fullband_100"]),
     ]
 
 

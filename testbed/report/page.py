@@ -12,14 +12,14 @@ import jinja2
 
 from testbed.call.symptoms import Symptom
 from testbed.call.verdict import Verdict
-from testbed.comparing import effect_text, interval_text, rank_text
+from testbed.comparing import effect_text, rank_text
 from testbed.comparison import Comparison
 from testbed.costs import Cost
 from testbed.figures import words
 from testbed.figures.style import VERDICT_FILLS
 from testbed.figures.tally import OPEN, tally
 from testbed.report import origins
-from testbed.report.answer import answer
+from testbed.report.answer import answer, interval, number
 from testbed.report.calls import Kind, kinds_of
 from testbed.report.data import data_of
 from testbed.report.drawings import drawings_of
@@ -126,10 +126,10 @@ def _row(c: Comparison, compared: Sequence[Comparison]) -> list[str]:
         c.censor,
         str(c.calls),
         f"{c.usable.value:.0%}",
-        interval_text(c.usable, 100),
+        interval(c.usable, 100),
         effect_text(c.usable_effect).strip(),
-        f"{c.rating.value:.0f}",
-        interval_text(c.rating),
+        number(c.rating.value),
+        interval(c.rating),
         rank_text(c, compared),
     ]
 
@@ -140,8 +140,11 @@ def _cost_row(cost: Cost) -> list[str]:
         cost.transport,
         cost.censor,
         f"{cost.connect_s * 1e3:.0f} ms",
-        f"{cost.added_delay_median_s * 1e3:+.1f} ms",
-        f"{cost.added_delay_95_s * 1e3:+.1f} ms",
+        f"{number(cost.added_delay_median_s * 1e3, 1)} ms",
+        f"{number(cost.added_delay_95_s * 1e3, 1)} ms",
+        f"{cost.held_up_share:.1%}",
+        f"{cost.held_up_s * 1e3:.0f} ms" if cost.held_up_share else "",
+        f"{cost.reconnections:.0f}",
         f"\N{MULTIPLICATION SIGN} {cost.bytes_factor:.2f}",
         f"\N{MULTIPLICATION SIGN} {cost.packets_factor:.2f}",
     ]
@@ -195,6 +198,7 @@ def _rendered(**context: object) -> str:
         keep_trailing_newline=True,
     )
     environment.filters["slug"] = _slug
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
     script = resources.files("testbed.report").joinpath("templates/page.js").read_text()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.get_template("page.html").render(

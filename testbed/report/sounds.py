@@ -23,7 +23,7 @@ LONGEST_S, SHORTEST_S = 10, 4
 """A sentence or two; less tells nothing."""
 _COMPRESSION: Final = 0.94
 """libsndfile's, some 22 kbit/s for a voice: beside the call's own coding hardly heard."""
-_BYTES_PER_S: Final = 22_000 / 8 * 4 / 3
+BYTES_PER_S: Final = 22_000 / 8 * 4 / 3
 """Of that, as base64."""
 
 
@@ -83,7 +83,7 @@ def sounds_of(run: Run, kinds: Sequence[Kind], tell: Callable[[str], None]) -> S
     used = 0
     for kind in sorted(heard, key=lambda kind: kind.comparison.rating.value):
         tell(kind.name)
-        has_room = used <= SOUND_BUDGET_BYTES - 2 * _BYTES_PER_S * seconds
+        has_room = used <= SOUND_BUDGET_BYTES - 2 * BYTES_PER_S * seconds
         excerpt = _excerpt(run, kind.typical, sounds, begins[kind.key[2]]) if has_room else None
         if excerpt is None:
             sounds.left_out.append(kind.name)
@@ -95,7 +95,7 @@ def sounds_of(run: Run, kinds: Sequence[Kind], tell: Callable[[str], None]) -> S
 
 def seconds_for(count: int) -> int:
     """Give how long each of so many sounds may be."""
-    room_s = SOUND_BUDGET_BYTES / (max(count, 1) * _BYTES_PER_S)
+    room_s = SOUND_BUDGET_BYTES / (max(count, 1) * BYTES_PER_S)
     return int(min(LONGEST_S, max(SHORTEST_S, room_s)))
 
 
