@@ -17,6 +17,9 @@ from testbed.statistics import CONFIDENCE, Estimate, coverage_limit
 _PLACES = 3
 """How many places of a ranking the summary tells; the table has all."""
 
+_FEW = 3
+"""So many names are easier read than said by what they have in common."""
+
 
 @dataclass(frozen=True)
 class Statement:
@@ -144,9 +147,9 @@ def _notes(group: Sequence[Comparison]) -> tuple[str, ...]:
         better = [name for name, effect in treated if effect.low > 0]
         worse = [name for name, effect in treated if effect.high < 0]
         if better:
-            notes.append(f"{_DIFFERENCE} is above 0 for {_listed(better)}.")
+            notes.append(f"{_DIFFERENCE} is above 0 for {_named(better, group)}.")
         if worse:
-            notes.append(f"{_DIFFERENCE} is below 0 for {_listed(worse)}.")
+            notes.append(f"{_DIFFERENCE} is below 0 for {_named(worse, group)}.")
         if not better and not worse:
             notes.append(f"{_DIFFERENCE} includes 0 for all transports.")
     return tuple(tied(note) for note in notes if note)
@@ -165,8 +168,8 @@ def _lead(group: Sequence[Comparison]) -> str:
     if len(first) == len(group):
         return f"By R (E-model) all {len(group)} are a tie: their intervals overlap."
     if len(first) > 1:
-        names = _listed([c.transport for c in first])
-        return f"By R (E-model) {len(first)} share the first place, a tie: {names}."
+        names = _named([c.transport for c in first], group)
+        return f"By R (E-model) the first place is shared, a tie: {names}."
     leader = first[0]
     second = max((c for c in group if c.rank > 1), key=lambda c: c.rating.value)
     return (
@@ -174,6 +177,14 @@ def _lead(group: Sequence[Comparison]) -> str:
         f"{number(leader.rating.value, 1)} before {number(second.rating.value, 1)} of "
         f"{second.transport}."
     )
+
+
+def _named(transports: Sequence[str], group: Sequence[Comparison]) -> str:
+    """Name transports, or say that they are those that have just been listed."""
+    kept = [c.transport for c in group if c.usable.value == 1]
+    if len(transports) > _FEW and set(transports) == set(kept):
+        return f"all {len(kept)} that kept every call usable"
+    return _listed(transports)
 
 
 def _cautions(compared: Sequence[Comparison], manifest: Mapping[str, Any]) -> list[str]:

@@ -80,7 +80,7 @@ def links(manifest: Mapping[str, Any]) -> list[Origin]:
     return [
         Origin(
             name,
-            name or "The lines of all calls",
+            name or "The network links of all calls",
             content["source"],
             [("", [Fact(link, _value(content[link]), "", "") for link in _links(content)])],
             manifest["inputs"][f"links {name}".strip()],

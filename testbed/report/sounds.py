@@ -19,7 +19,7 @@ from testbed.sound import samples, sound_of, with_serial
 
 SOUND_BUDGET_BYTES: Final = 5_000_000
 """What all sounds of a page may take, as written in it."""
-LONGEST_S, SHORTEST_S = 10, 4
+LONGEST_S, SHORTEST_S = 8, 4
 """A sentence or two; less tells nothing."""
 _COMPRESSION: Final = 0.94
 """libsndfile's, some 22 kbit/s for a voice: beside the call's own coding hardly heard."""
@@ -42,6 +42,15 @@ class Excerpt:
     seed: int
 
 
+@dataclass(frozen=True)
+class _Made:
+    """The whole sound of a call in its worse direction."""
+
+    side: str
+    said: Speech
+    heard: Speech
+
+
 @dataclass
 class Sounds:
     """All sounds of a page; what is the same is there once."""
@@ -55,12 +64,15 @@ class Sounds:
     left_out: list[str] = field(default_factory=list)
     """Kinds whose sound has no room here, or cannot be made."""
 
-    def add(self, speech: Speech) -> int:
-        """Encode a sound, and give its index."""
-        text = encode(speech)
-        if text not in self.encoded:
-            self.encoded.append(text)
-        return self.encoded.index(text)
+    def excerpt(self, sound: _Made, from_s: int, seed: int) -> Excerpt | None:
+        """Add an excerpt of a call; None: it has no room."""
+        said, heard = (encode(_cut(s, from_s, self.seconds)) for s in (sound.said, sound.heard))
+        new = {said, heard} - set(self.encoded)
+        if sum(map(len, self.encoded)) + sum(map(len, new)) > SOUND_BUDGET_BYTES:
+            return None
+        self.encoded += [text for text in dict.fromkeys((said, heard)) if text in new]
+        places = self.encoded.index(heard), self.encoded.index(said)
+        return Excerpt(sound.side, *places, from_s, seed)
 
 
 def sounds_of(run: Run, kinds: Sequence[Kind], tell: Callable[[str], None]) -> Sounds:
@@ -70,27 +82,31 @@ def sounds_of(run: Run, kinds: Sequence[Kind], tell: Callable[[str], None]) -> S
     that went worse come first. `tell` is called with each kind's name. SpeechError: there is no
     speech on this machine.
     """
-    heard = [kind for kind in kinds if worse_side(kind.typical) is not None]
-    seconds = seconds_for(len(heard))
-    by_censor: defaultdict[str, list[Kind]] = defaultdict(list)
-    for kind in heard:
-        by_censor[kind.key[2]].append(kind)
-    begins = {
-        censor: words_from([_lost(run, kind.typical) for kind in group], seconds)
-        for censor, group in by_censor.items()
-    }
-    sounds = Sounds(seconds)
-    used = 0
-    for kind in sorted(heard, key=lambda kind: kind.comparison.rating.value):
-        tell(kind.name)
-        has_room = used <= SOUND_BUDGET_BYTES - 2 * BYTES_PER_S * seconds
-        excerpt = _excerpt(run, kind.typical, sounds, begins[kind.key[2]]) if has_room else None
+    ordered = sorted(kinds, key=lambda kind: kind.comparison.rating.value)
+    pool: dict[Speech, Speech] = {}
+    made: dict[str, tuple[Kind, _Made]] = {}
+    for kind in ordered:
+        if worse_side(kind.typical) is not None:
+            tell(kind.name)
+            if (sound := _make(run, kind.typical, pool)) is not None:
+                made[kind.name] = kind, sound
+    sounds = Sounds(seconds_for(len(pool)))
+    begins = _begins(run, [kind for kind, _ in made.values()], sounds.seconds)
+    for name, (kind, sound) in made.items():
+        excerpt = sounds.excerpt(sound, begins[kind.key[2]], kind.typical.content["seed"])
         if excerpt is None:
-            sounds.left_out.append(kind.name)
+            sounds.left_out.append(name)
         else:
-            sounds.excerpts[kind.name] = excerpt
-        used = sum(map(len, sounds.encoded))
+            sounds.excerpts[name] = excerpt
     return sounds
+
+
+def _begins(run: Run, kinds: Sequence[Kind], seconds: int) -> dict[str, int]:
+    """Choose for each censor the second from which its calls are heard."""
+    lost: defaultdict[str, list[Sequence[float]]] = defaultdict(list)
+    for kind in kinds:
+        lost[kind.key[2]].append(_lost(run, kind.typical))
+    return {censor: words_from(shares, seconds) for censor, shares in lost.items()}
 
 
 def seconds_for(count: int) -> int:
@@ -137,16 +153,14 @@ def _lost(run: Run, result: CellResult) -> Sequence[float]:
     return found.get(worse_side(result) or "", (0, ()))[1]
 
 
-def _excerpt(run: Run, result: CellResult, sounds: Sounds, from_s: int) -> Excerpt | None:
-    """Make a call's sounds; None: its record has none of that direction."""
+def _make(run: Run, result: CellResult, pool: dict[Speech, Speech]) -> _Made | None:
+    """Make a call's sounds, those that are alike only once; None: there is none to hear."""
     side = worse_side(result)
     sound = sound_of(run, result)
     if side is None or side not in sound.heard:
         return None
-    said, heard = (
-        _cut(speech, from_s, sounds.seconds) for speech in (sound.said, sound.heard[side])
-    )
-    return Excerpt(side, sounds.add(heard), sounds.add(said), from_s, result.content["seed"])
+    said, heard = (pool.setdefault(speech, speech) for speech in (sound.said, sound.heard[side]))
+    return _Made(side, said, heard)
 
 
 def _cut(speech: Speech, from_s: int, seconds: int) -> Speech:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bs4 import BeautifulSoup
@@ -40,7 +41,7 @@ def make_run(folder: Path) -> Run:
         for (transport, censor), loss in LOSSES.items()
         for seed in (1, 2)
     ]
-    definitions = {"messenger whatsapp": CELL.messenger, "links": CELL.links}
+    definitions: dict[str, Any] = {"messenger whatsapp": CELL.messenger, "links": CELL.links}
     definitions |= {f"censor {cell.censor.name}": cell.censor for cell, _ in plan}
     manifest = {
         "schema": 2,

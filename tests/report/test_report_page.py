@@ -16,6 +16,7 @@ from bs4 import BeautifulSoup, Tag
 from typer.testing import CliRunner
 
 from testbed.cli import app
+from testbed.report import page as page_module
 from testbed.report import write
 from testbed.results import ResultsError, Run
 from tests.report.conftest import HOSTILE
@@ -144,14 +145,18 @@ def test_it_says_how_to_repeat_the_run(page: BeautifulSoup, small_run: Run) -> N
 
 
 def test_the_command_writes_the_same_page_each_time(small_run: Run, tmp_path: Path) -> None:
-    target, again = tmp_path / "new" / "silent.html", tmp_path / "again.html"
-    words = ["report", str(small_run.folder), "--no-sound", "--out", str(target)]
-    answer = CliRunner().invoke(app, words)
+    target = tmp_path / "new" / "again.html"
+    answer = CliRunner().invoke(app, ["report", str(small_run.folder), "--out", str(target)])
     assert answer.exit_code == 0, answer.output
-    assert "8 calls, 0 to hear" in " ".join(answer.output.split())
-    assert not BeautifulSoup(target.read_text(), "html.parser").select("audio")
-    write(small_run, again, lambda _: None, with_sound=False)
-    assert again.read_bytes() == target.read_bytes()
+    assert "8 calls, 3 to hear" in " ".join(answer.output.split())
+    assert target.read_bytes() == (small_run.folder / "report.html").read_bytes()
+
+
+def test_a_page_may_be_without_players(small_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page_module, "drawings_of", lambda _run, _tell: [])
+    silent = page_module.page_of(small_run, lambda _: None, with_sound=False)
+    assert silent.sounds == 0
+    assert not BeautifulSoup(silent.html, "html.parser").select("audio, #hear")
 
 
 def test_a_run_without_calls_is_told(tmp_path: Path) -> None:

@@ -86,4 +86,4 @@ def test_ties_are_said_as_ties(tmp_path: Path) -> None:
     ]
     said = answer(compare([*calls, *twins]), run.manifest())
     notes = [note for s in said.by_censor["ru-calls-2025-08"] for note in s.notes]
-    assert any("2 share the first place, a tie: obfs4 and tuic" in note for note in notes)
+    assert any("the first place is shared, a tie: obfs4 and tuic" in note for note in notes)

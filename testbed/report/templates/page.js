@@ -71,6 +71,9 @@
       write(LEFT - 6, bottom, "end", "0");
       line(LEFT, x(end), bottom, bottom, "axis");
       line(LEFT, x(end), bottom - BAR, bottom - BAR, "axis");
+      if (shares.every((share) => share === 0)) {
+        write(LEFT + 8, bottom - BAR / 2 + 4, "start", "nothing was lost");
+      }
       shares.forEach((share, i) => {
         const from = x(first + i);
         const width = x(Math.min(first + i + 1, end)) - from - 1;
@@ -122,7 +125,9 @@
         ["Rules that matched", texts(cell.rules).join("; ") || "none"],
       ]),
       rows.length ? table("What each side heard", ["heard by", ...data.heads], rows) : null,
-      Object.keys(cell.lost).length ? timeline(cell, marks) : null,
+      Object.keys(cell.lost).length ? make("div",
+        { class: "scroll", role: "region", "aria-label": "Second by second", tabindex: "0" },
+        timeline(cell, marks)) : null,
       marks.length ? make("details", {},
         make("summary", {}, `What the middlebox did (${marks.length})`),
         make("ol", {}, ...marks.map((mark) =>
