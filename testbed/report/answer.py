@@ -70,12 +70,14 @@ def _summary(compared: Sequence[Comparison]) -> list[str]:
 def _of_one(restricted: Sequence[Comparison]) -> list[str]:
     """Say for each way with which messengers it kept calls usable, under one restriction."""
     ways: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
+    counts = {c.calls for c in restricted}
+    of = f" of {counts.pop()}" if len(counts) == 1 else ""
     for transport in dict.fromkeys(c.transport for c in restricted):
         group = [c for c in restricted if c.transport == transport]
         kept = {
-            "all usable with": [c.messenger for c in group if c.usable.value == 1],
-            "some with": [c.messenger for c in group if 0 < c.usable.value < 1],
-            "none usable with": [c.messenger for c in group if c.usable.value == 0],
+            f"all{of} calls usable with": [c.messenger for c in group if c.usable.value == 1],
+            f"some{of} with": [c.messenger for c in group if 0 < c.usable.value < 1],
+            f"none{of} with": [c.messenger for c in group if c.usable.value == 0],
         }
         told = tuple(f"{word} {_listed(names)}" for word, names in kept.items() if names)
         ways[told].append(transport)
@@ -172,6 +174,9 @@ def _lead(group: Sequence[Comparison]) -> str:
         return f"By R (E-model) the first place is shared, a tie: {names}."
     leader = first[0]
     second = max((c for c in group if c.rank > 1), key=lambda c: c.rating.value)
+    if leader.rating.value - second.rating.value < 1:
+        ahead = f"{leader.transport} is ahead of {second.transport}"
+        return f"By R (E-model) {ahead}, by less than one point of 100."
     return (
         f"By R (E-model) {leader.transport} leads, with a median of "
         f"{number(leader.rating.value, 1)} before {number(second.rating.value, 1)} of "
