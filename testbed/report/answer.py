@@ -57,9 +57,19 @@ def answer(compared: Sequence[Comparison], manifest: Mapping[str, Any]) -> Answe
     )
 
 
+def is_open(censor: str) -> bool:
+    """Whether a censor restricts nothing, whatever the links are."""
+    return censor.partition(" over ")[0] == OPEN
+
+
+def restriction(censor: str) -> str:
+    """Name a censor for people: "no restriction over 4g"."""
+    return f"no restriction{censor.removeprefix(OPEN)}" if is_open(censor) else censor
+
+
 def _summary(compared: Sequence[Comparison]) -> list[str]:
     """Say in two or three sentences which ways kept all calls usable."""
-    restricted = [c for c in compared if c.censor != OPEN]
+    restricted = [c for c in compared if not is_open(c.censor)]
     if not restricted:
         return ["No call of this run was restricted."]
     censors = {c.censor for c in restricted}

@@ -10,7 +10,7 @@ from testbed.comparing import MEASURE_WORDS, effect_text, rank_text
 from testbed.comparison import Comparison
 from testbed.costs import Cost
 from testbed.figures.words import tied
-from testbed.report.answer import interval, number, usable_text
+from testbed.report.answer import interval, number, restriction, usable_text
 from testbed.report.calls import (
     EVENTS,
     SIDES,
@@ -100,7 +100,7 @@ def _kind(
 ) -> dict[str, Any]:
     excerpt = sounds.excerpts.get(kind.name)
     return {
-        "title": [words.index(part) for part in kind.key],
+        "title": [words.index(p) for p in (*kind.key[:2], restriction(kind.key[2]))],
         "facts": [
             [words.index(what), words.index(text)] for what, text in facts_of(kind, compared)
         ],

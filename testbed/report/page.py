@@ -17,9 +17,9 @@ from testbed.comparison import Comparison
 from testbed.costs import Cost
 from testbed.figures import words
 from testbed.figures.style import VERDICT_FILLS
-from testbed.figures.tally import OPEN, tally
+from testbed.figures.tally import tally
 from testbed.report import origins
-from testbed.report.answer import answer, interval, number
+from testbed.report.answer import answer, interval, is_open, number, restriction
 from testbed.report.calls import Kind, kinds_of
 from testbed.report.data import data_of
 from testbed.report.drawings import drawings_of
@@ -78,7 +78,6 @@ def page_of(run: Run, tell: Callable[[str], None], *, with_sound: bool = True) -
         versions=origins.versions(manifest),
         digests=origins.digests(run),
         manifest=manifest,
-        open_censor=OPEN,
         data=data_of(run, kinds, sounds),
     )
     return Page(html, len(results), len(sounds.excerpts), len(sounds.left_out))
@@ -110,7 +109,7 @@ def _examples(kinds: Sequence[Kind], sounds: Sounds) -> list[Kind]:
     pairs = [
         (other.comparison.rating.value - direct.comparison.rating.value, direct, other)
         for direct in heard
-        if direct.key[1] == "direct" and direct.key[2] != OPEN
+        if direct.key[1] == "direct" and not is_open(direct.key[2])
         for other in heard
         if (other.key[0], other.key[2]) == (direct.key[0], direct.key[2])
     ]
@@ -197,7 +196,7 @@ def _rendered(**context: object) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["slug"] = _slug
+    environment.filters |= {"slug": _slug, "restriction": restriction}
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
     script = resources.files("testbed.report").joinpath("templates/page.js").read_text()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

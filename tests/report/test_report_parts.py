@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from testbed.comparison import compare
 from testbed.report import sounds
-from testbed.report.answer import answer
+from testbed.report.answer import answer, restriction
 from testbed.report.calls import kinds_of, lost_by_second
 from testbed.report.drawings import inline
 from testbed.report.sounds import SHORTEST_S, seconds_for, sounds_of, words_from
@@ -74,6 +74,12 @@ def test_a_figure_s_ids_are_its_own_within_a_page() -> None:
     assert use["href"] == "#one-a"
     assert use["style"] == "fill: url(#one-h)"
     assert group["clip-path"] == "url(#one-h)"
+
+
+def test_no_restriction_is_none_over_any_links() -> None:
+    assert restriction("open") == "no restriction"
+    assert restriction("open over 4g") == "no restriction over 4g"
+    assert restriction("open-ended over 4g") == "open-ended over 4g"
 
 
 def test_ties_are_said_as_ties(tmp_path: Path) -> None:
