@@ -29,6 +29,7 @@ from testbed.cli_calibrate import calibrate
 from testbed.cli_kernel import KernelKind, guest_kernel, kernel_app
 from testbed.cli_papers import print_citations, print_table
 from testbed.cli_plan import print_schema, progress_of, show_plan
+from testbed.cli_report import print_report
 from testbed.cli_results import export_tables, plot, print_comparison, print_difference
 from testbed.cli_saw import print_saw
 from testbed.cli_sound import listen, score
@@ -74,6 +75,7 @@ app.command("export")(export_tables)
 app.command("schema")(print_schema)
 app.command("table")(print_table)
 app.command("cite")(print_citations)
+app.command("report")(print_report)
 app.command("saw")(print_saw)
 app.command("build")(build_programs)
 app.command()(listen)

@@ -49,7 +49,7 @@ def sound_of(run: Run, result: CellResult) -> CallSound:
     ResultsError: the record does not say how the speech was coded. SpeechError: there is no speech
     on this machine.
     """
-    codec, duration_s = _codec(run, result), result.content["duration_s"]
+    codec, duration_s = codec_of(run, result), result.content["duration_s"]
     speech = default_speech()
     said = repeated(speech, round(duration_s * speech.rate_hz))
     recorded = {name: result.folder / f"heard-{name}.wav" for name in DIRECTIONS}
@@ -66,8 +66,11 @@ def sound_of(run: Run, result: CellResult) -> CallSound:
     return CallSound(said, playouts, heard)
 
 
-def _codec(run: Run, result: CellResult) -> Codec:
-    """The codec of a cell as it was run, whatever the messenger's file says by now."""
+def codec_of(run: Run, result: CellResult) -> Codec:
+    """Give the codec of a cell as it was run, whatever the messenger's file says by now.
+
+    ResultsError: the record does not say it.
+    """
     name = result.content["messenger"]["name"]
     messenger: Mapping[str, Any] = run.manifest()["definitions"].get(f"messenger {name}", {})
     try:

@@ -50,6 +50,7 @@ def keep(run: Run, cell: Cell, record: CallRecord) -> None:
     (job / "events.log").write_text("")
     content: Mapping[str, Any] = {
         "transport_connect_s": 0.0,
+        "transport": {"set_up": {}, "call": {"wire_packets_up": 500, "wire_bytes_up": 50_000}},
         "call": {
             "outcome": record.outcome,
             "reason": record.reason,
@@ -58,6 +59,11 @@ def keep(run: Run, cell: Cell, record: CallRecord) -> None:
             "silent_s": record.silent_s,
         },
         "chat": {"connected_s": 0.1, "sent_s": [1.0], "acknowledged_s": [1.04]},
+        "middlebox": {
+            "packets_asked": 1000,
+            "rules": {"stun": {"matched": 1000, "dropped": 300, "late": 0, "made": 0}},
+            "events": [[0.5, "udp 10.1.1.1:1 > 10.2.3.2:3478", "recognised as stun"]],
+        },
         "virtual_s": 13.0,
     }
     frames = {"up": record.up, "down": record.down}

@@ -1,0 +1,95 @@
+"""What a report is made of: sounds within their budget, figures inline, old records, words."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from bs4 import BeautifulSoup
+from hypothesis import given
+from hypothesis import strategies as st
+
+from testbed.comparison import compare
+from testbed.report import sounds
+from testbed.report.answer import answer, restriction
+from testbed.report.calls import kinds_of, lost_by_second
+from testbed.report.drawings import inline
+from testbed.report.sounds import SHORTEST_S, seconds_for, sounds_of, words_from
+from testbed.results import Run
+from tests.test_comparison import made, two_transports
+
+
+def test_an_old_record_has_its_seconds_made_from_its_frames(small_run: Run, tmp_path: Path) -> None:
+    shutil.copytree(small_run.folder, tmp_path / "old")
+    for path in (tmp_path / "old").glob("cells/*/cell.json"):
+        content = json.loads(path.read_text())
+        for side in ("up", "down"):
+            (content["quality"][side] or {}).pop("steps", None)
+        path.write_text(json.dumps(content))
+    old = Run(tmp_path / "old")
+    assert [lost_by_second(old, result) for result in old.results()] == [
+        lost_by_second(small_run, result) for result in small_run.results()
+    ]
+
+
+@given(st.integers(1, 5000))
+def test_sounds_are_as_long_as_all_of_them_may_be(count: int) -> None:
+    seconds = seconds_for(count)
+    assert SHORTEST_S <= seconds <= sounds.LONGEST_S
+    if seconds > SHORTEST_S:
+        assert count * seconds * sounds.BYTES_PER_S <= sounds.SOUND_BUDGET_BYTES
+
+
+def test_sounds_that_have_no_room_are_the_best_ones(
+    small_run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sounds, "SOUND_BUDGET_BYTES", 40_000)
+    found = sounds_of(small_run, kinds_of(small_run.results()), lambda _: None)
+    assert sum(map(len, found.encoded)) <= 40_000
+    assert list(found.excerpts) == ["whatsapp--direct--ru-calls-2025-08"]
+    assert len(found.left_out) == 2
+
+
+def test_what_is_heard_is_like_the_whole_call() -> None:
+    assert words_from([[0, 0, 0.3, 0.3, 0.1, 0.2]], 2) == 4
+    assert words_from([[0.1] * 6, [0.2] * 6], 2) == 0
+    assert words_from([[0.5]], 2) == 0
+    assert words_from([], 2) == 0
+
+
+def test_a_figure_s_ids_are_its_own_within_a_page() -> None:
+    figure = (
+        '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+        ' width="9pt" viewBox="0 0 9 9"><metadata>x</metadata><defs><path id="a"/></defs>'
+        '<use xlink:href="#a" style="fill: url(#h)"/><g clip-path="url(#h)"/></svg>'
+    )
+    page = BeautifulSoup(inline(figure, "one", "title"), "html.parser")
+    svg, path, use, group = page.select("svg, path, use, g")
+    assert not page.select("metadata")
+    assert not svg.get("width")
+    assert svg["aria-labelledby"] == "title"
+    assert path["id"] == "one-a"
+    assert use["href"] == "#one-a"
+    assert use["style"] == "fill: url(#one-h)"
+    assert group["clip-path"] == "url(#one-h)"
+
+
+def test_no_restriction_is_none_over_any_links() -> None:
+    assert restriction("open") == "no restriction"
+    assert restriction("open over 4g") == "no restriction over 4g"
+    assert restriction("open-ended over 4g") == "open-ended over 4g"
+
+
+def test_ties_are_said_as_ties(tmp_path: Path) -> None:
+    run = made(tmp_path, *two_transports())
+    calls = run.results()
+    twins = [
+        type(call)(call.folder, {**call.content, "transport": "tuic"}, call.wall)
+        for call in calls
+        if call.content["transport"] != "direct"
+    ]
+    said = answer(compare([*calls, *twins]), run.manifest())
+    notes = [note for s in said.by_censor["ru-calls-2025-08"] for note in s.notes]
+    assert any("the first place is shared, a tie: obfs4 and tuic" in note for note in notes)
