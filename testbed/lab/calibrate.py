@@ -178,6 +178,7 @@ async def across_box(task: Task, number: int) -> list[Arrived]:
     """Play one of a task's experiments across a box of its own."""
     experiment = task.experiments[number]
     with LabNetwork(Across(link=Link(), seed=number)) as network:
+        await network.settled()
         rng = Random(f"calibrate {task.profile.name} {experiment.name}")
         censor = Censor(task.profile, rng, task.lists)
         box = Middlebox(network["middlebox"], censor, inside_interface="middlebox-eth0")
@@ -190,8 +191,12 @@ async def across_box(task: Task, number: int) -> list[Arrived]:
 
 
 async def across_link(task: LinkTask, number: int) -> list[Arrived]:
-    """Play one of a task's experiments across a link of its own; no box is on the way."""
+    """Play one of a task's experiments across a link of its own; no box is on the way.
+
+    What the kernel tells late of new links would wake netlink's reader, and hold packets up.
+    """
     with LabNetwork(Across(link=task.link, seed=number)) as network:
+        await network.settled()
         return await play(network, task.experiments[number])
 
 
