@@ -342,7 +342,7 @@ def demo() -> None:
     """
     folder = ROOT / "results" / "demo"
     run(DEMO, out_folder=folder, fresh=True)
-    plot(folder)
+    plot(folder, ["usability"])
 
 
 @app.command("validate-calls")
