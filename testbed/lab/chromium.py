@@ -13,7 +13,6 @@ import json
 import math
 import shlex
 import signal
-import wave
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,19 +22,27 @@ from typing import Any
 
 import trio
 
-from testbed.cell import HEARD_FILES, SAID_FILE, SOUND_RATE_HZ
+from testbed.cell import HEARD_FILES, SOUND_RATE_HZ
 from testbed.engines import CHROMIUM
 from testbed.lab.chromium_page import PAGE
 from testbed.lab.coturn import TURN, USER, serve_coturn
 from testbed.lab.devtools import Page
 from testbed.lab.engine import Setting, Way
 from testbed.lab.host import LabHost, LabProcess
-from testbed.lab.realcall import Change, States, note_frames, reach, talk
+from testbed.lab.realcall import (
+    MICROPHONE_FILE,
+    Change,
+    States,
+    note_frames,
+    reach,
+    talk,
+    write_microphone,
+)
 from testbed.lab.record import CallRecord
 from testbed.lab.signalling import NoSignallingError, Signalling, message, receive, sign_in
 from testbed.transport import Address, Process
 
-_MICROPHONE, _PAGE = "said.wav", "call.html"
+_PAGE_FILE = "call.html"
 _STATES = States("connected", {"failed": "connection lost", "closed": "connection closed"})
 """Of RTCPeerConnection.connectionState (W3C WebRTC, 4.3.3)."""
 _OPTIONS = (
@@ -84,14 +91,12 @@ class ChromiumEngine:
     async def prepare(self, caller: LabHost, callee: LabHost) -> None:
         """Start the browsers, open their pages and sign in."""
         job = self._setting.job
-        with wave.open(str(job / _MICROPHONE), "wb") as file:
-            file.setparams((1, 2, SOUND_RATE_HZ, 0, "NONE", ""))
-            file.writeframes((job / SAID_FILE).read_bytes())
-        (job / _PAGE).write_text(PAGE)
+        write_microphone(job)
+        (job / _PAGE_FILE).write_text(PAGE)
         for name, host, hears in (("caller", caller, "down"), ("callee", callee, "up")):
             page = Page(await self._start(host))
             host.start_task(page.run)
-            await page.open((job / _PAGE).as_uri())
+            await page.open((job / _PAGE_FILE).as_uri())
             self._ends.append(_End(name, host, page, job / HEARD_FILES[hears]))
         began_at = trio.current_time()
         timeout_s = self._messenger.connect_timeout_s
@@ -106,7 +111,7 @@ class ChromiumEngine:
 
     async def _start(self, host: LabHost) -> LabProcess:
         """Start a browser, whose DevTools read descriptor 3 and write 4."""
-        microphone = self._setting.job / _MICROPHONE
+        microphone = self._setting.job / MICROPHONE_FILE
         command = f"{CHROMIUM.path()} {_OPTIONS} --user-data-dir={shlex.quote(str(host.state_dir))}"
         command += f" --use-file-for-fake-audio-capture={shlex.quote(str(microphone))}"
         script = host.state_dir / "chromium"

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+import wave
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import trio
 
-from testbed.cell import TAIL_S
+from testbed.cell import SAID_FILE, SOUND_RATE_HZ, TAIL_S
 from testbed.lab import rtp
 from testbed.lab.engine import Way
 from testbed.lab.host import LabHost
@@ -18,6 +20,9 @@ from testbed.lab.record import CallRecord
 from testbed.lab.tap import Tap
 from testbed.lab.udp import UdpChannel
 from testbed.transport import Address
+
+MICROPHONE_FILE = "said.wav"
+"""In a job's folder: the speech as a WAV file, for programs that take no raw one."""
 
 
 class Change(NamedTuple):
@@ -51,6 +56,13 @@ class Envelope:
     """Tell an end's sockets apart, if it has several: whose a datagram to the relay is, ..."""
     receiver: Callable[[bytes], bytes] = lambda _: b""
     """... and for whom one from the relay is."""
+
+
+def write_microphone(job: Path) -> None:
+    """Write the speech of a job as a WAV file."""
+    with wave.open(str(job / MICROPHONE_FILE), "wb") as file:
+        file.setparams((1, 2, SOUND_RATE_HZ, 0, "NONE", ""))
+        file.writeframes((job / SAID_FILE).read_bytes())
 
 
 async def talk(
