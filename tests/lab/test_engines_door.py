@@ -8,10 +8,12 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
+from testbed import stun
 from testbed.call.reflector import PROLOGUE, frame_packet, take_packet, unwrap, wrap
 from testbed.call.wire import rtp
 from testbed.censor.packet import Direction, Endpoint, TcpFields, parse_packet
 from testbed.censor.segment import ACK, SYN, segment
+from testbed.lab.coturn import TURN
 from testbed.lab.rtp import direction
 from testbed.lab.tap import InOrder, Seen
 
@@ -86,3 +88,19 @@ def test_only_what_was_said_during_the_call_counts() -> None:
     record = frames_of(sent, got, frame_s=0.06, dialled_at=0.0, between=(0.1, 0.4))
     assert [round(at, 6) for at in record.sent_s] == [0.12, 0.18, 0.24, 0.3, 0.36]
     assert [index for index, _ in record.received] == [0, 1, 2, 3, 4]
+
+
+def test_media_is_found_in_what_turn_carries() -> None:
+    packet = rtp(7, b"voice", first_byte=0x90, payload_type=111, frame_ms=20)
+    channel_data = b"\x40\0" + len(packet).to_bytes(2, "big") + packet
+    peer = (0x0012, bytes(8))
+    for unit in (
+        channel_data,
+        stun.encode(stun.Message(0x0016, bytes(12), (peer, (0x0013, packet)))),
+        stun.encode(stun.Message(0x0017, bytes(12), (peer, (0x0013, packet)))),
+    ):
+        assert TURN.unwrap(unit) == packet
+        unparsed = bytearray(unit + bytes(-len(unit) % 4) + unit)
+        assert TURN.take(unparsed) == unit, "as it stands in a stream"
+    for other in (b"", b"x", stun.encode(stun.Message(0x0001, bytes(12))), b"\x17\3\3\0\1x"):
+        assert TURN.unwrap(other) == b""
