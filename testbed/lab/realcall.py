@@ -120,7 +120,7 @@ def note_frames(
         payload_type=envelope.payload_type,
         frame_s=frame_s,
         dialled_at=dialled_at,
-        between=(began_at, began_at + duration_s),
+        between=(began_at, min(began_at + duration_s, dialled_at + record.ended_s)),
     )
     record.up = of_call(caller_sent, callee_got)
     record.down = of_call(callee_sent, caller_got)

@@ -54,8 +54,8 @@ def test_a_stream_comes_in_order_whatever_the_network_does(sent: list[bytes], se
     assert got == sent
 
 
-def media(index: int, payload_type: int = 111) -> bytes:
-    packet = rtp(index, b"voice", first_byte=0x90, payload_type=payload_type, frame_ms=60)
+def media(index: int, payload_type: int = 111, first_byte: int = 0x90) -> bytes:
+    packet = rtp(index, b"voice", first_byte=first_byte, payload_type=payload_type, frame_ms=60)
     return wrap(bytes(16), bytes(16), packet)
 
 
@@ -63,23 +63,27 @@ frames_of = partial(direction, unwrap=unwrap, payload_type=111)
 
 
 def test_frames_have_the_times_at_both_doors() -> None:
-    numbers = [65534, 65535, 65536, 65538]
+    # Timestamps go beyond 32 bits after the second frame.
+    numbers = [n + 2**32 // (60 * 48) for n in (-1, 0, 1, 3)]
     sent = [Seen(100 + 0.06 * k, media(n)) for k, n in enumerate(numbers)]
     sent.insert(1, Seen(100.01, media(7, payload_type=103)))
-    sent.append(Seen(100.3, media(65534)))
-    got = [Seen(100.5, media(65535)), Seen(100.6, media(65534)), Seen(100.7, media(65538))]
-    record = direction(
-        sent,
-        got,
-        unwrap=unwrap,
-        payload_type=111,
-        frame_s=0.06,
-        dialled_at=90.0,
-        between=(100.0, 101.0),
-    )
-    # Number 65537 was never sent: the engine dropped it, and it counts as a frame.
+    sent.insert(3, Seen(100.07, media(numbers[1], first_byte=0xB0)))
+    sent.append(Seen(100.2, media(numbers[0])))
+    got = [
+        *(Seen(100.5, media(numbers[1])), Seen(100.55, media(numbers[1], first_byte=0xB0))),
+        *(Seen(100.6, media(numbers[0])), Seen(100.7, media(numbers[3]))),
+    ]
+    record = frames_of(sent, got, frame_s=0.06, dialled_at=90.0, between=(100.0, 100.31))
+    # The fourth frame was never sent: the engine dropped it, and it counts as a frame.
     assert [round(at, 6) for at in record.sent_s] == [10.0, 10.06, 10.12, 10.18, 10.18]
     assert [(n, round(at, 6)) for n, at in record.received] == [(1, 10.5), (0, 10.6), (4, 10.7)]
+
+
+def test_an_end_that_falls_silent_has_frames_to_send_until_the_end() -> None:
+    sent = [Seen(k * 0.02, media(k)) for k in range(0, 30, 3)]
+    record = frames_of(sent, sent, frame_s=0.06, dialled_at=0.0, between=(0.0, 10.0))
+    assert len(record.sent_s) == 166
+    assert len(record.received) == 10
 
 
 def test_only_what_was_said_during_the_call_counts() -> None:
