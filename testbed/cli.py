@@ -23,6 +23,7 @@ from rich.table import Table
 from testbed import runner, scenario, tables
 from testbed.call.opus import SPEECH_FOLDER, SpeechError
 from testbed.cell import Cell
+from testbed.choosing import only_transports
 from testbed.cli_bench import bench_app
 from testbed.cli_build import build_programs
 from testbed.cli_calibrate import calibrate
@@ -48,8 +49,9 @@ from testbed.kernel.build import KernelBuildError, cached_kernel
 from testbed.lab.capture import TCPDUMP
 from testbed.manifest import manifest, programs
 from testbed.results import SCORES, WALL, ResultsError, Run
-from testbed.scenario import ROOT, Scenario, ScenarioError, cell_id, cells, only_transports
+from testbed.scenario import ROOT, Scenario, cell_id, cells
 from testbed.scores import ScoreError
+from testbed.validation import ScenarioError
 
 USAGE_ERROR, FAILURE, INTERRUPTED = 2, 1, 130
 DEMO = "ru-calls-2025-08"
@@ -199,7 +201,7 @@ def _chosen(
     return replace(
         loaded,
         messengers=tuple(messengers or loaded.messengers),
-        transports=only_transports(loaded, transports) if transports else loaded.transports,
+        transports=only_transports(loaded.transports, transports or ()),
         seeds=tuple(seeds or loaded.seeds),
         include=tuple(
             rule
