@@ -8,22 +8,21 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import trio
 import typer
-from rich.table import Table
 
 from testbed import runner, scenario, tables
-from testbed.call.opus import SPEECH_FOLDER, SpeechError
+from testbed.call.opus import SpeechError
 from testbed.cell import Cell
 from testbed.choosing import only_transports
+from testbed.cli_about import DEMO, doctor, print_list
 from testbed.cli_bench import bench_app
 from testbed.cli_build import build_programs
 from testbed.cli_calibrate import calibrate
@@ -36,26 +35,21 @@ from testbed.cli_saw import print_saw
 from testbed.cli_sound import listen, score
 from testbed.cli_transport import (
     check_app,
-    missing_for_transports,
     new_app,
     print_costs,
-    transport_packages,
-    transport_summaries,
 )
 from testbed.cli_validate import SCENARIO, print_validation
 from testbed.console import err, out, short
 from testbed.gobuild import GoBuildError
-from testbed.kernel.build import KernelBuildError, cached_kernel
+from testbed.kernel.build import KernelBuildError
 from testbed.lab.capture import TCPDUMP
-from testbed.manifest import manifest, programs
+from testbed.manifest import manifest
 from testbed.results import SCORES, WALL, ResultsError, Run
 from testbed.scenario import ROOT, Scenario, cell_id, cells
 from testbed.scores import ScoreError
 from testbed.validation import ScenarioError
 
 USAGE_ERROR, FAILURE, INTERRUPTED = 2, 1, 130
-DEMO = "ru-calls-2025-08"
-"""The scenario of `testbed demo`; what others need beside is optional."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -80,20 +74,11 @@ app.command("cite")(print_citations)
 app.command("report")(print_report)
 app.command("saw")(print_saw)
 app.command("build")(build_programs)
+app.command("list")(print_list)
+app.command()(doctor)
 app.command()(listen)
 app.command()(score)
 app.command()(calibrate)
-
-
-class Kind(StrEnum):
-    """What can be listed."""
-
-    SCENARIOS = "scenarios"
-    CENSORS = "censors"
-    MESSENGERS = "messengers"
-    TRANSPORTS = "transports"
-    LINKS = "links"
-    PACKAGES = "packages"
 
 
 def main() -> None:
@@ -357,65 +342,6 @@ def validate_calls() -> None:
     run(SCENARIO, out_folder=folder)
     if not print_validation(Run(folder)):
         raise typer.Exit(FAILURE)
-
-
-@app.command("list")
-def list_(kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> None:
-    """List what there is, each with what it is."""
-    entries: dict[Kind, Callable[[], dict[str, str]]] = {
-        Kind.SCENARIOS: lambda: {
-            name: scenario.load_scenario(name).title for name in scenario.scenario_names()
-        },
-        Kind.CENSORS: lambda: {
-            name: scenario.load_censor(name).title for name in scenario.censor_names()
-        },
-        Kind.MESSENGERS: lambda: {
-            name: scenario.load_messenger(name).title for name in scenario.messenger_names()
-        },
-        Kind.TRANSPORTS: transport_summaries,
-        Kind.LINKS: lambda: {
-            name: scenario.load_link_set(name).title for name in scenario.link_set_names()
-        },
-        Kind.PACKAGES: transport_packages,
-    }
-    table = Table(box=None, pad_edge=False, show_header=False)
-    for name, title in entries[kind]().items():
-        table.add_row(f"[bold]{name}[/]", title)
-    out.print(table)
-
-
-@app.command()
-def doctor() -> None:
-    """Check that all is there that the testbed needs, and say what to do where it is not."""
-    table = Table(box=None, pad_edge=False, show_header=False)
-    healthy = True
-    for name, is_there, remedy in _checks():
-        healthy &= is_there
-        state = "[green]ok[/]" if is_there else "[red]missing[/]"
-        table.add_row(state, name, "" if is_there else remedy)
-    for name, remedy in missing_for_transports().items():
-        table.add_row("[yellow]optional[/]", f"transport {name}", remedy)
-    out.print(table)
-    if not healthy:
-        raise typer.Exit(FAILURE)
-
-
-def _checks() -> list[tuple[str, bool, str]]:
-    needed = programs(cells(scenario.load_scenario(DEMO)))
-    checks = [(f"program {p.name}", p.find() is not None, p.remedy) for p in needed]
-    checks += [
-        (f"program {name}", shutil.which(name) is not None, "apt install util-linux")
-        for name in ("setpriv", "taskset", "unshare")
-    ]
-    checks.append(("speech", any(SPEECH_FOLDER.glob("*.wav")), "apt install pocketsphinx-testdata"))
-    try:
-        kernel = cached_kernel()
-        remedy = "testbed kernel build"
-    except KernelBuildError as error:
-        kernel, remedy = None, str(error)
-    name = "guest kernel" if kernel is None else f"guest kernel {kernel.version}"
-    checks.append((name, kernel is not None, remedy))
-    return checks
 
 
 if __name__ == "__main__":
