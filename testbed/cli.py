@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -59,26 +59,6 @@ app = typer.Typer(
     help="Which transport keeps a call usable under a censor's restriction, and how does it sound?",
     epilog="Example: [bold]testbed run ru-calls-2025-08 --messenger whatsapp[/bold]",
 )
-app.add_typer(kernel_app, name="kernel")
-app.add_typer(bench_app, name="bench")
-app.add_typer(check_app, name="check")
-app.add_typer(new_app, name="new")
-app.command("costs")(print_costs)
-app.command("plot")(plot)
-app.command("compare")(print_comparison)
-app.command("diff")(print_difference)
-app.command("export")(export_tables)
-app.command("schema")(print_schema)
-app.command("table")(print_table)
-app.command("cite")(print_citations)
-app.command("report")(print_report)
-app.command("saw")(print_saw)
-app.command("build")(build_programs)
-app.command("list")(print_list)
-app.command()(doctor)
-app.command()(listen)
-app.command()(score)
-app.command()(calibrate)
 
 
 def main() -> None:
@@ -102,7 +82,6 @@ def _quit(error: Exception, status: int) -> None:
     sys.exit(status)
 
 
-@app.command()
 def run(
     scenario_name: Annotated[
         str,
@@ -321,7 +300,6 @@ def _differing(left: Path, right: Path) -> list[str]:
     return sorted(mismatched + missing)
 
 
-@app.command()
 def demo() -> None:
     """Reproduce the news of August 2025, and draw it: the table, the record and one figure.
 
@@ -332,7 +310,6 @@ def demo() -> None:
     plot(folder, ["usability"])
 
 
-@app.command("validate-calls")
 def validate_calls() -> None:
     """Hold Telegram's model against its real engine on loss, bursts, thin links, UDP blocked (min).
 
@@ -342,6 +319,43 @@ def validate_calls() -> None:
     run(SCENARIO, out_folder=folder)
     if not print_validation(Run(folder)):
         raise typer.Exit(FAILURE)
+
+
+_COMMANDS: Mapping[str, Mapping[str, Callable[..., None] | typer.Typer]] = {
+    "Run an emulation scenario": {
+        "demo": demo,
+        "run": run,
+        "list": print_list,
+        "calibrate": calibrate,
+        "validate-calls": validate_calls,
+        "schema": print_schema,
+    },
+    "Add a new transport": {
+        "new": new_app,
+        "check": check_app,
+        "costs": print_costs,
+        "saw": print_saw,
+        "build": build_programs,
+    },
+    "Compare what was recorded": {
+        "plot": plot,
+        "report": print_report,
+        "compare": print_comparison,
+        "diff": print_difference,
+        "listen": listen,
+        "score": score,
+        "export": export_tables,
+        "table": print_table,
+        "cite": print_citations,
+    },
+    "Look after the lab": {"doctor": doctor, "kernel": kernel_app, "bench": bench_app},
+}
+for _panel, _commands in _COMMANDS.items():
+    for _name, _command in _commands.items():
+        if isinstance(_command, typer.Typer):
+            app.add_typer(_command, name=_name, rich_help_panel=_panel)
+        else:
+            app.command(_name, rich_help_panel=_panel)(_command)
 
 
 if __name__ == "__main__":
