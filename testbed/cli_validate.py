@@ -12,8 +12,8 @@ from testbed import agreement
 from testbed.agreement import PAIRS, Comparison, Pair, Side
 from testbed.console import err, out
 from testbed.results import Run
-from testbed.scenario import ScenarioError
 from testbed.scores import ScoreError, score_cell, scorers
+from testbed.validation import ScenarioError
 
 BY_EAR, SOUND = "validate-calls", "validate-sound"
 """The scenarios: Telegram asked by ear; and speech, for ViSQOL and what Chromium counts itself."""
