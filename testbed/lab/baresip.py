@@ -35,10 +35,10 @@ from testbed.lab.realcall import (
 )
 from testbed.lab.record import CallRecord
 from testbed.lab.servers import run_relay
-from testbed.lab.signalling import NoSignallingError, Signalling, sign_in
+from testbed.lab.signalling import Signalling, sign_in
 from testbed.transport import Address
 
-_STATES = States("CALL_RTPESTAB", {"CALL_CLOSED": "hung up"})
+_STATES = States("CALL_RTPESTAB", {"CALL_CLOSED": "call closed"})
 """A call is connected when both ends get media: SIP connects without."""
 _RTP = Envelope(bytes, lambda _: None, payload_type=96)
 _NOTED = ("CALL_RINGING", "CALL_ESTABLISHED", "CALL_RTPESTAB", "CALL_CLOSED")
@@ -114,16 +114,8 @@ class BaresipEngine:
         for name, host, hears in (("caller", caller, "down"), ("callee", callee, "up")):
             control = await self._start(name, host)
             self._ends.append(_End(name, host, host.state_dir, control, job / HEARD_FILES[hears]))
-        began_at = trio.current_time()
         timeout_s = self._messenger.connect_timeout_s
-        try:
-            streams = await sign_in((caller, callee), self._setting.chat_server, job, timeout_s)
-        except NoSignallingError as error:
-            took_s = trio.current_time() - began_at
-            self._no_signalling = CallRecord(reason=str(error), ended_s=took_s)
-            return
-        for end, stream in zip(self._ends, streams, strict=True):
-            end.signalling = stream
+        self._no_signalling = await sign_in(self._ends, self._setting.chat_server, job, timeout_s)
 
     async def _start(self, name: str, host: LabHost) -> trio.SocketStream:
         """Start a baresip; give the connection that controls it."""

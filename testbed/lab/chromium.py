@@ -39,7 +39,7 @@ from testbed.lab.realcall import (
     write_microphone,
 )
 from testbed.lab.record import CallRecord
-from testbed.lab.signalling import NoSignallingError, Signalling, message, receive, sign_in
+from testbed.lab.signalling import Signalling, message, receive, sign_in
 from testbed.transport import Address, Process
 
 _PAGE_FILE = "call.html"
@@ -97,17 +97,11 @@ class ChromiumEngine:
             page = Page(await self._start(host))
             host.start_task(page.run)
             await page.open((job / _PAGE_FILE).as_uri())
-            self._ends.append(_End(name, host, page, job / HEARD_FILES[hears]))
-        began_at = trio.current_time()
+            end = _End(name, host, page, job / HEARD_FILES[hears])
+            await end.do("prepare", SOUND_RATE_HZ)
+            self._ends.append(end)
         timeout_s = self._messenger.connect_timeout_s
-        try:
-            streams = await sign_in((caller, callee), self._setting.chat_server, job, timeout_s)
-        except NoSignallingError as error:
-            took_s = trio.current_time() - began_at
-            self._no_signalling = CallRecord(reason=str(error), ended_s=took_s)
-            return
-        for end, stream in zip(self._ends, streams, strict=True):
-            end.signalling = stream
+        self._no_signalling = await sign_in(self._ends, self._setting.chat_server, job, timeout_s)
 
     async def _start(self, host: LabHost) -> LabProcess:
         """Start a browser, whose DevTools read descriptor 3 and write 4."""
@@ -131,7 +125,7 @@ class ChromiumEngine:
             taps.append(end.host.watch(relay, TURN.take))
             urls = [f"turn:{relay}?transport={protocol}" for protocol in protocols]
             server = {"urls": urls, "username": USER, "credential": self._password}
-            await end.do("prepare", [server], SOUND_RATE_HZ)
+            await end.do("dial", server)
         told, changes = trio.open_memory_channel[Change](math.inf)
         async with trio.open_nursery() as nursery:
             for end in self._ends:

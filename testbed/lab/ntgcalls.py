@@ -22,7 +22,7 @@ from testbed.lab.host import LabHost, LabProcess
 from testbed.lab.realcall import Change, Envelope, States, note_frames, reach, talk
 from testbed.lab.record import CallRecord
 from testbed.lab.reflector import serve_reflector
-from testbed.lab.signalling import NoSignallingError, Signalling, message, receive, sign_in
+from testbed.lab.signalling import Signalling, message, receive, sign_in
 from testbed.transport import Address, Process
 
 _PROGRAM = Path(__file__).with_name("ntgcalls_end.py")
@@ -72,16 +72,8 @@ class NtgcallsEngine:
         """Start the engine on both ends and sign in. TransportError: the library is missing."""
         for name, host, hears in (("caller", caller, "down"), ("callee", callee, "up")):
             self._ends.append(_End(name, host, await self._start(name, host, hears)))
-        began_at = trio.current_time()
         timeout_s = self._messenger.connect_timeout_s
-        try:
-            streams = await sign_in((caller, callee), self._chat_server, self._job, timeout_s)
-        except NoSignallingError as error:
-            took_s = trio.current_time() - began_at
-            self._no_signalling = CallRecord(reason=str(error), ended_s=took_s)
-            return
-        for end, stream in zip(self._ends, streams, strict=True):
-            end.signalling = stream
+        self._no_signalling = await sign_in(self._ends, self._chat_server, self._job, timeout_s)
 
     async def _start(self, name: str, host: LabHost, hears: str) -> LabProcess:
         sounds = (str(self._job / SAID_FILE), str(self._job / HEARD_FILES[hears]))

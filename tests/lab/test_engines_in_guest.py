@@ -28,7 +28,7 @@ def again(kernel: Kernel, run: Run, folder: Path, result: CellResult, engine: st
     second = Run(folder)
     second.begin(run.manifest(), "", fresh=False)
     [repeated] = conducted(
-        kernel, second, short_cell(engine, "direct", result.content["censor"], duration_s=4)
+        kernel, second, short_cell(engine, "direct", result.content["censor"], duration_s=3)
     )
     return repeated
 
@@ -37,11 +37,11 @@ def again(kernel: Kernel, run: Run, folder: Path, result: CellResult, engine: st
 def test_an_engine_is_heard_and_repeats_to_the_byte(
     kernel: Kernel, run: Run, tmp_path: Path, engine: str
 ) -> None:
-    [result] = conducted(kernel, run, short_cell(engine, "direct", "open", duration_s=4))
+    [result] = conducted(kernel, run, short_cell(engine, "direct", "open", duration_s=3))
     assert result.verdict.label == "good"
     assert 0.05 < result.content["record"]["call"]["set_up_s"] < 1
     for way, direction in frames_of(result).items():
-        assert len(direction.sent_s) == pytest.approx(4 / 0.02, abs=2)
+        assert len(direction.sent_s) == pytest.approx(3 / 0.02, abs=2)
         assert len(direction.received) == len(direction.sent_s)
         assert likeness(result, way) > ALIKE[engine]
     assert files_of(result) == files_of(again(kernel, run, tmp_path / "again", result, engine))
@@ -60,12 +60,13 @@ def test_any_transport_carries_an_engine(
         assert likeness(result, way) > ALIKE[engine]
 
 
+@SLOW
 def test_a_softphone_whose_media_is_blocked_has_no_call(kernel: Kernel, run: Run) -> None:
     cell = short_cell("baresip", "direct", "open", duration_s=1)
     [result] = conducted(kernel, run, replace(cell, censor=load_censor("udp-blocked")))
     call = result.content["record"]["call"]
     assert result.verdict.label == "no call"
-    assert call["reason"] == "no connection within 30 s"
+    assert 30 <= call["ended_s"] < 31
     assert "CALL_ESTABLISHED" in {state for _, _, state in call["states"]}, "SIP alone came through"
 
 
