@@ -49,9 +49,9 @@ _INSIDE_ENDS: Mapping[Topology, Sequence[str]] = {"one-sided": ("caller",), "bot
 
 
 async def conduct(
-    cell: Cell, frames: Sequence[bytes], job: Path, *, pcap: bool = False
+    cell: Cell, frames: Mapping[str, Sequence[bytes]], job: Path, *, pcap: bool = False
 ) -> CellRecord:
-    """Run a cell; `frames` is the encoded speech, `job` the folder with the cell's files.
+    """Run a cell; `frames` is the encoded speech by direction, `job` the folder with its files.
 
     With `pcap`, what crosses the middleboxes is captured.
 
@@ -123,7 +123,7 @@ def _host(network: LabNetwork, name: str, job: Path, rng: Random, nursery: trio.
 
 async def _conduct(
     cell: Cell,
-    frames: Sequence[bytes],
+    frames: Mapping[str, Sequence[bytes]],
     job: Path,
     hosts: dict[str, LabHost],
     rng: Random,

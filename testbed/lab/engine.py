@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import NamedTuple, Protocol
@@ -70,8 +70,10 @@ class _End:
 class ModelEngine:
     """Both ends of a messenger that is modelled, driven by its dialect and its time-outs."""
 
-    def __init__(self, messenger: Messenger, rng: Random, frames: Sequence[bytes]) -> None:
-        """Describe it; `frames` is the encoded speech."""
+    def __init__(
+        self, messenger: Messenger, rng: Random, frames: Mapping[str, Sequence[bytes]]
+    ) -> None:
+        """Describe it; `frames` is the encoded speech by direction."""
         self._messenger = messenger
         self._rng = rng
         self._frames = frames
@@ -129,7 +131,8 @@ class ModelEngine:
             for end in ends:
                 end.heard_at = began_at
                 first_at = began_at + self._rng.random() * frame_s
-                schedule = [(first_at + k * frame_s, frame) for k, frame in enumerate(self._frames)]
+                frames = self._frames["up" if end is ends[0] else "down"]
+                schedule = [(first_at + k * frame_s, frame) for k, frame in enumerate(frames)]
                 send = _send_bursts if isinstance(end.channel, TimedChannel) else _send_each
                 nursery.start_soon(send, end, schedule, dialled_at)
                 if not isinstance(end.channel, TimedChannel):

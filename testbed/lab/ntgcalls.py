@@ -19,7 +19,7 @@ from typing import NamedTuple
 import trio
 
 from testbed.call.messenger import Messenger
-from testbed.cell import HEARD_FILES, SAID_FILE, TAIL_S
+from testbed.cell import HEARD_FILES, SAID_FILES, TAIL_S
 from testbed.lab import rtp
 from testbed.lab.chat import connect_tls
 from testbed.lab.engine import Way
@@ -71,8 +71,12 @@ class NtgcallsEngine:
 
     async def prepare(self, caller: LabHost, callee: LabHost) -> None:
         """Start the engine on both ends and sign in. TransportError: the library is missing."""
-        for name, host, hears in (("caller", caller, "down"), ("callee", callee, "up")):
-            self._ends.append(_End(name, host, await self._start(name, host, hears)))
+        for name, host, says, hears in (
+            ("caller", caller, "up", "down"),
+            ("callee", callee, "down", "up"),
+        ):
+            sounds = (str(self._job / SAID_FILES[says]), str(self._job / HEARD_FILES[hears]))
+            self._ends.append(_End(name, host, await self._start(name, host, sounds)))
         began_at = trio.current_time()
         reason = f"within {self._messenger.connect_timeout_s:g} s"
         with trio.move_on_after(self._messenger.connect_timeout_s):
@@ -88,8 +92,7 @@ class NtgcallsEngine:
             self._no_signalling.reason = f"no signalling {reason}"
             self._no_signalling.ended_s = trio.current_time() - began_at
 
-    async def _start(self, name: str, host: LabHost, hears: str) -> LabProcess:
-        sounds = (str(self._job / SAID_FILE), str(self._job / HEARD_FILES[hears]))
+    async def _start(self, name: str, host: LabHost, sounds: tuple[str, str]) -> LabProcess:
         tag = self._tag + bytes(4)  # an engine puts 4 bytes of its own in the end
         python = [sys.executable, "-I", "-S", "-B", str(_PROGRAM)]
         command = [*python, LIBRARY.path(), name, self._key.hex(), tag.hex(), *sounds]
