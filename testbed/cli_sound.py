@@ -260,7 +260,7 @@ def _median_worse(group: Sequence[tuple[CellResult, Mapping[str, Any]]], name: s
 
 def _legend(models: Sequence[Scorer]) -> str:
     lines = [
-        "Medians over the calls that were set up, of the worse direction, each over clips of 10 s.",
+        "Medians over the calls that were set up, of the worse direction, each turn by turn.",
         "Models of listeners disagree: compare within a column only.",
     ]
     return "\n".join([*lines, *(f"{model.name}: {model.label}" for model in models)])
