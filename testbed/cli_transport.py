@@ -19,6 +19,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from testbed import gobuild
+from testbed.choosing import (
+    load_transport,
+    transport_choice,
+    transport_kind,
+    transport_names,
+    transport_summary,
+)
 from testbed.cli_kernel import guest_kernel
 from testbed.conformance import ALL_RULES, Conformance, check_transport
 from testbed.console import out
@@ -26,15 +33,8 @@ from testbed.costs import LEGEND, NothingToCompareError, cost_table, costs
 from testbed.lab.check import Verdict
 from testbed.loading import IN_TREE, own_programs, programs_of
 from testbed.results import Run
-from testbed.scenario import (
-    ROOT,
-    ScenarioError,
-    load_transport,
-    transport_choice,
-    transport_kind,
-    transport_names,
-    transport_summary,
-)
+from testbed.scenario import ROOT
+from testbed.validation import ScenarioError
 
 check_app = typer.Typer(no_args_is_help=True, help="Try whether a part keeps its rules.")
 new_app = typer.Typer(no_args_is_help=True, help="Start a part of your own.")
