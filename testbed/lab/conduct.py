@@ -14,6 +14,7 @@ import trio
 from testbed.call.dialects import DIALECTS
 from testbed.cell import Cell, Topology
 from testbed.censor.censor import Censor
+from testbed.lab.addresses import ADDRESS_LISTS, BOXES
 from testbed.lab.capture import capture
 from testbed.lab.chat import chat
 from testbed.lab.engine import CallEngine, ModelEngine, Way
@@ -24,9 +25,9 @@ from testbed.lab.ntgcalls import NtgcallsEngine
 from testbed.lab.record import BoxRecord, CallRecord, CellRecord, ChatRecord, TransportRecord
 from testbed.lab.reflector import serve_reflector
 from testbed.lab.servers import run_relay, serve_chat
-from testbed.lab.topology import ADDRESS_LISTS, BOXES, CallTopo
 from testbed.lab.wire import WireCount
 from testbed.loading import make_transport
+from testbed.netplan import NetworkPlan
 from testbed.transport import Address, ServerInfo, Transport, TransportError
 
 BEGIN_EVERY_S = 1.0
@@ -49,9 +50,9 @@ _INSIDE_ENDS: Mapping[Topology, Sequence[str]] = {"one-sided": ("caller",), "bot
 
 
 async def conduct(
-    cell: Cell, frames: Sequence[bytes], job: Path, *, pcap: bool = False
+    cell: Cell, plan: NetworkPlan, frames: Sequence[bytes], job: Path, *, pcap: bool = False
 ) -> CellRecord:
-    """Run a cell; `frames` is the encoded speech, `job` the folder with the cell's files.
+    """Run a cell over a network; `frames` is the encoded speech, `job` the folder with its files.
 
     With `pcap`, what crosses the middleboxes is captured.
 
@@ -60,7 +61,7 @@ async def conduct(
     """
     began_at = trio.current_time()
     rng = Random(f"cell {cell.seed}")
-    with LabNetwork(CallTopo(cell.links, cell.seed, cell.topology)) as network:
+    with LabNetwork(plan) as network:
         boxes = _boxes(cell, network)
         limit_s = cell.duration_s + LATEST_END_S
         with ExitStack() as stack, trio.move_on_after(limit_s) as limit:
@@ -96,7 +97,7 @@ async def conduct(
 
 def _boxes(cell: Cell, network: LabNetwork) -> dict[str, Middlebox]:
     """Give the topology's middleboxes by name: one profile, and each its own seeded generator."""
-    relay = network[_SERVER_NODES["foreign"]].defaultIntf().ip
+    relay = network[_SERVER_NODES["foreign"]].address
     lists = {**ADDRESS_LISTS, "messenger-foreign": (relay,)}
     boxes = {}
     for number, name in enumerate(BOXES[cell.topology], 1):
