@@ -147,7 +147,7 @@ async def _conduct(
     bridge = hosts["bridge"]
     server = await transport.serve(bridge, Address(bridge.address, BRIDGE_PORT), relay)
     await engine.prepare(hosts["caller"], hosts["callee"])
-    wire = await WireCount.started(hosts["caller"], chat_server)
+    wire = WireCount(hosts["caller"].node, chat_server)
     await trio.sleep_until(_next_beginning())
 
     call_record, chat_record, carried = (
@@ -157,7 +157,7 @@ async def _conduct(
     )
     inside = [hosts[name] for name in _INSIDE_ENDS[cell.topology]]
     channels = await _connect(transport, inside, server, carried)
-    carried.set_up = await wire.count()
+    carried.set_up = wire.count()
     await trio.sleep_until(_next_beginning())
     dialled_at = trio.current_time()
     async with trio.open_nursery() as workloads:
@@ -175,7 +175,7 @@ async def _conduct(
         else:
             caller, callee = (Way(hosts[name], relay, channels.get(name)) for name in _ENDS)
             call_record = await engine.call(caller, callee, cell.duration_s)
-            carried.call = await wire.count()
+            carried.call = wire.count()
     return dialled_at, carried, call_record, chat_record
 
 

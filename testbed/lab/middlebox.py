@@ -11,7 +11,6 @@ import ctypes
 import heapq
 import os
 import socket
-import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import count
@@ -73,16 +72,10 @@ class Middlebox:
         with self._node.namespace.entered():
             queue = netfilterqueue.NetfilterQueue()
             queue.bind(_QUEUE, self._on_packet, max_len=_QUEUE_PACKETS)
-            rules = ruleset([interface.name for interface in self._node.interfaces])
-            done = subprocess.run(
-                ["nft", "-f", "-"], input=rules, capture_output=True, text=True, check=False
-            )
-        if done.returncode != 0:
-            queue.unbind()
-            raise OSError(f"nft cannot set the middlebox's rules: {done.stderr.strip()}")
         with ExitStack() as stack:
             stack.callback(self._close)
             stack.callback(queue.unbind)
+            self._node.nft(ruleset([interface.name for interface in self._node.interfaces]))
             yield queue
 
     async def run(self, queue: netfilterqueue.NetfilterQueue) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import trio
 
 from testbed.lab.namespace import Namespace
+from testbed.lab.nft import run_nft
 from testbed.netplan import FIRST_DESCRIPTOR, TC_INDEX, Interface, NetworkPlan, NodePlan
 
 SETTLE_S = 1.5
@@ -68,6 +69,11 @@ class NetworkNode:
             with self.namespace.entered():
                 for switch in _FORWARDING[: 2 if self.interfaces[0].ip6 else 1]:
                     switch.write_text("1")
+
+    def nft(self, commands: str, *, json: bool = False) -> str:
+        """Run nftables' commands in the node; give what they print. OSError: they failed."""
+        with self.namespace.entered():
+            return run_nft(commands, json=json)
 
     def time_packets_of(self, index: int) -> None:
         """Let a network interface's packets leave at the times that their sender set."""
