@@ -35,9 +35,10 @@ from testbed.censor.censor import Censor
 from testbed.lab import qdisc
 from testbed.lab.clock import LabClock
 from testbed.lab.middlebox import Middlebox
+from testbed.lab.mmsg import SO_TIMESTAMPNS, SO_TXTIME
 from testbed.lab.network import LabNetwork, NetworkNode
 from testbed.lab.plan import plan_of
-from testbed.lab.udp import SO_RCVBUFFORCE, SO_SNDBUFFORCE, SO_TIMESTAMPNS, SO_TXTIME
+from testbed.lab.udp import SO_RCVBUFFORCE, SO_SNDBUFFORCE
 
 _ETH_P_IP = 0x0800
 _SOL_PACKET, _PACKET_STATISTICS = 263, 6

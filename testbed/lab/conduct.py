@@ -140,7 +140,7 @@ async def _conduct(
         engine = NtgcallsEngine(messenger, rng, chat_server, job)
     else:
         _, make_relay = DIALECTS[messenger.dialect]
-        nursery.start_soon(run_relay, servers.bind_udp(relay.port), make_relay())
+        nursery.start_soon(run_relay, servers, relay.port, make_relay())
         engine = ModelEngine(messenger, rng, frames)
 
     transport = make_transport(cell.transport)
