@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from testbed.call.messenger import Messenger
 from testbed.censor.profile import Profile
+from testbed.netplan import NetworkPlan
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,7 @@ class Job:
     """What the program that conducts a cell is given."""
 
     cell: Cell
+    network: NetworkPlan
     frames: Mapping[str, tuple[bytes, ...]]
     """By direction: what is said, encoded by the messenger's codec; empty for a real engine."""
     pcap: bool = False

@@ -48,7 +48,9 @@ from testbed.certificate import write_certificates
 from testbed.guestcode import PLACE, guest_code
 from testbed.kernel.build import Kernel
 from testbed.kernel.guest import GuestError, run_guest
+from testbed.lab.plan import plan_of
 from testbed.lab.record import read_frames
+from testbed.lab.topology import CallTopo
 from testbed.ntgcalls import LIBRARY
 from testbed.results import CellResult, Run, Wall, judge
 from testbed.scenario import ROOT, cell_id
@@ -67,7 +69,7 @@ _OTHERS = [ROOT, *(Path(p) for p in sys.path if p.endswith("-packages"))]
 _GUEST_OTHERS = {Path(f"/run/others/{n}"): folder for n, folder in enumerate(_OTHERS)}
 """What a transport from elsewhere may import. Seen last, as what is in there moves times."""
 _RUN_MODULE = (
-    "import sys, runpy; sys.path[:0] = sys.argv[3].split(':'); import testbed.lab.network; "
+    "import sys, runpy; sys.path[:0] = sys.argv[3].split(':'); import testbed.lab.main; "
     "sys.path += sys.argv[4:]; sys.argv[3:] = []; "
     "runpy.run_module(sys.argv.pop(1), run_name='__main__')"
 )
@@ -276,7 +278,8 @@ def prepare_job(job: Path, cell: Cell, *, pcap: bool = False) -> None:
         for way, name in SAID_FILES.items():
             (job / name).write_bytes(_microphone(cell.said, cell.duration_s, way))
     with (job / JOB_FILE).open("wb") as file:
-        pickle.dump(Job(cell, frames, pcap), file)
+        network = plan_of(CallTopo(cell.links, cell.seed, cell.topology))
+        pickle.dump(Job(cell, network, frames, pcap), file)
     write_certificates(job)
 
 
