@@ -45,13 +45,13 @@ from testbed.cell import (
     Said,
 )
 from testbed.certificate import write_certificates
+from testbed.engines import ENGINES, GUEST_MB
 from testbed.guestcode import PLACE, guest_code
 from testbed.kernel.build import Kernel
 from testbed.kernel.guest import GuestError, run_guest
 from testbed.lab.plan import plan_of
 from testbed.lab.record import read_frames
 from testbed.lab.topology import CallTopo
-from testbed.ntgcalls import LIBRARY
 from testbed.results import CellResult, Run, Wall, judge
 from testbed.scenario import ROOT, cell_id
 from testbed.transport import GUEST_PROGRAMS
@@ -107,12 +107,17 @@ def in_guest(kernel: Kernel) -> Conduct:
     """Conduct each cell in a guest of its own, in virtual time."""
 
     async def conduct(job: Path, cell: Cell, cpu: int) -> Wall:
-        return await run_module(kernel, "testbed.lab.main", job, seed=cell.seed, cpu=cpu)
+        memory_mb = ENGINES[cell.messenger.engine].guest_mb
+        return await run_module(
+            kernel, "testbed.lab.main", job, seed=cell.seed, cpu=cpu, memory_mb=memory_mb
+        )
 
     return conduct
 
 
-async def run_module(kernel: Kernel, module: str, job: Path, *, seed: int, cpu: int) -> Wall:
+async def run_module(
+    kernel: Kernel, module: str, job: Path, *, seed: int, cpu: int, memory_mb: int = GUEST_MB
+) -> Wall:
     """Run one of the lab's programs on a job's folder in a guest. ConductError: it failed."""
     try:
         result = await run_guest(
@@ -122,6 +127,7 @@ async def run_module(kernel: Kernel, module: str, job: Path, *, seed: int, cpu: 
             seed=seed,
             cpu=cpu,
             wall_limit_s=WALL_LIMIT_S,
+            memory_mb=memory_mb,
             visible=[Path(sys.base_prefix)],
             mounts={
                 PLACE: guest_code(),
@@ -207,8 +213,10 @@ async def run_cells(
     the others. Interrupted: a person pressed ^C. LabError: the disk is full, or a call engine is
     missing. OSError: the run's folder cannot be written.
     """
-    if any(cell.messenger.engine == "ntgcalls" for cell in cells) and not LIBRARY.find():
-        raise LabError(f"there is no Telegram call engine {LIBRARY.name}: {LIBRARY.remedy}")
+    for engine in dict.fromkeys(cell.messenger.engine for cell in cells):
+        for program in ENGINES[engine].programs:
+            if program.find() is None:
+                raise LabError(f"the engine {engine} needs {program.name}: {program.remedy}")
     jobs = run.folder / "jobs"
     shutil.rmtree(jobs, ignore_errors=True)
     jobs.mkdir()

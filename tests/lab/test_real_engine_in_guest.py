@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from testbed import runner
 from testbed.cell import TransportChoice
 from testbed.censor.profile import with_numbers
+from testbed.engines import ENGINES, NTGCALLS
 from testbed.kernel.build import Kernel
-from testbed.ntgcalls import LIBRARY
 from testbed.results import CellResult, Run, frames_of
 from testbed.runner import what_is_said
 from testbed.scenario import load_censor
@@ -109,7 +109,8 @@ def test_what_is_lost_on_the_way_is_not_heard(kernel: Kernel, run: Run) -> None:
 def test_a_missing_library_says_what_to_install(
     kernel: Kernel, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "LIBRARY", replace(LIBRARY, inside="nosuch.so"))
+    absent = replace(ENGINES["ntgcalls"], programs=(replace(NTGCALLS, inside="nosuch.so"),))
+    monkeypatch.setattr(runner, "ENGINES", {**ENGINES, "ntgcalls": absent})
     cell = short_cell("telegram", "direct", "open", duration_s=1)
-    with pytest.raises(runner.LabError, match=r"engine ntgcalls: pip install ntgcalls==3\.0\.5"):
+    with pytest.raises(runner.LabError, match=r"ntgcalls: pip install ntgcalls==3\.0\.5"):
         trio.run(runner.run_cells, run, [cell], runner.in_guest(kernel), CPUS, print)
