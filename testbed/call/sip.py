@@ -59,6 +59,8 @@ class Latch:
 
     def __init__(self) -> None:
         self._ends: list[Address] = []
+        self.shortcuts: dict[tuple[Address, bytes], Address] = {}
+        """None: an end's port has all kinds of datagrams."""
 
     def on_datagram(self, datagram: bytes, source: Address) -> tuple[bytes, Address] | None:
         """Give what to send where for a datagram, if anything."""

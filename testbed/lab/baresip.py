@@ -24,14 +24,14 @@ from testbed.engines import BARESIP
 from testbed.lab.engine import Setting, Way
 from testbed.lab.host import LabHost
 from testbed.lab.realcall import (
-    MICROPHONE_FILE,
+    ENDS,
     Change,
     Envelope,
     States,
+    microphone,
     note_frames,
     reach,
     talk,
-    write_microphone,
 )
 from testbed.lab.record import CallRecord
 from testbed.lab.servers import run_relay
@@ -105,26 +105,25 @@ class BaresipEngine:
 
     async def serve_relay(self, servers: LabHost, relay: Address) -> None:
         """Run a relay that latches."""
-        servers.start_task(partial(run_relay, servers.bind_udp(relay.port), Latch()))
+        servers.start_task(partial(run_relay, servers, relay.port, Latch()))
 
     async def prepare(self, caller: LabHost, callee: LabHost) -> None:
         """Start baresip on both ends and sign in. TransportError: it does not start."""
         job = self._setting.job
-        write_microphone(job)
-        for name, host, hears in (("caller", caller, "down"), ("callee", callee, "up")):
-            control = await self._start(name, host)
+        for (name, says, hears), host in zip(ENDS, (caller, callee), strict=True):
+            control = await self._start(name, host, microphone(job, says))
             self._ends.append(_End(name, host, host.state_dir, control, job / HEARD_FILES[hears]))
         timeout_s = self._messenger.connect_timeout_s
         self._no_signalling = await sign_in(self._ends, self._setting.chat_server, job, timeout_s)
 
-    async def _start(self, name: str, host: LabHost) -> trio.SocketStream:
+    async def _start(self, name: str, host: LabHost, said: Path) -> trio.SocketStream:
         """Start a baresip; give the connection that controls it."""
         codec, folder = self._messenger.codec, host.state_dir
         port = _PORTS[name]
         config = _CONFIG.format(
             local=_LOCAL,
             port=port,
-            said=self._setting.job / MICROPHONE_FILE,
+            said=said,
             control=_CONTROL_PORT,
             rate=SOUND_RATE_HZ,
             bitrate=codec.bitrate_bps,

@@ -30,13 +30,13 @@ from testbed.lab.devtools import Page
 from testbed.lab.engine import Setting, Way
 from testbed.lab.host import LabHost, LabProcess
 from testbed.lab.realcall import (
-    MICROPHONE_FILE,
+    ENDS,
     Change,
     States,
+    microphone,
     note_frames,
     reach,
     talk,
-    write_microphone,
 )
 from testbed.lab.record import CallRecord
 from testbed.lab.signalling import Signalling, message, receive, sign_in
@@ -91,10 +91,9 @@ class ChromiumEngine:
     async def prepare(self, caller: LabHost, callee: LabHost) -> None:
         """Start the browsers, open their pages and sign in."""
         job = self._setting.job
-        write_microphone(job)
         (job / _PAGE_FILE).write_text(PAGE)
-        for name, host, hears in (("caller", caller, "down"), ("callee", callee, "up")):
-            page = Page(await self._start(host))
+        for (name, says, hears), host in zip(ENDS, (caller, callee), strict=True):
+            page = Page(await self._start(host, microphone(job, says)))
             host.start_task(page.run)
             await page.open((job / _PAGE_FILE).as_uri())
             end = _End(name, host, page, job / HEARD_FILES[hears])
@@ -103,11 +102,10 @@ class ChromiumEngine:
         timeout_s = self._messenger.connect_timeout_s
         self._no_signalling = await sign_in(self._ends, self._setting.chat_server, job, timeout_s)
 
-    async def _start(self, host: LabHost) -> LabProcess:
+    async def _start(self, host: LabHost, said: Path) -> LabProcess:
         """Start a browser, whose DevTools read descriptor 3 and write 4."""
-        microphone = self._setting.job / MICROPHONE_FILE
         command = f"{CHROMIUM.path()} {_OPTIONS} --user-data-dir={shlex.quote(str(host.state_dir))}"
-        command += f" --use-file-for-fake-audio-capture={shlex.quote(str(microphone))}"
+        command += f" --use-file-for-fake-audio-capture={shlex.quote(str(said))}"
         script = host.state_dir / "chromium"
         script.write_text(f"#!/bin/sh\nexec {command} 3<&0 4>&1 </dev/null >&2\n")
         script.chmod(0o755)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -44,8 +44,8 @@ class Setting(NamedTuple):
 
     messenger: Messenger
     rng: Random
-    frames: Sequence[bytes]
-    """The encoded speech, for a model."""
+    frames: Mapping[str, Sequence[bytes]]
+    """The encoded speech by direction, for a model."""
     chat_server: Address
     job: Path
     """The folder with the cell's files."""
@@ -97,7 +97,7 @@ class ModelEngine:
     async def serve_relay(self, servers: LabHost, relay: Address) -> None:
         """Run the relay of the messenger's dialect."""
         _, make_relay = DIALECTS[self._messenger.dialect]
-        servers.start_task(partial(run_relay, servers.bind_udp(relay.port), make_relay()))
+        servers.start_task(partial(run_relay, servers, relay.port, make_relay()))
 
     async def prepare(self, caller: LabHost, callee: LabHost) -> None:
         """Nothing comes before a model's call."""
@@ -152,7 +152,8 @@ class ModelEngine:
             for end in ends:
                 end.heard_at = began_at
                 first_at = began_at + self._rng.random() * frame_s
-                schedule = [(first_at + k * frame_s, frame) for k, frame in enumerate(self._frames)]
+                frames = self._frames["up" if end is ends[0] else "down"]
+                schedule = [(first_at + k * frame_s, frame) for k, frame in enumerate(frames)]
                 send = _send_bursts if isinstance(end.channel, TimedChannel) else _send_each
                 nursery.start_soon(send, end, schedule, dialled_at)
                 if not isinstance(end.channel, TimedChannel):

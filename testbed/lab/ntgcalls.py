@@ -15,11 +15,11 @@ from pathlib import Path
 import trio
 
 from testbed.call import reflector
-from testbed.cell import HEARD_FILES, SAID_FILE
+from testbed.cell import HEARD_FILES, SAID_FILES
 from testbed.engines import NTGCALLS
 from testbed.lab.engine import Setting, Way
 from testbed.lab.host import LabHost, LabProcess
-from testbed.lab.realcall import Change, Envelope, States, note_frames, reach, talk
+from testbed.lab.realcall import ENDS, Change, Envelope, States, note_frames, reach, talk
 from testbed.lab.record import CallRecord
 from testbed.lab.reflector import serve_reflector
 from testbed.lab.signalling import Signalling, message, receive, sign_in
@@ -70,13 +70,13 @@ class NtgcallsEngine:
 
     async def prepare(self, caller: LabHost, callee: LabHost) -> None:
         """Start the engine on both ends and sign in. TransportError: the library is missing."""
-        for name, host, hears in (("caller", caller, "down"), ("callee", callee, "up")):
-            self._ends.append(_End(name, host, await self._start(name, host, hears)))
+        for (name, says, hears), host in zip(ENDS, (caller, callee), strict=True):
+            sounds = (str(self._job / SAID_FILES[says]), str(self._job / HEARD_FILES[hears]))
+            self._ends.append(_End(name, host, await self._start(name, host, sounds)))
         timeout_s = self._messenger.connect_timeout_s
         self._no_signalling = await sign_in(self._ends, self._chat_server, self._job, timeout_s)
 
-    async def _start(self, name: str, host: LabHost, hears: str) -> LabProcess:
-        sounds = (str(self._job / SAID_FILE), str(self._job / HEARD_FILES[hears]))
+    async def _start(self, name: str, host: LabHost, sounds: tuple[str, str]) -> LabProcess:
         tag = self._tag + bytes(4)  # an engine puts 4 bytes of its own in the end
         python = [sys.executable, "-I", "-S", "-B", str(_PROGRAM)]
         command = [*python, NTGCALLS.path(), name, self._key.hex(), tag.hex(), *sounds]

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import trio
 
-from testbed.cell import SAID_FILE, SOUND_RATE_HZ, TAIL_S
+from testbed.cell import SAID_FILES, SOUND_RATE_HZ, TAIL_S
 from testbed.lab import rtp
 from testbed.lab.engine import Way
 from testbed.lab.host import LabHost
@@ -21,8 +21,8 @@ from testbed.lab.tap import Tap
 from testbed.lab.udp import UdpChannel
 from testbed.transport import Address
 
-MICROPHONE_FILE = "said.wav"
-"""In a job's folder: the speech as a WAV file, for programs that take no raw one."""
+ENDS = (("caller", "up", "down"), ("callee", "down", "up"))
+"""Each end's name, the direction that it says and the one that it hears."""
 
 
 class Change(NamedTuple):
@@ -58,11 +58,14 @@ class Envelope:
     """... and for whom one from the relay is."""
 
 
-def write_microphone(job: Path) -> None:
-    """Write the speech of a job as a WAV file."""
-    with wave.open(str(job / MICROPHONE_FILE), "wb") as file:
+def microphone(job: Path, direction: str) -> Path:
+    """Write what is said in a direction as a WAV file, for programs that take no raw one."""
+    said = job / SAID_FILES[direction]
+    path = said.with_suffix(".wav")
+    with wave.open(str(path), "wb") as file:
         file.setparams((1, 2, SOUND_RATE_HZ, 0, "NONE", ""))
-        file.writeframes((job / SAID_FILE).read_bytes())
+        file.writeframes(said.read_bytes())
+    return path
 
 
 async def talk(
