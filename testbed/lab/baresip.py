@@ -109,11 +109,11 @@ class BaresipEngine:
 
     async def prepare(self, caller: LabHost, callee: LabHost) -> None:
         """Start baresip on both ends and sign in. TransportError: it does not start."""
-        job = self._setting.job
+        job, timeout_s = self._setting.job, self._messenger.connect_timeout_s
         for (name, says, hears), host in zip(ENDS, (caller, callee), strict=True):
-            control = await self._start(name, host, microphone(job, says))
+            said = microphone(job, says, silence_s=timeout_s)
+            control = await self._start(name, host, said)
             self._ends.append(_End(name, host, host.state_dir, control, job / HEARD_FILES[hears]))
-        timeout_s = self._messenger.connect_timeout_s
         self._no_signalling = await sign_in(self._ends, self._setting.chat_server, job, timeout_s)
 
     async def _start(self, name: str, host: LabHost, said: Path) -> trio.SocketStream:

@@ -58,13 +58,16 @@ class Envelope:
     """... and for whom one from the relay is."""
 
 
-def microphone(job: Path, direction: str) -> Path:
-    """Write what is said in a direction as a WAV file, for programs that take no raw one."""
+def microphone(job: Path, direction: str, silence_s: float = 0.0) -> Path:
+    """Write what is said in a direction as a WAV file, for programs that take no raw one.
+
+    Silence follows it, for those that hang up when there is no more and begin before the set-up.
+    """
     said = job / SAID_FILES[direction]
     path = said.with_suffix(".wav")
     with wave.open(str(path), "wb") as file:
         file.setparams((1, 2, SOUND_RATE_HZ, 0, "NONE", ""))
-        file.writeframes(said.read_bytes())
+        file.writeframes(said.read_bytes() + bytes(2 * round(silence_s * SOUND_RATE_HZ)))
     return path
 
 
