@@ -311,6 +311,7 @@ def speech_frames(codec: Codec, duration_s: float, said: Said) -> dict[str, tupl
                 bitrate_bps=codec.bitrate_bps,
                 fec=codec.fec,
                 expected_loss_percent=codec.expected_loss_percent,
+                cbr=codec.cbr,
             )
         )
         for way, speech in what_is_said(said, duration_s).said.items()

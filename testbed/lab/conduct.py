@@ -18,9 +18,10 @@ from testbed.lab.baresip import BaresipEngine
 from testbed.lab.capture import capture
 from testbed.lab.chat import chat
 from testbed.lab.chromium import ChromiumEngine
-from testbed.lab.engine import CallEngine, ModelEngine, Setting, Way
+from testbed.lab.engine import CallEngine, Setting, Way
 from testbed.lab.host import LabHost, tls_of
 from testbed.lab.middlebox import Middlebox
+from testbed.lab.model import ModelEngine
 from testbed.lab.network import LabNetwork
 from testbed.lab.ntgcalls import NtgcallsEngine
 from testbed.lab.record import BoxRecord, CallRecord, CellRecord, ChatRecord, TransportRecord

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import trio
 
-from testbed.call.dialects import Relay
+from testbed.call.dialects import Framing, Relay
 from testbed.cell import CERTIFICATE_FILE, KEY_FILE
 from testbed.lab.host import LabHost
 from testbed.lab.shortcut import Shortcut
-from testbed.transport import Address
+from testbed.transport import Address, DatagramStream
 
 _MAX_BYTES = 65535
 JOIN = b"join a call's signalling"
@@ -34,15 +34,49 @@ async def run_relay(host: LabHost, port: int, relay: Relay) -> None:
             shortcut.follow(relay.shortcuts)
 
 
+async def serve_relay_streams(
+    host: LabHost, port: int, relay: Relay, framing: Framing, *, tls: Path | None
+) -> None:
+    """Serve a relay on a TCP port of a node's address until the host closes.
+
+    With `tls`, the job's folder, within TLS, by the chat server's certificate.
+    """
+    context = None if tls is None else _tls(tls)
+    clients: dict[Address, DatagramStream] = {}
+
+    async def serve(stream: trio.SocketStream) -> None:
+        source = Address(*stream.socket.getpeername())
+        inner: trio.abc.Stream = stream
+        if context is not None:
+            inner = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
+        clients[source] = DatagramStream(inner, host, frame=framing.frame, take=framing.take)
+        try:
+            async for datagram in clients[source]:
+                outgoing = relay.on_datagram(datagram, source)
+                if outgoing is not None and (client := clients.get(outgoing[1])) is not None:
+                    await client.send(outgoing[0])
+        except (trio.BrokenResourceError, trio.ClosedResourceError, ValueError):
+            pass  # it has gone, or says what is no datagram
+        finally:
+            del clients[source]
+            await trio.aclose_forcefully(inner)
+
+    await host.serve_tcp(port, serve)
+
+
+def _tls(job: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(job / CERTIFICATE_FILE, job / KEY_FILE)
+    return context
+
+
 async def serve_chat(host: LabHost, port: int, job: Path) -> Address:
     """Serve a TLS chat server that echoes all it gets, and joins two connections of a call.
 
     A connection that begins with `JOIN` carries a call's signalling, and gets that back when it has
     been noted; what comes then goes to the other one.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(job / CERTIFICATE_FILE, job / KEY_FILE)
-
+    context = _tls(job)
     ends: list[trio.SSLStream[trio.SocketStream]] = []
 
     async def serve(stream: trio.SocketStream) -> None:
