@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import filecmp
 import json
 import os
 import shutil
@@ -47,7 +46,8 @@ from testbed.gobuild import GoBuildError
 from testbed.kernel.build import KernelBuildError, cached_kernel
 from testbed.lab.capture import TCPDUMP
 from testbed.manifest import manifest, programs
-from testbed.results import SCORES, WALL, ResultsError, Run
+from testbed.repeats import differing
+from testbed.results import ResultsError, Run
 from testbed.scenario import ROOT, Scenario, ScenarioError, cell_id, cells, only_transports
 from testbed.scores import ScoreError
 
@@ -314,9 +314,9 @@ def _compare_again(
             name = cell_id(cell)
             if name in failures or not the_run.has(name):
                 continue
-            differing = _differing(the_run.folder / "cells" / name, again.folder / "cells" / name)
-            if differing:
-                failures[name] = f"not the same a second time: {', '.join(differing)}"
+            files = differing(the_run.folder / "cells" / name, again.folder / "cells" / name)
+            if files:
+                failures[name] = f"not the same a second time: {', '.join(files)}"
                 shutil.copytree(
                     again.folder / "cells" / name,
                     the_run.folder / "failed" / f"{name}.again",
@@ -326,12 +326,6 @@ def _compare_again(
                 same += 1
     out.print(f"{same} of {len(plan)} cells are the same to the byte when run again.")
     return failures
-
-
-def _differing(left: Path, right: Path) -> list[str]:
-    names = {path.name for folder in (left, right) for path in folder.iterdir()} - {WALL, SCORES}
-    _, mismatched, missing = filecmp.cmpfiles(left, right, names, shallow=False)
-    return sorted(mismatched + missing)
 
 
 @app.command()

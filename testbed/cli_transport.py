@@ -10,25 +10,30 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import trio
 import typer
 from rich.markup import escape
+from rich.progress import Progress
 from rich.table import Table
 
-from testbed import gobuild
+from testbed import gobuild, repeats
 from testbed.cli_kernel import guest_kernel
 from testbed.conformance import ALL_RULES, Conformance, check_transport
-from testbed.console import out
+from testbed.console import err, out
 from testbed.costs import LEGEND, NothingToCompareError, cost_table, costs
 from testbed.lab.check import Verdict
 from testbed.loading import IN_TREE, own_programs, programs_of
+from testbed.manifest import programs
 from testbed.results import Run
 from testbed.scenario import (
     ROOT,
     ScenarioError,
+    cell_id,
     load_transport,
     transport_choice,
     transport_kind,
@@ -95,6 +100,54 @@ def check_transport_command(
         _show(name, result, kept_in)
     if not result.ok:
         raise typer.Exit(1)
+
+
+@check_app.command("repeats")
+def check_repeats(
+    transport: Annotated[
+        list[str] | None, typer.Option(help="Only this transport (repeatable).")
+    ] = None,
+    messenger: Annotated[
+        list[str] | None, typer.Option(help="Only this messenger, direct (repeatable).")
+    ] = None,
+    other_build: Annotated[
+        Path | None, typer.Option(metavar="LINUX", help="Another build of the guest kernel.")
+    ] = None,
+) -> None:
+    """Try whether cells are the same to the byte: again, on another processor, beside a busy loop.
+
+    A short call through each transport and with each messenger that can run here (min).
+
+    Examples: testbed check repeats --transport tor;
+    XDG_CACHE_HOME=/tmp/other testbed kernel build, then testbed check repeats --other-build
+    the path that it says
+    """
+    kernel, cpus = guest_kernel(), sorted(os.sched_getaffinity(0))
+    ways = repeats.circumstances(kernel, cpus, other_build)
+    cells = repeats.repeat_cells(messenger or [], transport or [])
+    ok = True
+    table = Table(box=None, pad_edge=False, show_header=False)
+    with TemporaryDirectory() as folder, Progress(console=err, transient=True) as progress:
+        task = progress.add_task("runs", total=len(cells) * len(ways))
+        for number, cell in enumerate(cells):
+            if missing := [p.remedy for p in programs([cell]) if p.find() is None]:
+                table.add_row("[yellow]not tried[/]", cell_id(cell), "; ".join(missing))
+                continue
+            advance = partial(progress.advance, task)
+            found = trio.run(repeats.repeat, cell, ways, Path(folder) / str(number), advance)
+            progress.update(task, completed=(number + 1) * len(ways))
+            ok &= found.ok
+            table.add_row("[green]equal[/]" if found.ok else "[red]differs[/]", *_said(found))
+    out.print(table)
+    out.print(f"Each run {len(ways)} times: {', '.join(way.what for way in ways)}.", style="dim")
+    if not ok:
+        raise typer.Exit(1)
+
+
+def _said(found: repeats.Repeat) -> tuple[str, str]:
+    """Give a cell's name, and what differed in which circumstance."""
+    wrong = [f"{way}: {', '.join(files)}" for way, files in found.differing.items() if files]
+    return escape(found.name), escape(found.failure or "; ".join(wrong))
 
 
 def _show(name: str, result: Conformance, folder: Path) -> None:

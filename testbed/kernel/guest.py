@@ -26,6 +26,7 @@ from testbed.kernel.job import (
     JOB_FILE,
     STDERR_FILE,
     STDOUT_FILE,
+    Counts,
     JobEnd,
     encode_job,
     read_end,
@@ -82,13 +83,14 @@ class GuestResult:
     `exit_status` is as a shell counts it (128 + N for a job killed by signal N, 127 for a
     program not found). `wall_s` are seconds on this machine from start to power-off, `cpu_s`
     those that its processor worked for the guest, `virtual_s` the guest's seconds from boot to
-    the job's end. `console` is all the kernel said.
+    the job's end. `counts` tells what that went for. `console` is all the kernel said.
     """
 
     exit_status: int
     wall_s: float
     cpu_s: float
     virtual_s: float
+    counts: Counts
     console: str
 
 
@@ -332,6 +334,7 @@ def _result(folder: Path, wall_s: float, cpu_s: float, hung_for_s: float | None)
         wall_s=wall_s,
         cpu_s=cpu_s,
         virtual_s=end.virtual_ns / 1e9,
+        counts=end.counts,
         console=console,
     )
 
