@@ -10,18 +10,18 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import trio
 import typer
-from rich.table import Table
 
 from testbed import runner, scenario, tables
-from testbed.call.opus import SPEECH_FOLDER, SpeechError
+from testbed.call.opus import SpeechError
 from testbed.cell import Cell
+from testbed.choosing import only_transports
+from testbed.cli_about import DEMO, doctor, print_list
 from testbed.cli_bench import bench_app
 from testbed.cli_build import build_programs
 from testbed.cli_calibrate import calibrate
@@ -34,26 +34,22 @@ from testbed.cli_saw import print_saw
 from testbed.cli_sound import listen, score
 from testbed.cli_transport import (
     check_app,
-    missing_for_transports,
     new_app,
     print_costs,
-    transport_packages,
-    transport_summaries,
 )
 from testbed.cli_validate import SCENARIO, print_validation
 from testbed.console import err, out, short
 from testbed.gobuild import GoBuildError
-from testbed.kernel.build import KernelBuildError, cached_kernel
+from testbed.kernel.build import KernelBuildError
 from testbed.lab.capture import TCPDUMP
-from testbed.manifest import manifest, programs
+from testbed.manifest import manifest
 from testbed.repeats import differing
 from testbed.results import ResultsError, Run
-from testbed.scenario import ROOT, Scenario, ScenarioError, cell_id, cells, only_transports
+from testbed.scenario import ROOT, Scenario, cell_id, cells
 from testbed.scores import ScoreError
+from testbed.validation import ScenarioError
 
 USAGE_ERROR, FAILURE, INTERRUPTED = 2, 1, 130
-DEMO = "ru-calls-2025-08"
-"""The scenario of `testbed demo`; what others need beside is optional."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -63,35 +59,6 @@ app = typer.Typer(
     help="Which transport keeps a call usable under a censor's restriction, and how does it sound?",
     epilog="Example: [bold]testbed run ru-calls-2025-08 --messenger whatsapp[/bold]",
 )
-app.add_typer(kernel_app, name="kernel")
-app.add_typer(bench_app, name="bench")
-app.add_typer(check_app, name="check")
-app.add_typer(new_app, name="new")
-app.command("costs")(print_costs)
-app.command("plot")(plot)
-app.command("compare")(print_comparison)
-app.command("diff")(print_difference)
-app.command("export")(export_tables)
-app.command("schema")(print_schema)
-app.command("table")(print_table)
-app.command("cite")(print_citations)
-app.command("report")(print_report)
-app.command("saw")(print_saw)
-app.command("build")(build_programs)
-app.command()(listen)
-app.command()(score)
-app.command()(calibrate)
-
-
-class Kind(StrEnum):
-    """What can be listed."""
-
-    SCENARIOS = "scenarios"
-    CENSORS = "censors"
-    MESSENGERS = "messengers"
-    TRANSPORTS = "transports"
-    LINKS = "links"
-    PACKAGES = "packages"
 
 
 def main() -> None:
@@ -115,7 +82,6 @@ def _quit(error: Exception, status: int) -> None:
     sys.exit(status)
 
 
-@app.command()
 def run(
     scenario_name: Annotated[
         str,
@@ -199,7 +165,7 @@ def _chosen(
     return replace(
         loaded,
         messengers=tuple(messengers or loaded.messengers),
-        transports=only_transports(loaded, transports) if transports else loaded.transports,
+        transports=only_transports(loaded.transports, transports or ()),
         seeds=tuple(seeds or loaded.seeds),
         include=tuple(
             rule
@@ -328,7 +294,6 @@ def _compare_again(
     return failures
 
 
-@app.command()
 def demo() -> None:
     """Reproduce the news of August 2025, and draw it: the table, the record and one figure.
 
@@ -339,7 +304,6 @@ def demo() -> None:
     plot(folder, ["usability"])
 
 
-@app.command("validate-calls")
 def validate_calls() -> None:
     """Hold Telegram's model against its real engine on loss, bursts, thin links, UDP blocked (min).
 
@@ -351,63 +315,41 @@ def validate_calls() -> None:
         raise typer.Exit(FAILURE)
 
 
-@app.command("list")
-def list_(kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> None:
-    """List what there is, each with what it is."""
-    entries: dict[Kind, Callable[[], dict[str, str]]] = {
-        Kind.SCENARIOS: lambda: {
-            name: scenario.load_scenario(name).title for name in scenario.scenario_names()
-        },
-        Kind.CENSORS: lambda: {
-            name: scenario.load_censor(name).title for name in scenario.censor_names()
-        },
-        Kind.MESSENGERS: lambda: {
-            name: scenario.load_messenger(name).title for name in scenario.messenger_names()
-        },
-        Kind.TRANSPORTS: transport_summaries,
-        Kind.LINKS: lambda: {
-            name: scenario.load_link_set(name).title for name in scenario.link_set_names()
-        },
-        Kind.PACKAGES: transport_packages,
-    }
-    table = Table(box=None, pad_edge=False, show_header=False)
-    for name, title in entries[kind]().items():
-        table.add_row(f"[bold]{name}[/]", title)
-    out.print(table)
-
-
-@app.command()
-def doctor() -> None:
-    """Check that all is there that the testbed needs, and say what to do where it is not."""
-    table = Table(box=None, pad_edge=False, show_header=False)
-    healthy = True
-    for name, is_there, remedy in _checks():
-        healthy &= is_there
-        state = "[green]ok[/]" if is_there else "[red]missing[/]"
-        table.add_row(state, name, "" if is_there else remedy)
-    for name, remedy in missing_for_transports().items():
-        table.add_row("[yellow]optional[/]", f"transport {name}", remedy)
-    out.print(table)
-    if not healthy:
-        raise typer.Exit(FAILURE)
-
-
-def _checks() -> list[tuple[str, bool, str]]:
-    needed = programs(cells(scenario.load_scenario(DEMO)))
-    checks = [(f"program {p.name}", p.find() is not None, p.remedy) for p in needed]
-    checks += [
-        (f"program {name}", shutil.which(name) is not None, "apt install util-linux")
-        for name in ("setpriv", "taskset", "unshare")
-    ]
-    checks.append(("speech", any(SPEECH_FOLDER.glob("*.wav")), "apt install pocketsphinx-testdata"))
-    try:
-        kernel = cached_kernel()
-        remedy = "testbed kernel build"
-    except KernelBuildError as error:
-        kernel, remedy = None, str(error)
-    name = "guest kernel" if kernel is None else f"guest kernel {kernel.version}"
-    checks.append((name, kernel is not None, remedy))
-    return checks
+_COMMANDS: Mapping[str, Mapping[str, Callable[..., None] | typer.Typer]] = {
+    "Run an emulation scenario": {
+        "demo": demo,
+        "run": run,
+        "list": print_list,
+        "calibrate": calibrate,
+        "validate-calls": validate_calls,
+        "schema": print_schema,
+    },
+    "Add a new transport": {
+        "new": new_app,
+        "check": check_app,
+        "costs": print_costs,
+        "saw": print_saw,
+        "build": build_programs,
+    },
+    "Compare what was recorded": {
+        "plot": plot,
+        "report": print_report,
+        "compare": print_comparison,
+        "diff": print_difference,
+        "listen": listen,
+        "score": score,
+        "export": export_tables,
+        "table": print_table,
+        "cite": print_citations,
+    },
+    "Look after the lab": {"doctor": doctor, "kernel": kernel_app, "bench": bench_app},
+}
+for _panel, _commands in _COMMANDS.items():
+    for _name, _command in _commands.items():
+        if isinstance(_command, typer.Typer):
+            app.add_typer(_command, name=_name, rich_help_panel=_panel)
+        else:
+            app.command(_name, rich_help_panel=_panel)(_command)
 
 
 if __name__ == "__main__":

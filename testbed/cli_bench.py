@@ -21,7 +21,7 @@ from testbed.cli_kernel import KernelKind, guest_kernel
 from testbed.console import err, out
 from testbed.results import ResultsError
 
-bench_app = typer.Typer(help="Measure what the lab costs on this machine.")
+bench_app = typer.Typer()
 _WAYS = {
     "kernel": "no middlebox: the kernel forwards",
     "settled": "settled: handed over to the kernel",

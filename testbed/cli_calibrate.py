@@ -21,7 +21,8 @@ from testbed.censor.profile import Profile
 from testbed.cli_kernel import guest_kernel
 from testbed.console import err, out
 from testbed.runner import Interrupted
-from testbed.scenario import ROOT, ScenarioError, censor_names, load_censor, load_scenario
+from testbed.scenario import ROOT, censor_names, load_censor, load_scenario
+from testbed.validation import ScenarioError
 
 _SCENARIO = "ru-calls-2025-08"
 

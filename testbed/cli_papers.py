@@ -15,7 +15,7 @@ from testbed.bibliography import bibtex, sources
 from testbed.comparison import compare
 from testbed.evidence import Evidence
 from testbed.results import ResultsError, Run
-from testbed.scenario import ScenarioError
+from testbed.validation import ScenarioError
 
 
 class Format(StrEnum):

@@ -14,7 +14,7 @@ from testbed.comparison import compare
 from testbed.console import err, out, short
 from testbed.difference import difference
 from testbed.results import ResultsError, Run
-from testbed.scenario import ScenarioError
+from testbed.validation import ScenarioError
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -22,6 +22,13 @@ from rich.progress import Progress
 from rich.table import Table
 
 from testbed import gobuild, repeats
+from testbed.choosing import (
+    load_transport,
+    transport_choice,
+    transport_kind,
+    transport_names,
+    transport_summary,
+)
 from testbed.cli_kernel import guest_kernel
 from testbed.conformance import ALL_RULES, Conformance, check_transport
 from testbed.console import err, out
@@ -30,16 +37,8 @@ from testbed.lab.check import Verdict
 from testbed.loading import IN_TREE, own_programs, programs_of
 from testbed.manifest import programs
 from testbed.results import Run
-from testbed.scenario import (
-    ROOT,
-    ScenarioError,
-    cell_id,
-    load_transport,
-    transport_choice,
-    transport_kind,
-    transport_names,
-    transport_summary,
-)
+from testbed.scenario import ROOT, cell_id
+from testbed.validation import ScenarioError
 
 check_app = typer.Typer(no_args_is_help=True, help="Try whether a part keeps its rules.")
 new_app = typer.Typer(no_args_is_help=True, help="Start a part of your own.")

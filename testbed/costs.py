@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import isnan, nan
-from statistics import median, quantiles
+from math import ceil, isnan, nan
+from statistics import median
 
 from rich.table import Table
 
@@ -14,8 +14,6 @@ from testbed.results import CellResult, frames_of
 from testbed.tables import table_of_calls
 
 DIRECT = "direct"
-
-
 TOGETHER_S = 0.001
 """Frames leave 20 ms apart or more; what arrives as close as this was handed over together."""
 
@@ -75,13 +73,13 @@ def held_up(direction: DirectionRecord) -> list[float]:
 
 
 def costs(results: Iterable[CellResult]) -> list[Cost]:
-    """Compare the calls that were set up with direct ones of the same messenger and censor.
+    """Compare the calls of which anything was heard with direct ones alike but for the transport.
 
     NothingToCompareError: there are none.
     """
     groups: dict[tuple[str, str, str], list[Mapping[str, float]]] = {}
     for result in results:
-        if result.content["quality"]["up"] is not None:
+        if any(direction.received for direction in frames_of(result).values()):
             groups.setdefault(result.key, []).append(_measured(result))
     medians = {
         key: {name: median(cell[name] for cell in cells) for name in cells[0]}
@@ -124,7 +122,7 @@ def _measured(result: CellResult) -> dict[str, float]:
     return {
         "connect_s": record["transport_connect_s"],
         "median_s": median(delays),
-        "percentile_95_s": quantiles(delays, n=20)[-1],
+        "percentile_95_s": delays[ceil(0.95 * len(delays)) - 1],
         "bytes": call["wire_bytes_up"],
         "packets": call["wire_packets_up"],
         "held_up_share": len(waited) / len(delays),

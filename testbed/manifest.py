@@ -13,11 +13,13 @@ from typing import Any
 
 from testbed import __version__
 from testbed.cell import Cell, TransportChoice
+from testbed.choosing import load_transport
 from testbed.loading import programs_of
 from testbed.ntgcalls import LIBRARY
 from testbed.results import SCHEMA
-from testbed.scenario import ROOT, Scenario, ScenarioError, cell_id, load_transport
+from testbed.scenario import ROOT, Scenario, cell_id
 from testbed.transport import Program
+from testbed.validation import ScenarioError
 
 _PACKAGES = ("trio", "pyroute2", "mininet", "NetfilterQueue", "opuslib-next-bundled")
 _PROGRAMS = (Program("nft", apt="nftables"),)

@@ -10,16 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from testbed.cell import Cell
+from testbed.choosing import transport_names
 from testbed.kernel.build import Kernel
 from testbed.results import SCORES, WALL, Run
 from testbed.runner import Done, in_guest, run_cells
-from testbed.scenario import (
-    cell_id,
-    cells,
-    load_scenario,
-    messenger_names,
-    transport_names,
-)
+from testbed.scenario import cell_id, cells, load_scenario, messenger_names
 
 DURATION_S = 6.0
 """How long the calls are: as any call, they are set up, lose frames and chat."""

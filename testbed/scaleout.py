@@ -27,8 +27,8 @@ from testbed.kernel.build import KernelBuildError, cached_kernel
 from testbed.manifest import programs, versions
 from testbed.results import Wall
 from testbed.runner import Conduct, ConductError, LabError, in_guest
-from testbed.scenario import ScenarioError
 from testbed.transport import Program
+from testbed.validation import ScenarioError
 
 AT_A_TIME = 128
 """So many cells are with the cluster, so that workers that come later find some."""

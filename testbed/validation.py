@@ -13,6 +13,10 @@ from testbed.censor.actions import Action
 _ACTIONS = {kind.__name__ for kind in get_args(Action)}
 
 
+class ScenarioError(Exception):
+    """A file is wrong; the message names file and key, and what was expected."""
+
+
 def describe(error: ValidationError, content: Mapping[str, Any]) -> str:
     """Say of each wrong key where it is and what was expected; `content` is what was read."""
     lines: dict[str, str] = {}

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from testbed import scenario
+from testbed import choosing, scenario
 from testbed.cell import Link
 from testbed.evidence import Evidence
 from testbed.linkset import LinkSet
-from testbed.scenario import ScenarioError, cell_id, cells, load_scenario
+from testbed.scenario import cell_id, cells, load_scenario
+from testbed.validation import ScenarioError
 
 FOUNDING = scenario.SCENARIOS / "ru-calls-2025-08.toml"
 
@@ -122,8 +123,8 @@ def test_a_messenger_without_evidence_is_refused(
 
 
 def test_every_transport_says_in_a_line_what_it_is() -> None:
-    for name in scenario.transport_names():
-        assert len(scenario.transport_summary(name)) > 20
+    for name in choosing.transport_names():
+        assert len(choosing.transport_summary(name)) > 20
 
 
 def written(folder: Path, text: str) -> scenario.Scenario:

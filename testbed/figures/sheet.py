@@ -194,6 +194,7 @@ def guide(axes: Axes, at: float, text: str = "", *, horizontal: bool = False) ->
     axes.text(
         *place, text, transform=transform, size=style.NOTE_PT, color=style.FAINT_INK,
         ha="right" if horizontal else "left", va="bottom" if horizontal else "top",
+        bbox={"facecolor": style.PAPER, "edgecolor": "none", "pad": 0.6}, zorder=2,
     )  # fmt: skip
 
 

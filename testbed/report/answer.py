@@ -85,9 +85,9 @@ def _of_one(restricted: Sequence[Comparison]) -> list[str]:
     for transport in dict.fromkeys(c.transport for c in restricted):
         group = [c for c in restricted if c.transport == transport]
         kept = {
-            f"all{of} calls usable with": [c.messenger for c in group if c.usable.value == 1],
-            f"some{of} with": [c.messenger for c in group if 0 < c.usable.value < 1],
-            f"none{of} with": [c.messenger for c in group if c.usable.value == 0],
+            f"all{of} usable with": [c.messenger for c in group if c.usable.value == 1],
+            f"some{of} usable with": [c.messenger for c in group if 0 < c.usable.value < 1],
+            f"none{of} usable with": [c.messenger for c in group if c.usable.value == 0],
         }
         told = tuple(f"{word} {_listed(names)}" for word, names in kept.items() if names)
         ways[told].append(transport)

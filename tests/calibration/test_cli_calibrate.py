@@ -13,7 +13,8 @@ from testbed.calibration.results import Calibration, Measurement, Vector, as_jso
 from testbed.cli import app
 from testbed.figures.calibration import calibration as drawn
 from testbed.figures.files import write
-from testbed.scenario import CENSORS, ScenarioError
+from testbed.scenario import CENSORS
+from testbed.validation import ScenarioError
 
 GOOD = Measurement("stun", "probability", 0.3, 0.299, 0.28, 0.32, 4000, "Clopper-Pearson")
 BAD = Measurement("all", "rate_bps up", 128_000, 131_000, 130_500, 131_500, 300, "to a packet")

@@ -14,6 +14,7 @@ from testbed import scenario
 from testbed.censor.censor import Censor
 from testbed.censor.packet import Direction, Packet
 from testbed.censor.profile import Profile
+from testbed.validation import ScenarioError
 from tests.censor import vectors
 from tests.censor.packets import tcp, udp
 from tests.censor.vectors import Sent
@@ -340,5 +341,5 @@ def test_a_wrong_profile_names_rule_and_key(
     assert before in text
     (tmp_path / "wrong.toml").write_text(text.replace(before, after, 1))
     monkeypatch.setattr(scenario, "CENSORS", tmp_path)
-    with pytest.raises(scenario.ScenarioError, match=said):
+    with pytest.raises(ScenarioError, match=said):
         scenario.load_censor("wrong")

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import trio
 
+from testbed.choosing import load_transport, transport_choice
 from testbed.conformance import check_transport
 from testbed.kernel.build import Kernel, cached_kernel
 from testbed.loading import programs_of
-from testbed.scenario import load_transport, transport_choice
 
 
 @pytest.fixture(scope="session")

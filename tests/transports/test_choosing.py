@@ -12,20 +12,12 @@ from pathlib import Path
 import pytest
 
 from testbed.cell import Cell
+from testbed.choosing import load_transport, only_transports, transport_choice, transport_names
 from testbed.cli_transport import missing_for_transports, transport_summaries
 from testbed.loading import programs_of
 from testbed.manifest import manifest
-from testbed.scenario import (
-    SCENARIOS,
-    ScenarioError,
-    cell_id,
-    cells,
-    load_scenario,
-    load_transport,
-    only_transports,
-    transport_choice,
-    transport_names,
-)
+from testbed.scenario import SCENARIOS, cell_id, cells, load_scenario
+from testbed.validation import ScenarioError
 from tests.transports.test_conformance import FAULTY
 from transports import fec, obfs4, pt
 
@@ -81,7 +73,9 @@ def test_a_scenario_brings_its_own_programs(tmp_path: Path) -> None:
 
 def test_one_of_a_scenarios_own_can_be_asked_for_by_its_title(tmp_path: Path) -> None:
     scenario = load_scenario(str(with_tables(tmp_path)))
-    chosen = replace(scenario, transports=only_transports(scenario, ["mine", "wireguard"]))
+    chosen = replace(
+        scenario, transports=only_transports(scenario.transports, ["mine", "wireguard"])
+    )
     assert list(by_title(cells(chosen))) == ["mine", "wireguard"]
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 
+from testbed.choosing import load_transport, transport_choice, transport_names
 from testbed.cli_transport import (
     missing_for_transports,
     transport_packages,
@@ -19,8 +20,8 @@ from testbed.cli_transport import (
 )
 from testbed.kernel.build import Kernel
 from testbed.loading import transport_class
-from testbed.scenario import ScenarioError, load_transport, transport_choice, transport_names
 from testbed.transport import Program
+from testbed.validation import ScenarioError
 from tests.transports.conftest import assert_conforms
 
 FIRST = {

@@ -62,6 +62,12 @@ def test_costs_are_what_is_added_to_direct(tmp_path: Path) -> None:
     assert found[1].bytes_factor == found[1].packets_factor == 1.5
 
 
+def test_a_call_of_which_nothing_was_heard_has_no_costs(tmp_path: Path) -> None:
+    open_ones = [result(tmp_path, "direct", [30] * 20, 1000)]
+    silent = [result(tmp_path, "tunnel", [], 500), result(tmp_path, "tunnel", [], 500)]
+    assert [cost.transport for cost in costs(open_ones + silent)] == ["direct"]
+
+
 def test_without_direct_calls_there_is_nothing_to_compare(tmp_path: Path) -> None:
     with pytest.raises(NothingToCompareError, match="again with --transport direct"):
         costs([result(tmp_path, "tunnel", [30] * 20, 1000)])

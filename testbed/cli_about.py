@@ -1,0 +1,90 @@
+"""Tells what there is to choose from, and what is missing; runs and installs nothing."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from testbed import scenario
+from testbed.call.opus import SPEECH_FOLDER
+from testbed.cli_transport import missing_for_transports, transport_packages, transport_summaries
+from testbed.console import out
+from testbed.kernel.build import KernelBuildError, cached_kernel
+from testbed.manifest import programs
+from testbed.scenario import cells
+
+DEMO = "ru-calls-2025-08"
+"""The scenario of `testbed demo`; what others need beside is optional."""
+
+
+class Kind(StrEnum):
+    """What can be listed."""
+
+    SCENARIOS = "scenarios"
+    CENSORS = "censors"
+    MESSENGERS = "messengers"
+    TRANSPORTS = "transports"
+    LINKS = "links"
+    PACKAGES = "packages"
+
+
+def print_list(kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> None:
+    """List what there is, each with what it is."""
+    entries: dict[Kind, Callable[[], dict[str, str]]] = {
+        Kind.SCENARIOS: lambda: {
+            name: scenario.load_scenario(name).title for name in scenario.scenario_names()
+        },
+        Kind.CENSORS: lambda: {
+            name: scenario.load_censor(name).title for name in scenario.censor_names()
+        },
+        Kind.MESSENGERS: lambda: {
+            name: scenario.load_messenger(name).title for name in scenario.messenger_names()
+        },
+        Kind.TRANSPORTS: transport_summaries,
+        Kind.LINKS: lambda: {
+            name: scenario.load_link_set(name).title for name in scenario.link_set_names()
+        },
+        Kind.PACKAGES: transport_packages,
+    }
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for name, title in entries[kind]().items():
+        table.add_row(f"[bold]{name}[/]", title)
+    out.print(table)
+
+
+def doctor() -> None:
+    """Check that all is there that the testbed needs, and say what to do where it is not."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    healthy = True
+    for name, is_there, remedy in _checks():
+        healthy &= is_there
+        state = "[green]ok[/]" if is_there else "[red]missing[/]"
+        table.add_row(state, name, "" if is_there else remedy)
+    for name, remedy in missing_for_transports().items():
+        table.add_row("[yellow]optional[/]", f"transport {name}", remedy)
+    out.print(table)
+    if not healthy:
+        raise typer.Exit(1)
+
+
+def _checks() -> list[tuple[str, bool, str]]:
+    needed = programs(cells(scenario.load_scenario(DEMO)))
+    checks = [(f"program {p.name}", p.find() is not None, p.remedy) for p in needed]
+    checks += [
+        (f"program {name}", shutil.which(name) is not None, "apt install util-linux")
+        for name in ("setpriv", "taskset", "unshare")
+    ]
+    checks.append(("speech", any(SPEECH_FOLDER.glob("*.wav")), "apt install pocketsphinx-testdata"))
+    try:
+        kernel = cached_kernel()
+        remedy = "testbed kernel build"
+    except KernelBuildError as error:
+        kernel, remedy = None, str(error)
+    name = "guest kernel" if kernel is None else f"guest kernel {kernel.version}"
+    checks.append((name, kernel is not None, remedy))
+    return checks
