@@ -125,28 +125,29 @@ def check_repeats(
     ways = repeats.circumstances(kernel, cpus, other_build)
     cells = repeats.repeat_cells(messenger or [], transport or [])
     ok = True
-    table = Table(box=None, pad_edge=False, show_header=False)
-    with TemporaryDirectory() as folder, Progress(console=err, transient=True) as progress:
-        task = progress.add_task("runs", total=len(cells) * len(ways))
+    bar = Progress(console=err, transient=True, redirect_stdout=False)
+    with TemporaryDirectory() as folder, bar:
+        task = bar.add_task("runs", total=len(cells) * len(ways))
         for number, cell in enumerate(cells):
             if missing := [p.remedy for p in programs([cell]) if p.find() is None]:
-                table.add_row("[yellow]not tried[/]", cell_id(cell), "; ".join(missing))
-                continue
-            advance = partial(progress.advance, task)
-            found = trio.run(repeats.repeat, cell, ways, Path(folder) / str(number), advance)
-            progress.update(task, completed=(number + 1) * len(ways))
-            ok &= found.ok
-            table.add_row("[green]equal[/]" if found.ok else "[red]differs[/]", *_said(found))
-    out.print(table)
+                out.print(f"[yellow]not tried[/] {cell_id(cell)}: {'; '.join(missing)}")
+            else:
+                runs = Path(folder) / str(number)
+                found = trio.run(repeats.repeat, cell, ways, runs, partial(bar.advance, task))
+                out.print(f"{'[green]equal[/]    ' if found.ok else '[red]differs[/]  '} ", end="")
+                out.print(f"{found.name}{_said(found)}", markup=False)
+                ok &= found.ok
+            bar.update(task, completed=(number + 1) * len(ways))
     out.print(f"Each run {len(ways)} times: {', '.join(way.what for way in ways)}.", style="dim")
     if not ok:
         raise typer.Exit(1)
 
 
-def _said(found: repeats.Repeat) -> tuple[str, str]:
-    """Give a cell's name, and what differed in which circumstance."""
+def _said(found: repeats.Repeat) -> str:
+    """Say what differed, and in which circumstance."""
     wrong = [f"{way}: {', '.join(files)}" for way, files in found.differing.items() if files]
-    return escape(found.name), escape(found.failure or "; ".join(wrong))
+    said = found.failure or "; ".join(wrong)
+    return f": {said}" if said else ""
 
 
 def _show(name: str, result: Conformance, folder: Path) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from testbed.cell import Cell
-from testbed.choosing import transport_names
+from testbed.choosing import WithParameters
 from testbed.kernel.build import Kernel
 from testbed.results import SCORES, WALL, Run
 from testbed.runner import Done, in_guest, run_cells
@@ -20,8 +20,8 @@ DURATION_S = 6.0
 """How long the calls are: as any call, they are set up, lose frames and chat."""
 _SCENARIO = "speed"
 """What gives their links, with jitter, and their restrictions."""
-_NOT_ALONE = "pt"
-"""A transport that is none without a scenario's program."""
+_TRANSPORTS = "ru-transports-2025-08"
+"""What names all transports, with the parameters that make them others."""
 
 
 @dataclass(frozen=True)
@@ -71,25 +71,27 @@ def circumstances(
     return found
 
 
-def repeat_cells(messengers: Sequence[str], transports: Sequence[str]) -> list[Cell]:
+def repeat_cells(
+    messengers: Sequence[str], transports: Sequence[str | WithParameters]
+) -> list[Cell]:
     """Give a short call for each transport, and for each messenger without one, restricted.
 
     None are named: all that there are.
     """
     if not messengers and not transports:
         messengers = messenger_names()
-        transports = [name for name in transport_names() if name != _NOT_ALONE]
+        transports = load_scenario(_TRANSPORTS).transports
     found: dict[str, Cell] = {}
     for chosen_messengers, chosen_transports in (
-        (("whatsapp",), tuple(transports)),
-        (tuple(messengers), ("direct",)),
+        (("whatsapp",), transports),
+        (messengers, ("direct",)),
     ):
         if not (chosen_messengers and chosen_transports):
             continue
         scenario = replace(
             load_scenario(_SCENARIO),
-            messengers=chosen_messengers,
-            transports=chosen_transports,
+            messengers=tuple(chosen_messengers),
+            transports=tuple(chosen_transports),
             censors=("ru-calls-2025-08",),
             duration_s=DURATION_S,
             seeds=(1,),
