@@ -140,6 +140,8 @@ def run(
     if dry_run:
         show_plan(the_run, plan, len(cpus))
         return
+    if twice and kernel is KernelKind.HOST:
+        raise runner.LabError("--twice needs virtual time: in real time no cell is the same again")
     local, about_kernel = _conduct(kernel)
     about = manifest(chosen, plan, about_kernel)
     with _sent_to(scheduler, kernel, plan, (local, cpus)) as (conduct, places):
