@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from testbed.call.messenger import Messenger
 from testbed.censor.profile import Profile
+from testbed.netplan import NetworkPlan
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,7 @@ class Job:
     """What the program that conducts a cell is given."""
 
     cell: Cell
+    network: NetworkPlan
     frames: tuple[bytes, ...]
     """The speech, encoded by the messenger's codec."""
     pcap: bool = False

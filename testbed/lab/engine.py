@@ -21,7 +21,7 @@ from testbed.transport import Address, TimedChannel
 
 Channel = trio.abc.Channel[bytes]
 
-BURST_S = 0.1
+BURST_S = 1.0
 """How much media is handed to the kernel at once, and how often arrivals are read, if timed."""
 _BURST_LEAD_S = 0.05
 
@@ -144,13 +144,16 @@ class ModelEngine:
 
     async def _watch(self, ends: Sequence[_End], dialled_at: float, until: float) -> _End | None:
         """Read timed channels once a burst; give the end that heard nothing for too long."""
+        patience_s = self._messenger.silence_timeout_s
         while (now := trio.current_time()) < until:
-            await trio.sleep_until(min(now + BURST_S, until))
+            # What came since the last look is not known yet, so an end may be found alive then.
+            too_long_at = min(end.heard_at for end in ends) + patience_s
+            await trio.sleep_until(min(now + BURST_S, too_long_at, until))
             for end in ends:
                 if isinstance(end.channel, TimedChannel):
                     for at, datagram in end.channel.receive_stamped():
                         end.take(datagram, at, dialled_at)
-                if trio.current_time() - end.heard_at > self._messenger.silence_timeout_s:
+                if trio.current_time() - end.heard_at >= patience_s:
                     return end
         return None
 

@@ -16,8 +16,9 @@ from typing import NamedTuple
 from testbed.call.reflector import take_packet
 from testbed.censor.packet import Direction, Packet, parse_packet
 from testbed.censor.segment import SYN
+from testbed.lab.mmsg import SO_TIMESTAMPNS
 from testbed.lab.namespace import Namespace
-from testbed.lab.udp import SO_RCVBUFFORCE, SO_TIMESTAMPNS
+from testbed.lab.udp import SO_RCVBUFFORCE
 from testbed.transport import Address
 
 _ETH_P_ALL = 3
