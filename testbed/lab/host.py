@@ -18,7 +18,7 @@ import trio
 
 from testbed.cell import BRIDGE_CERTIFICATE_FILE, BRIDGE_KEY_FILE, BRIDGE_NAME, CERTIFICATE_FILE
 from testbed.lab.network import NetworkNode
-from testbed.lab.tap import Tap
+from testbed.lab.tap import Take, Tap
 from testbed.lab.udp import BoundUdp, UdpChannel, open_socket
 from testbed.programlog import MAX_LOG_BYTES, ProgramLog
 from testbed.transport import (
@@ -173,9 +173,9 @@ class LabHost:
         with self.node.namespace.entered():
             return open_socket(Address(self.address, port))
 
-    def watch(self, server: Address) -> Tap:
-        """Begin to watch what the node's programs exchange with a server."""
-        return Tap(self.node.namespace, server)
+    def watch(self, server: Address, take: Take) -> Tap:
+        """Begin to watch what the node's programs exchange with a server (see there)."""
+        return Tap(self.node.namespace, server, take)
 
     async def open_tcp(self, remote: Address) -> trio.SocketStream:
         """Connect to `remote` with TCP_NODELAY."""
@@ -189,17 +189,21 @@ class LabHost:
         return trio.SocketStream(sock)
 
     async def serve_tcp(
-        self, port: int, handler: Callable[[trio.SocketStream], Awaitable[object]]
+        self,
+        port: int,
+        handler: Callable[[trio.SocketStream], Awaitable[object]],
+        *,
+        at: str = "",
     ) -> Address:
-        """Listen on a TCP port of the node's address until the host closes."""
+        """Listen on a TCP port of the node's address, or of `at`, until the host closes."""
         with self.node.namespace.entered():
             sock = trio.socket.socket()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        await sock.bind((self.address, port))
+        await sock.bind((at or self.address, port))
         sock.listen()
         listener = trio.SocketListener(sock)
         self._nursery.start_soon(trio.serve_listeners, handler, [listener])
-        return Address(self.address, sock.getsockname()[1])
+        return Address(*sock.getsockname())
 
     async def start_process(
         self,
