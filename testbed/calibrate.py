@@ -28,7 +28,7 @@ from testbed.calibration.script import Observation
 from testbed.cell import Links
 from testbed.censor.profile import Profile
 from testbed.kernel.build import Kernel
-from testbed.lab.topology import ADDRESS_LISTS, OUTSIDE
+from testbed.lab.addresses import ADDRESS_LISTS, OUTSIDE
 from testbed.runner import ConductError, run_module
 
 LISTS: Mapping[str, Sequence[str]] = {

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from testbed.call.messenger import Messenger
 from testbed.censor.profile import Profile
+from testbed.netplan import NetworkPlan
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,8 @@ class TransportChoice:
 
 
 Said = Literal["speech", "symbols"]
-"""What the ends of a real engine's call say: real speech, or a measuring signal
-(`testbed.call.symbols`). A model says the speech."""
+"""What the ends of a call say: real speech, in turns (`testbed.call.conversation`), or a measuring
+signal, both all the time (`testbed.call.symbols`), for which a model says speech all the time."""
 
 
 Topology = Literal["one-sided", "both-sides"]
@@ -114,8 +115,9 @@ BRIDGE_NAME = "www.bridge.example"
 """What the bridge's certificate and its clients' SNI say."""
 RECORD_FILE, FRAMES_FILE, EVENTS_FILE = "record.json", "frames.csv", "events.log"
 """What a conducted cell leaves in its job's folder."""
-SAID_FILE = "said.pcm"
-"""In the folder of a job with a real engine: the speech, 16-bit mono at `SOUND_RATE_HZ`."""
+SAID_FILES = {"up": "said-up.pcm", "down": "said-down.pcm"}
+"""By direction, in the folder of a job with a real engine: what its microphone hears (up: the
+caller's), 16-bit mono at `SOUND_RATE_HZ`."""
 HEARD_FILES = {"up": "heard-up.pcm", "down": "heard-down.pcm"}
 """By direction: what the far end of a real engine's call played, in the same form."""
 SOUND_RATE_HZ = 16000
@@ -130,7 +132,8 @@ class Job:
     """What the program that conducts a cell is given."""
 
     cell: Cell
-    frames: tuple[bytes, ...]
-    """The speech, encoded by the messenger's codec."""
+    network: NetworkPlan
+    frames: Mapping[str, tuple[bytes, ...]]
+    """By direction: what is said, encoded by the messenger's codec; empty for a real engine."""
     pcap: bool = False
     """Capture both sides of each middlebox. What that costs moves the cell's times a little."""

@@ -22,7 +22,7 @@ from testbed.call.opus import Speech
 from testbed.console import err, out
 from testbed.results import CellResult, ResultsError, Run
 from testbed.scores import Scorer, score_cell, scorers, worse
-from testbed.sound import HEARD_BY, samples, sound_of, write_opus, write_wav
+from testbed.sound import HEARD_BY, SAID_BY, samples, sound_of, write_opus, write_wav
 from testbed.tables import table_of_calls
 
 PLAYERS = (
@@ -80,7 +80,9 @@ def listen(
             for result in track(group, description=title, console=err, transient=True)
             for entry in _entries(run, result, both=cell is not None)
         ]
-        ordered = _numbered([heard[0], *(entry for entry in heard if entry.file != _SAID)])
+        said = {entry.file: entry for entry in heard if entry.file in _SAID.values()}
+        rest = [entry for entry in heard if entry.file not in said]
+        ordered = _numbered([*(said[name] for name in sorted(said)), *rest])
         into = target / _file_name(title)
         _write(ordered, into)
         out.print(_table(ordered, f"{into}/"))
@@ -90,7 +92,7 @@ def listen(
         err.print(f"There is no player here ({', '.join(p[0] for p in PLAYERS)}): copy the files.")
 
 
-_SAID = "what was said"
+_SAID = {way: f"what the {speaker} said" for way, speaker in SAID_BY.items()}
 
 
 def _named(results: Sequence[CellResult], part: str) -> CellResult:
@@ -112,16 +114,15 @@ def _first_of_each(results: Sequence[CellResult]) -> list[CellResult]:
 
 def _entries(run: Run, result: CellResult, *, both: bool) -> list[_Heard]:
     sound = sound_of(run, result)
-    said = _Heard(_SAID, sound.said)
     quality = result.content["quality"]
     _, transport, censor = result.key
     name = f"{transport}, {censor}, seed {result.content['seed']}"
     if not sound.heard:
-        return [said, _Heard(name, None, quality["verdict"], quality["reasons"][0])]
+        return [_Heard(name, None, quality["verdict"], quality["reasons"][0])]
     worse = result.worse_direction
     directions = [d for d in sound.heard if both or worse is None or quality[d] is worse]
     return [
-        said,
+        *(_Heard(_SAID[direction], sound.said[direction]) for direction in directions),
         *(
             _Heard(
                 f"{name}, {HEARD_BY[direction]} hears",
@@ -259,7 +260,7 @@ def _median_worse(group: Sequence[tuple[CellResult, Mapping[str, Any]]], name: s
 
 def _legend(models: Sequence[Scorer]) -> str:
     lines = [
-        "Medians over the calls that were set up, of the worse direction, each over clips of 10 s.",
+        "Medians over the calls that were set up, of the worse direction, each turn by turn.",
         "Models of listeners disagree: compare within a column only.",
     ]
     return "\n".join([*lines, *(f"{model.name}: {model.label}" for model in models)])

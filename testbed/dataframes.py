@@ -50,6 +50,8 @@ CELLS = pa.schema(
         ("drop_at_s", pa.float64()),
         ("worse_direction", pa.string()),
         *((f"{side}_{name}", kind) for side in ("up", "down") for name, kind in _DIRECTION),
+        ("caller_response_s", pa.float64()),
+        ("callee_response_s", pa.float64()),
         ("chat_sent", pa.int64()),
         ("chat_delivered", pa.int64()),
         ("chat_median_s", pa.float64()),
@@ -153,6 +155,7 @@ def _cell(result: CellResult) -> dict[str, Any]:
             for side in ("up", "down")
             for name, _ in _DIRECTION
         },
+        **{f"{end}_response_s": wait for end, wait in _responses_s(content).items()},
         **{f"chat_{name}": content["chat"][name] for name in ("sent", "delivered")},
         **{f"chat_{name}_s": content["chat"][f"{name}_s"] for name in ("median", "longest")},
         "transport_connect_s": record["transport_connect_s"],
@@ -161,6 +164,12 @@ def _cell(result: CellResult) -> dict[str, Any]:
         "middlebox_dropped_packets": sum(rule["dropped"] for rule in rules),
         "virtual_s": record["virtual_s"],
     }
+
+
+def _responses_s(content: Mapping[str, Any]) -> Mapping[str, float | None]:
+    """Give how long each end waits for answers; a record before schema 3 does not say."""
+    waits: Mapping[str, float | None] = content.get("conversation", {}).get("response_s", {})
+    return waits
 
 
 def _symptoms(quality: Mapping[str, Any]) -> list[str]:

@@ -14,8 +14,8 @@ from typing import Any
 from testbed import __version__
 from testbed.cell import Cell, TransportChoice
 from testbed.choosing import load_transport
+from testbed.engines import ENGINES
 from testbed.loading import programs_of
-from testbed.ntgcalls import LIBRARY
 from testbed.results import SCHEMA
 from testbed.scenario import ROOT, Scenario, cell_id
 from testbed.transport import Program
@@ -79,8 +79,8 @@ def _plain(value: object) -> object:
 def programs(cells: Sequence[Cell]) -> list[Program]:
     """Name the foreign programs that cells need."""
     found = dict.fromkeys(_PROGRAMS)
-    if any(cell.messenger.engine == "ntgcalls" for cell in cells):
-        found[LIBRARY] = None
+    for cell in cells:
+        found.update(dict.fromkeys(ENGINES[cell.messenger.engine].programs))
     for choice in {str(cell.transport): cell.transport for cell in cells}.values():
         found.update(dict.fromkeys(programs_of(load_transport(choice))))
     return list(found)

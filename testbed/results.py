@@ -26,6 +26,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from testbed.call.conversation import PAUSE_S, Turn, response_times_s, spoken
 from testbed.call.measures import measure
 from testbed.call.messenger import Codec
 from testbed.call.opus import has_fec
@@ -43,9 +44,10 @@ from testbed.call.verdict import (
 from testbed.cell import EVENTS_FILE, FRAMES_FILE, Cell
 from testbed.lab.record import DirectionRecord, read_frames
 
-SCHEMA = 2
-"""2 has steps, symptoms, ratings and FEC. What reads results must do without them for 1."""
-READABLE = (1, 2)
+SCHEMA = 3
+"""2 has steps, symptoms, ratings and FEC; in 3 the ends take turns, where both said the same all
+the time before. What reads results must do without them for the ones before."""
+READABLE = (1, 2, 3)
 CELL, WALL, MANIFEST, SCORES = "cell.json", "wall.json", "run.json", "scores.json"
 
 
@@ -105,6 +107,15 @@ class CellResult:
         return found
 
     @property
+    def response_s(self) -> float | None:
+        """How long the end that waits longer waits for an answer, in the median (s).
+
+        None: there was none, or the record is of schema 1 or 2.
+        """
+        waits = self.content.get("conversation", {}).get("response_s", {}).values()
+        return max((wait for wait in waits if wait is not None), default=None)
+
+    @property
     def worse_direction(self) -> Mapping[str, Any] | None:
         """The quality of the direction that counts; None: there was no call."""
         quality = self.content["quality"]
@@ -116,20 +127,23 @@ def judge(
     cell: Cell,
     record: Mapping[str, Any],
     frames: Mapping[str, DirectionRecord],
-    packets: Sequence[bytes] = (),
+    turns: Sequence[Turn],
+    packets: Mapping[str, Sequence[bytes]] | None = None,
 ) -> dict[str, Any]:
     """Turn a conducted cell's record into the content of `cell.json`.
 
-    `packets` are the encoded frames that both ends sent; they are needed if the codec uses FEC.
+    `turns` say who spoke when. `packets` are by direction the encoded frames that were sent; they
+    are needed if the codec uses FEC.
     """
     call = record["call"]
-    up = down = None
+    playouts: dict[str, Playout] = {}
     if call["set_up_s"] is not None:
         codec, ended_s = cell.messenger.codec, call["ended_s"]
-        up, down = (
-            playout_of(frames[name], codec, ended_s, packets) if frames[name].sent_s else None
+        playouts = {
+            name: playout_of(frames[name], codec, ended_s, (packets or {}).get(name, ()))
             for name in ("up", "down")
-        )
+            if frames[name].sent_s
+        }
         set_up = SetUp(SetUpOutcome.CONNECTED, call["set_up_s"])
     elif record["transport_connect_s"] is None:
         set_up = SetUp(SetUpOutcome.FAILED, call["ended_s"])
@@ -137,12 +151,18 @@ def judge(
         set_up = SetUp(SetUpOutcome.TIMED_OUT, call["ended_s"])
     dropped = call["outcome"] == "dropped"
     drop = Drop(at_s=call["ended_s"], silent_s=call["silent_s"]) if dropped else None
+    speech = {
+        name: spoken(playout, [turn for turn in turns if turn.way == name])
+        for name, playout in playouts.items()
+    }
+    judged = {name: judge_direction(playouts[name], speech[name]) for name in playouts}
+    up, down = playouts.get("up"), playouts.get("down")
     quality = judge_call(
         set_up,
-        up=None if up is None else judge_direction(up),
-        down=None if down is None else judge_direction(down),
+        up=judged.get("up"),
+        down=judged.get("down"),
         drop=drop,
-        symptoms=symptoms(set_up, up=up, down=down, drop=drop),
+        symptoms=symptoms(set_up, up=up, down=down, drop=drop, speech=speech),
     )
     return {
         "schema": SCHEMA,
@@ -153,7 +173,8 @@ def judge(
         **({"topology": cell.topology} if cell.compares_topologies else {}),
         "seed": cell.seed,
         "duration_s": cell.duration_s,
-        "quality": _quality_as_json(quality, {"up": up, "down": down}),
+        "quality": _quality_as_json(quality, playouts, speech),
+        "conversation": _conversation(cell, turns, playouts),
         "chat": _chat(record["chat"]),
         "record": record,
     }
@@ -183,7 +204,7 @@ def playout_of(
 
 
 def _quality_as_json(
-    quality: CallQuality, playouts: Mapping[str, Playout | None]
+    quality: CallQuality, playouts: Mapping[str, Playout], speech: Mapping[str, Playout]
 ) -> dict[str, Any]:
     content = asdict(quality)
     content["set_up"]["outcome"] = quality.set_up.outcome.value
@@ -191,11 +212,23 @@ def _quality_as_json(
     content["summary"] = quality.summary
     content["symptoms"] = [str(symptom) for symptom in quality.symptoms]
     for name, direction in (("up", quality.up), ("down", quality.down)):
-        playout = playouts[name]
-        if direction is not None and playout is not None:
+        if direction is not None:
             content[name]["verdict"] = direction.verdict.label
-            content[name] |= asdict(measure(playout))
+            content[name] |= asdict(measure(playouts[name], speech[name]))
     return content
+
+
+def _conversation(
+    cell: Cell, turns: Sequence[Turn], playouts: Mapping[str, Playout]
+) -> dict[str, Any]:
+    """What was said when, and how long each end waited for answers, as for JSON."""
+    waits = response_times_s(turns, playouts)
+    return {
+        "said": cell.said,
+        "pause_s": PAUSE_S,
+        "turns": [list(turn) for turn in turns],
+        "response_s": {end: round(median(w), 6) if w else None for end, w in waits.items()},
+    }
 
 
 def _chat(chat: Mapping[str, Any]) -> dict[str, Any]:

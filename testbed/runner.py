@@ -21,15 +21,23 @@ from typing import Any
 
 import trio
 
+from testbed.call.conversation import Conversation, conversation, monologues
 from testbed.call.messenger import Codec
-from testbed.call.opus import Speech, SpeechError, default_speech, encode, write_wav
+from testbed.call.opus import (
+    Speech,
+    SpeechError,
+    default_clips,
+    default_speech,
+    encode,
+    write_wav,
+)
 from testbed.cell import (
     ERROR_FILE,
     FRAMES_FILE,
     HEARD_FILES,
     JOB_FILE,
     RECORD_FILE,
-    SAID_FILE,
+    SAID_FILES,
     SOUND_RATE_HZ,
     TAIL_S,
     Cell,
@@ -37,11 +45,13 @@ from testbed.cell import (
     Said,
 )
 from testbed.certificate import write_certificates
-from testbed.guestcode import PLACE, guest_code
+from testbed.engines import ENGINES, GUEST_MB
+from testbed.guestcode import BOOT, PLACE, guest_code
 from testbed.kernel.build import Kernel
 from testbed.kernel.guest import GuestError, run_guest
+from testbed.lab.plan import plan_of
 from testbed.lab.record import read_frames
-from testbed.ntgcalls import LIBRARY
+from testbed.lab.topology import CallTopo
 from testbed.results import CellResult, Run, Wall, judge
 from testbed.scenario import ROOT, cell_id
 from testbed.transport import GUEST_PROGRAMS
@@ -58,12 +68,13 @@ _SAID_MARGIN_S = TAIL_S + 5.0
 _OTHERS = [ROOT, *(Path(p) for p in sys.path if p.endswith("-packages"))]
 _GUEST_OTHERS = {Path(f"/run/others/{n}"): folder for n, folder in enumerate(_OTHERS)}
 """What a transport from elsewhere may import. Seen last, as what is in there moves times."""
+_GUEST_JOB = Path("/run/job")
+_PYTHON = (os.path.realpath(sys.executable), "-I", "-S", "-B")
 _RUN_MODULE = (
-    "import sys, runpy; sys.path[:0] = sys.argv[3].split(':'); import testbed.lab.network; "
-    "sys.path += sys.argv[4:]; sys.argv[3:] = []; "
+    "import sys, runpy; sys.path[:0] = sys.argv[3].split(':'); sys.argv[3:] = []; "
     "runpy.run_module(sys.argv.pop(1), run_name='__main__')"
 )
-"""The libraries of the lab try to import others (pyroute2 does psutil), which must not be seen."""
+"""How programs of the lab start on a host kernel."""
 
 
 class LabError(Exception):
@@ -97,21 +108,27 @@ def in_guest(kernel: Kernel) -> Conduct:
     """Conduct each cell in a guest of its own, in virtual time."""
 
     async def conduct(job: Path, cell: Cell, cpu: int) -> Wall:
-        return await run_module(kernel, "testbed.lab.main", job, seed=cell.seed, cpu=cpu)
+        memory_mb = ENGINES[cell.messenger.engine].guest_mb
+        return await run_module(
+            kernel, "testbed.lab.main", job, seed=cell.seed, cpu=cpu, memory_mb=memory_mb
+        )
 
     return conduct
 
 
-async def run_module(kernel: Kernel, module: str, job: Path, *, seed: int, cpu: int) -> Wall:
+async def run_module(
+    kernel: Kernel, module: str, job: Path, *, seed: int, cpu: int, memory_mb: int = GUEST_MB
+) -> Wall:
     """Run one of the lab's programs on a job's folder in a guest. ConductError: it failed."""
     try:
         result = await run_guest(
             kernel,
-            _command(module, Path("/run/job"), [PLACE], [*_GUEST_OTHERS]),
+            [*_PYTHON, *map(str, (BOOT, PLACE, module, _GUEST_JOB, *_GUEST_OTHERS))],
             job,
             seed=seed,
             cpu=cpu,
             wall_limit_s=WALL_LIMIT_S,
+            memory_mb=memory_mb,
             visible=[Path(sys.base_prefix)],
             mounts={
                 PLACE: guest_code(),
@@ -197,8 +214,10 @@ async def run_cells(
     the others. Interrupted: a person pressed ^C. LabError: the disk is full, or a call engine is
     missing. OSError: the run's folder cannot be written.
     """
-    if any(cell.messenger.engine == "ntgcalls" for cell in cells) and not LIBRARY.find():
-        raise LabError(f"there is no Telegram call engine {LIBRARY.name}: {LIBRARY.remedy}")
+    for engine in dict.fromkeys(cell.messenger.engine for cell in cells):
+        for program in ENGINES[engine].programs:
+            if program.find() is None:
+                raise LabError(f"the engine {engine} needs {program.name}: {program.remedy}")
     jobs = run.folder / "jobs"
     shutil.rmtree(jobs, ignore_errors=True)
     jobs.mkdir()
@@ -261,49 +280,62 @@ def _check_room(folder: Path) -> None:
 def prepare_job(job: Path, cell: Cell, *, pcap: bool = False) -> None:
     """Make a job's folder for a cell."""
     job.mkdir()
-    frames: tuple[bytes, ...] = ()
+    frames: Mapping[str, tuple[bytes, ...]] = {}
     if cell.messenger.engine == "model":
-        frames = speech_frames(cell.messenger.codec, cell.duration_s)
+        frames = speech_frames(cell.messenger.codec, cell.duration_s, cell.said)
     else:
-        (job / SAID_FILE).write_bytes(_said(cell.said, cell.duration_s + _SAID_MARGIN_S))
+        for way, name in SAID_FILES.items():
+            (job / name).write_bytes(_microphone(cell.said, cell.duration_s, way))
     with (job / JOB_FILE).open("wb") as file:
-        pickle.dump(Job(cell, frames, pcap), file)
+        network = plan_of(CallTopo(cell.links, cell.seed, cell.topology))
+        pickle.dump(Job(cell, network, frames, pcap), file)
     write_certificates(job)
 
 
 @cache
-def speech_frames(codec: Codec, duration_s: float) -> tuple[bytes, ...]:
-    """Encode real speech as long as a call. SpeechError: it is not installed."""
-    return tuple(
-        encode(
-            default_speech(),
-            seconds=duration_s,
-            frame_ms=codec.frame_ms,
-            bitrate_bps=codec.bitrate_bps,
-            fec=codec.fec,
-            expected_loss_percent=codec.expected_loss_percent,
-        )
-    )
+def what_is_said(said: Said, duration_s: float) -> Conversation:
+    """Give the speech of a call, in which symbols are speech, too. SpeechError: none is there."""
+    if said == "symbols":
+        return monologues(default_speech(), duration_s)
+    return conversation(default_clips(), duration_s)
 
 
 @cache
-def _said(what: Said, seconds: float) -> bytes:
-    """Give what a real engine's microphone hears. SpeechError: no speech is installed."""
-    if what == "symbols":
+def speech_frames(codec: Codec, duration_s: float, said: Said) -> dict[str, tuple[bytes, ...]]:
+    """Encode what either end of a call says, by direction. SpeechError: no speech is there."""
+    return {
+        way: tuple(
+            encode(
+                speech,
+                seconds=duration_s,
+                frame_ms=codec.frame_ms,
+                bitrate_bps=codec.bitrate_bps,
+                fec=codec.fec,
+                expected_loss_percent=codec.expected_loss_percent,
+            )
+        )
+        for way, speech in what_is_said(said, duration_s).said.items()
+    }
+
+
+@cache
+def _microphone(said: Said, duration_s: float, way: str) -> bytes:
+    """Give what a real engine's microphone hears. SpeechError: no speech is there."""
+    if said == "symbols":
         from testbed.call import symbols  # noqa: PLC0415 - brings numpy
 
-        return symbols.signal(seconds, SOUND_RATE_HZ)
-    speech = default_speech()
+        return symbols.signal(duration_s + _SAID_MARGIN_S, SOUND_RATE_HZ)
+    speech = what_is_said(said, duration_s + _SAID_MARGIN_S).said[way]
     if speech.rate_hz != SOUND_RATE_HZ:
         raise SpeechError(f"the speech has {speech.rate_hz} Hz, expected {SOUND_RATE_HZ}")
-    size = round(seconds * SOUND_RATE_HZ) * 2
-    return (speech.pcm * (size // len(speech.pcm) + 1))[:size]
+    return speech.pcm
 
 
 def _judge(cell: Cell, job: Path) -> Mapping[str, Any]:
     record = json.loads((job / RECORD_FILE).read_text())
-    packets = speech_frames(cell.messenger.codec, cell.duration_s)
-    content = judge(cell, record, read_frames(job / FRAMES_FILE), packets)
+    turns = what_is_said(cell.said, cell.duration_s).turns
+    packets = speech_frames(cell.messenger.codec, cell.duration_s, cell.said)
+    content = judge(cell, record, read_frames(job / FRAMES_FILE), turns, packets)
     heard = {way: job / name for way, name in HEARD_FILES.items() if (job / name).exists()}
     for path in heard.values():
         write_wav(path.with_suffix(".wav"), Speech(path.read_bytes(), SOUND_RATE_HZ))
@@ -317,20 +349,9 @@ def _judge(cell: Cell, job: Path) -> Mapping[str, Any]:
     return content
 
 
-def _command(
-    module: str, argument: Path, import_path: Sequence[Path], later: Sequence[Path] = ()
-) -> list[str]:
-    """Give what runs a module; `later` joins the import path when the lab is imported."""
-    python = [os.path.realpath(sys.executable), "-I", "-S", "-B"]
-    return [
-        *python,
-        "-c",
-        _RUN_MODULE,
-        module,
-        str(argument),
-        ":".join(map(str, import_path)),
-        *map(str, later),
-    ]
+def _command(module: str, argument: Path, import_path: Sequence[Path]) -> list[str]:
+    """Give what runs a program of the lab on a host kernel."""
+    return [*_PYTHON, "-c", _RUN_MODULE, module, str(argument), ":".join(map(str, import_path))]
 
 
 def _isolated(command: Sequence[str]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from statistics import fmean
@@ -12,14 +12,18 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from testbed.call.conversation import Turn, heard_at_s
 from testbed.call.opus import Speech
 from testbed.call.playout import Playout
 from testbed.results import SCORES, CellResult, Run
 from testbed.sound import CallSound, samples, sound_of
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
+"""2 scores turns, each as a clip."""
 CLIP_S: Final = 10.0
-"""Length of what is scored at once: the models were made for sentences of 5 to 10 s."""
+"""Most that is scored at once: the models were made for sentences of 5 to 10 s."""
+SHORTEST_CLIP_S: Final = 2.0
+"""What is shorter, as a turn that the call's end cut short, is not scored (ours)."""
 RATE_HZ: Final = 16000
 """What all models here take."""
 Samples = NDArray[np.float64]
@@ -138,7 +142,12 @@ def score_cell(run: Run, result: CellResult, models: Sequence[Scorer]) -> dict[s
     content: dict[str, Any] = {"schema": SCHEMA, "clip_s": CLIP_S, "models": labels}
     for name in ("up", "down"):
         clips = score_clips(sound, name, models) if name in sound.heard else []
-        means = {m.name: round(fmean(c[m.name] for c in clips), 4) for m in models if clips}
+        lengths_s = [clip["to_s"] - clip["from_s"] for clip in clips]
+        means = {
+            model.name: round(fmean([clip[model.name] for clip in clips], lengths_s), 4)
+            for model in models
+            if clips
+        }
         content[name] = {**means, "clips": clips} if clips else None
     path.write_text(json.dumps(content, indent=1) + "\n")
     return content
@@ -147,23 +156,23 @@ def score_cell(run: Run, result: CellResult, models: Sequence[Scorer]) -> dict[s
 def score_clips(
     sound: CallSound, direction: str, models: Sequence[Scorer]
 ) -> list[dict[str, float]]:
-    """Score a direction in clips of CLIP_S, each with the share of it that was concealed.
+    """Score a direction turn by turn, each with the share of it that was concealed.
 
-    A clip is what was heard of 10 s of speech, wherever the jitter buffer put it. Speech that the
-    call's end cut short is left out. `from_s` counts from the first frame.
+    A clip is what was heard of a turn, wherever the jitter buffer put it; who only listened is not
+    scored. Speech that the call's end cut short is left out. `from_s` and `to_s` count from the
+    first frame.
     """
     heard, playout = sound.heard[direction], sound.playouts.get(direction)
-    said = _prepared(sound.said)
+    said = _prepared(sound.said[direction])
     whole = _prepared(heard)
     clips = []
-    for number in range(int(sound.said.duration_s // CLIP_S)):
-        from_s, to_s = number * CLIP_S, (number + 1) * CLIP_S
+    for from_s, to_s in _clips(turn for turn in sound.turns if turn.way == direction):
         begin_s, end_s = (_heard_at_s(playout, at_s) for at_s in (from_s, to_s))
         if end_s > heard.duration_s + 0.5:
             break
         reference = said[round(from_s * RATE_HZ) : round(to_s * RATE_HZ)]
         clip = whole[round(begin_s * RATE_HZ) : round(end_s * RATE_HZ)]
-        scores: dict[str, float] = {"from_s": from_s}
+        scores: dict[str, float] = {"from_s": from_s, "to_s": to_s}
         if playout is not None:
             scores["concealed_share"] = round(_concealed_share(playout, begin_s, end_s), 4)
         for model in models:
@@ -184,17 +193,22 @@ def _prepared(speech: Speech) -> Samples:
     return resampled
 
 
+def _clips(turns: Iterable[Turn]) -> Iterator[tuple[float, float]]:
+    """Cut turns that are longer than CLIP_S, and leave out what is too short (s)."""
+    for turn in turns:
+        if turn.to_s - turn.from_s <= CLIP_S:
+            if turn.to_s - turn.from_s >= SHORTEST_CLIP_S:
+                yield turn.from_s, turn.to_s
+            continue
+        for number in range(int((turn.to_s - turn.from_s) // CLIP_S)):
+            yield turn.from_s + number * CLIP_S, turn.from_s + (number + 1) * CLIP_S
+
+
 def _heard_at_s(playout: Playout | None, said_at_s: float) -> float:
     """When in what was heard the speech of a moment begins, or would have; seconds."""
     if playout is None:
         return said_at_s
-    begun_s = playout.slots[0].at_s
-    frame = round(said_at_s / playout.frame_s)
-    later = next((s for s in playout.slots if s.frame is not None and s.frame >= frame), None)
-    if later is not None and later.frame is not None:
-        return max(later.at_s - begun_s - (later.frame - frame) * playout.frame_s, 0.0)
-    last = next((s for s in reversed(playout.slots) if s.frame is not None), playout.slots[0])
-    return last.at_s - begun_s + (frame - (last.frame or 0)) * playout.frame_s
+    return heard_at_s(playout, said_at_s) - playout.slots[0].at_s
 
 
 def _concealed_share(playout: Playout, begin_s: float, end_s: float) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -12,12 +12,13 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from testbed.call.conversation import Turn
 from testbed.call.messenger import Codec
-from testbed.call.opus import Speech, default_speech, read_speech, repeated
+from testbed.call.opus import Speech, read_speech
 from testbed.call.playout import Playout
 from testbed.call.sound import render
 from testbed.results import CellResult, ResultsError, Run, frames_of, playout_of
-from testbed.runner import speech_frames
+from testbed.runner import speech_frames, what_is_said
 
 OPUS_COMPRESSION: Final = 0.8
 """libsndfile's, some 60 kbit/s: what the files add to the call's own coding is not heard."""
@@ -26,23 +27,26 @@ ALIGN_S: Final = 20.0
 DIRECTIONS: Final = ("up", "down")
 HEARD_BY: Final = {"up": "callee", "down": "caller"}
 """Who listens to a direction."""
+SAID_BY: Final = {"up": "caller", "down": "callee"}
+"""Who speaks in it."""
 
 
 @dataclass(frozen=True)
 class CallSound:
-    """What was said on either side of a call, and what was heard of it.
+    """What was said on either side of a call, and what was heard of it, by direction.
 
-    Both begin with the first frame's first sample, so that they can be laid side by side: how late
+    All begin with the first frame's first sample, so that they can be laid side by side: how late
     it was heard is in the record. `heard` is empty if there was no call; `playouts`, which have the
-    times of the sound, also if a real engine played it.
+    times of the sound, also if a real engine played it. `turns` say who spoke when.
     """
 
-    said: Speech
+    turns: Sequence[Turn]
+    said: Mapping[str, Speech]
     playouts: Mapping[str, Playout]
     heard: Mapping[str, Speech]
 
 
-def sound_of(run: Run, result: CellResult) -> CallSound:
+def sound_of(run: Run, result: CellResult, directions: Sequence[str] = DIRECTIONS) -> CallSound:
     """Make the sound of a cell again from its record: the same bytes each time.
 
     What a real engine played is in the record as it was, and is only laid beside what was said.
@@ -50,20 +54,24 @@ def sound_of(run: Run, result: CellResult) -> CallSound:
     on this machine.
     """
     codec, duration_s = codec_of(run, result), result.content["duration_s"]
-    speech = default_speech()
-    said = repeated(speech, round(duration_s * speech.rate_hz))
-    recorded = {name: result.folder / f"heard-{name}.wav" for name in DIRECTIONS}
+    # Before schema 3 both ends said the same all the time, as they do if they say symbols.
+    what = result.content.get("conversation", {"said": "symbols"})["said"]
+    turns, said = (talk := what_is_said(what, duration_s)).turns, talk.said
+    recorded = {name: result.folder / f"heard-{name}.wav" for name in directions}
     if any(path.exists() for path in recorded.values()):
         heard = {name: read_speech(path) for name, path in recorded.items() if path.exists()}
-        return CallSound(said, {}, {name: aligned(said, sound) for name, sound in heard.items()})
+        laid = {name: aligned(said[name], sound) for name, sound in heard.items()}
+        return CallSound(turns, said, {}, laid)
     if result.content["quality"]["up"] is None:
-        return CallSound(said, {}, {})
-    packets = speech_frames(codec, duration_s)
+        return CallSound(turns, said, {}, {})
+    packets = speech_frames(codec, duration_s, what)
     ended_s = result.content["record"]["call"]["ended_s"]
     frames = frames_of(result)
-    playouts = {name: playout_of(frames[name], codec, ended_s, packets) for name in DIRECTIONS}
-    heard = {name: render(p, packets, speech.rate_hz) for name, p in playouts.items()}
-    return CallSound(said, playouts, heard)
+    playouts = {
+        name: playout_of(frames[name], codec, ended_s, packets[name]) for name in directions
+    }
+    heard = {name: render(p, packets[name], said[name].rate_hz) for name, p in playouts.items()}
+    return CallSound(turns, said, playouts, heard)
 
 
 def codec_of(run: Run, result: CellResult) -> Codec:

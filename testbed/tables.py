@@ -39,6 +39,8 @@ class Row:
     wall_s: float
     symptoms: tuple[str, ...] = ()
     """Those that at least half of the calls had."""
+    response_s: float | None = None
+    """How long the end that waits longer waits for an answer."""
 
     @property
     def calls(self) -> int:
@@ -78,6 +80,7 @@ def _row(messenger: str, transport: str, censor: str, group: Sequence[CellResult
             for symptom in Symptom
             if 2 * sum(symptom in result.symptoms for result in group) >= len(group)
         ),
+        _median(result.response_s for result in group),
     )
 
 
@@ -139,9 +142,9 @@ def _calls(row: Row) -> Text:
 
 
 LEGEND = """\
-Medians over the calls that were set up, of the worse direction. lost: share of the time that the
-jitter buffer had no frame for; delay: mouth to ear; R: fullband E-model on 0-100, with EVS as proxy
-for Opus. Chat: messages delivered of sent, and their delay. speed: virtual over wall seconds.
+Medians over the calls that were set up, of the worse direction. lost: share of the speech that
+the jitter buffer had no frame for; delay: mouth to ear; R: fullband E-model on 0-100, with EVS as
+proxy for Opus. Chat: messages delivered of sent, and their delay. speed: virtual over wall seconds.
 Below a verdict: what at least half of the calls were like (testbed/call/symptoms.py)."""
 
 

@@ -8,12 +8,15 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from testbed.call.conversation import Turn
 from testbed.cell import Cell, TransportChoice
 from testbed.lab.record import CallRecord, DirectionRecord, write_frames
 from testbed.results import Run, Wall, judge
 from testbed.scenario import cell_id, cells, load_scenario
 
 DURATION_S = 10.0
+TURNS = (Turn("up", 0.0, 7.1), Turn("down", 7.3, 10.0))
+"""Who speaks when in so long a call with Debian's clips."""
 CELL = next(
     replace(cell, duration_s=DURATION_S)
     for cell in cells(load_scenario("ru-calls-2025-08"))
@@ -67,7 +70,7 @@ def keep(run: Run, cell: Cell, record: CallRecord) -> None:
         "virtual_s": 13.0,
     }
     frames = {"up": record.up, "down": record.down}
-    run.keep(name, job, judge(cell, content, frames), Wall(2.0, 13.0))
+    run.keep(name, job, judge(cell, content, frames, TURNS), Wall(2.0, 13.0))
 
 
 def make_run(folder: Path, losses: Mapping[str, float | None]) -> Run:
@@ -77,7 +80,7 @@ def make_run(folder: Path, losses: Mapping[str, float | None]) -> Run:
         for seed, transport in enumerate(losses)
     ]
     manifest = {
-        "schema": 2,
+        "schema": 3,
         "scenario": {"name": "s", "title": "t", "question": "q"},
         "kernel": {},
         "versions": {},

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from testbed.call.conversation import Turn
 from testbed.call.opus import SPEECH_FOLDER
 from testbed.lab.record import (
     BoxRecord,
@@ -34,6 +35,8 @@ from testbed.tables import rows
 CELL = next(
     cell for cell in cells(load_scenario("ru-calls-2025-08")) if cell.messenger.name == "whatsapp"
 )
+TURNS = (Turn("up", 0.0, 10.0), Turn("down", 0.0, 10.0))
+"""Both say the same all the time."""
 
 
 def manifest(**changes: object) -> dict[str, Any]:
@@ -83,18 +86,18 @@ def job_folder(run: Run, name: str) -> Path:
 
 
 def test_a_clean_call_is_good_and_half_of_it_lost_is_not() -> None:
-    clean = judge(CELL, record(), frames(500))
+    clean = judge(CELL, record(), frames(500), TURNS)
     assert clean["quality"]["verdict"] == "good"
     assert clean["quality"]["up"]["concealed_share"] == 0
     assert clean["chat"] == {
         "sent": 2, "delivered": 1, "median_s": 0.04, "longest_s": 0.04,
     }  # fmt: skip
-    cut = judge(CELL, record(), frames(250))
+    cut = judge(CELL, record(), frames(250), TURNS)
     assert cut["quality"]["verdict"] == "unusable"
 
 
 def test_a_call_s_quality_has_its_seconds_symptoms_and_scales() -> None:
-    cut = judge(CELL, record(), frames(250))["quality"]
+    cut = judge(CELL, record(), frames(250), TURNS)["quality"]
     assert cut["symptoms"] == []  # both sides fell silent: neither one-way nor intermittent
     assert cut["summary"].startswith("unusable: ")
     seconds = cut["up"]["steps"]
@@ -102,7 +105,7 @@ def test_a_call_s_quality_has_its_seconds_symptoms_and_scales() -> None:
     assert [step["concealed_share"] for step in seconds[1:3]] == [0, 0]
     assert seconds[-2] == {"from_s": 9.0, "concealed_share": 1, "r_fullband_100": 0}
     assert [r["scale"] for r in cut["up"]["ratings"]] == ["narrowband", "wideband", "fullband"]
-    one_way = judge(CELL, record(), {"up": frames(0)["up"], "down": frames(500)["down"]})
+    one_way = judge(CELL, record(), {"up": frames(0)["up"], "down": frames(500)["down"]}, TURNS)
     assert one_way["quality"]["symptoms"] == ["one-way audio"]
 
 
@@ -112,14 +115,15 @@ def test_what_fec_saves_is_not_concealed() -> None:
     cell = replace(CELL, messenger=replace(CELL.messenger, codec=codec))
     lossy = frames(500)
     lossy["up"].received = [(i, at) for i, at in lossy["up"].received if i % 10]
-    plain = judge(CELL, record(), lossy)["quality"]["up"]
-    saved = judge(cell, record(), lossy, speech_frames(codec, 10.0))["quality"]["up"]
+    plain = judge(CELL, record(), lossy, TURNS)["quality"]["up"]
+    packets = speech_frames(codec, 10.0, "symbols")
+    saved = judge(cell, record(), lossy, TURNS, packets)["quality"]["up"]
     assert plain["concealed_share"] == pytest.approx(0.1, abs=0.01)
     assert plain["recovered_share"] == 0
     assert saved["concealed_share"] < 0.03  # pauses carry no FEC
     assert saved["recovered_share"] + saved["concealed_share"] == pytest.approx(0.1, abs=0.01)
     with pytest.raises(ValueError, match="none were given"):
-        judge(cell, record(), lossy)
+        judge(cell, record(), lossy, TURNS)
 
 
 def test_judging_a_minute_takes_a_fraction_of_conducting_it() -> None:
@@ -129,20 +133,20 @@ def test_judging_a_minute_takes_a_fraction_of_conducting_it() -> None:
     costs_s = []
     for _ in range(3):
         began_s = process_time()
-        judge(CELL, long, lossy)
+        judge(CELL, long, lossy, TURNS)
         costs_s.append(process_time() - began_s)
     assert min(costs_s) < 0.5
 
 
 def test_a_call_that_was_not_set_up_is_no_call() -> None:
-    content = judge(CELL, record(set_up_s=None, outcome="no set-up"), frames(0, sent=0))
+    content = judge(CELL, record(set_up_s=None, outcome="no set-up"), frames(0, sent=0), TURNS)
     assert content["quality"]["symptoms"] == ["no set-up"]
     assert content["quality"]["verdict"] == "no call"
     assert content["quality"]["up"] is None
 
 
 def test_a_call_that_was_dropped_says_after_what() -> None:
-    content = judge(CELL, record(outcome="dropped"), frames(100))
+    content = judge(CELL, record(outcome="dropped"), frames(100), TURNS)
     assert content["quality"]["verdict"] == "unusable"
     assert any("dropped after 10.0 s" in reason for reason in content["quality"]["reasons"])
     assert "dropped" in content["quality"]["symptoms"]
@@ -153,7 +157,8 @@ def test_a_cell_is_kept_whole_and_read_back(tmp_path: Path) -> None:
     run.begin(manifest(), "text", fresh=False)
     name = cell_id(CELL)
     assert not run.has(name)
-    run.keep(name, job_folder(run, name), judge(CELL, record(), frames(500)), Wall(2.0, 30.0))
+    content = judge(CELL, record(), frames(500), TURNS)
+    run.keep(name, job_folder(run, name), content, Wall(2.0, 30.0))
     assert run.has(name)
     [result] = run.results()
     assert (result.folder / "bridge-obfs4proxy-0.log").read_text() == "a line\n"
@@ -169,7 +174,8 @@ def test_a_failed_cell_is_kept_with_its_reason_until_it_is_run_well(tmp_path: Pa
     run.keep_failed(name, job_folder(run, name), "the guest hung")
     assert run.failures() == {name: "the guest hung"}
     assert not run.has(name)
-    run.keep(name, job_folder(run, name), judge(CELL, record(), frames(500)), Wall(2.0, 30.0))
+    content = judge(CELL, record(), frames(500), TURNS)
+    run.keep(name, job_folder(run, name), content, Wall(2.0, 30.0))
     assert run.failures() == {}
 
 

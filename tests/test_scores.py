@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from testbed.call.conversation import Turn
 from testbed.call.opus import SPEECH_FOLDER, default_speech, encode, has_fec, repeated
 from testbed.call.playout import Playout, Slot
 from testbed.call.sound import render
@@ -62,7 +63,7 @@ def test_scores_are_kept_beside_the_cell_and_not_computed_again(run: Run) -> Non
     model = Scorer("loudness", "version 1", count)
     lossy, clean, never = run.results()
     found = score_cell(run, clean, [model])
-    assert asked == [10 * RATE_HZ] * 2
+    assert asked == [round(7.1 * RATE_HZ), round(2.7 * RATE_HZ)]
     assert (
         found == json.loads((clean.folder / SCORES).read_text()) == score_cell(run, clean, [model])
     )
@@ -91,7 +92,9 @@ def test_a_clip_is_followed_to_where_the_buffer_put_it_and_says_what_it_lacks() 
         return 1.0
 
     clips = score_clips(
-        CallSound(speech, {"up": playout}, {"up": heard}), "up", [Scorer("alike", "", alike)]
+        CallSound((Turn("up", 0, 30),), {"up": speech}, {"up": playout}, {"up": heard}),
+        "up",
+        [Scorer("alike", "", alike)],
     )
     assert [clip["from_s"] for clip in clips] == [0, 10, 20]
     assert [clip["concealed_share"] for clip in clips] == pytest.approx([1 / 6, 0, 0.5], abs=0.002)
@@ -102,8 +105,10 @@ def test_a_clip_is_followed_to_where_the_buffer_put_it_and_says_what_it_lacks() 
 
 def test_what_the_end_of_the_call_cut_off_is_not_scored(run: Run) -> None:
     sound = sound_of(run, run.results()[1])
-    longer = CallSound(repeated(sound.said, 40 * 16000), sound.playouts, sound.heard)
-    assert len(score_clips(longer, "up", [LOUDNESS])) == 1
+    turns = [Turn("up", at_s, at_s + 4) for at_s in (0, 5, 8)]
+    said = {"up": repeated(sound.said["up"], 40 * 16000)}
+    longer = CallSound(turns, said, sound.playouts, sound.heard)
+    assert [clip["from_s"] for clip in score_clips(longer, "up", [LOUDNESS])] == [0, 5]
 
 
 @pytest.mark.parametrize("lacking", ["visqol", "ai_edge_litert", "ai_edge_litert.interpreter"])

@@ -74,8 +74,18 @@ class Dialect(Protocol):
         ...
 
 
+Shortcuts = Mapping[tuple[Address, bytes], Address]
+"""What a relay passes on unchanged: to where, by where a datagram comes from and what it begins
+with."""
+
+
 class Relay(Protocol):
     """A relay of the messenger: joins the ends of calls."""
+
+    @property
+    def shortcuts(self) -> Shortcuts:
+        """Give the media of ends that are joined: `on_datagram` does nothing else with it."""
+        ...
 
     def on_datagram(self, datagram: bytes, source: Address) -> tuple[bytes, Address] | None:
         """Give what to send where for a datagram, if anything."""
@@ -231,23 +241,53 @@ class WebRtcTurn(_Envelope):
         return datagram[4 : 4 + length] if channel == _CHANNEL else b""
 
 
+class _Joined:
+    """The ends of calls by their names, of which two that differ in the last byte make a call."""
+
+    def __init__(self, media: bytes) -> None:
+        self.shortcuts: dict[tuple[Address, bytes], Address] = {}
+        self._media = media
+        """What media begins with."""
+        self._names: dict[Address, bytes] = {}
+        self._addresses: dict[bytes, Address] = {}
+
+    def know(self, name: bytes, address: Address) -> None:
+        """Note where an end is."""
+        self._names[address], self._addresses[name] = name, address
+        peer = self.peer(address)
+        if peer is not None:
+            self.shortcuts = {(address, self._media): peer, (peer, self._media): address}
+
+    def knows(self, address: Address) -> bool:
+        """Whether an end is there."""
+        return address in self._names
+
+    def peer(self, address: Address) -> Address | None:
+        """Give where the other end is."""
+        name = self._names.get(address)
+        return None if name is None else self._addresses.get(name[:-1] + bytes([1 - name[-1]]))
+
+
 class WebRtcRelay:
     """A TURN server, as far as two ends of a call on one channel need it."""
 
     def __init__(self) -> None:
-        self._names: dict[Address, bytes] = {}
-        self._addresses: dict[bytes, Address] = {}
+        self._ends = _Joined(struct.pack("!H", _CHANNEL))
+
+    @property
+    def shortcuts(self) -> Shortcuts:
+        """ChannelData of ends that are joined."""
+        return self._ends.shortcuts
 
     def on_datagram(self, datagram: bytes, source: Address) -> tuple[bytes, Address] | None:
         """Give what to send where for a datagram, if anything."""
         kind = wire.stun_type(datagram)
         if kind is None:
-            name = self._names.get(source)
-            peer = None if name is None else self._addresses.get(name[:-1] + bytes([1 - name[-1]]))
+            peer = self._ends.peer(source)
             return None if peer is None else (datagram, peer)
         answer: int | None = None
         attributes: list[tuple[int, bytes]] = []
-        if kind == wire.CHANNEL_BIND_REQUEST and source in self._names:
+        if kind == wire.CHANNEL_BIND_REQUEST and self._ends.knows(source):
             answer = wire.CHANNEL_BIND_SUCCESS
         elif kind == wire.ALLOCATE_REQUEST:
             name = wire.stun_attribute(datagram, wire.USERNAME)
@@ -255,7 +295,7 @@ class WebRtcRelay:
                 answer = wire.ALLOCATE_ERROR
                 attributes = [(wire.ERROR_CODE, b"\0\0\4\1Unauthorized"), (wire.NONCE, bytes(8))]
             else:
-                self._names[source], self._addresses[name] = name, source
+                self._ends.know(name, source)
                 answer = wire.ALLOCATE_SUCCESS
         if answer is None:
             return None
@@ -264,6 +304,7 @@ class WebRtcRelay:
 
 _WHATSAPP_PING, _WHATSAPP_PONG = 0x0801, 0x0802
 _WHATSAPP_TOKEN = 0x4000
+_WHATSAPP_FIRST_BYTE, _WHATSAPP_PAYLOAD_TYPE = 0x90, 120
 
 
 class WhatsApp:
@@ -272,8 +313,6 @@ class WhatsApp:
     Types 0x0003, 0x0801 and 0x0802, RTP's first byte 0x90, payload type 120; what each type means
     is our reading. Keys come by the signalling, so nothing like DTLS is seen.
     """
-
-    _first_byte, _payload_type = 0x90, 120
 
     def __init__(self, session: Session, frame_ms: int, rng: Random) -> None:
         self._session = session
@@ -301,15 +340,15 @@ class WhatsApp:
         return wire.rtp(
             index,
             frame,
-            first_byte=self._first_byte,
-            payload_type=self._payload_type,
+            first_byte=_WHATSAPP_FIRST_BYTE,
+            payload_type=_WHATSAPP_PAYLOAD_TYPE,
             frame_ms=self._frame_ms,
         )
 
     def sequence(self, datagram: bytes) -> int | None:
         """Give an RTP packet's sequence number."""
         return wire.rtp_sequence(
-            datagram, first_byte=self._first_byte, payload_type=self._payload_type
+            datagram, first_byte=_WHATSAPP_FIRST_BYTE, payload_type=_WHATSAPP_PAYLOAD_TYPE
         )
 
 
@@ -317,8 +356,12 @@ class WhatsAppRelay:
     """A relay of WhatsApp: joins the two ends whose tokens belong together."""
 
     def __init__(self) -> None:
-        self._names: dict[Address, bytes] = {}
-        self._addresses: dict[bytes, Address] = {}
+        self._ends = _Joined(bytes((_WHATSAPP_FIRST_BYTE, _WHATSAPP_PAYLOAD_TYPE)))
+
+    @property
+    def shortcuts(self) -> Shortcuts:
+        """RTP of ends that are joined."""
+        return self._ends.shortcuts
 
     def on_datagram(self, datagram: bytes, source: Address) -> tuple[bytes, Address] | None:
         """Give what to send where for a datagram, if anything."""
@@ -326,11 +369,10 @@ class WhatsAppRelay:
             token = wire.stun_attribute(datagram, _WHATSAPP_TOKEN)
             if not token:
                 return None
-            self._names[source], self._addresses[token] = token, source
+            self._ends.know(token, source)
             answer = wire.stun(wire.ALLOCATE_SUCCESS, wire.stun_transaction(datagram))
             return answer, source
-        token = self._names.get(source)
-        peer = None if token is None else self._addresses.get(token[:-1] + bytes([1 - token[-1]]))
+        peer = self._ends.peer(source)
         return None if peer is None else (datagram, peer)
 
 

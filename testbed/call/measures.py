@@ -50,8 +50,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Measures:
-    """Shares are 0 to 1 of the output; what the fields mean stands in `Playout`."""
+    """Shares are 0 to 1 of the output, all of it; what the fields mean stands in `Playout`."""
 
+    output_concealed_share: float
+    """Whoever spoke; what concealedSamples / totalSamplesReceived is in W3C webrtc-stats."""
     audible_share: float
     recovered_share: float
     concealment_events: int
@@ -60,28 +62,31 @@ class Measures:
     steps: tuple[Step, ...]
 
 
-def measure(playout: Playout) -> Measures:
-    """Measure one direction as it was heard."""
+def measure(playout: Playout, speech: Playout | None = None) -> Measures:
+    """Measure one direction as it was heard; `speech` is the part of it that is rated."""
     return Measures(
+        output_concealed_share=round(playout.concealed_share, 6),
         audible_share=round(playout.audible_share, 6),
         recovered_share=round(playout.recovered_share, 6),
         concealment_events=playout.concealment_events,
         gaps_per_minute=round(playout.gaps_per_minute, 3),
-        ratings=ratings(playout),
+        ratings=ratings(playout, speech),
         steps=steps(playout),
     )
 
 
-def ratings(playout: Playout) -> tuple[ScaleRating, ...]:
+def ratings(playout: Playout, speech: Playout | None = None) -> tuple[ScaleRating, ...]:
     """Rate a direction on each scale; empty if nothing was heard, since then there is no delay.
 
-    Narrowband takes the losses' burst ratio (G.107); the other two are defined without.
+    Losses are those of `speech` (`conversation.spoken`), or of all if it is not given. Narrowband
+    takes the losses' burst ratio (G.107); the other two are defined without.
     """
     delay_s = playout.mouth_to_ear_quantile_s(0.5)
     if delay_s is None:
         return ()
-    loss_percent = 100 * playout.concealed_share
-    burst_frames = playout.concealed_s / max(playout.concealment_events, 1) / playout.frame_s
+    speech = speech or playout
+    loss_percent = 100 * speech.concealed_share
+    burst_frames = speech.concealed_s / max(speech.concealment_events, 1) / speech.frame_s
     burstiness = burst_ratio(mean_burst_length=max(burst_frames, 1.0), loss_percent=loss_percent)
     found = []
     for codec in (G711_PLC, AMR_WB_12_65, OPUS_PROXY):

@@ -46,7 +46,7 @@ class Messenger:
     title: str
     """As shown to people; a model says that it is one."""
     dialect: str
-    """A name in `testbed.call.dialects.DIALECTS`."""
+    """A name in `testbed.call.dialects.DIALECTS`; of a real engine, what it speaks, in words."""
     servers: Literal["foreign", "domestic"]
     """Where relay and chat server stand."""
     relay_port: int
@@ -58,8 +58,8 @@ class Messenger:
     chat: Chat
     evidence: Mapping[str, Evidence]
     """For each of the above but the title: its source and confidence."""
-    engine: Literal["model", "ntgcalls"] = "model"
-    """What makes the calls: a model of them, or Telegram's real engine (`testbed.ntgcalls`).
+    engine: Literal["model", "ntgcalls", "chromium", "baresip"] = "model"
+    """What makes the calls: a model of them, or a real engine (`testbed.engines`).
 
     A real engine has codec and time-outs of its own, of which the above are what is known.
     """
@@ -69,7 +69,7 @@ class Messenger:
     """The file's name."""
 
     def __post_init__(self) -> None:
-        if self.dialect not in DIALECTS:
+        if self.engine == "model" and self.dialect not in DIALECTS:
             raise ValueError(f"dialect: {self.dialect!r} is none of {sorted(DIALECTS)}")
         needed = {f.name for f in fields(self)} - {
             "title",

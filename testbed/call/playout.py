@@ -37,6 +37,7 @@ PLC_AUDIBLE_S = 0.100
 """How long concealment is heard: libopus' PLC decays by some 25 dB in 100 ms (measured)."""
 
 _US = 1_000_000
+_HOLE_S = 0.001
 _TICK_US = 10_000
 _LEVEL_WINDOW_US = 50_000
 _GRANULARITY_US = 20_000
@@ -92,6 +93,8 @@ class Gap:
 class Playout:
     """What the callee heard of one direction, without a hole from the first slot to the last.
 
+    What `conversation.spoken` takes out of one has holes: a gap ends at a hole.
+
     `mouth_to_ear_s` has one entry for each played frame, in order of playing: seconds from the
     capture of the frame's first sample to its playing.
     """
@@ -137,12 +140,13 @@ class Playout:
     def gaps(self) -> tuple[Gap, ...]:
         """Each uninterrupted run of concealment, in order."""
         gaps: list[Gap] = []
-        inside = False
+        goes_on_at_s = None
         for slot in self.slots:
             if slot.frame is None:
-                begun = gaps.pop() if inside else Gap(slot.at_s, 0.0)
+                goes_on = goes_on_at_s is not None and slot.at_s < goes_on_at_s + _HOLE_S
+                begun = gaps.pop() if goes_on else Gap(slot.at_s, 0.0)
                 gaps.append(Gap(begun.at_s, round(begun.duration_s + slot.duration_s, 6)))
-            inside = slot.frame is None
+            goes_on_at_s = slot.at_s + slot.duration_s if slot.frame is None else None
         return tuple(gaps)
 
     @property

@@ -41,19 +41,28 @@ class Reflector(Generic[Place]):
     """Joins the ends of calls by their tags; a place is where an end is, an address or a stream."""
 
     def __init__(self) -> None:
+        self.shortcuts: dict[tuple[Place, bytes], Place] = {}
+        """Packets of ends that are joined go to another place unchanged: by where they come from
+        and the tag that they begin with."""
         self._places: dict[bytes, Place] = {}
 
     def on_datagram(self, datagram: bytes, source: Place) -> tuple[bytes, Place] | None:
         """Give what to send where for a packet, if anything."""
         tag, rest = datagram[:TAG_BYTES], datagram[TAG_BYTES:]
         if rest.startswith(HELLO):
-            self._places[tag] = source
+            self._know(tag, source)
             return tag + WELCOME + rest[len(HELLO) :] + bytes(8), source
         if len(datagram) == _TCP_HELLO_BYTES and not any(rest):
-            self._places[tag] = source
+            self._know(tag, source)
             return datagram, source
         place = self._places.get(tag)
         return None if place is None else (datagram, place)
+
+    def _know(self, tag: bytes, place: Place) -> None:
+        self._places[tag] = place
+        for other, there in self._places.items():
+            if other != tag and other[:CALL_TAG_BYTES] == tag[:CALL_TAG_BYTES]:
+                self.shortcuts = {(place, other): there, (there, tag): place}
 
 
 def own_tag(packet: bytes) -> bytes:

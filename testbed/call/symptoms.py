@@ -6,7 +6,7 @@ have one, and an unusable one may have several. Nothing is measured here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 
 from testbed.call.playout import PLC_AUDIBLE_S, Gap, Playout
@@ -50,21 +50,29 @@ class Symptom(StrEnum):
 
 
 def symptoms(
-    set_up: SetUp, *, up: Playout | None, down: Playout | None, drop: Drop | None = None
+    set_up: SetUp,
+    *,
+    up: Playout | None,
+    down: Playout | None,
+    drop: Drop | None = None,
+    speech: Mapping[str, Playout] | None = None,
 ) -> tuple[Symptom, ...]:
     """Name what a call was like, in the order of `Symptom`.
 
     A direction that is None was not recorded, and has no symptom. Both playouts are on one clock.
+    `speech` has by direction what was put out while one spoke (`conversation.spoken`): holes and
+    concealment are heard there. Without it, all is speech.
     """
     connected = set_up.outcome is SetUpOutcome.CONNECTED and set_up.elapsed_s <= SET_UP_LIMIT_S
     if not connected:
         return (Symptom.NO_SET_UP,)
     directions = [playout for playout in (up, down) if playout is not None and playout.slots]
+    spoken = directions if speech is None else [p for p in speech.values() if p.slots]
     found = {
         Symptom.DROPPED: drop is not None,
         Symptom.ONE_WAY_AUDIO: up is not None and down is not None and is_one_way(up, down),
-        Symptom.INTERMITTENT: any(map(is_intermittent, directions)),
-        Symptom.METALLIC: any(map(is_metallic, directions)),
+        Symptom.INTERMITTENT: any(map(is_intermittent, spoken)),
+        Symptom.METALLIC: any(map(is_metallic, spoken)),
         Symptom.LAGGY: any(map(is_laggy, directions)),
     }
     return tuple(symptom for symptom, is_there in found.items() if is_there)

@@ -54,10 +54,11 @@ class Verdict(IntEnum):
 class DirectionQuality:
     """What one direction of a call was worth to the person who listened.
 
-    Shares are 0 to 1 of the time, delays seconds from mouth to ear; both delays are None if nothing
-    was heard. `r_fullband_100` is the fullband R divided by 1.48, so that it is on the scale of the
-    thresholds; `r_codec` names the codec entry behind it, and that it is a proxy. `reasons` say in
-    words what kept the direction from being good, the worst first.
+    The share is 0 to 1 of the time in which the other spoke, delays are seconds from mouth to ear;
+    both delays are None if nothing was heard. `r_fullband_100` is the fullband R divided by 1.48,
+    so that it is on the scale of the thresholds; `r_codec` names the codec entry behind it, and
+    that it is a proxy. `reasons` say in words what kept the direction from being good, the worst
+    first.
     """
 
     concealed_share: float
@@ -130,22 +131,26 @@ class _Finding:
     reason: str
 
 
-def judge_direction(playout: Playout, *, codec: Codec = OPUS_PROXY) -> DirectionQuality:
-    """Judge one direction from what was played.
+def judge_direction(
+    playout: Playout, speech: Playout | None = None, *, codec: Codec = OPUS_PROXY
+) -> DirectionQuality:
+    """Judge one direction from what was played, and from the part of it that is `speech`.
 
-    R is the fullband E-model's (ITU-T G.107.2) with the concealed share as packet loss and the
-    median mouth-to-ear delay; 0 if nothing was heard. Raises ValueError on a codec entry that is
-    not fullband.
+    The concealed share is that of the speech (`conversation.spoken`), or of all if it is not given;
+    gaps and delays are the line's, whoever spoke. R is the fullband E-model's (ITU-T G.107.2) with
+    the concealed share as packet loss and the median mouth-to-ear delay; 0 if nothing was heard.
+    Raises ValueError on a codec entry that is not fullband.
     """
     if codec.scale is not Scale.FULLBAND:
         raise ValueError(f"thresholds are on the fullband scale, and {codec.name} is not")
     median_s = playout.mouth_to_ear_quantile_s(0.5)
+    concealed_share = (speech or playout).concealed_share
     r_100 = 0.0
     if median_s is not None:
-        rating = rate(codec, loss_percent=100 * playout.concealed_share, delay_ms=1000 * median_s)
+        rating = rate(codec, loss_percent=100 * concealed_share, delay_ms=1000 * median_s)
         r_100 = rating.r_100
     return rate_direction(
-        concealed_share=playout.concealed_share,
+        concealed_share=concealed_share,
         longest_gap_s=playout.longest_gap_s,
         mouth_to_ear_median_s=median_s,
         mouth_to_ear_p95_s=playout.mouth_to_ear_quantile_s(0.95),

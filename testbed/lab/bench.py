@@ -13,9 +13,11 @@ import trio
 
 from testbed.cell import Link, Links
 from testbed.lab import qdisc
+from testbed.lab.addresses import OUTSIDE
 from testbed.lab.host import LabHost, tls_of
 from testbed.lab.network import LabNetwork
-from testbed.lab.topology import OUTSIDE, CallTopo
+from testbed.lab.plan import plan_of
+from testbed.lab.topology import CallTopo
 from testbed.lab.udp import BoundUdp
 from testbed.transport import Address, ServerInfo, Transport
 
@@ -50,7 +52,7 @@ class Bench:
     @asynccontextmanager
     async def opened(cls, transport: Transport, job: Path) -> AsyncIterator[Bench]:
         """Build the network."""
-        with LabNetwork(CallTopo(links=_LINKS, seed=1)) as network:
+        with LabNetwork(plan_of(CallTopo(links=_LINKS, seed=1))) as network:
             await network.settled()
             yield cls(network, transport, job)
 
@@ -89,7 +91,7 @@ class Bench:
     @asynccontextmanager
     async def server(self) -> AsyncIterator[ServerInfo]:
         """Run the transport's server."""
-        relay = Address(self._network["relay"].defaultIntf().ip, _RELAY_PORT)
+        relay = Address(self._network["relay"].address, _RELAY_PORT)
         async with self.host("bridge") as bridge:
             yield await self.transport.serve(bridge, Address(bridge.address, _SERVER_PORT), relay)
 
@@ -121,11 +123,12 @@ class Bench:
             self._set_access(_ACCESS)
 
     def _set_access(self, link: Link) -> None:
-        [ends] = self._network["caller-gw"].connectionsTo(self._network["access"])
         rng = Random("access")
-        for end in ends:
+        for name, interface in (("caller-gw", "caller-gw-eth1"), ("access", "access-eth0")):
+            node = self._network[name]
             request = qdisc.netem(link, rng.getrandbits(63))
-            end.node.netlink.tc("replace", index=end.index, handle="1:", **request)
+            index = node.interface(interface).ifindex
+            node.netlink.tc("replace", index=index, handle="1:", **request)
 
     @contextmanager
     def black_hole(self) -> Iterator[None]:
@@ -146,7 +149,7 @@ class Bench:
         for descriptor in Path("/proc/self/fd").iterdir():
             if descriptor.is_symlink() and "socket:" in (goal := str(descriptor.readlink())):
                 found.add(f"{goal} of the lab")
-        for node in self._network.hosts:
+        for node in self._network.nodes.values():
             names = (link.get_attr("IFLA_IFNAME") for link in node.netlink.get_links())
             found |= {f"interface {name} of {node.name}" for name in names}
         return found

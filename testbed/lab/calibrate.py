@@ -35,8 +35,10 @@ from testbed.censor.censor import Censor
 from testbed.lab import qdisc
 from testbed.lab.clock import LabClock
 from testbed.lab.middlebox import Middlebox
-from testbed.lab.network import LabNetwork, NamespaceNode
-from testbed.lab.udp import SO_RCVBUFFORCE, SO_SNDBUFFORCE, SO_TIMESTAMPNS, SO_TXTIME
+from testbed.lab.mmsg import SO_TIMESTAMPNS, SO_TXTIME
+from testbed.lab.network import LabNetwork, NetworkNode
+from testbed.lab.plan import plan_of
+from testbed.lab.udp import SO_RCVBUFFORCE, SO_SNDBUFFORCE
 
 _ETH_P_IP = 0x0800
 _SOL_PACKET, _PACKET_STATISTICS = 263, 6
@@ -76,7 +78,7 @@ class Across(Topo):  # type: ignore[misc] # Mininet is untyped
 class End:
     """One end of the network: sends raw packets at their times, and hears what comes."""
 
-    def __init__(self, node: NamespaceNode) -> None:
+    def __init__(self, node: NetworkNode) -> None:
         with node.namespace.entered():
             self._sender = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
             self._receiver = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM)
@@ -86,7 +88,7 @@ class End:
         self._receiver.setblocking(False)
         self._receiver.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, _BUFFER_BYTES)
         self._receiver.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
-        self._receiver.bind((node.defaultIntf().name, _ETH_P_IP))
+        self._receiver.bind((node.interfaces[0].name, _ETH_P_IP))
         self._realtime_offset_ns = time.time_ns() - time.monotonic_ns()
 
     def send_at(self, at_ns: int, data: bytes) -> None:
@@ -177,7 +179,7 @@ def _arrivals(experiment: Experiment, end: End, up: bool, begin_ns: int) -> Iter
 async def across_box(task: Task, number: int) -> list[Arrived]:
     """Play one of a task's experiments across a box of its own."""
     experiment = task.experiments[number]
-    with LabNetwork(Across(link=Link(), seed=number)) as network:
+    with LabNetwork(plan_of(Across(link=Link(), seed=number))) as network:
         await network.settled()
         rng = Random(f"calibrate {task.profile.name} {experiment.name}")
         censor = Censor(task.profile, rng, task.lists)
@@ -195,7 +197,7 @@ async def across_link(task: LinkTask, number: int) -> list[Arrived]:
 
     What the kernel tells late of new links would wake netlink's reader, and hold packets up.
     """
-    with LabNetwork(Across(link=task.link, seed=number)) as network:
+    with LabNetwork(plan_of(Across(link=task.link, seed=number))) as network:
         await network.settled()
         return await play(network, task.experiments[number])
 

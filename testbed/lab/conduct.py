@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -11,22 +11,23 @@ from random import Random
 
 import trio
 
-from testbed.call.dialects import DIALECTS
 from testbed.cell import Cell, Topology
 from testbed.censor.censor import Censor
+from testbed.lab.addresses import ADDRESS_LISTS, BOXES
+from testbed.lab.baresip import BaresipEngine
 from testbed.lab.capture import capture
 from testbed.lab.chat import chat
-from testbed.lab.engine import CallEngine, ModelEngine, Way
+from testbed.lab.chromium import ChromiumEngine
+from testbed.lab.engine import CallEngine, ModelEngine, Setting, Way
 from testbed.lab.host import LabHost, tls_of
 from testbed.lab.middlebox import Middlebox
 from testbed.lab.network import LabNetwork
 from testbed.lab.ntgcalls import NtgcallsEngine
 from testbed.lab.record import BoxRecord, CallRecord, CellRecord, ChatRecord, TransportRecord
-from testbed.lab.reflector import serve_reflector
-from testbed.lab.servers import run_relay, serve_chat
-from testbed.lab.topology import ADDRESS_LISTS, BOXES, CallTopo
+from testbed.lab.servers import serve_chat
 from testbed.lab.wire import WireCount
 from testbed.loading import make_transport
+from testbed.netplan import NetworkPlan
 from testbed.transport import Address, ServerInfo, Transport, TransportError
 
 BEGIN_EVERY_S = 1.0
@@ -42,6 +43,13 @@ class StuckError(Exception):
     """A cell waits for something that never comes."""
 
 
+_ENGINES: Mapping[str, Callable[[Setting], CallEngine]] = {
+    "model": ModelEngine,
+    "ntgcalls": NtgcallsEngine,
+    "chromium": ChromiumEngine,
+    "baresip": BaresipEngine,
+}
+"""By the name in `testbed.engines.ENGINES`."""
 _SERVER_NODES = {"foreign": "relay", "domestic": "domestic"}
 _ENDS = ("caller", "callee")
 _INSIDE_ENDS: Mapping[Topology, Sequence[str]] = {"one-sided": ("caller",), "both-sides": _ENDS}
@@ -49,9 +57,14 @@ _INSIDE_ENDS: Mapping[Topology, Sequence[str]] = {"one-sided": ("caller",), "bot
 
 
 async def conduct(
-    cell: Cell, frames: Sequence[bytes], job: Path, *, pcap: bool = False
+    cell: Cell,
+    plan: NetworkPlan,
+    frames: Mapping[str, Sequence[bytes]],
+    job: Path,
+    *,
+    pcap: bool = False,
 ) -> CellRecord:
-    """Run a cell; `frames` is the encoded speech, `job` the folder with the cell's files.
+    """Run a cell over a network; `frames` is the encoded speech by direction, `job` the folder.
 
     With `pcap`, what crosses the middleboxes is captured.
 
@@ -60,7 +73,7 @@ async def conduct(
     """
     began_at = trio.current_time()
     rng = Random(f"cell {cell.seed}")
-    with LabNetwork(CallTopo(cell.links, cell.seed, cell.topology)) as network:
+    with LabNetwork(plan) as network:
         boxes = _boxes(cell, network)
         limit_s = cell.duration_s + LATEST_END_S
         with ExitStack() as stack, trio.move_on_after(limit_s) as limit:
@@ -77,7 +90,7 @@ async def conduct(
                     hosts[name] = _host(network, name, job, Random(0), nursery)
                     await capture(hosts[name])
                 try:
-                    conducted = await _conduct(cell, frames, job, hosts, rng, nursery)
+                    conducted = await _conduct(cell, frames, job, hosts, rng)
                 finally:
                     for host in hosts.values():
                         await host.close()
@@ -96,7 +109,7 @@ async def conduct(
 
 def _boxes(cell: Cell, network: LabNetwork) -> dict[str, Middlebox]:
     """Give the topology's middleboxes by name: one profile, and each its own seeded generator."""
-    relay = network[_SERVER_NODES["foreign"]].defaultIntf().ip
+    relay = network[_SERVER_NODES["foreign"]].address
     lists = {**ADDRESS_LISTS, "messenger-foreign": (relay,)}
     boxes = {}
     for number, name in enumerate(BOXES[cell.topology], 1):
@@ -123,30 +136,24 @@ def _host(network: LabNetwork, name: str, job: Path, rng: Random, nursery: trio.
 
 async def _conduct(
     cell: Cell,
-    frames: Sequence[bytes],
+    frames: Mapping[str, Sequence[bytes]],
     job: Path,
     hosts: dict[str, LabHost],
     rng: Random,
-    nursery: trio.Nursery,
 ) -> tuple[float, TransportRecord, CallRecord, ChatRecord]:
     messenger = cell.messenger
     servers = hosts[_SERVER_NODES[messenger.servers]]
     relay = Address(servers.address, messenger.relay_port)
     chat_server = await serve_chat(servers, messenger.chat.port, job)
-    engine: CallEngine
-    if messenger.engine == "ntgcalls":
-        await serve_reflector(servers, relay.port)
-        engine = NtgcallsEngine(messenger, rng, chat_server, job)
-    else:
-        _, make_relay = DIALECTS[messenger.dialect]
-        nursery.start_soon(run_relay, servers.bind_udp(relay.port), make_relay())
-        engine = ModelEngine(messenger, rng, frames)
+    setting = Setting(messenger, rng, frames, chat_server, job)
+    engine = _ENGINES[messenger.engine](setting)
+    await engine.serve_relay(servers, relay)
 
     transport = make_transport(cell.transport)
     bridge = hosts["bridge"]
     server = await transport.serve(bridge, Address(bridge.address, BRIDGE_PORT), relay)
     await engine.prepare(hosts["caller"], hosts["callee"])
-    wire = await WireCount.started(hosts["caller"], chat_server)
+    wire = WireCount(hosts["caller"].node, chat_server)
     await trio.sleep_until(_next_beginning())
 
     call_record, chat_record, carried = (
@@ -156,7 +163,7 @@ async def _conduct(
     )
     inside = [hosts[name] for name in _INSIDE_ENDS[cell.topology]]
     channels = await _connect(transport, inside, server, carried)
-    carried.set_up = await wire.count()
+    carried.set_up = wire.count()
     await trio.sleep_until(_next_beginning())
     dialled_at = trio.current_time()
     async with trio.open_nursery() as workloads:
@@ -174,7 +181,7 @@ async def _conduct(
         else:
             caller, callee = (Way(hosts[name], relay, channels.get(name)) for name in _ENDS)
             call_record = await engine.call(caller, callee, cell.duration_s)
-            carried.call = await wire.count()
+            carried.call = wire.count()
     return dialled_at, carried, call_record, chat_record
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from random import Random
 from typing import NamedTuple, Protocol
 
@@ -17,11 +19,12 @@ from testbed.call.wire import unwrap_sequence
 from testbed.cell import TAIL_S
 from testbed.lab.host import LabHost
 from testbed.lab.record import CallRecord, DirectionRecord
+from testbed.lab.servers import run_relay
 from testbed.transport import Address, TimedChannel
 
 Channel = trio.abc.Channel[bytes]
 
-BURST_S = 0.1
+BURST_S = 1.0
 """How much media is handed to the kernel at once, and how often arrivals are read, if timed."""
 _BURST_LEAD_S = 0.05
 
@@ -36,8 +39,24 @@ class Way(NamedTuple):
     """What carries datagrams to the relay; None: nothing is in between."""
 
 
+class Setting(NamedTuple):
+    """What an engine is made of."""
+
+    messenger: Messenger
+    rng: Random
+    frames: Mapping[str, Sequence[bytes]]
+    """The encoded speech by direction, for a model."""
+    chat_server: Address
+    job: Path
+    """The folder with the cell's files."""
+
+
 class CallEngine(Protocol):
-    """Makes one call between two ends."""
+    """Makes one call between two ends; is made of a `Setting`."""
+
+    async def serve_relay(self, servers: LabHost, relay: Address) -> None:
+        """Run the messenger's relay on the node of its servers, until that closes."""
+        ...
 
     async def prepare(self, caller: LabHost, callee: LabHost) -> None:
         """Do what comes before a call on both ends' nodes: start programs, sign in."""
@@ -70,11 +89,15 @@ class _End:
 class ModelEngine:
     """Both ends of a messenger that is modelled, driven by its dialect and its time-outs."""
 
-    def __init__(self, messenger: Messenger, rng: Random, frames: Sequence[bytes]) -> None:
-        """Describe it; `frames` is the encoded speech."""
-        self._messenger = messenger
-        self._rng = rng
-        self._frames = frames
+    def __init__(self, setting: Setting) -> None:
+        self._messenger = setting.messenger
+        self._rng = setting.rng
+        self._frames = setting.frames
+
+    async def serve_relay(self, servers: LabHost, relay: Address) -> None:
+        """Run the relay of the messenger's dialect."""
+        _, make_relay = DIALECTS[self._messenger.dialect]
+        servers.start_task(partial(run_relay, servers, relay.port, make_relay()))
 
     async def prepare(self, caller: LabHost, callee: LabHost) -> None:
         """Nothing comes before a model's call."""
@@ -129,7 +152,8 @@ class ModelEngine:
             for end in ends:
                 end.heard_at = began_at
                 first_at = began_at + self._rng.random() * frame_s
-                schedule = [(first_at + k * frame_s, frame) for k, frame in enumerate(self._frames)]
+                frames = self._frames["up" if end is ends[0] else "down"]
+                schedule = [(first_at + k * frame_s, frame) for k, frame in enumerate(frames)]
                 send = _send_bursts if isinstance(end.channel, TimedChannel) else _send_each
                 nursery.start_soon(send, end, schedule, dialled_at)
                 if not isinstance(end.channel, TimedChannel):
@@ -144,13 +168,16 @@ class ModelEngine:
 
     async def _watch(self, ends: Sequence[_End], dialled_at: float, until: float) -> _End | None:
         """Read timed channels once a burst; give the end that heard nothing for too long."""
+        patience_s = self._messenger.silence_timeout_s
         while (now := trio.current_time()) < until:
-            await trio.sleep_until(min(now + BURST_S, until))
+            # What came since the last look is not known yet, so an end may be found alive then.
+            too_long_at = min(end.heard_at for end in ends) + patience_s
+            await trio.sleep_until(min(now + BURST_S, too_long_at, until))
             for end in ends:
                 if isinstance(end.channel, TimedChannel):
                     for at, datagram in end.channel.receive_stamped():
                         end.take(datagram, at, dialled_at)
-                if trio.current_time() - end.heard_at > self._messenger.silence_timeout_s:
+                if trio.current_time() - end.heard_at >= patience_s:
                     return end
         return None
 

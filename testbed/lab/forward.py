@@ -28,6 +28,7 @@ from testbed.evidence import Evidence
 from testbed.lab.clock import LabClock
 from testbed.lab.middlebox import Middlebox
 from testbed.lab.network import LabNetwork
+from testbed.lab.plan import plan_of
 
 FORWARD_FILE, FORWARDED_FILE = "forward.json", "forwarded.json"
 Way = Literal["kernel", "settled", "python"]
@@ -63,7 +64,7 @@ def censor(way: Way) -> Censor:
 
 async def forward(way: Way, packets: int) -> dict[str, int]:
     """Send datagrams from inside to outside; give how many arrived, and how many were asked of."""
-    with LabNetwork(Across()) as network, ExitStack() as stack:
+    with LabNetwork(plan_of(Across())) as network, ExitStack() as stack:
         box = Middlebox(network["middlebox"], censor(way), "middlebox-eth0")
         queue = None if way == "kernel" else stack.enter_context(box.attached())
         sender = _Sender(network)
@@ -111,7 +112,7 @@ class _Sender:
             self._sink = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         # Nobody reads: what its small buffer does not hold is counted and dropped.
         self._sink.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)
-        self._sink.bind((self._outside.intfList()[0].ip, PORT))
+        self._sink.bind((self._outside.address, PORT))
         with network["inside"].namespace.entered():
             self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.connect(self._sink.getsockname())

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import resource
 import signal
 import socket
+import struct
 import subprocess
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,9 +17,8 @@ from typing import IO
 import trio
 
 from testbed.cell import BRIDGE_CERTIFICATE_FILE, BRIDGE_KEY_FILE, BRIDGE_NAME, CERTIFICATE_FILE
-from testbed.lab import qdisc
-from testbed.lab.network import NamespaceNode
-from testbed.lab.tap import Tap
+from testbed.lab.network import NetworkNode
+from testbed.lab.tap import Take, Tap
 from testbed.lab.udp import BoundUdp, UdpChannel, open_socket
 from testbed.programlog import MAX_LOG_BYTES, ProgramLog
 from testbed.transport import (
@@ -37,6 +38,9 @@ _LAST_WORDS_S = 0.1
 _LOG_TAIL_BYTES = 2000
 _FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 _LOOPBACK_INDEX = 1
+_SIOCGIFADDR = 0x8915
+_IFR_ADDRESS = slice(20, 24)
+"""Where `struct ifreq` has an IPv4 address."""
 _MASQUERADE = """
 table ip tunnels {{
   chain postrouting {{
@@ -101,24 +105,24 @@ class LabHost:
     """One node during a cell; its processes and tasks end with the nursery's scope."""
 
     def __init__(
-        self, node: NamespaceNode, state_dir: Path, rng: Random, tls: Tls, nursery: trio.Nursery
+        self, node: NetworkNode, state_dir: Path, rng: Random, tls: Tls, nursery: trio.Nursery
     ) -> None:
         self.name: str = node.name
-        self.address: str = node.defaultIntf().ip
+        self.address = node.address
         self.state_dir = state_dir
         self.random = rng
         self.tls = tls
-        self._node = node
+        self.node = node
         self._nursery = nursery
         self._processes: list[tuple[LabProcess, Callable[[Process], Awaitable[None]] | None]] = []
-        self._timed = {node.defaultIntf().index}
+        self._timed = {node.interfaces[0].ifindex}
         """Interfaces (indices) that let packets leave at their times."""
         self._spawned = 0
         self._closing = False
 
     def free_port(self) -> int:
         """Give a port that nothing on the node uses, for UDP or TCP."""
-        with self._node.namespace.entered(), socket.socket() as tcp:
+        with self.node.namespace.entered(), socket.socket() as tcp:
             while True:
                 tcp.bind(("", 0))
                 port: int = tcp.getsockname()[1]
@@ -134,42 +138,48 @@ class LabHost:
         await trio.lowlevel.checkpoint()
         local = self.address
         if device:
-            [index] = self._node.netlink.link_lookup(ifname=device)
-            [of_device] = self._node.netlink.get_addr(index=index, family=socket.AF_INET)
-            local = of_device.get_attr("IFA_ADDRESS")
-            self._time_packets_of(index)
+            local = self._address_of(device)
+            with self.node.namespace.entered():
+                self._time_packets_of(socket.if_nametoindex(device))
         elif remote.host.startswith("127."):
             local = "127.0.0.1"
             self._time_packets_of(_LOOPBACK_INDEX)
-        with self._node.namespace.entered():
+        with self.node.namespace.entered():
             return UdpChannel(open_socket(Address(local, 0), remote, device=device), device)
+
+    def _address_of(self, device: str) -> str:
+        """Give the IPv4 address of a network interface (netdevice(7)). OSError: it has none."""
+        with self.node.namespace.entered(), socket.socket(type=socket.SOCK_DGRAM) as asked:
+            request = struct.pack("16s24x", device.encode())
+            answer = fcntl.ioctl(asked, _SIOCGIFADDR, request)
+        return socket.inet_ntoa(answer[_IFR_ADDRESS])
 
     def _time_packets_of(self, index: int) -> None:
         """Let a network interface's packets leave at the times that their sender set."""
         if index not in self._timed:
-            self._node.netlink.tc("replace", index=index, handle="1:", **qdisc.fq())
+            self.node.time_packets_of(index)
             self._timed.add(index)
 
     async def serve_udp(self, local: Address) -> BoundUdp:
         """Open a UDP socket on an address of the node until the host closes."""
         await trio.lowlevel.checkpoint()
-        with self._node.namespace.entered():
+        with self.node.namespace.entered():
             server = BoundUdp(open_socket(local))
         self._nursery.start_soon(server.close_when_cancelled)
         return server
 
     def bind_udp(self, port: int) -> socket.socket:
         """Open an unconnected UDP socket on the node's address, for a server of the lab."""
-        with self._node.namespace.entered():
+        with self.node.namespace.entered():
             return open_socket(Address(self.address, port))
 
-    def watch(self, server: Address) -> Tap:
-        """Begin to watch what the node's programs exchange with a server."""
-        return Tap(self._node.namespace, server)
+    def watch(self, server: Address, take: Take) -> Tap:
+        """Begin to watch what the node's programs exchange with a server (see there)."""
+        return Tap(self.node.namespace, server, take)
 
     async def open_tcp(self, remote: Address) -> trio.SocketStream:
         """Connect to `remote` with TCP_NODELAY."""
-        with self._node.namespace.entered():
+        with self.node.namespace.entered():
             sock = trio.socket.socket()
         try:
             await sock.connect(remote)
@@ -179,17 +189,21 @@ class LabHost:
         return trio.SocketStream(sock)
 
     async def serve_tcp(
-        self, port: int, handler: Callable[[trio.SocketStream], Awaitable[object]]
+        self,
+        port: int,
+        handler: Callable[[trio.SocketStream], Awaitable[object]],
+        *,
+        at: str = "",
     ) -> Address:
-        """Listen on a TCP port of the node's address until the host closes."""
-        with self._node.namespace.entered():
+        """Listen on a TCP port of the node's address, or of `at`, until the host closes."""
+        with self.node.namespace.entered():
             sock = trio.socket.socket()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        await sock.bind((self.address, port))
+        await sock.bind((at or self.address, port))
         sock.listen()
         listener = trio.SocketListener(sock)
         self._nursery.start_soon(trio.serve_listeners, handler, [listener])
-        return Address(self.address, sock.getsockname()[1])
+        return Address(*sock.getsockname())
 
     async def start_process(
         self,
@@ -223,7 +237,7 @@ class LabHost:
         name = f"{program.name} on {self.name}"
         self._spawned += 1
         log = self.state_dir / f"{program.name}-{self._spawned - 1}.log"
-        with self._node.namespace.entered(), log.open("wb") as stderr:
+        with self.node.namespace.entered(), log.open("wb") as stderr:
             # Started at once and by this very thread, which is the one inside the namespace.
             popen = subprocess.Popen(
                 [str(program), *argv[1:]],
@@ -263,10 +277,10 @@ class LabHost:
 
     async def masquerade(self, device: str) -> None:
         """Route what comes in by a network interface on as from this node."""
-        with self._node.namespace.entered():
+        with self.node.namespace.entered():
             _FORWARDING.write_text("1")  # noqa: ASYNC240 - of the thread's own namespace, at once
         ruleset = _MASQUERADE.format(device=device, address=self.address)
-        await self.run_process(["nft", "-f", "-"], input=ruleset.encode())
+        self.node.nft(ruleset)
 
     def start_task(self, task: Callable[[], Awaitable[object]], /) -> None:
         """Run a task until the host closes."""
@@ -283,10 +297,12 @@ class LabHost:
 
     def _remove_interfaces(self) -> None:
         """Remove the network interfaces that transports have made."""
-        ours = {_LOOPBACK_INDEX, *(interface.index for interface in self._node.intfList())}
-        for link in self._node.netlink.get_links():
-            if link["index"] not in ours:
-                self._node.netlink.link("del", index=link["index"])
+        ours = {_LOOPBACK_INDEX, *(interface.ifindex for interface in self.node.interfaces)}
+        with self.node.namespace.entered():
+            there = [index for index, _ in socket.if_nameindex()]
+        for index in there:
+            if index not in ours:
+                self.node.netlink.link("del", index=index)
 
     async def _supervise(self, process: LabProcess) -> None:
         status = await process.reap()

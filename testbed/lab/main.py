@@ -27,7 +27,7 @@ def main(folder: str) -> int:
     job_folder = Path(folder)
     with (job_folder / JOB_FILE).open("rb") as file:
         job: Job = pickle.load(file)
-    conduct_job = partial(conduct, job.cell, job.frames, job_folder, pcap=job.pcap)
+    conduct_job = partial(conduct, job.cell, job.network, job.frames, job_folder, pcap=job.pcap)
     await_round_time()
     try:
         record = trio.run(conduct_job, clock=LabClock())

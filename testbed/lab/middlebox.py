@@ -11,7 +11,6 @@ import ctypes
 import heapq
 import os
 import socket
-import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import count
@@ -22,7 +21,7 @@ import trio
 from testbed.censor.censor import Censor
 from testbed.censor.packet import Direction, parse_packet
 from testbed.censor.release import Release
-from testbed.lab.network import NamespaceNode
+from testbed.lab.network import NetworkNode
 
 _QUEUE = 0
 _QUEUE_PACKETS = 10_000
@@ -57,12 +56,12 @@ table inet censor {{
 class Middlebox:
     """The middlebox node at work."""
 
-    def __init__(self, node: NamespaceNode, censor: Censor, inside_interface: str) -> None:
+    def __init__(self, node: NetworkNode, censor: Censor, inside_interface: str) -> None:
         self.censor = censor
         self.packets_asked = 0
         """How many packets the censor was asked about."""
         self._node = node
-        self._inside_index: int = node.nameToIntf[inside_interface].index
+        self._inside_index = node.interface(inside_interface).ifindex
         self._later = _Later()
         self._raw: dict[int, socket.socket] = {}
         """By IP version."""
@@ -73,16 +72,10 @@ class Middlebox:
         with self._node.namespace.entered():
             queue = netfilterqueue.NetfilterQueue()
             queue.bind(_QUEUE, self._on_packet, max_len=_QUEUE_PACKETS)
-            rules = ruleset(self._node.intfNames())
-            done = subprocess.run(
-                ["nft", "-f", "-"], input=rules, capture_output=True, text=True, check=False
-            )
-        if done.returncode != 0:
-            queue.unbind()
-            raise OSError(f"nft cannot set the middlebox's rules: {done.stderr.strip()}")
         with ExitStack() as stack:
             stack.callback(self._close)
             stack.callback(queue.unbind)
+            self._node.nft(ruleset([interface.name for interface in self._node.interfaces]))
             yield queue
 
     async def run(self, queue: netfilterqueue.NetfilterQueue) -> None:

@@ -24,8 +24,11 @@ class Namespace:
     It has no name in the file system, so nothing is left behind however the lab ends.
     """
 
-    def __init__(self) -> None:
-        """Make an empty namespace. OSError: not permitted."""
+    def __init__(self, descriptor: int | None = None) -> None:
+        """Make an empty namespace; `descriptor` is the number that its descriptor is to have.
+
+        OSError: not permitted.
+        """
         outside = os.open(_OWN_NAMESPACE, os.O_RDONLY)
         try:
             _check(_libc.unshare(CLONE_NEWNET), "unshare(CLONE_NEWNET)")
@@ -33,6 +36,10 @@ class Namespace:
             _check(_libc.setns(outside, CLONE_NEWNET), "setns")
         finally:
             os.close(outside)
+        if descriptor is not None:
+            made = self.fd
+            self.fd = os.dup2(made, descriptor, inheritable=False)
+            os.close(made)
 
     @contextmanager
     def entered(self) -> Iterator[None]:

@@ -38,6 +38,8 @@ class CallRecord:
     """Of a real engine's connections: when, which end, what it said."""
     heard_from_s: float | None = None
     """When the sound in the cell's files begins, if a real engine played any."""
+    reports: dict[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
+    """By end: what a real engine counted itself, once a second from the set-up on."""
     up: DirectionRecord = field(default_factory=DirectionRecord)
     down: DirectionRecord = field(default_factory=DirectionRecord)
 
@@ -177,6 +179,7 @@ def as_json(record: CellRecord) -> dict[str, Any]:
             "silent_s": _rounded(call.silent_s),
             "states": [[_rounded(at), end, state] for at, end, state in call.states],
             "heard_from_s": _rounded(call.heard_from_s),
+            **({"reports": call.reports} if call.reports else {}),
         },
         "chat": {
             "server": record.chat.server,

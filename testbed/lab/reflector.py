@@ -1,4 +1,4 @@
-"""Runs a Telegram reflector on UDP and TCP; lends an engine a way to it through a transport."""
+"""Runs a Telegram reflector on UDP and TCP; what it answers is decided in `testbed.call`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import trio
 
-from testbed.call.reflector import TAG_BYTES, Reflector, frame_packet, own_tag, take_packet
+from testbed.call.reflector import Reflector, frame_packet, take_packet
 from testbed.lab.host import LabHost
 from testbed.transport import QUEUE_DATAGRAMS, Address
 
@@ -60,34 +60,3 @@ async def serve_reflector(host: LabHost, port: int) -> None:
 
     host.start_task(serve_datagrams)
     await host.serve_tcp(port, serve_stream)
-
-
-async def lend_port(host: LabHost, channel: trio.abc.Channel[bytes], port: int) -> Address:
-    """Give programs on a node a UDP port of its own that a channel carries to the reflector.
-
-    The port has the reflector's own number, for an engine takes only that for the same reflector.
-    """
-    local = await host.serve_udp(Address(host.address, port))
-    sources: dict[bytes, Address] = {}
-
-    async def carry() -> None:
-        while True:
-            packet, source = await local.receive()
-            sources[own_tag(packet)] = source
-            await channel.send(packet)
-
-    async def bring() -> None:
-        async for packet in channel:
-            if (source := sources.get(packet[:TAG_BYTES])) is not None:
-                await local.send(packet, source)
-
-    async def run() -> None:
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(carry)
-                nursery.start_soon(bring)
-        except* (trio.BrokenResourceError, trio.ClosedResourceError):
-            pass  # that nothing comes through any more is for the engine to notice
-
-    host.start_task(run)
-    return local.address

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import ssl
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import trio
 from testbed.call.dialects import Relay
 from testbed.cell import CERTIFICATE_FILE, KEY_FILE
 from testbed.lab.host import LabHost
+from testbed.lab.shortcut import Shortcut
 from testbed.transport import Address
 
 _MAX_BYTES = 65535
@@ -18,9 +18,10 @@ JOIN = b"join a call's signalling"
 """What a connection to the chat server begins with that carries a call's signalling."""
 
 
-async def run_relay(sock: socket.socket, relay: Relay) -> None:
-    """Serve a relay on a UDP socket until cancelled."""
-    with sock:
+async def run_relay(host: LabHost, port: int, relay: Relay) -> None:
+    """Serve a relay on a UDP port of a node's address until cancelled."""
+    shortcut = Shortcut(host.node, Address(host.address, port))
+    with host.bind_udp(port) as sock:
         while True:
             await trio.lowlevel.wait_readable(sock)
             try:
@@ -30,6 +31,7 @@ async def run_relay(sock: socket.socket, relay: Relay) -> None:
             outgoing = relay.on_datagram(datagram, Address(*source))
             if outgoing is not None:
                 sock.sendto(*outgoing)
+            shortcut.follow(relay.shortcuts)
 
 
 async def serve_chat(host: LabHost, port: int, job: Path) -> Address:

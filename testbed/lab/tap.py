@@ -10,14 +10,14 @@ import ctypes
 import socket
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from testbed.call.reflector import take_packet
 from testbed.censor.packet import Direction, Packet, parse_packet
 from testbed.censor.segment import SYN
+from testbed.lab.mmsg import SO_TIMESTAMPNS
 from testbed.lab.namespace import Namespace
-from testbed.lab.udp import SO_RCVBUFFORCE, SO_TIMESTAMPNS
+from testbed.lab.udp import SO_RCVBUFFORCE
 from testbed.transport import Address
 
 _ETH_P_ALL = 3
@@ -29,8 +29,12 @@ _MAX_BYTES = 65535
 _CONTROL_BYTES = socket.CMSG_SPACE(16)
 
 
+Take = Callable[[bytearray], bytes | None]
+"""Takes the first whole packet off the front of a TCP stream's bytes; None: it is not yet whole."""
+
+
 class Seen(NamedTuple):
-    """One packet of the reflector's protocol, as a program sent it or was about to get it."""
+    """One packet of the relay's protocol, as a program sent it or was about to get it."""
 
     at: float
     """When it left or was whole (s, CLOCK_MONOTONIC)."""
@@ -40,9 +44,10 @@ class Seen(NamedTuple):
 class Tap:
     """Copies of all that passes between a node and a server's port, by UDP and TCP."""
 
-    def __init__(self, namespace: Namespace, server: Address) -> None:
+    def __init__(self, namespace: Namespace, server: Address, take: Take) -> None:
         """Begin to watch. OSError: the kernel has no packet sockets, or this is not root."""
         self._port = server.port
+        self._take = take
         self._realtime_offset_s = time.time() - time.monotonic()
         with namespace.entered():
             every = socket.htons(_ETH_P_ALL)
@@ -54,7 +59,7 @@ class Tap:
 
     def close(self) -> tuple[list[Seen], list[Seen]]:
         """End watching; give what the program sent and what it got, in order of time."""
-        sent, got = _Packets(), _Packets()
+        sent, got = _Packets(self._take), _Packets(self._take)
         with self._socket:
             for at, is_outgoing, packet in self._captured():
                 if packet.destination.port == self._port and is_outgoing:
@@ -77,22 +82,25 @@ class Tap:
 class _Packets:
     """One direction: datagrams as they are, TCP streams put together and taken apart again."""
 
-    def __init__(self) -> None:
+    def __init__(self, take: Take) -> None:
         self.seen: list[Seen] = []
+        self._take = take
         self._streams: dict[object, InOrder] = {}
 
     def add(self, at: float, packet: Packet) -> None:
         if packet.protocol == "udp":
             self.seen.append(Seen(at, packet.payload))
         elif packet.protocol == "tcp":
-            stream = self._streams.setdefault((packet.source, packet.destination), InOrder())
+            flow = (packet.source, packet.destination)
+            stream = self._streams.setdefault(flow, InOrder(self._take))
             self.seen += [Seen(at, whole) for whole in stream.add(packet)]
 
 
 class InOrder:
     """A TCP stream's packets, each given when the last byte of it and of all before has come."""
 
-    def __init__(self) -> None:
+    def __init__(self, take: Take) -> None:
+        self._take = take
         self._next: int | None = None
         self._early: dict[int, bytes] = {}
         self._unparsed = bytearray()
@@ -108,7 +116,7 @@ class InOrder:
         self._early[packet.tcp.sequence] = max(known, packet.payload, key=len)
         self._take_what_follows()
         whole = []
-        while (taken := take_packet(self._unparsed)) is not None:
+        while (taken := self._take(self._unparsed)) is not None:
             whole.append(taken)
         return whole
 

@@ -1,4 +1,4 @@
-"""Which nodes there are, how they are wired and addressed; how they are made lives in `network`.
+"""Which nodes there are, how they are wired and addressed; how they are made: `network`.
 
 One-sided, the callee abroad:
 
@@ -27,17 +27,7 @@ from mininet.topo import Topo
 
 from testbed.cell import Link, Links, Topology
 from testbed.lab import qdisc
-
-INSIDE, INSIDE2 = "10.1.0.0/16", "10.3.0.0/16"
-"""The caller's provider, and the callee's if that is inside, too."""
-OUTSIDE = "10.2.0.0/16"
-ADDRESS_LISTS = {"domestic": (INSIDE, INSIDE2), "foreign": (OUTSIDE,)}
-"""The address lists that profiles may name in `match.servers`."""
-BOXES: Mapping[Topology, Sequence[str]] = {
-    "one-sided": ("middlebox",),
-    "both-sides": ("middlebox", "middlebox2"),
-}
-"""The middleboxes' nodes, the caller's first; the first interface of each is the inside one."""
+from testbed.lab.addresses import INSIDE, INSIDE2
 
 
 class _Wire(NamedTuple):

@@ -10,17 +10,15 @@ from contextlib import suppress
 
 import trio
 
+from testbed.lab.mmsg import SO_TIMESTAMPNS, SO_TXTIME, stamped_receiver, timed_sender
 from testbed.transport import Address
 
-SO_TIMESTAMPNS = 35
-SO_TXTIME = 61
 SO_SNDBUFFORCE = 32
 SO_RCVBUFFORCE = 33
 """Linux's numbers (asm-generic/socket.h), which Python's socket module does not name."""
 
 _BUFFER_BYTES = 8 << 20
 _MAX_BYTES = 65535
-_CONTROL_BYTES = socket.CMSG_SPACE(16)
 
 
 def open_socket(
@@ -55,7 +53,6 @@ class UdpChannel(trio.abc.Channel[bytes]):
         self.tunnel = tunnel
         """The network interface of a tunnel that it goes through; empty: as the routes say."""
         self._socket = sock
-        self._realtime_offset_s = time.time() - time.monotonic()
 
     async def send(self, value: bytes) -> None:
         """Send one datagram now."""
@@ -88,26 +85,11 @@ class UdpChannel(trio.abc.Channel[bytes]):
 
     def send_at(self, schedule: Sequence[tuple[float, bytes]], /) -> None:
         """Hand over datagrams to leave at their times (s, CLOCK_MONOTONIC)."""
-        for at, datagram in schedule:
-            when = struct.pack("Q", round(at * 1e9))
-            try:
-                self._socket.sendmsg([datagram], [(socket.SOL_SOCKET, SO_TXTIME, when)])
-            except ConnectionRefusedError:
-                continue
+        timed_sender().send(self._socket, schedule)
 
     def receive_stamped(self) -> list[tuple[float, bytes]]:
         """Give all that has arrived with its times (s, CLOCK_MONOTONIC)."""
-        arrived: list[tuple[float, bytes]] = []
-        while True:
-            try:
-                datagram, control, _, _ = self._socket.recvmsg(_MAX_BYTES, _CONTROL_BYTES)
-            except ConnectionRefusedError:
-                continue
-            except BlockingIOError:
-                return arrived
-            seconds, nanoseconds = struct.unpack("qq", control[0][2])
-            at = seconds - self._realtime_offset_s + nanoseconds / 1e9
-            arrived.append((at, datagram))
+        return stamped_receiver().receive(self._socket)
 
 
 class BoundUdp:

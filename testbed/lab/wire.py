@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from testbed.lab.host import LabHost
+from testbed.lab.network import NetworkNode
 from testbed.transport import Address
 
 _TABLE = "wire"
@@ -41,24 +41,18 @@ table ip {table} {{
 
 
 class WireCount:
-    """The counters of one node; they start when it is made by `started`."""
+    """The counters of one node."""
 
-    def __init__(self, host: LabHost) -> None:
-        self._host = host
-        self._before: dict[str, int] = {}
-
-    @classmethod
-    async def started(cls, host: LabHost, chat: Address) -> WireCount:
+    def __init__(self, node: NetworkNode, chat: Address) -> None:
         """Count from now on all but what goes to and comes from the chat's server."""
-        ruleset = _RULESET.format(
-            table=_TABLE, flows=_MAX_FLOWS, device=f"{host.name}-eth0", chat=chat
-        )
-        await host.run_process(["nft", "-f", "-"], input=ruleset.encode())
-        return cls(host)
+        self._node = node
+        self._before: dict[str, int] = {}
+        device = node.interfaces[0].name
+        node.nft(_RULESET.format(table=_TABLE, flows=_MAX_FLOWS, device=device, chat=chat))
 
-    async def count(self) -> dict[str, int]:
+    def count(self) -> dict[str, int]:
         """Give what was counted since the last time, by name."""
-        listed = await self._host.run_process(["nft", "--json", "list", "table", "ip", _TABLE])
+        listed = self._node.nft(f"list table ip {_TABLE}", json=True)
         total = dict(_counters(json.loads(listed)))
         since = {name: number - self._before.get(name, 0) for name, number in total.items()}
         self._before = total

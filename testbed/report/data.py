@@ -129,6 +129,7 @@ def _cell(run: Run, cell: CellResult, words: Words) -> dict[str, Any]:
             side: [first, [round(100 * share) for share in shares]]
             for side, (first, shares) in lost_by_second(run, cell).items()
         },
+        "answers": words.index(_answers(content)),
         "chat": words.index(_chat(content["chat"])),
         "rules": [
             words.index(f"{name}: {matched} packets, {dropped} of them dropped")
@@ -150,6 +151,13 @@ def _direction(direction: Mapping[str, Any]) -> list[str]:
         _ms(direction["mouth_to_ear_p95_s"]),
         number(direction["r_fullband_100"]),
     ]
+
+
+def _answers(content: Mapping[str, Any]) -> str:
+    """Say how long the ends waited for each other's words."""
+    waits = content.get("conversation", {}).get("response_s", {})
+    told = [f"{end} {_ms(wait)}" for end, wait in waits.items() if wait is not None]
+    return ", ".join(told) or "\N{EN DASH}"
 
 
 def _chat(chat: Mapping[str, Any]) -> str:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import base64
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+import os
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import partial
 from io import BytesIO
+from multiprocessing import get_context
 from typing import Final
 
 import numpy as np
 import soundfile
 
+from testbed.call.conversation import Turn
 from testbed.call.opus import Speech
 from testbed.report.calls import Kind, lost_by_second, worse_side
 from testbed.results import CellResult, Run
@@ -32,7 +37,7 @@ class Excerpt:
     """What is heard of one call in a page."""
 
     side: str
-    """The worse direction: `up` or `down`."""
+    """The direction that is heard: `up` or `down`."""
     heard: int
     """Its sound, as an index into `Sounds.encoded`."""
     said: int
@@ -44,11 +49,23 @@ class Excerpt:
 
 @dataclass(frozen=True)
 class _Made:
-    """The whole sound of a call in its worse direction."""
+    """The whole sound of a call in one direction."""
 
     side: str
+    turns: Sequence[Turn]
     said: Speech
     heard: Speech
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """The part of it that is heard in a page, encoded."""
+
+    side: str
+    said: str
+    heard: str
+    from_s: int
+    seed: int
 
 
 @dataclass
@@ -64,49 +81,82 @@ class Sounds:
     left_out: list[str] = field(default_factory=list)
     """Kinds whose sound has no room here, or cannot be made."""
 
-    def excerpt(self, sound: _Made, from_s: int, seed: int) -> Excerpt | None:
-        """Add an excerpt of a call; None: it has no room."""
-        said, heard = (encode(_cut(s, from_s, self.seconds)) for s in (sound.said, sound.heard))
-        new = {said, heard} - set(self.encoded)
-        if sum(map(len, self.encoded)) + sum(map(len, new)) > SOUND_BUDGET_BYTES:
-            return None
-        self.encoded += [text for text in dict.fromkeys((said, heard)) if text in new]
-        places = self.encoded.index(heard), self.encoded.index(said)
-        return Excerpt(sound.side, *places, from_s, seed)
+    def add(self, name: str, cut: _Cut) -> None:
+        """Add what is heard of a kind of calls, if it has room."""
+        both = dict.fromkeys((cut.said, cut.heard))
+        new = [text for text in both if text not in self.encoded]
+        if sum(map(len, (*self.encoded, *new))) > SOUND_BUDGET_BYTES:
+            self.left_out.append(name)
+            return
+        self.encoded += new
+        places = self.encoded.index(cut.heard), self.encoded.index(cut.said)
+        self.excerpts[name] = Excerpt(cut.side, *places, cut.from_s, cut.seed)
 
 
 def sounds_of(run: Run, kinds: Sequence[Kind], tell: Callable[[str], None]) -> Sounds:
-    """Make the sound of each kind's typical call, in the direction that was worse.
+    """Make the sound of each kind's typical call, in the direction that was worse in most.
 
-    Calls under one censor are heard at the same words. If there are too many for the budget, those
-    that went worse come first. `tell` is called with each kind's name. SpeechError: there is no
-    speech on this machine.
+    Calls under one censor are heard at the same words, and so in one direction. If there are too
+    many for the budget, those that went worse come first. `tell` is called with each kind's name.
+    SpeechError: there is no speech on this machine.
     """
     ordered = sorted(kinds, key=lambda kind: kind.comparison.rating.value)
-    pool: dict[Speech, Speech] = {}
-    made: dict[str, tuple[Kind, _Made]] = {}
-    for kind in ordered:
-        if worse_side(kind.typical) is not None:
+    heard = [kind for kind in ordered if worse_side(kind.typical) is not None]
+    if not heard:
+        return Sounds(LONGEST_S)
+    sides = _sides(heard)
+    of_censor = [sides[kind.key[2]] for kind in heard]
+    cpus = len(os.sched_getaffinity(0))
+    with ProcessPoolExecutor(min(cpus, len(heard)), get_context("spawn")) as workers:
+        pool: dict[Speech, Speech] = {}
+        made: list[tuple[Kind, _Made]] = []
+        wholes = workers.map(partial(_make, run), [kind.typical for kind in heard], of_censor)
+        for kind, whole in zip(heard, wholes, strict=True):
             tell(kind.name)
-            if (sound := _make(run, kind.typical, pool)) is not None:
-                made[kind.name] = kind, sound
-    sounds = Sounds(seconds_for(len(pool)))
-    begins = _begins(run, [kind for kind, _ in made.values()], sounds.seconds)
-    for name, (kind, sound) in made.items():
-        excerpt = sounds.excerpt(sound, begins[kind.key[2]], kind.typical.content["seed"])
-        if excerpt is None:
-            sounds.left_out.append(name)
-        else:
-            sounds.excerpts[name] = excerpt
+            if whole is not None:
+                said, played = (pool.setdefault(s, s) for s in (whole.said, whole.heard))
+                made.append((kind, replace(whole, said=said, heard=played)))
+        sounds = Sounds(seconds_for(len(pool)))
+        begins = _begins(run, made, sounds.seconds)
+        cuts = workers.map(
+            partial(_cut, sounds.seconds),
+            [whole for _, whole in made],
+            [begins[kind.key[2]] for kind, _ in made],
+            [kind.typical.content["seed"] for kind, _ in made],
+        )
+        for (kind, _), cut in zip(made, cuts, strict=True):
+            sounds.add(kind.name, cut)
     return sounds
 
 
-def _begins(run: Run, kinds: Sequence[Kind], seconds: int) -> dict[str, int]:
+def _sides(kinds: Iterable[Kind]) -> dict[str, str]:
+    """Choose for each censor the direction in which its calls are heard."""
+    worse: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for kind in kinds:
+        if (side := worse_side(kind.typical)) is not None:
+            worse[kind.key[2]][side] += 1
+    return {
+        censor: max(sorted(counts, reverse=True), key=counts.__getitem__)
+        for censor, counts in worse.items()
+    }
+
+
+def _begins(run: Run, made: Iterable[tuple[Kind, _Made]], seconds: int) -> dict[str, int]:
     """Choose for each censor the second from which its calls are heard."""
     lost: defaultdict[str, list[Sequence[float]]] = defaultdict(list)
-    for kind in kinds:
-        lost[kind.key[2]].append(_lost(run, kind.typical))
-    return {censor: words_from(shares, seconds) for censor, shares in lost.items()}
+    starts: dict[str, Sequence[int]] = {}
+    for kind, sound in made:
+        lost[kind.key[2]].append(_lost(run, kind.typical, sound.side))
+        starts[kind.key[2]] = _starts(sound)
+    return {c: words_from(shares, seconds, starts[c]) for c, shares in lost.items()}
+
+
+def _starts(sound: _Made) -> Sequence[int]:
+    """Give the seconds at which the speaker begins to say something, rather something long."""
+    turns = [turn for turn in sound.turns if turn.way == sound.side]
+    long = [turn for turn in turns if turn.to_s - turn.from_s >= SHORTEST_S]
+    is_all = any(turn.to_s >= sound.said.duration_s > LONGEST_S for turn in turns[:1])
+    return () if is_all else [int(turn.from_s) for turn in long or turns]
 
 
 def seconds_for(count: int) -> int:
@@ -115,14 +165,15 @@ def seconds_for(count: int) -> int:
     return int(min(LONGEST_S, max(SHORTEST_S, room_s)))
 
 
-def words_from(lost: Sequence[Sequence[float]], seconds: int) -> int:
+def words_from(lost: Sequence[Sequence[float]], seconds: int, starts: Sequence[int] = ()) -> int:
     """Give the second at which all calls are most like they are on the whole.
 
-    `lost` has each call's lost share by second, from its first words on. Whole excerpts follow one
-    another from second 0; of those equally near, the first.
+    `lost` has each call's lost share by second, from its first words on. Excerpts begin at one of
+    `starts` that leaves room for a whole one; without any, whole ones follow one another from
+    second 0. Of those equally near, the first.
     """
-    last = min((len(shares) for shares in lost), default=0) - seconds
-    starts = range(0, max(last, 0) + 1, seconds)
+    last = max(min((len(shares) for shares in lost), default=0) - seconds, 0)
+    starts = [start for start in starts if start <= last] or range(0, last + 1, seconds)
 
     def distance(start: int) -> float:
         return sum(
@@ -148,21 +199,24 @@ def encode(speech: Speech) -> str:
     return base64.b64encode(with_serial(stream.getvalue(), 1)).decode()
 
 
-def _lost(run: Run, result: CellResult) -> Sequence[float]:
+def _lost(run: Run, result: CellResult, side: str) -> Sequence[float]:
     found: Mapping[str, tuple[int, Sequence[float]]] = lost_by_second(run, result)
-    return found.get(worse_side(result) or "", (0, ()))[1]
+    return found.get(side, (0, ()))[1]
 
 
-def _make(run: Run, result: CellResult, pool: dict[Speech, Speech]) -> _Made | None:
-    """Make a call's sounds, those that are alike only once; None: there is none to hear."""
-    side = worse_side(result)
-    sound = sound_of(run, result)
-    if side is None or side not in sound.heard:
+def _make(run: Run, result: CellResult, side: str) -> _Made | None:
+    """Make a call's sounds; None: there is none to hear."""
+    sound = sound_of(run, result, (side,))
+    if side not in sound.heard:
         return None
-    said, heard = (pool.setdefault(speech, speech) for speech in (sound.said, sound.heard[side]))
-    return _Made(side, said, heard)
+    return _Made(side, sound.turns, sound.said[side], sound.heard[side])
 
 
-def _cut(speech: Speech, from_s: int, seconds: int) -> Speech:
-    first, last = (2 * speech.rate_hz * at for at in (from_s, from_s + seconds))
-    return Speech(speech.pcm[first:last], speech.rate_hz)
+def _cut(seconds: int, whole: _Made, from_s: int, seed: int) -> _Cut:
+    """Encode what is heard of a call in a page."""
+
+    def part(speech: Speech) -> str:
+        first, last = (2 * speech.rate_hz * at for at in (from_s, from_s + seconds))
+        return encode(Speech(speech.pcm[first:last], speech.rate_hz))
+
+    return _Cut(whole.side, part(whole.said), part(whole.heard), from_s, seed)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from random import Random
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.call.reflector import PROLOGUE, frame_packet, wrap
+from testbed.call.reflector import PROLOGUE, frame_packet, take_packet, unwrap, wrap
 from testbed.call.wire import rtp
 from testbed.censor.packet import Direction, Endpoint, TcpFields, parse_packet
 from testbed.censor.segment import ACK, SYN, segment
@@ -35,7 +36,7 @@ def test_a_stream_comes_in_order_whatever_the_network_does(sent: list[bytes], se
         cuts = sorted(rng.randrange(len(content) + 1) for _ in range(5))
         pieces += list(zip([0, *cuts], [*cuts, len(content)], strict=True))
     rng.shuffle(pieces)
-    stream = InOrder()
+    stream = InOrder(take_packet)
     assert add(stream, -1, b"", SYN) == []
     got: list[bytes] = []
     covered: set[int] = set()
@@ -56,13 +57,24 @@ def media(index: int, payload_type: int = 111) -> bytes:
     return wrap(bytes(16), bytes(16), packet)
 
 
+frames_of = partial(direction, unwrap=unwrap, payload_type=111)
+
+
 def test_frames_have_the_times_at_both_doors() -> None:
     numbers = [65534, 65535, 65536, 65538]
     sent = [Seen(100 + 0.06 * k, media(n)) for k, n in enumerate(numbers)]
     sent.insert(1, Seen(100.01, media(7, payload_type=103)))
     sent.append(Seen(100.3, media(65534)))
     got = [Seen(100.5, media(65535)), Seen(100.6, media(65534)), Seen(100.7, media(65538))]
-    record = direction(sent, got, frame_s=0.06, dialled_at=90.0, between=(100.0, 101.0))
+    record = direction(
+        sent,
+        got,
+        unwrap=unwrap,
+        payload_type=111,
+        frame_s=0.06,
+        dialled_at=90.0,
+        between=(100.0, 101.0),
+    )
     # Number 65537 was never sent: the engine dropped it, and it counts as a frame.
     assert [round(at, 6) for at in record.sent_s] == [10.0, 10.06, 10.12, 10.18, 10.18]
     assert [(n, round(at, 6)) for n, at in record.received] == [(1, 10.5), (0, 10.6), (4, 10.7)]
@@ -71,6 +83,6 @@ def test_frames_have_the_times_at_both_doors() -> None:
 def test_only_what_was_said_during_the_call_counts() -> None:
     sent = [Seen(k * 0.06, media(100 + k)) for k in range(10)]
     got = [Seen(k * 0.06 + 1, media(100 + k)) for k in range(10)]
-    record = direction(sent, got, frame_s=0.06, dialled_at=0.0, between=(0.1, 0.4))
+    record = frames_of(sent, got, frame_s=0.06, dialled_at=0.0, between=(0.1, 0.4))
     assert [round(at, 6) for at in record.sent_s] == [0.12, 0.18, 0.24, 0.3, 0.36]
     assert [index for index, _ in record.received] == [0, 1, 2, 3, 4]

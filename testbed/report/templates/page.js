@@ -121,6 +121,7 @@
         ["Why", texts(cell.why).join(", ") || "nothing kept it from being good"],
         ["Set up", cell.setUp === null ? "never" : `after ${cell.setUp.toFixed(2)} s`],
         ["Ended", `${cell.ended.toFixed(1)} s after dialling`],
+        ["Waits for answers", text(cell.answers)],
         ["Chat beside it", text(cell.chat)],
         ["Rules that matched", texts(cell.rules).join("; ") || "none"],
       ]),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socket
 import struct
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from random import Random
@@ -18,7 +17,8 @@ from testbed.censor.match import Match
 from testbed.lab.clock import LabClock
 from testbed.lab.forward import Across
 from testbed.lab.middlebox import Middlebox
-from testbed.lab.network import LabNetwork, NamespaceNode
+from testbed.lab.network import LabNetwork, NetworkNode
+from testbed.lab.plan import plan_of
 from tests.censor.packets import STUN_BINDING, profile, rule
 
 PORT = 3478
@@ -35,11 +35,11 @@ def udp_pair(network: LabNetwork, version: int) -> tuple[trio.socket.SocketType,
     return trio.socket.from_stdlib_socket(inside), trio.socket.from_stdlib_socket(outside)
 
 
-def endpoint(node: NamespaceNode, version: int, kind: int) -> socket.socket:
+def endpoint(node: NetworkNode, version: int, kind: int) -> socket.socket:
     with node.namespace.entered():
         sock = socket.socket(FAMILIES[version], kind)
     sock.setblocking(False)
-    interface = node.intfList()[0]
+    interface = node.interfaces[0]
     server_port = PORT if node.name == "outside" else 0
     sock.bind((interface.ip if version == 4 else interface.ip6, server_port))
     return sock
@@ -69,7 +69,7 @@ async def overlapping_fragments(network: LabNetwork) -> list[int | None]:
     inside, outside = udp_pair(network, 4)
     with network["inside"].namespace.entered():
         raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
-    source, destination = (network[n].intfList()[0].ip for n in ("inside", "outside"))
+    source, destination = (network[n].address for n in ("inside", "outside"))
     datagram = struct.pack("!HHHH", 1234, PORT, 8 + 64, 0) + bytes(64)
     for offset, part, more in ((0, datagram[:48], 1), (4, datagram[32:], 0)):
         header = struct.pack(
@@ -101,14 +101,14 @@ async def reset(network: LabNetwork) -> str:
     return "nothing"
 
 
-async def main(folder: Path) -> None:
+async def play(folder: Path) -> None:
     rules = (
         rule("web", Match(protocol="tcp", host=("blocked.example",)), Reset()),
         rule("stun", Match(label="stun"), Pass()),
     )
     censor = Censor(profile(*rules), Random(0))
     found: dict[str, object] = {}
-    with LabNetwork(Across()) as network:
+    with LabNetwork(plan_of(Across())) as network:
         box = Middlebox(network["middlebox"], censor, "middlebox-eth0")
         with box.attached() as queue:
             async with trio.open_nursery() as nursery:
@@ -124,5 +124,6 @@ async def main(folder: Path) -> None:
     (folder / "found.json").write_text(json.dumps(found))
 
 
-if __name__ == "__main__":
-    trio.run(main, Path(sys.argv[1]), clock=LabClock())
+def main(folder: str) -> int:
+    trio.run(play, Path(folder), clock=LabClock())
+    return 0

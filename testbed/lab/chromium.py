@@ -1,0 +1,203 @@
+"""Conducts a WebRTC call between two Chromiums; the page that makes it is `chromium_page`.
+
+Each end is an unmodified browser with a page that does what pages with calls do: a peer connection
+by a relay (coturn) only, offer, answer and candidates as they are found, by TLS through the
+messenger's server. The microphone is Chromium's own fake one, with our speech, without processing;
+what is played is kept as PCM by an audio worklet.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import shlex
+import signal
+import wave
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from testbed.cell import HEARD_FILES, SAID_FILES, SOUND_RATE_HZ
+from testbed.engines import CHROMIUM
+from testbed.lab.chromium_page import PAGE
+from testbed.lab.coturn import TURN, USER, serve_coturn
+from testbed.lab.devtools import Page
+from testbed.lab.engine import Setting, Way
+from testbed.lab.host import LabHost, LabProcess
+from testbed.lab.realcall import Change, States, note_frames, reach, talk
+from testbed.lab.record import CallRecord
+from testbed.lab.signalling import NoSignallingError, Signalling, message, receive, sign_in
+from testbed.transport import Address, Process
+
+_MICROPHONE, _PAGE = "said.wav", "call.html"
+_STATES = States("connected", {"failed": "connection lost", "closed": "connection closed"})
+"""Of RTCPeerConnection.connectionState (W3C WebRTC, 4.3.3)."""
+_OPTIONS = (
+    "--no-sandbox --no-zygote --disable-gpu --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --disable-extensions --disable-breakpad "
+    "--disable-features=WebRtcHideLocalIpsWithMdns,AudioServiceOutOfProcess "
+    "--autoplay-policy=no-user-gesture-required --disable-audio-output --remote-debugging-pipe "
+    "--use-fake-device-for-media-stream --use-fake-ui-for-media-stream"
+)
+_DESCRIPTION, _CANDIDATE = b"D", b"C"
+
+
+@dataclass(eq=False)
+class _End:
+    name: str
+    host: LabHost
+    page: Page
+    heard: Path
+    signalling: Signalling | None = None
+
+    async def do(self, function: str, *arguments: object) -> Any:  # noqa: ANN401 - JSON
+        """Call a function of the page."""
+        return await self.page.evaluate(f"{function}({', '.join(map(json.dumps, arguments))})")
+
+    async def signal(self, kind: bytes, content: object) -> None:
+        """Send something to the other end."""
+        assert self.signalling is not None
+        with suppress(trio.BrokenResourceError):
+            await self.signalling.send_all(message(kind, json.dumps(content).encode()))
+
+
+class ChromiumEngine:
+    """Two Chromiums, one on each end's node."""
+
+    def __init__(self, setting: Setting) -> None:
+        self._setting = setting
+        self._messenger = setting.messenger
+        self._password = setting.rng.randbytes(16).hex()
+        self._ends: list[_End] = []
+        self._no_signalling: CallRecord | None = None
+
+    async def serve_relay(self, servers: LabHost, relay: Address) -> None:
+        """Run coturn."""
+        await serve_coturn(servers, relay, self._password)
+
+    async def prepare(self, caller: LabHost, callee: LabHost) -> None:
+        """Start the browsers, open their pages and sign in."""
+        job = self._setting.job
+        (job / _PAGE).write_text(PAGE)
+        for name, host, says, hears in (
+            ("caller", caller, "up", "down"),
+            ("callee", callee, "down", "up"),
+        ):
+            with wave.open(str(host.state_dir / _MICROPHONE), "wb") as file:
+                file.setparams((1, 2, SOUND_RATE_HZ, 0, "NONE", ""))
+                file.writeframes((job / SAID_FILES[says]).read_bytes())
+            page = Page(await self._start(host))
+            host.start_task(page.run)
+            await page.open((job / _PAGE).as_uri())
+            self._ends.append(_End(name, host, page, job / HEARD_FILES[hears]))
+        began_at = trio.current_time()
+        timeout_s = self._messenger.connect_timeout_s
+        try:
+            streams = await sign_in((caller, callee), self._setting.chat_server, job, timeout_s)
+        except NoSignallingError as error:
+            took_s = trio.current_time() - began_at
+            self._no_signalling = CallRecord(reason=str(error), ended_s=took_s)
+            return
+        for end, stream in zip(self._ends, streams, strict=True):
+            end.signalling = stream
+
+    async def _start(self, host: LabHost) -> LabProcess:
+        """Start a browser, whose DevTools read descriptor 3 and write 4."""
+        microphone = host.state_dir / _MICROPHONE
+        command = f"{CHROMIUM.path()} {_OPTIONS} --user-data-dir={shlex.quote(str(host.state_dir))}"
+        command += f" --use-file-for-fake-audio-capture={shlex.quote(str(microphone))}"
+        script = host.state_dir / "chromium"
+        script.write_text(f"#!/bin/sh\nexec {command} 3<&0 4>&1 </dev/null >&2\n")
+        script.chmod(0o755)
+        return await host.start_process([str(script)], stop=_kill)
+
+    async def call(self, caller: Way, callee: Way, duration_s: float) -> CallRecord:
+        """Dial now, talk for `duration_s` from the set-up, hang up."""
+        if self._no_signalling is not None:
+            return self._no_signalling
+        record = CallRecord()
+        dialled_at = trio.current_time()
+        taps = []
+        for end, way in zip(self._ends, (caller, callee), strict=True):
+            relay, protocols = await reach(way, self._messenger.relay_protocols, TURN)
+            taps.append(end.host.watch(relay, TURN.take))
+            urls = [f"turn:{relay}?transport={protocol}" for protocol in protocols]
+            server = {"urls": urls, "username": USER, "credential": self._password}
+            await end.do("prepare", [server], SOUND_RATE_HZ)
+        told, changes = trio.open_memory_channel[Change](math.inf)
+        async with trio.open_nursery() as nursery:
+            for end in self._ends:
+                nursery.start_soon(_follow, end, told)
+                nursery.start_soon(_obey, end)
+            nursery.start_soon(_offer, self._ends[0])
+            await talk(
+                record,
+                changes,
+                _STATES,
+                dialled_at=dialled_at,
+                duration_s=duration_s,
+                timeout_s=self._messenger.connect_timeout_s,
+                begin=partial(_all, self._ends, "talk"),
+            )
+            nursery.cancel_scope.cancel()
+        for end in self._ends:
+            assert end.signalling is not None
+            await trio.aclose_forcefully(end.signalling)
+            left = await end.do("hangUp")
+            record.reports[end.name] = left["reports"]
+            if record.set_up_s is not None:
+                end.heard.write_bytes(base64.b64decode(left["heard"]))
+        note_frames(
+            record,
+            taps,
+            TURN,
+            frame_s=self._messenger.codec.frame_ms / 1000,
+            dialled_at=dialled_at,
+            duration_s=duration_s,
+        )
+        return record
+
+
+async def _all(ends: Sequence[_End], function: str) -> None:
+    for end in ends:
+        await end.do(function)
+
+
+async def _offer(end: _End) -> None:
+    await end.signal(_DESCRIPTION, await end.do("describe"))
+
+
+async def _follow(end: _End, told: trio.MemorySendChannel[Change]) -> None:
+    """Send on the candidates that a page finds, and tell of its connection's states."""
+    async for line in end.page.told:
+        kind, content = json.loads(line)
+        if kind == "candidate":
+            await end.signal(_CANDIDATE, content)
+        else:
+            told.send_nowait(Change(end.name, trio.current_time(), content))
+
+
+async def _obey(end: _End) -> None:
+    """Give a page what the other end has signalled; answer an offer."""
+    assert end.signalling is not None
+    with suppress(trio.BrokenResourceError):
+        while True:
+            kind, content = await receive(end.signalling)
+            given = json.loads(content)
+            if kind == _CANDIDATE:
+                await end.do("addCandidate", given)
+            elif given["type"] == "offer":
+                await end.signal(_DESCRIPTION, await end.do("describe", given))
+            else:
+                await end.do("accept", given)
+
+
+async def _kill(process: Process) -> None:
+    """End a browser at once: on its own way out it loops without a syscall, for ever in a guest."""
+    process.send_signal(signal.SIGKILL)

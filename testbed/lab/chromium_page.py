@@ -1,0 +1,89 @@
+"""The page that an end of a WebRTC call shows in its browser; what is done with it: `chromium`."""
+
+from __future__ import annotations
+
+PAGE = """<!doctype html>
+<meta charset="utf-8">
+<title>call</title>
+<audio autoplay></audio>
+<script>
+"use strict";
+// `tell` is the lab's: it takes a line of text. All times are the lab's to note.
+const say = (kind, content) => tell(JSON.stringify([kind, content]));
+let connection, heard = [], samples = 0;
+const reports = [];
+
+// Keeps what is played, 16-bit mono at `rate`, from now on.
+const RECORDER = `registerProcessor("recorder", class extends AudioWorkletProcessor {
+    process([[sound]]) {
+        if (sound) this.port.postMessage(Int16Array.from(sound, (x) =>
+            Math.max(-32768, Math.min(32767, Math.round(x * 32768)))));
+        return true;
+    }
+})`;
+
+async function prepare(iceServers, rate) {
+    const context = new AudioContext({ sampleRate: rate });
+    await context.audioWorklet.addModule("data:text/javascript," + encodeURIComponent(RECORDER));
+    connection = new RTCPeerConnection({ iceServers, iceTransportPolicy: "relay" });
+    connection.onicecandidate = ({ candidate }) => candidate && say("candidate", candidate);
+    connection.onconnectionstatechange = () => say("state", connection.connectionState);
+    connection.ontrack = ({ track }) => {
+        const stream = new MediaStream([track]);
+        document.querySelector("audio").srcObject = stream;
+        const recorder = new AudioWorkletNode(context, "recorder");
+        recorder.port.onmessage = ({ data }) => { heard.push(data); samples += data.length; };
+        context.createMediaStreamSource(stream).connect(recorder).connect(context.destination);
+    };
+}
+
+async function describe(offered) {
+    if (offered) await connection.setRemoteDescription(offered);
+    else connection.addTransceiver("audio");
+    connection.getTransceivers()[0].direction = "sendrecv";
+    await connection.setLocalDescription();
+    return connection.localDescription.toJSON();
+}
+
+const accept = (answer) => connection.setRemoteDescription(answer);
+const addCandidate = (candidate) => connection.addIceCandidate(candidate);
+
+async function talk() {
+    const audio = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
+    const stream = await navigator.mediaDevices.getUserMedia({ audio });
+    heard = [];
+    samples = 0;
+    await connection.getSenders()[0].replaceTrack(stream.getAudioTracks()[0]);
+    setInterval(report, 1000);
+}
+
+async function report() {
+    const found = {};
+    for (const s of (await connection.getStats()).values()) {
+        if (s.type === "inbound-rtp") Object.assign(found, {
+            concealed: s.concealedSamples, total: s.totalSamplesReceived,
+            silent: s.silentConcealedSamples,
+            lost: s.packetsLost, jitterBufferDelay: s.jitterBufferDelay,
+            emitted: s.jitterBufferEmittedCount });
+        if (s.type === "candidate-pair" && s.nominated) found.rtt = s.currentRoundTripTime;
+    }
+    reports.push(found);
+    return found;
+}
+
+async function hangUp() {
+    await report();
+    const bytes = new Uint8Array(2 * samples);
+    let at = 0;
+    for (const piece of heard) {
+        bytes.set(new Uint8Array(piece.buffer), at);
+        at += piece.byteLength;
+    }
+    connection.close();
+    let text = "";
+    for (let k = 0; k < bytes.length; k += 32768)
+        text += String.fromCharCode(...bytes.subarray(k, k + 32768));
+    return { reports, heard: btoa(text) };
+}
+</script>
+"""

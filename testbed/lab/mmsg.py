@@ -1,0 +1,155 @@
+"""Sends and receives many timed datagrams by one system call: sendmmsg(2), recvmmsg(2).
+
+In a guest a system call takes time, in which all who share its processor wait. Python's socket
+module has one call for each datagram.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import socket
+import time
+from array import array
+from collections.abc import Sequence
+from functools import cache
+
+SO_TIMESTAMPNS = 35
+SO_TXTIME = 61
+"""Linux's numbers (asm-generic/socket.h), which Python's socket module does not name."""
+
+BATCH = 64
+"""How many datagrams are handed over at once."""
+SLOT_BYTES = 2048
+"""The longest datagram."""
+_CONTROL_WORDS = 4
+"""A control message with 16 bytes of data: its length; level and type; the data."""
+_CONTROL_BYTES = _CONTROL_WORDS * 8
+_HEADER_WORDS = 8
+"""`struct mmsghdr`: name, its length, parts, their number, control, its length, flags, length."""
+_PARTS, _PART_COUNT, _CONTROL, _CONTROL_SIZE, _FLAGS, _SIZE = 2, 3, 4, 5, 6, 7
+_TXTIME_BYTES = socket.CMSG_LEN(8)
+_TXTIME = socket.SOL_SOCKET | SO_TXTIME << 32
+_TRUNCATED = socket.MSG_TRUNC | socket.MSG_CTRUNC
+_NS = 1_000_000_000
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class _Batch:
+    """What the kernel reads and writes, in words of 8 bytes, made once."""
+
+    def __init__(self) -> None:
+        self.slots = bytearray(BATCH * SLOT_BYTES)
+        self.parts = array("Q", bytes(BATCH * 16))
+        self.controls = array("Q", bytes(BATCH * _CONTROL_BYTES))
+        self.headers = array("Q", bytes(BATCH * _HEADER_WORDS * 8))
+        slots_at = ctypes.addressof(ctypes.c_char.from_buffer(self.slots))
+        parts_at, controls_at, headers_at = (
+            words.buffer_info()[0] for words in (self.parts, self.controls, self.headers)
+        )
+        self._headers_at = ctypes.c_void_p(headers_at)
+        for k in range(BATCH):
+            header = k * _HEADER_WORDS
+            self.parts[2 * k] = slots_at + k * SLOT_BYTES
+            self.headers[header + _PARTS] = parts_at + k * 16
+            self.headers[header + _PART_COUNT] = 1
+            self.headers[header + _CONTROL] = controls_at + k * _CONTROL_BYTES
+
+    def send(self, sock: socket.socket, count: int) -> int:
+        """Send the first so many; give how many the kernel took. OSError."""
+        return self._checked(
+            _libc.sendmmsg(sock.fileno(), self._headers_at, count, socket.MSG_DONTWAIT)
+        )
+
+    def receive(self, sock: socket.socket) -> int:
+        """Receive without waiting; give how many. OSError."""
+        return self._checked(
+            _libc.recvmmsg(sock.fileno(), self._headers_at, BATCH, socket.MSG_DONTWAIT, None)
+        )
+
+    def _checked(self, done: int) -> int:
+        if done < 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
+        return done
+
+
+class TimedSender:
+    """Sends datagrams at given times, from sockets that are connected and have SO_TXTIME."""
+
+    def __init__(self) -> None:
+        self._batch = _Batch()
+        for k in range(BATCH):
+            self._batch.headers[k * _HEADER_WORDS + _CONTROL_SIZE] = _TXTIME_BYTES
+            self._batch.controls[k * _CONTROL_WORDS] = _TXTIME_BYTES
+            self._batch.controls[k * _CONTROL_WORDS + 1] = _TXTIME
+
+    def send(self, sock: socket.socket, schedule: Sequence[tuple[float, bytes]]) -> None:
+        """Send each datagram at its time (s, CLOCK_MONOTONIC).
+
+        One that meets an ICMP error of another is lost. ValueError: one is longer than
+        `SLOT_BYTES`. OSError: the kernel takes no more.
+        """
+        batch = self._batch
+        at = 0
+        while at < len(schedule):
+            part = schedule[at : at + BATCH]
+            for k, (when, datagram) in enumerate(part):
+                size = len(datagram)
+                if size > SLOT_BYTES:
+                    raise ValueError(f"a datagram of {size} bytes: {SLOT_BYTES} is the most")
+                batch.slots[k * SLOT_BYTES : k * SLOT_BYTES + size] = datagram
+                batch.parts[2 * k + 1] = size
+                batch.controls[k * _CONTROL_WORDS + 2] = round(when * _NS)
+            try:
+                at += batch.send(sock, len(part))
+            except ConnectionRefusedError:
+                at += 1
+
+
+class StampedReceiver:
+    """Receives datagrams with their times of arrival, from sockets that have SO_TIMESTAMPNS."""
+
+    def __init__(self) -> None:
+        self._batch = _Batch()
+        self._offset_ns = time.time_ns() - time.monotonic_ns()
+        for k in range(BATCH):
+            self._batch.parts[2 * k + 1] = SLOT_BYTES
+
+    def receive(self, sock: socket.socket) -> list[tuple[float, bytes]]:
+        """Give all that has arrived with its times (s, CLOCK_MONOTONIC), without waiting.
+
+        OSError: a datagram is longer than `SLOT_BYTES`, or has no time.
+        """
+        batch = self._batch
+        arrived: list[tuple[float, bytes]] = []
+        while True:
+            for k in range(BATCH):
+                batch.headers[k * _HEADER_WORDS + _CONTROL_SIZE] = _CONTROL_BYTES
+            try:
+                count = batch.receive(sock)
+            except BlockingIOError:
+                return arrived
+            except ConnectionRefusedError:
+                continue
+            for k in range(count):
+                header, control = k * _HEADER_WORDS, k * _CONTROL_WORDS
+                if batch.headers[header + _FLAGS] & _TRUNCATED:
+                    raise OSError(f"a datagram of more than {SLOT_BYTES} bytes, or without a time")
+                size = batch.headers[header + _SIZE] & 0xFFFFFFFF
+                seconds, nanoseconds = batch.controls[control + 2], batch.controls[control + 3]
+                at_ns = seconds * _NS + nanoseconds - self._offset_ns
+                start = k * SLOT_BYTES
+                arrived.append((at_ns / _NS, bytes(batch.slots[start : start + size])))
+
+
+@cache
+def timed_sender() -> TimedSender:
+    """Give the one that all sockets share: it keeps nothing between two calls."""
+    return TimedSender()
+
+
+@cache
+def stamped_receiver() -> StampedReceiver:
+    """Give the one that all sockets share."""
+    return StampedReceiver()

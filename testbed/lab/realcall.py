@@ -1,0 +1,165 @@
+"""What the calls of all real engines have in common: their course and their frames; no engine."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import trio
+
+from testbed.cell import TAIL_S
+from testbed.lab import rtp
+from testbed.lab.engine import Way
+from testbed.lab.host import LabHost
+from testbed.lab.record import CallRecord
+from testbed.lab.tap import Tap
+from testbed.lab.udp import UdpChannel
+from testbed.transport import Address
+
+
+class Change(NamedTuple):
+    """An engine's connection came into a state."""
+
+    end: str
+    at: float
+    state: str
+
+
+@dataclass(frozen=True)
+class States:
+    """What an engine calls the states of its connection."""
+
+    connected: str
+    final: Mapping[str, str]
+    """Those after which it does not come back, and what each means."""
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """How a relay's protocol carries packets of media."""
+
+    unwrap: Callable[[bytes], bytes]
+    """Take a media packet out of a datagram; empty: there is none."""
+    take: Callable[[bytearray], bytes | None]
+    """Take the first whole datagram off a TCP stream's bytes; None: not yet whole."""
+    payload_type: int = 111
+    """RTP's for Opus: this is that of all engines made from libwebrtc (RFC 7587 leaves it open)."""
+    sender: Callable[[bytes], bytes] = lambda _: b""
+    """Tell an end's sockets apart, if it has several: whose a datagram to the relay is, ..."""
+    receiver: Callable[[bytes], bytes] = lambda _: b""
+    """... and for whom one from the relay is."""
+
+
+async def talk(
+    record: CallRecord,
+    changes: trio.MemoryReceiveChannel[Change],
+    states: States,
+    *,
+    dialled_at: float,
+    duration_s: float,
+    timeout_s: float = math.inf,
+    begin: Callable[[], Awaitable[object]],
+) -> None:
+    """Note a call's course, from dialling to hanging up; `begin` makes its ends talk and hear.
+
+    An end whose engine has no time-out for the set-up is given up after `timeout_s`.
+    """
+    connected: set[str] = set()
+    with trio.CancelScope(deadline=dialled_at + timeout_s) as until_end:
+        async for end, at, state in changes:
+            record.states.append((at - dialled_at, end, state))
+            if state in states.final:
+                record.reason = f"{end}: {states.final[state]}"
+                break
+            if state == states.connected:
+                connected.add(end)
+            if len(connected) == 2 and record.set_up_s is None:
+                record.set_up_s = at - dialled_at
+                until_end.deadline = at + duration_s + TAIL_S
+                record.heard_from_s = trio.current_time() - dialled_at
+                await begin()
+    record.ended_s = trio.current_time() - dialled_at
+    if record.set_up_s is not None:
+        record.outcome = "completed" if until_end.cancelled_caught else "dropped"
+    elif until_end.cancelled_caught:
+        record.reason = f"no connection within {timeout_s:g} s"
+
+
+def note_frames(
+    record: CallRecord,
+    taps: Sequence[Tap],
+    envelope: Envelope,
+    *,
+    frame_s: float,
+    dialled_at: float,
+    duration_s: float,
+) -> None:
+    """Note the frames that passed the doors of caller and callee."""
+    (caller_sent, caller_got), (callee_sent, callee_got) = (tap.close() for tap in taps)
+    if record.set_up_s is None:
+        return
+    began_at = dialled_at + record.set_up_s
+    of_call = partial(
+        rtp.direction,
+        unwrap=envelope.unwrap,
+        payload_type=envelope.payload_type,
+        frame_s=frame_s,
+        dialled_at=dialled_at,
+        between=(began_at, began_at + duration_s),
+    )
+    record.up = of_call(caller_sent, callee_got)
+    record.down = of_call(callee_sent, caller_got)
+    if record.outcome == "dropped":
+        heard = [at for way in (record.up, record.down) for _, at in way.received[-1:]]
+        record.silent_s = record.ended_s - min(heard, default=record.set_up_s)
+
+
+async def reach(
+    way: Way, protocols: Sequence[str], envelope: Envelope
+) -> tuple[Address, Sequence[str]]:
+    """Give where an end's relay is for its engine, and by what to reach it.
+
+    Through a transport that is a local UDP port, which the transport's channel carries.
+    """
+    channel = way.channel
+    if channel is None or (
+        isinstance(channel, UdpChannel) and channel.remote == way.relay and not channel.tunnel
+    ):
+        return way.relay, protocols
+    return await _lend_port(way.host, channel, way.relay.port, envelope), ("udp",)
+
+
+async def _lend_port(
+    host: LabHost, channel: trio.abc.Channel[bytes], port: int, envelope: Envelope
+) -> Address:
+    """Give programs on a node a UDP port of its own that a channel carries to the relay.
+
+    The port has the relay's own number, for some take only that for the same relay.
+    """
+    local = await host.serve_udp(Address(host.address, port))
+    sources: dict[bytes, Address] = {}
+
+    async def carry() -> None:
+        while True:
+            datagram, source = await local.receive()
+            sources[envelope.sender(datagram)] = source
+            await channel.send(datagram)
+
+    async def bring() -> None:
+        async for datagram in channel:
+            if (source := sources.get(envelope.receiver(datagram))) is not None:
+                await local.send(datagram, source)
+
+    async def run() -> None:
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(carry)
+                nursery.start_soon(bring)
+        except* (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass  # that nothing comes through any more is for the engine to notice
+
+    host.start_task(run)
+    return local.address

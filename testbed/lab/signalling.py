@@ -1,0 +1,66 @@
+"""Carries a call's signalling as messages, through the chat server; what they say is an engine's.
+
+A message is a letter, a length (4 bytes, big-endian) and content.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import trio
+
+from testbed.lab.chat import connect_tls
+from testbed.lab.host import LabHost
+from testbed.lab.servers import JOIN
+from testbed.transport import Address
+
+Signalling = trio.SSLStream[trio.SocketStream]
+
+
+class NoSignallingError(Exception):
+    """The ends could not sign in; the message is the reason."""
+
+
+async def sign_in(
+    hosts: Iterable[LabHost], chat_server: Address, job: Path, within_s: float
+) -> list[Signalling]:
+    """Sign ends in at the messenger's server: what one sends from then on, the other gets.
+
+    NoSignallingError: not within that time, or the server cannot be reached.
+    """
+    joined = []
+    reason = f"within {within_s:g} s"
+    with trio.move_on_after(within_s):
+        try:
+            for host in hosts:
+                stream = await connect_tls(host, chat_server, job)
+                await stream.send_all(JOIN)
+                await stream.receive_some()
+                joined.append(stream)
+        except (OSError, trio.BrokenResourceError) as error:
+            reason = f": {error}"
+        else:
+            return joined
+    raise NoSignallingError(f"no signalling {reason}")
+
+
+def message(kind: bytes, content: bytes = b"") -> bytes:
+    """Give a message as it stands on a stream."""
+    return kind + len(content).to_bytes(4, "big") + content
+
+
+async def receive(stream: trio.abc.ReceiveStream) -> tuple[bytes, bytes]:
+    """Wait for a message; give its letter and its content."""
+    head = await _exactly(stream, 5)
+    return head[:1], await _exactly(stream, int.from_bytes(head[1:], "big"))
+
+
+async def _exactly(stream: trio.abc.ReceiveStream, count: int) -> bytes:
+    received = b""
+    while len(received) < count:
+        chunk = await stream.receive_some(count - len(received))
+        if not chunk:
+            await trio.sleep_forever()  # a program that has ended is for its host to report
+        received += chunk
+    return received
