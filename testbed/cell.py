@@ -101,6 +101,8 @@ class Cell:
     topology: Topology = "one-sided"
     compares_topologies: bool = False
     """Whether others of its scenario have another topology, and so its name says which it has."""
+    speech: str = ""
+    """A sound file with what is said; empty: the project's own speech (`testbed.speech`)."""
 
 
 JOB_FILE = "job.pickle"

@@ -83,6 +83,8 @@ class Scenario:
     """Cells to add, excluded ones too: what is named, with all of what is not."""
     said: Said = "speech"
     """What is said in the calls."""
+    speech: str = ""
+    """A sound file with what is said, by its path; empty: Debian's clips (`testbed.speech`)."""
     name: str = Field(default="", kw_only=True)
     """The file's name."""
 
@@ -160,6 +162,7 @@ def cells(scenario: Scenario) -> list[Cell]:
                 scenario.said,
                 topology,
                 compares_topologies,
+                scenario.speech,
             )
             for seed in scenario.seeds
         ]
