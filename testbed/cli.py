@@ -252,6 +252,8 @@ def _show(results: Sequence[Any], folder: Path, speech: str, *, as_json: bool) -
         sys.stdout.write("\n")
         return
     out.print(tables.summary(table_rows))
+    if (traffic := tables.traffic_table(results)) is not None:
+        out.print(traffic)
     virtual_s = sum(row.virtual_s for row in table_rows)
     wall_s = sum(row.wall_s for row in table_rows)
     out.print(f"{tables.LEGEND} Speech: {speech}.", style="dim")

@@ -41,6 +41,7 @@ def manifest(
     definitions = {
         "duration_s": scenario.duration_s,
         "said": scenario.said,
+        "other traffic": list(scenario.other_traffic),
         "speech": _speech(scenario.speech),
         **{f"links {name}".strip(): asdict(links) for name, links in used_links.items()},
         **{f"topology {name}".strip(): topology for name, topology in topologies.items()},
