@@ -44,7 +44,7 @@ from testbed.cell import (
 )
 from testbed.certificate import write_certificates
 from testbed.engines import ENGINES, GUEST_MB
-from testbed.guestcode import PLACE, guest_code
+from testbed.guestcode import BOOT, PLACE, guest_code
 from testbed.kernel.build import Kernel
 from testbed.kernel.guest import GuestError, run_guest
 from testbed.lab.plan import plan_of
@@ -67,12 +67,13 @@ _SAID_MARGIN_S = TAIL_S + 5.0
 _OTHERS = [ROOT, *(Path(p) for p in sys.path if p.endswith("-packages"))]
 _GUEST_OTHERS = {Path(f"/run/others/{n}"): folder for n, folder in enumerate(_OTHERS)}
 """What a transport from elsewhere may import. Seen last, as what is in there moves times."""
+_GUEST_JOB = Path("/run/job")
+_PYTHON = (os.path.realpath(sys.executable), "-I", "-S", "-B")
 _RUN_MODULE = (
-    "import sys, runpy; sys.path[:0] = sys.argv[3].split(':'); import testbed.lab.main; "
-    "sys.path += sys.argv[4:]; sys.argv[3:] = []; "
+    "import sys, runpy; sys.path[:0] = sys.argv[3].split(':'); sys.argv[3:] = []; "
     "runpy.run_module(sys.argv.pop(1), run_name='__main__')"
 )
-"""The libraries of the lab try to import others (pyroute2 does psutil), which must not be seen."""
+"""How programs of the lab start on a host kernel."""
 
 
 class LabError(Exception):
@@ -121,7 +122,7 @@ async def run_module(
     try:
         result = await run_guest(
             kernel,
-            _command(module, Path("/run/job"), [PLACE], [*_GUEST_OTHERS]),
+            [*_PYTHON, *map(str, (BOOT, PLACE, module, _GUEST_JOB, *_GUEST_OTHERS))],
             job,
             seed=seed,
             cpu=cpu,
@@ -350,20 +351,9 @@ def _judge(cell: Cell, job: Path) -> Mapping[str, Any]:
     return content
 
 
-def _command(
-    module: str, argument: Path, import_path: Sequence[Path], later: Sequence[Path] = ()
-) -> list[str]:
-    """Give what runs a module; `later` joins the import path when the lab is imported."""
-    python = [os.path.realpath(sys.executable), "-I", "-S", "-B"]
-    return [
-        *python,
-        "-c",
-        _RUN_MODULE,
-        module,
-        str(argument),
-        ":".join(map(str, import_path)),
-        *map(str, later),
-    ]
+def _command(module: str, argument: Path, import_path: Sequence[Path]) -> list[str]:
+    """Give what runs a program of the lab on a host kernel."""
+    return [*_PYTHON, "-c", _RUN_MODULE, module, str(argument), ":".join(map(str, import_path))]
 
 
 def _isolated(command: Sequence[str]) -> list[str]:

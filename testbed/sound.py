@@ -47,7 +47,7 @@ class CallSound:
     heard: Mapping[str, Speech]
 
 
-def sound_of(run: Run, result: CellResult) -> CallSound:
+def sound_of(run: Run, result: CellResult, directions: Sequence[str] = DIRECTIONS) -> CallSound:
     """Make the sound of a cell again from its record: the same bytes each time.
 
     What a real engine played is in the record as it was, and is only laid beside what was said.
@@ -59,7 +59,7 @@ def sound_of(run: Run, result: CellResult) -> CallSound:
     what = result.content.get("conversation", {"said": "symbols"})["said"]
     file = speech_file(run)
     turns, said = (talk := what_is_said(what, duration_s, file)).turns, talk.said
-    recorded = {name: result.folder / f"heard-{name}.wav" for name in DIRECTIONS}
+    recorded = {name: result.folder / f"heard-{name}.wav" for name in directions}
     if any(path.exists() for path in recorded.values()):
         heard = {name: read_speech(path) for name, path in recorded.items() if path.exists()}
         laid = {name: aligned(said[name], sound) for name, sound in heard.items()}
@@ -70,7 +70,7 @@ def sound_of(run: Run, result: CellResult) -> CallSound:
     ended_s = result.content["record"]["call"]["ended_s"]
     frames = frames_of(result)
     playouts = {
-        name: playout_of(frames[name], codec, ended_s, packets[name]) for name in DIRECTIONS
+        name: playout_of(frames[name], codec, ended_s, packets[name]) for name in directions
     }
     heard = {name: render(p, packets[name], said[name].rate_hz) for name, p in playouts.items()}
     return CallSound(turns, said, playouts, heard)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from testbed.call.opus import Decoder, Speech
 from testbed.call.playout import LOOKAHEAD_S, Playout, Slot
-from testbed.call.stretch import CONTEXT_S, Samples, stretch
+from testbed.call.stretch import CONTEXT_S, NEAR_S, Samples, stretch
 
 Pcm = NDArray[np.int16]
 
@@ -85,15 +85,23 @@ class _Renderer:
         self._made += len(piece)
 
     def _change_end(self, change: int) -> None:
-        """Stretch the frame that was just appended, in as many parts as it needs."""
-        parts = ceil(abs(change) / (_LARGEST_CHANGE_S * self._rate_hz))
+        """Stretch the frame that was just appended, in as many parts as it needs.
+
+        Each part leaves the next to make up for what it missed, and the last is stretched again
+        if it has more left than one change can be.
+        """
+        largest = round(_LARGEST_CHANGE_S * self._rate_hz)
+        parts = ceil(abs(change) / largest)
         tail = self._take(max(self._frame, self._context)).astype(np.float64)
         silence = np.zeros(self._context)  # before a call's first frames there is nothing else
         sound: Samples = np.concatenate((silence, tail[: -self._frame]))
-        for number, part in enumerate(np.array_split(tail[-self._frame :], parts)):
-            sound = np.concatenate((sound, part))
-            end = max(len(part), self._context)
-            changed = stretch(sound[-end:], round(change / (parts - number)), self._rate_hz)
+        to_come = np.array_split(tail[-self._frame :], parts)
+        end = max(len(to_come[0]), self._context)
+        while to_come or abs(change) > NEAR_S * self._rate_hz:
+            share = round(change / max(len(to_come), 1))
+            if to_come:
+                sound = np.concatenate((sound, to_come.pop(0)))
+            changed = stretch(sound[-end:], min(max(share, -largest), largest), self._rate_hz)
             change -= len(changed) - end
             sound = np.concatenate((sound[:-end], changed))
         self._append(np.rint(sound[self._context :]).astype("<i2").tobytes())

@@ -181,7 +181,7 @@ def _lost(run: Run, result: CellResult, side: str) -> Sequence[float]:
 
 def _make(run: Run, result: CellResult, side: str, pool: dict[Speech, Speech]) -> _Made | None:
     """Make a call's sounds, those that are alike only once; None: there is none to hear."""
-    sound = sound_of(run, result)
+    sound = sound_of(run, result, (side,))
     if side not in sound.heard:
         return None
     both = (sound.said[side], sound.heard[side])

@@ -163,6 +163,22 @@ def test_longer_frames_that_are_hurried_are_stretched_too(speech: Speech, frame_
     assert sound.duration_s == pytest.approx(playout.duration_s, abs=1e-4)
 
 
+@pytest.mark.parametrize("share", [0.5, 0.6, 1.4])
+def test_frames_that_are_hurried_by_more_than_a_pitch_period_make_up_for_what_was_missed(
+    speech: Speech, share: float
+) -> None:
+    frame_s, count = 0.06, 400
+    packets = encode(speech, seconds=24, frame_ms=60, bitrate_bps=16_000)
+    slots = [Slot(0.1, frame_s, 0)]
+    for index in range(1, count):
+        duration_s = frame_s * share if index % 3 else frame_s
+        slots.append(Slot(slots[-1].at_s + slots[-1].duration_s, duration_s, index))
+    playout = Playout(tuple(slots), (0.1,) * count, count, frame_s)
+    sound = render(playout, packets, RATE_HZ)
+    assert sound.duration_s == pytest.approx(playout.duration_s, abs=1e-4)
+    assert any(sound.pcm[-RATE_HZ // 50 * 2 :])  # the last frame is not cut off or padded
+
+
 def test_fec_is_heard_where_concealment_would_have_been(fec_frames: list[bytes]) -> None:
     lost = {i for i in range(COUNT) if i % 10 == 5}
     plain = samples(render(whole(), fec_frames, RATE_HZ))
