@@ -16,7 +16,6 @@ from testbed.lab.engine import Way
 from testbed.lab.host import LabHost
 from testbed.lab.record import CallRecord
 from testbed.lab.tap import Tap
-from testbed.lab.udp import UdpChannel
 from testbed.transport import Address
 
 
@@ -124,12 +123,9 @@ async def reach(
 
     Through a transport that is a local UDP port, which the transport's channel carries.
     """
-    channel = way.channel
-    if channel is None or (
-        isinstance(channel, UdpChannel) and channel.remote == way.relay and not channel.tunnel
-    ):
+    if way.channel is None or way.is_direct:
         return way.relay, protocols
-    return await _lend_port(way.host, channel, way.relay.port, envelope), ("udp",)
+    return await _lend_port(way.host, way.channel, way.relay.port, envelope), ("udp",)
 
 
 async def _lend_port(
