@@ -37,7 +37,7 @@ from testbed.cli_transport import (
     new_app,
     print_costs,
 )
-from testbed.cli_validate import SCENARIO, print_validation
+from testbed.cli_validate import BY_EAR, SOUND, pairs_named, print_validation
 from testbed.console import err, out, short
 from testbed.gobuild import GoBuildError
 from testbed.kernel.build import KernelBuildError
@@ -314,14 +314,29 @@ def demo() -> None:
     plot(folder, ["usability"])
 
 
-def validate_calls() -> None:
-    """Hold Telegram's model against its real engine on loss, bursts, thin links, UDP blocked (min).
+def validate_calls(
+    engine: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this engine, telegram or webrtc (repeatable)."),
+    ] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="Only this seed (repeatable).")] = None,
+) -> None:
+    """Hold models against real engines on loss, bursts, thin links, UDP blocked (20 min).
 
-    Example: testbed validate-calls
+    Telegram's engine is asked by ear first; then all say the speech, for ViSQOL.
+
+    Example: testbed validate-calls --engine telegram
     """
-    folder = ROOT / "results" / SCENARIO
-    run(SCENARIO, out_folder=folder)
-    if not print_validation(Run(folder)):
+    pairs = pairs_named(engine)
+    runs = []
+    for name in (BY_EAR, SOUND):
+        of_scenario = scenario.load_scenario(name).messengers
+        chosen = [n for p in pairs for n in (p.engine, p.model) if n in of_scenario]
+        if chosen:
+            folder = ROOT / "results" / name
+            run(name, messenger=chosen, seed=seed, out_folder=folder)
+            runs.append(Run(folder))
+    if not print_validation(runs, pairs):
         raise typer.Exit(FAILURE)
 
 
