@@ -19,12 +19,15 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
+from importlib.util import cache_from_source
 from pathlib import Path
 
 from testbed.kernel.cache import cache_folder
 
 PLACE = Path("/run/code")
 """Where a guest has it."""
+BOOT = Path(cache_from_source(str(PLACE / "testbed" / "guestboot.py")))
+"""The program to begin with (`testbed.guestboot`), compiled, where a guest has it."""
 _ROOT = Path(__file__).resolve().parent.parent
 _OURS = ("testbed", "transports")
 _PACKAGES = (
@@ -79,7 +82,10 @@ def _make(tree: Path, files: dict[Path, Path]) -> None:
             shutil.copyfile(path, fresh / name)
         # Sets among a module's constants are written in the order of their hashes.
         command = [sys.executable, "-S", "-c", _COMPILE, str(fresh), str(PLACE)]
-        subprocess.run(command, env={"PYTHONHASHSEED": "0"}, check=True)
+        environment = {"PYTHONHASHSEED": "0", "PYTHONPATH": str(fresh)}
+        subprocess.run(command, env=environment, check=True)
+        bundle = [sys.executable, "-SBPm", "testbed.guestbundle", str(fresh), str(PLACE)]
+        subprocess.run(bundle, env=environment, check=True)
         fresh.chmod(0o755)
         with suppress(OSError):  # another process was faster
             fresh.rename(tree)

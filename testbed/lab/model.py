@@ -28,7 +28,7 @@ from testbed.lab.record import CallRecord, DirectionRecord
 from testbed.lab.servers import run_relay, serve_relay_streams
 from testbed.transport import Address, TimedChannel
 
-BURST_S = 0.1
+BURST_S = 1.0
 """How much media is handed to the kernel at once, and how often arrivals are read, if timed."""
 _BURST_LEAD_S = 0.05
 _ENDS = ("caller", "callee")
@@ -205,8 +205,11 @@ class _Call:
 
     async def watch(self, until: float) -> _End | None:
         """Read timed channels once a burst and choose the path; give an end that is deserted."""
+        patience_s = self._messenger.silence_timeout_s
         while (now := trio.current_time()) < until:
-            await trio.sleep_until(min(now + BURST_S, until))
+            # What came since the last look is not known yet, so an end may be found alive then.
+            too_long_at = min(end.heard_at for end in self.ends) + patience_s
+            await trio.sleep_until(min(now + BURST_S, too_long_at, until))
             for path in self.paths:
                 for end in self.ends:
                     leg = path.legs[end.number]
@@ -216,7 +219,7 @@ class _Call:
             self._give_up_silent()
             self.take_best()
             for end in self.ends:
-                if trio.current_time() - end.heard_at > self._messenger.silence_timeout_s:
+                if trio.current_time() - end.heard_at >= patience_s:
                     return end
         return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import struct
 from pathlib import Path
 
 import trio
@@ -14,6 +15,10 @@ from testbed.lab.shortcut import Shortcut
 from testbed.transport import Address, DatagramStream
 
 _MAX_BYTES = 65535
+OBJECTS = b"objects on request"
+"""What a connection begins with that asks for objects (`testbed.lab.traffic`)."""
+OBJECT = struct.Struct("!II")
+"""How an object is asked for: how many bytes come up now, and how many are to come down."""
 JOIN = b"join a call's signalling"
 """What a connection to the chat server begins with that carries a call's signalling."""
 
@@ -74,7 +79,7 @@ async def serve_chat(host: LabHost, port: int, job: Path) -> Address:
     """Serve a TLS chat server that echoes all it gets, and joins two connections of a call.
 
     A connection that begins with `JOIN` carries a call's signalling, and gets that back when it has
-    been noted; what comes then goes to the other one.
+    been noted; what comes then goes to the other one. One that begins with `OBJECTS` gets objects.
     """
     context = _tls(job)
     ends: list[trio.SSLStream[trio.SocketStream]] = []
@@ -83,6 +88,9 @@ async def serve_chat(host: LabHost, port: int, job: Path) -> Address:
         tls = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
         try:
             async for chunk in tls:
+                if chunk.startswith(OBJECTS):
+                    await _serve_objects(tls, bytearray(chunk[len(OBJECTS) :]))
+                    break
                 others = [end for end in ends if end is not tls] if tls in ends else [tls]
                 if chunk == JOIN:
                     ends.append(tls)
@@ -96,3 +104,20 @@ async def serve_chat(host: LabHost, port: int, job: Path) -> Address:
             await trio.aclose_forcefully(tls)
 
     return await host.serve_tcp(port, serve)
+
+
+async def _serve_objects(stream: trio.abc.Stream, unparsed: bytearray) -> None:
+    """Serve what is asked for on a connection until it ends; `unparsed` has been read of it."""
+    while True:
+        while len(unparsed) < OBJECT.size:
+            if not (chunk := await stream.receive_some()):
+                return
+            unparsed += chunk
+        up_bytes, down_bytes = OBJECT.unpack_from(unparsed)
+        missing = OBJECT.size + up_bytes - len(unparsed)
+        while missing > 0:
+            if not (chunk := await stream.receive_some()):
+                return
+            missing -= len(chunk)
+        unparsed.clear()
+        await stream.send_all(bytes(down_bytes))

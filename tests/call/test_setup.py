@@ -6,7 +6,7 @@ from heapq import heappop, heappush
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from testbed.call.dialects import DIALECTS, RelayProtocol, Session
@@ -99,6 +99,7 @@ def test_on_a_stream_the_relay_is_asked_once_and_both_ends_connect(dialect: str)
 
 
 @pytest.mark.parametrize("dialect", STREAMS)
+@settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_what_stands_on_a_stream_is_taken_off_it_however_it_is_cut(
     dialect: str, data: st.DataObject

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socket
 import struct
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from random import Random
@@ -102,7 +101,7 @@ async def reset(network: LabNetwork) -> str:
     return "nothing"
 
 
-async def main(folder: Path) -> None:
+async def play(folder: Path) -> None:
     rules = (
         rule("web", Match(protocol="tcp", host=("blocked.example",)), Reset()),
         rule("stun", Match(label="stun"), Pass()),
@@ -125,5 +124,6 @@ async def main(folder: Path) -> None:
     (folder / "found.json").write_text(json.dumps(found))
 
 
-if __name__ == "__main__":
-    trio.run(main, Path(sys.argv[1]), clock=LabClock())
+def main(folder: str) -> int:
+    trio.run(play, Path(folder), clock=LabClock())
+    return 0
