@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -128,17 +129,18 @@ class Bench:
             node = self._network[name]
             request = qdisc.netem(link, rng.getrandbits(63))
             index = node.interface(interface).ifindex
-            node.netlink.tc("replace", index=index, handle="1:", **request)
+            with node.netlink() as netlink:
+                netlink.tc("replace", index=index, handle="1:", **request)
 
     @contextmanager
     def black_hole(self) -> Iterator[None]:
         """Have every packet to the outside vanish without an answer."""
-        netlink = self._network["access"].netlink
-        netlink.route("add", dst=OUTSIDE, type="blackhole")
-        try:
-            yield
-        finally:
-            netlink.route("del", dst=OUTSIDE, type="blackhole")
+        with self._network["access"].netlink() as netlink:
+            netlink.route("add", dst=OUTSIDE, type="blackhole")
+            try:
+                yield
+            finally:
+                netlink.route("del", dst=OUTSIDE, type="blackhole")
 
     def left_over(self) -> set[str]:
         """Name all processes, sockets and network interfaces that there are."""
@@ -150,8 +152,8 @@ class Bench:
             if descriptor.is_symlink() and "socket:" in (goal := str(descriptor.readlink())):
                 found.add(f"{goal} of the lab")
         for node in self._network.nodes.values():
-            names = (link.get_attr("IFLA_IFNAME") for link in node.netlink.get_links())
-            found |= {f"interface {name} of {node.name}" for name in names}
+            with node.namespace.entered():
+                found |= {f"interface {name} of {node.name}" for _, name in socket.if_nameindex()}
         return found
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from functools import cached_property
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +43,15 @@ class NetworkNode:
         with self.namespace.entered():
             self._requests = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
 
-    @cached_property
-    def netlink(self) -> Any:  # noqa: ANN401 - pyroute2 is untyped
-        """pyroute2's `IPRoute` in the node, for what was not planned: its import is expensive."""
-        from pyroute2 import IPRoute  # noqa: PLC0415
+    @contextmanager
+    def netlink(self) -> Iterator[Any]:
+        """Open pyroute2's `IPRoute` in the node, for what was not planned: cells do without."""
+        from pyroute2 import IPRoute  # noqa: PLC0415 - its import is expensive
 
         with self.namespace.entered():
-            return IPRoute()
+            opened = IPRoute()
+        with opened:
+            yield opened
 
     def interface(self, name: str) -> Interface:
         """Give one of its interfaces. KeyError: there is none of that name."""
@@ -97,8 +100,6 @@ class NetworkNode:
 
     def close(self) -> None:
         """Let go of the namespace; its links go with it."""
-        if "netlink" in vars(self):
-            self.netlink.close()
         self._requests.close()
         self.namespace.close()
 
