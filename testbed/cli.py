@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import filecmp
 import json
 import os
 import shutil
@@ -38,13 +37,14 @@ from testbed.cli_transport import (
     new_app,
     print_costs,
 )
-from testbed.cli_validate import SCENARIO, print_validation
+from testbed.cli_validate import BY_EAR, SOUND, pairs_named, print_validation
 from testbed.console import err, out, short
 from testbed.gobuild import GoBuildError
 from testbed.kernel.build import KernelBuildError
 from testbed.lab.capture import TCPDUMP
 from testbed.manifest import manifest
-from testbed.results import SCORES, WALL, ResultsError, Run
+from testbed.repeats import differing
+from testbed.results import ResultsError, Run
 from testbed.scenario import ROOT, Scenario, cell_id, cells
 from testbed.scores import ScoreError
 from testbed.validation import ScenarioError
@@ -146,6 +146,8 @@ def run(
     if dry_run:
         show_plan(the_run, plan, len(cpus))
         return
+    if twice and kernel is KernelKind.HOST:
+        raise runner.LabError("--twice needs virtual time: in real time no cell is the same again")
     local, about_kernel = _conduct(kernel)
     about = manifest(chosen, plan, about_kernel)
     with _sent_to(scheduler, kernel, plan, (local, cpus)) as (conduct, places):
@@ -288,9 +290,9 @@ def _compare_again(
             name = cell_id(cell)
             if name in failures or not the_run.has(name):
                 continue
-            differing = _differing(the_run.folder / "cells" / name, again.folder / "cells" / name)
-            if differing:
-                failures[name] = f"not the same a second time: {', '.join(differing)}"
+            files = differing(the_run.folder / "cells" / name, again.folder / "cells" / name)
+            if files:
+                failures[name] = f"not the same a second time: {', '.join(files)}"
                 shutil.copytree(
                     again.folder / "cells" / name,
                     the_run.folder / "failed" / f"{name}.again",
@@ -300,12 +302,6 @@ def _compare_again(
                 same += 1
     out.print(f"{same} of {len(plan)} cells are the same to the byte when run again.")
     return failures
-
-
-def _differing(left: Path, right: Path) -> list[str]:
-    names = {path.name for folder in (left, right) for path in folder.iterdir()} - {WALL, SCORES}
-    _, mismatched, missing = filecmp.cmpfiles(left, right, names, shallow=False)
-    return sorted(mismatched + missing)
 
 
 def demo() -> None:
@@ -318,14 +314,29 @@ def demo() -> None:
     plot(folder, ["usability"])
 
 
-def validate_calls() -> None:
-    """Hold Telegram's model against its real engine on loss, bursts, thin links, UDP blocked (min).
+def validate_calls(
+    engine: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this engine, telegram or webrtc (repeatable)."),
+    ] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="Only this seed (repeatable).")] = None,
+) -> None:
+    """Hold models against real engines on loss, bursts, thin links, UDP blocked (20 min).
 
-    Example: testbed validate-calls
+    Telegram's engine is asked by ear first; then all say the speech, for ViSQOL.
+
+    Example: testbed validate-calls --engine telegram
     """
-    folder = ROOT / "results" / SCENARIO
-    run(SCENARIO, out_folder=folder)
-    if not print_validation(Run(folder)):
+    pairs = pairs_named(engine)
+    runs = []
+    for name in (BY_EAR, SOUND):
+        of_scenario = scenario.load_scenario(name).messengers
+        chosen = [n for p in pairs for n in (p.engine, p.model) if n in of_scenario]
+        if chosen:
+            folder = ROOT / "results" / name
+            run(name, messenger=chosen, seed=seed, out_folder=folder)
+            runs.append(Run(folder))
+    if not print_validation(runs, pairs):
         raise typer.Exit(FAILURE)
 
 

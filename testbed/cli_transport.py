@@ -10,15 +10,18 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import trio
 import typer
 from rich.markup import escape
+from rich.progress import Progress
 from rich.table import Table
 
-from testbed import gobuild
+from testbed import gobuild, repeats
 from testbed.choosing import (
     load_transport,
     transport_choice,
@@ -28,12 +31,13 @@ from testbed.choosing import (
 )
 from testbed.cli_kernel import guest_kernel
 from testbed.conformance import ALL_RULES, Conformance, check_transport
-from testbed.console import out
+from testbed.console import err, out
 from testbed.costs import LEGEND, NothingToCompareError, cost_table, costs
 from testbed.lab.check import Verdict
 from testbed.loading import IN_TREE, own_programs, programs_of
+from testbed.manifest import programs
 from testbed.results import Run
-from testbed.scenario import ROOT
+from testbed.scenario import ROOT, cell_id
 from testbed.validation import ScenarioError
 
 check_app = typer.Typer(no_args_is_help=True, help="Try whether a part keeps its rules.")
@@ -95,6 +99,55 @@ def check_transport_command(
         _show(name, result, kept_in)
     if not result.ok:
         raise typer.Exit(1)
+
+
+@check_app.command("repeats")
+def check_repeats(
+    transport: Annotated[
+        list[str] | None, typer.Option(help="Only this transport (repeatable).")
+    ] = None,
+    messenger: Annotated[
+        list[str] | None, typer.Option(help="Only this messenger, direct (repeatable).")
+    ] = None,
+    other_build: Annotated[
+        Path | None, typer.Option(metavar="LINUX", help="Another build of the guest kernel.")
+    ] = None,
+) -> None:
+    """Try whether cells are the same to the byte: again, on another processor, beside a busy loop.
+
+    A short call through each transport and with each messenger that can run here (min).
+
+    Examples: testbed check repeats --transport tor;
+    XDG_CACHE_HOME=/tmp/other testbed kernel build, then testbed check repeats --other-build
+    the path that it says
+    """
+    kernel, cpus = guest_kernel(), sorted(os.sched_getaffinity(0))
+    ways = repeats.circumstances(kernel, cpus, other_build)
+    cells = repeats.repeat_cells(messenger or [], transport or [])
+    ok = True
+    bar = Progress(console=err, transient=True, redirect_stdout=False)
+    with TemporaryDirectory() as folder, bar:
+        task = bar.add_task("runs", total=len(cells) * len(ways))
+        for number, cell in enumerate(cells):
+            if missing := [p.remedy for p in programs([cell]) if p.find() is None]:
+                out.print(f"[yellow]not tried[/] {cell_id(cell)}: {'; '.join(missing)}")
+            else:
+                runs = Path(folder) / str(number)
+                found = trio.run(repeats.repeat, cell, ways, runs, partial(bar.advance, task))
+                out.print(f"{'[green]equal[/]    ' if found.ok else '[red]differs[/]  '} ", end="")
+                out.print(f"{found.name}{_said(found)}", markup=False)
+                ok &= found.ok
+            bar.update(task, completed=(number + 1) * len(ways))
+    out.print(f"Each run {len(ways)} times: {', '.join(way.what for way in ways)}.", style="dim")
+    if not ok:
+        raise typer.Exit(1)
+
+
+def _said(found: repeats.Repeat) -> str:
+    """Say what differed, and in which circumstance."""
+    wrong = [f"{way}: {', '.join(files)}" for way, files in found.differing.items() if files]
+    said = found.failure or "; ".join(wrong)
+    return f": {said}" if said else ""
 
 
 def _show(name: str, result: Conformance, folder: Path) -> None:

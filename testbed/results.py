@@ -65,6 +65,8 @@ class Wall:
     """Seconds that passed in the cell."""
     cpu_s: float | None = None
     """What a processor worked for its guest; None: it was on the host's kernel, or not counted."""
+    counts: Mapping[str, int] | None = None
+    """What that went for, as `testbed.kernel.job.Counts` has it; None: as above."""
 
     @property
     def ratio(self) -> float:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from errno import EDQUOT, EFBIG, ENOSPC
 from functools import cache
 from pathlib import Path
@@ -139,7 +139,7 @@ async def run_module(
         raise ConductError(str(error)) from None
     if result.exit_status != 0:
         raise ConductError(_reason(job, result.exit_status))
-    return Wall(wall_s=result.wall_s, virtual_s=result.virtual_s, cpu_s=result.cpu_s)
+    return Wall(result.wall_s, result.virtual_s, result.cpu_s, asdict(result.counts))
 
 
 def on_host() -> Conduct:

@@ -14,7 +14,12 @@ from testbed.calibration.probe import Probe
 from testbed.calibration.reference import NEUTRAL
 from testbed.calibration.results import Finding, Measurement
 from testbed.calibration.script import Observation
-from testbed.calibration.statistics import is_uniform, range_overshoot, share_interval
+from testbed.calibration.statistics import (
+    is_independent,
+    is_uniform,
+    range_overshoot,
+    share_interval,
+)
 from testbed.cell import Link, Links
 from testbed.censor.packet import Endpoint
 
@@ -146,10 +151,15 @@ def _loss(name: str, link: Link) -> Probe:
     experiment = _sent(count, gap_s, link, f"{name} loss")
 
     def judge(seen: Observation) -> Sequence[Finding]:
-        lost = sum(not seen.delays_of(number) for number in range(1, count + 1))
-        low, high = share_interval(lost, count)
-        measured = lost / count
-        return [Measurement(name, "loss", link.loss, measured, low, high, count, "Clopper-Pearson")]
+        lost = [number for number in range(1, count + 1) if not seen.delays_of(number)]
+        low, high = share_interval(len(lost), count)
+        how = "Clopper-Pearson"
+        if link.loss and lost:
+            is_right, p = is_independent(lost, link.loss)
+            how += f"; the gaps between, Kolmogorov-Smirnov p = {p:.3f}"
+            high = high if is_right else float("-inf")
+        measured = len(lost) / count
+        return [Measurement(name, "loss", link.loss, measured, low, high, count, how)]
 
     return Probe(experiment, judge)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from random import Random
 
-from scipy.stats import beta, kstest
+from scipy.stats import beta, geom, kstest
 
 CONFIDENCE = 0.999
 """Of every interval: one right number in a thousand is called wrong."""
@@ -32,3 +33,16 @@ def is_uniform(values: Sequence[float], low: float, high: float) -> tuple[bool, 
     """Test values against the uniform distribution (Kolmogorov and Smirnov); give also p."""
     p = float(kstest(values, "uniform", args=(low, high - low)).pvalue)
     return p > 1 - CONFIDENCE, p
+
+
+def is_independent(numbers: Sequence[int], share: float) -> tuple[bool, float]:
+    """Test whether each of a row was hit with probability `share`, whatever happened before it.
+
+    `numbers` (from 1 on) were. The gaps between them are geometric then. Kolmogorov and Smirnov's
+    test is for continuous distributions, so each gap is put at random, by a fixed seed, where its
+    own probability lies (the randomised probability integral transform). Gives also p.
+    """
+    rng = Random(0)
+    gaps = [at - before for before, at in zip((0, *numbers), numbers, strict=False)]
+    values = [float(geom.cdf(gap, share) - rng.random() * geom.pmf(gap, share)) for gap in gaps]
+    return is_uniform(values, 0, 1)

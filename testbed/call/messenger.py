@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Literal
 
 from testbed.call.dialects import DIALECTS, RelayProtocol
+from testbed.engines import ENGINES
 from testbed.evidence import Evidence
 
 _FORBID_UNKNOWN_KEYS = {"extra": "forbid"}
@@ -81,6 +82,8 @@ class Messenger:
     def __post_init__(self) -> None:
         if self.engine == "model" and self.dialect not in DIALECTS:
             raise ValueError(f"dialect: {self.dialect!r} is none of {sorted(DIALECTS)}")
+        if other := set(self.relay_protocols) - set(ENGINES[self.engine].relay_protocols):
+            raise ValueError(f"relay_protocols: the engine {self.engine} has no {sorted(other)}")
         is_model, by_stream = self.engine == "model", {*self.relay_protocols} - {"udp"}
         if is_model and by_stream and DIALECTS[self.dialect][0].framing is None:
             raise ValueError(f"relay_protocols: the dialect {self.dialect} has only UDP")

@@ -13,7 +13,7 @@ from testbed.results import CellResult
 from testbed.statistics import CONFIDENCE, coverage_limit
 
 _SWEPT = re.compile(r"(?P<profile>\S+) (?P<what>\S+)=(?P<value>\S+)")
-_KERNELS = {"virtual": "virtual time", "host": "real time on the host's kernel"}
+_KERNELS = {"virtual": "virtual time", "host": "real time on the host's kernel (not repeatable)"}
 _MODEL = "(model)"
 
 

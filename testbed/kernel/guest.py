@@ -26,6 +26,7 @@ from testbed.kernel.job import (
     JOB_FILE,
     STDERR_FILE,
     STDOUT_FILE,
+    Counts,
     JobEnd,
     encode_job,
     read_end,
@@ -82,13 +83,14 @@ class GuestResult:
     `exit_status` is as a shell counts it (128 + N for a job killed by signal N, 127 for a
     program not found). `wall_s` are seconds on this machine from start to power-off, `cpu_s`
     those that its processor worked for the guest, `virtual_s` the guest's seconds from boot to
-    the job's end. `console` is all the kernel said.
+    the job's end. `counts` tells what that went for. `console` is all the kernel said.
     """
 
     exit_status: int
     wall_s: float
     cpu_s: float
     virtual_s: float
+    counts: Counts
     console: str
 
 
@@ -114,6 +116,7 @@ async def run_guest(
     visible: Sequence[Path] | None = None,
     mounts: Mapping[Path, Path] = MappingProxyType({}),
     syscall_ns: int = SYSCALL_NS,
+    fault_around_pages: int = FAULT_AROUND_PAGES,
 ) -> GuestResult:
     """Boot a guest, run `argv` in it as root, power it off, and return how the job ended.
 
@@ -131,7 +134,8 @@ async def run_guest(
     `virtual_limit_s` in the guest the job does: the first catches loops, the second, within
     moments, jobs that wait for something that never comes. Times in the guest start at `START_NS`;
     computing takes none, a system call `syscall_ns` nanoseconds (with 0 a program that polls
-    without sleeping may never end).
+    without sleeping may never end). A fault on anonymous memory brings in an aligned block of
+    `fault_around_pages`, a power of two; with 1 only its own page.
 
     Raises GuestError if the job did not come to its end, ValueError for an impossible job.
     Cancelled, failed or done, no process of the guest is left, and none outlives the calling
@@ -148,8 +152,9 @@ async def run_guest(
     folder = _prepare(folder, job)
     with _guest_home(kernel, folder) as home:
         command = _command(
-            kernel, home, seed=seed, cpu=cpu, memory_mb=memory_mb, syscall_ns=syscall_ns
-        )
+            kernel, home, seed=seed, cpu=cpu, memory_mb=memory_mb, syscall_ns=syscall_ns,
+            fault_around_pages=fault_around_pages,
+        )  # fmt: skip
         started_s = time.monotonic()
         with (folder / CONSOLE_FILE).open("wb") as console:
             process = _start(command, home, memory_folder(memory_mb, home), console.fileno())
@@ -243,7 +248,14 @@ def _sweep(place: Path) -> None:
 
 
 def _command(
-    kernel: Kernel, home: Path, *, seed: int, cpu: int | None, memory_mb: int, syscall_ns: int
+    kernel: Kernel,
+    home: Path,
+    *,
+    seed: int,
+    cpu: int | None,
+    memory_mb: int,
+    syscall_ns: int,
+    fault_around_pages: int,
 ) -> list[str]:
     """Return the command of a guest; its length depends on nothing but the place of `home`."""
     pinned = [] if cpu is None else ["taskset", "-c", str(cpu)]
@@ -257,7 +269,7 @@ def _command(
         *("dummy.numdummies=0", "ifb.numifbs=0"),
         *("time-travel=inf-cpu", f"time-travel-start={START_NS}"),
         f"tt-syscall-ns={syscall_ns}",
-        f"um-fault-around={FAULT_AROUND_PAGES}",
+        f"um-fault-around={fault_around_pages}",
         f"det-random={seed:020d}",
         *("--", f"{home}/job"),
     ]
@@ -332,6 +344,7 @@ def _result(folder: Path, wall_s: float, cpu_s: float, hung_for_s: float | None)
         wall_s=wall_s,
         cpu_s=cpu_s,
         virtual_s=end.virtual_ns / 1e9,
+        counts=end.counts,
         console=console,
     )
 

@@ -12,8 +12,9 @@
  *                   argv, the environment ("NAME=value"), and host folders to
  *                   show (read-only), each after the place where to.
  *   stdout, stderr  out: the job's.
- *   guest.end  out: "exit STATUS VIRTUAL_NS\n", STATUS as a shell counts it
- *                   (128 + N for signal N), or "failed WHAT\n" when a step of
+ *   guest.end  out: "exit STATUS VIRTUAL_NS SYSCALLS FAULTS EXECS BYTES\n", STATUS
+ *                   as a shell counts it (128 + N for signal N), the last four
+ *                   what /proc/um_counts has, or "failed WHAT\n" when a step of
  *                   this program failed. Absent if the guest died.
  *
  * A failure also goes to the kernel log, hence to the console, as a line that
@@ -291,11 +292,23 @@ static int wait_for(pid_t job, long long limit_ns)
 	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
+/* Puts the kernel's counts, a line of numbers, into text. */
+static void read_counts(char *text, size_t size)
+{
+	int fd = open("/proc/um_counts", O_RDONLY | O_CLOEXEC);
+	ssize_t length = fd < 0 ? -1 : read(fd, text, size - 1);
+
+	if (length < 0)
+		fail("read /proc/um_counts");
+	close(fd);
+	text[length] = '\0';
+}
+
 int main(int argc, char **argv)
 {
 	struct job job;
 	long long end_ns;
-	char line[100];
+	char counts[100], line[200];
 	size_t i;
 	int status;
 
@@ -318,7 +331,8 @@ int main(int argc, char **argv)
 	kill(-1, SIGKILL);
 	while (wait(NULL) > 0 || errno == EINTR)
 		;
-	snprintf(line, sizeof(line), "exit %d %lld\n", status, end_ns);
+	read_counts(counts, sizeof(counts));
+	snprintf(line, sizeof(line), "exit %d %lld %s", status, end_ns, counts);
 	if (write_line(JOB "/guest.end", O_CREAT | O_TRUNC, line) < 0)
 		fail("write guest.end");
 	power_off();

@@ -24,6 +24,19 @@ _VERSION = b"job 2"
 
 
 @dataclass(frozen=True)
+class Counts:
+    """What all processes of a guest did, from boot to power-off."""
+
+    syscalls: int
+    faults: int
+    """Page faults that stopped a process; what comes in with others is not counted."""
+    execs: int
+    """Programs started."""
+    memory_bytes: int
+    """Memory that was ever in use, with that of the guest's files and kernel (but its code)."""
+
+
+@dataclass(frozen=True)
 class JobEnd:
     """How the job ended, as the guest's init wrote it down.
 
@@ -33,6 +46,7 @@ class JobEnd:
 
     exit_status: int
     virtual_ns: int
+    counts: Counts
 
 
 def encode_job(
@@ -80,9 +94,9 @@ def read_end(text: str) -> JobEnd | str:
 
     Anything else (a file cut short by the guest's death) is a ValueError.
     """
-    match text.removesuffix("\n").split(" ", 2):
-        case ["exit", status, virtual_ns] if text.endswith("\n"):
-            return JobEnd(exit_status=int(status), virtual_ns=int(virtual_ns))
+    match text.removesuffix("\n").split(" "):
+        case ["exit", status, virtual_ns, *counts] if text.endswith("\n") and len(counts) == 4:
+            return JobEnd(int(status), int(virtual_ns), Counts(*map(int, counts)))
         case ["failed", *what]:
             return " ".join(what)
         case _:

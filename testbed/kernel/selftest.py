@@ -171,7 +171,12 @@ async def _clocks(bench: _Bench) -> tuple[bool, str]:
 
 async def _vector_registers(bench: _Bench) -> tuple[bool, str]:
     printed = await _compiled(bench, "fpstate")
-    return "ymm_lost 0 zmm_lost 0" in printed, printed.strip()
+    ok = "ymm_lost 0 zmm_lost 0 frame_wrong 0" in printed
+    lacks = [
+        name for name, word in (("AVX-512", "avx512"), ("AMX", "amx")) if f"{word} no" in printed
+    ]
+    untried = f"; not tried, as this processor has none: {', '.join(lacks)}" if lacks else ""
+    return ok, printed.strip() + untried
 
 
 async def _compiled(bench: _Bench, name: str) -> str:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import base64
+import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import partial
 from io import BytesIO
+from multiprocessing import get_context
 from typing import Final
 
 import numpy as np
@@ -53,6 +57,17 @@ class _Made:
     heard: Speech
 
 
+@dataclass(frozen=True)
+class _Cut:
+    """The part of it that is heard in a page, encoded."""
+
+    side: str
+    said: str
+    heard: str
+    from_s: int
+    seed: int
+
+
 @dataclass
 class Sounds:
     """All sounds of a page; what is the same is there once."""
@@ -66,15 +81,16 @@ class Sounds:
     left_out: list[str] = field(default_factory=list)
     """Kinds whose sound has no room here, or cannot be made."""
 
-    def excerpt(self, sound: _Made, from_s: int, seed: int) -> Excerpt | None:
-        """Add an excerpt of a call; None: it has no room."""
-        said, heard = (encode(_cut(s, from_s, self.seconds)) for s in (sound.said, sound.heard))
-        new = {said, heard} - set(self.encoded)
-        if sum(map(len, self.encoded)) + sum(map(len, new)) > SOUND_BUDGET_BYTES:
-            return None
-        self.encoded += [text for text in dict.fromkeys((said, heard)) if text in new]
-        places = self.encoded.index(heard), self.encoded.index(said)
-        return Excerpt(sound.side, *places, from_s, seed)
+    def add(self, name: str, cut: _Cut) -> None:
+        """Add what is heard of a kind of calls, if it has room."""
+        both = dict.fromkeys((cut.said, cut.heard))
+        new = [text for text in both if text not in self.encoded]
+        if sum(map(len, (*self.encoded, *new))) > SOUND_BUDGET_BYTES:
+            self.left_out.append(name)
+            return
+        self.encoded += new
+        places = self.encoded.index(cut.heard), self.encoded.index(cut.said)
+        self.excerpts[name] = Excerpt(cut.side, *places, cut.from_s, cut.seed)
 
 
 def sounds_of(run: Run, kinds: Sequence[Kind], tell: Callable[[str], None]) -> Sounds:
@@ -85,22 +101,31 @@ def sounds_of(run: Run, kinds: Sequence[Kind], tell: Callable[[str], None]) -> S
     SpeechError: there is no speech on this machine.
     """
     ordered = sorted(kinds, key=lambda kind: kind.comparison.rating.value)
-    pool: dict[Speech, Speech] = {}
-    made: dict[str, tuple[Kind, _Made]] = {}
-    sides = _sides(ordered)
-    for kind in ordered:
-        if worse_side(kind.typical) is not None:
+    heard = [kind for kind in ordered if worse_side(kind.typical) is not None]
+    if not heard:
+        return Sounds(LONGEST_S)
+    sides = _sides(heard)
+    of_censor = [sides[kind.key[2]] for kind in heard]
+    cpus = len(os.sched_getaffinity(0))
+    with ProcessPoolExecutor(min(cpus, len(heard)), get_context("spawn")) as workers:
+        pool: dict[Speech, Speech] = {}
+        made: list[tuple[Kind, _Made]] = []
+        wholes = workers.map(partial(_make, run), [kind.typical for kind in heard], of_censor)
+        for kind, whole in zip(heard, wholes, strict=True):
             tell(kind.name)
-            if (sound := _make(run, kind.typical, sides[kind.key[2]], pool)) is not None:
-                made[kind.name] = kind, sound
-    sounds = Sounds(seconds_for(len(pool)))
-    begins = _begins(run, made.values(), sounds.seconds)
-    for name, (kind, sound) in made.items():
-        excerpt = sounds.excerpt(sound, begins[kind.key[2]], kind.typical.content["seed"])
-        if excerpt is None:
-            sounds.left_out.append(name)
-        else:
-            sounds.excerpts[name] = excerpt
+            if whole is not None:
+                said, played = (pool.setdefault(s, s) for s in (whole.said, whole.heard))
+                made.append((kind, replace(whole, said=said, heard=played)))
+        sounds = Sounds(seconds_for(len(pool)))
+        begins = _begins(run, made, sounds.seconds)
+        cuts = workers.map(
+            partial(_cut, sounds.seconds),
+            [whole for _, whole in made],
+            [begins[kind.key[2]] for kind, _ in made],
+            [kind.typical.content["seed"] for kind, _ in made],
+        )
+        for (kind, _), cut in zip(made, cuts, strict=True):
+            sounds.add(kind.name, cut)
     return sounds
 
 
@@ -179,16 +204,19 @@ def _lost(run: Run, result: CellResult, side: str) -> Sequence[float]:
     return found.get(side, (0, ()))[1]
 
 
-def _make(run: Run, result: CellResult, side: str, pool: dict[Speech, Speech]) -> _Made | None:
-    """Make a call's sounds, those that are alike only once; None: there is none to hear."""
+def _make(run: Run, result: CellResult, side: str) -> _Made | None:
+    """Make a call's sounds; None: there is none to hear."""
     sound = sound_of(run, result, (side,))
     if side not in sound.heard:
         return None
-    both = (sound.said[side], sound.heard[side])
-    said, heard = (pool.setdefault(speech, speech) for speech in both)
-    return _Made(side, sound.turns, said, heard)
+    return _Made(side, sound.turns, sound.said[side], sound.heard[side])
 
 
-def _cut(speech: Speech, from_s: int, seconds: int) -> Speech:
-    first, last = (2 * speech.rate_hz * at for at in (from_s, from_s + seconds))
-    return Speech(speech.pcm[first:last], speech.rate_hz)
+def _cut(seconds: int, whole: _Made, from_s: int, seed: int) -> _Cut:
+    """Encode what is heard of a call in a page."""
+
+    def part(speech: Speech) -> str:
+        first, last = (2 * speech.rate_hz * at for at in (from_s, from_s + seconds))
+        return encode(Speech(speech.pcm[first:last], speech.rate_hz))
+
+    return _Cut(whole.side, part(whole.said), part(whole.heard), from_s, seed)

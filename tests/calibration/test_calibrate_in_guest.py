@@ -70,6 +70,8 @@ def test_links_are_what_a_scenario_says_to_the_microsecond(kernel: Kernel, tmp_p
         assert delay.high - delay.low == pytest.approx(0.002)
     jitter = next(m for m in found.measurements if (m.rule, m.number) == ("access", "jitter_ms"))
     assert "Kolmogorov-Smirnov" in jitter.how
+    loss = next(m for m in found.measurements if (m.rule, m.number) == ("access", "loss"))
+    assert "Kolmogorov-Smirnov" in loss.how
 
 
 def test_a_link_without_delay_or_jitter_is_measured_too(kernel: Kernel, tmp_path: Path) -> None:

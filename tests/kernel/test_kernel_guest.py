@@ -8,14 +8,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import pytest
 import trio
 
+from testbed.kernel import guest
 from testbed.kernel.build import Kernel
 from testbed.kernel.guest import GuestError, GuestResult, memory_folder, run_guest
+from testbed.kernel.job import Counts
 
 pytestmark = pytest.mark.guest
 
@@ -117,6 +119,22 @@ def test_arguments_environment_output_and_status_pass_through(bench: Bench) -> N
 )
 def test_the_status_is_as_a_shell_counts_it(bench: Bench, script: str, status: int) -> None:
     assert bench.run("sh", "-c", script).exit_status == status
+
+
+def test_what_a_job_costs_is_counted(bench: Bench) -> None:
+    source = Path(guest.__file__).parent / "programs" / "costs.c"
+    build = ["gcc", "-O1", "-static", "-o", str(bench.folder / "costs"), str(source)]
+    subprocess.run(build, check=True)
+
+    def counted(kind: str, number: int) -> Counts:
+        none, some = (bench.run("./costs", kind, str(n)).counts for n in (0, number))
+        return Counts(*(b - a for a, b in zip(astuple(none), astuple(some), strict=True)))
+
+    assert 10_000 <= counted("syscalls", 10_000).syscalls < 10_100
+    written = counted("pages", 16_384)
+    assert 1_024 <= written.faults < 1_100  # blocks of 16 pages come in together
+    assert 64 << 20 <= written.memory_bytes < 70 << 20
+    assert counted("execs", 50).execs == 50
 
 
 def test_a_program_not_found_is_127_and_says_so(bench: Bench) -> None:

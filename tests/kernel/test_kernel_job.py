@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.kernel.job import JobEnd, encode_job, read_end
+from testbed.kernel.job import Counts, JobEnd, encode_job, read_end
 
 words = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=40)
 names = words.filter(lambda name: name != "" and "=" not in name)
@@ -73,7 +73,9 @@ def test_what_no_program_can_be_given_is_refused(argv: list[str], env: dict[str,
 
 
 def test_the_end_of_a_job_is_read() -> None:
-    assert read_end("exit 3 60001000448\n") == JobEnd(3, 60001000448)
+    assert read_end("exit 3 60001000448 700 60 5 4096\n") == JobEnd(
+        3, 60001000448, Counts(syscalls=700, faults=60, execs=5, memory_bytes=4096)
+    )
     assert read_end("failed mount tmpfs at /tmp: No such device\n") == (
         "mount tmpfs at /tmp: No such device"
     )
@@ -81,6 +83,6 @@ def test_the_end_of_a_job_is_read() -> None:
 
 @given(st.integers(0, 255), st.integers(0, 10**15), st.data())
 def test_an_end_cut_short_is_no_end(status: int, ns: int, data: st.DataObject) -> None:
-    whole = f"exit {status} {ns}\n"
+    whole = f"exit {status} {ns} 1000 200 30 40960000\n"
     with pytest.raises(ValueError, match=r"not a report"):
         read_end(whole[: data.draw(st.integers(0, len(whole) - 1))])

@@ -4,9 +4,15 @@
  *
  * Keeps known values in ymm3 and, where the processor has AVX-512, zmm17, over
  * system calls, signal handlers that overwrite both, thread switches, forks and
- * page faults. Prints "signals N ymm_lost N zmm_lost N" and exits 1 if any was.
+ * page faults. A handler on an alternate stack of 8 KB must find them in its
+ * frame, and what it writes there must be in them when it has returned.
+ *
+ * Prints "signals N ymm_lost N zmm_lost N frame_wrong N avx512 yes|no amx yes|no
+ * state BYTES" (of all that the processor has switched on) and exits 1 if any
+ * was lost or wrong.
  */
 #define _GNU_SOURCE
+#include <cpuid.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -16,11 +22,13 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 enum { THREADS = 6, ROUNDS = 100, FORKS = 20, PAGES = 256, PAGE = 4096 };
+enum { ALTERNATE_STACK = 8192, XSTATE_LEAF = 13, SSE_AT = 160, AVX = 2, HI16_ZMM = 7, AMX_TILES = 18 };
 
-static volatile int signals, ymm_lost, zmm_lost;
+static volatile int signals, ymm_lost, zmm_lost, frame_wrong;
 static int has_avx512;
 
 static char *fresh_memory(size_t bytes)
@@ -150,6 +158,86 @@ static void forks(void)
 	}
 }
 
+/* Where a component lies in XSAVE's standard format. */
+static unsigned offset_of(unsigned component)
+{
+	unsigned size, offset = 0, flags, unused;
+
+	__cpuid_count(XSTATE_LEAF, component, size, offset, flags, unused);
+	return offset;
+}
+
+/* ymm3's low half lies with SSE's state, its high half with AVX's; zmm17 is one piece. */
+static void *in_frame(char *frame, int part)
+{
+	if (part < 2)
+		return frame + (part ? offset_of(AVX) : SSE_AT) + 3 * 16;
+	return frame + offset_of(HI16_ZMM) + 64;
+}
+
+/* Looks the registers up in its frame (seed 1), and replaces them there (seed 2). */
+static void frame_handler(int signal, siginfo_t *info, void *context)
+{
+	char *frame = (char *)((ucontext_t *)context)->uc_mcontext.fpregs;
+	unsigned long before[8], after[8];
+
+	(void)signal;
+	(void)info;
+	pattern(before, 1);
+	pattern(after, 2);
+	for (int part = 0; part < (has_avx512 ? 3 : 2); part++) {
+		int from = part == 1 ? 2 : 0, bytes = part == 2 ? 64 : 16;
+
+		frame_wrong += memcmp(in_frame(frame, part), before + from, bytes) != 0;
+		memcpy(in_frame(frame, part), after + from, bytes);
+	}
+}
+
+static void frames(void)
+{
+	static char stack[ALTERNATE_STACK];
+	stack_t alternate = { .ss_sp = stack, .ss_size = sizeof(stack) };
+	struct sigaction action = { .sa_sigaction = frame_handler, .sa_flags = SA_SIGINFO | SA_ONSTACK };
+	unsigned long wrote[8], wanted[8], ymm[4] = { 0 }, zmm[8] = { 0 };
+	long result = SYS_kill, me = getpid();
+
+	if (sigaltstack(&alternate, NULL) || sigaction(SIGUSR2, &action, NULL))
+		abort();
+	pattern(wanted, 2);
+	pattern(wrote, 1);
+	/* only now, as above */
+	register long rdi __asm__("rdi") = me, rsi __asm__("rsi") = SIGUSR2;
+
+	if (has_avx512)
+		__asm__ volatile("vmovdqu64 %[wrote], %%zmm17" : : [wrote] "m"(wrote) : "memory");
+	__asm__ volatile("vmovdqu %[wrote], %%ymm3\n\t"
+			 "syscall\n\t"
+			 "vmovdqu %%ymm3, %[ymm]"
+			 : [ymm] "=m"(ymm), "+a"(result)
+			 : [wrote] "m"(wrote), "r"(rdi), "r"(rsi)
+			 : "rcx", "r11", "memory", "xmm3");
+	if (has_avx512)
+		__asm__ volatile("vmovdqu64 %%zmm17, %[zmm]" : [zmm] "=m"(zmm) : : "memory");
+	frame_wrong += memcmp(wanted, ymm, sizeof(ymm)) != 0;
+	frame_wrong += has_avx512 && memcmp(wanted, zmm, sizeof(zmm));
+}
+
+static unsigned state_bytes(void)
+{
+	unsigned enabled, unused;
+
+	__cpuid_count(XSTATE_LEAF, 0, unused, enabled, unused, unused);
+	return enabled;
+}
+
+static int has_amx(void)
+{
+	unsigned low, high;
+
+	__asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+	return low >> AMX_TILES & 1;
+}
+
 int main(void)
 {
 	struct sigaction action = { .sa_handler = handler };
@@ -162,6 +250,9 @@ int main(void)
 	for (int i = 0; i < THREADS; i++)
 		pthread_join(threads[i], NULL);
 	forks();
-	printf("signals %d ymm_lost %d zmm_lost %d\n", signals, ymm_lost, zmm_lost);
-	return ymm_lost || zmm_lost;
+	frames();
+	printf("signals %d ymm_lost %d zmm_lost %d frame_wrong %d avx512 %s amx %s state %u\n",
+	       signals, ymm_lost, zmm_lost, frame_wrong, has_avx512 ? "yes" : "no",
+	       has_amx() ? "yes" : "no", state_bytes());
+	return ymm_lost || zmm_lost || frame_wrong;
 }

@@ -1,0 +1,122 @@
+"""What the bench says of what it measured, and that it measures real cells."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from testbed import bench, cli, cli_bench
+from testbed.kernel.build import Kernel
+from testbed.runner import in_guest
+from tests.lab.conftest import kernel
+
+__all__ = ["kernel"]
+
+
+def said(ratios: Sequence[float], machine: str = "a processor") -> dict[str, Any]:
+    """Make what a bench says of direct cells."""
+    kind = bench.KINDS[0]
+    wall = {"ratio": ratios, "wall_s": [60 / r for r in ratios], "cpu_s": [59 / r for r in ratios]}
+    counts = {"syscalls": 12_345, "faults": 6_789, "execs": 5, "memory_bytes": 80_000_000}
+    cell = {
+        **wall, **counts, "what": kind.what, "least_ratio": kind.least_ratio, "virtual_s": 60.0,
+        "packets_asked": 40, "together_s": [60 / r for r in ratios], "gain": 2.0,
+    }  # fmt: skip
+    return {
+        "machine": {"cpu": machine, "cores": 2, "kernel": "6.1", "guest": "6.12", "python": "3.11"},
+        "rounds": len(ratios),
+        "cells": {kind.name: cell},
+        "lacking": {"obfs4": "obfs4proxy is not installed: apt install obfs4proxy"},
+        "beside": {"mininet": {"what": "direct", "why_not": "the host kernel lacks netem"}},
+    }
+
+
+def printed(
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    measured: dict[str, Any],
+    *words: str,
+) -> tuple[str, str]:
+    """Have the command line say what a bench has measured."""
+    monkeypatch.setattr(cli_bench, "_measure", lambda *_: measured)
+    monkeypatch.setattr(sys, "argv", ["testbed", "bench", *words])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 0
+    return capfd.readouterr()
+
+
+def test_a_bench_says_what_is_fast_enough_what_was_not_measured_and_where(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    table, _ = printed(monkeypatch, capfd, said([110, 100, 90]))
+    assert re.search(r"direct .* 100x +90-110 +120x +2\.00x +12,345 +6,789 +5 +80", table)
+    assert "0 of 1 kinds are as fast as wanted; not direct." in table
+    assert "obfs4: not measured: obfs4proxy is not installed" in table
+    assert "mininet: not measured: the host kernel lacks netem" in table
+    assert "a processor, 2 cores, Linux 6.1, guests 6.12, Python 3.11" in table
+    assert max(map(len, table.splitlines())) <= 100
+
+
+def test_a_bench_is_compared_to_an_earlier_one_beyond_the_rounds_spread(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    earlier = tmp_path / "before.json"
+    earlier.write_text(json.dumps(said([110, 100, 90])))
+    words = ("--against", str(earlier))
+    same, _ = printed(monkeypatch, capfd, said([112, 105, 91]), *words)
+    assert "+5.0%  within the spread" in same
+    slower, _ = printed(monkeypatch, capfd, said([80, 75, 89]), *words)
+    assert "-20.0%  slower beyond the rounds' spread" in slower
+    _, warned = printed(monkeypatch, capfd, said([80], "another"), *words)
+    assert "not the same cpu" in warned
+
+
+def test_what_is_no_bench_is_told_so(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "other.json").write_text('{"cells": []}')
+    monkeypatch.setattr(
+        sys, "argv", ["testbed", "bench", "--against", str(tmp_path / "other.json")]
+    )
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == cli.USAGE_ERROR
+    assert "is not what `testbed bench --save` keeps" in capfd.readouterr().err
+
+
+def test_every_kind_of_cell_is_one_that_can_be_made() -> None:
+    for kind in bench.KINDS:
+        assert kind.cell.duration_s == kind.duration_s
+
+
+@pytest.mark.guest
+def test_the_bench_measures_cells_of_which_the_box_is_asked_as_they_say(kernel: Kernel) -> None:
+    chosen = [
+        replace(kind, duration_s=6.0)
+        for kind in bench.KINDS
+        if kind.name in ("direct", "handed-over", "python")
+    ]
+    heard: list[bench.CellKind] = []
+    cpus = sorted(os.sched_getaffinity(0))
+    times = trio.run(bench.cell_times, chosen, in_guest(kernel), cpus, 1, heard.append)
+    direct, handed_over, python = times
+    assert heard == chosen
+    for each in times:
+        [wall] = each.alone
+        assert 6 < wall.virtual_s < 30
+        assert wall.counts is not None
+        assert wall.counts["syscalls"] > wall.counts["execs"] > 0
+        assert 20e6 < wall.counts["memory_bytes"] < 256e6
+        assert bool(each.together_s) == (len(cpus) > 1)
+    # 50 packets a second each way are asked of if they are not handed over
+    assert direct.packets_asked < handed_over.packets_asked < 200 < python.packets_asked
