@@ -46,7 +46,8 @@ class Side:
     set_up_s: float | None
     """Median of those; under random loss it varies by seconds, so nothing is asked of it."""
     concealed: float | None
-    """By our playout, from when frames left and came."""
+    """By our playout, from when frames left and came: of all that was played, silence too, as
+    engines count."""
     missed: float | None
     """What a real engine's listener missed: by ear, if symbols were said, or as it counts itself
     (getStats: concealedSamples of totalSamplesReceived)."""
@@ -118,7 +119,7 @@ def _side(results: Sequence[CellResult], visqol: Mapping[Path, Sequence[float]])
         calls=len(results),
         set_up=len(connected),
         set_up_s=median(q["set_up"]["elapsed_s"] for q in connected) if connected else None,
-        concealed=fmean(way["concealed_share"] for way in ways) if ways else None,
+        concealed=fmean(way["output_concealed_share"] for way in ways) if ways else None,
         missed=fmean(missed) if missed else None,
         visqol=fmean(scores) if scores else None,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 
 from rich.progress import track
@@ -44,7 +44,7 @@ def print_validation(runs: Sequence[Run], pairs: Sequence[Pair]) -> bool:
     from testbed.figures.validation import validation as draw  # noqa: PLC0415
 
     results = [result for run in runs for result in run.results()]
-    visqol = _scored(runs)
+    visqol = _scored(runs, {name for pair in pairs for name in (pair.engine, pair.model)})
     agrees = True
     for pair in pairs:
         comparisons = agreement.compare(results, pair.engine, pair.model, visqol)
@@ -58,8 +58,8 @@ def print_validation(runs: Sequence[Run], pairs: Sequence[Pair]) -> bool:
     return agrees
 
 
-def _scored(runs: Sequence[Run]) -> dict[Path, Sequence[float]]:
-    """Score the calls of speech; without ViSQOL say how it is installed, and give none."""
+def _scored(runs: Sequence[Run], messengers: Container[str]) -> dict[Path, Sequence[float]]:
+    """Score messengers' calls of speech; without ViSQOL say how it is installed, and give none."""
     speaking = [run for run in runs if run.manifest()["definitions"].get("said") == "speech"]
     if not speaking:
         return {}
@@ -68,7 +68,12 @@ def _scored(runs: Sequence[Run]) -> dict[Path, Sequence[float]]:
     except ScoreError as error:
         err.print(f"Without ViSQOL: {error}", markup=False)
         return {}
-    cells = [(run, result) for run in speaking for result in run.results()]
+    cells = [
+        (run, result)
+        for run in speaking
+        for result in run.results()
+        if result.content["messenger"]["name"] in messengers
+    ]
     scores: dict[Path, Sequence[float]] = {}
     for run, result in track(cells, description="scores", console=err, transient=True):
         content: Mapping[str, Mapping[str, float] | None] = score_cell(run, result, models)

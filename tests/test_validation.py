@@ -16,7 +16,7 @@ from testbed.results import CellResult, ResultsError, Wall
 
 
 def call(messenger: str, concealed: float | None, missed: float | None = None) -> CellResult:
-    way = None if concealed is None else {"concealed_share": concealed}
+    way = None if concealed is None else {"output_concealed_share": concealed}
     content: Mapping[str, Any] = {
         "messenger": {"name": messenger},
         "censor": "loss-10",

@@ -49,8 +49,7 @@ class _Request(NamedTuple):
 class PlannedNode(Node):  # type: ignore[misc] # Mininet is untyped
     """A Mininet node that is to be a network namespace and no shell.
 
-    Parameters beside Mininet's: `forwards` (it is a router), `default_via` and `routes`, resolved
-    by `_Plan`.
+    Parameters beside Mininet's: `forwards` (it is a router), and `routes`, resolved by `_Plan`.
     """
 
     @classmethod

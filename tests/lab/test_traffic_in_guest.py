@@ -1,4 +1,4 @@
-"""Voice message, page and download beside a call in real guests: done, or harmed as in reality."""
+"""Voice message, page and download beside a call in guests: done, or harmed as they would be."""
 
 from __future__ import annotations
 
