@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from testbed.call.verdict import Verdict
+from testbed.cell import TRAFFIC
 from testbed.results import CellResult, Run
 
 _CELL_KEY = [
@@ -36,6 +37,7 @@ _DIRECTION = [
     ("r_fullband_100", pa.float64()),
 ]
 _WIRE = ("wire_packets_up", "wire_bytes_up", "wire_packets_down", "wire_bytes_down")
+_TRAFFIC = ("done", "took_s", "goodput_bps")
 CELLS = pa.schema(
     [
         *_CELL_KEY,
@@ -56,6 +58,11 @@ CELLS = pa.schema(
         ("chat_delivered", pa.int64()),
         ("chat_median_s", pa.float64()),
         ("chat_longest_s", pa.float64()),
+        *(
+            (f"{kind.replace(' ', '_')}_{what}", pa.bool_() if what == "done" else pa.float64())
+            for kind in TRAFFIC
+            for what in _TRAFFIC
+        ),
         ("transport_connect_s", pa.float64()),
         *((name, pa.int64()) for name in _WIRE),
         ("middlebox_asked_packets", pa.int64()),
@@ -158,6 +165,11 @@ def _cell(result: CellResult) -> dict[str, Any]:
         **{f"{end}_response_s": wait for end, wait in _responses_s(content).items()},
         **{f"chat_{name}": content["chat"][name] for name in ("sent", "delivered")},
         **{f"chat_{name}_s": content["chat"][f"{name}_s"] for name in ("median", "longest")},
+        **{
+            f"{kind.replace(' ', '_')}_{what}": one[what]
+            for kind, one in content.get("traffic", {}).items()
+            for what in _TRAFFIC
+        },
         "transport_connect_s": record["transport_connect_s"],
         **{name: record["transport"]["call"].get(name) for name in _WIRE},
         "middlebox_asked_packets": record["middlebox"]["packets_asked"],

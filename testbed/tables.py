@@ -146,7 +146,7 @@ def traffic_table(results: Iterable[CellResult]) -> Table | None:
     )
     table, censors = table_of_calls([censor for _, _, censor in groups])
     for kind in kinds:
-        table.add_column(f"{kind}\ndone   time  kbit/s", justify="right", no_wrap=True)
+        table.add_column(kind.replace(" ", "\n"), justify="right", no_wrap=True)
     before = ""
     for ((messenger, transport, _), group), censor in zip(groups.items(), censors, strict=True):
         cells = [
@@ -159,10 +159,9 @@ def traffic_table(results: Iterable[CellResult]) -> Table | None:
 
 
 def _traffic(ones: Sequence[Mapping[str, Any]]) -> str:
-    """How many were done, and the median time and goodput of those."""
-    done = [one for one in ones if one["done"]]
-    took_s, goodput_bps = (_median(one[name] for one in done) for name in ("took_s", "goodput_bps"))
-    return f"{len(done)}/{len(ones)} {_number(took_s, 2):>5} s {_number(goodput_bps, 0, 1e-3):>6}"
+    """How many were done, and the median time that those took."""
+    took_s = [one["took_s"] for one in ones if one["done"]]
+    return f"{len(took_s)}/{len(ones)} {_number(_median(took_s), 2)} s"
 
 
 def _calls(row: Row) -> Text:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from typer.testing import CliRunner
 from testbed import cli_sound
 from testbed.call.opus import SPEECH_FOLDER, Speech, default_speech, repeated
 from testbed.cli import app
-from testbed.results import ResultsError, Run
+from testbed.results import CELL, ResultsError, Run
 from testbed.sound import SAID_BY, aligned, samples, sound_of, write_opus, write_wav
 from tests.calls import make_run
 
@@ -153,3 +154,27 @@ def test_a_player_that_fails_says_so_once(
     done = CliRunner().invoke(app, ["listen", str(run.folder)])
     assert done.exit_code == 0
     assert done.output.count("no sound card") == 1
+
+
+def test_in_records_before_schema_3_both_said_the_same_all_the_time(run: Run) -> None:
+    result = run.results()[1]
+    content = {k: v for k, v in result.content.items() if k not in ("conversation", "traffic")}
+    (result.folder / CELL).write_text(json.dumps({**content, "schema": 2}))
+    manifest = run.manifest()
+    definitions = {k: v for k, v in manifest["definitions"].items() if k != "speech"}
+    old = {**manifest, "schema": 2, "definitions": definitions}
+    (run.folder / "run.json").write_text(json.dumps(old))
+    result = run.results()[1]
+    sound = sound_of(run, result)
+    assert sound.said["up"] == sound.said["down"] == repeated(default_speech(), 10 * 16000)
+    assert [turn.way for turn in sound.turns] == ["up", "down"]
+    assert result.response_s is None
+    assert sound.heard["up"] == sound.heard["down"]
+
+
+def test_sound_is_not_made_of_other_speech_than_was_said(run: Run) -> None:
+    manifest = run.manifest()
+    manifest["definitions"]["speech"] = {"label": "own file a.wav", "file": "", "sha256": "0"}
+    (run.folder / "run.json").write_text(json.dumps(manifest))
+    with pytest.raises(ResultsError, match="made of other speech"):
+        sound_of(run, run.results()[0])

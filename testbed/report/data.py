@@ -131,6 +131,7 @@ def _cell(run: Run, cell: CellResult, words: Words) -> dict[str, Any]:
         },
         "answers": words.index(_answers(content)),
         "chat": words.index(_chat(content["chat"])),
+        "traffic": words.index(_traffic(content.get("traffic", {}))),
         "rules": [
             words.index(f"{name}: {matched} packets, {dropped} of them dropped")
             for name, (matched, dropped) in dropped_by_rule(cell).items()
@@ -151,6 +152,15 @@ def _direction(direction: Mapping[str, Any]) -> list[str]:
         _ms(direction["mouth_to_ear_p95_s"]),
         number(direction["r_fullband_100"]),
     ]
+
+
+def _traffic(traffic: Mapping[str, Any]) -> str:
+    """Say what became of the other traffic beside a call."""
+    told = [
+        f"{kind} {_ms(one['took_s']) if one['done'] else 'not done'}"
+        for kind, one in traffic.items()
+    ]
+    return ", ".join(told) or "none"
 
 
 def _answers(content: Mapping[str, Any]) -> str:

@@ -123,6 +123,7 @@
         ["Ended", `${cell.ended.toFixed(1)} s after dialling`],
         ["Waits for answers", text(cell.answers)],
         ["Chat beside it", text(cell.chat)],
+        ["Other traffic", text(cell.traffic)],
         ["Rules that matched", texts(cell.rules).join("; ") || "none"],
       ]),
       rows.length ? table("What each side heard", ["heard by", ...data.heads], rows) : null,
