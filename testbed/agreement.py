@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import fmean, median
+from typing import Any
 
 from testbed.results import CellResult, ResultsError
 
@@ -14,6 +16,24 @@ CONCEALED_TOLERANCE = 0.06
 """By how much the concealed shares may differ, as the same playout finds them from the frames."""
 HEARD_TOLERANCE = 0.08
 """By how much the model's concealed share may differ from what the engine's listener missed."""
+VISQOL_TOLERANCE = 0.4
+"""By how much ViSQOL may differ: less than from 10 to 20 % of random loss, measured 0.44 apart with
+one encoder, so that a model which loses twice as much does not agree."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A messenger by a real engine and its model, by their names."""
+
+    engine: str
+    model: str
+    title: str
+
+
+PAIRS = (
+    Pair("telegram", "telegram-model", "Telegram's model against Telegram's real engine"),
+    Pair("webrtc", "webrtc-model", "The model of WebRTC against Chromium"),
+)
 
 
 @dataclass(frozen=True)
@@ -28,7 +48,10 @@ class Side:
     concealed: float | None
     """By our playout, from when frames left and came."""
     missed: float | None
-    """By ear, of a real engine that said symbols."""
+    """What a real engine's listener missed: by ear, if symbols were said, or as it counts itself
+    (getStats: concealedSamples of totalSamplesReceived)."""
+    visqol: float | None = None
+    """Of the calls that were scored: MOS-LQO, 1 to 5."""
 
 
 @dataclass(frozen=True)
@@ -49,39 +72,61 @@ class Comparison:
         for what, one, other, tolerance in (
             ("concealed", engine.concealed, model.concealed, CONCEALED_TOLERANCE),
             ("heard", engine.missed, model.concealed, HEARD_TOLERANCE),
+            ("ViSQOL", engine.visqol, model.visqol, VISQOL_TOLERANCE),
         ):
             if one is not None and other is not None and abs(one - other) > tolerance:
                 found.append(what)
         return found
 
 
-def compare(results: Iterable[CellResult], engine: str, model: str) -> list[Comparison]:
-    """Compare two messengers, by their names, in each condition; ResultsError: one is missing."""
+def compare(
+    results: Iterable[CellResult],
+    engine: str,
+    model: str,
+    visqol: Mapping[Path, Sequence[float]] | None = None,
+) -> list[Comparison]:
+    """Compare two messengers, by their names, in each condition; ResultsError: one is missing.
+
+    `visqol` has the scores of a cell's directions, by its folder.
+    """
     calls: dict[str, dict[str, list[CellResult]]] = {}
     for result in results:
-        of_condition = calls.setdefault(result.content["censor"], {engine: [], model: []})
-        of_condition.setdefault(result.content["messenger"]["name"], []).append(result)
+        if (name := result.content["messenger"]["name"]) in (engine, model):
+            of_condition = calls.setdefault(result.content["censor"], {engine: [], model: []})
+            of_condition[name].append(result)
     for condition, by_messenger in calls.items():
         for name in (engine, model):
             if not by_messenger[name]:
                 raise ResultsError(f"no call of {name} under {condition}: run the scenario first")
     return [
-        Comparison(condition, _side(by_messenger[engine]), _side(by_messenger[model]))
+        Comparison(
+            condition,
+            _side(by_messenger[engine], visqol or {}),
+            _side(by_messenger[model], visqol or {}),
+        )
         for condition, by_messenger in calls.items()
     ]
 
 
-def _side(results: Sequence[CellResult]) -> Side:
+def _side(results: Sequence[CellResult], visqol: Mapping[Path, Sequence[float]]) -> Side:
     qualities = [result.content["quality"] for result in results]
     connected = [quality for quality in qualities if quality["up"] is not None]
     ways = [quality[way] for quality in connected for way in ("up", "down")]
-    missed = [
-        share for result in results for share in result.content.get("symbols_missed", {}).values()
-    ]
+    missed = [share for result in results for share in _missed(result.content)]
+    scores = [score for result in results for score in visqol.get(result.folder, ())]
     return Side(
         calls=len(results),
         set_up=len(connected),
         set_up_s=median(q["set_up"]["elapsed_s"] for q in connected) if connected else None,
         concealed=fmean(way["concealed_share"] for way in ways) if ways else None,
         missed=fmean(missed) if missed else None,
+        visqol=fmean(scores) if scores else None,
     )
+
+
+def _missed(content: Mapping[str, Any]) -> list[float]:
+    if "symbols_missed" in content:
+        return list(content["symbols_missed"].values())
+    reports = content.get("record", {}).get("call", {}).get("reports", {})
+    last = [report[-1] for report in reports.values() if report and report[-1].get("total")]
+    return [report["concealed"] / report["total"] for report in last]

@@ -86,6 +86,32 @@ Topology = Literal["one-sided", "both-sides"]
 behind a middlebox of its own (`testbed.lab.topology`)."""
 
 
+OtherTraffic = Literal["voice message", "web page", "download"]
+"""What may happen beside a call and its chat; it must not be harmed either."""
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """What one kind of other traffic exchanges over one TLS connection."""
+
+    by: Literal["messenger", "web"]
+    """Whose server: the messenger's chat server, or another one abroad."""
+    begins: float
+    """When, as a share of the call's length."""
+    objects: tuple[tuple[int, int], ...]
+    """One after the other: bytes up, then bytes down."""
+
+
+TRAFFIC: Mapping[OtherTraffic, Exchange] = {
+    "voice message": Exchange("messenger", 0.1, ((60_000, 200),)),
+    "web page": Exchange(
+        "web", 0.35, ((500, 40_000), *((500, size) for size in (30_000, 20_000, 15_000, 10_000)))
+    ),
+    "download": Exchange("web", 0.6, ((500, 1_000_000),)),
+}
+"""Sizes are assumed: a voice message of 20 s at 24 kbit/s; a small page with four objects; 1 MB."""
+
+
 @dataclass(frozen=True)
 class Cell:
     """One call: messenger x transport x censor x links x topology x seed."""
@@ -101,6 +127,10 @@ class Cell:
     topology: Topology = "one-sided"
     compares_topologies: bool = False
     """Whether others of its scenario have another topology, and so its name says which it has."""
+    other_traffic: tuple[OtherTraffic, ...] = ()
+    """What happens beside the call and its chat."""
+    speech: str = ""
+    """A sound file with what is said; empty: the project's own speech (`testbed.speech`)."""
 
 
 JOB_FILE = "job.pickle"

@@ -37,7 +37,7 @@ from testbed.cli_transport import (
     new_app,
     print_costs,
 )
-from testbed.cli_validate import SCENARIO, print_validation
+from testbed.cli_validate import BY_EAR, SOUND, pairs_named, print_validation
 from testbed.console import err, out, short
 from testbed.gobuild import GoBuildError
 from testbed.kernel.build import KernelBuildError
@@ -117,6 +117,10 @@ def run(
         bool, typer.Option("--pcap", help="Capture both sides of each middlebox in each cell.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
+    speech: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="What is said: a WAV or other sound file of your own."),
+    ] = None,
     scheduler: Annotated[
         str | None,
         typer.Option(
@@ -132,6 +136,8 @@ def run(
     Example: testbed run ru-calls-2025-08 --messenger whatsapp --transport obfs4 --seed 1
     """
     chosen = _chosen(scenario.load_scenario(scenario_name), messenger, transport, seed)
+    if speech is not None:
+        chosen = replace(chosen, speech=str(speech))
     folder = out_folder or ROOT / "results" / chosen.name
     plan = cells(chosen)
     if pcap and TCPDUMP.find() is None:
@@ -149,7 +155,7 @@ def run(
         failures = _run_all(the_run, plan, conduct, places, "cells", pcap=pcap)
         wanted = {cell_id(cell) for cell in plan}
         results = [r for r in the_run.results() if r.folder.name in wanted]
-        _show(results, folder, as_json=as_json)
+        _show(results, folder, about["definitions"]["speech"]["label"], as_json=as_json)
         if twice:
             failures |= _compare_again(the_run, plan, conduct, places)
     _show_failures(failures)
@@ -241,16 +247,18 @@ def _run_all(
     return failures
 
 
-def _show(results: Sequence[Any], folder: Path, *, as_json: bool) -> None:
+def _show(results: Sequence[Any], folder: Path, speech: str, *, as_json: bool) -> None:
     table_rows = tables.rows(results)
     if as_json:
         json.dump(tables.as_json(table_rows), sys.stdout, indent=1)
         sys.stdout.write("\n")
         return
     out.print(tables.summary(table_rows))
+    if (traffic := tables.traffic_table(results)) is not None:
+        out.print(traffic)
     virtual_s = sum(row.virtual_s for row in table_rows)
     wall_s = sum(row.wall_s for row in table_rows)
-    out.print(tables.LEGEND, style="dim")
+    out.print(f"{tables.LEGEND} Speech: {speech}.", style="dim")
     if wall_s:
         out.print(
             f"{virtual_s:.0f} virtual s in {wall_s:.1f} s of one core:"
@@ -306,14 +314,29 @@ def demo() -> None:
     plot(folder, ["usability"])
 
 
-def validate_calls() -> None:
-    """Hold Telegram's model against its real engine on loss, bursts, thin links, UDP blocked (min).
+def validate_calls(
+    engine: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this engine, telegram or webrtc (repeatable)."),
+    ] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="Only this seed (repeatable).")] = None,
+) -> None:
+    """Hold models against real engines on loss, bursts, thin links, UDP blocked (20 min).
 
-    Example: testbed validate-calls
+    Telegram's engine is asked by ear first; then all say the speech, for ViSQOL.
+
+    Example: testbed validate-calls --engine telegram
     """
-    folder = ROOT / "results" / SCENARIO
-    run(SCENARIO, out_folder=folder)
-    if not print_validation(Run(folder)):
+    pairs = pairs_named(engine)
+    runs = []
+    for name in (BY_EAR, SOUND):
+        of_scenario = scenario.load_scenario(name).messengers
+        chosen = [n for p in pairs for n in (p.engine, p.model) if n in of_scenario]
+        if chosen:
+            folder = ROOT / "results" / name
+            run(name, messenger=chosen, seed=seed, out_folder=folder)
+            runs.append(Run(folder))
+    if not print_validation(runs, pairs):
         raise typer.Exit(FAILURE)
 
 

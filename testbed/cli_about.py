@@ -14,6 +14,7 @@ from testbed import scenario
 from testbed.call.opus import SPEECH_FOLDER
 from testbed.cli_transport import missing_for_transports, transport_packages, transport_summaries
 from testbed.console import out
+from testbed.engines import ENGINES
 from testbed.kernel.build import KernelBuildError, cached_kernel
 from testbed.manifest import programs
 from testbed.scenario import cells
@@ -42,19 +43,47 @@ def print_list(kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> N
         Kind.CENSORS: lambda: {
             name: scenario.load_censor(name).title for name in scenario.censor_names()
         },
-        Kind.MESSENGERS: lambda: {
-            name: scenario.load_messenger(name).title for name in scenario.messenger_names()
-        },
+        Kind.MESSENGERS: _messengers,
         Kind.TRANSPORTS: transport_summaries,
         Kind.LINKS: lambda: {
             name: scenario.load_link_set(name).title for name in scenario.link_set_names()
         },
-        Kind.PACKAGES: transport_packages,
+        Kind.PACKAGES: _packages,
     }
     table = Table(box=None, pad_edge=False, show_header=False)
     for name, title in entries[kind]().items():
         table.add_row(f"[bold]{name}[/]", title)
     out.print(table)
+
+
+def _messengers() -> dict[str, str]:
+    """Name the messengers, and say what is missing for one by a real engine."""
+    lacking = _missing_for_engines()
+    found = {}
+    for name in scenario.messenger_names():
+        messenger = scenario.load_messenger(name)
+        remedy = lacking.get(messenger.engine)
+        found[name] = (f"[red]missing:[/] {remedy}. " if remedy else "") + messenger.title
+    return found
+
+
+def _packages() -> dict[str, str]:
+    """Name the Debian packages that transports and engines need, and which need them."""
+    needed = transport_packages()
+    for name, engine in ENGINES.items():
+        for package in (program.apt for program in engine.programs if program.apt):
+            before = f"{needed[package]}, " if package in needed else "is needed by "
+            needed[package] = f"{before}the engine {name}"
+    return dict(sorted(needed.items()))
+
+
+def _missing_for_engines() -> dict[str, str]:
+    """Name the call engines whose programs are not all installed, with what installs them."""
+    missing = {
+        name: ", ".join(program.remedy for program in engine.programs if program.find() is None)
+        for name, engine in ENGINES.items()
+    }
+    return {name: remedy for name, remedy in missing.items() if remedy}
 
 
 def doctor() -> None:
@@ -65,8 +94,12 @@ def doctor() -> None:
         healthy &= is_there
         state = "[green]ok[/]" if is_there else "[red]missing[/]"
         table.add_row(state, name, "" if is_there else remedy)
-    for name, remedy in missing_for_transports().items():
-        table.add_row("[yellow]optional[/]", f"transport {name}", remedy)
+    optional = {
+        **{f"engine {name}": remedy for name, remedy in _missing_for_engines().items()},
+        **{f"transport {name}": remedy for name, remedy in missing_for_transports().items()},
+    }
+    for name, remedy in optional.items():
+        table.add_row("[yellow]optional[/]", name, remedy)
     out.print(table)
     if not healthy:
         raise typer.Exit(1)

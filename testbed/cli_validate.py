@@ -2,33 +2,87 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.progress import track
 from rich.table import Table
 
 from testbed import agreement
-from testbed.agreement import Comparison, Side
-from testbed.console import out
+from testbed.agreement import PAIRS, Comparison, Pair, Side
+from testbed.console import err, out
 from testbed.results import Run
+from testbed.scores import ScoreError, score_cell, scorers
+from testbed.validation import ScenarioError
 
-SCENARIO = "validate-calls"
-ENGINE, MODEL = "telegram", "telegram-model"
+BY_EAR, SOUND = "validate-calls", "validate-sound"
+"""The scenarios: Telegram asked by ear; and speech, for ViSQOL and what Chromium counts itself."""
 _HOW = f"""\
-Means over calls and directions. From frames: our jitter buffer on when they left and came. By ear:
-symbols that are not in what the engine played. The model agrees if it sets up as many calls, one in
-three apart, conceals as much from frames, {100 * agreement.CONCEALED_TOLERANCE:g} % of the time
-apart, and as the engine's ear, {100 * agreement.HEARD_TOLERANCE:g} % apart."""
+Means over calls and directions. From frames: our jitter buffer on when they left and came. Missed:
+what the engine's listener missed, of Telegram by ear (symbols that are not in what was played), of
+Chromium as it counts itself. The model agrees if it sets up as many calls, one in three apart,
+conceals as much from frames, {100 * agreement.CONCEALED_TOLERANCE:g} % of the time apart, and as
+much as was missed, {100 * agreement.HEARD_TOLERANCE:g} % apart, and if ViSQOL is at most \
+{agreement.VISQOL_TOLERANCE:g} apart."""
 
 
-def print_validation(run: Run) -> bool:
-    """Print and draw a run of the scenario `validate-calls`; tell whether the model agrees."""
+def pairs_named(engines: Sequence[str] | None) -> list[Pair]:
+    """Give the pairs of these engines, or all. ScenarioError: there is none of such a name."""
+    named = {pair.engine: pair for pair in PAIRS}
+    if unknown := set(engines or ()) - set(named):
+        raise ScenarioError(f"engines: {sorted(unknown)} are none of {sorted(named)}")
+    return [named[name] for name in engines or named]
+
+
+def print_validation(runs: Sequence[Run], pairs: Sequence[Pair]) -> bool:
+    """Print and draw what runs of the scenarios have of each pair; tell whether the models agree.
+
+    Sound that was not scored yet is, if ViSQOL is installed. Figures are kept with the last run.
+    """
     # Loads matplotlib, which no other command's help should wait for.
     from testbed.figures.files import write  # noqa: PLC0415
     from testbed.figures.validation import validation as draw  # noqa: PLC0415
 
-    comparisons = agreement.compare(run.results(), ENGINE, MODEL)
+    results = [result for run in runs for result in run.results()]
+    visqol = _scored(runs)
+    agrees = True
+    for pair in pairs:
+        comparisons = agreement.compare(results, pair.engine, pair.model, visqol)
+        out.print(pair.title, style="bold")
+        out.print(_table(comparisons))
+        agrees &= not any(comparison.deviations for comparison in comparisons)
+        figure = draw(comparisons, pair.title, _HOW.replace("\n", " "))
+        for path in write(figure, runs[-1].folder / "figures" / f"validation-{pair.engine}"):
+            out.print(f"Figure: {path}")
+    out.print(_HOW, style="dim")
+    return agrees
+
+
+def _scored(runs: Sequence[Run]) -> dict[Path, Sequence[float]]:
+    """Score the calls of speech; without ViSQOL say how it is installed, and give none."""
+    speaking = [run for run in runs if run.manifest()["definitions"].get("said") == "speech"]
+    if not speaking:
+        return {}
+    try:
+        models = scorers()[:1]
+    except ScoreError as error:
+        err.print(f"Without ViSQOL: {error}", markup=False)
+        return {}
+    cells = [(run, result) for run in speaking for result in run.results()]
+    scores: dict[Path, Sequence[float]] = {}
+    for run, result in track(cells, description="scores", console=err, transient=True):
+        content: Mapping[str, Mapping[str, float] | None] = score_cell(run, result, models)
+        ways = [content[way] for way in ("up", "down")]
+        scores[result.folder] = [way[models[0].name] for way in ways if way is not None]
+    return scores
+
+
+def _table(comparisons: Sequence[Comparison]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1))
     table.add_column("Condition", no_wrap=True)
-    for name in ("set up", "in", "by ear", "frames", "model: set up", "in", "frames"):
-        table.add_column(name, justify="right", no_wrap=True)
+    for side in ("engine: set up", "model: set up"):
+        for name in (side, "in", *("missed",) * (side[0] == "e"), "frames", "ViSQOL"):
+            table.add_column(name, justify="right", no_wrap=True)
     table.add_column("")
     for comparison in comparisons:
         engine, model = comparison.engine, comparison.model
@@ -37,21 +91,13 @@ def print_validation(run: Run) -> bool:
             *_set_up(engine),
             _percent(engine.missed),
             _percent(engine.concealed),
+            _score(engine.visqol),
             *_set_up(model),
             _percent(model.concealed),
-            _judgement(comparison),
+            _score(model.visqol),
+            "; ".join(comparison.deviations) or "agrees",
         )
-    out.print(table)
-    out.print(_HOW, style="dim")
-    title = "Telegram's model against Telegram's real engine"
-    figure = draw(comparisons, title, _HOW.replace("\n", " "))
-    for path in write(figure, run.folder / "figures" / "validation"):
-        out.print(f"Figure: {path}")
-    return not any(comparison.deviations for comparison in comparisons)
-
-
-def _judgement(comparison: Comparison) -> str:
-    return "; ".join(comparison.deviations) or "agrees"
+    return table
 
 
 def _set_up(side: Side) -> tuple[str, str]:
@@ -61,3 +107,7 @@ def _set_up(side: Side) -> tuple[str, str]:
 
 def _percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.1f} %"
+
+
+def _score(score: float | None) -> str:
+    return "-" if score is None else f"{score:.2f}"

@@ -20,6 +20,8 @@ class Engine:
     """What it needs, its relay's too."""
     guest_mb: int = GUEST_MB
     """How much memory a guest needs for two of them."""
+    relay_protocols: tuple[str, ...] = ("udp", "tcp")
+    """By which its frames can be read on their way to the relay: within TLS no engine's can."""
 
 
 _FILES = {
@@ -45,9 +47,9 @@ BARESIP = Program("baresip", apt="baresip-core")
 TURNSERVER = Program("turnserver", apt="coturn")
 
 ENGINES: Mapping[str, Engine] = {
-    "model": Engine(),
+    "model": Engine(relay_protocols=("udp", "tcp", "tls")),
     "ntgcalls": Engine((NTGCALLS,)),
     "chromium": Engine((CHROMIUM, TURNSERVER), guest_mb=2048),
-    "baresip": Engine((BARESIP,)),
+    "baresip": Engine((BARESIP,), relay_protocols=("udp",)),
 }
 """By the name that a messenger's file gives as its `engine`."""

@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from testbed import __version__
@@ -18,6 +19,7 @@ from testbed.engines import ENGINES
 from testbed.loading import programs_of
 from testbed.results import SCHEMA
 from testbed.scenario import ROOT, Scenario, cell_id
+from testbed.speech import voice
 from testbed.transport import Program
 from testbed.validation import ScenarioError
 
@@ -39,6 +41,8 @@ def manifest(
     definitions = {
         "duration_s": scenario.duration_s,
         "said": scenario.said,
+        "other traffic": list(scenario.other_traffic),
+        "speech": _speech(scenario.speech),
         **{f"links {name}".strip(): asdict(links) for name, links in used_links.items()},
         **{f"topology {name}".strip(): topology for name, topology in topologies.items()},
         **{f"messenger {cell.messenger.name}": asdict(cell.messenger) for cell in cells},
@@ -58,6 +62,13 @@ def manifest(
         "definitions": definitions,
         "cells": [cell_id(cell) for cell in cells],
     }
+
+
+def _speech(file: str) -> dict[str, str]:
+    """Tell what is said in a run's calls, where it is from, and its hash."""
+    said = voice(file)
+    path = str(Path(file).resolve()) if file else ""
+    return {"label": said.label, "file": path, "sha256": said.sha256}
 
 
 def _transport(choice: TransportChoice) -> Iterator[tuple[str, Any]]:

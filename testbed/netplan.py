@@ -43,8 +43,11 @@ class NetworkPlan(NamedTuple):
 
     nodes: Mapping[str, NodePlan]
     timed_sending: bytes
-    """The netlink message that puts `fq` on an interface; whose index stands at `TC_INDEX`."""
+    """The netlink message that puts `fq` on an interface, whose index is to stand at `IFINDEX`."""
+    removal: bytes
+    """The netlink message that removes such an interface."""
 
 
-TC_INDEX = slice(20, 24)
-"""Where a tc message has the index of its interface: behind `struct nlmsghdr`, in `tcmsg`."""
+IFINDEX = slice(20, 24)
+"""Where a message has the index of its interface: behind `struct nlmsghdr`, in `tcmsg` as in
+`ifinfomsg` (rtnetlink(7))."""

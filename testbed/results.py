@@ -176,6 +176,7 @@ def judge(
         "quality": _quality_as_json(quality, playouts, speech),
         "conversation": _conversation(cell, turns, playouts),
         "chat": _chat(record["chat"]),
+        "traffic": {one["kind"]: _traffic(one) for one in record.get("traffic", ())},
         "record": record,
     }
 
@@ -229,6 +230,13 @@ def _conversation(
         "turns": [list(turn) for turn in turns],
         "response_s": {end: round(median(w), 6) if w else None for end, w in waits.items()},
     }
+
+
+def _traffic(one: Mapping[str, Any]) -> dict[str, Any]:
+    """Whether other traffic was done, in what time, and with what goodput over all of that."""
+    took_s = one["took_s"]
+    goodput_bps = None if took_s is None else round(8 * one["payload_bytes"] / took_s)
+    return {"done": took_s is not None, "took_s": took_s, "goodput_bps": goodput_bps}
 
 
 def _chat(chat: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,8 +26,6 @@ from testbed.call.messenger import Codec
 from testbed.call.opus import (
     Speech,
     SpeechError,
-    default_clips,
-    default_speech,
     encode,
     write_wav,
 )
@@ -54,6 +52,7 @@ from testbed.lab.record import read_frames
 from testbed.lab.topology import CallTopo
 from testbed.results import CellResult, Run, Wall, judge
 from testbed.scenario import ROOT, cell_id
+from testbed.speech import voice
 from testbed.transport import GUEST_PROGRAMS
 
 WALL_LIMIT_S = 300.0
@@ -282,10 +281,10 @@ def prepare_job(job: Path, cell: Cell, *, pcap: bool = False) -> None:
     job.mkdir()
     frames: Mapping[str, tuple[bytes, ...]] = {}
     if cell.messenger.engine == "model":
-        frames = speech_frames(cell.messenger.codec, cell.duration_s, cell.said)
+        frames = speech_frames(cell.messenger.codec, cell.duration_s, cell.said, cell.speech)
     else:
         for way, name in SAID_FILES.items():
-            (job / name).write_bytes(_microphone(cell.said, cell.duration_s, way))
+            (job / name).write_bytes(_microphone(cell.said, cell.speech, cell.duration_s, way))
     with (job / JOB_FILE).open("wb") as file:
         network = plan_of(CallTopo(cell.links, cell.seed, cell.topology))
         pickle.dump(Job(cell, network, frames, pcap), file)
@@ -293,15 +292,17 @@ def prepare_job(job: Path, cell: Cell, *, pcap: bool = False) -> None:
 
 
 @cache
-def what_is_said(said: Said, duration_s: float) -> Conversation:
-    """Give the speech of a call, in which symbols are speech, too. SpeechError: none is there."""
+def what_is_said(said: Said, duration_s: float, file: str = "") -> Conversation:
+    """Give the speech of a call, in which symbols are speech, too, by `testbed.speech.voice`."""
     if said == "symbols":
-        return monologues(default_speech(), duration_s)
-    return conversation(default_clips(), duration_s)
+        return monologues(voice(file).joined, duration_s)
+    return conversation(voice(file).clips, duration_s)
 
 
 @cache
-def speech_frames(codec: Codec, duration_s: float, said: Said) -> dict[str, tuple[bytes, ...]]:
+def speech_frames(
+    codec: Codec, duration_s: float, said: Said, file: str = ""
+) -> dict[str, tuple[bytes, ...]]:
     """Encode what either end of a call says, by direction. SpeechError: no speech is there."""
     return {
         way: tuple(
@@ -312,20 +313,21 @@ def speech_frames(codec: Codec, duration_s: float, said: Said) -> dict[str, tupl
                 bitrate_bps=codec.bitrate_bps,
                 fec=codec.fec,
                 expected_loss_percent=codec.expected_loss_percent,
+                cbr=codec.cbr,
             )
         )
-        for way, speech in what_is_said(said, duration_s).said.items()
+        for way, speech in what_is_said(said, duration_s, file).said.items()
     }
 
 
 @cache
-def _microphone(said: Said, duration_s: float, way: str) -> bytes:
+def _microphone(said: Said, file: str, duration_s: float, way: str) -> bytes:
     """Give what a real engine's microphone hears. SpeechError: no speech is there."""
     if said == "symbols":
         from testbed.call import symbols  # noqa: PLC0415 - brings numpy
 
         return symbols.signal(duration_s + _SAID_MARGIN_S, SOUND_RATE_HZ)
-    speech = what_is_said(said, duration_s + _SAID_MARGIN_S).said[way]
+    speech = what_is_said(said, duration_s + _SAID_MARGIN_S, file).said[way]
     if speech.rate_hz != SOUND_RATE_HZ:
         raise SpeechError(f"the speech has {speech.rate_hz} Hz, expected {SOUND_RATE_HZ}")
     return speech.pcm
@@ -333,8 +335,8 @@ def _microphone(said: Said, duration_s: float, way: str) -> bytes:
 
 def _judge(cell: Cell, job: Path) -> Mapping[str, Any]:
     record = json.loads((job / RECORD_FILE).read_text())
-    turns = what_is_said(cell.said, cell.duration_s).turns
-    packets = speech_frames(cell.messenger.codec, cell.duration_s, cell.said)
+    turns = what_is_said(cell.said, cell.duration_s, cell.speech).turns
+    packets = speech_frames(cell.messenger.codec, cell.duration_s, cell.said, cell.speech)
     content = judge(cell, record, read_frames(job / FRAMES_FILE), turns, packets)
     heard = {way: job / name for way, name in HEARD_FILES.items() if (job / name).exists()}
     for path in heard.values():

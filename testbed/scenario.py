@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
 from testbed.call.messenger import Messenger
-from testbed.cell import Cell, Links, Said, Topology
+from testbed.cell import Cell, Links, OtherTraffic, Said, Topology
 from testbed.censor.profile import Profile, with_numbers
 from testbed.choosing import (
     Entries,
@@ -83,6 +83,10 @@ class Scenario:
     """Cells to add, excluded ones too: what is named, with all of what is not."""
     said: Said = "speech"
     """What is said in the calls."""
+    other_traffic: tuple[OtherTraffic, ...] = ()
+    """What happens beside each call and its chat, so that it is seen whether that is harmed."""
+    speech: str = ""
+    """A sound file with what is said, by its path; empty: Debian's clips (`testbed.speech`)."""
     name: str = Field(default="", kw_only=True)
     """The file's name."""
 
@@ -160,6 +164,8 @@ def cells(scenario: Scenario) -> list[Cell]:
                 scenario.said,
                 topology,
                 compares_topologies,
+                scenario.other_traffic,
+                scenario.speech,
             )
             for seed in scenario.seeds
         ]

@@ -17,6 +17,7 @@ from testbed.call.opus import Speech
 from testbed.call.playout import Playout
 from testbed.results import SCORES, CellResult, Run
 from testbed.sound import CallSound, samples, sound_of
+from testbed.speech import resampled
 
 SCHEMA: Final = 2
 """2 scores turns, each as a clip."""
@@ -184,13 +185,7 @@ def score_clips(
 
 def _prepared(speech: Speech) -> Samples:
     """Give speech as models take it."""
-    scaled = samples(speech).astype(np.float64) / 32768
-    if speech.rate_hz == RATE_HZ:
-        return scaled
-    from scipy.signal import resample_poly  # noqa: PLC0415 - comes with ViSQOL
-
-    resampled: Samples = resample_poly(scaled, RATE_HZ, speech.rate_hz)
-    return resampled
+    return resampled(samples(speech).astype(np.float64) / 32768, speech.rate_hz)
 
 
 def _clips(turns: Iterable[Turn]) -> Iterator[tuple[float, float]]:

@@ -19,6 +19,7 @@ from testbed.call.playout import Playout
 from testbed.call.sound import render
 from testbed.results import CellResult, ResultsError, Run, frames_of, playout_of
 from testbed.runner import speech_frames, what_is_said
+from testbed.speech import voice
 
 OPUS_COMPRESSION: Final = 0.8
 """libsndfile's, some 60 kbit/s: what the files add to the call's own coding is not heard."""
@@ -56,7 +57,8 @@ def sound_of(run: Run, result: CellResult, directions: Sequence[str] = DIRECTION
     codec, duration_s = codec_of(run, result), result.content["duration_s"]
     # Before schema 3 both ends said the same all the time, as they do if they say symbols.
     what = result.content.get("conversation", {"said": "symbols"})["said"]
-    turns, said = (talk := what_is_said(what, duration_s)).turns, talk.said
+    file = speech_file(run)
+    turns, said = (talk := what_is_said(what, duration_s, file)).turns, talk.said
     recorded = {name: result.folder / f"heard-{name}.wav" for name in directions}
     if any(path.exists() for path in recorded.values()):
         heard = {name: read_speech(path) for name, path in recorded.items() if path.exists()}
@@ -64,7 +66,7 @@ def sound_of(run: Run, result: CellResult, directions: Sequence[str] = DIRECTION
         return CallSound(turns, said, {}, laid)
     if result.content["quality"]["up"] is None:
         return CallSound(turns, said, {}, {})
-    packets = speech_frames(codec, duration_s, what)
+    packets = speech_frames(codec, duration_s, what, file)
     ended_s = result.content["record"]["call"]["ended_s"]
     frames = frames_of(result)
     playouts = {
@@ -72,6 +74,21 @@ def sound_of(run: Run, result: CellResult, directions: Sequence[str] = DIRECTION
     }
     heard = {name: render(p, packets[name], said[name].rate_hz) for name, p in playouts.items()}
     return CallSound(turns, said, playouts, heard)
+
+
+def speech_file(run: Run) -> str:
+    """Give the file with a run's speech, empty for the project's own, once it is the same yet.
+
+    ResultsError: what is said now is not what was said.
+    """
+    speech = run.manifest()["definitions"].get("speech", {"file": ""})
+    found = voice(speech["file"])
+    if found.sha256 != speech.get("sha256", found.sha256):
+        raise ResultsError(
+            f"{run.folder} was made of other speech ({speech['label']}, {speech['file'] or 'ours'})"
+            f" than is there now ({found.label}): its sound cannot be made again"
+        )
+    return str(speech["file"])
 
 
 def codec_of(run: Run, result: CellResult) -> Codec:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -131,6 +131,38 @@ def summary(table_rows: Sequence[Row]) -> Table:
         )
         before = row.messenger
     return table
+
+
+def traffic_table(results: Iterable[CellResult]) -> Table | None:
+    """Give what became of the other traffic beside calls; None: there was none."""
+    groups: dict[tuple[str, str, str], list[CellResult]] = {}
+    for result in results:
+        if result.content.get("traffic"):
+            groups.setdefault(result.key, []).append(result)
+    if not groups:
+        return None
+    kinds = list(
+        dict.fromkeys(k for of in groups.values() for r in of for k in r.content["traffic"])
+    )
+    table, censors = table_of_calls([censor for _, _, censor in groups])
+    for kind in kinds:
+        table.add_column(f"{kind}\ndone   time  kbit/s", justify="right", no_wrap=True)
+    before = ""
+    for ((messenger, transport, _), group), censor in zip(groups.items(), censors, strict=True):
+        cells = [
+            _traffic([r.content["traffic"][k] for r in group if k in r.content["traffic"]])
+            for k in kinds
+        ]
+        table.add_row(messenger if messenger != before else "", transport, censor, *cells)
+        before = messenger
+    return table
+
+
+def _traffic(ones: Sequence[Mapping[str, Any]]) -> str:
+    """How many were done, and the median time and goodput of those."""
+    done = [one for one in ones if one["done"]]
+    took_s, goodput_bps = (_median(one[name] for one in done) for name in ("took_s", "goodput_bps"))
+    return f"{len(done)}/{len(ones)} {_number(took_s, 2):>5} s {_number(goodput_bps, 0, 1e-3):>6}"
 
 
 def _calls(row: Row) -> Text:

@@ -232,7 +232,7 @@ def test_two_boxes_add_up_and_are_told_apart() -> None:
         BoxRecord(7, {"stun": {"matched": 4, "dropped": 2}}, [(0.5, "udp b > r", "y")]),
     )
     parts = (TransportRecord(), CallRecord(), ChatRecord())
-    both = as_json(CellRecord(*parts, {"middlebox": caller_s, "middlebox2": callee_s}, 9.0))
+    both = as_json(CellRecord(*parts, [], {"middlebox": caller_s, "middlebox2": callee_s}, 9.0))
     assert both["middlebox"] == {
         "packets_asked": 12,
         "rules": {"stun": {"matched": 7, "dropped": 3}},
@@ -242,7 +242,7 @@ def test_two_boxes_add_up_and_are_told_apart() -> None:
             "middlebox2": {"packets_asked": 7, "rules": {"stun": {"matched": 4, "dropped": 2}}},
         },
     }
-    one = as_json(CellRecord(*parts, {"middlebox": caller_s}, 9.0))
+    one = as_json(CellRecord(*parts, [], {"middlebox": caller_s}, 9.0))
     assert one["middlebox"] == {
         "packets_asked": 5,
         "rules": {"stun": {"matched": 3, "dropped": 1}},

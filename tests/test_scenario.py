@@ -122,6 +122,21 @@ def test_a_messenger_without_evidence_is_refused(
         scenario.load_messenger("max")
 
 
+@pytest.mark.parametrize(
+    ("name", "protocols", "lacks"),
+    [("webrtc", '["udp", "tls"]', "tls"), ("baresip", '["udp", "tcp"]', "tcp")],
+)
+def test_a_way_to_the_relay_that_cannot_be_read_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, protocols: str, lacks: str
+) -> None:
+    text = (scenario.MESSENGERS / f"{name}.toml").read_text()
+    lines = [line for line in text.splitlines() if not line.startswith("relay_protocols = [")]
+    (tmp_path / f"{name}.toml").write_text(f"relay_protocols = {protocols}\n" + "\n".join(lines))
+    monkeypatch.setattr(scenario, "MESSENGERS", tmp_path)
+    with pytest.raises(ScenarioError, match=rf"relay_protocols: the engine \w+ has no \['{lacks}"):
+        scenario.load_messenger(name)
+
+
 def test_every_transport_says_in_a_line_what_it_is() -> None:
     for name in choosing.transport_names():
         assert len(choosing.transport_summary(name)) > 20

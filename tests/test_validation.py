@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,26 @@ def test_deviations_are_named(engine: CellResult, model: CellResult, deviations:
     assert comparison.deviations == deviations
 
 
+def test_what_an_engine_counts_itself_is_what_was_missed() -> None:
+    counted = call("e", 0.10)
+    reports = {"caller": [{"total": 100, "concealed": 90}, {"total": 200, "concealed": 100}]}
+    content = {**counted.content, "record": {"call": {"reports": {**reports, "callee": []}}}}
+    del content["symbols_missed"]
+    [comparison] = compare([replace(counted, content=content), call("m", 0.1)], "e", "m")
+    assert comparison.engine.missed == 0.5
+    assert comparison.deviations == ["heard"]
+
+
+def test_sound_is_compared_where_it_was_scored() -> None:
+    results = [call("e", 0.1), call("m", 0.1)]
+    scores = {Path("e"): [4.0, 3.8], Path("m"): [3.4, 3.4]}
+    [comparison] = compare(results, "e", "m", scores)
+    assert comparison.engine.visqol == pytest.approx(3.9)
+    assert comparison.deviations == ["ViSQOL"]
+    [comparison] = compare(results, "e", "m", {Path("e"): [4.0, 3.8]})
+    assert comparison.deviations == []
+
+
 def test_a_side_that_was_not_run_is_an_error() -> None:
     with pytest.raises(ResultsError, match="no call of m under loss-10"):
         compare([call("e", 0.1)], "e", "m")
@@ -48,5 +69,10 @@ def test_a_side_that_was_not_run_is_an_error() -> None:
 def test_the_figure_says_what_was_not_set_up(tmp_path: Path) -> None:
     comparisons = compare([call("e", 0.1, 0.02), call("m", None)], "e", "m")
     svg = write(validation(comparisons, "Title", "Note"), tmp_path / "figure")[1].read_text()
+    assert "ViSQOL" not in svg
+    scored = compare([call("e", 0.1), call("m", 0.1)], "e", "m", {Path("e"): [3.87]})
+    drawn = write(validation(scored, "Title", "Note"), tmp_path / "scored")[1].read_text()
+    assert "3.87" in drawn
+    assert "ViSQOL" in drawn
     for words in ("10.0 %", "2.0 %", "1 of 1 not set up", "loss-10", "Title"):
         assert words in svg

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Literal
 
-from testbed.call.dialects import DIALECTS
+from testbed.call.dialects import DIALECTS, RelayProtocol
+from testbed.engines import ENGINES
 from testbed.evidence import Evidence
 
 _FORBID_UNKNOWN_KEYS = {"extra": "forbid"}
@@ -24,6 +25,8 @@ class Codec:
     """In-band forward error correction."""
     expected_loss_percent: int = 0
     """What the encoder is told; more makes FEC stronger."""
+    cbr: bool = False
+    """A constant bitrate: all frames are of one size."""
 
 
 @dataclass(frozen=True)
@@ -63,22 +66,33 @@ class Messenger:
 
     A real engine has codec and time-outs of its own, of which the above are what is known.
     """
-    relay_protocols: tuple[Literal["udp", "tcp"], ...] = ("udp",)
-    """By what a real engine may reach its relay; through a transport always by UDP."""
+    relay_protocols: tuple[RelayProtocol, ...] = ("udp",)
+    """By what an end may reach its relay, the preferred first; through a transport always by UDP.
+
+    A model sets all of them up at once and prefers the earlier ones, as ICE does.
+    """
+    relay_tls_port: int = 5349
+    """Of the relay within TLS (RFC 8656, 18)."""
+    fallback_after_s: float = 5.0
+    """A model gives a path by one protocol up for the next when it has heard nothing for so long
+    (s): WebRTC's ICE calls a connection unwritable then."""
     name: str = field(default="", kw_only=True)
     """The file's name."""
 
     def __post_init__(self) -> None:
         if self.engine == "model" and self.dialect not in DIALECTS:
             raise ValueError(f"dialect: {self.dialect!r} is none of {sorted(DIALECTS)}")
-        needed = {f.name for f in fields(self)} - {
-            "title",
-            "evidence",
-            "engine",
-            "relay_protocols",
-            "name",
-        }
+        if other := set(self.relay_protocols) - set(ENGINES[self.engine].relay_protocols):
+            raise ValueError(f"relay_protocols: the engine {self.engine} has no {sorted(other)}")
+        is_model, by_stream = self.engine == "model", {*self.relay_protocols} - {"udp"}
+        if is_model and by_stream and DIALECTS[self.dialect][0].framing is None:
+            raise ValueError(f"relay_protocols: the dialect {self.dialect} has only UDP")
+        of_paths = {"relay_protocols", "relay_tls_port", "fallback_after_s"}
+        needed = {f.name for f in fields(self)} - {"title", "evidence", "engine", "name"} - of_paths
+        if is_model and by_stream:
+            needed |= {"relay_protocols", "fallback_after_s"}
+            needed |= {"relay_tls_port"} if "tls" in self.relay_protocols else set()
         if missing := needed - set(self.evidence):
             raise ValueError(f"evidence is missing for {sorted(missing)}")
-        if unknown := set(self.evidence) - needed:
+        if unknown := set(self.evidence) - needed - of_paths:
             raise ValueError(f"evidence for unknown keys {sorted(unknown)}")

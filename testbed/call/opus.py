@@ -94,12 +94,14 @@ def encode(
     bitrate_bps: int,
     fec: bool = False,
     expected_loss_percent: int = 0,
+    cbr: bool = False,
 ) -> list[bytes]:
     """Encode speech, repeated to fill `seconds` in whole frames, as Opus in VoIP mode.
 
-    Variable bitrate around `bitrate_bps`, no DTX. In-band FEC (RFC 6716, section 2.1.7) is spent
-    according to `expected_loss_percent`. The same arguments give the same frames with one build of
-    libopus. Raises ValueError on a frame length, a bitrate or a loss that Opus does not take.
+    Variable bitrate around `bitrate_bps`, or with `cbr` a constant one; no DTX. In-band FEC
+    (RFC 6716, section 2.1.7) is spent according to `expected_loss_percent`. The same arguments give
+    the same frames with one build of libopus. Raises ValueError on a frame length, a bitrate or a
+    loss that Opus does not take.
     """
     samples = _samples(frame_ms, speech.rate_hz)
     if not 6000 <= bitrate_bps <= 510_000:
@@ -110,6 +112,7 @@ def encode(
     encoder.bitrate = bitrate_bps
     encoder.inband_fec = int(fec)
     encoder.packet_loss_perc = expected_loss_percent
+    encoder.vbr = int(not cbr)
     frame_bytes = samples * _SAMPLE_BYTES
     count = round(seconds * 1000 / frame_ms)
     pcm = repeated(speech, count * samples).pcm

@@ -18,7 +18,8 @@ class Setup:
         self.connected_at: float | None = None
         self.failed_at: float | None = None
         self._dialect = dialect
-        self._deadline = began_at + connect_timeout_s
+        self.deadline = began_at + connect_timeout_s
+        """When it fails if it is not connected (s)."""
         self._steps = list(dialect.steps())
         self._wait_s = 0.0
         self._repeat_at = began_at
@@ -27,7 +28,7 @@ class Setup:
     @property
     def next_at(self) -> float:
         """When `due` must be called next (s)."""
-        return min(self._repeat_at, self._deadline)
+        return min(self._repeat_at, self.deadline)
 
     @property
     def step(self) -> str:
@@ -43,7 +44,7 @@ class Setup:
         """Give what has to be sent now; past the time-out the set-up has failed."""
         if self.done:
             return ()
-        if now >= self._deadline:
+        if now >= self.deadline:
             self.failed_at = now
             return ()
         if now < self._repeat_at:

@@ -81,8 +81,20 @@ def dtls_flight_number(datagram: bytes) -> int | None:
     return next((n for n, (kind, _) in _DTLS_FLIGHTS.items() if kind == datagram[13]), None)
 
 
-def rtp(index: int, frame: bytes, *, first_byte: int, payload_type: int, frame_ms: int) -> bytes:
-    """Build the RTP packet (RFC 3550, 5.1) of a frame, as long and as random-looking as SRTP's."""
+def rtp(
+    index: int,
+    frame: bytes,
+    *,
+    first_byte: int,
+    payload_type: int,
+    frame_ms: int,
+    extension_bytes: int = 0,
+) -> bytes:
+    """Build the RTP packet (RFC 3550, 5.1) of a frame, as long and as random-looking as SRTP's.
+
+    With `extension_bytes`, a multiple of 4, as long a header extension (RFC 8285) in clear; its X
+    bit is in `first_byte`.
+    """
     ssrc = 0x54_42_00_00 | payload_type
     header = struct.pack(
         "!BBHII",
@@ -95,7 +107,12 @@ def rtp(index: int, frame: bytes, *, first_byte: int, payload_type: int, frame_m
     size = len(frame) + _SRTP_TAG_BYTES
     mask = int.from_bytes(hashlib.shake_128(header).digest(size), "big")
     plain = int.from_bytes(frame + bytes(_SRTP_TAG_BYTES), "big")
-    return header + (mask ^ plain).to_bytes(size, "big")
+    return header + _extension(extension_bytes) + (mask ^ plain).to_bytes(size, "big")
+
+
+def _extension(size: int) -> bytes:
+    """Give a header extension of one-byte elements (RFC 8285, 4.2), as padding."""
+    return struct.pack("!HH", 0xBEDE, size // 4 - 1) + bytes(size - 4) if size else b""
 
 
 def rtp_sequence(datagram: bytes, *, first_byte: int, payload_type: int) -> int | None:

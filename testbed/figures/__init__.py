@@ -12,7 +12,7 @@ from testbed.results import Run
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-FIGURES = ("usability", "matrix", "timeline", "delay", "curve", "setup", "pareto")
+FIGURES = ("usability", "collateral", "matrix", "timeline", "delay", "curve", "setup", "pareto")
 """Each figure's name, which its files, its module here and the function that draws it have."""
 _BARS = 80
 """More bars than these fill more than a page."""

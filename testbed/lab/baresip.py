@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import math
 import wave
-from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,23 +19,31 @@ from typing import Any
 import trio
 
 from testbed.call.sip import Latch, take_message, with_relay
-from testbed.cell import HEARD_FILES, SAID_FILES, SOUND_RATE_HZ
+from testbed.cell import HEARD_FILES, SOUND_RATE_HZ
 from testbed.engines import BARESIP
 from testbed.lab.engine import Setting, Way
 from testbed.lab.host import LabHost
-from testbed.lab.realcall import Change, Envelope, States, note_frames, reach, talk
+from testbed.lab.realcall import (
+    ENDS,
+    Change,
+    Envelope,
+    States,
+    microphone,
+    note_frames,
+    reach,
+    talk,
+)
 from testbed.lab.record import CallRecord
 from testbed.lab.servers import run_relay
-from testbed.lab.signalling import NoSignallingError, Signalling, sign_in
+from testbed.lab.signalling import Signalling, sign_in
 from testbed.transport import Address
 
-_STATES = States("CALL_RTPESTAB", {"CALL_CLOSED": "hung up"})
+_STATES = States("CALL_RTPESTAB", {"CALL_CLOSED": "call closed"})
 """A call is connected when both ends get media: SIP connects without."""
 _RTP = Envelope(bytes, lambda _: None, payload_type=96)
 _NOTED = ("CALL_RINGING", "CALL_ESTABLISHED", "CALL_RTPESTAB", "CALL_CLOSED")
 _LOCAL, _PORTS, _CONTROL_PORT = "127.0.0.1", {"caller": 5070, "callee": 5060}, 4444
 """An end's SIP is at its port; at the other's port it finds the way to the other end."""
-_SAID = "said-stereo.wav"
 _CONFIG = """\
 poll_method epoll
 sip_listen {local}:{port}
@@ -66,7 +73,7 @@ snd_path {folder}
 """The rest is as baresip has it, such as its jitter buffer of 5 to 10 frames."""
 _ACCOUNT = (
     "<sip:{name}@{local}:{port};transport=tcp>;regint=0;answermode=auto;"
-    "mediaenc=srtp-mand;audio_codecs=opus/48000/2;ptime={frame_ms}\n"
+    "mediaenc=srtp-mand;ptime={frame_ms}\n"
 )
 
 
@@ -102,33 +109,21 @@ class BaresipEngine:
 
     async def prepare(self, caller: LabHost, callee: LabHost) -> None:
         """Start baresip on both ends and sign in. TransportError: it does not start."""
-        job = self._setting.job
-        for name, host, says, hears in (
-            ("caller", caller, "up", "down"),
-            ("callee", callee, "down", "up"),
-        ):
-            _write_stereo((job / SAID_FILES[says]).read_bytes(), host.state_dir / _SAID)
-            control = await self._start(name, host)
+        job, timeout_s = self._setting.job, self._messenger.connect_timeout_s
+        for (name, says, hears), host in zip(ENDS, (caller, callee), strict=True):
+            said = microphone(job, says, silence_s=timeout_s)
+            control = await self._start(name, host, said)
             self._ends.append(_End(name, host, host.state_dir, control, job / HEARD_FILES[hears]))
-        began_at = trio.current_time()
-        timeout_s = self._messenger.connect_timeout_s
-        try:
-            streams = await sign_in((caller, callee), self._setting.chat_server, job, timeout_s)
-        except NoSignallingError as error:
-            took_s = trio.current_time() - began_at
-            self._no_signalling = CallRecord(reason=str(error), ended_s=took_s)
-            return
-        for end, stream in zip(self._ends, streams, strict=True):
-            end.signalling = stream
+        self._no_signalling = await sign_in(self._ends, self._setting.chat_server, job, timeout_s)
 
-    async def _start(self, name: str, host: LabHost) -> trio.SocketStream:
+    async def _start(self, name: str, host: LabHost, said: Path) -> trio.SocketStream:
         """Start a baresip; give the connection that controls it."""
         codec, folder = self._messenger.codec, host.state_dir
         port = _PORTS[name]
         config = _CONFIG.format(
             local=_LOCAL,
             port=port,
-            said=host.state_dir / _SAID,
+            said=said,
             control=_CONTROL_PORT,
             rate=SOUND_RATE_HZ,
             bitrate=codec.bitrate_bps,
@@ -250,20 +245,10 @@ async def _join(end: _End, relay: Address) -> None:
         end.host.start_task(partial(serve, local))
 
 
-def _write_stereo(pcm: bytes, path: Path) -> None:
-    """Write speech, 16-bit mono, as baresip's Opus takes it: as a WAV file of two channels."""
-    mono = array("h", pcm)
-    both = array("h", bytes(4 * len(mono)))
-    both[0::2] = both[1::2] = mono
-    with wave.open(str(path), "wb") as file:
-        file.setparams((2, 2, SOUND_RATE_HZ, 0, "NONE", ""))
-        file.writeframes(both.tobytes())
-
-
 def _keep_heard(end: _End) -> None:
     """Keep what an end's baresip has decoded, if it has any, as 16-bit mono."""
     for path in end.folder.glob("dump-*-dec.wav"):
         with wave.open(str(path)) as file:
-            assert file.getframerate() == SOUND_RATE_HZ, path
-            both = array("h", file.readframes(file.getnframes()))
-            end.heard.write_bytes(both[:: file.getnchannels()].tobytes())
+            form = (file.getnchannels(), file.getsampwidth(), file.getframerate())
+            assert form == (1, 2, SOUND_RATE_HZ), f"{path}: {form}"
+            end.heard.write_bytes(file.readframes(file.getnframes()))

@@ -13,7 +13,6 @@ import json
 import math
 import shlex
 import signal
-import wave
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,19 +22,27 @@ from typing import Any
 
 import trio
 
-from testbed.cell import HEARD_FILES, SAID_FILES, SOUND_RATE_HZ
+from testbed.cell import HEARD_FILES, SOUND_RATE_HZ
 from testbed.engines import CHROMIUM
 from testbed.lab.chromium_page import PAGE
 from testbed.lab.coturn import TURN, USER, serve_coturn
 from testbed.lab.devtools import Page
 from testbed.lab.engine import Setting, Way
 from testbed.lab.host import LabHost, LabProcess
-from testbed.lab.realcall import Change, States, note_frames, reach, talk
+from testbed.lab.realcall import (
+    ENDS,
+    Change,
+    States,
+    microphone,
+    note_frames,
+    reach,
+    talk,
+)
 from testbed.lab.record import CallRecord
-from testbed.lab.signalling import NoSignallingError, Signalling, message, receive, sign_in
+from testbed.lab.signalling import Signalling, message, receive, sign_in
 from testbed.transport import Address, Process
 
-_MICROPHONE, _PAGE = "said.wav", "call.html"
+_PAGE_FILE = "call.html"
 _STATES = States("connected", {"failed": "connection lost", "closed": "connection closed"})
 """Of RTCPeerConnection.connectionState (W3C WebRTC, 4.3.3)."""
 _OPTIONS = (
@@ -84,34 +91,21 @@ class ChromiumEngine:
     async def prepare(self, caller: LabHost, callee: LabHost) -> None:
         """Start the browsers, open their pages and sign in."""
         job = self._setting.job
-        (job / _PAGE).write_text(PAGE)
-        for name, host, says, hears in (
-            ("caller", caller, "up", "down"),
-            ("callee", callee, "down", "up"),
-        ):
-            with wave.open(str(host.state_dir / _MICROPHONE), "wb") as file:
-                file.setparams((1, 2, SOUND_RATE_HZ, 0, "NONE", ""))
-                file.writeframes((job / SAID_FILES[says]).read_bytes())
-            page = Page(await self._start(host))
+        (job / _PAGE_FILE).write_text(PAGE)
+        for (name, says, hears), host in zip(ENDS, (caller, callee), strict=True):
+            page = Page(await self._start(host, microphone(job, says)))
             host.start_task(page.run)
-            await page.open((job / _PAGE).as_uri())
-            self._ends.append(_End(name, host, page, job / HEARD_FILES[hears]))
-        began_at = trio.current_time()
+            await page.open((job / _PAGE_FILE).as_uri())
+            end = _End(name, host, page, job / HEARD_FILES[hears])
+            await end.do("prepare", SOUND_RATE_HZ)
+            self._ends.append(end)
         timeout_s = self._messenger.connect_timeout_s
-        try:
-            streams = await sign_in((caller, callee), self._setting.chat_server, job, timeout_s)
-        except NoSignallingError as error:
-            took_s = trio.current_time() - began_at
-            self._no_signalling = CallRecord(reason=str(error), ended_s=took_s)
-            return
-        for end, stream in zip(self._ends, streams, strict=True):
-            end.signalling = stream
+        self._no_signalling = await sign_in(self._ends, self._setting.chat_server, job, timeout_s)
 
-    async def _start(self, host: LabHost) -> LabProcess:
+    async def _start(self, host: LabHost, said: Path) -> LabProcess:
         """Start a browser, whose DevTools read descriptor 3 and write 4."""
-        microphone = host.state_dir / _MICROPHONE
         command = f"{CHROMIUM.path()} {_OPTIONS} --user-data-dir={shlex.quote(str(host.state_dir))}"
-        command += f" --use-file-for-fake-audio-capture={shlex.quote(str(microphone))}"
+        command += f" --use-file-for-fake-audio-capture={shlex.quote(str(said))}"
         script = host.state_dir / "chromium"
         script.write_text(f"#!/bin/sh\nexec {command} 3<&0 4>&1 </dev/null >&2\n")
         script.chmod(0o755)
@@ -129,7 +123,7 @@ class ChromiumEngine:
             taps.append(end.host.watch(relay, TURN.take))
             urls = [f"turn:{relay}?transport={protocol}" for protocol in protocols]
             server = {"urls": urls, "username": USER, "credential": self._password}
-            await end.do("prepare", [server], SOUND_RATE_HZ)
+            await end.do("dial", server)
         told, changes = trio.open_memory_channel[Change](math.inf)
         async with trio.open_nursery() as nursery:
             for end in self._ends:

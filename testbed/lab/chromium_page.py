@@ -10,10 +10,10 @@ PAGE = """<!doctype html>
 "use strict";
 // `tell` is the lab's: it takes a line of text. All times are the lab's to note.
 const say = (kind, content) => tell(JSON.stringify([kind, content]));
-let connection, heard = [], samples = 0;
+let connection, context, heard = [], samples = 0;
 const reports = [];
 
-// Keeps what is played, 16-bit mono at `rate`, from now on.
+// Keeps what is played, as 16-bit samples.
 const RECORDER = `registerProcessor("recorder", class extends AudioWorkletProcessor {
     process([[sound]]) {
         if (sound) this.port.postMessage(Int16Array.from(sound, (x) =>
@@ -22,14 +22,18 @@ const RECORDER = `registerProcessor("recorder", class extends AudioWorkletProces
     }
 })`;
 
-async function prepare(iceServers, rate) {
-    const context = new AudioContext({ sampleRate: rate });
+async function prepare(rate) {
+    context = new AudioContext({ sampleRate: rate });
     await context.audioWorklet.addModule("data:text/javascript," + encodeURIComponent(RECORDER));
-    connection = new RTCPeerConnection({ iceServers, iceTransportPolicy: "relay" });
+}
+
+function dial(server) {
+    connection = new RTCPeerConnection({ iceServers: [server], iceTransportPolicy: "relay" });
     connection.onicecandidate = ({ candidate }) => candidate && say("candidate", candidate);
     connection.onconnectionstatechange = () => say("state", connection.connectionState);
     connection.ontrack = ({ track }) => {
         const stream = new MediaStream([track]);
+        // A page hears a remote track only if an element plays it.
         document.querySelector("audio").srcObject = stream;
         const recorder = new AudioWorkletNode(context, "recorder");
         recorder.port.onmessage = ({ data }) => { heard.push(data); samples += data.length; };
@@ -48,6 +52,7 @@ async function describe(offered) {
 const accept = (answer) => connection.setRemoteDescription(answer);
 const addCandidate = (candidate) => connection.addIceCandidate(candidate);
 
+// Both ends are connected: the microphone is opened, and what was heard before is forgotten.
 async function talk() {
     const audio = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
     const stream = await navigator.mediaDevices.getUserMedia({ audio });

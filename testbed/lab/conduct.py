@@ -11,20 +11,29 @@ from random import Random
 
 import trio
 
-from testbed.cell import Cell, Topology
+from testbed.cell import TRAFFIC, Cell, OtherTraffic, Topology
 from testbed.censor.censor import Censor
 from testbed.lab.addresses import ADDRESS_LISTS, BOXES
 from testbed.lab.baresip import BaresipEngine
 from testbed.lab.capture import capture
 from testbed.lab.chat import chat
 from testbed.lab.chromium import ChromiumEngine
-from testbed.lab.engine import CallEngine, ModelEngine, Setting, Way
+from testbed.lab.engine import CallEngine, Setting, Way
 from testbed.lab.host import LabHost, tls_of
 from testbed.lab.middlebox import Middlebox
+from testbed.lab.model import ModelEngine
 from testbed.lab.network import LabNetwork
 from testbed.lab.ntgcalls import NtgcallsEngine
-from testbed.lab.record import BoxRecord, CallRecord, CellRecord, ChatRecord, TransportRecord
+from testbed.lab.record import (
+    BoxRecord,
+    CallRecord,
+    CellRecord,
+    ChatRecord,
+    TrafficRecord,
+    TransportRecord,
+)
 from testbed.lab.servers import serve_chat
+from testbed.lab.traffic import use
 from testbed.lab.wire import WireCount
 from testbed.loading import make_transport
 from testbed.netplan import NetworkPlan
@@ -35,6 +44,8 @@ BEGIN_EVERY_S = 1.0
 TRANSPORT_CONNECT_S = 30.0
 """A transport that has not connected by then has failed, as a call that is not set up."""
 BRIDGE_PORT = 443
+WEB_PORT = 8443
+"""Of a web server abroad, which is no messenger's; it shares the bridge's node."""
 LATEST_END_S = 600.0
 """What a cell may take beyond its call (virtual s); one that does waits for what never comes."""
 
@@ -97,11 +108,12 @@ async def conduct(
                 nursery.cancel_scope.cancel()
         if limit.cancelled_caught:
             raise StuckError(f"the cell did not end within {limit_s:g} virtual s")
-    dialled_at, transport_record, call_record, chat_record = conducted
+    dialled_at, transport_record, call_record, chat_record, traffic_records = conducted
     return CellRecord(
         transport=transport_record,
         call=call_record,
         chat=chat_record,
+        traffic=traffic_records,
         boxes={name: _record_of(box, dialled_at) for name, box in boxes.items()},
         virtual_s=trio.current_time() - began_at,
     )
@@ -140,7 +152,7 @@ async def _conduct(
     job: Path,
     hosts: dict[str, LabHost],
     rng: Random,
-) -> tuple[float, TransportRecord, CallRecord, ChatRecord]:
+) -> tuple[float, TransportRecord, CallRecord, ChatRecord, list[TrafficRecord]]:
     messenger = cell.messenger
     servers = hosts[_SERVER_NODES[messenger.servers]]
     relay = Address(servers.address, messenger.relay_port)
@@ -153,7 +165,8 @@ async def _conduct(
     bridge = hosts["bridge"]
     server = await transport.serve(bridge, Address(bridge.address, BRIDGE_PORT), relay)
     await engine.prepare(hosts["caller"], hosts["callee"])
-    wire = WireCount(hosts["caller"].node, chat_server)
+    web_server = await serve_chat(bridge, WEB_PORT, job) if cell.other_traffic else chat_server
+    wire = WireCount(hosts["caller"].node, *dict.fromkeys((chat_server, web_server)))
     await trio.sleep_until(_next_beginning())
 
     call_record, chat_record, carried = (
@@ -166,6 +179,7 @@ async def _conduct(
     carried.set_up = wire.count()
     await trio.sleep_until(_next_beginning())
     dialled_at = trio.current_time()
+    traffic_records: list[TrafficRecord] = []
     async with trio.open_nursery() as workloads:
         workloads.start_soon(
             chat,
@@ -176,13 +190,33 @@ async def _conduct(
             cell.duration_s,
             chat_record,
         )
+        for kind in cell.other_traffic:
+            goal = chat_server if TRAFFIC[kind].by == "messenger" else web_server
+            workloads.start_soon(_traffic, cell, kind, hosts["caller"], goal, job, traffic_records)
         if carried.connect_s is None:
             call_record.reason = f"transport: {carried.reason}"
         else:
             caller, callee = (Way(hosts[name], relay, channels.get(name)) for name in _ENDS)
             call_record = await engine.call(caller, callee, cell.duration_s)
             carried.call = wire.count()
-    return dialled_at, carried, call_record, chat_record
+    for one in traffic_records:
+        one.began_s -= dialled_at
+    traffic_records.sort(key=lambda one: one.began_s)
+    return dialled_at, carried, call_record, chat_record, traffic_records
+
+
+async def _traffic(
+    cell: Cell,
+    kind: OtherTraffic,
+    host: LabHost,
+    server: Address,
+    job: Path,
+    records: list[TrafficRecord],
+) -> None:
+    """Do one kind of other traffic at its time, until the call is to end."""
+    now = trio.current_time()
+    await trio.sleep_until(now + TRAFFIC[kind].begins * cell.duration_s)
+    records.append(await use(host, server, kind, job, now + cell.duration_s))
 
 
 async def _connect(

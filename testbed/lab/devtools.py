@@ -31,6 +31,7 @@ class Page:
         """What the page has told by its function `tell`, in order."""
         self._tell = told
         self._session = ""
+        self._loaded = trio.Event()
         self._asked: dict[int, trio.Event] = {}
         self._answers: dict[int, Content] = {}
 
@@ -56,6 +57,7 @@ class Page:
         await self.command("Runtime.addBinding", name="tell")
         await self.command("Page.enable")
         await self.command("Page.navigate", url=url)
+        await self._loaded.wait()
 
     async def evaluate(self, expression: str) -> Any:  # noqa: ANN401 - whatever the page gives
         """Give an expression's value, or what its promise comes to. DevToolsError: it threw."""
@@ -88,3 +90,5 @@ class Page:
             self._asked[message["id"]].set()
         elif message["method"] == "Runtime.bindingCalled":
             self._tell.send_nowait(message["params"]["payload"])
+        elif message["method"] == "Page.loadEventFired":
+            self._loaded.set()

@@ -302,7 +302,7 @@ class LabHost:
             there = [index for index, _ in socket.if_nameindex()]
         for index in there:
             if index not in ours:
-                self.node.netlink.link("del", index=index)
+                self.node.remove(index)
 
     async def _supervise(self, process: LabProcess) -> None:
         status = await process.reap()

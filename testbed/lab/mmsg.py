@@ -30,7 +30,6 @@ _HEADER_WORDS = 8
 _PARTS, _PART_COUNT, _CONTROL, _CONTROL_SIZE, _FLAGS, _SIZE = 2, 3, 4, 5, 6, 7
 _TXTIME_BYTES = socket.CMSG_LEN(8)
 _TXTIME = socket.SOL_SOCKET | SO_TXTIME << 32
-_TRUNCATED = socket.MSG_TRUNC | socket.MSG_CTRUNC
 _NS = 1_000_000_000
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -134,8 +133,10 @@ class StampedReceiver:
                 continue
             for k in range(count):
                 header, control = k * _HEADER_WORDS, k * _CONTROL_WORDS
-                if batch.headers[header + _FLAGS] & _TRUNCATED:
-                    raise OSError(f"a datagram of more than {SLOT_BYTES} bytes, or without a time")
+                if batch.headers[header + _FLAGS] & socket.MSG_TRUNC:
+                    raise OSError(f"a datagram of more than {SLOT_BYTES} bytes")
+                if batch.headers[header + _CONTROL_SIZE] != _CONTROL_BYTES:
+                    raise OSError("a datagram without a time: its socket has no SO_TIMESTAMPNS")
                 size = batch.headers[header + _SIZE] & 0xFFFFFFFF
                 seconds, nanoseconds = batch.controls[control + 2], batch.controls[control + 3]
                 at_ns = seconds * _NS + nanoseconds - self._offset_ns

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import trio
 
 from testbed.lab.namespace import Namespace
 from testbed.lab.nft import run_nft
-from testbed.netplan import FIRST_DESCRIPTOR, TC_INDEX, Interface, NetworkPlan, NodePlan
+from testbed.netplan import FIRST_DESCRIPTOR, IFINDEX, Interface, NetworkPlan, NodePlan
 
 SETTLE_S = 1.5
 _FORWARDING = (
@@ -32,12 +33,12 @@ _ANSWER_BYTES = 65536
 class NetworkNode:
     """A node: a network namespace with interfaces."""
 
-    def __init__(self, name: str, plan: NodePlan, timed_sending: bytes, descriptor: int) -> None:
+    def __init__(self, name: str, network: NetworkPlan, descriptor: int) -> None:
         self.name = name
-        self.interfaces: tuple[Interface, ...] = plan.interfaces
+        self._network = network
+        self._plan: NodePlan = network.nodes[name]
+        self.interfaces = self._plan.interfaces
         self.namespace = Namespace(descriptor)
-        self._plan = plan
-        self._timed_sending = timed_sending
         with self.namespace.entered():
             self._requests = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
 
@@ -77,9 +78,11 @@ class NetworkNode:
 
     def time_packets_of(self, index: int) -> None:
         """Let a network interface's packets leave at the times that their sender set."""
-        message = bytearray(self._timed_sending)
-        message[TC_INDEX] = index.to_bytes(4, "little")
-        self._request(bytes(message))
+        self._request(_of_interface(self._network.timed_sending, index))
+
+    def remove(self, index: int) -> None:
+        """Remove a network interface. OSError: it cannot be."""
+        self._request(_of_interface(self._network.removal, index))
 
     def _request(self, messages: bytes) -> None:
         """Hand over netlink messages, the last of which asks to be acknowledged."""
@@ -88,7 +91,7 @@ class NetworkNode:
         self._requests.send(messages)
         # What fails is answered before; so this is either the first failure or the end.
         answer = self._requests.recv(_ANSWER_BYTES)
-        error = -int.from_bytes(answer[_ERROR], "little", signed=True)
+        error = -int.from_bytes(answer[_ERROR], sys.byteorder, signed=True)
         if error:
             raise OSError(error, f"a netlink request in {self.name}: {os.strerror(error)}")
 
@@ -112,9 +115,8 @@ class LabNetwork:
 
     def __enter__(self) -> LabNetwork:
         try:
-            for descriptor, (name, plan) in enumerate(self._plan.nodes.items(), FIRST_DESCRIPTOR):
-                timed = self._plan.timed_sending
-                self.nodes[name] = NetworkNode(name, plan, timed, descriptor)
+            for descriptor, name in enumerate(self._plan.nodes, FIRST_DESCRIPTOR):
+                self.nodes[name] = NetworkNode(name, self._plan, descriptor)
             for node in self.nodes.values():
                 node.make_links()
             for node in self.nodes.values():
@@ -136,3 +138,8 @@ class LabNetwork:
         connections.
         """
         await trio.sleep(SETTLE_S)
+
+
+def _of_interface(message: bytes, index: int) -> bytes:
+    """Put an interface's index into a message."""
+    return message[: IFINDEX.start] + index.to_bytes(4, sys.byteorder) + message[IFINDEX.stop :]

@@ -19,10 +19,10 @@ from testbed.cell import HEARD_FILES, SAID_FILES
 from testbed.engines import NTGCALLS
 from testbed.lab.engine import Setting, Way
 from testbed.lab.host import LabHost, LabProcess
-from testbed.lab.realcall import Change, Envelope, States, note_frames, reach, talk
+from testbed.lab.realcall import ENDS, Change, Envelope, States, note_frames, reach, talk
 from testbed.lab.record import CallRecord
 from testbed.lab.reflector import serve_reflector
-from testbed.lab.signalling import NoSignallingError, Signalling, message, receive, sign_in
+from testbed.lab.signalling import Signalling, message, receive, sign_in
 from testbed.transport import Address, Process
 
 _PROGRAM = Path(__file__).with_name("ntgcalls_end.py")
@@ -70,22 +70,11 @@ class NtgcallsEngine:
 
     async def prepare(self, caller: LabHost, callee: LabHost) -> None:
         """Start the engine on both ends and sign in. TransportError: the library is missing."""
-        for name, host, says, hears in (
-            ("caller", caller, "up", "down"),
-            ("callee", callee, "down", "up"),
-        ):
+        for (name, says, hears), host in zip(ENDS, (caller, callee), strict=True):
             sounds = (str(self._job / SAID_FILES[says]), str(self._job / HEARD_FILES[hears]))
             self._ends.append(_End(name, host, await self._start(name, host, sounds)))
-        began_at = trio.current_time()
         timeout_s = self._messenger.connect_timeout_s
-        try:
-            streams = await sign_in((caller, callee), self._chat_server, self._job, timeout_s)
-        except NoSignallingError as error:
-            took_s = trio.current_time() - began_at
-            self._no_signalling = CallRecord(reason=str(error), ended_s=took_s)
-            return
-        for end, stream in zip(self._ends, streams, strict=True):
-            end.signalling = stream
+        self._no_signalling = await sign_in(self._ends, self._chat_server, self._job, timeout_s)
 
     async def _start(self, name: str, host: LabHost, sounds: tuple[str, str]) -> LabProcess:
         tag = self._tag + bytes(4)  # an engine puts 4 bytes of its own in the end

@@ -180,10 +180,12 @@ def plan_of(topo: Topo) -> NetworkPlan:
     network = _Plan(topo)
     network.build()
     timed = _Request("tc", "replace", {"index": 0, "handle": "1:", **qdisc.fq()})
+    removal = _Request("link", "del", {"index": 0})
     with IPBatch() as batch:
         return NetworkPlan(
             nodes={node.name: _node_plan(node, batch) for node in network.hosts},
             timed_sending=_encoded([timed], batch),
+            removal=_encoded([removal], batch),
         )
 
 

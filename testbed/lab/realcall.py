@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import math
+import wave
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import trio
 
-from testbed.cell import TAIL_S
+from testbed.cell import SAID_FILES, SOUND_RATE_HZ, TAIL_S
 from testbed.lab import rtp
 from testbed.lab.engine import Way
 from testbed.lab.host import LabHost
 from testbed.lab.record import CallRecord
 from testbed.lab.tap import Tap
-from testbed.lab.udp import UdpChannel
 from testbed.transport import Address
+
+ENDS = (("caller", "up", "down"), ("callee", "down", "up"))
+"""Each end's name, the direction that it says and the one that it hears."""
 
 
 class Change(NamedTuple):
@@ -51,6 +55,19 @@ class Envelope:
     """Tell an end's sockets apart, if it has several: whose a datagram to the relay is, ..."""
     receiver: Callable[[bytes], bytes] = lambda _: b""
     """... and for whom one from the relay is."""
+
+
+def microphone(job: Path, direction: str, silence_s: float = 0.0) -> Path:
+    """Write what is said in a direction as a WAV file, for programs that take no raw one.
+
+    Silence follows it, for those that hang up when there is no more and begin before the set-up.
+    """
+    said = job / SAID_FILES[direction]
+    path = said.with_suffix(".wav")
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, SOUND_RATE_HZ, 0, "NONE", ""))
+        file.writeframes(said.read_bytes() + bytes(2 * round(silence_s * SOUND_RATE_HZ)))
+    return path
 
 
 async def talk(
@@ -108,7 +125,7 @@ def note_frames(
         payload_type=envelope.payload_type,
         frame_s=frame_s,
         dialled_at=dialled_at,
-        between=(began_at, began_at + duration_s),
+        between=(began_at, min(began_at + duration_s, dialled_at + record.ended_s)),
     )
     record.up = of_call(caller_sent, callee_got)
     record.down = of_call(callee_sent, caller_got)
@@ -124,12 +141,9 @@ async def reach(
 
     Through a transport that is a local UDP port, which the transport's channel carries.
     """
-    channel = way.channel
-    if channel is None or (
-        isinstance(channel, UdpChannel) and channel.remote == way.relay and not channel.tunnel
-    ):
+    if way.channel is None or way.is_direct:
         return way.relay, protocols
-    return await _lend_port(way.host, channel, way.relay.port, envelope), ("udp",)
+    return await _lend_port(way.host, way.channel, way.relay.port, envelope), ("udp",)
 
 
 async def _lend_port(

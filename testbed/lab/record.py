@@ -58,6 +58,21 @@ class ChatRecord:
 
 
 @dataclass
+class TrafficRecord:
+    """One piece of other traffic."""
+
+    kind: str
+    began_s: float
+    """Since dialling, once the cell has ended."""
+    connected_s: float | None = None
+    """How long TCP and TLS took; None: never."""
+    took_s: float | None = None
+    """From its beginning to the last byte; None: it was not done by the end of the call."""
+    payload_bytes: int = 0
+    """What was exchanged of it, both ways."""
+
+
+@dataclass
 class TransportRecord:
     """What carrying the call took; the counts are those of `testbed.lab.wire`."""
 
@@ -93,6 +108,7 @@ class CellRecord:
     transport: TransportRecord
     call: CallRecord
     chat: ChatRecord
+    traffic: Sequence[TrafficRecord]
     boxes: Mapping[str, BoxRecord]
     """By the name of the middlebox, the caller's first."""
     virtual_s: float
@@ -187,6 +203,16 @@ def as_json(record: CellRecord) -> dict[str, Any]:
             "sent_s": [_rounded(at) for at in record.chat.sent_s],
             "acknowledged_s": [_rounded(at) for at in record.chat.acknowledged_s],
         },
+        "traffic": [
+            {
+                "kind": one.kind,
+                "began_s": _rounded(one.began_s),
+                "connected_s": _rounded(one.connected_s),
+                "took_s": _rounded(one.took_s),
+                "payload_bytes": one.payload_bytes,
+            }
+            for one in record.traffic
+        ],
         "middlebox": {
             "packets_asked": record.packets_asked,
             "rules": record.rules,

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from testbed.call.wire import unwrap_sequence
 from testbed.lab.record import DirectionRecord
 from testbed.lab.tap import Seen
 
 _RTP_HEADER_BYTES = 12
+_PADDING = 0x20
+"""A flag in the first byte (RFC 3550, 5.1)."""
+_CLOCK_HZ = 48000
+"""Of Opus' timestamps, whatever rate it codes (RFC 7587, 4.1)."""
 
 
 def direction(
@@ -24,35 +27,54 @@ def direction(
     """Give the frames that one end sent in a time and the other end got whenever.
 
     `unwrap` takes an RTP packet out of what the relay's protocol puts around it (empty: none); the
-    call's frames have the payload type.
-    SRTP leaves sequence numbers in clear (RFC 3711, 3.1), and an engine gives each frame the next
-    one. A number that was never sent is a frame that the engine itself dropped.
+    call's frames have the payload type. SRTP leaves the header in clear (RFC 3711, 3.1), and a
+    frame has the time at which it was said. One that was never sent, because the engine had no
+    connection or dropped it, is a frame none the less.
     """
+    step = round(frame_s * _CLOCK_HZ)
     left: dict[int, float] = {}
-    for at, sequence in _media(sent, unwrap, payload_type, near=0):
+    for at, timestamp in _media(sent, unwrap, payload_type):
         if between[0] <= at < between[1]:
-            left.setdefault(sequence, at - dialled_at)
+            left.setdefault(timestamp, at - dialled_at)
     record = DirectionRecord()
     if not left:
         return record
     first = min(left)
-    for sequence in range(first, max(left) + 1):
+    until_end = int((between[1] - dialled_at - left[first]) / frame_s)
+    count = max(round((max(left) - first) / step) + 1, until_end)
+    times = {round((timestamp - first) / step): at for timestamp, at in left.items()}
+    for index in range(count):
         before = record.sent_s[-1] if record.sent_s else 0.0
-        record.sent_s.append(left.get(sequence, before + frame_s))
-    count = len(record.sent_s)
-    for at, sequence in _media(got, unwrap, payload_type, near=first):
-        if 0 <= sequence - first < count:
-            record.received.append((sequence - first, at - dialled_at))
+        record.sent_s.append(times.get(index, before + frame_s))
+    for at, timestamp in _media(got, unwrap, payload_type, near=first):
+        index = round((timestamp - first) / step)
+        if 0 <= index < count:
+            record.received.append((index, at - dialled_at))
     return record
 
 
 def _media(
-    packets: Iterable[Seen], unwrap: Callable[[bytes], bytes], payload_type: int, near: int
+    packets: Iterable[Seen],
+    unwrap: Callable[[bytes], bytes],
+    payload_type: int,
+    near: int | None = None,
 ) -> Iterable[tuple[float, int]]:
-    """Give the time and the sequence number, as if it had more than 16 bits, of each frame."""
+    """Give the time and the timestamp, as if it had more than 32 bits, of each packet with a frame.
+
+    Without one is padding, which libwebrtc sends to see what a path can carry: it counts on in the
+    sequence numbers, and has no other payload.
+    """
     for at, packet in packets:
         rtp = unwrap(packet)
         if len(rtp) < _RTP_HEADER_BYTES or rtp[0] >> 6 != 2 or rtp[1] & 0x7F != payload_type:
             continue
-        near = unwrap_sequence(int.from_bytes(rtp[2:4], "big"), near)
+        if rtp[0] & _PADDING:
+            continue
+        timestamp = int.from_bytes(rtp[4:8], "big")
+        near = timestamp if near is None else near + _signed(timestamp - near)
         yield at, near
+
+
+def _signed(difference: int) -> int:
+    """Give the 32-bit difference that is nearest to 0."""
+    return (difference + (1 << 31)) % (1 << 32) - (1 << 31)

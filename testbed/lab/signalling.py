@@ -7,42 +7,47 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Protocol
 
 import trio
 
 from testbed.lab.chat import connect_tls
 from testbed.lab.host import LabHost
+from testbed.lab.record import CallRecord
 from testbed.lab.servers import JOIN
 from testbed.transport import Address
 
 Signalling = trio.SSLStream[trio.SocketStream]
 
 
-class NoSignallingError(Exception):
-    """The ends could not sign in; the message is the reason."""
+class End(Protocol):
+    """One end of a call by a real engine."""
+
+    host: LabHost
+    signalling: Signalling | None
 
 
 async def sign_in(
-    hosts: Iterable[LabHost], chat_server: Address, job: Path, within_s: float
-) -> list[Signalling]:
+    ends: Iterable[End], chat_server: Address, job: Path, within_s: float
+) -> CallRecord | None:
     """Sign ends in at the messenger's server: what one sends from then on, the other gets.
 
-    NoSignallingError: not within that time, or the server cannot be reached.
+    If they cannot within that time, give the record of the call that cannot be made.
     """
-    joined = []
+    began_at = trio.current_time()
     reason = f"within {within_s:g} s"
     with trio.move_on_after(within_s):
         try:
-            for host in hosts:
-                stream = await connect_tls(host, chat_server, job)
-                await stream.send_all(JOIN)
-                await stream.receive_some()
-                joined.append(stream)
+            for end in ends:
+                end.signalling = await connect_tls(end.host, chat_server, job)
+                await end.signalling.send_all(JOIN)
+                await end.signalling.receive_some()
         except (OSError, trio.BrokenResourceError) as error:
             reason = f": {error}"
         else:
-            return joined
-    raise NoSignallingError(f"no signalling {reason}")
+            return None
+    took_s = trio.current_time() - began_at
+    return CallRecord(reason=f"no signalling {reason}", ended_s=took_s)
 
 
 def message(kind: bytes, content: bytes = b"") -> bytes:

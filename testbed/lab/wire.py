@@ -1,4 +1,4 @@
-"""Counts packets and flows between the caller's node and the wire, apart from the chat; no times.
+"""Counts packets and flows between the caller's node and the wire, but for other traffic; no times.
 
 Packets are counted at the node's network interface as IP packets with their headers. A train of
 TCP segments that the kernel leaves to the device to cut counts as one packet, with one header.
@@ -26,14 +26,14 @@ table ip {table} {{
   chain up {{
     type filter hook postrouting priority 300
     oifname != "{device}" accept
-    ip daddr {chat.host} tcp dport {chat.port} accept
+    {not_up}
     counter
     add @flows {{ meta l4proto . ip daddr . th sport . th dport }}
   }}
   chain down {{
     type filter hook prerouting priority -400
     iifname != "{device}" accept
-    ip saddr {chat.host} tcp sport {chat.port} accept
+    {not_down}
     counter
   }}
 }}
@@ -43,12 +43,17 @@ table ip {table} {{
 class WireCount:
     """The counters of one node."""
 
-    def __init__(self, node: NetworkNode, chat: Address) -> None:
-        """Count from now on all but what goes to and comes from the chat's server."""
+    def __init__(self, node: NetworkNode, *others: Address) -> None:
+        """Count from now on all but what goes to and comes from other servers, as the chat's."""
         self._node = node
         self._before: dict[str, int] = {}
         device = node.interfaces[0].name
-        node.nft(_RULESET.format(table=_TABLE, flows=_MAX_FLOWS, device=device, chat=chat))
+        not_up, not_down = (
+            "\n    ".join(f"ip {a}addr {o.host} tcp {a}port {o.port} accept" for o in others)
+            for a in "ds"
+        )
+        rules = {"not_up": not_up, "not_down": not_down}
+        node.nft(_RULESET.format(table=_TABLE, flows=_MAX_FLOWS, device=device, **rules))
 
     def count(self) -> dict[str, int]:
         """Give what was counted since the last time, by name."""

@@ -1,12 +1,15 @@
 """Set-ups as two ends and a relay live them: over a perfect, a lossy and a dead path."""
 
+import math
 from collections.abc import Callable
 from heapq import heappop, heappush
 from random import Random
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from testbed.call.dialects import DIALECTS, Session
+from testbed.call.dialects import DIALECTS, RelayProtocol, Session
 from testbed.call.setup import Setup
 from testbed.transport import Address
 
@@ -15,13 +18,15 @@ DELAY_S = 0.02
 TIMEOUT_S = 30.0
 
 
-def set_up(dialect: str, passes: Callable[[bool], bool]) -> list[Setup]:
+def set_up(
+    dialect: str, passes: Callable[[bool], bool], protocol: RelayProtocol = "udp"
+) -> list[Setup]:
     """Run both ends' set-ups; `passes` says whether the next datagram (upwards?) gets through."""
     make, make_relay = DIALECTS[dialect]
     relay = make_relay()
     call_id = bytes(range(16))
     ends = [
-        Setup(make(Session(call_id, is_caller), 20, Random(1)), 0.0, TIMEOUT_S)
+        Setup(make(Session(call_id, is_caller, protocol), 20, Random(1)), 0.0, TIMEOUT_S)
         for is_caller in (True, False)
     ]
     addresses = [Address("10.1.1.1", 5000), Address("10.2.5.2", 5000)]
@@ -76,3 +81,53 @@ def test_a_dead_path_fails_at_the_time_out_and_names_the_step(dialect: str) -> N
     ends = set_up(dialect, lambda _: False)
     assert any(end.failed_at == pytest.approx(TIMEOUT_S) for end in ends)
     assert all(end.step for end in ends)
+
+
+STREAMS = sorted(name for name, (make, _) in DIALECTS.items() if make.framing is not None)
+
+
+@pytest.mark.parametrize("dialect", STREAMS)
+def test_on_a_stream_the_relay_is_asked_once_and_both_ends_connect(dialect: str) -> None:
+    make, _ = DIALECTS[dialect]
+    end = make(Session(bytes(16), True, "tcp"), 20, Random(1))
+    relays = [step for step in end.steps() if step.name not in ("connectivity check", "DTLS")]
+    assert relays
+    assert {step.repeat_s for step in relays} == {math.inf}
+    for setup in set_up(dialect, lambda _: True, "tcp"):
+        assert setup.connected_at is not None
+        assert setup.connected_at < 1.0
+
+
+@pytest.mark.parametrize("dialect", STREAMS)
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_what_stands_on_a_stream_is_taken_off_it_however_it_is_cut(
+    dialect: str, data: st.DataObject
+) -> None:
+    make, _ = DIALECTS[dialect]
+    framing = make.framing
+    assert framing is not None
+    end = make(Session(bytes(16), True, "tcp"), 20, Random(1))
+    said = [step.request for step in end.steps() if step.request is not None]
+    said += [end.media(n, data.draw(st.binary(min_size=1, max_size=90))) for n in range(3)]
+    stream = framing.opening + b"".join(map(framing.frame, said))
+    unparsed, taken = bytearray(), []
+    while stream:
+        cut = data.draw(st.integers(1, len(stream)))
+        unparsed += stream[:cut]
+        stream = stream[cut:]
+        while (datagram := framing.take(unparsed)) is not None:
+            taken.append(datagram)
+    assert taken == said
+    assert not unparsed
+
+
+def test_signal_has_no_dtls_and_packets_are_as_large_as_chromium_s() -> None:
+    session = Session(bytes(16), True)
+    steps = [
+        DIALECTS[name][0](session, 20, Random(1)).steps() for name in ("signal-turn", "webrtc-turn")
+    ]
+    assert ["DTLS" in {step.name for step in of_one} for of_one in steps] == [False, True]
+    packet = DIALECTS["webrtc-turn"][0](session, 20, Random(1)).media(0, bytes(80))
+    ip_udp_bytes, channel_bytes = 28, 4
+    assert len(packet) - channel_bytes + ip_udp_bytes == pytest.approx(147, abs=2)

@@ -36,5 +36,5 @@ def short_cell(messenger: str, transport: str, censor: str, duration_s: float = 
     for cell in cells(scenario):
         names = (cell.messenger.name, cell.transport.name, cell.censor.name)
         if names == (messenger, transport, censor):
-            return replace(cell, duration_s=duration_s)
+            return replace(cell, duration_s=duration_s, other_traffic=())
     raise LookupError

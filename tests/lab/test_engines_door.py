@@ -8,10 +8,12 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
+from testbed import stun
 from testbed.call.reflector import PROLOGUE, frame_packet, take_packet, unwrap, wrap
 from testbed.call.wire import rtp
 from testbed.censor.packet import Direction, Endpoint, TcpFields, parse_packet
 from testbed.censor.segment import ACK, SYN, segment
+from testbed.lab.coturn import TURN
 from testbed.lab.rtp import direction
 from testbed.lab.tap import InOrder, Seen
 
@@ -52,8 +54,8 @@ def test_a_stream_comes_in_order_whatever_the_network_does(sent: list[bytes], se
     assert got == sent
 
 
-def media(index: int, payload_type: int = 111) -> bytes:
-    packet = rtp(index, b"voice", first_byte=0x90, payload_type=payload_type, frame_ms=60)
+def media(index: int, payload_type: int = 111, first_byte: int = 0x90) -> bytes:
+    packet = rtp(index, b"voice", first_byte=first_byte, payload_type=payload_type, frame_ms=60)
     return wrap(bytes(16), bytes(16), packet)
 
 
@@ -61,23 +63,27 @@ frames_of = partial(direction, unwrap=unwrap, payload_type=111)
 
 
 def test_frames_have_the_times_at_both_doors() -> None:
-    numbers = [65534, 65535, 65536, 65538]
+    # Timestamps go beyond 32 bits after the second frame.
+    numbers = [n + 2**32 // (60 * 48) for n in (-1, 0, 1, 3)]
     sent = [Seen(100 + 0.06 * k, media(n)) for k, n in enumerate(numbers)]
     sent.insert(1, Seen(100.01, media(7, payload_type=103)))
-    sent.append(Seen(100.3, media(65534)))
-    got = [Seen(100.5, media(65535)), Seen(100.6, media(65534)), Seen(100.7, media(65538))]
-    record = direction(
-        sent,
-        got,
-        unwrap=unwrap,
-        payload_type=111,
-        frame_s=0.06,
-        dialled_at=90.0,
-        between=(100.0, 101.0),
-    )
-    # Number 65537 was never sent: the engine dropped it, and it counts as a frame.
+    sent.insert(3, Seen(100.07, media(numbers[1], first_byte=0xB0)))
+    sent.append(Seen(100.2, media(numbers[0])))
+    got = [
+        *(Seen(100.5, media(numbers[1])), Seen(100.55, media(numbers[1], first_byte=0xB0))),
+        *(Seen(100.6, media(numbers[0])), Seen(100.7, media(numbers[3]))),
+    ]
+    record = frames_of(sent, got, frame_s=0.06, dialled_at=90.0, between=(100.0, 100.31))
+    # The fourth frame was never sent: the engine dropped it, and it counts as a frame.
     assert [round(at, 6) for at in record.sent_s] == [10.0, 10.06, 10.12, 10.18, 10.18]
     assert [(n, round(at, 6)) for n, at in record.received] == [(1, 10.5), (0, 10.6), (4, 10.7)]
+
+
+def test_an_end_that_falls_silent_has_frames_to_send_until_the_end() -> None:
+    sent = [Seen(k * 0.02, media(k)) for k in range(0, 30, 3)]
+    record = frames_of(sent, sent, frame_s=0.06, dialled_at=0.0, between=(0.0, 10.0))
+    assert len(record.sent_s) == 166
+    assert len(record.received) == 10
 
 
 def test_only_what_was_said_during_the_call_counts() -> None:
@@ -86,3 +92,19 @@ def test_only_what_was_said_during_the_call_counts() -> None:
     record = frames_of(sent, got, frame_s=0.06, dialled_at=0.0, between=(0.1, 0.4))
     assert [round(at, 6) for at in record.sent_s] == [0.12, 0.18, 0.24, 0.3, 0.36]
     assert [index for index, _ in record.received] == [0, 1, 2, 3, 4]
+
+
+def test_media_is_found_in_what_turn_carries() -> None:
+    packet = rtp(7, b"voice", first_byte=0x90, payload_type=111, frame_ms=20)
+    channel_data = b"\x40\0" + len(packet).to_bytes(2, "big") + packet
+    peer = (0x0012, bytes(8))
+    for unit in (
+        channel_data,
+        stun.encode(stun.Message(0x0016, bytes(12), (peer, (0x0013, packet)))),
+        stun.encode(stun.Message(0x0017, bytes(12), (peer, (0x0013, packet)))),
+    ):
+        assert TURN.unwrap(unit) == packet
+        unparsed = bytearray(unit + bytes(-len(unit) % 4) + unit)
+        assert TURN.take(unparsed) == unit, "as it stands in a stream"
+    for other in (b"", b"x", stun.encode(stun.Message(0x0001, bytes(12))), b"\x17\3\3\0\1x"):
+        assert TURN.unwrap(other) == b""

@@ -1,0 +1,137 @@
+"""What a dialect and a relay are, and what several have in common; speaks none."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import ClassVar, Literal, NamedTuple, Protocol
+
+from testbed.call import wire
+from testbed.transport import Address
+
+RelayProtocol = Literal["udp", "tcp", "tls"]
+"""By what an end reaches its relay."""
+STUN_REPEAT_S = 0.5
+"""First retransmission of a STUN request: RTO = 500 ms, then doubled (RFC 8489, 6.2.1)."""
+
+
+class Step(NamedTuple):
+    """One exchange: a request is repeated until its answer comes."""
+
+    name: str
+    request: bytes | None
+    """None: only wait."""
+    is_answer: Callable[[bytes], bool]
+    repeat_s: float = STUN_REPEAT_S
+    backoff: float = 2.0
+    """Each wait is this many times the one before."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """What both ends of a call know from the signalling, and which end this is."""
+
+    call_id: bytes
+    """16 bytes."""
+    is_caller: bool
+    protocol: RelayProtocol = "udp"
+    """By what the relay is reached."""
+
+    @property
+    def repeat_s(self) -> float:
+        """After what a request to the relay is sent again for the first time: never on a stream."""
+        return STUN_REPEAT_S if self.protocol == "udp" else math.inf
+
+    def tag(self, *, own: bool) -> bytes:
+        """Give the 16-byte tag of this end or of the other."""
+        return self.call_id[:15] + bytes([self.is_caller is own])
+
+
+class Framing(NamedTuple):
+    """How datagrams stand on a stream to the relay."""
+
+    opening: bytes
+    """What the client says first."""
+    frame: Callable[[bytes], bytes]
+    take: Callable[[bytearray], bytes | None]
+    """Take the first whole datagram off a stream's bytes; None: it is not yet whole."""
+
+
+class Dialect(Protocol):
+    """One end of a call in a messenger's dialect."""
+
+    framing: ClassVar[Framing | None]
+    """None: its relay is reached by UDP alone."""
+
+    def __init__(self, session: Session, frame_ms: int, rng: Random) -> None: ...
+
+    def steps(self) -> Sequence[Step]:
+        """Give the exchanges of the set-up, in order."""
+        ...
+
+    def answer(self, datagram: bytes) -> bytes | None:
+        """Answer a request of the other end."""
+        ...
+
+    def media(self, index: int, frame: bytes) -> bytes:
+        """Give the datagram of a frame."""
+        ...
+
+    def sequence(self, datagram: bytes) -> int | None:
+        """Give a media datagram's sequence number (16 bits); None: it is not media."""
+        ...
+
+
+Shortcuts = Mapping[tuple[Address, bytes], Address]
+"""What a relay passes on unchanged: to where, by where a datagram comes from and what it begins
+with."""
+
+
+class Relay(Protocol):
+    """A relay of the messenger: joins the ends of calls."""
+
+    @property
+    def shortcuts(self) -> Shortcuts:
+        """Give the media of ends that are joined: `on_datagram` does nothing else with it."""
+        ...
+
+    def on_datagram(self, datagram: bytes, source: Address) -> tuple[bytes, Address] | None:
+        """Give what to send where for a datagram, if anything."""
+        ...
+
+
+class Joined:
+    """The ends of calls by their names, of which two that differ in the last byte make a call."""
+
+    def __init__(self, media: bytes) -> None:
+        self.shortcuts: dict[tuple[Address, bytes], Address] = {}
+        self._media = media
+        """What media begins with."""
+        self._names: dict[Address, bytes] = {}
+        self._addresses: dict[bytes, Address] = {}
+
+    def know(self, name: bytes, address: Address) -> None:
+        """Note where an end is."""
+        self._names[address], self._addresses[name] = name, address
+        peer = self.peer(address)
+        if peer is not None:
+            self.shortcuts = {(address, self._media): peer, (peer, self._media): address}
+
+    def knows(self, address: Address) -> bool:
+        """Whether an end is there."""
+        return address in self._names
+
+    def peer(self, address: Address) -> Address | None:
+        """Give where the other end is."""
+        name = self._names.get(address)
+        return None if name is None else self._addresses.get(name[:-1] + bytes([1 - name[-1]]))
+
+
+def answers(request: bytes, kind: int) -> Callable[[bytes], bool]:
+    """Give what tells a STUN request's answer of a kind."""
+    transaction = wire.stun_transaction(request)
+    return lambda datagram: (
+        wire.stun_type(datagram) == kind and wire.stun_transaction(datagram) == transaction
+    )

@@ -1,0 +1,49 @@
+"""Telegram's dialect: a reflector by peer tags, WebRTC behind 24 bytes; no relay (`reflector`)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import ClassVar
+
+from testbed.call import reflector
+from testbed.call.dialects.base import Framing, Step
+from testbed.call.dialects.envelope import Envelope
+
+HELLO_REPEAT_S = 0.5
+"""Telegram's hello to a reflector, until it is answered (tgcalls)."""
+
+
+class TelegramReflector(Envelope):
+    """Telegram: hello to a reflector by peer tag; WebRTC behind 24 bytes (tgcalls, read)."""
+
+    framing: ClassVar[Framing | None] = Framing(
+        reflector.PROLOGUE, reflector.frame_packet, reflector.take_packet
+    )
+
+    def steps(self) -> Sequence[Step]:
+        """Give the exchanges: one with the reflector, then those between the ends."""
+        own = self.session.tag(own=True)
+        hello, answer, repeat_s = own + bytes(4), own + bytes(4), math.inf
+        if self.session.protocol == "udp":
+            hello = own + reflector.HELLO + self.nonce
+            answer = own + reflector.WELCOME + self.nonce
+            repeat_s = HELLO_REPEAT_S
+        hello_step = Step(
+            "hello to the reflector",
+            hello,
+            lambda datagram: datagram.startswith(answer),
+            repeat_s,
+            backoff=1.0,
+        )
+        return [hello_step, *self.peer_steps()]
+
+    def wrap(self, payload: bytes) -> bytes:
+        """Put the other end's tag, this one's, and the length in front, and pad to 4 bytes."""
+        return reflector.wrap(self.session.tag(own=False), self.session.tag(own=True), payload)
+
+    def unwrap(self, datagram: bytes) -> bytes:
+        """Take the payload out of a datagram; empty: it is not for this end."""
+        if not datagram.startswith(self.session.tag(own=True)):
+            return b""
+        return reflector.unwrap(datagram)

@@ -1,0 +1,86 @@
+"""WhatsApp's dialect and relay, as third parties have reverse-engineered them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+from typing import ClassVar
+
+from testbed.call import wire
+from testbed.call.dialects.base import Framing, Joined, Session, Shortcuts, Step, answers
+from testbed.transport import Address
+
+_WHATSAPP_PING, _WHATSAPP_PONG = 0x0801, 0x0802
+_WHATSAPP_TOKEN = 0x4000
+_WHATSAPP_FIRST_BYTE, _WHATSAPP_PAYLOAD_TYPE = 0x90, 120
+
+
+class WhatsApp:
+    """WhatsApp: STUN-like messages with the cookie to a relay, then RTP (reverse-engineered).
+
+    Types 0x0003, 0x0801 and 0x0802, RTP's first byte 0x90, payload type 120; what each type means
+    is our reading. Keys come by the signalling, so nothing like DTLS is seen.
+    """
+
+    framing: ClassVar[Framing | None] = None
+
+    def __init__(self, session: Session, frame_ms: int, rng: Random) -> None:
+        self._session = session
+        self._frame_ms = frame_ms
+        self._transaction = rng.randbytes(12)
+
+    def steps(self) -> Sequence[Step]:
+        """Give the exchanges: one with the relay, one with the other end."""
+        token = (_WHATSAPP_TOKEN, self._session.tag(own=True))
+        allocate = wire.stun(wire.ALLOCATE_REQUEST, self._transaction, token)
+        ping = wire.stun(_WHATSAPP_PING, self._transaction, token)
+        return [
+            Step("relay binding", allocate, answers(allocate, wire.ALLOCATE_SUCCESS)),
+            Step("ping of the other end", ping, answers(ping, _WHATSAPP_PONG)),
+        ]
+
+    def answer(self, datagram: bytes) -> bytes | None:
+        """Answer the other end's ping."""
+        if wire.stun_type(datagram) != _WHATSAPP_PING:
+            return None
+        return wire.stun(_WHATSAPP_PONG, wire.stun_transaction(datagram))
+
+    def media(self, index: int, frame: bytes) -> bytes:
+        """Give the RTP packet of a frame."""
+        return wire.rtp(
+            index,
+            frame,
+            first_byte=_WHATSAPP_FIRST_BYTE,
+            payload_type=_WHATSAPP_PAYLOAD_TYPE,
+            frame_ms=self._frame_ms,
+        )
+
+    def sequence(self, datagram: bytes) -> int | None:
+        """Give an RTP packet's sequence number."""
+        return wire.rtp_sequence(
+            datagram, first_byte=_WHATSAPP_FIRST_BYTE, payload_type=_WHATSAPP_PAYLOAD_TYPE
+        )
+
+
+class WhatsAppRelay:
+    """A relay of WhatsApp: joins the two ends whose tokens belong together."""
+
+    def __init__(self) -> None:
+        self._ends = Joined(bytes((_WHATSAPP_FIRST_BYTE, _WHATSAPP_PAYLOAD_TYPE)))
+
+    @property
+    def shortcuts(self) -> Shortcuts:
+        """RTP of ends that are joined."""
+        return self._ends.shortcuts
+
+    def on_datagram(self, datagram: bytes, source: Address) -> tuple[bytes, Address] | None:
+        """Give what to send where for a datagram, if anything."""
+        if wire.stun_type(datagram) == wire.ALLOCATE_REQUEST:
+            token = wire.stun_attribute(datagram, _WHATSAPP_TOKEN)
+            if not token:
+                return None
+            self._ends.know(token, source)
+            answer = wire.stun(wire.ALLOCATE_SUCCESS, wire.stun_transaction(datagram))
+            return answer, source
+        peer = self._ends.peer(source)
+        return None if peer is None else (datagram, peer)

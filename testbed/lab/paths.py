@@ -1,0 +1,103 @@
+"""One path of a modelled call, by one protocol to the relay: opens it and sets it up; no media."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path as Folder
+
+import trio
+
+from testbed.call.dialects import Dialect, RelayProtocol
+from testbed.call.setup import Setup
+from testbed.lab.chat import connect_tls
+from testbed.lab.engine import Channel, Way
+from testbed.transport import Address, DatagramStream
+
+LOST = (OSError, trio.EndOfChannel, trio.BrokenResourceError, trio.ClosedResourceError)
+"""What says that a path is no more."""
+
+
+@dataclass(eq=False)
+class Leg:
+    """One end's part of a path."""
+
+    end: str
+    dialect: Dialect
+    setup: Setup
+    channel: Channel | None = None
+    """None: it is not open yet."""
+    heard_at: float = 0.0
+    """When media was heard last, or the path was taken."""
+
+    @property
+    def waits_for(self) -> str:
+        """What it is trying to do, for people."""
+        return f"{self.end} to {'connect' if self.channel is None else self.setup.step}"
+
+
+@dataclass(eq=False)
+class Path:
+    """Both ends' legs."""
+
+    protocol: RelayProtocol
+    legs: Sequence[Leg]
+    is_over: bool = False
+    """Its set-up is: it is connected or never will be."""
+    is_given_up: bool = False
+    """It was connected, and is silent."""
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether both ends are connected by it."""
+        return all(leg.setup.connected_at is not None for leg in self.legs)
+
+    async def set_up(self, ways: Sequence[Way], *, tls_port: int, job: Folder) -> None:
+        """Run until both ends are connected by it, or one has given up or lost it."""
+        deadline = min(leg.setup.deadline for leg in self.legs)
+        try:
+            with trio.move_on_at(deadline):
+                async with trio.open_nursery() as nursery:
+                    for leg, way in zip(self.legs, ways, strict=True):
+                        nursery.start_soon(self._open, leg, way, tls_port, job)
+            if all(leg.channel is not None for leg in self.legs):
+                async with trio.open_nursery() as nursery:
+                    for leg in self.legs:
+                        nursery.start_soon(self._exchange, leg, nursery.cancel_scope.cancel)
+        except* LOST:
+            pass
+
+    async def _open(self, leg: Leg, way: Way, tls_port: int, job: Folder) -> None:
+        if self.protocol == "udp":
+            leg.channel = way.channel or await way.host.open_udp(way.relay)
+            return
+        framing = leg.dialect.framing
+        assert framing is not None
+        stream: trio.abc.Stream
+        if self.protocol == "tcp":
+            stream = await way.host.open_tcp(way.relay)
+        else:
+            stream = await connect_tls(way.host, Address(way.relay.host, tls_port), job)
+        if framing.opening:
+            await stream.send_all(framing.opening)
+        leg.channel = DatagramStream(stream, way.host, frame=framing.frame, take=framing.take)
+
+    async def _exchange(self, leg: Leg, finish: Callable[[], None]) -> None:
+        """Send what is due and answer what comes, while one end is not yet connected."""
+        setup, channel = leg.setup, leg.channel
+        assert channel is not None
+        while True:
+            for datagram in setup.due(trio.current_time()):
+                await channel.send(datagram)
+            if self._is_over():
+                break
+            with trio.move_on_at(math.inf if setup.done else setup.next_at):
+                datagram = await channel.receive()
+                for reply in setup.receive(datagram, trio.current_time()):
+                    await channel.send(reply)
+        finish()
+
+    def _is_over(self) -> bool:
+        setups = [leg.setup for leg in self.legs]
+        return all(s.done for s in setups) or any(s.failed_at is not None for s in setups)

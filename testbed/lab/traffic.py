@@ -1,0 +1,47 @@
+"""What a person does beside a call and a chat: sends a voice message, opens a page, downloads.
+
+Each is one TLS connection on which objects are asked for one after the other: 8 bytes say how much
+comes up and how much is to come down, then comes what goes up, then what comes down. To a censor it
+is TLS to a server, as it would be in reality; it does not go through the transport.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+import trio
+
+from testbed.cell import TRAFFIC, OtherTraffic
+from testbed.lab.chat import connect_tls
+from testbed.lab.host import LabHost
+from testbed.lab.record import TrafficRecord
+from testbed.lab.servers import OBJECT, OBJECTS
+from testbed.transport import Address
+
+
+async def use(
+    host: LabHost, server: Address, kind: OtherTraffic, job: Path, until: float
+) -> TrafficRecord:
+    """Do one of these now; what is not done by `until` has failed."""
+    began_at = trio.current_time()
+    record = TrafficRecord(kind, began_at)
+    with trio.move_on_at(until), suppress(OSError, trio.BrokenResourceError):
+        stream = await connect_tls(host, server, job)
+        try:
+            record.connected_s = trio.current_time() - began_at
+            await stream.send_all(OBJECTS)
+            for up_bytes, down_bytes in TRAFFIC[kind].objects:
+                await stream.send_all(OBJECT.pack(up_bytes, down_bytes) + bytes(up_bytes))
+                received_bytes = 0
+                while received_bytes < down_bytes:
+                    chunk = await stream.receive_some()
+                    if not chunk:
+                        return record
+                    received_bytes += len(chunk)
+                    record.payload_bytes += len(chunk)
+                record.payload_bytes += up_bytes
+            record.took_s = trio.current_time() - began_at
+        finally:
+            await trio.aclose_forcefully(stream)
+    return record

@@ -1,0 +1,71 @@
+"""A model's own ways to its relay in real guests: TCP and TLS where UDP does not get through."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from testbed.cell import Cell
+from testbed.censor.match import Match
+from testbed.censor.profile import Rule
+from testbed.kernel.build import Kernel
+from testbed.results import CellResult, Run
+from testbed.scenario import load_censor, load_messenger
+from tests.lab.conftest import short_cell
+from tests.lab.test_cells_in_guest import conducted
+
+pytestmark = pytest.mark.guest
+
+
+def call(messenger: str, *rules: Rule, duration_s: float = 5) -> Cell:
+    """A call that rules act upon, by a messenger that is in no scenario."""
+    cell = short_cell("whatsapp", "direct", "open", duration_s)
+    censor = replace(load_censor("udp-blocked"), rules=rules)
+    return replace(cell, messenger=load_messenger(messenger), censor=censor)
+
+
+def drop(name: str, match: Match, from_s: float = 0.0) -> Rule:
+    """A rule that drops what it matches, from some second on."""
+    blocked = load_censor("udp-blocked").rules[0]
+    evidence = {**blocked.evidence, **({"from_s": blocked.evidence["match"]} if from_s else {})}
+    return replace(blocked, name=name, match=match, from_s=from_s, evidence=evidence)
+
+
+def taken(result: CellResult) -> list[str]:
+    return [state for _, _, state in result.content["record"]["call"]["states"]]
+
+
+UDP, TURN_BY_TCP = Match(protocol="udp"), Match(protocol="tcp", server_ports=("3478",))
+
+
+def test_udp_is_preferred_then_tcp_then_tls(kernel: Kernel, run: Run) -> None:
+    without_udp = drop("udp", UDP)
+    restrictions = ((), (without_udp,), (without_udp, drop("tcp", TURN_BY_TCP)))
+    calls = (
+        replace(call("signal", *rules), seed=seed) for seed, rules in enumerate(restrictions, 1)
+    )
+    by_udp, by_tcp, by_tls = conducted(kernel, run, *calls)
+    assert taken(by_udp) == ["by udp"]
+    assert taken(by_tcp) == ["by tcp"]
+    assert taken(by_tls) == ["by tls"]
+    for result in (by_udp, by_tcp, by_tls):
+        assert result.verdict.label == "good"
+        assert result.content["quality"]["up"]["concealed_share"] < 0.01
+    assert by_tcp.content["quality"]["set_up"]["elapsed_s"] < 1
+
+
+def test_a_call_that_falls_silent_goes_on_by_tcp(kernel: Kernel, run: Run) -> None:
+    late = drop("u", UDP, from_s=8.0)
+    [result] = conducted(kernel, run, call("webrtc-model", late, duration_s=20))
+    assert taken(result) == ["by udp", "by tcp"]
+    quality = result.content["quality"]
+    assert 5 < quality["up"]["longest_gap_s"] < 8
+    assert result.content["record"]["call"]["outcome"] == "completed"
+    assert quality["up"]["steps"][-3]["concealed_share"] == 0
+
+
+def test_whatsapp_has_no_other_way(kernel: Kernel, run: Run) -> None:
+    [result] = conducted(kernel, run, call("whatsapp", drop("u", UDP), duration_s=2))
+    assert result.verdict.label == "no call"
+    assert taken(result) == []

@@ -1,0 +1,48 @@
+"""Voice message, page and download beside a call in guests: done, or harmed as they would be."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from testbed.cell import TRAFFIC
+from testbed.kernel.build import Kernel
+from testbed.results import Run
+from testbed.scenario import load_censor
+from testbed.tables import rows, traffic_table
+from tests.lab.conftest import short_cell
+from tests.lab.test_cells_in_guest import conducted
+
+pytestmark = pytest.mark.guest
+
+
+def test_other_traffic_is_done_and_a_freeze_of_foreign_tls_harms_it_alone(
+    kernel: Kernel, run: Run
+) -> None:
+    cell = replace(short_cell("whatsapp", "direct", "open"), other_traffic=tuple(TRAFFIC))
+    frozen = replace(cell, censor=load_censor("ru-16kb-2025"))
+    free, harmed = conducted(kernel, run, cell, frozen)
+    assert list(free.content["traffic"]) == ["voice message", "web page", "download"]
+    for kind, one in free.content["traffic"].items():
+        assert one["done"]
+        payload_bits = 8 * sum(up + down for up, down in TRAFFIC[kind].objects)
+        assert one["goodput_bps"] == pytest.approx(payload_bits / one["took_s"], rel=0.01)
+    # Four round trips of 80 ms by TCP, TLS and its request, and what slow start takes.
+    assert 0.15 < free.content["traffic"]["download"]["took_s"] < 1.5
+    assert not harmed.content["traffic"]["web page"]["done"]
+    assert not harmed.content["traffic"]["download"]["done"]
+    assert harmed.content["chat"]["delivered"] == harmed.content["chat"]["sent"]
+    assert [row.verdicts for row in rows([free, harmed])] == [{"good": 1}, {"good": 1}]
+    # What a transport costs does not count it.
+    first, second = (r.content["record"]["transport"]["call"] for r in (free, harmed))
+    assert first == second
+    table = traffic_table([free, harmed])
+    assert table is not None
+    assert table.row_count == 2
+
+
+def test_without_other_traffic_there_is_no_table_of_it(kernel: Kernel, run: Run) -> None:
+    results = conducted(kernel, run, short_cell("max", "direct", "open", duration_s=1))
+    assert results[0].content["traffic"] == {}
+    assert traffic_table(results) is None
