@@ -230,6 +230,8 @@ class Change:
     name: str
     then: Sequence[float]
     now: Sequence[float]
+    cpu_factor: float
+    """How many times the processor time it takes now, by medians: what a busy machine can tell."""
 
     @property
     def factor(self) -> float:
@@ -245,7 +247,12 @@ class Change:
 def changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]:
     """Compare what two benches said (`cells` of their JSON), as far as both have it."""
     return [
-        Change(name, then[name]["ratio"], cell["ratio"])
+        Change(
+            name,
+            then[name]["ratio"],
+            cell["ratio"],
+            median(cell["cpu_s"]) / median(then[name]["cpu_s"]),
+        )
         for name, cell in now.items()
         if name in then
     ]

@@ -121,7 +121,7 @@ def _show(measured: Mapping[str, Any]) -> None:
     table = Table(box=None, pad_edge=False)
     table.add_column("Cell", no_wrap=True)
     for heading in (
-        "virtual s", "wall s", "CPU s", "ratio", "of rounds", "wanted", f"{cores} cores",
+        "virt. s", "wall s", "CPU s", "ratio", "range", "least", f"{cores} cores",
         "syscalls", "faults", "execs", "MB",
     ):  # fmt: skip
         table.add_column(heading, justify="right")
@@ -132,8 +132,8 @@ def _show(measured: Mapping[str, Any]) -> None:
             f"{cell['virtual_s']:.0f}",
             f"{median(cell['wall_s']):.2f}",
             f"{median(cell['cpu_s']):.2f}",
-            f"{ratio:.0f}x",
-            f"{min(cell['ratio']):.0f}-{max(cell['ratio']):.0f}",
+            f"{_times(ratio)}x",
+            f"{_times(min(cell['ratio']))}-{_times(max(cell['ratio']))}",
             f"[{'green' if ratio >= least else 'red'}]{least:.0f}x[/]",
             f"{cell['gain']:.2f}x" if cell["gain"] else "-",
             f"{cell['syscalls']:,}",
@@ -170,6 +170,10 @@ def _show(measured: Mapping[str, Any]) -> None:
         )
 
 
+def _times(ratio: float) -> str:
+    return f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.1f}"
+
+
 def _beside(row: Mapping[str, Any]) -> str:
     if why := row.get("why_not"):
         return f"not measured: {why}"
@@ -183,7 +187,7 @@ def _show_changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
         err.print(f"[yellow]It was another machine:[/] not the same {', '.join(differing)}.")
     table = Table(box=None, pad_edge=False)
     table.add_column("Cell", no_wrap=True)
-    for heading in ("then", "of rounds", "now", "of rounds", "change"):
+    for heading in ("then", "of rounds", "now", "of rounds", "change", "CPU time"):
         table.add_column(heading, justify="right")
     table.add_column("")
     for change in changes(then["cells"], now["cells"]):
@@ -193,9 +197,13 @@ def _show_changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
             *(
                 text
                 for ratios in (change.then, change.now)
-                for text in (f"{median(ratios):.1f}x", f"{min(ratios):.1f}-{max(ratios):.1f}")
+                for text in (
+                    f"{_times(median(ratios))}x",
+                    f"{_times(min(ratios))}-{_times(max(ratios))}",
+                )
             ),
             f"{change.factor - 1:+.1%}",
+            f"{change.cpu_factor - 1:+.1%}",
             f"{words} beyond the rounds' spread"
             if change.is_beyond_spread
             else "within the spread",

@@ -110,7 +110,10 @@ def check_repeats(
         list[str] | None, typer.Option(help="Only this messenger, direct (repeatable).")
     ] = None,
     other_build: Annotated[
-        Path | None, typer.Option(metavar="LINUX", help="Another build of the guest kernel.")
+        Path | None,
+        typer.Option(
+            metavar="LINUX", exists=True, dir_okay=False, help="Another build of the guest kernel."
+        ),
     ] = None,
 ) -> None:
     """Try whether cells are the same to the byte: again, on another processor, beside a busy loop.
