@@ -59,6 +59,8 @@ WALL_LIMIT_S = 300.0
 """A cell that takes longer is hung."""
 _ATTEMPTS = 2
 """How often a cell is tried that fails."""
+_DEFECTS = (ValueError, ArithmeticError, LookupError, TypeError)
+"""What a record raises that is like none before: a defect, which is told of one cell only."""
 _ROOM_BYTES = 2**20
 """With less room on the disk a cell that failed did so for want of it: one takes some 200 KB."""
 _FULL = (ENOSPC, EDQUOT, EFBIG)
@@ -261,10 +263,12 @@ async def _run_cell(run: Run, cell: Cell, conduct: Conduct, cpu: int, *, pcap: b
         try:
             wall = await conduct(job, cell, cpu)
             content = await trio.to_thread.run_sync(_judge, cell, job)
-        except ConductError as error:
+        except (ConductError, *_DEFECTS) as error:
             _check_room(run.folder)
-            failed.append(str(error))
-            run.keep_failed(name, job, str(error))
+            is_ours = isinstance(error, _DEFECTS)
+            reason = f"its record cannot be judged, {error!r}" if is_ours else str(error)
+            failed.append(reason)
+            run.keep_failed(name, job, reason)
         else:
             return Done(name, run.keep(name, job, content, wall), retried="".join(failed))
     return Done(name, None, failed[-1], retried=failed[0])

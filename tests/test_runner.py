@@ -76,6 +76,20 @@ def test_a_cell_that_fails_again_is_reported_and_stops_no_other(run: Run) -> Non
     assert len(asked) == 4
 
 
+def test_a_record_that_cannot_be_judged_stops_no_other(run: Run) -> None:
+    async def conduct(job: Path, cell: Cell, cpu: int) -> Wall:
+        await trio.lowlevel.checkpoint()
+        wall = left_by_a_call(job)
+        if cell_id(cell) == cell_id(PLAN[0]):
+            (job / RECORD_FILE).write_text("{}")
+        return wall
+
+    bad, good = conducted(run, conduct, count=2)
+    assert bad.failure.startswith("its record cannot be judged, KeyError")
+    assert run.failures() == {bad.cell_id: bad.failure}
+    assert good.result is not None
+
+
 def test_a_run_tries_what_failed_again(run: Run) -> None:
     conduct, _ = failing(times=2)
     conducted(run, conduct)

@@ -110,12 +110,13 @@ def mos_of_r_100(r_100: float) -> float:
 def burst_ratio(*, mean_burst_length: float, loss_percent: float) -> float:
     """BurstR, 1 for random loss: mean burst length over that of random loss of the same rate.
 
-    Equals 1/(p + q) for a Gilbert channel (ITU-T G.107, clause 7.5). Lengths are in packets.
-    Raises ValueError on a length under 1 or a loss outside 0 to 100 percent.
+    Equals 1/(p + q) for a Gilbert channel (ITU-T G.107, clause 7.5), and so 1 if all is lost: one
+    burst, as long as it was looked at. Lengths are in packets. Raises ValueError on a length under
+    1 or a loss outside 0 to 100 percent.
     """
     if mean_burst_length < 1 or not 0 <= loss_percent <= 100:
         raise ValueError("a burst has at least one packet, and a loss is 0 to 100 percent")
-    return mean_burst_length * (1 - loss_percent / 100)
+    return 1.0 if loss_percent == 100 else mean_burst_length * (1 - loss_percent / 100)
 
 
 def effective_impairment(codec: Codec, *, loss_percent: float, burst_ratio: float = 1.0) -> float:

@@ -121,6 +121,11 @@ def test_bursts_hurt_more_than_random_loss() -> None:
     assert scattered == pytest.approx(27.0655, abs=1e-4)
 
 
+def test_if_all_is_lost_nothing_is_left_of_a_rating() -> None:
+    assert burst_ratio(mean_burst_length=700, loss_percent=100) == 1
+    assert rate(G711_PLC, loss_percent=100, delay_ms=0, burst_ratio=1).r < 20
+
+
 def test_scales_are_never_mixed() -> None:
     wideband = rate(AMR_WB_12_65, loss_percent=0, delay_ms=0)
     fullband = rate(EVS_SWB_24_4, loss_percent=0, delay_ms=0)
