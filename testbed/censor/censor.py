@@ -258,6 +258,8 @@ def _kinds(profile: Profile) -> Mapping[str, Sequence[Kind]]:
             for match in matches
         )
     ]
+    for kind in needed:
+        kind.make(False)  # what it loads is there before a packet has to wait for it
     return {way: [k for k in needed if k.protocol == way] for way in {k.protocol for k in needed}}
 
 

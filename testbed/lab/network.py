@@ -10,7 +10,7 @@ import os
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,8 @@ _FORWARDING = (
     Path("/proc/sys/net/ipv4/ip_forward"),
     Path("/proc/sys/net/ipv6/conf/all/forwarding"),
 )
-_NLMSG_ERROR = 2
+_WITHOUT_IPV6 = Path("/proc/sys/net/ipv6/conf/default/disable_ipv6")
+"""For interfaces to be made: the kernel would announce addresses by multicast, in a call's way."""
 _ERROR = slice(16, 20)
 """Where an answer to a netlink request has its error (netlink(7)): 0, or the negative number."""
 _ANSWER_BYTES = 65536
@@ -42,6 +43,9 @@ class NetworkNode:
         self.namespace = Namespace(descriptor)
         with self.namespace.entered():
             self._requests = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
+            if not any(interface.ip6 for interface in self.interfaces):
+                with suppress(FileNotFoundError):  # a host without IPv6
+                    _WITHOUT_IPV6.write_text("1")
 
     @contextmanager
     def netlink(self) -> Iterator[Any]:

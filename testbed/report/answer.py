@@ -237,8 +237,8 @@ def _engines(titles: Iterable[str]) -> list[str]:
     lines = []
     if models:
         lines.append(
-            f"{_listed(models)}: a model of the messenger's exchanges, not its program. Models do "
-            "not adapt to loss, so they suffer more from it than real engines do."
+            f"{_listed(models)}: a model of the messenger's exchanges, not its program. Models "
+            "neither adapt to loss nor ask for what is missing again, as real engines may."
         )
     if engines:
         lines.append(f"{_listed(engines)}: the messenger's real, published call engine.")

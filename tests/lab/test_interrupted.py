@@ -48,8 +48,9 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path) -> None:
-    path, folder = tmp_path / "short.toml", tmp_path / "run"
-    path.write_text(SCENARIO)
+    path, folder = tmp_path / "long.toml", tmp_path / "run"
+    # Seconds of work, so that it is not over before the signal comes.
+    path.write_text(SCENARIO.replace("duration_s = 1", "duration_s = 200"))
     command = [TESTBED, "run", str(path), "--out", str(folder)]
     running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     trio.run(until, lambda: processes_in(folder / "jobs"))

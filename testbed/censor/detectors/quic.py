@@ -7,8 +7,9 @@ can open it.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any, NamedTuple
 
 from testbed.censor.detectors.client_hello import CLIENT_HELLO, ClientHello, parse_client_hello
 from testbed.censor.facts import Fact
@@ -69,6 +70,7 @@ class Quic:
     """
 
     def __init__(self, reassembles: bool) -> None:
+        _ciphers()
         self._reassembles = reassembles
         self._pieces: dict[int, bytes] = {}
         self._secret_from: bytes | None = None
@@ -153,14 +155,10 @@ def _header(datagram: bytes) -> tuple[_Version, bytes, int, int] | None:
 def _decrypt(
     packet: bytes, number_at: int, version: _Version, keys: tuple[bytes, bytes, bytes]
 ) -> Initial | None:
-    # Imported when the first QUIC packet comes: it would cost each guest a third of a second.
-    from cryptography.exceptions import InvalidTag  # noqa: PLC0415
-    from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes  # noqa: PLC0415
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415
-
+    invalid_tag, aes_gcm, mask_of = _ciphers()
     key, iv, header_key = keys
     sample = packet[number_at + 4 : number_at + 4 + _SAMPLE_BYTES]
-    mask = Cipher(algorithms.AES(header_key), modes.ECB()).encryptor().update(sample)
+    mask = mask_of(header_key, sample)
     first = packet[0] ^ (mask[0] & 0x0F)
     number_bytes = (first & 3) + 1
     number = bytes(
@@ -169,10 +167,28 @@ def _decrypt(
     header = bytes([first]) + packet[1:number_at] + number
     nonce = (int.from_bytes(iv, "big") ^ int.from_bytes(number, "big")).to_bytes(12, "big")
     try:
-        frames = AESGCM(key).decrypt(nonce, packet[number_at + number_bytes :], header)
-    except InvalidTag:
+        frames = aes_gcm(key).decrypt(nonce, packet[number_at + number_bytes :], header)
+    except invalid_tag:
         return None
     return Initial(version.name, frames)
+
+
+@cache
+def _ciphers() -> tuple[type[Exception], Any, Callable[[bytes, bytes], bytes]]:
+    """Load what opens packets: InvalidTag, AESGCM, and AES for masks of headers.
+
+    Only where QUIC is looked for: it costs a guest a third of a second.
+    """
+    from cryptography.exceptions import InvalidTag  # noqa: PLC0415
+    from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes  # noqa: PLC0415
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415
+
+    def mask_of(key: bytes, sample: bytes) -> bytes:
+        return Cipher(algorithms.AES(key), modes.ECB()).encryptor().update(sample)
+
+    mask_of(bytes(16), bytes(_SAMPLE_BYTES))  # the library loads its ciphers when they are used
+    AESGCM(bytes(16)).encrypt(bytes(12), b"", b"")
+    return InvalidTag, AESGCM, mask_of
 
 
 def _client_keys(version: _Version, connection_id: bytes) -> tuple[bytes, bytes, bytes]:
