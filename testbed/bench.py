@@ -50,7 +50,7 @@ class CellKind:
     name: str
     what: str
     least_ratio: float
-    """Virtual seconds a wall second that it is to reach (issue 7)."""
+    """Virtual seconds a wall second that it is to reach."""
     messenger: str = "whatsapp"
     transport: str = "direct"
     censor: str = "open"
@@ -95,9 +95,9 @@ KINDS = (
 )
 """What cells cost most differently."""
 MOST_MEMORY_BYTES = 150_000_000
-"""What a direct cell is to need at most (issue 7)."""
+"""What a direct cell is to need at most."""
 LEAST_GAIN = 1.9
-"""How much faster two processors are to be than one (issue 7)."""
+"""How much faster two processors are to be than one."""
 
 
 @dataclass(frozen=True)
