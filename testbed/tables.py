@@ -92,21 +92,25 @@ def _median(numbers: Iterable[float | None]) -> float | None:
 def table_of_calls(censors: Sequence[str]) -> tuple[Table, list[str]]:
     """Begin a table of calls: messenger, transport, censor; give it and each row's censor.
 
-    A profile that all rows have in common stands above the table, and the rows have what a sweep
-    varied of it.
+    A profile that all rows have in common stands above the table, the number that a sweep varied of
+    it above its column, and the rows have that number's values.
     """
     table = Table(
         box=None, pad_edge=False, collapse_padding=True, header_style="bold", padding=(0, 1)
     )
     profiles = {censor.partition(" ")[0] for censor in censors}
-    is_one_profile = len(profiles) == 1
-    if is_one_profile:
+    told, heading = list(censors), "Censor"
+    if len(profiles) == 1:
         table.title = f"Censor: {profiles.pop()}"
         table.title_justify = "left"
+        told, heading = [censor.partition(" ")[2] for censor in censors], ""
+        swept = {varied.rpartition("=")[0] for varied in told}
+        if len(swept) == 1 and (name := swept.pop()):
+            told, heading = [varied.rpartition("=")[2] for varied in told], name
     table.add_column("Messenger", no_wrap=True)
     table.add_column("Transport", max_width=26, overflow="fold")
-    table.add_column("" if is_one_profile else "Censor", overflow="fold")
-    return table, [c.partition(" ")[2] if is_one_profile else c for c in censors]
+    table.add_column(heading, overflow="fold")
+    return table, told
 
 
 def summary(table_rows: Sequence[Row]) -> Table:
