@@ -56,7 +56,7 @@ from testbed.speech import voice
 from testbed.transport import GUEST_PROGRAMS
 
 WALL_LIMIT_S = 300.0
-"""A cell that takes longer is hung."""
+"""What takes longer is hung; a cell may take the length of its call beside."""
 _ATTEMPTS = 2
 """How often a cell is tried that fails."""
 _DEFECTS = (ValueError, ArithmeticError, LookupError, TypeError)
@@ -109,16 +109,28 @@ def in_guest(kernel: Kernel) -> Conduct:
     """Conduct each cell in a guest of its own, in virtual time."""
 
     async def conduct(job: Path, cell: Cell, cpu: int) -> Wall:
-        memory_mb = ENGINES[cell.messenger.engine].guest_mb
         return await run_module(
-            kernel, "testbed.lab.main", job, seed=cell.seed, cpu=cpu, memory_mb=memory_mb
+            kernel,
+            "testbed.lab.main",
+            job,
+            seed=cell.seed,
+            cpu=cpu,
+            memory_mb=ENGINES[cell.messenger.engine].guest_mb,
+            wall_limit_s=WALL_LIMIT_S + cell.duration_s,
         )
 
     return conduct
 
 
 async def run_module(
-    kernel: Kernel, module: str, job: Path, *, seed: int, cpu: int, memory_mb: int = GUEST_MB
+    kernel: Kernel,
+    module: str,
+    job: Path,
+    *,
+    seed: int,
+    cpu: int,
+    memory_mb: int = GUEST_MB,
+    wall_limit_s: float = WALL_LIMIT_S,
 ) -> Wall:
     """Run one of the lab's programs on a job's folder in a guest. ConductError: it failed."""
     try:
@@ -128,7 +140,7 @@ async def run_module(
             job,
             seed=seed,
             cpu=cpu,
-            wall_limit_s=WALL_LIMIT_S,
+            wall_limit_s=wall_limit_s,
             memory_mb=memory_mb,
             visible=[Path(sys.base_prefix)],
             mounts={
@@ -150,7 +162,8 @@ def on_host() -> Conduct:
     compile_code()
 
     async def conduct(job: Path, cell: Cell, cpu: int) -> Wall:
-        return await run_module_on_host("testbed.lab.main", job, cpu=cpu)
+        limit_s = WALL_LIMIT_S + cell.duration_s
+        return await run_module_on_host("testbed.lab.main", job, cpu=cpu, wall_limit_s=limit_s)
 
     return conduct
 
@@ -173,7 +186,9 @@ def check_host() -> None:
         )
 
 
-async def run_module_on_host(module: str, job: Path, *, cpu: int) -> Wall:
+async def run_module_on_host(
+    module: str, job: Path, *, cpu: int, wall_limit_s: float = WALL_LIMIT_S
+) -> Wall:
     """Run one of the lab's programs on a job's folder on the host kernel. ConductError: it failed.
 
     It runs in namespaces without a name, as the first process of a process namespace: all of it
@@ -186,7 +201,7 @@ async def run_module_on_host(module: str, job: Path, *, cpu: int) -> Wall:
             command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True
         )
     try:
-        with trio.move_on_after(WALL_LIMIT_S):
+        with trio.move_on_after(wall_limit_s):
             await _wait(process)
     finally:
         with suppress(ProcessLookupError):
