@@ -51,7 +51,8 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path) -> None:
     path, folder = tmp_path / "long.toml", tmp_path / "run"
     # Seconds of work, so that it is not over before the signal comes.
     path.write_text(SCENARIO.replace("duration_s = 1", "duration_s = 200"))
-    command = [TESTBED, "run", str(path), "--out", str(folder)]
+    # Whoever starts the tests in the background has them ignore ^C, and what they start.
+    command = ["env", "--default-signal=INT", TESTBED, "run", str(path), "--out", str(folder)]
     running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     trio.run(until, lambda: processes_in(folder / "jobs"))
     running.send_signal(signal.SIGINT)
