@@ -1,0 +1,51 @@
+"""Lives here: traces of frames for tests of the playout, and what is played of them; no test."""
+
+from collections.abc import Callable, Iterable
+
+from testbed.call.playout import Arrival, Playout, play
+
+FRAME_S = 0.02
+CODEC_S = FRAME_S + 0.0065  # one frame's length and the encoder's look-ahead
+FOREVER_S = 1e6
+
+
+def sent(
+    frames: Iterable[int],
+    delay_s: float | Callable[[int], float] = 0.04,
+    frame_s: float = FRAME_S,
+    *,
+    has_fec: bool = False,
+) -> list[Arrival]:
+    """Arrivals of frames sent one per frame length, each after its delay."""
+    return [
+        Arrival(
+            index=index,
+            sent_s=index * frame_s,
+            received_s=index * frame_s + (delay_s(index) if callable(delay_s) else delay_s),
+            has_fec=has_fec,
+        )
+        for index in frames
+    ]
+
+
+def heard(
+    arrivals: list[Arrival],
+    frame_count: int,
+    *,
+    end_s: float = FOREVER_S,
+    frame_s: float = FRAME_S,
+) -> Playout:
+    return play(arrivals, frame_count=frame_count, frame_s=frame_s, first_sent_s=0.0, end_s=end_s)
+
+
+def played(playout: Playout) -> list[int]:
+    return [slot.frame for slot in playout.slots if slot.frame is not None]
+
+
+def stalled(begin: int, stall_s: float) -> Callable[[int], float]:
+    """The delay of each frame if from frame `begin` on, nothing moves for `stall_s`."""
+
+    def delay_s(index: int) -> float:
+        return 0.04 + (max(stall_s - (index - begin) * FRAME_S, 0.0) if index >= begin else 0.0)
+
+    return delay_s
