@@ -21,6 +21,7 @@ from typing import Any, get_args
 import trio
 
 from testbed.cell import RECORD_FILE, Cell
+from testbed.jobs import prepare_job
 from testbed.lab.forward import FORWARD_FILE, FORWARDED_FILE, Way
 from testbed.manifest import programs
 from testbed.results import Wall
@@ -30,7 +31,6 @@ from testbed.runner import (
     LabError,
     compile_code,
     on_host,
-    prepare_job,
 )
 from testbed.scenario import cells, load_scenario
 

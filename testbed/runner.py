@@ -5,67 +5,36 @@ from __future__ import annotations
 import compileall
 import json
 import os
-import pickle
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from errno import EDQUOT, EFBIG, ENOSPC
-from functools import cache
 from pathlib import Path
 from time import monotonic
-from typing import Any
 
 import trio
 
-from testbed.call.conversation import Conversation, conversation, monologues
-from testbed.call.messenger import Codec
-from testbed.call.opus import (
-    Speech,
-    SpeechError,
-    encode,
-    write_wav,
-)
-from testbed.cell import (
-    ERROR_FILE,
-    FRAMES_FILE,
-    HEARD_FILES,
-    JOB_FILE,
-    RECORD_FILE,
-    SAID_FILES,
-    SOUND_RATE_HZ,
-    TAIL_S,
-    Cell,
-    Job,
-    Said,
-)
-from testbed.certificate import write_certificates
+from testbed.cell import ERROR_FILE, Cell
 from testbed.engines import ENGINES, GUEST_MB
 from testbed.guestcode import BOOT, PLACE, guest_code
+from testbed.jobs import JudgeError, judged, prepare_job
 from testbed.kernel.build import Kernel
 from testbed.kernel.guest import GuestError, run_guest
-from testbed.lab.plan import plan_of
-from testbed.lab.record import read_frames
-from testbed.lab.topology import CallTopo
-from testbed.results import CellResult, Run, Wall, judge
+from testbed.results import CellResult, Run, Wall
 from testbed.scenario import ROOT, cell_id
-from testbed.speech import voice
 from testbed.transport import GUEST_PROGRAMS
 
 WALL_LIMIT_S = 300.0
 """What takes longer is hung; a cell may take the length of its call beside."""
 _ATTEMPTS = 2
 """How often a cell is tried that fails."""
-_DEFECTS = (ValueError, ArithmeticError, LookupError, TypeError)
-"""What a record raises that is like none before: a defect, which is told of one cell only."""
 _ROOM_BYTES = 2**20
 """With less room on the disk a cell that failed did so for want of it: one takes some 200 KB."""
 _FULL = (ENOSPC, EDQUOT, EFBIG)
-_SAID_MARGIN_S = TAIL_S + 5.0
-"""How much longer than a call a real engine's microphone has something to say."""
 _OTHERS = [ROOT, *(Path(p) for p in sys.path if p.endswith("-packages"))]
 _GUEST_OTHERS = {Path(f"/run/others/{n}"): folder for n, folder in enumerate(_OTHERS)}
 """What a transport from elsewhere may import. Seen last, as what is in there moves times."""
@@ -277,13 +246,11 @@ async def _run_cell(run: Run, cell: Cell, conduct: Conduct, cpu: int, *, pcap: b
         prepare_job(job, cell, pcap=pcap)
         try:
             wall = await conduct(job, cell, cpu)
-            content = await trio.to_thread.run_sync(_judge, cell, job)
-        except (ConductError, *_DEFECTS) as error:
+            content = await trio.to_thread.run_sync(judged, cell, job)
+        except (ConductError, JudgeError) as error:
             _check_room(run.folder)
-            is_ours = isinstance(error, _DEFECTS)
-            reason = f"its record cannot be judged, {error!r}" if is_ours else str(error)
-            failed.append(reason)
-            run.keep_failed(name, job, reason)
+            failed.append(str(error))
+            run.keep_failed(name, job, str(error))
         else:
             return Done(name, run.keep(name, job, content, wall), retried="".join(failed))
     return Done(name, None, failed[-1], retried=failed[0])
@@ -293,81 +260,6 @@ def _check_room(folder: Path) -> None:
     """Raise the OSError of a full disk if it is: a guest that met it says so in its own words."""
     if shutil.disk_usage(folder).free < _ROOM_BYTES:
         raise OSError(ENOSPC, os.strerror(ENOSPC), str(folder))
-
-
-def prepare_job(job: Path, cell: Cell, *, pcap: bool = False) -> None:
-    """Make a job's folder for a cell."""
-    job.mkdir()
-    frames: Mapping[str, tuple[bytes, ...]] = {}
-    if cell.messenger.engine == "model":
-        frames = speech_frames(cell.messenger.codec, cell.duration_s, cell.said, cell.speech)
-    else:
-        for way, name in SAID_FILES.items():
-            (job / name).write_bytes(_microphone(cell.said, cell.speech, cell.duration_s, way))
-    with (job / JOB_FILE).open("wb") as file:
-        network = plan_of(CallTopo(cell.links, cell.seed, cell.topology))
-        pickle.dump(Job(cell, network, frames, pcap), file)
-    write_certificates(job)
-
-
-@cache
-def what_is_said(said: Said, duration_s: float, file: str = "") -> Conversation:
-    """Give the speech of a call, in which symbols are speech, too, by `testbed.speech.voice`."""
-    if said == "symbols":
-        return monologues(voice(file).joined, duration_s)
-    return conversation(voice(file).clips, duration_s)
-
-
-@cache
-def speech_frames(
-    codec: Codec, duration_s: float, said: Said, file: str = ""
-) -> dict[str, tuple[bytes, ...]]:
-    """Encode what either end of a call says, by direction. SpeechError: no speech is there."""
-    return {
-        way: tuple(
-            encode(
-                speech,
-                seconds=duration_s,
-                frame_ms=codec.frame_ms,
-                bitrate_bps=codec.bitrate_bps,
-                fec=codec.fec,
-                expected_loss_percent=codec.expected_loss_percent,
-                cbr=codec.cbr,
-            )
-        )
-        for way, speech in what_is_said(said, duration_s, file).said.items()
-    }
-
-
-@cache
-def _microphone(said: Said, file: str, duration_s: float, way: str) -> bytes:
-    """Give what a real engine's microphone hears. SpeechError: no speech is there."""
-    if said == "symbols":
-        from testbed.call import symbols  # noqa: PLC0415 - brings numpy
-
-        return symbols.signal(duration_s + _SAID_MARGIN_S, SOUND_RATE_HZ)
-    speech = what_is_said(said, duration_s + _SAID_MARGIN_S, file).said[way]
-    if speech.rate_hz != SOUND_RATE_HZ:
-        raise SpeechError(f"the speech has {speech.rate_hz} Hz, expected {SOUND_RATE_HZ}")
-    return speech.pcm
-
-
-def _judge(cell: Cell, job: Path) -> Mapping[str, Any]:
-    record = json.loads((job / RECORD_FILE).read_text())
-    turns = what_is_said(cell.said, cell.duration_s, cell.speech).turns
-    packets = speech_frames(cell.messenger.codec, cell.duration_s, cell.said, cell.speech)
-    content = judge(cell, record, read_frames(job / FRAMES_FILE), turns, packets)
-    heard = {way: job / name for way, name in HEARD_FILES.items() if (job / name).exists()}
-    for path in heard.values():
-        write_wav(path.with_suffix(".wav"), Speech(path.read_bytes(), SOUND_RATE_HZ))
-    if cell.said == "symbols":
-        from testbed.call import symbols  # noqa: PLC0415 - brings numpy
-
-        content["symbols_missed"] = {
-            way: symbols.missed_share(path.read_bytes(), SOUND_RATE_HZ, cell.duration_s)
-            for way, path in heard.items()
-        }
-    return content
 
 
 def _command(module: str, argument: Path, import_path: Sequence[Path]) -> list[str]:

@@ -17,8 +17,8 @@ from testbed.call.messenger import Codec
 from testbed.call.opus import Speech, read_speech
 from testbed.call.playout import Playout
 from testbed.call.sound import render
+from testbed.jobs import speech_frames, what_is_said
 from testbed.results import CellResult, ResultsError, Run, frames_of, playout_of
-from testbed.runner import speech_frames, what_is_said
 from testbed.speech import voice
 
 OPUS_COMPRESSION: Final = 0.8

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from testbed.call.conversation import Turn
 from testbed.call.opus import SPEECH_FOLDER
+from testbed.jobs import speech_frames
 from testbed.lab.record import (
     BoxRecord,
     CallRecord,
@@ -28,7 +29,6 @@ from testbed.lab.record import (
 )
 from testbed.manifest import manifest as manifest_of
 from testbed.results import ResultsError, Run, Wall, judge
-from testbed.runner import speech_frames
 from testbed.scenario import cell_id, cells, load_scenario
 from testbed.tables import rows
 

@@ -85,7 +85,7 @@ def test_a_record_that_cannot_be_judged_stops_no_other(run: Run) -> None:
         return wall
 
     bad, good = conducted(run, conduct, count=2)
-    assert bad.failure.startswith("its record cannot be judged, KeyError")
+    assert bad.failure.startswith("its record cannot be judged: KeyError")
     assert run.failures() == {bad.cell_id: bad.failure}
     assert good.result is not None
 

@@ -15,9 +15,10 @@ import trio
 from testbed.cell import Cell, TransportChoice
 from testbed.censor.packet import Direction
 from testbed.censor.profile import with_numbers
+from testbed.jobs import prepare_job
 from testbed.kernel.build import Kernel
 from testbed.results import WALL, CellResult, Run, frames_of
-from testbed.runner import ConductError, Done, in_guest, prepare_job, run_cells
+from testbed.runner import ConductError, Done, in_guest, run_cells
 from testbed.scenario import cell_id
 from tests.censor import captures
 from tests.lab.conftest import short_cell

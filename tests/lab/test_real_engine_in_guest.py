@@ -15,9 +15,9 @@ from testbed import runner
 from testbed.cell import TransportChoice
 from testbed.censor.profile import with_numbers
 from testbed.engines import ENGINES, NTGCALLS
+from testbed.jobs import what_is_said
 from testbed.kernel.build import Kernel
 from testbed.results import CellResult, Run, frames_of
-from testbed.runner import what_is_said
 from testbed.scenario import load_censor
 from tests.lab.conftest import short_cell
 from tests.lab.test_cells_in_guest import CPUS, conducted, files_of

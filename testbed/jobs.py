@@ -1,0 +1,125 @@
+"""Makes a cell's job, with what is said in its call, and judges what it leaves; runs nothing."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from testbed.call.conversation import Conversation, conversation, monologues
+from testbed.call.messenger import Codec
+from testbed.call.opus import Speech, SpeechError, encode, write_wav
+from testbed.cell import (
+    FRAMES_FILE,
+    HEARD_FILES,
+    JOB_FILE,
+    RECORD_FILE,
+    SAID_FILES,
+    SOUND_RATE_HZ,
+    TAIL_S,
+    Cell,
+    Job,
+    Said,
+)
+from testbed.certificate import write_certificates
+from testbed.lab.plan import plan_of
+from testbed.lab.record import read_frames
+from testbed.lab.topology import CallTopo
+from testbed.results import judge
+from testbed.speech import voice
+
+_SAID_MARGIN_S = TAIL_S + 5.0
+"""How much longer than a call a real engine's microphone has something to say."""
+
+
+class JudgeError(Exception):
+    """What a cell left cannot be judged; the message says why."""
+
+
+def prepare_job(job: Path, cell: Cell, *, pcap: bool = False) -> None:
+    """Make a job's folder for a cell."""
+    job.mkdir()
+    frames: Mapping[str, tuple[bytes, ...]] = {}
+    if cell.messenger.engine == "model":
+        frames = speech_frames(cell.messenger.codec, cell.duration_s, cell.said, cell.speech)
+    else:
+        for way, name in SAID_FILES.items():
+            (job / name).write_bytes(_microphone(cell.said, cell.speech, cell.duration_s, way))
+    with (job / JOB_FILE).open("wb") as file:
+        network = plan_of(CallTopo(cell.links, cell.seed, cell.topology))
+        pickle.dump(Job(cell, network, frames, pcap), file)
+    write_certificates(job)
+
+
+@cache
+def what_is_said(said: Said, duration_s: float, file: str = "") -> Conversation:
+    """Give the speech of a call, in which symbols are speech, too, by `testbed.speech.voice`."""
+    if said == "symbols":
+        return monologues(voice(file).joined, duration_s)
+    return conversation(voice(file).clips, duration_s)
+
+
+@cache
+def speech_frames(
+    codec: Codec, duration_s: float, said: Said, file: str = ""
+) -> dict[str, tuple[bytes, ...]]:
+    """Encode what either end of a call says, by direction. SpeechError: no speech is there."""
+    return {
+        way: tuple(
+            encode(
+                speech,
+                seconds=duration_s,
+                frame_ms=codec.frame_ms,
+                bitrate_bps=codec.bitrate_bps,
+                fec=codec.fec,
+                expected_loss_percent=codec.expected_loss_percent,
+                cbr=codec.cbr,
+            )
+        )
+        for way, speech in what_is_said(said, duration_s, file).said.items()
+    }
+
+
+@cache
+def _microphone(said: Said, file: str, duration_s: float, way: str) -> bytes:
+    """Give what a real engine's microphone hears. SpeechError: no speech is there."""
+    if said == "symbols":
+        from testbed.call import symbols  # noqa: PLC0415 - brings numpy
+
+        return symbols.signal(duration_s + _SAID_MARGIN_S, SOUND_RATE_HZ)
+    speech = what_is_said(said, duration_s + _SAID_MARGIN_S, file).said[way]
+    if speech.rate_hz != SOUND_RATE_HZ:
+        raise SpeechError(f"the speech has {speech.rate_hz} Hz, expected {SOUND_RATE_HZ}")
+    return speech.pcm
+
+
+def judged(cell: Cell, job: Path) -> Mapping[str, Any]:
+    """Judge what a conducted cell left in its job's folder, and keep what was heard as WAV.
+
+    JudgeError: our own code cannot, which is a defect, told of this one cell.
+    """
+    try:
+        return _judged(cell, job)
+    except (ValueError, ArithmeticError, LookupError, TypeError) as error:
+        raise JudgeError(f"its record cannot be judged: {error!r}") from error
+
+
+def _judged(cell: Cell, job: Path) -> Mapping[str, Any]:
+    record = json.loads((job / RECORD_FILE).read_text())
+    turns = what_is_said(cell.said, cell.duration_s, cell.speech).turns
+    packets = speech_frames(cell.messenger.codec, cell.duration_s, cell.said, cell.speech)
+    content = judge(cell, record, read_frames(job / FRAMES_FILE), turns, packets)
+    heard = {way: job / name for way, name in HEARD_FILES.items() if (job / name).exists()}
+    for path in heard.values():
+        write_wav(path.with_suffix(".wav"), Speech(path.read_bytes(), SOUND_RATE_HZ))
+    if cell.said == "symbols":
+        from testbed.call import symbols  # noqa: PLC0415 - brings numpy
+
+        content["symbols_missed"] = {
+            way: symbols.missed_share(path.read_bytes(), SOUND_RATE_HZ, cell.duration_s)
+            for way, path in heard.items()
+        }
+    return content
