@@ -8,7 +8,6 @@ keys that SIP brought (SDES, RFC 4568) to a relay that latches. What it heard is
 from __future__ import annotations
 
 import json
-import math
 import wave
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,16 +22,7 @@ from testbed.cell import HEARD_FILES, SOUND_RATE_HZ
 from testbed.engines import BARESIP
 from testbed.lab.engine import Setting, Way
 from testbed.lab.host import LabHost
-from testbed.lab.realcall import (
-    ENDS,
-    Change,
-    Envelope,
-    States,
-    microphone,
-    note_frames,
-    reach,
-    talk,
-)
+from testbed.lab.realcall import ENDS, Change, Envelope, RealCall, States, microphone
 from testbed.lab.record import CallRecord
 from testbed.lab.servers import run_relay
 from testbed.lab.signalling import Signalling, sign_in
@@ -144,27 +134,15 @@ class BaresipEngine:
         """Dial now, talk for `duration_s` from the set-up, hang up."""
         if self._no_signalling is not None:
             return self._no_signalling
-        record = CallRecord()
-        dialled_at = trio.current_time()
-        taps = []
-        told, changes = trio.open_memory_channel[Change](math.inf)
+        call = RealCall(self._messenger, _STATES, _RTP, duration_s)
         async with trio.open_nursery() as nursery:
             for end, way in zip(self._ends, (caller, callee), strict=True):
-                relay, _ = await reach(way, ("udp",), _RTP)
-                taps.append(end.host.watch(relay, _RTP.take))
-                nursery.start_soon(_follow, end, told)
+                relay, _ = await call.reach(way, self._messenger.relay_protocols)
+                nursery.start_soon(_follow, end, call.told)
                 await _join(end, relay)
             target = f"sip:callee@{_LOCAL}:{_PORTS['callee']};transport=tcp"
             await self._ends[0].command("dial", target)
-            await talk(
-                record,
-                changes,
-                _STATES,
-                dialled_at=dialled_at,
-                duration_s=duration_s,
-                timeout_s=self._messenger.connect_timeout_s,
-                begin=trio.lowlevel.checkpoint,
-            )
+            await call.talk(trio.lowlevel.checkpoint, self._messenger.connect_timeout_s)
             # What it heard is whole on the disk when it has hung up.
             for end in self._ends:
                 end.hanging_up = True
@@ -173,18 +151,8 @@ class BaresipEngine:
                 await end.hung_up.wait()
             nursery.cancel_scope.cancel()
         for end in self._ends:
-            assert end.signalling is not None
-            await trio.aclose_forcefully(end.signalling)
             _keep_heard(end)
-        note_frames(
-            record,
-            taps,
-            _RTP,
-            frame_s=self._messenger.codec.frame_ms / 1000,
-            dialled_at=dialled_at,
-            duration_s=duration_s,
-        )
-        return record
+        return await call.end(self._ends)
 
 
 async def _follow(end: _End, told: trio.MemorySendChannel[Change]) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import json
-import math
 import shlex
 import signal
 from collections.abc import Sequence
@@ -29,15 +28,7 @@ from testbed.lab.coturn import TURN, USER, serve_coturn
 from testbed.lab.devtools import Page
 from testbed.lab.engine import Setting, Way
 from testbed.lab.host import LabHost, LabProcess
-from testbed.lab.realcall import (
-    ENDS,
-    Change,
-    States,
-    microphone,
-    note_frames,
-    reach,
-    talk,
-)
+from testbed.lab.realcall import ENDS, Change, RealCall, States, microphone
 from testbed.lab.record import CallRecord
 from testbed.lab.signalling import Signalling, message, receive, sign_in
 from testbed.transport import Address, Process
@@ -115,46 +106,25 @@ class ChromiumEngine:
         """Dial now, talk for `duration_s` from the set-up, hang up."""
         if self._no_signalling is not None:
             return self._no_signalling
-        record = CallRecord()
-        dialled_at = trio.current_time()
-        taps = []
+        call = RealCall(self._messenger, _STATES, TURN, duration_s)
         for end, way in zip(self._ends, (caller, callee), strict=True):
-            relay, protocols = await reach(way, self._messenger.relay_protocols, TURN)
-            taps.append(end.host.watch(relay, TURN.take))
+            relay, protocols = await call.reach(way, self._messenger.relay_protocols)
             urls = [f"turn:{relay}?transport={protocol}" for protocol in protocols]
             server = {"urls": urls, "username": USER, "credential": self._password}
             await end.do("dial", server)
-        told, changes = trio.open_memory_channel[Change](math.inf)
         async with trio.open_nursery() as nursery:
             for end in self._ends:
-                nursery.start_soon(_follow, end, told)
+                nursery.start_soon(_follow, end, call.told)
                 nursery.start_soon(_obey, end)
             nursery.start_soon(_offer, self._ends[0])
-            await talk(
-                record,
-                changes,
-                _STATES,
-                dialled_at=dialled_at,
-                duration_s=duration_s,
-                timeout_s=self._messenger.connect_timeout_s,
-                begin=partial(_all, self._ends, "talk"),
-            )
+            await call.talk(partial(_all, self._ends, "talk"), self._messenger.connect_timeout_s)
             nursery.cancel_scope.cancel()
+        record = await call.end(self._ends)
         for end in self._ends:
-            assert end.signalling is not None
-            await trio.aclose_forcefully(end.signalling)
             left = await end.do("hangUp")
             record.reports[end.name] = left["reports"]
             if record.set_up_s is not None:
                 end.heard.write_bytes(base64.b64decode(left["heard"]))
-        note_frames(
-            record,
-            taps,
-            TURN,
-            frame_s=self._messenger.codec.frame_ms / 1000,
-            dialled_at=dialled_at,
-            duration_s=duration_s,
-        )
         return record
 
 

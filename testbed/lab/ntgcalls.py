@@ -6,7 +6,6 @@ TLS, like the chat. At dialling both are told to connect, as after the callee ha
 
 from __future__ import annotations
 
-import math
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from testbed.cell import HEARD_FILES, SAID_FILES
 from testbed.engines import NTGCALLS
 from testbed.lab.engine import Setting, Way
 from testbed.lab.host import LabHost, LabProcess
-from testbed.lab.realcall import ENDS, Change, Envelope, States, note_frames, reach, talk
+from testbed.lab.realcall import ENDS, Change, Envelope, RealCall, States
 from testbed.lab.record import CallRecord
 from testbed.lab.reflector import serve_reflector
 from testbed.lab.signalling import Signalling, message, receive, sign_in
@@ -89,42 +88,18 @@ class NtgcallsEngine:
         """Dial now, talk for `duration_s` from the set-up, hang up."""
         if self._no_signalling is not None:
             return self._no_signalling
-        record = CallRecord()
-        dialled_at = trio.current_time()
+        call = RealCall(self._messenger, _STATES, REFLECTED, duration_s)
         protocols = self._messenger.relay_protocols
-        relays = [await reach(way, protocols, REFLECTED) for way in (caller, callee)]
-        taps = [
-            end.host.watch(relay, REFLECTED.take)
-            for end, (relay, _) in zip(self._ends, relays, strict=True)
-        ]
-        told, changes = trio.open_memory_channel[Change](math.inf)
+        relays = [await call.reach(way, protocols) for way in (caller, callee)]
         async with trio.open_nursery() as nursery:
             for end in self._ends:
-                nursery.start_soon(_follow, end, told)
+                nursery.start_soon(_follow, end, call.told)
                 nursery.start_soon(_bring_signalling, end)
             for end, (relay, by) in zip(self._ends, relays, strict=True):
                 await end.tell(b"D", f"{relay.host} {relay.port} {' '.join(by)}".encode())
-            await talk(
-                record,
-                changes,
-                _STATES,
-                dialled_at=dialled_at,
-                duration_s=duration_s,
-                begin=self._hear,
-            )
+            await call.talk(self._hear)
             nursery.cancel_scope.cancel()
-        for end in self._ends:
-            assert end.signalling is not None
-            await trio.aclose_forcefully(end.signalling)
-        note_frames(
-            record,
-            taps,
-            REFLECTED,
-            frame_s=self._messenger.codec.frame_ms / 1000,
-            dialled_at=dialled_at,
-            duration_s=duration_s,
-        )
-        return record
+        return await call.end(self._ends)
 
     async def _hear(self) -> None:
         for end in self._ends:

@@ -12,11 +12,13 @@ from typing import NamedTuple
 
 import trio
 
+from testbed.call.messenger import Messenger
 from testbed.cell import SAID_FILES, SOUND_RATE_HZ, TAIL_S
 from testbed.lab import rtp
 from testbed.lab.engine import Way
 from testbed.lab.host import LabHost
 from testbed.lab.record import CallRecord
+from testbed.lab.signalling import End
 from testbed.lab.tap import Tap
 from testbed.transport import Address
 
@@ -70,80 +72,88 @@ def microphone(job: Path, direction: str, silence_s: float = 0.0) -> Path:
     return path
 
 
-async def talk(
-    record: CallRecord,
-    changes: trio.MemoryReceiveChannel[Change],
-    states: States,
-    *,
-    dialled_at: float,
-    duration_s: float,
-    timeout_s: float = math.inf,
-    begin: Callable[[], Awaitable[object]],
-) -> None:
-    """Note a call's course, from dialling to hanging up; `begin` makes its ends talk and hear.
+class RealCall:
+    """One call of an engine from dialling on: its course and its frames, noted as they come."""
 
-    An end whose engine has no time-out for the set-up is given up after `timeout_s`.
-    """
-    connected: set[str] = set()
-    with trio.CancelScope(deadline=dialled_at + timeout_s) as until_end:
-        async for end, at, state in changes:
-            record.states.append((at - dialled_at, end, state))
-            if state in states.final:
-                record.reason = f"{end}: {states.final[state]}"
-                break
-            if state == states.connected:
-                connected.add(end)
-            if len(connected) == 2 and record.set_up_s is None:
-                record.set_up_s = at - dialled_at
-                until_end.deadline = at + duration_s + TAIL_S
-                record.heard_from_s = trio.current_time() - dialled_at
-                await begin()
-    record.ended_s = trio.current_time() - dialled_at
-    if record.set_up_s is not None:
-        record.outcome = "completed" if until_end.cancelled_caught else "dropped"
-    elif until_end.cancelled_caught:
-        record.reason = f"no connection within {timeout_s:g} s"
+    def __init__(
+        self, messenger: Messenger, states: States, envelope: Envelope, duration_s: float
+    ) -> None:
+        self.record = CallRecord()
+        self.told, self._changes = trio.open_memory_channel[Change](math.inf)
+        """Where changes of an end's state are told."""
+        self._messenger = messenger
+        self._states = states
+        self._envelope = envelope
+        self._duration_s = duration_s
+        self._dialled_at = trio.current_time()
+        self._taps: list[Tap] = []
 
+    async def reach(self, way: Way, protocols: Sequence[str]) -> tuple[Address, Sequence[str]]:
+        """Give where an end's relay is for its engine, and by what; watch its door from now on.
 
-def note_frames(
-    record: CallRecord,
-    taps: Sequence[Tap],
-    envelope: Envelope,
-    *,
-    frame_s: float,
-    dialled_at: float,
-    duration_s: float,
-) -> None:
-    """Note the frames that passed the doors of caller and callee."""
-    (caller_sent, caller_got), (callee_sent, callee_got) = (tap.close() for tap in taps)
-    if record.set_up_s is None:
-        return
-    began_at = dialled_at + record.set_up_s
-    of_call = partial(
-        rtp.direction,
-        unwrap=envelope.unwrap,
-        payload_type=envelope.payload_type,
-        frame_s=frame_s,
-        dialled_at=dialled_at,
-        between=(began_at, min(began_at + duration_s, dialled_at + record.ended_s)),
-    )
-    record.up = of_call(caller_sent, callee_got)
-    record.down = of_call(callee_sent, caller_got)
-    if record.outcome == "dropped":
-        heard = [at for way in (record.up, record.down) for _, at in way.received[-1:]]
-        record.silent_s = record.ended_s - min(heard, default=record.set_up_s)
+        Through a transport that is a local UDP port, which the transport's channel carries. The
+        caller's comes first.
+        """
+        relay = way.relay
+        if way.channel is not None and not way.is_direct:
+            relay = await _lend_port(way.host, way.channel, way.relay.port, self._envelope)
+            protocols = ("udp",)
+        self._taps.append(way.host.watch(relay, self._envelope.take))
+        return relay, protocols
 
+    async def talk(
+        self, begin: Callable[[], Awaitable[object]], timeout_s: float = math.inf
+    ) -> None:
+        """Note the course until it is time to hang up; `begin` makes both ends talk and hear.
 
-async def reach(
-    way: Way, protocols: Sequence[str], envelope: Envelope
-) -> tuple[Address, Sequence[str]]:
-    """Give where an end's relay is for its engine, and by what to reach it.
+        An end whose engine has no time-out for the set-up is given up after `timeout_s`.
+        """
+        record, dialled_at = self.record, self._dialled_at
+        connected: set[str] = set()
+        with trio.CancelScope(deadline=dialled_at + timeout_s) as until_end:
+            async for end, at, state in self._changes:
+                record.states.append((at - dialled_at, end, state))
+                if state in self._states.final:
+                    record.reason = f"{end}: {self._states.final[state]}"
+                    break
+                if state == self._states.connected:
+                    connected.add(end)
+                if len(connected) == 2 and record.set_up_s is None:
+                    record.set_up_s = at - dialled_at
+                    until_end.deadline = at + self._duration_s + TAIL_S
+                    record.heard_from_s = trio.current_time() - dialled_at
+                    await begin()
+        record.ended_s = trio.current_time() - dialled_at
+        if record.set_up_s is not None:
+            record.outcome = "completed" if until_end.cancelled_caught else "dropped"
+        elif until_end.cancelled_caught:
+            record.reason = f"no connection within {timeout_s:g} s"
 
-    Through a transport that is a local UDP port, which the transport's channel carries.
-    """
-    if way.channel is None or way.is_direct:
-        return way.relay, protocols
-    return await _lend_port(way.host, way.channel, way.relay.port, envelope), ("udp",)
+    async def end(self, ends: Sequence[End]) -> CallRecord:
+        """Sign the ends off and note the frames that passed their doors."""
+        for end in ends:
+            assert end.signalling is not None
+            await trio.aclose_forcefully(end.signalling)
+        (caller_sent, caller_got), (callee_sent, callee_got) = (tap.close() for tap in self._taps)
+        record = self.record
+        if record.set_up_s is None:
+            return record
+        began_at = self._dialled_at + record.set_up_s
+        ended_at = self._dialled_at + record.ended_s
+        of_call = partial(
+            rtp.direction,
+            unwrap=self._envelope.unwrap,
+            payload_type=self._envelope.payload_type,
+            frame_s=self._messenger.codec.frame_ms / 1000,
+            dialled_at=self._dialled_at,
+            between=(began_at, min(began_at + self._duration_s, ended_at)),
+        )
+        record.up = of_call(caller_sent, callee_got)
+        record.down = of_call(callee_sent, caller_got)
+        if record.outcome == "dropped":
+            heard = [at for way in (record.up, record.down) for _, at in way.received[-1:]]
+            record.silent_s = record.ended_s - min(heard, default=record.set_up_s)
+        return record
 
 
 async def _lend_port(
