@@ -145,16 +145,17 @@ def write_frames(call: CallRecord, path: Path) -> None:
 
     A frame that never arrived has no time of arrival; one that came twice stands twice.
     """
-    with path.open("w") as lines:
-        lines.write("direction,index,sent_ns,received_ns\n")
-        for name, direction in (("up", call.up), ("down", call.down)):
-            arrived: dict[int, list[float]] = {}
-            for index, at in direction.received:
-                arrived.setdefault(index, []).append(at)
-            for index, sent in enumerate(direction.sent_s):
-                times = [str(round(at * 1e9)) for at in arrived.get(index, ())] or [""]
-                for received in times:
-                    lines.write(f"{name},{index},{round(sent * 1e9)},{received}\n")
+    lines = ["direction,index,sent_ns,received_ns\n"]
+    for name, direction in (("up", call.up), ("down", call.down)):
+        arrived: dict[int, list[float]] = {}
+        for index, at in direction.received:
+            arrived.setdefault(index, []).append(at)
+        for index, sent in enumerate(direction.sent_s):
+            for at in arrived.get(index, ()):
+                lines.append(f"{name},{index},{round(sent * 1e9)},{round(at * 1e9)}\n")
+            if index not in arrived:
+                lines.append(f"{name},{index},{round(sent * 1e9)},\n")
+    path.write_text("".join(lines))
 
 
 def write_events(events: Sequence[Event], path: Path) -> None:
