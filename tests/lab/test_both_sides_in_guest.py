@@ -111,6 +111,16 @@ def test_ends_that_reach_each_other_use_no_relay(kernel: Kernel, run: Run, messe
         assert box(result, name)["rules"]["drop"]["dropped"] >= sent - received
 
 
+def test_what_the_ends_say_to_each_other_is_restricted_by_both_boxes(
+    kernel: Kernel, run: Run
+) -> None:
+    cell = both_sides("max", censor=RESTRICTED, duration_s=4)
+    [result] = conducted(kernel, run, replace(cell, messenger=load_messenger("telegram-p2p-model")))
+    for name in ("middlebox", "middlebox2"):
+        assert box(result, name)["rules"]["stun"]["dropped"] > 0
+    assert result.verdict.label not in ("good", "usable")
+
+
 def test_where_the_ends_do_not_reach_each_other_the_relay_is_used(kernel: Kernel, run: Run) -> None:
     to_ends = Match(protocol="udp", servers=("10.1.0.0/16", "10.3.0.0/16"))
     blocked = profile(rule("peers", to_ends, Drop(1.0)))
