@@ -18,8 +18,9 @@ Approximated, on purpose: an encoder changes its settings between two frames; he
 is encoded once for each setting, by an encoder of its own, and a sender switches between their
 frames (`Encoding`). libopus decodes across such a switch, but the first frame after it was
 predicted from another encoder's past: a click at most each few seconds, where a real encoder would
-keep its state. Expected losses are few steps: libopus 1.3 gives FEC 7 - 0.4 x percent steps of
-gain, at least 2, so 0, 1, 5, 10 and 20 % differ and what is between hardly does. A growing queue is
+keep its state. Expected losses are few steps: libopus 1.3 codes FEC 7 - 0.4 x percent steps coarser
+than the frame, at least 2 (`silk/control_codec.c`), so 0, 1, 5, 10 and 20 % differ and what is
+between hardly does. A growing queue is
 told by the delay of a second's packets against the least ever seen, where libwebrtc fits a line.
 """
 

@@ -29,12 +29,12 @@ _REPORT = struct.Struct("!IB3sIIII")
 _NACK = struct.Struct("!IHH")
 _NACK_BITS = 16
 _NACKED_TIMES = 10
-"""kMaxNackRetries of libwebrtc's; what has come too late by then is no use anyway."""
+"""kMaxNackRetries of libwebrtc's requests for video (`nack_requester.cc`), taken for audio."""
 _NACK_EVERY_S = 0.1
-"""After what a missing packet is asked for again (s): libwebrtc waits a round trip, taken for 100
-ms until it is known."""
+"""After what a missing packet is asked for again (s): libwebrtc waits a round trip, 100 ms until
+that is known (there, kDefaultRtt)."""
 _HISTORY = 250
-"""How many packets a sender can repeat: 5 s of 20 ms frames (kNackRtpHistoryMs)."""
+"""How many packets a sender can repeat: 5 s of 20 ms frames, as libwebrtc (kNackRtpHistoryMs)."""
 _PADDING_TYPE = 103
 """Of probes, as ntgcalls has it."""
 
