@@ -1,18 +1,19 @@
 """Lives here: how a sender adapts to what its receiver reports; no packet, no codec, no clock.
 
-After libwebrtc (BSD-3, read in 2025's main branch and in Signal's fork of it):
+After libwebrtc (BSD-3, read; `audio_encoder_opus.cc` in Signal's fork, too):
 
 - `audio_encoder_opus.cc`: the encoder is told the loss in the receiver's reports, smoothed by an
   exponential filter (0.9999 a millisecond, so 10 s) whose first value is the first report's, and 20
   % at most. Opus spends its in-band FEC accordingly, and none while the loss is 0: before the first
   report no frame has FEC.
-- `rtp_rtcp_impl2.cc`, `rtcp_sender.cc`: an audio receiver reports after 2.5 s and then each 5 s,
-  in the mean: each interval is 0.5 to 1.5 times as long.
+- `rtcp_sender.cc`: an audio receiver reports after half an interval of 5 s, and then after 0.5 to
+  1.5 of it each time.
 - `send_side_bandwidth_estimation.cc`: with up to 2 % loss the bitrate rises by 8 % and 1 kbit/s a
   report, up to 10 % it stays, above that it falls by half the loss.
 - `remote_estimator_proxy.cc`: reports on each packet's arrival (transport-wide feedback) take 5 %
   of the rate that their sender believes its own path to carry, each 50 to 250 ms.
-- `aimd_rate_control.cc`: a path whose queue grows carries 0.85 of what arrives.
+- `aimd_rate_control.cc`: a path whose queue grows carries 0.85 of what arrives; one that does not
+  carries 8 % more each second.
 
 Approximated, on purpose: an encoder changes its settings between two frames; here the same speech
 is encoded once for each setting, by an encoder of its own, and a sender switches between their
@@ -20,8 +21,8 @@ frames (`Encoding`). libopus decodes across such a switch, but the first frame a
 predicted from another encoder's past: a click at most each few seconds, where a real encoder would
 keep its state. Expected losses are few steps: libopus 1.3 codes FEC 7 - 0.4 x percent steps coarser
 than the frame, at least 2 (`silk/control_codec.c`), so 0, 1, 5, 10 and 20 % differ and what is
-between hardly does. A growing queue is
-told by the delay of a second's packets against the least ever seen, where libwebrtc fits a line.
+between hardly does. A growing queue is told by the delay of a second's packets against the least
+ever seen, where libwebrtc fits a line.
 """
 
 from __future__ import annotations
@@ -37,8 +38,9 @@ MAX_LOSS = 0.2
 LOW_LOSS, HIGH_LOSS = 0.02, 0.1
 """kDefaultLowLossThreshold, kDefaultHighLossThreshold."""
 INCREASE, INCREASE_BPS = 1.08, 1000
+"""A report, or a second."""
 BACKOFF = 0.85
-"""Beta of AIMD (Carlucci et al., Congestion Control for Web Real-Time Communication, 2017)."""
+"""kDefaultBackoffFactor."""
 FEEDBACK_SHARE = 0.05
 FEEDBACK_BITS = 68 * 8
 """kTwccReportSize: with IP, UDP and SRTP's tag."""
