@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -163,7 +163,8 @@ class Job:
 
     cell: Cell
     network: NetworkPlan
-    frames: Mapping[str, tuple[bytes, ...]]
-    """By direction: what is said, encoded by the messenger's codec; empty for a real engine."""
+    frames: Mapping[str, Sequence[Sequence[bytes]]]
+    """By direction: what is said, in each encoding that the sender may choose
+    (`testbed.call.adaptation`); empty for a real engine."""
     pcap: bool = False
     """Capture both sides of each middlebox. What that costs moves the cell's times a little."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from testbed.call.adaptation import Adaptation, as_sent
 from testbed.call.conversation import Conversation, conversation, monologues
-from testbed.call.messenger import Codec
+from testbed.call.messenger import Codec, Messenger
 from testbed.call.opus import Speech, SpeechError, encode, write_wav
 from testbed.cell import (
     FRAMES_FILE,
@@ -42,9 +44,9 @@ class JudgeError(Exception):
 def prepare_job(job: Path, cell: Cell, *, pcap: bool = False) -> None:
     """Make a job's folder for a cell."""
     job.mkdir()
-    frames: Mapping[str, tuple[bytes, ...]] = {}
+    frames: Mapping[str, Sequence[Sequence[bytes]]] = {}
     if cell.messenger.engine == "model":
-        frames = speech_frames(cell.messenger.codec, cell.duration_s, cell.said, cell.speech)
+        frames = speech_encodings(cell.messenger, cell.duration_s, cell.said, cell.speech)
     else:
         for way, name in SAID_FILES.items():
             (job / name).write_bytes(_microphone(cell.said, cell.speech, cell.duration_s, way))
@@ -77,10 +79,36 @@ def speech_frames(
                 fec=codec.fec,
                 expected_loss_percent=codec.expected_loss_percent,
                 cbr=codec.cbr,
+                dtx=codec.dtx,
             )
         )
         for way, speech in what_is_said(said, duration_s, file).said.items()
     }
+
+
+def speech_encodings(
+    messenger: Messenger, duration_s: float, said: Said, file: str = ""
+) -> dict[str, tuple[tuple[bytes, ...], ...]]:
+    """Encode what either end says in each way that its sender may choose: one if it does not adapt.
+
+    SpeechError: no speech is there.
+    """
+    made = [
+        speech_frames(codec, duration_s, said, file)
+        for codec in encoding_codecs(messenger.codec, messenger.adaptation)
+    ]
+    return {way: tuple(frames[way] for frames in made) for way in made[0]}
+
+
+def encoding_codecs(codec: Codec, adaptation: Adaptation | None) -> list[Codec]:
+    """Give the codec as each of a sender's encodings has it, in their order."""
+    if adaptation is None:
+        return [codec]
+    loss = codec.expected_loss_percent
+    return [
+        replace(codec, bitrate_bps=one.bitrate_bps, expected_loss_percent=one.expected_loss_percent)
+        for one in adaptation.encodings(codec.bitrate_bps, loss, fec=codec.fec)
+    ]
 
 
 @cache
@@ -110,8 +138,10 @@ def judged(cell: Cell, job: Path) -> Mapping[str, Any]:
 def _judged(cell: Cell, job: Path) -> Mapping[str, Any]:
     record = json.loads((job / RECORD_FILE).read_text())
     turns = what_is_said(cell.said, cell.duration_s, cell.speech).turns
-    packets = speech_frames(cell.messenger.codec, cell.duration_s, cell.said, cell.speech)
-    content = judge(cell, record, read_frames(job / FRAMES_FILE), turns, packets)
+    encodings = speech_encodings(cell.messenger, cell.duration_s, cell.said, cell.speech)
+    frames = read_frames(job / FRAMES_FILE)
+    packets = {way: as_sent(encodings[way], frames[way].variants) for way in encodings}
+    content = judge(cell, record, frames, turns, packets)
     heard = {way: job / name for way, name in HEARD_FILES.items() if (job / name).exists()}
     for path in heard.values():
         write_wav(path.with_suffix(".wav"), Speech(path.read_bytes(), SOUND_RATE_HZ))

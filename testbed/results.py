@@ -44,10 +44,11 @@ from testbed.call.verdict import (
 from testbed.cell import EVENTS_FILE, FRAMES_FILE, Cell
 from testbed.lab.record import DirectionRecord, read_frames
 
-SCHEMA = 3
+SCHEMA = 4
 """2 has steps, symptoms, ratings and FEC; in 3 the ends take turns, where both said the same all
-the time before. What reads results must do without them for the ones before."""
-READABLE = (1, 2, 3)
+the time before; in 4 `frames.csv` may say how each frame was encoded. What reads results must do
+without them for the ones before."""
+READABLE = (1, 2, 3, 4)
 CELL, WALL, MANIFEST, SCORES = "cell.json", "wall.json", "run.json", "scores.json"
 
 
@@ -189,9 +190,10 @@ def playout_of(
     `packets` are those that were sent; of a real engine, which encrypts its own, what its codec
     makes of the same speech stands for them. ValueError: the codec uses FEC, and there are none.
     """
-    if codec.fec and not packets:
-        raise ValueError("a codec with FEC is judged by its packets, and none were given")
-    with_fec = {k for k, packet in enumerate(packets) if has_fec(packet)} if codec.fec else set()
+    if (codec.fec or codec.dtx) and not packets:
+        raise ValueError("a codec with FEC or DTX is judged by its packets, and none were given")
+    found = packets if codec.fec else ()
+    with_fec = {k for k, packet in enumerate(found) if packet and has_fec(packet)}
     return play(
         [
             Arrival(index, direction.sent_s[index], at, index in with_fec)
@@ -201,6 +203,7 @@ def playout_of(
         frame_s=codec.frame_ms / 1000,
         first_sent_s=direction.sent_s[0],
         end_s=ended_s,
+        unsent={k for k, packet in enumerate(packets) if not packet} if codec.dtx else (),
     )
 
 

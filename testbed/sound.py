@@ -12,12 +12,13 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from testbed.call.adaptation import Adaptation, as_sent
 from testbed.call.conversation import Turn
 from testbed.call.messenger import Codec
 from testbed.call.opus import Speech, read_speech
 from testbed.call.playout import Playout
 from testbed.call.sound import render
-from testbed.jobs import speech_frames, what_is_said
+from testbed.jobs import encoding_codecs, speech_frames, what_is_said
 from testbed.results import CellResult, ResultsError, Run, frames_of, playout_of
 from testbed.speech import voice
 
@@ -66,9 +67,13 @@ def sound_of(run: Run, result: CellResult, directions: Sequence[str] = DIRECTION
         return CallSound(turns, said, {}, laid)
     if result.content["quality"]["up"] is None:
         return CallSound(turns, said, {}, {})
-    packets = speech_frames(codec, duration_s, what, file)
     ended_s = result.content["record"]["call"]["ended_s"]
     frames = frames_of(result)
+    made = [
+        speech_frames(one, duration_s, what, file)
+        for one in encoding_codecs(codec, adaptation_of(run, result))
+    ]
+    packets = {n: as_sent([way[n] for way in made], frames[n].variants) for n in directions}
     playouts = {
         name: playout_of(frames[name], codec, ended_s, packets[name]) for name in directions
     }
@@ -104,6 +109,19 @@ def codec_of(run: Run, result: CellResult) -> Codec:
         raise ResultsError(
             f"{run.folder} does not say how {name} codes speech: run it again"
         ) from None
+
+
+def adaptation_of(run: Run, result: CellResult) -> Adaptation | None:
+    """Give how a cell's senders adapted; None: they did not, as before schema 4."""
+    name = result.content["messenger"]["name"]
+    messenger: Mapping[str, Any] = run.manifest()["definitions"].get(f"messenger {name}", {})
+    found: Mapping[str, Any] | None = messenger.get("adaptation")
+    if found is None:
+        return None
+    arguments: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in found.items()
+    }
+    return Adaptation(**arguments)
 
 
 def aligned(said: Speech, heard: Speech) -> Speech:

@@ -155,6 +155,10 @@ def test_a_messenger_that_is_like_another_says_only_what_differs() -> None:
         ("like = 'signal-p2p'\n", "like: 'signal-p2p' is itself like 'signal'"),
         ("like = 'whatsapp'\npeer_to_peer = true\n", "whatsapp has no path without a relay"),
         ("like = 'baresip'\npeer_to_peer = true\n", "baresip has no path without a relay"),
+        ("like = 'max'\nadaptation = {}\n", r"evidence is missing for \['adaptation'\]"),
+        ("like = 'whatsapp'\nrepair = { nack = true }\n", r"missing for \['repair'\]"),
+        ("like = 'whatsapp'\nrepair = { copies = 0 }\n", "repair: copies, copy_after_ms"),
+        ("like = 'telegram'\nadaptation = {}\n", "a real engine has its own"),
     ],
 )
 def test_a_wrong_likeness_is_refused(

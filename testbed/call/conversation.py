@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import sqrt
 from operator import mul
@@ -137,7 +137,7 @@ def spoken(playout: Playout, turns: Sequence[Turn]) -> Playout:
             at_s = max(slot.at_s, from_s)
             rest_s = round(min(slot.at_s + slot.duration_s, to_s) - at_s, 6)
             if rest_s > 0:
-                slots.append(Slot(at_s, rest_s, slot.frame, slot.is_recovered))
+                slots.append(replace(slot, at_s=at_s, duration_s=rest_s))
                 delays_s += [] if delay_s is None else [delay_s]
     if not slots:
         return playout

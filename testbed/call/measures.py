@@ -114,7 +114,7 @@ def steps(playout: Playout) -> tuple[Step, ...]:
         while at_s < end_s:
             until_s = min((number + 1) * STEP_S, end_s)
             put_out_s[number] = put_out_s.get(number, 0.0) + until_s - at_s
-            if slot.frame is None:
+            if slot.is_concealed:
                 concealed_s[number] = concealed_s.get(number, 0.0) + until_s - at_s
             at_s, number = until_s, number + 1
     return tuple(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Literal
 
+from testbed.call.adaptation import Adaptation
 from testbed.call.dialects import DIALECTS, RelayProtocol
 from testbed.engines import ENGINES
 from testbed.evidence import Evidence
@@ -27,6 +28,41 @@ class Codec:
     """What the encoder is told; more makes FEC stronger."""
     cbr: bool = False
     """A constant bitrate: all frames are of one size."""
+    dtx: bool = False
+    """Discontinuous transmission: while nobody speaks, only a frame each 400 ms is sent."""
+
+
+@dataclass(frozen=True)
+class Probes:
+    """Packets of padding that a sender sends beside media to see what its path can carry."""
+
+    __pydantic_config__ = _FORBID_UNKNOWN_KEYS
+
+    at_s: float
+    """After the first frame."""
+    packets: int
+    packet_bytes: int
+    """Of RTP with header and tag, without what the dialect puts around it."""
+    over_s: float
+    """From the first to the last of them."""
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What is done about frames that are lost, beside FEC. By default nothing."""
+
+    __pydantic_config__ = _FORBID_UNKNOWN_KEYS
+
+    nack: bool = False
+    """A receiver asks again for what is missing (RFC 4585, 6.2.1), and the sender repeats it."""
+    copies: int = 1
+    """How often a frame is sent."""
+    copy_after_ms: float = 20.0
+    """From one copy of a frame to the next (ms)."""
+
+    def __post_init__(self) -> None:
+        if self.copies < 1 or self.copy_after_ms < 0:
+            raise ValueError("copies, copy_after_ms: at least 1 and 0")
 
 
 @dataclass(frozen=True)
@@ -79,6 +115,12 @@ class Messenger:
     fallback_after_s: float = 5.0
     """A model gives a path by one protocol up for the next when it has heard nothing for so long
     (s): WebRTC's ICE calls a connection unwritable then."""
+    adaptation: Adaptation | None = None
+    """How a model's sender reacts to its receiver's reports; None: it does not, and there are none.
+    """
+    probes: tuple[Probes, ...] = ()
+    """What a model sends to try its path."""
+    repair: Repair = field(default_factory=Repair)
     name: str = field(default="", kw_only=True)
     """The file's name."""
 
@@ -90,12 +132,18 @@ class Messenger:
         is_model, by_stream = self.engine == "model", {*self.relay_protocols} - {"udp"}
         if is_model and by_stream and DIALECTS[self.dialect][0].framing is None:
             raise ValueError(f"relay_protocols: the dialect {self.dialect} has only UDP")
+        if not is_model and (self.adaptation or self.probes or self.repair != Repair()):
+            raise ValueError("adaptation, probes, repair: a real engine has its own")
         has_peer = is_model and DIALECTS[self.dialect][0].has_peer
         if self.peer_to_peer and not has_peer:
             what = f"the dialect {self.dialect}" if is_model else f"the engine {self.engine}"
             raise ValueError(f"peer_to_peer: {what} has no path without a relay")
         of_paths = {"relay_protocols", "peer_to_peer", "relay_tls_port", "fallback_after_s"}
-        needed = {f.name for f in fields(self)} - {"title", "evidence", "engine", "name"} - of_paths
+        of_media = {"adaptation", "probes", "repair"}
+        others = {"title", "evidence", "engine", "name", *of_paths, *of_media}
+        needed = {f.name for f in fields(self)} - others
+        needed |= {key for key in ("adaptation", "probes") if getattr(self, key)}
+        needed |= {"repair"} if self.repair != Repair() else set()
         if is_model and by_stream:
             needed |= {"relay_protocols"}
             needed |= {"relay_tls_port"} if "tls" in self.relay_protocols else set()

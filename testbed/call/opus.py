@@ -19,6 +19,8 @@ SPEECH_FOLDER: Final = Path("/usr/share/pocketsphinx/test/data/librivox")
 """Where Debian's pocketsphinx-testdata (BSD) keeps five clips of a LibriVox reading."""
 
 _SAMPLE_BYTES = 2
+_SILENT_BYTES = 2
+"""A packet of so many bytes or less codes nothing (opus_encode: it need not be transmitted)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +97,14 @@ def encode(
     fec: bool = False,
     expected_loss_percent: int = 0,
     cbr: bool = False,
+    dtx: bool = False,
 ) -> list[bytes]:
     """Encode speech, repeated to fill `seconds` in whole frames, as Opus in VoIP mode.
 
-    Variable bitrate around `bitrate_bps`, or with `cbr` a constant one; no DTX. In-band FEC
-    (RFC 6716, section 2.1.7) is spent according to `expected_loss_percent`. The same arguments give
+    Variable bitrate around `bitrate_bps`, or with `cbr` a constant one. In-band FEC (RFC 6716,
+    section 2.1.7) is spent according to `expected_loss_percent`. With `dtx`, a frame that need not
+    be sent is empty: while nobody speaks, all but the first and one each 400 ms (as libwebrtc's
+    `WebRtcOpus_Encode`, which sends the first to say that silence begins). The same arguments give
     the same frames with one build of libopus. Raises ValueError on a frame length, a bitrate or a
     loss that Opus does not take.
     """
@@ -113,12 +118,23 @@ def encode(
     encoder.inband_fec = int(fec)
     encoder.packet_loss_perc = expected_loss_percent
     encoder.vbr = int(not cbr)
+    encoder.dtx = int(dtx)
     frame_bytes = samples * _SAMPLE_BYTES
     count = round(seconds * 1000 / frame_ms)
     pcm = repeated(speech, count * samples).pcm
-    return [
+    frames = [
         bytes(encoder.encode(pcm[start : start + frame_bytes], samples))
         for start in range(0, count * frame_bytes, frame_bytes)
+    ]
+    return _without_silence(frames) if dtx else frames
+
+
+def _without_silence(frames: list[bytes]) -> list[bytes]:
+    """Leave out the frames of DTX, a header alone, but the first of each silence."""
+    is_silent = [len(frame) <= _SILENT_BYTES for frame in frames]
+    return [
+        b"" if k and silent and is_silent[k - 1] else frame
+        for k, (frame, silent) in enumerate(zip(frames, is_silent, strict=True))
     ]
 
 

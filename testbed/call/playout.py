@@ -22,7 +22,7 @@ Approximated, on purpose:
 - The reorder optimiser and postponed decoding after a muted expansion are left out.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from math import ceil, fsum
@@ -67,13 +67,20 @@ class Slot:
 
     A duration that differs from the frame's is a frame that was accelerated or decelerated, or, in
     concealment, an expansion of an empty buffer. `is_recovered` says that the frame itself was not
-    there and was decoded from the FEC of the one that follows.
+    there and was decoded from the FEC of the one that follows. `is_comfort` says that no frame was
+    sent (DTX): the decoder goes on with the room's noise, which is no concealment.
     """
 
     at_s: float
     duration_s: float
     frame: int | None
     is_recovered: bool = False
+    is_comfort: bool = False
+
+    @property
+    def is_concealed(self) -> bool:
+        """Whether a frame that was sent was not there in time."""
+        return self.frame is None and not self.is_comfort
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +124,7 @@ class Playout:
     @property
     def concealed_s(self) -> float:
         """Seconds of output that were made up by concealment."""
-        return fsum(slot.duration_s for slot in self.slots if slot.frame is None)
+        return fsum(slot.duration_s for slot in self.slots if slot.is_concealed)
 
     @property
     def concealed_share(self) -> float:
@@ -142,11 +149,11 @@ class Playout:
         gaps: list[Gap] = []
         goes_on_at_s = None
         for slot in self.slots:
-            if slot.frame is None:
+            if slot.is_concealed:
                 goes_on = goes_on_at_s is not None and slot.at_s < goes_on_at_s + _HOLE_S
                 begun = gaps.pop() if goes_on else Gap(slot.at_s, 0.0)
                 gaps.append(Gap(begun.at_s, round(begun.duration_s + slot.duration_s, 6)))
-            goes_on_at_s = slot.at_s + slot.duration_s if slot.frame is None else None
+            goes_on_at_s = slot.at_s + slot.duration_s if slot.is_concealed else None
         return tuple(gaps)
 
     @property
@@ -177,7 +184,7 @@ class Playout:
         """
         if not self.mouth_to_ear_s:
             return 0.0
-        opening = self.slots[0].frame is None
+        opening = self.slots[0].is_concealed
         faded_s = sum(max(gap_s - PLC_AUDIBLE_S, 0.0) for gap_s in self.gaps_s[opening:])
         silent_s = faded_s + (self.gaps_s[0] if opening else 0.0)
         return 1.0 - silent_s / self.duration_s
@@ -200,6 +207,7 @@ def play(
     frame_s: float,
     first_sent_s: float,
     end_s: float,
+    unsent: Collection[int] = (),
 ) -> Playout:
     """Play what arrived of `frame_count` frames of `frame_s` seconds each.
 
@@ -207,6 +215,7 @@ def play(
     first frame to arrive waits 80 ms and the ones lost before it are concealed; with no arrival it
     starts 80 ms after `first_sent_s`. It stops when every frame was played or skipped, or at
     `end_s`, when the callee stopped listening: a slot that would begin then is no longer played.
+    Frames of `unsent` were never sent (DTX): in their time there is comfort noise.
 
     Raises ValueError on a frame number outside 0 to frame_count - 1, on a frame received before it
     was sent, and on a frame length that is not positive.
@@ -218,7 +227,9 @@ def play(
             raise ValueError(f"frame {arrival.index} is not one of {frame_count} frames")
         if arrival.received_s < arrival.sent_s:
             raise ValueError(f"frame {arrival.index} was received before it was sent")
-    buffer = _Buffer(arrivals, frame_count=frame_count, frame_us=_us(frame_s))
+    buffer = _Buffer(
+        arrivals, frame_count=frame_count, frame_us=_us(frame_s), unsent=frozenset(unsent)
+    )
     slots = buffer.run(first_sent_us=_us(first_sent_s), end_us=_us(end_s))
     # A frame that was only recovered left one frame length before the one that carried it.
     sent_s = {a.index - 1: a.sent_s - frame_s for a in arrivals if a.has_fec}
@@ -252,7 +263,15 @@ def _packets(arrivals: Sequence[Arrival]) -> Iterator[tuple[int, int, bool]]:
 class _Buffer:
     """One run of the jitter buffer; microseconds throughout."""
 
-    def __init__(self, arrivals: Sequence[Arrival], *, frame_count: int, frame_us: int) -> None:
+    def __init__(
+        self,
+        arrivals: Sequence[Arrival],
+        *,
+        frame_count: int,
+        frame_us: int,
+        unsent: frozenset[int] = frozenset(),
+    ) -> None:
+        self._unsent = unsent
         self._frame_count = frame_count
         self._frame_us = frame_us
         self._target = TargetDelay(frame_us)
@@ -281,9 +300,12 @@ class _Buffer:
             self._account_expansion()
             if self._next >= self._frame_count:
                 break
+            next_frame = self._next
             frame, duration_us = self._decide(now_us)
             is_recovered = frame in self._recovered
-            self._slots.append(Slot(now_us / _US, duration_us / _US, frame, is_recovered))
+            is_comfort = frame is None and next_frame in self._unsent
+            slot = Slot(now_us / _US, duration_us / _US, frame, is_recovered, is_comfort)
+            self._slots.append(slot)
             now_us += duration_us
         return self._slots
 
@@ -321,12 +343,15 @@ class _Buffer:
 
     def _decide(self, now_us: int) -> tuple[int | None, int]:
         """The frame to play now, or None for concealment, and for how many microseconds."""
-        after_gap = bool(self._slots) and self._slots[-1].frame is None
+        after_gap = bool(self._slots) and self._slots[-1].is_concealed
         if self._waiting:
             first = min(self._waiting)
             if first == self._next or (after_gap and self._above_target(now_us)):
                 return self._play_frame(first, now_us)
-        elif self._started:
+        if self._next in self._unsent:
+            self._next += 1
+            return None, self._frame_us
+        if not self._waiting and self._started:
             tick_us = min(_TICK_US, self._frame_us)
             self._expanded_us += tick_us
             return None, tick_us

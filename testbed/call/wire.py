@@ -1,4 +1,4 @@
-"""The bytes of STUN, RTP and DTLS as a middlebox sees them; who sends which lives in `dialects`."""
+"""The bytes of STUN, RTP, RTCP, DTLS as a middlebox sees them; who sends which: `dialects`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ USERNAME, MESSAGE_INTEGRITY, ERROR_CODE, REALM, NONCE = 0x0006, 0x0008, 0x0009, 
 _STUN_HEADER_BYTES = 20
 _RTP_HEADER_BYTES = 12
 _SRTP_TAG_BYTES = 10
-"""The authentication tag of AES_CM_128_HMAC_SHA1_80 (RFC 3711, 8.2)."""
+"""The authentication tag of AES_CM_128_HMAC_SHA1_80 (RFC 3711, 8.2), of RTP and RTCP."""
 _RTP_CLOCK_HZ = 48000
 """Opus has one RTP clock rate (RFC 7587, 4.1)."""
 
@@ -89,8 +89,11 @@ def rtp(
     payload_type: int,
     frame_ms: int,
     extension_bytes: int = 0,
+    sequence: int | None = None,
 ) -> bytes:
     """Build the RTP packet (RFC 3550, 5.1) of a frame, as long and as random-looking as SRTP's.
+
+    `sequence` counts packets; it is the frame's number unless one before was not sent.
 
     With `extension_bytes`, a multiple of 4, as long a header extension (RFC 8285) in clear; its X
     bit is in `first_byte`.
@@ -100,7 +103,7 @@ def rtp(
         "!BBHII",
         first_byte,
         payload_type,
-        index & 0xFFFF,
+        (index if sequence is None else sequence) & 0xFFFF,
         index * frame_ms * (_RTP_CLOCK_HZ // 1000) & 0xFFFFFFFF,
         ssrc,
     )
@@ -120,6 +123,57 @@ def rtp_sequence(datagram: bytes, *, first_byte: int, payload_type: int) -> int 
     if len(datagram) < _RTP_HEADER_BYTES or datagram[:2] != bytes((first_byte, payload_type)):
         return None
     return int.from_bytes(datagram[2:4], "big")
+
+
+def rtp_frame(packet: bytes, *, frame_ms: int) -> int:
+    """Give the number of the frame in a packet of `rtp`, by its timestamp; within the first day."""
+    return int.from_bytes(packet[4:8], "big") // (frame_ms * (_RTP_CLOCK_HZ // 1000))
+
+
+def padding(number: int, size_bytes: int, *, payload_type: int) -> bytes:
+    """Build an RTP packet of nothing but padding (RFC 3550, 5.1), as probes of a path are."""
+    header = struct.pack("!BBHII", 0xA0, payload_type, number & 0xFFFF, 0, 0x54_43_00_00)
+    return header + _filler(header, size_bytes - len(header))
+
+
+RECEIVER_REPORT, TRANSPORT_FEEDBACK, GENERIC_NACK = (201, 1), (205, 15), (205, 1)
+"""RTCP packet types with what stands in the count's place (RFC 3550, 6.4.2; RFC 4585, 6.2.1; and
+draft-holmer-rmcat-transport-wide-cc-extensions-01, 3.1)."""
+_RTCP_HEADER_BYTES = 8
+_SRTCP_INDEX_BYTES = 4
+
+
+def rtcp(kind: tuple[int, int], number: int, body: bytes) -> bytes:
+    """Build an SRTCP packet (RFC 3711, 3.4): header and index in clear, as long as a real one.
+
+    `number` is SRTCP's index; `body` follows the sender's SSRC and is masked, not encrypted.
+    """
+    packet_type, count = kind
+    words = (_RTCP_HEADER_BYTES + len(body)) // 4 - 1
+    header = struct.pack("!BBHI", 0x80 | count, packet_type, words, 0x54_44_00_00)
+    index = struct.pack("!I", 0x80000000 | number)
+    return header + _masked(header + index, body) + index + _filler(index, _SRTP_TAG_BYTES)
+
+
+def rtcp_body(kind: tuple[int, int], packet: bytes) -> bytes | None:
+    """Give the body of an SRTCP packet of this kind, or None."""
+    packet_type, count = kind
+    end = len(packet) - _SRTCP_INDEX_BYTES - _SRTP_TAG_BYTES
+    if end < _RTCP_HEADER_BYTES or packet[:2] != bytes((0x80 | count, packet_type)):
+        return None
+    if 4 * (int.from_bytes(packet[2:4], "big") + 1) != end:
+        return None
+    header, index = packet[:_RTCP_HEADER_BYTES], packet[end : end + _SRTCP_INDEX_BYTES]
+    return _masked(header + index, packet[_RTCP_HEADER_BYTES:end])
+
+
+def _masked(key: bytes, plain: bytes) -> bytes:
+    mask = int.from_bytes(_filler(key, len(plain)), "big")
+    return (mask ^ int.from_bytes(plain, "big")).to_bytes(len(plain), "big")
+
+
+def _filler(key: bytes, size_bytes: int) -> bytes:
+    return hashlib.shake_128(key).digest(size_bytes)
 
 
 def unwrap_sequence(sequence: int, near: int) -> int:

@@ -141,7 +141,7 @@ def _quantiles_ms(calls: Sequence[CellResult], codecs: Mapping[str, Codec]) -> D
 def _codecs(manifest: Mapping[str, Any]) -> dict[str, Codec]:
     """Give each messenger's codec, as the manifest defines it, but without FEC."""
     return {
-        name.removeprefix("messenger "): replace(Codec(**content["codec"]), fec=False)
+        name.removeprefix("messenger "): replace(Codec(**content["codec"]), fec=False, dtx=False)
         for name, content in manifest["definitions"].items()
         if name.startswith("messenger ")
     }

@@ -70,7 +70,7 @@ _INSIDE_ENDS: Mapping[Topology, Sequence[str]] = {"one-sided": ("caller",), "bot
 async def conduct(
     cell: Cell,
     plan: NetworkPlan,
-    frames: Mapping[str, Sequence[bytes]],
+    frames: Mapping[str, Sequence[Sequence[bytes]]],
     job: Path,
     *,
     pcap: bool = False,
@@ -148,7 +148,7 @@ def _host(network: LabNetwork, name: str, job: Path, rng: Random, nursery: trio.
 
 async def _conduct(
     cell: Cell,
-    frames: Mapping[str, Sequence[bytes]],
+    frames: Mapping[str, Sequence[Sequence[bytes]]],
     job: Path,
     hosts: dict[str, LabHost],
     rng: Random,

@@ -41,8 +41,8 @@ class Setting(NamedTuple):
 
     messenger: Messenger
     rng: Random
-    frames: Mapping[str, Sequence[bytes]]
-    """The encoded speech by direction, for a model."""
+    frames: Mapping[str, Sequence[Sequence[bytes]]]
+    """The speech by direction in each encoding, for a model."""
     chat_server: Address
     job: Path
     """The folder with the cell's files."""

@@ -8,50 +8,35 @@ ends use the same path, where ICE may pair an end's UDP with the other's TCP.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
+from operator import itemgetter
 from pathlib import Path as Folder
+from random import Random
 
 import trio
 
 from testbed.call.dialects import DIALECTS, PathProtocol, Session
 from testbed.call.messenger import Messenger
 from testbed.call.setup import Setup
-from testbed.call.wire import unwrap_sequence
 from testbed.cell import TAIL_S
 from testbed.lab.engine import Setting, Way
 from testbed.lab.host import LabHost
+from testbed.lab.mediaend import MediaEnd, Timed
 from testbed.lab.paths import LOST, Leg, Path
-from testbed.lab.record import CallRecord, DirectionRecord
+from testbed.lab.record import CallRecord
 from testbed.lab.servers import run_relay, serve_relay_streams
 from testbed.transport import Address, TimedChannel
 
 BURST_S = 1.0
-"""How much media is handed to the kernel at once, and how often arrivals are read, if timed."""
+"""How much media is handed to the kernel at once, and how often arrivals are read, if timed and the
+senders do not adapt; else it is `Adaptation.burst_s`."""
 _BURST_LEAD_S = 0.05
 _ENDS = ("caller", "callee")
 _PORTS = range(32768, 61000)
 """From which Linux gives a socket its own (ip-sysctl, `ip_local_port_range`)."""
-
-
-@dataclass(eq=False)
-class _End:
-    name: str
-    number: int
-    """Which of a path's legs is its own."""
-    sends: DirectionRecord
-    hears: DirectionRecord
-    heard_at: float = 0.0
-
-    def take(self, leg: Leg, datagram: bytes, at: float, dialled_at: float) -> None:
-        """Note a media datagram that arrived."""
-        sequence = leg.dialect.sequence(datagram)
-        if sequence is not None:
-            leg.heard_at = self.heard_at = at
-            near = self.hears.received[-1][0] if self.hears.received else 0
-            self.hears.received.append((unwrap_sequence(sequence, near), at - dialled_at))
+_when = itemgetter(0)
 
 
 class ModelEngine:
@@ -83,7 +68,8 @@ class ModelEngine:
     async def call(self, caller: Way, callee: Way, duration_s: float) -> CallRecord:
         """Dial now, talk for `duration_s` from the set-up, hang up."""
         record = CallRecord()
-        call = _Call(record, self._messenger, self._paths((caller, callee)))
+        paths = self._paths((caller, callee))
+        call = _Call(record, self._messenger, paths, self._frames)
         tls_port, job = self._messenger.relay_tls_port, self._job
         async with trio.open_nursery() as nursery:
             is_over, changes = trio.open_memory_channel[Path](math.inf)
@@ -126,14 +112,17 @@ class ModelEngine:
 
     async def _talk(self, call: _Call, duration_s: float) -> None:
         frame_s = self._messenger.codec.frame_ms / 1000
+        adaptation = self._messenger.adaptation
         began_at = trio.current_time() + _BURST_LEAD_S
         async with trio.open_nursery() as nursery:
-            for end, way in zip(call.ends, ("up", "down"), strict=True):
+            for end in call.ends:
                 end.heard_at = began_at
-                first_at = began_at + self._rng.random() * frame_s
-                frames = self._frames[way]
-                schedule = [(first_at + k * frame_s, frame) for k, frame in enumerate(frames)]
-                nursery.start_soon(call.send, end, schedule)
+                end.begin(began_at + self._rng.random() * frame_s)
+                nursery.start_soon(call.send, end)
+            if adaptation is not None:
+                for end in call.ends:
+                    rng = Random(self._rng.random())
+                    nursery.start_soon(call.report, end, adaptation.report_interval_s, rng)
             silent = await call.watch(began_at + duration_s + TAIL_S)
             nursery.cancel_scope.cancel()
         record = call.record
@@ -147,15 +136,22 @@ class ModelEngine:
 class _Call:
     """One call: its ends, its paths, and which of them is used."""
 
-    def __init__(self, record: CallRecord, messenger: Messenger, paths: Sequence[Path]) -> None:
+    def __init__(
+        self,
+        record: CallRecord,
+        messenger: Messenger,
+        paths: Sequence[Path],
+        frames: Mapping[str, Sequence[Sequence[bytes]]],
+    ) -> None:
         self.record = record
         self.paths = paths
         self.dialled_at = trio.current_time()
         self.ends = [
-            _End("caller", 0, record.up, record.down),
-            _End("callee", 1, record.down, record.up),
+            MediaEnd("caller", messenger, frames["up"], record.up, record.down),
+            MediaEnd("callee", messenger, frames["down"], record.down, record.up),
         ]
         self._messenger = messenger
+        self._burst_s = messenger.adaptation.burst_s if messenger.adaptation else BURST_S
         self._path: Path | None = None
 
     def reason(self) -> str:
@@ -199,28 +195,53 @@ class _Call:
                 for end in self.ends:
                     nursery.start_soon(self._hear, end, path.legs[end.number])
 
-    async def _hear(self, end: _End, leg: Leg) -> None:
+    async def _hear(self, end: MediaEnd, leg: Leg) -> None:
         """Note each datagram as it arrives; a timed channel is read by `watch`."""
         assert leg.channel is not None
-        if isinstance(leg.channel, TimedChannel):
+        if self._is_timed(leg):
             return
         with suppress(*LOST):
             async for datagram in leg.channel:
-                end.take(leg, datagram, trio.current_time(), self.dialled_at)
+                for reply in end.take(leg, datagram, trio.current_time(), self.dialled_at):
+                    await leg.channel.send(reply)
 
-    async def watch(self, until: float) -> _End | None:
+    def _is_timed(self, leg: Leg) -> bool:
+        """Whether media goes in bursts: who asks again for what is missing cannot wait for one."""
+        return isinstance(leg.channel, TimedChannel) and not self._messenger.repair.nack
+
+    def _read_timed(self, *ends: MediaEnd) -> None:
+        """Note what came by timed channels since they were read last."""
+        for path in self.paths:
+            for end in ends:
+                leg = path.legs[end.number]
+                if (
+                    path.is_connected
+                    and isinstance(leg.channel, TimedChannel)
+                    and self._is_timed(leg)
+                ):
+                    for at, datagram in leg.channel.receive_stamped():
+                        end.take(leg, datagram, at, self.dialled_at)
+
+    async def report(self, end: MediaEnd, interval_s: float, rng: Random) -> None:
+        """Tell the other end what was lost: after half an interval, then each 0.5 to 1.5 of it."""
+        await trio.sleep(interval_s / 2)
+        while True:
+            self._read_timed(end)
+            leg = self._leg(end)
+            datagram = end.report(leg)
+            if datagram is not None and leg.channel is not None:
+                with suppress(*LOST):
+                    await leg.channel.send(datagram)
+            await trio.sleep(interval_s * (0.5 + rng.random()))
+
+    async def watch(self, until: float) -> MediaEnd | None:
         """Read timed channels once a burst and choose the path; give an end that is deserted."""
         patience_s = self._messenger.silence_timeout_s
         while (now := trio.current_time()) < until:
             # What came since the last look is not known yet, so an end may be found alive then.
             too_long_at = min(end.heard_at for end in self.ends) + patience_s
-            await trio.sleep_until(min(now + BURST_S, too_long_at, until))
-            for path in self.paths:
-                for end in self.ends:
-                    leg = path.legs[end.number]
-                    if path.is_connected and isinstance(leg.channel, TimedChannel):
-                        for at, datagram in leg.channel.receive_stamped():
-                            end.take(leg, datagram, at, self.dialled_at)
+            await trio.sleep_until(min(now + self._burst_s, too_long_at, until))
+            self._read_timed(*self.ends)
             self._give_up_silent()
             self.take_best()
             for end in self.ends:
@@ -234,39 +255,47 @@ class _Call:
         if trio.current_time() - heard_at > self._messenger.fallback_after_s:
             self._path.is_given_up = True
 
-    async def send(self, end: _End, schedule: Sequence[tuple[float, bytes]]) -> None:
+    async def send(self, end: MediaEnd) -> None:
         """Send frames at their times by the path that is used then: timed, a burst at a time."""
-        first_at = schedule[0][0]
-        index = 0
-        while index < len(schedule):
-            at = schedule[index][0]
-            burst = math.floor((at - first_at) / BURST_S + 1e-6)
-            if isinstance(self._leg(end).channel, TimedChannel):
-                await trio.sleep_until(first_at + burst * BURST_S - _BURST_LEAD_S)
+        first_at, burst_s = end.schedule[0], self._burst_s
+        index, later = 0, list[Timed]()
+        while index < len(end.schedule):
+            at = end.schedule[index]
+            burst = math.floor((at - first_at) / burst_s + 1e-6)
+            if self._is_timed(self._leg(end)):
+                await trio.sleep_until(first_at + burst * burst_s - _BURST_LEAD_S)
             else:
                 await trio.sleep_until(at)
             leg = self._leg(end)  # by now it may be another
-            until = first_at + (burst + 1) * BURST_S
-            is_timed = isinstance(leg.channel, TimedChannel)
-            batch = []
-            while index < len(schedule) and (at := schedule[index][0]) < until:
-                batch.append((at, leg.dialect.media(index, schedule[index][1])))
+            until = first_at + (burst + 1) * burst_s
+            is_timed = self._is_timed(leg)
+            if is_timed and self._messenger.adaptation is not None:
+                self._read_timed(end)
+            from_at, batch = at, list[Timed]()
+            while index < len(end.schedule) and (at := end.schedule[index]) < until:
+                batch += end.packets(leg, index)
+                end.sends.sent_s.append((at if is_timed else trio.current_time()) - self.dialled_at)
                 index += 1
                 if not is_timed:
+                    until = end.schedule[index] if index < len(end.schedule) else until
                     break
-            await self._hand_over(end, leg, batch)
+            batch = sorted(later + batch + end.beside(leg, from_at, until), key=_when)
+            later = [] if is_timed else [timed for timed in batch if timed[0] >= until]
+            await self._hand_over(leg, batch[: len(batch) - len(later)], is_timed=is_timed)
+        if later:
+            await self._hand_over(self._leg(end), later, is_timed=False)
 
-    async def _hand_over(self, end: _End, leg: Leg, batch: Sequence[tuple[float, bytes]]) -> None:
-        if isinstance(leg.channel, TimedChannel):
-            end.sends.sent_s += [at - self.dialled_at for at, _ in batch]
+    async def _hand_over(self, leg: Leg, batch: Sequence[Timed], *, is_timed: bool) -> None:
+        if is_timed:
+            assert isinstance(leg.channel, TimedChannel)
             leg.channel.send_at(batch)
             return
         assert leg.channel is not None
-        for _, datagram in batch:
-            end.sends.sent_s.append(trio.current_time() - self.dialled_at)
+        for at, datagram in batch:
+            await trio.sleep_until(at)
             with suppress(*LOST):
                 await leg.channel.send(datagram)
 
-    def _leg(self, end: _End) -> Leg:
+    def _leg(self, end: MediaEnd) -> Leg:
         assert self._path is not None
         return self._path.legs[end.number]

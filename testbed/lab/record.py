@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 Outcome = Literal["completed", "dropped", "no set-up"]
+_BUFFER_BYTES = 1 << 18
+"""A file of frames is one or two writes: each costs a guest a system call."""
 
 
 @dataclass
@@ -19,6 +21,8 @@ class DirectionRecord:
     """By frame index: when it left the sender."""
     received: list[tuple[int, float]] = field(default_factory=list)
     """Frame index and time, as they arrived; a duplicate stands twice."""
+    variants: list[int] = field(default_factory=list)
+    """By frame index: how it was encoded (`testbed.call.adaptation`); empty: there is one way."""
 
 
 @dataclass
@@ -143,19 +147,21 @@ class CellRecord:
 def write_frames(call: CallRecord, path: Path) -> None:
     """Write one line a frame: direction, index, sent and received in ns since dialling.
 
-    A frame that never arrived has no time of arrival; one that came twice stands twice.
+    A frame that never arrived has no time of arrival; one that came twice stands twice. If the
+    senders adapt, a fifth column has the number of the frame's encoding.
     """
-    lines = ["direction,index,sent_ns,received_ns\n"]
-    for name, direction in (("up", call.up), ("down", call.down)):
-        arrived: dict[int, list[float]] = {}
-        for index, at in direction.received:
-            arrived.setdefault(index, []).append(at)
-        for index, sent in enumerate(direction.sent_s):
-            for at in arrived.get(index, ()):
-                lines.append(f"{name},{index},{round(sent * 1e9)},{round(at * 1e9)}\n")
-            if index not in arrived:
-                lines.append(f"{name},{index},{round(sent * 1e9)},\n")
-    path.write_text("".join(lines))
+    adapts = bool(call.up.variants or call.down.variants)
+    with path.open("w", buffering=_BUFFER_BYTES) as lines:
+        lines.write("direction,index,sent_ns,received_ns" + ",variant" * adapts + "\n")
+        for name, direction in (("up", call.up), ("down", call.down)):
+            arrived: dict[int, list[float]] = {}
+            for index, at in direction.received:
+                arrived.setdefault(index, []).append(at)
+            for index, sent in enumerate(direction.sent_s):
+                times = [str(round(at * 1e9)) for at in arrived.get(index, ())] or [""]
+                variant = f",{direction.variants[index]}" if adapts else ""
+                for received in times:
+                    lines.write(f"{name},{index},{round(sent * 1e9)},{received}{variant}\n")
 
 
 def write_events(events: Sequence[Event], path: Path) -> None:
@@ -171,10 +177,11 @@ def read_frames(path: Path) -> dict[str, DirectionRecord]:
     with path.open() as lines:
         next(lines)
         for line in lines:
-            name, index, sent, received = line.rstrip("\n").split(",")
+            name, index, sent, received, *variant = line.rstrip("\n").split(",")
             direction = directions[name]
             if int(index) == len(direction.sent_s):
                 direction.sent_s.append(int(sent) / 1e9)
+                direction.variants += map(int, variant)
             if received:
                 direction.received.append((int(index), int(received) / 1e9))
     for direction in directions.values():

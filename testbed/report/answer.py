@@ -238,7 +238,8 @@ def _engines(titles: Iterable[str]) -> list[str]:
     if models:
         lines.append(
             f"{_listed(models)}: a model of the messenger's exchanges, not its program. Models "
-            "neither adapt to loss nor ask for what is missing again, as real engines may."
+            "adapt to loss only where their file has a source for it, and never change their "
+            "bitrate, as real engines may."
         )
     if engines:
         lines.append(f"{_listed(engines)}: the messenger's real, published call engine.")

@@ -108,7 +108,7 @@ def lost_by_second(run: Run, result: CellResult) -> dict[str, tuple[int, list[fl
 
 def _steps_from_frames(run: Run, result: CellResult, side: str) -> list[tuple[float, float]]:
     codec = codec_of(run, result)
-    if codec.fec:  # which packets carry it is not in the record
+    if codec.fec or codec.dtx:  # which packets carry it, or were not sent, is not in the record
         return []
     ended_s = result.content["record"]["call"]["ended_s"]
     playout = playout_of(frames_of(result)[side], codec, ended_s, ())

@@ -6,6 +6,7 @@ from random import Random
 
 import pytest
 
+from testbed.call import wire
 from testbed.call.dialects import DIALECTS, Dialect, Relay, Session
 from testbed.transport import Address
 
@@ -45,6 +46,29 @@ def test_media_takes_the_way_that_the_relay_would_give_it(name: str) -> None:
             datagram = end.media(index, bytes(80))
             assert relay.on_datagram(datagram, here) == (datagram, there)
             assert by_shortcut(relay, datagram, here) == there
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_reports_reach_the_other_end_and_are_no_media(name: str) -> None:
+    ends, relay = connected(name)
+    one, other = ends
+    datagram = one.beside(wire.rtcp(wire.RECEIVER_REPORT, 7, bytes(range(24))))
+    assert relay.on_datagram(datagram, ENDS[0]) == (datagram, ENDS[1])
+    assert other.sequence(datagram) is None
+    assert other.rtcp(datagram, wire.RECEIVER_REPORT) == bytes(range(24))
+    assert other.rtcp(datagram, wire.TRANSPORT_FEEDBACK) is None
+    probe = one.beside(wire.padding(3, 289, payload_type=103))
+    assert relay.on_datagram(probe, ENDS[0]) == (probe, ENDS[1])
+    assert other.sequence(probe) is None
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_a_frame_s_number_is_told_by_its_time_and_a_packet_s_by_what_was_sent(name: str) -> None:
+    (one, other), _ = connected(name)
+    for index, sequence in ((0, 0), (70000, 65540), (3, 1)):
+        datagram = one.media(index, bytes(40), sequence)
+        assert other.index(datagram) == index
+        assert other.sequence(datagram) == sequence & 0xFFFF
 
 
 @pytest.mark.parametrize("name", DIALECTS)

@@ -89,9 +89,15 @@ def test_chance_hits_the_same_frames_in_bursts_and_one_by_one(
 
     A frame that goes one by one leaves up to a millisecond late, so it may change places with a
     packet of the chat, and each then gets the other's jitter. (MAX's set-up asks each 50 ms, which
-    is about a round trip here, so how many packets it has may differ.)
+    is about a round trip here, so how many packets it has may differ. Feedback of a sender that
+    adapts takes the draws of other packets, too, so here it does not.)
     """
     cell = short_cell(messenger, "direct", "open")
+    evidence = {
+        k: v for k, v in cell.messenger.evidence.items() if k not in ("adaptation", "probes")
+    }
+    plain = replace(cell.messenger, adaptation=None, probes=(), evidence=evidence)
+    cell = replace(cell, messenger=plain)
     lossy = replace(cell.links.backbone, loss=0.1)
     forms = both_forms(kernel, run, replace(cell, links=replace(cell.links, backbone=lossy)))
     for direction in ("up", "down"):
@@ -101,3 +107,17 @@ def test_chance_hits_the_same_frames_in_bursts_and_one_by_one(
         assert first.keys() == second.keys()
         differing = [k for k in first if abs(first[k] - second[k]) >= LATEST_S]
         assert len(differing) <= MOST_CHANGED_PLACES
+
+
+def test_a_report_is_heeded_at_most_a_burst_later_than_one_by_one(kernel: Kernel, run: Run) -> None:
+    cell = short_cell("telegram-model", "direct", "open")
+    adaptation = cell.messenger.adaptation
+    assert adaptation is not None
+    lossy = replace(cell.links.backbone, loss=0.1)
+    forms = both_forms(kernel, run, replace(cell, links=replace(cell.links, backbone=lossy)))
+    begins_s = []
+    for form in forms:
+        up = frames_of(form)["up"]
+        begins_s.append(up.sent_s[next(k for k, v in enumerate(up.variants) if v)] - up.sent_s[0])
+    in_bursts_s, one_by_one_s = begins_s
+    assert -0.01 <= in_bursts_s - one_by_one_s <= adaptation.burst_s + 0.11

@@ -78,12 +78,24 @@ class Dialect(Protocol):
         """Answer a request of the other end."""
         ...
 
-    def media(self, index: int, frame: bytes) -> bytes:
-        """Give the datagram of a frame."""
+    def media(self, index: int, frame: bytes, sequence: int | None = None) -> bytes:
+        """Give the datagram of a frame; `sequence`, if frames before it were not sent."""
         ...
 
     def sequence(self, datagram: bytes) -> int | None:
         """Give a media datagram's sequence number (16 bits); None: it is not media."""
+        ...
+
+    def index(self, datagram: bytes) -> int:
+        """Give the number of the frame in a media datagram."""
+        ...
+
+    def beside(self, packet: bytes) -> bytes:
+        """Give the datagram of a packet that goes beside media: RTCP, padding."""
+        ...
+
+    def rtcp(self, datagram: bytes, kind: tuple[int, int]) -> bytes | None:
+        """Give the body of the RTCP packet of a kind that a datagram is, or None."""
         ...
 
 

@@ -99,7 +99,7 @@ class Envelope(ABC):
             return self._wrap(wire.dtls_flight(flight + 1, DTLS_FLIGHT_BYTES[flight + 1]))
         return None
 
-    def media(self, index: int, frame: bytes) -> bytes:
+    def media(self, index: int, frame: bytes, sequence: int | None = None) -> bytes:
         """Give the SRTP packet of a frame, as it goes through the relay."""
         return self._wrap(
             wire.rtp(
@@ -109,6 +109,7 @@ class Envelope(ABC):
                 payload_type=self.payload_type,
                 frame_ms=self.frame_ms,
                 extension_bytes=self.extension_bytes,
+                sequence=sequence,
             )
         )
 
@@ -118,6 +119,18 @@ class Envelope(ABC):
         return wire.rtp_sequence(
             payload, first_byte=self.first_byte, payload_type=self.payload_type
         )
+
+    def index(self, datagram: bytes) -> int:
+        """Give the number of the frame in an SRTP packet."""
+        return wire.rtp_frame(self._unwrap(datagram), frame_ms=self.frame_ms)
+
+    def beside(self, packet: bytes) -> bytes:
+        """Give the datagram of an RTCP or padding packet, as it goes through the relay."""
+        return self._wrap(packet)
+
+    def rtcp(self, datagram: bytes, kind: tuple[int, int]) -> bytes | None:
+        """Give the body of the RTCP packet of a kind that a datagram carries, or None."""
+        return wire.rtcp_body(kind, self._unwrap(datagram))
 
     def _is_check_answer(self, datagram: bytes) -> bool:
         payload = self._unwrap(datagram)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Sequence
 from typing import ClassVar
@@ -14,6 +15,9 @@ from testbed.transport import Address
 
 _CHANNEL = 0x4000
 """The first TURN channel number (RFC 8656, 12)."""
+TURN_REPEAT_S = 0.25
+"""First retransmission of a request to a TURN server, then doubled (libwebrtc, `stun_request.cc`,
+STUN_INITIAL_RTO), half of what RFC 8489 has."""
 
 
 class WebRtcTurn(Envelope):
@@ -36,7 +40,7 @@ class WebRtcTurn(Envelope):
             (wire.stun(wire.ALLOCATE_REQUEST, second, user, *key), wire.ALLOCATE_SUCCESS),
             (wire.stun(wire.CHANNEL_BIND_REQUEST, third, user, *key), wire.CHANNEL_BIND_SUCCESS),
         )
-        repeat_s = self.session.repeat_s
+        repeat_s = TURN_REPEAT_S if self.session.protocol == "udp" else math.inf
         return [
             Step("TURN", request, answers(request, kind), repeat_s) for request, kind in exchanges
         ]

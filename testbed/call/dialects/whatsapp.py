@@ -46,7 +46,7 @@ class WhatsApp:
             return None
         return wire.stun(_WHATSAPP_PONG, wire.stun_transaction(datagram))
 
-    def media(self, index: int, frame: bytes) -> bytes:
+    def media(self, index: int, frame: bytes, sequence: int | None = None) -> bytes:
         """Give the RTP packet of a frame."""
         return wire.rtp(
             index,
@@ -54,6 +54,7 @@ class WhatsApp:
             first_byte=_WHATSAPP_FIRST_BYTE,
             payload_type=_WHATSAPP_PAYLOAD_TYPE,
             frame_ms=self._frame_ms,
+            sequence=sequence,
         )
 
     def sequence(self, datagram: bytes) -> int | None:
@@ -61,6 +62,18 @@ class WhatsApp:
         return wire.rtp_sequence(
             datagram, first_byte=_WHATSAPP_FIRST_BYTE, payload_type=_WHATSAPP_PAYLOAD_TYPE
         )
+
+    def index(self, datagram: bytes) -> int:
+        """Give the number of the frame in an RTP packet."""
+        return wire.rtp_frame(datagram, frame_ms=self._frame_ms)
+
+    def beside(self, packet: bytes) -> bytes:
+        """Give an RTCP packet as it is, as RTP is: what WhatsApp's looks like is not known."""
+        return packet
+
+    def rtcp(self, datagram: bytes, kind: tuple[int, int]) -> bytes | None:
+        """Give the body of an RTCP packet of a kind, or None."""
+        return wire.rtcp_body(kind, datagram)
 
 
 class WhatsAppRelay:
