@@ -116,8 +116,20 @@ def load_censor(name: str) -> Profile:
 
 
 def load_messenger(name: str) -> Messenger:
-    """Read a messenger by its name in `scenarios/messengers/`."""
-    return _load(MESSENGERS / f"{name}.toml", Messenger, "messenger")
+    """Read a messenger by its name in `scenarios/messengers/`.
+
+    What a file that is `like` another does not say is as there; what it says needs evidence anew.
+    """
+    path = MESSENGERS / f"{name}.toml"
+    content = _read(path, "messenger")
+    if (other := content.pop("like", None)) is not None:
+        base = _read(MESSENGERS / f"{other}.toml", "messenger")
+        if "like" in base:
+            raise ScenarioError(f"{path}: like: {other!r} is itself like {base['like']!r}")
+        inherited = {k: v for k, v in base["evidence"].items() if k not in content}
+        evidence = {**inherited, **content.get("evidence", {})}
+        content = {**base, **content, "evidence": evidence}
+    return _validated(path, content, Messenger)
 
 
 def link_set_names() -> list[str]:
@@ -257,8 +269,12 @@ def _is_meant(names: Iterable[str], rule: Mapping[Axis, str]) -> bool:
 
 
 def _load(path: Path, kind: type[T], what: str) -> T:
+    return _validated(path, _read(path, what), kind)
+
+
+def _read(path: Path, what: str) -> dict[str, Any]:
     try:
-        content = tomllib.loads(path.read_text())
+        return tomllib.loads(path.read_text())
     except FileNotFoundError:
         known = names_in(_stems(path.parent, "toml")) if path.parent.is_dir() else "none"
         raise ScenarioError(
@@ -266,6 +282,9 @@ def _load(path: Path, kind: type[T], what: str) -> T:
         ) from None
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ScenarioError(f"{path}: {error}") from None
+
+
+def _validated(path: Path, content: Mapping[str, Any], kind: type[T]) -> T:
     try:
         return TypeAdapter(kind).validate_python({**content, "name": path.stem})
     except ValidationError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -135,6 +136,36 @@ def test_a_way_to_the_relay_that_cannot_be_read_is_refused(
     monkeypatch.setattr(scenario, "MESSENGERS", tmp_path)
     with pytest.raises(ScenarioError, match=rf"relay_protocols: the engine \w+ has no \['{lacks}"):
         scenario.load_messenger(name)
+
+
+def test_a_messenger_that_is_like_another_says_only_what_differs() -> None:
+    relayed, peers = (scenario.load_messenger(name) for name in ("signal", "signal-p2p"))
+    assert peers.peer_to_peer
+    assert not relayed.peer_to_peer
+    differ = {f.name for f in fields(peers) if getattr(peers, f.name) != getattr(relayed, f.name)}
+    assert differ == {"title", "name", "peer_to_peer", "evidence"}
+    assert peers.evidence["codec"] == relayed.evidence["codec"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("like = 'max'\nrelay_port = 1\n", r"evidence is missing for \['relay_port'\]"),
+        ("like = 'nosuch'\n", "no messenger 'nosuch'"),
+        ("like = 'signal-p2p'\n", "like: 'signal-p2p' is itself like 'signal'"),
+        ("like = 'whatsapp'\npeer_to_peer = true\n", "whatsapp has no path without a relay"),
+        ("like = 'baresip'\npeer_to_peer = true\n", "baresip has no path without a relay"),
+    ],
+)
+def test_a_wrong_likeness_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, message: str
+) -> None:
+    for path in scenario.MESSENGERS.glob("*.toml"):
+        (tmp_path / path.name).write_text(path.read_text())
+    (tmp_path / "mine.toml").write_text(text)
+    monkeypatch.setattr(scenario, "MESSENGERS", tmp_path)
+    with pytest.raises(ScenarioError, match=message):
+        scenario.load_messenger("mine")
 
 
 def test_every_transport_says_in_a_line_what_it_is() -> None:

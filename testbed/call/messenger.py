@@ -71,6 +71,9 @@ class Messenger:
 
     A model sets all of them up at once and prefers the earlier ones, as ICE does.
     """
+    peer_to_peer: bool = False
+    """Whether the ends also try to reach each other without the relay, and prefer that; through a
+    transport they do not, for it leads to the relay. No home router stands in their way here."""
     relay_tls_port: int = 5349
     """Of the relay within TLS (RFC 8656, 18)."""
     fallback_after_s: float = 5.0
@@ -87,11 +90,18 @@ class Messenger:
         is_model, by_stream = self.engine == "model", {*self.relay_protocols} - {"udp"}
         if is_model and by_stream and DIALECTS[self.dialect][0].framing is None:
             raise ValueError(f"relay_protocols: the dialect {self.dialect} has only UDP")
-        of_paths = {"relay_protocols", "relay_tls_port", "fallback_after_s"}
+        has_peer = is_model and DIALECTS[self.dialect][0].has_peer
+        if self.peer_to_peer and not has_peer:
+            what = f"the dialect {self.dialect}" if is_model else f"the engine {self.engine}"
+            raise ValueError(f"peer_to_peer: {what} has no path without a relay")
+        of_paths = {"relay_protocols", "peer_to_peer", "relay_tls_port", "fallback_after_s"}
         needed = {f.name for f in fields(self)} - {"title", "evidence", "engine", "name"} - of_paths
         if is_model and by_stream:
-            needed |= {"relay_protocols", "fallback_after_s"}
+            needed |= {"relay_protocols"}
             needed |= {"relay_tls_port"} if "tls" in self.relay_protocols else set()
+        if is_model and (by_stream or self.peer_to_peer):
+            needed |= {"fallback_after_s"}
+            needed |= {"peer_to_peer"} if self.peer_to_peer else set()
         if missing := needed - set(self.evidence):
             raise ValueError(f"evidence is missing for {sorted(missing)}")
         if unknown := set(self.evidence) - needed - of_paths:

@@ -133,8 +133,11 @@ class LabHost:
                         continue
                     return port
 
-    async def open_udp(self, remote: Address, *, device: str = "") -> UdpChannel:
-        """Open a UDP socket connected to `remote`, if so asked through `device`."""
+    async def open_udp(self, remote: Address, *, device: str = "", port: int = 0) -> UdpChannel:
+        """Open a UDP socket connected to `remote`, if so asked through `device`.
+
+        `port` is its own; 0: any.
+        """
         await trio.lowlevel.checkpoint()
         local = self.address
         if device:
@@ -145,7 +148,7 @@ class LabHost:
             local = "127.0.0.1"
             self._time_packets_of(_LOOPBACK_INDEX)
         with self.node.namespace.entered():
-            return UdpChannel(open_socket(Address(local, 0), remote, device=device), device)
+            return UdpChannel(open_socket(Address(local, port), remote, device=device), device)
 
     def _address_of(self, device: str) -> str:
         """Give the IPv4 address of a network interface (netdevice(7)). OSError: it has none."""

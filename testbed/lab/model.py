@@ -16,7 +16,7 @@ from pathlib import Path as Folder
 
 import trio
 
-from testbed.call.dialects import DIALECTS, Session
+from testbed.call.dialects import DIALECTS, PathProtocol, Session
 from testbed.call.messenger import Messenger
 from testbed.call.setup import Setup
 from testbed.call.wire import unwrap_sequence
@@ -32,6 +32,8 @@ BURST_S = 1.0
 """How much media is handed to the kernel at once, and how often arrivals are read, if timed."""
 _BURST_LEAD_S = 0.05
 _ENDS = ("caller", "callee")
+_PORTS = range(32768, 61000)
+"""From which Linux gives a socket its own (ip-sysctl, `ip_local_port_range`)."""
 
 
 @dataclass(eq=False)
@@ -107,15 +109,18 @@ class ModelEngine:
         messenger, now = self._messenger, trio.current_time()
         make_dialect, _ = DIALECTS[messenger.dialect]
         is_direct = all(way.is_direct for way in ways)
+        protocols: list[PathProtocol] = ["peer"] if messenger.peer_to_peer and is_direct else []
+        protocols += messenger.relay_protocols if is_direct else messenger.relay_protocols[:1]
         paths = []
-        for protocol in messenger.relay_protocols if is_direct else messenger.relay_protocols[:1]:
+        for protocol in protocols:
             call_id = self._rng.randbytes(16)
             legs = []
             for name in _ENDS:
                 session = Session(call_id, name == "caller", protocol)
                 dialect = make_dialect(session, messenger.codec.frame_ms, self._rng)
                 setup = Setup(dialect, now, messenger.connect_timeout_s)
-                legs.append(Leg(name, dialect, setup))
+                port = self._rng.choice(_PORTS) if protocol == "peer" else 0
+                legs.append(Leg(name, dialect, setup, port))
             paths.append(Path(protocol, legs))
         return paths
 

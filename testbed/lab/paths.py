@@ -1,4 +1,4 @@
-"""One path of a modelled call, by one protocol to the relay: opens it and sets it up; no media."""
+"""One path of a modelled call, by a relay or without: opens it and sets it up; no media."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path as Folder
 
 import trio
 
-from testbed.call.dialects import Dialect, RelayProtocol
+from testbed.call.dialects import Dialect, PathProtocol
 from testbed.call.setup import Setup
 from testbed.lab.chat import connect_tls
 from testbed.lab.engine import Channel, Way
@@ -26,6 +26,8 @@ class Leg:
     end: str
     dialect: Dialect
     setup: Setup
+    port: int = 0
+    """Its own, if the other end is to send to it; the signalling has told that one."""
     channel: Channel | None = None
     """None: it is not open yet."""
     heard_at: float = 0.0
@@ -41,7 +43,7 @@ class Leg:
 class Path:
     """Both ends' legs."""
 
-    protocol: RelayProtocol
+    protocol: PathProtocol
     legs: Sequence[Leg]
     is_over: bool = False
     """Its set-up is: it is connected or never will be."""
@@ -59,8 +61,12 @@ class Path:
         try:
             with trio.move_on_at(deadline):
                 async with trio.open_nursery() as nursery:
-                    for leg, way in zip(self.legs, ways, strict=True):
-                        nursery.start_soon(self._open, leg, way, tls_port, job)
+                    peers = [
+                        Address(way.host.address, leg.port)
+                        for leg, way in zip(self.legs, ways, strict=True)
+                    ]
+                    for leg, way, peer in zip(self.legs, ways, reversed(peers), strict=True):
+                        nursery.start_soon(self._open, leg, way, peer, tls_port, job)
             if all(leg.channel is not None for leg in self.legs):
                 async with trio.open_nursery() as nursery:
                     for leg in self.legs:
@@ -68,7 +74,10 @@ class Path:
         except* LOST:
             pass
 
-    async def _open(self, leg: Leg, way: Way, tls_port: int, job: Folder) -> None:
+    async def _open(self, leg: Leg, way: Way, peer: Address, tls_port: int, job: Folder) -> None:
+        if self.protocol == "peer":
+            leg.channel = await way.host.open_udp(peer, port=leg.port)
+            return
         if self.protocol == "udp":
             leg.channel = way.channel or await way.host.open_udp(way.relay)
             return

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from testbed.call.dialects import DIALECTS, RelayProtocol, Session
+from testbed.call.dialects import DIALECTS, PathProtocol, Session
 from testbed.call.setup import Setup
 from testbed.transport import Address
 
@@ -19,7 +19,7 @@ TIMEOUT_S = 30.0
 
 
 def set_up(
-    dialect: str, passes: Callable[[bool], bool], protocol: RelayProtocol = "udp"
+    dialect: str, passes: Callable[[bool], bool], protocol: PathProtocol = "udp"
 ) -> list[Setup]:
     """Run both ends' set-ups; `passes` says whether the next datagram (upwards?) gets through."""
     make, make_relay = DIALECTS[dialect]
@@ -52,7 +52,11 @@ def set_up(
                 send(now, to, ends[to].receive(datagram, now))
                 continue
             datagram, number = datagram[:-1], datagram[-1]
-            outgoing = relay.on_datagram(datagram, addresses[number])
+            peer = addresses[1 - number]
+            is_bare = protocol == "peer"
+            outgoing = (
+                (datagram, peer) if is_bare else relay.on_datagram(datagram, addresses[number])
+            )
             if outgoing is not None and passes(False):
                 sent += 1
                 heappush(flying, (now + DELAY_S, sent, addresses.index(outgoing[1]), outgoing[0]))
@@ -81,6 +85,26 @@ def test_a_dead_path_fails_at_the_time_out_and_names_the_step(dialect: str) -> N
     ends = set_up(dialect, lambda _: False)
     assert any(end.failed_at == pytest.approx(TIMEOUT_S) for end in ends)
     assert all(end.step for end in ends)
+
+
+PEERS = sorted(name for name, (make, _) in DIALECTS.items() if make.has_peer)
+
+
+@pytest.mark.parametrize("dialect", PEERS)
+@pytest.mark.parametrize("seed", range(3))
+def test_without_a_relay_the_ends_say_the_same_bare(dialect: str, seed: int) -> None:
+    make, _ = DIALECTS[dialect]
+    relayed, bare = (
+        make(Session(bytes(16), True, protocol), 20, Random(1)) for protocol in ("udp", "peer")
+    )
+    said = [step.name for step in bare.steps()]
+    assert said == [s.name for s in relayed.steps() if s.name in ("connectivity check", "DTLS")]
+    frame = bytes(range(60))
+    assert 4 <= len(relayed.media(7, frame)) - len(bare.media(7, frame)) <= 28
+    assert bare.sequence(bare.media(7, frame)) == 7
+    rng = Random(seed)
+    for setup in set_up(dialect, lambda _: rng.random() > 0.1, "peer"):
+        assert setup.connected_at is not None
 
 
 STREAMS = sorted(name for name, (make, _) in DIALECTS.items() if make.framing is not None)

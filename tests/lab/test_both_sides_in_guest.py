@@ -18,6 +18,7 @@ from testbed.choosing import transport_choice, transport_names
 from testbed.kernel.build import Kernel
 from testbed.results import CellResult, Run, frames_of
 from testbed.runner import Done, in_guest, run_cells
+from testbed.scenario import load_messenger
 from tests.censor import captures
 from tests.censor.packets import profile, rule
 from tests.lab.conftest import short_cell
@@ -90,6 +91,42 @@ def test_what_stays_in_the_country_crosses_no_box(kernel: Kernel, run: Run) -> N
     assert result.verdict.label == "good"
     assert box(result, "middlebox")["packets_asked"] == 0
     assert box(result, "middlebox2")["packets_asked"] == 0
+
+
+@pytest.mark.parametrize("messenger", ["signal-p2p", "webrtc-p2p-model", "telegram-p2p-model"])
+def test_ends_that_reach_each_other_use_no_relay(kernel: Kernel, run: Run, messenger: str) -> None:
+    """Both boxes see their packets, the relay none, and what an end's box drops is lost."""
+    drops = profile(rule("drop", Match(protocol="udp", direction="up"), Drop(0.1)))
+    cell = replace(both_sides("max", duration_s=4), messenger=load_messenger(messenger))
+    [result] = conducted(kernel, run, replace(cell, censor=drops))
+    states = result.content["record"]["call"]["states"]
+    assert [state for _, _, state in states][-1] == "by peer"
+    flows = {flow for _, flow, _ in result.content["record"]["middlebox"]["events"]}
+    assert any("10.1.1.1" in flow and "10.3.1.1" in flow for flow in flows)
+    for name, way in (("middlebox", "up"), ("middlebox2", "down")):
+        direction = frames_of(result)[way]
+        sent, received = len(direction.sent_s), len(direction.received)
+        low, high = binom.interval(1 - ALPHA, sent, 0.9)
+        assert low <= received <= high
+        assert box(result, name)["rules"]["drop"]["dropped"] >= sent - received
+
+
+def test_what_the_ends_say_to_each_other_is_restricted_by_both_boxes(
+    kernel: Kernel, run: Run
+) -> None:
+    cell = both_sides("max", censor=RESTRICTED, duration_s=4)
+    [result] = conducted(kernel, run, replace(cell, messenger=load_messenger("telegram-p2p-model")))
+    for name in ("middlebox", "middlebox2"):
+        assert box(result, name)["rules"]["stun"]["dropped"] > 0
+    assert result.verdict.label not in ("good", "usable")
+
+
+def test_where_the_ends_do_not_reach_each_other_the_relay_is_used(kernel: Kernel, run: Run) -> None:
+    to_ends = Match(protocol="udp", servers=("10.1.0.0/16", "10.3.0.0/16"))
+    blocked = profile(rule("peers", to_ends, Drop(1.0)))
+    cell = replace(both_sides("max", duration_s=4), messenger=load_messenger("signal-p2p"))
+    [result] = conducted(kernel, run, replace(cell, censor=blocked))
+    assert [s for _, _, s in result.content["record"]["call"]["states"]][-1] == "by udp"
 
 
 QUICK = ("udp_over_tls", "wireguard")

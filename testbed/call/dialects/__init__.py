@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from testbed.call.dialects.base import (
     Dialect,
     Framing,
+    PathProtocol,
     Relay,
     RelayProtocol,
     Session,
@@ -24,6 +25,7 @@ __all__ = [
     "DIALECTS",
     "Dialect",
     "Framing",
+    "PathProtocol",
     "Relay",
     "RelayProtocol",
     "Session",

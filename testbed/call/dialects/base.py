@@ -13,6 +13,8 @@ from testbed.transport import Address
 
 RelayProtocol = Literal["udp", "tcp", "tls"]
 """By what an end reaches its relay."""
+PathProtocol = RelayProtocol | Literal["peer"]
+"""By what an end reaches the other one: through the relay, or at its own address by UDP."""
 STUN_REPEAT_S = 0.5
 """First retransmission of a STUN request: RTO = 500 ms, then doubled (RFC 8489, 6.2.1)."""
 
@@ -36,13 +38,12 @@ class Session:
     call_id: bytes
     """16 bytes."""
     is_caller: bool
-    protocol: RelayProtocol = "udp"
-    """By what the relay is reached."""
+    protocol: PathProtocol = "udp"
 
     @property
     def repeat_s(self) -> float:
         """After what a request to the relay is sent again for the first time: never on a stream."""
-        return STUN_REPEAT_S if self.protocol == "udp" else math.inf
+        return math.inf if self.protocol in ("tcp", "tls") else STUN_REPEAT_S
 
     def tag(self, *, own: bool) -> bytes:
         """Give the 16-byte tag of this end or of the other."""
@@ -64,6 +65,8 @@ class Dialect(Protocol):
 
     framing: ClassVar[Framing | None]
     """None: its relay is reached by UDP alone."""
+    has_peer: ClassVar[bool]
+    """Whether it is known what ends say that reach each other without a relay."""
 
     def __init__(self, session: Session, frame_ms: int, rng: Random) -> None: ...
 

@@ -1,10 +1,11 @@
-"""WebRTC between two ends, inside what a relay puts around it; no relay's own exchanges."""
+"""WebRTC between two ends, bare or in what a relay puts around it; no relay's own exchanges."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
+from typing import ClassVar
 
 from testbed.call import wire
 from testbed.call.dialects.base import Session, Step
@@ -19,8 +20,12 @@ DTLS_FLIGHT_BYTES = {1: 200, 2: 1100, 3: 800, 4: 120}
 
 
 class Envelope(ABC):
-    """WebRTC's connectivity check, DTLS and SRTP inside what a relay's dialect puts around them."""
+    """WebRTC's connectivity check, DTLS and SRTP inside what a relay's dialect puts around them.
 
+    Ends that reach each other without a relay say the same bare (ICE, RFC 8445).
+    """
+
+    has_peer: ClassVar[bool] = True
     first_byte = 0x80
     payload_type = 111
     extension_bytes = 0
@@ -35,14 +40,33 @@ class Envelope(ABC):
         self.nonce = rng.randbytes(8)
 
     @abstractmethod
+    def relay_steps(self) -> Sequence[Step]:
+        """Give the exchanges with the relay, in order."""
+
+    @abstractmethod
     def wrap(self, payload: bytes) -> bytes:
-        """Put around a payload what carries it to the other end."""
+        """Put around a payload what carries it through the relay to the other end."""
 
     @abstractmethod
     def unwrap(self, datagram: bytes) -> bytes:
-        """Take the payload out of a datagram; empty: there is none."""
+        """Take the payload out of a datagram of the relay's; empty: there is none."""
 
-    def peer_steps(self) -> list[Step]:
+    def steps(self) -> Sequence[Step]:
+        """Give the exchanges: with the relay, if there is one, then those between the ends."""
+        of_relay = () if self._is_bare else self.relay_steps()
+        return [*of_relay, *self._peer_steps()]
+
+    @property
+    def _is_bare(self) -> bool:
+        return self.session.protocol == "peer"
+
+    def _wrap(self, payload: bytes) -> bytes:
+        return payload if self._is_bare else self.wrap(payload)
+
+    def _unwrap(self, datagram: bytes) -> bytes:
+        return datagram if self._is_bare else self.unwrap(datagram)
+
+    def _peer_steps(self) -> list[Step]:
         """Give the exchanges between the ends: an ICE check each way, then DTLS."""
         check = wire.stun(
             wire.BINDING_REQUEST,
@@ -50,7 +74,7 @@ class Envelope(ABC):
             (wire.USERNAME, self.session.tag(own=False) + b":" + self.session.tag(own=True)),
             (wire.MESSAGE_INTEGRITY, bytes(20)),
         )
-        request = self.wrap(check)
+        request = self._wrap(check)
         steps = [
             Step("connectivity check", request, self._is_check_answer, ICE_REPEAT_S, backoff=1.0)
         ]
@@ -59,25 +83,25 @@ class Envelope(ABC):
         if not self.session.is_caller:
             return [*steps, Step("DTLS", None, lambda datagram: self._flight(datagram) == 3)]
         for flight in (1, 3):
-            request = self.wrap(wire.dtls_flight(flight, DTLS_FLIGHT_BYTES[flight]))
+            request = self._wrap(wire.dtls_flight(flight, DTLS_FLIGHT_BYTES[flight]))
             steps.append(Step("DTLS", request, self._is_flight(flight + 1), DTLS_REPEAT_S))
         return steps
 
     def answer(self, datagram: bytes) -> bytes | None:
         """Answer the other end's check or DTLS flight."""
-        payload = self.unwrap(datagram)
+        payload = self._unwrap(datagram)
         if wire.stun_type(payload) == wire.BINDING_REQUEST:
             transaction = wire.stun_transaction(payload)
             integrity = (wire.MESSAGE_INTEGRITY, bytes(20))
-            return self.wrap(wire.stun(wire.BINDING_SUCCESS, transaction, integrity))
+            return self._wrap(wire.stun(wire.BINDING_SUCCESS, transaction, integrity))
         flight = wire.dtls_flight_number(payload)
         if flight in (1, 3):
-            return self.wrap(wire.dtls_flight(flight + 1, DTLS_FLIGHT_BYTES[flight + 1]))
+            return self._wrap(wire.dtls_flight(flight + 1, DTLS_FLIGHT_BYTES[flight + 1]))
         return None
 
     def media(self, index: int, frame: bytes) -> bytes:
         """Give the SRTP packet of a frame, as it goes through the relay."""
-        return self.wrap(
+        return self._wrap(
             wire.rtp(
                 index,
                 frame,
@@ -90,20 +114,20 @@ class Envelope(ABC):
 
     def sequence(self, datagram: bytes) -> int | None:
         """Give an SRTP packet's sequence number."""
-        payload = self.unwrap(datagram)
+        payload = self._unwrap(datagram)
         return wire.rtp_sequence(
             payload, first_byte=self.first_byte, payload_type=self.payload_type
         )
 
     def _is_check_answer(self, datagram: bytes) -> bool:
-        payload = self.unwrap(datagram)
+        payload = self._unwrap(datagram)
         return (
             wire.stun_type(payload) == wire.BINDING_SUCCESS
             and wire.stun_transaction(payload) == self.transaction
         )
 
     def _flight(self, datagram: bytes) -> int | None:
-        return wire.dtls_flight_number(self.unwrap(datagram))
+        return wire.dtls_flight_number(self._unwrap(datagram))
 
     def _is_flight(self, flight: int) -> Callable[[bytes], bool]:
         return lambda datagram: self._flight(datagram) == flight

@@ -21,8 +21,8 @@ class TelegramReflector(Envelope):
         reflector.PROLOGUE, reflector.frame_packet, reflector.take_packet
     )
 
-    def steps(self) -> Sequence[Step]:
-        """Give the exchanges: one with the reflector, then those between the ends."""
+    def relay_steps(self) -> Sequence[Step]:
+        """Give the exchange with the reflector."""
         own = self.session.tag(own=True)
         hello, answer, repeat_s = own + bytes(4), own + bytes(4), math.inf
         if self.session.protocol == "udp":
@@ -36,7 +36,7 @@ class TelegramReflector(Envelope):
             repeat_s,
             backoff=1.0,
         )
-        return [hello_step, *self.peer_steps()]
+        return [hello_step]
 
     def wrap(self, payload: bytes) -> bytes:
         """Put the other end's tag, this one's, and the length in front, and pad to 4 bytes."""

@@ -25,8 +25,8 @@ class WebRtcTurn(Envelope):
     (measured), of which 130 are IP, UDP, RTP, 80 of speech and SRTP's tag; in steps of 4."""
     framing: ClassVar[Framing | None] = Framing(b"", turn.frame_unit, turn.take_unit)
 
-    def steps(self) -> Sequence[Step]:
-        """Give the exchanges: TURN's with the relay, then those between the ends."""
+    def relay_steps(self) -> Sequence[Step]:
+        """Give the exchanges of TURN."""
         user = (wire.USERNAME, self.session.tag(own=True))
         first, second, third = (bytes([n]) + self.transaction[1:] for n in range(3))
         integrity = (wire.MESSAGE_INTEGRITY, bytes(20))
@@ -37,10 +37,9 @@ class WebRtcTurn(Envelope):
             (wire.stun(wire.CHANNEL_BIND_REQUEST, third, user, *key), wire.CHANNEL_BIND_SUCCESS),
         )
         repeat_s = self.session.repeat_s
-        steps = [
+        return [
             Step("TURN", request, answers(request, kind), repeat_s) for request, kind in exchanges
         ]
-        return [*steps, *self.peer_steps()]
 
     def wrap(self, payload: bytes) -> bytes:
         """Make it ChannelData."""

@@ -23,6 +23,7 @@ class WhatsApp:
     """
 
     framing: ClassVar[Framing | None] = None
+    has_peer: ClassVar[bool] = False
 
     def __init__(self, session: Session, frame_ms: int, rng: Random) -> None:
         self._session = session
