@@ -1,4 +1,4 @@
-"""Reads what a guest's kernel counted of each program (patch 0012); runs no guest, prints nothing.
+"""Reads what a guest's kernel counted of each program (patch 0013); runs no guest, prints nothing.
 
 Programs are known by the name of their threads: real engines name theirs, Go's and Python's have
 their program's.
