@@ -18,10 +18,12 @@ from rich.table import Table
 
 from testbed import runner
 from testbed.cli_kernel import KernelKind, guest_kernel
+from testbed.cli_profile import profile
 from testbed.console import err, out
 from testbed.results import ResultsError
 
 bench_app = typer.Typer()
+bench_app.command("profile")(profile)
 _WAYS = {
     "kernel": "no middlebox: the kernel forwards",
     "settled": "settled: handed over to the kernel",

@@ -74,8 +74,11 @@ class Done:
     """Why it was run a second time; empty: it was not."""
 
 
-def in_guest(kernel: Kernel) -> Conduct:
-    """Conduct each cell in a guest of its own, in virtual time."""
+def in_guest(kernel: Kernel, *, profile: bool = False) -> Conduct:
+    """Conduct each cell in a guest of its own, in virtual time.
+
+    With `profile` each leaves what its programs did in the job's folder (`testbed.profile`).
+    """
 
     async def conduct(job: Path, cell: Cell, cpu: int) -> Wall:
         return await run_module(
@@ -86,6 +89,7 @@ def in_guest(kernel: Kernel) -> Conduct:
             cpu=cpu,
             memory_mb=ENGINES[cell.messenger.engine].guest_mb,
             wall_limit_s=WALL_LIMIT_S + cell.duration_s,
+            profile=profile,
         )
 
     return conduct
@@ -100,6 +104,7 @@ async def run_module(
     cpu: int,
     memory_mb: int = GUEST_MB,
     wall_limit_s: float = WALL_LIMIT_S,
+    profile: bool = False,
 ) -> Wall:
     """Run one of the lab's programs on a job's folder in a guest. ConductError: it failed."""
     try:
@@ -111,6 +116,7 @@ async def run_module(
             cpu=cpu,
             wall_limit_s=wall_limit_s,
             memory_mb=memory_mb,
+            profile=profile,
             visible=[Path(sys.base_prefix)],
             mounts={
                 PLACE: guest_code(),

@@ -2,6 +2,8 @@
 
 import ast
 import os
+import socket
+import struct
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -220,6 +222,84 @@ def test_a_closed_channel_says_so() -> None:
             await channel.receive()
         assert taken(await theirs.receive_some() or b"") in ([], [b"queued"])
         await channel.aclose()  # once more does nothing
+
+    with_host(use)
+
+
+async def tcp_pair(host: LoopbackHost) -> tuple[trio.SocketStream, trio.SocketStream]:
+    accepted, theirs = trio.open_memory_channel[trio.SocketStream](1)
+
+    async def accept(stream: trio.abc.HalfCloseableStream) -> None:
+        assert isinstance(stream, trio.SocketStream)
+        accepted.send_nowait(stream)
+        await trio.sleep_forever()
+
+    ours = await host.open_tcp(await host.serve_tcp(0, accept))
+    assert isinstance(ours, trio.SocketStream)
+    return ours, await theirs.receive()
+
+
+def test_by_tcp_what_the_kernel_does_not_take_keeps_its_place() -> None:
+    async def use(host: LoopbackHost) -> None:
+        ours, theirs = await tcp_pair(host)
+        channel, other = DatagramStream(ours, host), DatagramStream(theirs, host)
+        sent = []
+        number = 0
+        while not channel.dropped:
+            sent.append(number.to_bytes(4, "big") * 5000)
+            await channel.send(sent[-1])  # never waits
+            number += 1
+        del sent[-1]
+        assert len(sent) > QUEUE_DATAGRAMS
+        for datagram in sent:
+            assert await other.receive() == datagram
+        await channel.send(b"and goes on")
+        assert await other.receive() == b"and goes on"
+        assert channel.dropped == 1
+        await channel.aclose()
+        await other.aclose()
+
+    with_host(use)
+
+
+def test_by_tcp_the_end_and_a_reset_are_told() -> None:
+    async def use(host: LoopbackHost) -> None:
+        ours, theirs = await tcp_pair(host)
+        channel = DatagramStream(ours, host)
+        await theirs.send_all(frame_datagram(b"whole") + b"\x00\x09half")
+        await theirs.send_eof()
+        assert await channel.receive() == b"whole"
+        with pytest.raises(trio.EndOfChannel):
+            await channel.receive()
+        await channel.aclose()
+        await theirs.aclose()
+
+        ours, theirs = await tcp_pair(host)
+        channel = DatagramStream(ours, host)
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        await theirs.aclose()
+        with pytest.raises(trio.BrokenResourceError):
+            await channel.receive()
+        for datagram in numbered(3):
+            await channel.send(datagram)
+        await trio.testing.wait_all_tasks_blocked()
+        await channel.send(b"late")
+        assert channel.dropped >= 1
+        await channel.aclose()
+
+    with_host(use)
+
+
+def test_a_closed_tcp_channel_says_so() -> None:
+    async def use(host: LoopbackHost) -> None:
+        ours, theirs = await tcp_pair(host)
+        channel = DatagramStream(ours, host)
+        await channel.aclose()
+        await theirs.aclose()
+        with pytest.raises(trio.ClosedResourceError):
+            await channel.send(b"late")
+        with pytest.raises(trio.ClosedResourceError):
+            await channel.receive()
 
     with_host(use)
 

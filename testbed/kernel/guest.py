@@ -24,6 +24,7 @@ from testbed.kernel.job import (
     CONSOLE_FILE,
     END_FILE,
     JOB_FILE,
+    PROFILE_FILE,
     STDERR_FILE,
     STDOUT_FILE,
     Counts,
@@ -117,6 +118,7 @@ async def run_guest(
     mounts: Mapping[Path, Path] = MappingProxyType({}),
     syscall_ns: int = SYSCALL_NS,
     fault_around_pages: int = FAULT_AROUND_PAGES,
+    profile: bool = False,
 ) -> GuestResult:
     """Boot a guest, run `argv` in it as root, power it off, and return how the job ended.
 
@@ -135,7 +137,8 @@ async def run_guest(
     moments, jobs that wait for something that never comes. Times in the guest start at `START_NS`;
     computing takes none, a system call `syscall_ns` nanoseconds (with 0 a program that polls
     without sleeping may never end). A fault on anonymous memory brings in an aligned block of
-    `fault_around_pages`, a power of two; with 1 only its own page.
+    `fault_around_pages`, a power of two; with 1 only its own page. With `profile` the guest says
+    in `guest.profile` what each program did (`testbed.profile`), and does the same things.
 
     Raises GuestError if the job did not come to its end, ValueError for an impossible job.
     Cancelled, failed or done, no process of the guest is left, and none outlives the calling
@@ -153,7 +156,7 @@ async def run_guest(
     with _guest_home(kernel, folder) as home:
         command = _command(
             kernel, home, seed=seed, cpu=cpu, memory_mb=memory_mb, syscall_ns=syscall_ns,
-            fault_around_pages=fault_around_pages,
+            fault_around_pages=fault_around_pages, profile=profile,
         )  # fmt: skip
         started_s = time.monotonic()
         with (folder / CONSOLE_FILE).open("wb") as console:
@@ -197,7 +200,7 @@ def _covered(visible: Sequence[Path] | None) -> list[Path]:
 def _prepare(folder: Path, job: bytes) -> Path:
     """Put the job in the folder and what an earlier run left out of it; return its true path."""
     folder = folder.resolve(strict=True)
-    for name in (END_FILE, STDOUT_FILE, STDERR_FILE, CONSOLE_FILE):
+    for name in (END_FILE, PROFILE_FILE, STDOUT_FILE, STDERR_FILE, CONSOLE_FILE):
         (folder / name).unlink(missing_ok=True)
     (folder / JOB_FILE).write_bytes(job)
     return folder
@@ -256,6 +259,7 @@ def _command(
     memory_mb: int,
     syscall_ns: int,
     fault_around_pages: int,
+    profile: bool,
 ) -> list[str]:
     """Return the command of a guest; its length depends on nothing but the place of `home`."""
     pinned = [] if cpu is None else ["taskset", "-c", str(cpu)]
@@ -271,6 +275,7 @@ def _command(
         f"tt-syscall-ns={syscall_ns}",
         f"um-fault-around={fault_around_pages}",
         f"det-random={seed:020d}",
+        *(["um-profile"] if profile else []),
         *("--", f"{home}/job"),
     ]
 

@@ -16,6 +16,7 @@
  *                   as a shell counts it (128 + N for signal N), the last four
  *                   what /proc/um_counts has, or "failed WHAT\n" when a step of
  *                   this program failed. Absent if the guest died.
+ *   guest.profile  out: what /proc/um_profile has, if the kernel keeps it.
  *
  * A failure also goes to the kernel log, hence to the console, as a line that
  * starts with "testbed-init:". No shell, no other process: each costs 5 ms.
@@ -304,6 +305,23 @@ static void read_counts(char *text, size_t size)
 	text[length] = '\0';
 }
 
+/* Copies the kernel's account of where time went, if it keeps one. */
+static void copy_profile(void)
+{
+	int from = open("/proc/um_profile", O_RDONLY | O_CLOEXEC), to;
+	char block[4096];
+	ssize_t length;
+
+	if (from < 0)
+		return;
+	to = open(JOB "/guest.profile", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	while ((length = read(from, block, sizeof(block))) > 0)
+		if (write(to, block, length) != length)
+			fail("write guest.profile");
+	close(to);
+	close(from);
+}
+
 int main(int argc, char **argv)
 {
 	struct job job;
@@ -332,6 +350,7 @@ int main(int argc, char **argv)
 	while (wait(NULL) > 0 || errno == EINTR)
 		;
 	read_counts(counts, sizeof(counts));
+	copy_profile();
 	snprintf(line, sizeof(line), "exit %d %lld %s", status, end_ns, counts);
 	if (write_line(JOB "/guest.end", O_CREAT | O_TRUNC, line) < 0)
 		fail("write guest.end");

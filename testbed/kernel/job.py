@@ -4,6 +4,7 @@
 
 - `guest.job`: written here before the boot, removed after it; see `encode_job`.
 - `guest.end`: written by the guest at its end, removed after the run; see `read_end`.
+- `guest.profile`: written by a guest that was asked for it; see `testbed.profile`. It stays.
 - `stdout`, `stderr`: the job's; `console`: the kernel's. They stay.
 """
 
@@ -16,6 +17,7 @@ from types import MappingProxyType
 
 JOB_FILE = "guest.job"
 END_FILE = "guest.end"
+PROFILE_FILE = "guest.profile"
 STDOUT_FILE = "stdout"
 STDERR_FILE = "stderr"
 CONSOLE_FILE = "console"

@@ -8,6 +8,7 @@ import trio
 
 from testbed.call.reflector import Reflector, frame_packet, take_packet
 from testbed.lab.host import LabHost
+from testbed.lab.shortcut import Shortcut
 from testbed.transport import QUEUE_DATAGRAMS, Address
 
 
@@ -31,9 +32,17 @@ async def serve_reflector(host: LabHost, port: int) -> None:
     """Serve a reflector on a port of a node's address, by UDP and TCP, until the host closes."""
     reflector: Reflector[Address | _Client] = Reflector()
     udp = await host.serve_udp(Address(host.address, port))
+    shortcut = Shortcut(host.node, udp.address)
 
     async def pass_on(packet: bytes, source: Address | _Client) -> None:
         outgoing = reflector.on_datagram(packet, source)
+        shortcut.follow(
+            {
+                (source, tag): goal
+                for (source, tag), goal in reflector.shortcuts.items()
+                if isinstance(source, Address) and isinstance(goal, Address)
+            }
+        )
         if outgoing is None:
             return
         packet, place = outgoing

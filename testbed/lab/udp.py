@@ -56,7 +56,7 @@ class UdpChannel(trio.abc.Channel[bytes]):
 
     async def send(self, value: bytes) -> None:
         """Send one datagram now."""
-        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint_if_cancelled()
         try:
             self._socket.send(value)
         except (ConnectionRefusedError, BlockingIOError):
@@ -66,13 +66,11 @@ class UdpChannel(trio.abc.Channel[bytes]):
 
     async def receive(self) -> bytes:
         """Wait for one datagram."""
-        await trio.lowlevel.checkpoint_if_cancelled()
         while True:
+            await trio.lowlevel.wait_readable(self._socket)
             try:
                 return self._socket.recv(_MAX_BYTES)
-            except BlockingIOError:
-                await trio.lowlevel.wait_readable(self._socket)
-            except ConnectionRefusedError:
+            except (BlockingIOError, ConnectionRefusedError):
                 continue
             except OSError as error:
                 raise trio.ClosedResourceError(str(error)) from error

@@ -17,7 +17,8 @@ import trio
 from testbed.kernel import guest
 from testbed.kernel.build import Kernel
 from testbed.kernel.guest import GuestError, GuestResult, memory_folder, run_guest
-from testbed.kernel.job import Counts
+from testbed.kernel.job import PROFILE_FILE, Counts
+from testbed.profile import read_profile
 
 pytestmark = pytest.mark.guest
 
@@ -39,6 +40,7 @@ class Bench:
         seed: int = 1,
         wall_limit_s: float = WALL_LIMIT_S,
         env: Mapping[str, str] | None = None,
+        profile: bool = False,
     ) -> GuestResult:
         return await run_guest(
             self.kernel,
@@ -48,6 +50,7 @@ class Bench:
             cpu=self.cpu,
             wall_limit_s=wall_limit_s,
             env=env,
+            profile=profile,
         )
 
     def run(
@@ -56,15 +59,22 @@ class Bench:
         seed: int = 1,
         wall_limit_s: float = WALL_LIMIT_S,
         env: Mapping[str, str] | None = None,
+        profile: bool = False,
     ) -> GuestResult:
         async def main() -> GuestResult:
-            return await self.run_async(argv, seed=seed, wall_limit_s=wall_limit_s, env=env)
+            return await self.run_async(
+                argv, seed=seed, wall_limit_s=wall_limit_s, env=env, profile=profile
+            )
 
         return trio.run(main)
 
     @property
     def stdout(self) -> str:
         return (self.folder / "stdout").read_text()
+
+    @property
+    def profile(self) -> str:
+        return (self.folder / PROFILE_FILE).read_text()
 
     @property
     def stderr(self) -> str:
@@ -135,6 +145,20 @@ def test_what_a_job_costs_is_counted(bench: Bench) -> None:
     assert 1_024 <= written.faults < 1_100  # blocks of 16 pages come in together
     assert 64 << 20 <= written.memory_bytes < 70 << 20
     assert counted("execs", 50).execs == 50
+
+
+def test_what_each_program_does_is_told_if_asked(bench: Bench) -> None:
+    source = Path(guest.__file__).parent / "programs" / "costs.c"
+    build = ["gcc", "-O1", "-static", "-o", str(bench.folder / "costs"), str(source)]
+    subprocess.run(build, check=True)
+    plain = bench.run("./costs", "syscalls", "2000")
+    assert not (bench.folder / PROFILE_FILE).exists()
+    profiled = bench.run("./costs", "syscalls", "2000", profile=True)
+    programs = {each.name: each for each in read_profile(bench.profile)}
+    assert programs["costs"].count("getppid") == 2000
+    assert {"costs", "init"} <= programs.keys()
+    assert profiled.virtual_s == plain.virtual_s
+    assert 0 < sum(each.took_s for each in programs.values()) < 2 * profiled.wall_s
 
 
 def test_a_program_not_found_is_127_and_says_so(bench: Bench) -> None:
