@@ -26,7 +26,7 @@ else:
 BUNDLE, INDEX, GENERATED = "bundle", "bundle.index", "bundle.generated"
 """Files beside the packages."""
 _LAZY = {
-    *("ast", "dis", "idna", "inspect", "json", "platform", "shutil", "textwrap"),
+    *("ast", "dis", "hmac", "idna", "inspect", "json", "locale", "platform", "shutil", "textwrap"),
     *("traceback", "urllib.parse", "attrs.converters", "attrs.filters", "attrs.setters"),
     "attrs.validators",
 }

@@ -237,11 +237,16 @@ def action_numbers(action: Action) -> list[str]:
 def described(action: Action) -> str:
     """Say an action in words: its kind, and what is not as by default."""
     set_to = [
-        f"{f.name} {value}"
+        f"{f.name} {_plain(value)}"
         for f in fields(action)
         if f.name != "kind" and (value := getattr(action, f.name)) != f.default
     ]
     return ", ".join([action.kind, *set_to])
+
+
+def _plain(value: object) -> object:
+    """Give a number as people write it: 24000, where Python has 24000.0."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _check_share(name: str, value: float, whole: int = 1) -> None:

@@ -3,16 +3,23 @@
 All forwarded packets come to NFQUEUE until the censor calls their flow settled: a conntrack mark
 then hands the flow to the kernel, whose flow table takes it from one device to the other. A packet
 whose verdict is for later stays in the kernel's queue until then, and keeps no other waiting.
+
+The box works in a thread of its own that does nothing but wait for the next packet or the next
+time: two system calls a packet, where trio's event loop would make five. A guest has one processor
+on which nobody is interrupted, so what it does repeats as all else does.
 """
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import heapq
+import math
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
 
 import netfilterqueue
@@ -26,6 +33,8 @@ from testbed.lab.network import NetworkNode
 _QUEUE = 0
 _QUEUE_PACKETS = 10_000
 """How many packets may wait for their verdict; what comes then is dropped by the kernel."""
+_END = b"end"
+"""What who reads the queue is sent in the end; no packet comes in so short a message."""
 _SETTLED = 1
 _RAW = {4: (socket.AF_INET, slice(16, 20)), 6: (socket.AF_INET6, slice(24, 40))}
 """By IP version: the family of sockets, and where a header has its destination."""
@@ -62,7 +71,9 @@ class Middlebox:
         """How many packets the censor was asked about."""
         self._node = node
         self._inside_index = node.interface(inside_interface).ifindex
-        self._later = _Later()
+        self._later: list[tuple[float, int, Callable[[], object]]] = []
+        """A heap: what to call when (s, CLOCK_MONOTONIC), those of one time in their order."""
+        self._numbers = count()
         self._raw: dict[int, socket.socket] = {}
         """By IP version."""
 
@@ -80,22 +91,23 @@ class Middlebox:
 
     async def run(self, queue: netfilterqueue.NetfilterQueue) -> None:
         """Decide about packets until cancelled."""
-        async with trio.open_nursery() as nursery:
-            self._later.nursery = nursery
-            with socket.socket(fileno=queue.get_fd()) as sock:
-                try:
-                    while True:
-                        await trio.lowlevel.wait_readable(sock)
-                        queue.run(block=False)
-                finally:
-                    sock.detach()
+        with _Incoming(queue.get_fd(), self._do_what_is_due) as incoming:
+            try:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(trio.to_thread.run_sync, _work, queue, incoming)
+                    try:
+                        await trio.sleep_forever()
+                    finally:
+                        incoming.end()
+            finally:
+                incoming.detach()  # it is the queue's
 
     def _on_packet(self, queued: netfilterqueue.Packet) -> None:
         self.packets_asked += 1
         inside = queued.indev == self._inside_index
         direction = Direction.UP if inside else Direction.DOWN
         packet = parse_packet(queued.get_payload(), direction)
-        now = trio.current_time()
+        now = time.monotonic()
         waiting: netfilterqueue.Packet | None = queued
         for release in self.censor.on_packet(packet, now):
             is_itself = release.data is packet.data and waiting is not None
@@ -114,10 +126,19 @@ class Middlebox:
 
     def _release_later(self, release: Release, queued: netfilterqueue.Packet | None) -> None:
         if queued is None:
-            self._later.call_at(release.at, lambda: self._send(release.data))
+            self._call_at(release.at, lambda: self._send(release.data))
         else:
             queued.retain()
-            self._later.call_at(release.at, queued.accept)
+            self._call_at(release.at, queued.accept)
+
+    def _call_at(self, at: float, function: Callable[[], object]) -> None:
+        heapq.heappush(self._later, (at, next(self._numbers), function))
+
+    def _do_what_is_due(self) -> float:
+        """Call the functions whose time has come; give when the next one's comes (s)."""
+        while self._later and self._later[0][0] <= time.monotonic():
+            heapq.heappop(self._later)[2]()
+        return self._later[0][0] if self._later else math.inf
 
     def _send(self, data: bytes) -> None:
         """Send what the box made up; the node's routes say to which side, as for what it forwards.
@@ -132,71 +153,68 @@ class Middlebox:
         self._raw[version].sendto(data, (socket.inet_ntop(family, data[destination]), 0))
 
     def _close(self) -> None:
-        self._later.close()
+        self._later.clear()
         for sock in self._raw.values():
             sock.close()
 
 
-class _Later:
-    """Calls functions at their times, to the nanosecond: trio waits by epoll, which has only ms.
+def _work(queue: netfilterqueue.NetfilterQueue, incoming: _Incoming) -> None:
+    """Decide about packets, in a thread, until the end."""
+    with _in_time():
+        queue.run_socket(incoming)
 
-    Its task begins with the first call: a censor that delays nothing runs as if it were not there.
-    """
 
-    def __init__(self) -> None:
-        self.nursery: trio.Nursery | None = None
-        self._fd: int | None = None
-        self._due: list[tuple[float, int, Callable[[], object]]] = []
-        self._numbers = count()
+class _Incoming(socket.socket):
+    """A queue's socket for its `run_socket`; what falls due meanwhile is done in time."""
 
-    def call_at(self, at: float, function: Callable[[], object]) -> None:
-        """Call a function at a time (s, CLOCK_MONOTONIC); those of one time in their order."""
-        if self._fd is None:
-            assert self.nursery is not None
-            self._fd = _timer()
-            self.nursery.start_soon(self._run, self._fd)
-        is_next = not self._due or at < self._due[0][0]
-        heapq.heappush(self._due, (at, next(self._numbers), function))
-        if is_next:
-            _set_timer(self._fd, at)
+    def __init__(self, fd: int, do_what_is_due: Callable[[], float]) -> None:
+        super().__init__(fileno=fd)
+        self._do_what_is_due = do_what_is_due
 
-    async def _run(self, fd: int) -> None:
-        while True:
-            await trio.lowlevel.wait_readable(fd)
-            os.read(fd, 8)
-            now = trio.current_time()
-            while self._due and self._due[0][0] <= now:
-                heapq.heappop(self._due)[2]()
-            if self._due:
-                _set_timer(fd, self._due[0][0])
+    def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
+        """Wait for a message. BlockingIOError, by which the queue's reading ends: it was `_END`."""
+        while (next_at := self._do_what_is_due()) < math.inf:
+            if _is_readable(self.fileno(), next_at):
+                break
+        message = super().recv(bufsize, flags)
+        if message == _END:
+            raise BlockingIOError(errno.EAGAIN, "the end")
+        return message
 
-    def close(self) -> None:
-        """Forget what is not yet due."""
-        self._due.clear()
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
+    def end(self) -> None:
+        """Have the reading end."""
+        self.sendto(_END, (self.getsockname()[0], 0))
 
 
 _libc = ctypes.CDLL(None, use_errno=True)
-_CLOCK_MONOTONIC, _TIMER_ABSOLUTE = 1, 1
 _NS = 1_000_000_000
+_POLLIN = 1
 
 
-def _timer() -> int:
-    """Make a timer (timerfd_create(2)). OSError: the kernel has none."""
-    return _checked(_libc.timerfd_create(_CLOCK_MONOTONIC, os.O_NONBLOCK | os.O_CLOEXEC))
+@contextmanager
+def _in_time() -> Iterator[None]:
+    """Have this thread woken up at the times that it asks for, to the nanosecond.
+
+    Linux lets others than those of real time wait for up to a thousandth longer (select(2)).
+    """
+    with suppress(PermissionError):  # a container's root may not: times are a thousandth late
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
-def _set_timer(fd: int, at: float) -> None:
-    """Have a timer's descriptor readable from a time on (s), rounded up to ns."""
-    at_ns = int(at * _NS) + 1
-    setting = (ctypes.c_long * 4)(0, 0, at_ns // _NS, at_ns % _NS)
-    _checked(_libc.timerfd_settime(fd, _TIMER_ABSOLUTE, ctypes.byref(setting), None))
+def _is_readable(fd: int, until: float) -> bool:
+    """Wait until something can be read, or a time comes (s, CLOCK_MONOTONIC); tell which.
 
-
-def _checked(result: int) -> int:
-    if result < 0:
+    poll(2), epoll and Python's `select` wait for whole milliseconds or microseconds.
+    """
+    left_ns = max(0, int((until - time.monotonic()) * _NS) + 1)
+    asked = ctypes.c_longlong(fd | _POLLIN << 32)
+    timeout = (ctypes.c_long * 2)(*divmod(left_ns, _NS))
+    found: int = _libc.ppoll(ctypes.byref(asked), 1, ctypes.byref(timeout), None)
+    if found < 0:
         number = ctypes.get_errno()
-        raise OSError(number, f"timerfd: {os.strerror(number)}")
-    return result
+        raise OSError(number, f"ppoll: {os.strerror(number)}")
+    return found > 0

@@ -31,6 +31,8 @@ _PARTS, _PART_COUNT, _CONTROL, _CONTROL_SIZE, _FLAGS, _SIZE = 2, 3, 4, 5, 6, 7
 _TXTIME_BYTES = socket.CMSG_LEN(8)
 _TXTIME = socket.SOL_SOCKET | SO_TXTIME << 32
 _NS = 1_000_000_000
+_ROOM = array("Q", [_CONTROL_BYTES] * BATCH)
+"""What each header says before of its control message's room, and after of its length."""
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -121,27 +123,32 @@ class StampedReceiver:
         OSError: a datagram is longer than `SLOT_BYTES`, or has no time.
         """
         batch = self._batch
+        headers, controls, slots = batch.headers, batch.controls, memoryview(batch.slots)
         arrived: list[tuple[float, bytes]] = []
         while True:
-            for k in range(BATCH):
-                batch.headers[k * _HEADER_WORDS + _CONTROL_SIZE] = _CONTROL_BYTES
+            headers[_CONTROL_SIZE::_HEADER_WORDS] = _ROOM
             try:
                 count = batch.receive(sock)
             except BlockingIOError:
                 return arrived
             except ConnectionRefusedError:
                 continue
-            for k in range(count):
-                header, control = k * _HEADER_WORDS, k * _CONTROL_WORDS
-                if batch.headers[header + _FLAGS] & socket.MSG_TRUNC:
-                    raise OSError(f"a datagram of more than {SLOT_BYTES} bytes")
-                if batch.headers[header + _CONTROL_SIZE] != _CONTROL_BYTES:
-                    raise OSError("a datagram without a time: its socket has no SO_TIMESTAMPNS")
-                size = batch.headers[header + _SIZE] & 0xFFFFFFFF
-                seconds, nanoseconds = batch.controls[control + 2], batch.controls[control + 3]
+            used = count * _HEADER_WORDS
+            if any(flags & socket.MSG_TRUNC for flags in headers[_FLAGS:used:_HEADER_WORDS]):
+                raise OSError(f"a datagram of more than {SLOT_BYTES} bytes")
+            if headers[_CONTROL_SIZE:used:_HEADER_WORDS] != _ROOM[:count]:
+                raise OSError("a datagram without a time: its socket has no SO_TIMESTAMPNS")
+            used_controls = count * _CONTROL_WORDS
+            for start, size, seconds, nanoseconds in zip(
+                range(0, count * SLOT_BYTES, SLOT_BYTES),
+                headers[_SIZE:used:_HEADER_WORDS],
+                controls[2:used_controls:_CONTROL_WORDS],
+                controls[3:used_controls:_CONTROL_WORDS],
+                strict=True,
+            ):
                 at_ns = seconds * _NS + nanoseconds - self._offset_ns
-                start = k * SLOT_BYTES
-                arrived.append((at_ns / _NS, bytes(batch.slots[start : start + size])))
+                datagram = slots[start : start + (size & 0xFFFFFFFF)].tobytes()
+                arrived.append((at_ns / _NS, datagram))
 
 
 @cache

@@ -149,17 +149,18 @@ def write_frames(call: CallRecord, path: Path) -> None:
     senders adapt, a fifth column has the number of the frame's encoding.
     """
     adapts = bool(call.up.variants or call.down.variants)
-    with path.open("w") as lines:
-        lines.write("direction,index,sent_ns,received_ns" + ",variant" * adapts + "\n")
-        for name, direction in (("up", call.up), ("down", call.down)):
-            arrived: dict[int, list[float]] = {}
-            for index, at in direction.received:
-                arrived.setdefault(index, []).append(at)
-            for index, sent in enumerate(direction.sent_s):
-                times = [str(round(at * 1e9)) for at in arrived.get(index, ())] or [""]
-                variant = f",{direction.variants[index]}" if adapts else ""
-                for received in times:
-                    lines.write(f"{name},{index},{round(sent * 1e9)},{received}{variant}\n")
+    lines = ["direction,index,sent_ns,received_ns" + ",variant" * adapts + "\n"]
+    for name, direction in (("up", call.up), ("down", call.down)):
+        arrived: dict[int, list[float]] = {}
+        for index, at in direction.received:
+            arrived.setdefault(index, []).append(at)
+        for index, sent in enumerate(direction.sent_s):
+            variant = f",{direction.variants[index]}" if adapts else ""
+            for at in arrived.get(index, ()):
+                lines.append(f"{name},{index},{round(sent * 1e9)},{round(at * 1e9)}{variant}\n")
+            if index not in arrived:
+                lines.append(f"{name},{index},{round(sent * 1e9)},{variant}\n")
+    path.write_text("".join(lines))
 
 
 def write_events(events: Sequence[Event], path: Path) -> None:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from testbed.censor import actions
-from testbed.censor.actions import Action, List
+from testbed.censor.actions import Action, Drop, List, Police, described
 from testbed.censor.censor import MAX_EVENTS, MAX_FLOWS, Censor
 from testbed.censor.lists import MAX_LISTED
 from testbed.censor.match import Match
@@ -350,3 +350,8 @@ def test_100_000_flows_stay_within_a_bound() -> None:
     assert len(censor._flow_lists["l"]._entries) == MAX_LISTED
     assert len(censor._flow_lists["m"]._waiting) < MAX_LISTED
     assert len(censor.events) == MAX_EVENTS
+
+
+def test_an_action_is_said_with_numbers_as_people_write_them() -> None:
+    assert described(Police(24000.0, 4000.0)) == "police, rate_bps 24000, burst_bytes 4000"
+    assert described(Drop(0.25)) == "drop, probability 0.25"

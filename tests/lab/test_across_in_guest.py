@@ -69,3 +69,14 @@ def test_a_settled_flow_costs_the_censor_one_question(
     in_guest(kernel, "testbed.lab.forward", tmp_path)
     counted = json.loads((tmp_path / FORWARDED_FILE).read_text())
     assert counted == {"arrived": 2000, "asked": asked}
+
+
+def test_what_the_box_holds_leaves_at_its_time_and_the_box_can_end_and_begin_anew(
+    kernel: Kernel, tmp_path: Path
+) -> None:
+    """To a few system calls of 5 us each; Linux gives ordinary threads 500 us on 500 ms."""
+    in_guest(kernel, "tests.lab.programs.held", tmp_path)
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert max(found["0"]) < 0.0001
+    held = [late - at_once for late, at_once in zip(found["500"], found["0"], strict=True)]
+    assert all(0.5 <= delay < 0.50002 for delay in held)
