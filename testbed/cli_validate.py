@@ -49,7 +49,7 @@ def print_validation(runs: Sequence[Run], pairs: Sequence[Pair]) -> bool:
     for pair in pairs:
         comparisons = agreement.compare(results, pair.engine, pair.model, visqol)
         out.print(pair.title, style="bold")
-        out.print(_table(comparisons))
+        out.print(table(comparisons))
         agrees &= not any(comparison.deviations for comparison in comparisons)
         figure = draw(comparisons, pair.title, _HOW.replace("\n", " "))
         for path in write(figure, runs[-1].folder / "figures" / f"validation-{pair.engine}"):
@@ -82,16 +82,18 @@ def _scored(runs: Sequence[Run], messengers: Container[str]) -> dict[Path, Seque
     return scores
 
 
-def _table(comparisons: Sequence[Comparison]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1))
-    table.add_column("Condition", no_wrap=True)
-    for side in ("engine: set up", "model: set up"):
-        for name in (side, "in", *("missed",) * (side[0] == "e"), "frames", "ViSQOL"):
-            table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("")
+def table(comparisons: Sequence[Comparison]) -> Table:
+    """Say of each condition what engine and model did, and whether they agree."""
+    shown = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1))
+    shown.add_column("\nCondition", no_wrap=True)
+    for side, measures in (("engine", ("in", "missed", "frames")), ("model", ("in", "frames"))):
+        shown.add_column(f"{side}\nset up", justify="right", no_wrap=True)
+        for name in (*measures, "ViSQOL"):
+            shown.add_column(f"\n{name}", justify="right", no_wrap=True)
+    shown.add_column("")
     for comparison in comparisons:
         engine, model = comparison.engine, comparison.model
-        table.add_row(
+        shown.add_row(
             comparison.condition,
             *_set_up(engine),
             _percent(engine.missed),
@@ -102,7 +104,7 @@ def _table(comparisons: Sequence[Comparison]) -> Table:
             _score(model.visqol),
             "; ".join(comparison.deviations) or "agrees",
         )
-    return table
+    return shown
 
 
 def _set_up(side: Side) -> tuple[str, str]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from testbed.agreement import compare
+from testbed.cli_validate import table
 from testbed.figures.files import write
 from testbed.figures.validation import validation
 from testbed.results import CellResult, ResultsError, Wall
@@ -39,6 +42,15 @@ def call(messenger: str, concealed: float | None, missed: float | None = None) -
 def test_deviations_are_named(engine: CellResult, model: CellResult, deviations: list[str]) -> None:
     [comparison] = compare([engine, model], "e", "m")
     assert comparison.deviations == deviations
+
+
+@pytest.mark.parametrize(("concealed", "said"), [(0.09, "agrees"), (0.20, "concealed; heard")])
+def test_the_table_says_within_100_columns_whether_they_agree(concealed: float, said: str) -> None:
+    comparisons = compare([call("e", 0.10, 0.02), call("m", concealed)], "e", "m")
+    console = Console(width=100, file=StringIO())
+    with console.capture() as printed:
+        console.print(table(comparisons))
+    assert said in printed.get()
 
 
 def test_what_an_engine_counts_itself_is_what_was_missed() -> None:
