@@ -11,7 +11,6 @@ from __future__ import annotations
 import base64
 import json
 import shlex
-import signal
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -31,7 +30,7 @@ from testbed.lab.host import LabHost, LabProcess
 from testbed.lab.realcall import ENDS, Change, RealCall, States, microphone
 from testbed.lab.record import CallRecord
 from testbed.lab.signalling import Signalling, message, receive, sign_in
-from testbed.transport import Address, Process
+from testbed.transport import Address
 
 _PAGE_FILE = "call.html"
 _STATES = States("connected", {"failed": "connection lost", "closed": "connection closed"})
@@ -100,7 +99,7 @@ class ChromiumEngine:
         script = host.state_dir / "chromium"
         script.write_text(f"#!/bin/sh\nexec {command} 3<&0 4>&1 </dev/null >&2\n")
         script.chmod(0o755)
-        return await host.start_process([str(script)], stop=_kill)
+        return await host.start_process([str(script)])
 
     async def call(self, caller: Way, callee: Way, duration_s: float) -> CallRecord:
         """Dial now, talk for `duration_s` from the set-up, hang up."""
@@ -161,7 +160,3 @@ async def _obey(end: _End) -> None:
             else:
                 await end.do("accept", given)
 
-
-async def _kill(process: Process) -> None:
-    """End a browser at once: on its own way out it loops without a syscall, for ever in a guest."""
-    process.send_signal(signal.SIGKILL)
