@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 
-from testbed.transport import frame_datagram, take_datagram
+from testbed.datagrams import frame_datagram, take_datagram
 
 _GROUPS = 8
 """How many groups a decoder remembers: a packet that is later brings nothing back."""

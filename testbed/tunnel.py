@@ -14,17 +14,8 @@ from functools import partial
 
 import trio
 
-from testbed.transport import (
-    QUEUE_DATAGRAMS,
-    Address,
-    DatagramStream,
-    Host,
-    ServerInfo,
-    TransportError,
-    UdpServer,
-    forward_stream,
-    frame_datagram,
-)
+from testbed.datagrams import QUEUE_DATAGRAMS, DatagramStream, forward_stream, frame_datagram
+from testbed.transport import Address, Host, ServerInfo, TransportError, UdpServer
 
 ECHO_TIMEOUT_S = 25.0
 """How long a tunnel may take to carry a first datagram there and back."""

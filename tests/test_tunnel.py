@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from testbed import http, tunnel
+from testbed.datagrams import frame_datagram
 from testbed.http import Answer, Request, answer_requests
 from testbed.testing import LoopbackHost
-from testbed.transport import TransportError, frame_datagram
+from testbed.transport import TransportError
 
 POSTS = st.lists(st.binary(max_size=40), min_size=1, max_size=4)
 

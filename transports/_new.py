@@ -9,7 +9,8 @@ from typing import ClassVar
 
 import trio
 
-from testbed.transport import Address, Host, Program, ServerInfo, forward_channel
+from testbed.datagrams import forward_channel
+from testbed.transport import Address, Host, Program, ServerInfo
 from testbed.tunnel import serve_clients
 
 

@@ -7,6 +7,7 @@ from typing import ClassVar
 import trio
 
 from testbed import transport
+from testbed.datagrams import forward_channel
 from testbed.parity import Decoder, Encoder
 from testbed.transport import Address, Host, Program, ServerInfo
 from testbed.tunnel import serve_clients
@@ -29,7 +30,7 @@ class Transport:
         """Serve the inner transport, and what decodes behind it."""
 
         async def decode(channel: trio.abc.Channel[bytes]) -> None:
-            await transport.forward_channel(host, _Protected(channel, self.window), forward)
+            await forward_channel(host, _Protected(channel, self.window), forward)
 
         behind = await serve_clients(host, Address(host.address, 0), decode)
         return await self.inner.serve(host, listen, behind)

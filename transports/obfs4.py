@@ -6,7 +6,8 @@ from typing import ClassVar, Literal
 import trio
 
 from testbed import ptspec
-from testbed.transport import Address, DatagramStream, Host, Program, ServerInfo, forward_stream
+from testbed.datagrams import DatagramStream, forward_stream
+from testbed.transport import Address, Host, Program, ServerInfo
 
 
 @dataclass(frozen=True)

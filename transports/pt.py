@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 import trio
 
 from testbed import ptspec
-from testbed.transport import Address, DatagramStream, Host, Program, ServerInfo, forward_stream
+from testbed.datagrams import DatagramStream, forward_stream
+from testbed.transport import Address, Host, Program, ServerInfo
 
 
 @dataclass(frozen=True)

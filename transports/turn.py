@@ -8,7 +8,8 @@ from typing import ClassVar, Literal
 
 import trio
 
-from testbed.transport import Address, DatagramStream, Host, Program, ServerInfo
+from testbed.datagrams import DatagramStream
+from testbed.transport import Address, Host, Program, ServerInfo
 from testbed.tunnel import open_tls
 from testbed.turn import frame_unit, open_channel, take_unit
 

@@ -6,7 +6,8 @@ from typing import ClassVar
 
 import trio
 
-from testbed.transport import Address, DatagramStream, Host, Program, ServerInfo, forward_stream
+from testbed.datagrams import DatagramStream, forward_stream
+from testbed.transport import Address, Host, Program, ServerInfo
 from testbed.tunnel import open_tls
 
 

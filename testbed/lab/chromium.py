@@ -159,4 +159,3 @@ async def _obey(end: _End) -> None:
                 await end.signal(_DESCRIPTION, await end.do("describe", given))
             else:
                 await end.do("accept", given)
-

@@ -11,9 +11,10 @@ import trio
 
 from testbed.call.dialects import Dialect, PathProtocol
 from testbed.call.setup import Setup
+from testbed.datagrams import DatagramStream
 from testbed.lab.chat import connect_tls
 from testbed.lab.engine import Channel, Way
-from testbed.transport import Address, DatagramStream
+from testbed.transport import Address
 
 LOST = (OSError, trio.EndOfChannel, trio.BrokenResourceError, trio.ClosedResourceError)
 """What says that a path is no more."""

@@ -7,9 +7,10 @@ from contextlib import suppress
 import trio
 
 from testbed.call.reflector import Reflector, frame_packet, take_packet
+from testbed.datagrams import QUEUE_DATAGRAMS
 from testbed.lab.host import LabHost
 from testbed.lab.shortcut import Shortcut
-from testbed.transport import QUEUE_DATAGRAMS, Address
+from testbed.transport import Address
 
 
 class _Client:

@@ -10,9 +10,10 @@ import trio
 
 from testbed.call.dialects import Framing, Relay
 from testbed.cell import CERTIFICATE_FILE, KEY_FILE
+from testbed.datagrams import DatagramStream
 from testbed.lab.host import LabHost
 from testbed.lab.shortcut import Shortcut
-from testbed.transport import Address, DatagramStream
+from testbed.transport import Address
 
 _MAX_BYTES = 65535
 OBJECTS = b"objects on request"

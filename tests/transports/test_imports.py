@@ -9,7 +9,18 @@ import pytest
 
 from testbed.loading import IN_TREE, in_tree_names
 
-PUBLIC = {"gobuild", "http", "parity", "ptspec", "singbox", "stun", "transport", "tunnel", "turn"}
+PUBLIC = {
+    "datagrams",
+    "gobuild",
+    "http",
+    "parity",
+    "ptspec",
+    "singbox",
+    "stun",
+    "transport",
+    "tunnel",
+    "turn",
+}
 """What is made for transports, as modules of `testbed`."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,15 +14,9 @@ from testbed import singbox
 from testbed.testing import LoopbackHost
 from testbed.transport import Address, Process, Program, TransportError, find_program
 from testbed.tunnel import await_echo, serve_echo
+from tests import loopback
 
-
-def with_host(use: Callable[[LoopbackHost], Awaitable[None]]) -> None:
-    async def main() -> None:
-        with trio.fail_after(20):
-            async with LoopbackHost() as host:
-                await use(host)
-
-    trio.run(main)
+with_host = partial(loopback.with_host, timeout_s=20)  # programs start
 
 
 def python(program: str) -> list[str]:
