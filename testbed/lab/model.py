@@ -237,6 +237,7 @@ class _Call:
     async def watch(self, until: float) -> MediaEnd | None:
         """Read timed channels once a burst and choose the path; give an end that is deserted."""
         patience_s = self._messenger.silence_timeout_s
+        self._read_timed(*self.ends)  # some channels note times only from the first call on
         while (now := trio.current_time()) < until:
             # What came since the last look is not known yet, so an end may be found alive then.
             too_long_at = min(end.heard_at for end in self.ends) + patience_s

@@ -11,7 +11,7 @@ import trio
 
 from testbed.call.dialects import Dialect, PathProtocol
 from testbed.call.setup import Setup
-from testbed.datagrams import DatagramStream
+from testbed.datagrams import datagrams_over
 from testbed.lab.chat import connect_tls
 from testbed.lab.engine import Channel, Way
 from testbed.transport import Address
@@ -91,7 +91,7 @@ class Path:
             stream = await connect_tls(way.host, Address(way.relay.host, tls_port), job)
         if framing.opening:
             await stream.send_all(framing.opening)
-        leg.channel = DatagramStream(stream, way.host, frame=framing.frame, take=framing.take)
+        leg.channel = datagrams_over(stream, way.host, frame=framing.frame, take=framing.take)
 
     async def _exchange(self, leg: Leg, finish: Callable[[], None]) -> None:
         """Send what is due and answer what comes, while one end is not yet connected."""

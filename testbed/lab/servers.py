@@ -10,7 +10,7 @@ import trio
 
 from testbed.call.dialects import Framing, Relay
 from testbed.cell import CERTIFICATE_FILE, KEY_FILE
-from testbed.datagrams import DatagramStream
+from testbed.datagrams import datagrams_over
 from testbed.lab.host import LabHost
 from testbed.lab.shortcut import Shortcut
 from testbed.transport import Address
@@ -48,14 +48,14 @@ async def serve_relay_streams(
     With `tls`, the job's folder, within TLS, by the chat server's certificate.
     """
     context = None if tls is None else _tls(tls)
-    clients: dict[Address, DatagramStream] = {}
+    clients: dict[Address, trio.abc.Channel[bytes]] = {}
 
     async def serve(stream: trio.SocketStream) -> None:
         source = Address(*stream.socket.getpeername())
         inner: trio.abc.Stream = stream
         if context is not None:
             inner = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
-        clients[source] = DatagramStream(inner, host, frame=framing.frame, take=framing.take)
+        clients[source] = datagrams_over(inner, host, frame=framing.frame, take=framing.take)
         try:
             async for datagram in clients[source]:
                 outgoing = relay.on_datagram(datagram, source)
