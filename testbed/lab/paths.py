@@ -12,8 +12,8 @@ import trio
 from testbed.call.dialects import Dialect, PathProtocol
 from testbed.call.setup import Setup
 from testbed.datagrams import datagrams_over
-from testbed.lab.chat import connect_tls
 from testbed.lab.engine import Channel, Way
+from testbed.lab.tls import connect_tls
 from testbed.transport import Address, TimedChannel
 
 LOST = (OSError, trio.EndOfChannel, trio.BrokenResourceError, trio.ClosedResourceError)
