@@ -151,6 +151,8 @@ class StampedReceiver:
                 at_ns = seconds * _NS + nanoseconds - self._offset_ns
                 datagram = slots[start : start + (size & 0xFFFFFFFF)].tobytes()
                 arrived.append((at_ns / _NS, datagram))
+            if count < BATCH:  # there was no more when the kernel looked
+                return arrived
 
 
 @cache
