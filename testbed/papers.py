@@ -66,7 +66,8 @@ def note(compared: Sequence[Comparison], manifest: Mapping[str, Any]) -> str:
     return (
         f"{scenario['title']} (scenario {scenario['name']}, testbed "
         f"{manifest['versions'].get('testbed', 'unknown')}, {clock_of(manifest)}); "
-        f"n = {n} calls a row. Usable: share of calls that were usable or good, with Wilson's 95 % interval; over "
+        f"n = {n} calls a row. "
+        "Usable: share of calls that were usable or good, with Wilson's 95 % interval; over "
         "direct: points more than direct calls of the same seeds, * if Newcombe's interval "
         "excludes 0. R: median of the worse direction on the fullband E-model's scale divided by "
         "1.48, with EVS as proxy for Opus, 0 without a call, and its bootstrap interval"
