@@ -131,14 +131,15 @@ async def run_guest(
 
     `seed` (0 to 2**64-1) decides every random number in the guest: equal seed, job and machine,
     equal run. `cpu` is the processor to pin the guest to; None leaves it to the host, which is
-    two to three times slower. The environment is `GUEST_ENV` with `env` on top, nothing of the
-    host's. After `wall_limit_s` seconds on this machine the guest counts as hung, and after
-    `virtual_limit_s` in the guest the job does: the first catches loops, the second, within
-    moments, jobs that wait for something that never comes. Times in the guest start at `START_NS`;
-    computing takes none, a system call `syscall_ns` nanoseconds (with 0 a program that polls
-    without sleeping may never end). A fault on anonymous memory brings in an aligned block of
-    `fault_around_pages`, a power of two; with 1 only its own page. With `profile` the guest says
-    in `guest.profile` what each program did (`testbed.profile`), and does the same things.
+    much slower on hosts older than Linux 6.6. The environment is `GUEST_ENV` with `env` on top,
+    nothing of the host's. After `wall_limit_s` seconds on this machine the guest counts as
+    hung, and after `virtual_limit_s` in the guest the job does: the first catches loops, the
+    second, within moments, jobs that wait for something that never comes. Times in the guest
+    start at `START_NS`; computing takes none, a system call `syscall_ns` nanoseconds (with 0 a
+    program that polls without sleeping may never end). A fault on anonymous memory brings in an
+    aligned block of `fault_around_pages`, a power of two; with 1 only its own page. With
+    `profile` the guest says in `guest.profile` what each program did (`testbed.profile`), and
+    does the same things.
 
     Raises GuestError if the job did not come to its end, ValueError for an impossible job.
     Cancelled, failed or done, no process of the guest is left, and none outlives the calling

@@ -179,6 +179,16 @@ async def _vector_registers(bench: _Bench) -> tuple[bool, str]:
     return ok, printed.strip() + untried
 
 
+async def _traced(bench: _Bench) -> tuple[bool, str]:
+    printed = await _compiled(bench, "traced")
+    return printed == "stops 100 counted 100 steps 100 exit 77\n", printed.strip()
+
+
+async def _tasks(bench: _Bench) -> tuple[bool, str]:
+    printed = await _compiled(bench, "tasks")
+    return printed == "threads 100 wrong 0\n", printed.strip()
+
+
 async def _compiled(bench: _Bench, name: str) -> str:
     """Compile programs/NAME.c, run it in a guest, and return what it printed."""
     with _folder() as folder:
@@ -238,6 +248,8 @@ _CHECKS: dict[str, Callable[[_Bench], Awaitable[tuple[bool, str]]]] = {
     "a seed decides everything": _repeats,
     "clocks are virtual": _clocks,
     "vector registers survive": _vector_registers,
+    "a traced process shows its registers": _traced,
+    "threads, forks and signals get along": _tasks,
     "the root is read-only": _root_is_read_only,
     "a killed guest leaves nothing": _leaves_nothing,
 }

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -23,6 +23,21 @@ from testbed.profile import read_profile
 pytestmark = pytest.mark.guest
 
 WALL_LIMIT_S = 30.0
+
+# Starts a program under a seccomp filter that lets all pass but has a listener (flag 8); the host
+# allows one to a process.
+WATCHED = """\
+#!{python}
+import ctypes, os, struct, sys
+libc = ctypes.CDLL(None, use_errno=True)
+allow = ctypes.create_string_buffer(struct.pack("=HBBI", 6, 0, 0, 0x7FFF0000))
+program = ctypes.create_string_buffer(struct.pack("=H6xQ", 1, ctypes.addressof(allow)))
+libc.prctl(38, 1, 0, 0, 0)
+listener = libc.syscall(317, 1, 8, program)
+assert listener >= 0, os.strerror(ctypes.get_errno())
+os.set_inheritable(listener, True)
+os.execv("{linux}", ["{linux}", *sys.argv[1:]])
+"""
 
 
 @dataclass(frozen=True)
@@ -201,6 +216,22 @@ def test_a_seed_decides_everything(bench: Bench) -> None:
         assert bench.run("sh", "-c", script, seed=seed).exit_status == 0
         printed.append(bench.stdout)
     assert printed[0] == printed[1] != printed[2]
+
+
+def test_a_host_that_tells_another_of_system_calls_makes_no_difference(
+    bench: Bench, tmp_path: Path
+) -> None:
+    """As some containers are watched: their guests go by ptrace, which is slower."""
+    watched = tmp_path / "linux"
+    watched.write_text(WATCHED.format(python=sys.executable, linux=bench.kernel.path))
+    watched.chmod(0o755)
+    program = "import threading, time; threading.Thread(target=time.sleep, args=(1,)).start()"
+    runs = []
+    for kernel in (bench.kernel, replace(bench.kernel, path=watched)):
+        result = replace(bench, kernel=kernel).run(sys.executable, "-I", "-S", "-c", program)
+        runs.append((result.exit_status, result.virtual_s, result.counts))
+    assert runs[0] == runs[1]
+    assert runs[0][0] == 0
 
 
 @pytest.mark.parametrize("seed", [-1, 2**64])
