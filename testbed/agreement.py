@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median
-from typing import Any
 
 from testbed.results import CellResult, ResultsError
 
@@ -15,7 +14,7 @@ SET_UP_TOLERANCE = 0.34
 CONCEALED_TOLERANCE = 0.06
 """By how much the concealed shares may differ, as the same playout finds them from the frames."""
 HEARD_TOLERANCE = 0.08
-"""By how much the model's concealed share may differ from what the engine's listener missed."""
+"""By how much what the model's listener missed may differ from what the engine's did."""
 VISQOL_TOLERANCE = 0.4
 """By how much ViSQOL may differ: less than from 10 to 20 % of random loss, measured 0.44 apart with
 one encoder, so that a model which loses twice as much does not agree."""
@@ -49,8 +48,10 @@ class Side:
     """By our playout, from when frames left and came: of all that was played, silence too, as
     engines count."""
     missed: float | None
-    """What a real engine's listener missed: by ear, if symbols were said, or as it counts itself
-    (getStats: concealedSamples of totalSamplesReceived)."""
+    """What listeners missed, of engine and model in one way: by ear, if symbols were said, or as
+    an engine counts itself (getStats: concealedSamples of totalSamplesReceived), which of a model
+    is `concealed`. By ear only words that did not come are missed; concealment counts also time
+    that a jitter buffer fills while it waits for a frame that it then plays."""
     visqol: float | None = None
     """Of the calls that were scored: MOS-LQO, 1 to 5."""
 
@@ -72,7 +73,7 @@ class Comparison:
             found.append("set-up")
         for what, one, other, tolerance in (
             ("concealed", engine.concealed, model.concealed, CONCEALED_TOLERANCE),
-            ("heard", engine.missed, model.concealed, HEARD_TOLERANCE),
+            ("heard", engine.missed, model.missed, HEARD_TOLERANCE),
             ("ViSQOL", engine.visqol, model.visqol, VISQOL_TOLERANCE),
         ):
             if one is not None and other is not None and abs(one - other) > tolerance:
@@ -99,35 +100,59 @@ def compare(
         for name in (engine, model):
             if not by_messenger[name]:
                 raise ResultsError(f"no call of {name} under {condition}: run the scenario first")
-    return [
-        Comparison(
-            condition,
-            _side(by_messenger[engine], visqol or {}),
-            _side(by_messenger[model], visqol or {}),
-        )
-        for condition, by_messenger in calls.items()
-    ]
+    comparisons = []
+    for condition, by_messenger in calls.items():
+        of_engine, of_model = by_messenger[engine], by_messenger[model]
+        missed = _missed(of_engine, of_model)
+        sides = [
+            _side(results, shares, visqol or {})
+            for results, shares in zip((of_engine, of_model), missed, strict=True)
+        ]
+        comparisons.append(Comparison(condition, *sides))
+    return comparisons
 
 
-def _side(results: Sequence[CellResult], visqol: Mapping[Path, Sequence[float]]) -> Side:
+def _missed(
+    of_engine: Sequence[CellResult], of_model: Sequence[CellResult]
+) -> tuple[Sequence[float], Sequence[float]]:
+    """Give what was missed in each call and way of both, if the engine's sound or count tells it.
+
+    Where a call's end has no such number, as when it was not set up, there is none.
+    """
+    engine, model = (_by_ear(results) for results in (of_engine, of_model))
+    if not engine and (counted := _counted(of_engine)):
+        return counted, _concealed(of_model)
+    return engine, model
+
+
+def _by_ear(results: Sequence[CellResult]) -> list[float]:
+    return [share for r in results for share in r.content.get("symbols_missed", {}).values()]
+
+
+def _counted(results: Sequence[CellResult]) -> list[float]:
+    """Give what an engine's ends counted by their last reports."""
+    calls = [r.content.get("record", {}).get("call", {}).get("reports", {}) for r in results]
+    last = [report[-1] for call in calls for report in call.values() if report]
+    return [report["concealed"] / report["total"] for report in last if report.get("total")]
+
+
+def _concealed(results: Sequence[CellResult]) -> list[float]:
     qualities = [result.content["quality"] for result in results]
-    connected = [quality for quality in qualities if quality["up"] is not None]
-    ways = [quality[way] for quality in connected for way in ("up", "down")]
-    missed = [share for result in results for share in _missed(result.content)]
+    ways = [quality[way] for quality in qualities for way in ("up", "down")]
+    return [way["output_concealed_share"] for way in ways if way is not None]
+
+
+def _side(
+    results: Sequence[CellResult], missed: Sequence[float], visqol: Mapping[Path, Sequence[float]]
+) -> Side:
+    set_ups = [q["set_up"]["elapsed_s"] for r in results if (q := r.content["quality"])["up"]]
+    concealed = _concealed(results)
     scores = [score for result in results for score in visqol.get(result.folder, ())]
     return Side(
         calls=len(results),
-        set_up=len(connected),
-        set_up_s=median(q["set_up"]["elapsed_s"] for q in connected) if connected else None,
-        concealed=fmean(way["output_concealed_share"] for way in ways) if ways else None,
+        set_up=len(set_ups),
+        set_up_s=median(set_ups) if set_ups else None,
+        concealed=fmean(concealed) if concealed else None,
         missed=fmean(missed) if missed else None,
         visqol=fmean(scores) if scores else None,
     )
-
-
-def _missed(content: Mapping[str, Any]) -> list[float]:
-    if "symbols_missed" in content:
-        return list(content["symbols_missed"].values())
-    reports = content.get("record", {}).get("call", {}).get("reports", {})
-    last = [report[-1] for report in reports.values() if report and report[-1].get("total")]
-    return [report["concealed"] / report["total"] for report in last]
