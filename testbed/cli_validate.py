@@ -21,10 +21,10 @@ _HOW = f"""\
 Means over calls and directions. From frames: the share of time that our jitter buffer conceals, by
 when frames left and came. Missed: what was not heard, of Telegram and its model by ear (symbols
 that are not in what was played), of Chromium as it counts itself, and of its model from frames. A
-model agrees if it sets up as many calls, one in three apart, conceals as much from frames, \
-{100 * agreement.CONCEALED_TOLERANCE:g} %
-of the time apart, if its listener misses as much, {100 * agreement.HEARD_TOLERANCE:g} % apart, and \
-if ViSQOL is at most {agreement.VISQOL_TOLERANCE:g} apart."""
+model agrees if it sets up as many calls, one in three apart, and conceals as much from frames,
+{100 * agreement.CONCEALED_TOLERANCE:g} % of the time apart, if its listener misses as much, \
+{100 * agreement.HEARD_TOLERANCE:g} % apart, and if ViSQOL is at most
+{agreement.VISQOL_TOLERANCE:g} apart."""
 
 
 def pairs_named(engines: Sequence[str] | None) -> list[Pair]:
