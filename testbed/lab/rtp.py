@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from math import ceil
 
 from testbed.lab.record import DirectionRecord
 from testbed.lab.tap import Seen
@@ -12,6 +13,7 @@ _PADDING = 0x20
 """A flag in the first byte (RFC 3550, 5.1)."""
 _CLOCK_HZ = 48000
 """Of Opus' timestamps, whatever rate it codes (RFC 7587, 4.1)."""
+_ROUNDING = 1e-6
 
 
 def direction(
@@ -24,28 +26,26 @@ def direction(
     dialled_at: float,
     between: tuple[float, float],
 ) -> DirectionRecord:
-    """Give the frames that one end sent in a time and the other end got whenever.
+    """Give the frames that one end said in a time and the other end got whenever.
 
     `unwrap` takes an RTP packet out of what the relay's protocol puts around it (empty: none); the
-    call's frames have the payload type. SRTP leaves the header in clear (RFC 3711, 3.1), and a
-    frame has the time at which it was said. One that was never sent, because the engine had no
-    connection or dropped it, is a frame none the less.
+    call's frames have the payload type. SRTP leaves the header in clear (RFC 3711, 3.1), and its
+    timestamp tells when a frame was said against the others: sent is a frame when it could have
+    left, had none waited in the engine or, by TCP, in its socket. One that never left, because the
+    engine had no connection or dropped it, is a frame none the less.
     """
     step = round(frame_s * _CLOCK_HZ)
     left: dict[int, float] = {}
     for at, timestamp in _media(sent, unwrap, payload_type):
-        if between[0] <= at < between[1]:
+        if at >= between[0]:
             left.setdefault(timestamp, at - dialled_at)
     record = DirectionRecord()
     if not left:
         return record
     first = min(left)
-    until_end = int((between[1] - dialled_at - left[first]) / frame_s)
-    count = max(round((max(left) - first) / step) + 1, until_end)
-    times = {round((timestamp - first) / step): at for timestamp, at in left.items()}
-    for index in range(count):
-        before = record.sent_s[-1] if record.sent_s else 0.0
-        record.sent_s.append(times.get(index, before + frame_s))
+    first_s = min(at - (timestamp - first) / _CLOCK_HZ for timestamp, at in left.items())
+    count = max(ceil((between[1] - dialled_at - first_s) / frame_s - _ROUNDING), 0)
+    record.sent_s += [first_s + index * frame_s for index in range(count)]
     for at, timestamp in _media(got, unwrap, payload_type, near=first):
         index = round((timestamp - first) / step)
         if 0 <= index < count:
