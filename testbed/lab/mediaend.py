@@ -89,7 +89,7 @@ class MediaEnd:
         sequence = dialect.sequence(datagram)
         if sequence is None:
             return self._obey(leg, datagram, at)
-        leg.heard_at = self.heard_at = at
+        self.heard_at = at
         index = dialect.index(datagram)
         self.hears.received.append((index, at - dialled_at))
         if self._sender is None and not self._repair.nack:
