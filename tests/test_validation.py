@@ -31,7 +31,8 @@ def call(messenger: str, concealed: float | None, missed: float | None = None) -
 
 def counting(result: CellResult, concealed: int) -> CellResult:
     """A call of which an engine says itself how many of 200 samples its caller's end concealed."""
-    reports = {"caller": [{"total": 100, "concealed": 90}, {"total": 200, "concealed": concealed}]}
+    last = {"total": 200, "concealed": concealed, "by_tcp": 1}
+    reports = {"caller": [{"total": 100, "concealed": 90, "by_tcp": 0}, last]}
     call = {"reports": {**reports, "callee": []}}
     return replace(result, content={**result.content, "record": {"call": call}})
 
@@ -66,8 +67,22 @@ def test_what_an_engine_counts_itself_is_what_was_missed() -> None:
     engine = counting(call("e", 0.10), 100)
     [comparison] = compare([engine, call("m", 0.1)], "e", "m")
     assert comparison.engine.missed == 0.5
+    assert comparison.engine.by_tcp == 1
     assert comparison.model.missed == 0.1
     assert comparison.deviations == ["heard"]
+
+
+def test_what_calls_are_like_is_compared_and_those_by_tcp_are_counted() -> None:
+    def by(protocol: str, result: CellResult) -> CellResult:
+        record = {"call": {"states": [[0.3, "call", "by tcp"], [0.9, "call", f"by {protocol}"]]}}
+        return replace(result, content={**result.content, "record": record})
+
+    engine = [call("e", 0.1), call("e", 0.12), call("e", 0.14)]
+    model = [by("udp", call("m", 0.1)), by("udp", call("m", 0.11)), by("tcp", call("m", 0.9))]
+    [comparison] = compare([*engine, *model], "e", "m")
+    assert (comparison.engine.concealed, comparison.model.concealed) == pytest.approx((0.12, 0.11))
+    assert (comparison.engine.by_tcp, comparison.model.by_tcp) == (0, 1)
+    assert comparison.deviations == []
 
 
 def test_calls_of_speech_that_nobody_counted_say_nothing_of_what_was_missed() -> None:
