@@ -114,7 +114,7 @@ class Messenger:
     """Of the relay within TLS (RFC 8656, 18)."""
     adaptation: Adaptation | None = None
     """How a model's sender reacts to its receiver's reports; None: it does not, and there are none.
-    """
+    Of a real engine it is what is known of its FEC, by which it is told which frames carry any."""
     probes: tuple[Probes, ...] = ()
     """What a model sends to try its path."""
     repair: Repair = field(default_factory=Repair)
@@ -129,8 +129,8 @@ class Messenger:
         is_model, by_stream = self.engine == "model", {*self.relay_protocols} - {"udp"}
         if is_model and by_stream and DIALECTS[self.dialect][0].framing is None:
             raise ValueError(f"relay_protocols: the dialect {self.dialect} has only UDP")
-        if not is_model and (self.adaptation or self.probes or self.repair != Repair()):
-            raise ValueError("adaptation, probes, repair: a real engine has its own")
+        if not is_model and (self.probes or self.repair != Repair()):
+            raise ValueError("probes, repair: a real engine has its own")
         has_peer = is_model and DIALECTS[self.dialect][0].has_peer
         if self.peer_to_peer and not has_peer:
             what = f"the dialect {self.dialect}" if is_model else f"the engine {self.engine}"

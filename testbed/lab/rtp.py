@@ -1,10 +1,13 @@
-"""Turns the RTP packets that passed an engine's door into frames, for the playout; no sockets."""
+"""Turns the RTP and RTCP that passed an engine's door into frames, for the playout; no sockets."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from math import ceil
+from typing import NamedTuple
 
+from testbed.call.adaptation import Receiver, Sender
 from testbed.lab.record import DirectionRecord
 from testbed.lab.tap import Seen
 
@@ -14,6 +17,19 @@ _PADDING = 0x20
 _CLOCK_HZ = 48000
 """Of Opus' timestamps, whatever rate it codes (RFC 7587, 4.1)."""
 _ROUNDING = 1e-6
+_RTCP_HEADER_BYTES = 8
+_WITH_REPORTS = (200, 201)
+"""Sender and receiver reports (RFC 3550, 12.1)."""
+_REPORT_COUNT = 0x1F
+"""Of the first byte: how many reports are in it (RFC 3550, 6.4.1)."""
+
+
+class Reported(NamedTuple):
+    """One of an end's reports on what it receives; seconds since dialling."""
+
+    sent_s: float
+    received_s: float | None
+    """None: it was lost."""
 
 
 def direction(
@@ -51,6 +67,57 @@ def direction(
         if 0 <= index < count:
             record.received.append((index, at - dialled_at))
     return record
+
+
+def receiver_reports(
+    sent: Iterable[Seen],
+    got: Iterable[Seen],
+    *,
+    unwrap: Callable[[bytes], bytes],
+    dialled_at: float,
+) -> list[Reported]:
+    """Give when an end's reports on what it receives left, and when the other end had them.
+
+    SRTCP encrypts all but the first header (RFC 3711, 3.4), which says that there is a report.
+    """
+    arrived = {packet: at for at, packet in _reports(got, unwrap)}
+    return [
+        Reported(at - dialled_at, arrived[packet] - dialled_at if packet in arrived else None)
+        for at, packet in _reports(sent, unwrap)
+    ]
+
+
+def variants(
+    direction: DirectionRecord, reports: Iterable[Reported], sender: Sender
+) -> Iterator[int]:
+    """Give how each frame was encoded, by what its receiver's reports have told the sender so far.
+
+    What they say is not read but counted again, by what had been received when they left.
+    """
+    told = deque[tuple[float, float]]()
+    arrivals, receiver = deque(sorted((at, index) for index, at in direction.received)), Receiver()
+    for report in reports:
+        while arrivals and arrivals[0][0] <= report.sent_s:
+            receiver.take(arrivals.popleft()[1])
+        lost = receiver.report()
+        if lost is not None and report.received_s is not None:
+            told.append((report.received_s, lost / 256))
+    for at in direction.sent_s:
+        while told and told[0][0] <= at:
+            received_s, lost_share = told.popleft()
+            sender.on_report(lost_share, received_s)
+        yield sender.variant
+
+
+def _reports(
+    packets: Iterable[Seen], unwrap: Callable[[bytes], bytes]
+) -> Iterator[tuple[float, bytes]]:
+    for at, packet in packets:
+        rtcp = unwrap(packet)
+        if len(rtcp) < _RTCP_HEADER_BYTES or rtcp[0] >> 6 != 2 or rtcp[1] not in _WITH_REPORTS:
+            continue
+        if rtcp[0] & _REPORT_COUNT:
+            yield at, rtcp
 
 
 def _media(
