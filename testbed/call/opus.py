@@ -189,6 +189,10 @@ class Decoder:
             self._before_gap = string_at(self._state, libopus.opus_decoder_get_size(1))
         return bytes(self._decoder.decode(b"", samples))  # no data asks libopus for concealment
 
+    def pause(self, samples: int) -> bytes:
+        """Go on with the room's noise where nothing was sent (DTX); of that a decoder is told."""
+        return self._decode(b"", samples)
+
     @property
     def _state(self) -> c_void_p:
         """Where libopus has all of the decoder: one block that may be copied (opus_decoder.c)."""

@@ -172,6 +172,8 @@ def test_what_comes_after_a_gap_is_decoded_as_if_there_had_been_none(frames: lis
     assert [untold.play(frame) for frame in frames[32:40]] == [
         told.play(frame) for frame in frames[32:40]
     ]
+    told.pause(320)  # where nothing was sent, it is told
+    assert told.play(frames[41]) != untold.play(frames[41])
 
 
 @needs_speech
