@@ -21,7 +21,7 @@ from rich.table import Table
 from testbed.call.opus import Speech
 from testbed.console import err, out
 from testbed.results import CellResult, ResultsError, Run
-from testbed.scores import Scorer, score_cell, scorers, worse
+from testbed.scores import Scorer, score_cells, scorers, worse
 from testbed.sound import HEARD_BY, SAID_BY, samples, sound_of, write_opus, write_wav
 from testbed.tables import table_of_calls
 
@@ -219,10 +219,9 @@ def score(
     results = run.results()
     chosen = [_named(results, cell)] if cell is not None else results
     models = scorers()
-    scored = [
-        (result, score_cell(run, result, models))
-        for result in track(chosen, description="cells", console=err, transient=True)
-    ]
+    made = score_cells([(run, result) for result in chosen], models)
+    steps = track(made, description="cells", total=len(chosen), console=err, transient=True)
+    scored = list(zip(chosen, steps, strict=True))
     if as_json:
         json.dump({r.folder.name: content for r, content in scored}, sys.stdout, indent=1)
         sys.stdout.write("\n")

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import cache, partial
 from importlib import metadata
+from multiprocessing import get_context
 from statistics import fmean
 from typing import Any, Final
 
@@ -128,19 +132,42 @@ def _version(package: str) -> str:
     return metadata.version(package)
 
 
+def score_cells(
+    cells: Sequence[tuple[Run, CellResult]], models: Sequence[Scorer]
+) -> Iterator[dict[str, Any]]:
+    """Score cells as `score_cell` does, on all processors; give their scores in their order.
+
+    Other processes make models of their own, so these must be some that `scorers` gives.
+    """
+    missing = sum(_kept(result, models) is None for _, result in cells)
+    processes = min(len(os.sched_getaffinity(0)), missing)
+    if processes < 2:
+        for run, result in cells:
+            yield score_cell(run, result, models)
+        return
+    names = [model.name for model in models]
+    with ProcessPoolExecutor(processes, get_context("spawn")) as workers:
+        yield from workers.map(partial(_score_elsewhere, names), *zip(*cells, strict=True))
+
+
+def _score_elsewhere(names: Sequence[str], run: Run, result: CellResult) -> dict[str, Any]:
+    return score_cell(run, result, [model for model in _own_scorers() if model.name in names])
+
+
+@cache
+def _own_scorers() -> list[Scorer]:
+    return scorers()
+
+
 def score_cell(run: Run, result: CellResult, models: Sequence[Scorer]) -> dict[str, Any]:
     """Score both directions of a cell, and keep it beside the cell as `scores.json`.
 
     What is there already, of the same versions of the same models, is not computed again.
     """
-    path = result.folder / SCORES
-    labels = {model.name: model.label for model in models}
-    if path.exists():
-        before: dict[str, Any] = json.loads(path.read_text())
-        if before["schema"] == SCHEMA and before["models"] == labels:
-            return before
+    if (before := _kept(result, models)) is not None:
+        return before
     sound = sound_of(run, result)
-    content: dict[str, Any] = {"schema": SCHEMA, "clip_s": CLIP_S, "models": labels}
+    content: dict[str, Any] = {"schema": SCHEMA, "clip_s": CLIP_S, "models": _labels(models)}
     for name in ("up", "down"):
         clips = score_clips(sound, name, models) if name in sound.heard else []
         lengths_s = [clip["to_s"] - clip["from_s"] for clip in clips]
@@ -150,8 +177,22 @@ def score_cell(run: Run, result: CellResult, models: Sequence[Scorer]) -> dict[s
             if clips
         }
         content[name] = {**means, "clips": clips} if clips else None
-    path.write_text(json.dumps(content, indent=1) + "\n")
+    (result.folder / SCORES).write_text(json.dumps(content, indent=1) + "\n")
     return content
+
+
+def _kept(result: CellResult, models: Sequence[Scorer]) -> dict[str, Any] | None:
+    """Give a cell's scores if they are there, by the same versions of the same models."""
+    path = result.folder / SCORES
+    if not path.exists():
+        return None
+    kept: dict[str, Any] = json.loads(path.read_text())
+    is_same = kept["schema"] == SCHEMA and kept["models"] == _labels(models)
+    return kept if is_same else None
+
+
+def _labels(models: Sequence[Scorer]) -> dict[str, str]:
+    return {model.name: model.label for model in models}
 
 
 def score_clips(

@@ -118,8 +118,9 @@ class LoopbackHost:
         """Open a UDP socket connected to `remote`. TransportError: through a `device`."""
         if device:
             raise TransportError(_NOT_HERE)
-        udp = trio.socket.socket(type=trio.socket.SOCK_DGRAM)
-        await udp.connect(remote)
+        await trio.lowlevel.checkpoint()
+        udp = socket.socket(type=socket.SOCK_DGRAM)
+        udp.connect(remote)
         return _UdpChannel(udp)
 
     async def serve_udp(self, local: Address) -> UdpServer:
@@ -297,8 +298,9 @@ class _UdpServer:
 
 
 class _UdpChannel(trio.abc.Channel[bytes]):
-    def __init__(self, udp: trio.socket.SocketType) -> None:
-        self._socket = udp
+    def __init__(self, udp: socket.socket) -> None:
+        self.socket = udp
+        self._socket = trio.socket.from_stdlib_socket(udp)
 
     async def send(self, value: bytes) -> None:
         # Refused: ICMP's answer to an earlier datagram. UDP may lose any.

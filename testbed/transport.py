@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -176,7 +177,7 @@ class Host(Protocol):
         ...
 
     async def open_udp(self, remote: Address, *, device: str = "") -> trio.abc.Channel[bytes]:
-        """Open a UDP socket connected to `remote`; a `TimedChannel`.
+        """Open a UDP socket connected to `remote`; a `TimedChannel` and a `SocketChannel`.
 
         `device` is a network interface of the node, such as a tunnel, that it is to go through
         and from whose address; without it the routes decide.
@@ -275,8 +276,18 @@ class TimedChannel(Protocol):
         ...
 
     def receive_stamped(self) -> list[tuple[float, bytes]]:
-        """Give all that has arrived, with times of arrival, without waiting."""
+        """Give all that has arrived since the last call, with times of arrival, without waiting.
+
+        Once it has been called nothing comes by `receive`.
+        """
         ...
+
+
+@runtime_checkable
+class SocketChannel(Protocol):
+    """A channel that is a connected UDP socket and nothing else, for threads to wait for."""
+
+    socket: socket.socket
 
 
 def parameters_of(transport: Transport) -> dict[str, Any]:

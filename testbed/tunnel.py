@@ -14,7 +14,8 @@ from functools import partial
 
 import trio
 
-from testbed.datagrams import QUEUE_DATAGRAMS, DatagramStream, forward_stream, frame_datagram
+from testbed.datagrams import datagrams_over, forward_stream, frame_datagram
+from testbed.tcpdatagrams import QUEUE_DATAGRAMS
 from testbed.transport import Address, Host, ServerInfo, TransportError, UdpServer
 
 ECHO_TIMEOUT_S = 25.0
@@ -143,12 +144,12 @@ async def greet_and_forward(host: Host, stream: trio.abc.Stream, forward: Addres
         await forward_stream(host, stream, forward)
 
 
-async def greeted(host: Host, stream: trio.abc.Stream) -> DatagramStream:
+async def greeted(host: Host, stream: trio.abc.Stream) -> trio.abc.Channel[bytes]:
     """Wait until a stream has brought the server's greeting, and give its datagrams.
 
     TransportError: it ended before, or nothing came within `ECHO_TIMEOUT_S`; it is then closed.
     """
-    channel = DatagramStream(stream, host)
+    channel = datagrams_over(stream, host)
     reason = f"the server was not heard within {ECHO_TIMEOUT_S:g} s"
     try:
         with trio.move_on_after(ECHO_TIMEOUT_S):
@@ -192,7 +193,7 @@ async def serve_streams(host: Host, forward: Address) -> Address:
     return await host.serve_tcp(0, lambda stream: greet_and_forward(host, stream, forward))
 
 
-async def connect_stream(host: Host, local: Address) -> DatagramStream:
+async def connect_stream(host: Host, local: Address) -> trio.abc.Channel[bytes]:
     """Open a stream to a program that tunnels it to `serve_streams`, and wait to be greeted."""
     return await greeted(host, await host.open_tcp(local))
 

@@ -2,6 +2,7 @@
 
 import socket
 import struct
+import time
 
 import pytest
 import trio
@@ -10,12 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from testbed.datagrams import (
-    QUEUE_DATAGRAMS,
     DatagramStream,
+    datagrams_over,
     forward_stream,
     frame_datagram,
     take_datagram,
 )
+from testbed.tcpdatagrams import QUEUE_DATAGRAMS, TcpDatagrams
 from testbed.testing import LoopbackHost
 from testbed.transport import MAX_DATAGRAM_BYTES
 from tests.loopback import serve_udp_echo, with_host
@@ -207,7 +209,7 @@ def test_a_closed_channel_says_so() -> None:
     with_host(use)
 
 
-async def by_tcp(host: LoopbackHost) -> tuple[DatagramStream, trio.SocketStream]:
+async def by_tcp(host: LoopbackHost) -> tuple[TcpDatagrams, trio.SocketStream]:
     accepted, theirs = trio.open_memory_channel[trio.SocketStream](1)
 
     async def accept(stream: trio.abc.HalfCloseableStream) -> None:
@@ -216,13 +218,15 @@ async def by_tcp(host: LoopbackHost) -> tuple[DatagramStream, trio.SocketStream]
         await trio.sleep_forever()
 
     ours = await host.open_tcp(await host.serve_tcp(0, accept))
-    return DatagramStream(ours, host), await theirs.receive()
+    channel = datagrams_over(ours, host)
+    assert isinstance(channel, TcpDatagrams)
+    return channel, await theirs.receive()
 
 
 def test_by_tcp_what_the_kernel_does_not_take_keeps_its_place() -> None:
     async def use(host: LoopbackHost) -> None:
         channel, theirs = await by_tcp(host)
-        other = DatagramStream(theirs, host)
+        other = datagrams_over(theirs, host)
         sent = []
         number = 0
         while not channel.dropped:
@@ -281,12 +285,75 @@ def test_a_closed_tcp_channel_says_so() -> None:
     with_host(use)
 
 
+def test_by_tcp_datagrams_leave_at_their_times_and_arrive_with_them() -> None:
+    async def use(host: LoopbackHost) -> None:
+        channel, theirs = await by_tcp(host)
+        other = datagrams_over(theirs, host)
+        assert isinstance(other, TcpDatagrams)
+        assert other.receive_stamped() == []
+        now = time.monotonic()
+        schedule = [(now + 0.01 * k, datagram) for k, datagram in enumerate(numbered(6))]
+        channel.send_at(schedule[:4])
+        channel.send_at(schedule[4:])
+        arrived: list[tuple[float, bytes]] = []
+        while len(arrived) < len(schedule):
+            await trio.lowlevel.checkpoint()
+            arrived += other.receive_stamped()
+        assert [datagram for _, datagram in arrived] == numbered(6)
+        for (sent_at, _), (arrived_at, _) in zip(schedule, arrived, strict=True):
+            assert sent_at <= arrived_at <= time.monotonic()
+        await channel.aclose()
+        await other.aclose()
+
+    with_host(use)
+
+
+def test_by_tcp_what_is_no_datagram_is_told_who_asks_for_them() -> None:
+    def take(unparsed: bytearray) -> bytes | None:
+        if unparsed:
+            raise ValueError("no datagram")
+        return None
+
+    async def use(host: LoopbackHost) -> None:
+        sender, theirs = await by_tcp(host)
+        channel = datagrams_over(theirs, host, take=take)
+        assert isinstance(channel, TcpDatagrams)
+        channel.receive_stamped()
+        await sender.send(b"anything")
+        while True:
+            try:
+                assert channel.receive_stamped() == []
+            except ValueError as error:
+                assert str(error) == "no datagram"  # noqa: PT017 - it is raised at some time
+                break
+            await trio.lowlevel.checkpoint()
+        await sender.aclose()
+        await channel.aclose()
+
+    with_host(use)
+
+
+def test_forward_stream_ends_with_its_host() -> None:
+    async def use(client: LoopbackHost) -> None:
+        async with LoopbackHost("server") as server:
+            relay = await serve_udp_echo(server)
+            port = await server.serve_tcp(0, lambda stream: forward_stream(server, stream, relay))
+            channel = datagrams_over(await client.open_tcp(port), client)
+            await channel.send(b"hello")
+            assert await channel.receive() == b"hello"
+        with pytest.raises((trio.EndOfChannel, trio.BrokenResourceError)):
+            await channel.receive()
+        await channel.aclose()
+
+    with_host(use)
+
+
 def test_forward_stream_serves_clients_side_by_side() -> None:
     async def use(host: LoopbackHost) -> None:
         relay = await serve_udp_echo(host)
         port = await host.serve_tcp(0, lambda stream: forward_stream(host, stream, relay))
-        first = DatagramStream(await host.open_tcp(port), host)
-        second = DatagramStream(await host.open_tcp(port), host)
+        first = datagrams_over(await host.open_tcp(port), host)
+        second = datagrams_over(await host.open_tcp(port), host)
         async with first, second:
             for datagram in [b"", b"a", bytes(MAX_DATAGRAM_BYTES)]:
                 await first.send(b"1" + datagram)

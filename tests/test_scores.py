@@ -25,6 +25,7 @@ from testbed.scores import (
     ScoreError,
     Scorer,
     score_cell,
+    score_cells,
     score_clips,
     scorers,
     worse,
@@ -101,6 +102,21 @@ def test_a_clip_is_followed_to_where_the_buffer_put_it_and_says_what_it_lacks() 
     said, clip = asked[1]
     assert len(said) == len(clip) == 10 * RATE_HZ
     assert float(said @ clip / np.sqrt((said @ said) * (clip @ clip))) > 0.7
+
+
+def test_cells_are_scored_in_their_order_and_only_those_that_are_not_yet(run: Run) -> None:
+    asked: list[int] = []
+
+    def count(said: Samples, heard: Samples) -> float:
+        asked.append(len(said))
+        return loudness(said, heard)
+
+    model = Scorer("loudness", "version 1", count)
+    cells = [(run, result) for result in run.results()]
+    alone = [score_cell(*cell, [model]) for cell in cells[1:]]
+    count_before = len(asked)
+    assert list(score_cells(cells, [model]))[1:] == alone
+    assert len(asked) == count_before + 2  # of the one that was missing
 
 
 def test_what_the_end_of_the_call_cut_off_is_not_scored(run: Run) -> None:
@@ -217,3 +233,7 @@ def test_a_run_is_scored_and_the_table_fits(run: Run) -> None:
     assert clean > 3.8
     assert lossy < 3.4
     assert never is None
+    for result in run.results():
+        alone = score_cell(run, result, scorers())
+        (result.folder / SCORES).unlink()
+        assert score_cell(run, result, scorers()) == alone  # as other processes found

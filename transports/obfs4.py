@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 import trio
 
 from testbed import ptspec
-from testbed.datagrams import DatagramStream, forward_stream
+from testbed.datagrams import datagrams_over, forward_stream
 from testbed.transport import Address, Host, Program, ServerInfo
 
 
@@ -35,4 +35,4 @@ class Transport:
     async def connect(self, host: Host, server: ServerInfo) -> trio.abc.Channel[bytes]:
         """Run an obfs4 client and open one stream through it."""
         client = await ptspec.start_client(host, ["obfs4proxy"], "obfs4")
-        return DatagramStream(await client.open_stream(server), host)
+        return datagrams_over(await client.open_stream(server), host)

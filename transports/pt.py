@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import trio
 
 from testbed import ptspec
-from testbed.datagrams import DatagramStream, forward_stream
+from testbed.datagrams import datagrams_over, forward_stream
 from testbed.transport import Address, Host, Program, ServerInfo
 
 
@@ -61,4 +61,4 @@ class Transport:
     async def connect(self, host: Host, server: ServerInfo) -> trio.abc.Channel[bytes]:
         """Run a client and open one stream through it."""
         client = await ptspec.start_client(host, self.client, self.name)
-        return DatagramStream(await client.open_stream(server), host)
+        return datagrams_over(await client.open_stream(server), host)

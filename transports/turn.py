@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 import trio
 
-from testbed.datagrams import DatagramStream
+from testbed.datagrams import datagrams_over
 from testbed.transport import Address, Host, Program, ServerInfo
 from testbed.tunnel import open_tls
 from testbed.turn import frame_unit, open_channel, take_unit
@@ -48,4 +48,4 @@ class Transport:
         if self.over == "udp":
             return await host.open_udp(server)
         opened = host.open_tcp(server) if self.over == "tcp" else open_tls(host, server)
-        return DatagramStream(await opened, host, frame=frame_unit, take=take_unit)
+        return datagrams_over(await opened, host, frame=frame_unit, take=take_unit)

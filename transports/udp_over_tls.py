@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import trio
 
-from testbed.datagrams import DatagramStream, forward_stream
+from testbed.datagrams import datagrams_over, forward_stream
 from testbed.transport import Address, Host, Program, ServerInfo
 from testbed.tunnel import open_tls
 
@@ -30,4 +30,4 @@ class Transport:
 
     async def connect(self, host: Host, server: ServerInfo) -> trio.abc.Channel[bytes]:
         """Open one TLS stream, which checks the server's certificate."""
-        return DatagramStream(await open_tls(host, server.address), host)
+        return datagrams_over(await open_tls(host, server.address), host)

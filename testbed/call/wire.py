@@ -18,6 +18,8 @@ USERNAME, MESSAGE_INTEGRITY, ERROR_CODE, REALM, NONCE = 0x0006, 0x0008, 0x0009, 
 
 _STUN_HEADER_BYTES = 20
 _RTP_HEADER_BYTES = 12
+_RTP_NUMBERS = struct.Struct("!HII")
+"""After its first two bytes: sequence number, timestamp, SSRC."""
 _SRTP_TAG_BYTES = 10
 """The authentication tag of AES_CM_128_HMAC_SHA1_80 (RFC 3711, 8.2), of RTP and RTCP."""
 _RTP_CLOCK_HZ = 48000
@@ -81,53 +83,48 @@ def dtls_flight_number(datagram: bytes) -> int | None:
     return next((n for n, (kind, _) in _DTLS_FLIGHTS.items() if kind == datagram[13]), None)
 
 
-def rtp(
-    index: int,
-    frame: bytes,
-    *,
-    first_byte: int,
-    payload_type: int,
-    frame_ms: int,
-    extension_bytes: int = 0,
-    sequence: int | None = None,
-) -> bytes:
-    """Build the RTP packet (RFC 3550, 5.1) of a frame, as long and as random-looking as SRTP's.
+class Rtp:
+    """The RTP packets of a stream of frames (RFC 3550, 5.1), as SRTP has them: length, randomness.
 
-    `sequence` counts packets; it is the frame's number unless one before was not sent.
-
-    With `extension_bytes`, a multiple of 4, as long a header extension (RFC 8285) in clear; its X
-    bit is in `first_byte`.
+    With `extension_bytes`, a multiple of 4, they have as long a header extension (RFC 8285) in
+    clear; its X bit is in `first_byte`.
     """
-    ssrc = 0x54_42_00_00 | payload_type
-    header = struct.pack(
-        "!BBHII",
-        first_byte,
-        payload_type,
-        (index if sequence is None else sequence) & 0xFFFF,
-        index * frame_ms * (_RTP_CLOCK_HZ // 1000) & 0xFFFFFFFF,
-        ssrc,
-    )
-    size = len(frame) + _SRTP_TAG_BYTES
-    mask = int.from_bytes(hashlib.shake_128(header).digest(size), "big")
-    plain = int.from_bytes(frame + bytes(_SRTP_TAG_BYTES), "big")
-    return header + _extension(extension_bytes) + (mask ^ plain).to_bytes(size, "big")
 
+    def __init__(
+        self, first_byte: int, payload_type: int, *, frame_ms: int, extension_bytes: int = 0
+    ) -> None:
+        self._begins = bytes((first_byte, payload_type))
+        self._ssrc = 0x54_42_00_00 | payload_type
+        self._frame_ticks = frame_ms * (_RTP_CLOCK_HZ // 1000)
+        self._extension = b""
+        if extension_bytes:
+            # elements of one byte (RFC 8285, 4.2), all of them padding
+            header = struct.pack("!HH", 0xBEDE, extension_bytes // 4 - 1)
+            self._extension = header + bytes(extension_bytes - 4)
 
-def _extension(size: int) -> bytes:
-    """Give a header extension of one-byte elements (RFC 8285, 4.2), as padding."""
-    return struct.pack("!HH", 0xBEDE, size // 4 - 1) + bytes(size - 4) if size else b""
+    def packet(self, index: int, frame: bytes, sequence: int | None = None) -> bytes:
+        """Build a frame's packet.
 
+        `sequence` counts packets; it is the frame's number unless one before was not sent.
+        """
+        number = index if sequence is None else sequence
+        header = self._begins + _RTP_NUMBERS.pack(
+            number & 0xFFFF, index * self._frame_ticks & 0xFFFFFFFF, self._ssrc
+        )
+        size = len(frame) + _SRTP_TAG_BYTES
+        mask = int.from_bytes(hashlib.shake_128(header).digest(size), "big")
+        plain = int.from_bytes(frame, "big") << 8 * _SRTP_TAG_BYTES
+        return header + self._extension + (mask ^ plain).to_bytes(size, "big")
 
-def rtp_sequence(datagram: bytes, *, first_byte: int, payload_type: int) -> int | None:
-    """Give the sequence number (16 bits) of an RTP packet of this kind, or None."""
-    if len(datagram) < _RTP_HEADER_BYTES or datagram[:2] != bytes((first_byte, payload_type)):
-        return None
-    return int.from_bytes(datagram[2:4], "big")
+    def numbers(self, packet: bytes) -> tuple[int, int] | None:
+        """Give a packet's sequence number (16 bits) and its frame's number; None: it is none.
 
-
-def rtp_frame(packet: bytes, *, frame_ms: int) -> int:
-    """Give the number of the frame in a packet of `rtp`, by its timestamp; within the first day."""
-    return int.from_bytes(packet[4:8], "big") // (frame_ms * (_RTP_CLOCK_HZ // 1000))
+        The frame's is told by the timestamp, and so right within the first day.
+        """
+        if not packet.startswith(self._begins) or len(packet) < _RTP_HEADER_BYTES:
+            return None
+        sequence, ticks, _ = _RTP_NUMBERS.unpack_from(packet, 2)
+        return sequence, ticks // self._frame_ticks
 
 
 def padding(number: int, size_bytes: int, *, payload_type: int) -> bytes:

@@ -25,7 +25,8 @@ from testbed.lab.host import LabHost
 from testbed.lab.realcall import ENDS, Change, Envelope, RealCall, States, microphone
 from testbed.lab.record import CallRecord
 from testbed.lab.servers import run_relay
-from testbed.lab.signalling import Signalling, sign_in
+from testbed.lab.signalling import sign_in
+from testbed.lab.tls import TlsStream
 from testbed.transport import Address
 
 _STATES = States("CALL_RTPESTAB", {"CALL_CLOSED": "call closed"})
@@ -74,7 +75,7 @@ class _End:
     folder: Path
     control: trio.SocketStream
     heard: Path
-    signalling: Signalling | None = None
+    signalling: TlsStream | None = None
     hanging_up: bool = False
     hung_up: trio.Event = field(default_factory=trio.Event)
 

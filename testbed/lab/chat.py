@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import ssl
 from pathlib import Path
 
 import trio
 
 from testbed.call.messenger import Chat
-from testbed.cell import CERTIFICATE_FILE, CHAT_SERVER_NAME
 from testbed.lab.host import LabHost
 from testbed.lab.record import ChatRecord
+from testbed.lab.tls import TlsStream, connect_tls
 from testbed.transport import Address
 
 
@@ -43,23 +42,8 @@ async def chat(
             await trio.aclose_forcefully(stream)
 
 
-async def connect_tls(
-    host: LabHost, server: Address, job: Path
-) -> trio.SSLStream[trio.SocketStream]:
-    """Connect to the chat server. OSError, trio.BrokenResourceError: no connection."""
-    context = ssl.create_default_context(cafile=job / CERTIFICATE_FILE)
-    stream = trio.SSLStream(
-        await host.open_tcp(server),
-        context,
-        server_hostname=CHAT_SERVER_NAME,
-        https_compatible=True,
-    )
-    await stream.do_handshake()
-    return stream
-
-
 async def _receive(
-    stream: trio.SSLStream[trio.SocketStream],
+    stream: TlsStream,
     message_bytes: int,
     count: int,
     began_at: float,

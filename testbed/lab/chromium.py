@@ -29,7 +29,8 @@ from testbed.lab.engine import Setting, Way
 from testbed.lab.host import LabHost, LabProcess
 from testbed.lab.realcall import ENDS, Change, RealCall, States, microphone
 from testbed.lab.record import CallRecord
-from testbed.lab.signalling import Signalling, message, receive, sign_in
+from testbed.lab.signalling import message, receive, sign_in
+from testbed.lab.tls import TlsStream
 from testbed.transport import Address
 
 _PAGE_FILE = "call.html"
@@ -51,7 +52,7 @@ class _End:
     host: LabHost
     page: Page
     heard: Path
-    signalling: Signalling | None = None
+    signalling: TlsStream | None = None
 
     async def do(self, function: str, *arguments: object) -> Any:  # noqa: ANN401 - JSON
         """Call a function of the page."""

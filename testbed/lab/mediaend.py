@@ -85,12 +85,11 @@ class MediaEnd:
 
     def take(self, leg: Leg, datagram: bytes, at: float, dialled_at: float) -> Sequence[bytes]:
         """Note a datagram that arrived; give what has to be sent in return at once."""
-        dialect = leg.dialect
-        sequence = dialect.sequence(datagram)
-        if sequence is None:
+        numbers = leg.dialect.numbers(datagram)
+        if numbers is None:
             return self._obey(leg, datagram, at)
+        sequence, index = numbers
         self.heard_at = at
-        index = dialect.index(datagram)
         self.hears.received.append((index, at - dialled_at))
         if self._sender is None and not self._repair.nack:
             return ()

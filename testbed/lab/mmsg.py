@@ -33,6 +33,8 @@ _TXTIME = socket.SOL_SOCKET | SO_TXTIME << 32
 _NS = 1_000_000_000
 _ROOM = array("Q", [_CONTROL_BYTES] * BATCH)
 """What each header says before of its control message's room, and after of its length."""
+_TRUNCATED = int(socket.MSG_TRUNC)
+"""As a plain number: a flag of Python's `enum` takes a microsecond to be asked for."""
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -134,7 +136,7 @@ class StampedReceiver:
             except ConnectionRefusedError:
                 continue
             used = count * _HEADER_WORDS
-            if any(flags & socket.MSG_TRUNC for flags in headers[_FLAGS:used:_HEADER_WORDS]):
+            if any(flags & _TRUNCATED for flags in headers[_FLAGS:used:_HEADER_WORDS]):
                 raise OSError(f"a datagram of more than {SLOT_BYTES} bytes")
             if headers[_CONTROL_SIZE:used:_HEADER_WORDS] != _ROOM[:count]:
                 raise OSError("a datagram without a time: its socket has no SO_TIMESTAMPNS")
@@ -149,6 +151,8 @@ class StampedReceiver:
                 at_ns = seconds * _NS + nanoseconds - self._offset_ns
                 datagram = slots[start : start + (size & 0xFFFFFFFF)].tobytes()
                 arrived.append((at_ns / _NS, datagram))
+            if count < BATCH:  # there was no more when the kernel looked
+                return arrived
 
 
 @cache

@@ -31,7 +31,7 @@ from testbed.lab.mediaend import MediaEnd, Timed
 from testbed.lab.paths import LOST, Leg, Path
 from testbed.lab.record import CallRecord
 from testbed.lab.servers import run_relay, serve_relay_streams
-from testbed.transport import Address, TimedChannel
+from testbed.transport import Address
 
 BURST_S = 1.0
 """How much media is handed to the kernel at once, and how often arrivals are read, if timed and the
@@ -213,19 +213,15 @@ class _Call:
 
     def _is_timed(self, leg: Leg) -> bool:
         """Whether media goes in bursts: who asks again for what is missing cannot wait for one."""
-        return isinstance(leg.channel, TimedChannel) and not self._messenger.repair.nack
+        return leg.timed is not None and not self._messenger.repair.nack
 
     def _read_timed(self, *ends: MediaEnd) -> None:
         """Note what came by timed channels since they were read last."""
         for path in self.paths:
             for end in ends:
                 leg = path.legs[end.number]
-                if (
-                    path.is_connected
-                    and isinstance(leg.channel, TimedChannel)
-                    and self._is_timed(leg)
-                ):
-                    for at, datagram in leg.channel.receive_stamped():
+                if path.is_connected and leg.timed is not None and self._is_timed(leg):
+                    for at, datagram in leg.timed.receive_stamped():
                         end.take(leg, datagram, at, self.dialled_at)
 
     async def report(self, end: MediaEnd, interval_s: float, rng: Random) -> None:
@@ -243,6 +239,7 @@ class _Call:
     async def watch(self, until: float) -> MediaEnd | None:
         """Read timed channels once a burst and choose the path; give an end that is deserted."""
         patience_s = self._messenger.silence_timeout_s
+        self._read_timed(*self.ends)  # some channels note times only from the first call on
         while (now := trio.current_time()) < until:
             # What came since the last look is not known yet, so an end may be found alive then.
             too_long_at = min(end.heard_at for end in self.ends) + patience_s
@@ -286,8 +283,8 @@ class _Call:
 
     async def _hand_over(self, leg: Leg, batch: Sequence[Timed], *, is_timed: bool) -> None:
         if is_timed:
-            assert isinstance(leg.channel, TimedChannel)
-            leg.channel.send_at(batch)
+            assert leg.timed is not None
+            leg.timed.send_at(batch)
             return
         assert leg.channel is not None
         for at, datagram in batch:

@@ -21,7 +21,8 @@ from testbed.lab.host import LabHost, LabProcess
 from testbed.lab.realcall import ENDS, Change, Envelope, RealCall, States
 from testbed.lab.record import CallRecord
 from testbed.lab.reflector import serve_reflector
-from testbed.lab.signalling import Signalling, message, receive, sign_in
+from testbed.lab.signalling import message, receive, sign_in
+from testbed.lab.tls import TlsStream
 from testbed.transport import Address, Process
 
 _PROGRAM = Path(__file__).with_name("ntgcalls_end.py")
@@ -44,7 +45,7 @@ class _End:
     name: str
     host: LabHost
     process: LabProcess
-    signalling: Signalling | None = None
+    signalling: TlsStream | None = None
 
     async def tell(self, kind: bytes, content: bytes = b"") -> None:
         """Send a message to the engine's program (see there)."""

@@ -11,10 +11,10 @@ import trio
 
 from testbed.call.dialects import Dialect, PathProtocol, Stage
 from testbed.call.setup import Setup
-from testbed.datagrams import DatagramStream
-from testbed.lab.chat import connect_tls
+from testbed.datagrams import datagrams_over
 from testbed.lab.engine import Channel, Way
-from testbed.transport import Address
+from testbed.lab.tls import connect_tls
+from testbed.transport import Address, TimedChannel
 
 LOST = (OSError, trio.EndOfChannel, trio.BrokenResourceError, trio.ClosedResourceError)
 """What says that a path is no more."""
@@ -31,6 +31,13 @@ class Leg:
     """Its own, if the other end is to send to it; the signalling has told that one."""
     channel: Channel | None = None
     """None: it is not open yet."""
+    timed: TimedChannel | None = None
+    """The channel, if it is one."""
+
+    def open(self, channel: Channel) -> None:
+        """Set what carries datagrams."""
+        self.channel = channel
+        self.timed = channel if isinstance(channel, TimedChannel) else None
 
     @property
     def waits_for(self) -> str:
@@ -90,10 +97,10 @@ class Path:
 
     async def _open(self, leg: Leg, way: Way, peer: Address, tls_port: int, job: Folder) -> None:
         if self.protocol == "peer":
-            leg.channel = await way.host.open_udp(peer, port=leg.port)
+            leg.open(await way.host.open_udp(peer, port=leg.port))
             return
         if self.protocol == "udp":
-            leg.channel = way.channel or await way.host.open_udp(way.relay)
+            leg.open(way.channel or await way.host.open_udp(way.relay))
             return
         framing = leg.dialect.framing
         assert framing is not None
@@ -104,7 +111,7 @@ class Path:
             stream = await connect_tls(way.host, Address(way.relay.host, tls_port), job)
         if framing.opening:
             await stream.send_all(framing.opening)
-        leg.channel = DatagramStream(stream, way.host, frame=framing.frame, take=framing.take)
+        leg.open(datagrams_over(stream, way.host, frame=framing.frame, take=framing.take))
 
     async def _exchange(
         self, leg: Leg, checked: Callable[[Leg], None], finish: Callable[[], None]

@@ -7,35 +7,20 @@ from contextlib import suppress
 import trio
 
 from testbed.call.reflector import Reflector, frame_packet, take_packet
-from testbed.datagrams import QUEUE_DATAGRAMS
+from testbed.datagrams import datagrams_over
+from testbed.lab.engine import Channel
 from testbed.lab.host import LabHost
 from testbed.lab.shortcut import Shortcut
 from testbed.transport import Address
 
 
-class _Client:
-    """An end that came by TCP. What it does not take in time is dropped, newest first."""
-
-    def __init__(self, stream: trio.SocketStream) -> None:
-        self._stream = stream
-        self._queue, self._waiting = trio.open_memory_channel[bytes](QUEUE_DATAGRAMS)
-
-    def give(self, packet: bytes) -> None:
-        with suppress(trio.WouldBlock):
-            self._queue.send_nowait(packet)
-
-    async def write(self) -> None:
-        async for packet in self._waiting:
-            await self._stream.send_all(frame_packet(packet))
-
-
 async def serve_reflector(host: LabHost, port: int) -> None:
     """Serve a reflector on a port of a node's address, by UDP and TCP, until the host closes."""
-    reflector: Reflector[Address | _Client] = Reflector()
+    reflector: Reflector[Address | Channel] = Reflector()
     udp = await host.serve_udp(Address(host.address, port))
     shortcut = Shortcut(host.node, udp.address)
 
-    async def pass_on(packet: bytes, source: Address | _Client) -> None:
+    async def pass_on(packet: bytes, source: Address | Channel) -> None:
         outgoing = reflector.on_datagram(packet, source)
         shortcut.follow(
             {
@@ -47,26 +32,21 @@ async def serve_reflector(host: LabHost, port: int) -> None:
         if outgoing is None:
             return
         packet, place = outgoing
-        if isinstance(place, _Client):
-            place.give(packet)
-        else:
+        if isinstance(place, Address):
             await udp.send(packet, place)
+        else:
+            with suppress(trio.ClosedResourceError):
+                await place.send(packet)
 
     async def serve_datagrams() -> None:
         while True:
             await pass_on(*await udp.receive())
 
     async def serve_stream(stream: trio.SocketStream) -> None:
-        client = _Client(stream)
-        unparsed = bytearray()
         with suppress(trio.BrokenResourceError, ValueError):
-            async with stream, trio.open_nursery() as nursery:
-                nursery.start_soon(client.write)
-                async for chunk in stream:
-                    unparsed += chunk
-                    while (packet := take_packet(unparsed)) is not None:
-                        await pass_on(packet, client)
-                nursery.cancel_scope.cancel()
+            async with datagrams_over(stream, host, frame=frame_packet, take=take_packet) as end:
+                async for packet in end:
+                    await pass_on(packet, end)
 
     host.start_task(serve_datagrams)
     await host.serve_tcp(port, serve_stream)

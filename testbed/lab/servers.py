@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import ssl
 import struct
 from pathlib import Path
 
 import trio
 
 from testbed.call.dialects import Framing, Relay
-from testbed.cell import CERTIFICATE_FILE, KEY_FILE
-from testbed.datagrams import DatagramStream
+from testbed.datagrams import datagrams_over
 from testbed.lab.host import LabHost
 from testbed.lab.shortcut import Shortcut
+from testbed.lab.tls import TlsStream, serve_tls, server_context
 from testbed.transport import Address
 
 _MAX_BYTES = 65535
@@ -47,15 +46,15 @@ async def serve_relay_streams(
 
     With `tls`, the job's folder, within TLS, by the chat server's certificate.
     """
-    context = None if tls is None else _tls(tls)
-    clients: dict[Address, DatagramStream] = {}
+    context = None if tls is None else server_context(tls)
+    clients: dict[Address, trio.abc.Channel[bytes]] = {}
 
     async def serve(stream: trio.SocketStream) -> None:
         source = Address(*stream.socket.getpeername())
         inner: trio.abc.Stream = stream
         if context is not None:
-            inner = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
-        clients[source] = DatagramStream(inner, host, frame=framing.frame, take=framing.take)
+            inner = serve_tls(stream, context)
+        clients[source] = datagrams_over(inner, host, frame=framing.frame, take=framing.take)
         try:
             async for datagram in clients[source]:
                 outgoing = relay.on_datagram(datagram, source)
@@ -70,23 +69,17 @@ async def serve_relay_streams(
     await host.serve_tcp(port, serve)
 
 
-def _tls(job: Path) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(job / CERTIFICATE_FILE, job / KEY_FILE)
-    return context
-
-
 async def serve_chat(host: LabHost, port: int, job: Path) -> Address:
     """Serve a TLS chat server that echoes all it gets, and joins two connections of a call.
 
     A connection that begins with `JOIN` carries a call's signalling, and gets that back when it has
     been noted; what comes then goes to the other one. One that begins with `OBJECTS` gets objects.
     """
-    context = _tls(job)
-    ends: list[trio.SSLStream[trio.SocketStream]] = []
+    context = server_context(job)
+    ends: list[TlsStream] = []
 
     async def serve(stream: trio.SocketStream) -> None:
-        tls = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
+        tls = serve_tls(stream, context)
         try:
             async for chunk in tls:
                 if chunk.startswith(OBJECTS):

@@ -11,20 +11,18 @@ from typing import Protocol
 
 import trio
 
-from testbed.lab.chat import connect_tls
 from testbed.lab.host import LabHost
 from testbed.lab.record import CallRecord
 from testbed.lab.servers import JOIN
+from testbed.lab.tls import TlsStream, connect_tls
 from testbed.transport import Address
-
-Signalling = trio.SSLStream[trio.SocketStream]
 
 
 class End(Protocol):
     """One end of a call by a real engine."""
 
     host: LabHost
-    signalling: Signalling | None
+    signalling: TlsStream | None
 
 
 async def sign_in(

@@ -13,10 +13,10 @@ from pathlib import Path
 import trio
 
 from testbed.cell import TRAFFIC, OtherTraffic
-from testbed.lab.chat import connect_tls
 from testbed.lab.host import LabHost
 from testbed.lab.record import TrafficRecord
 from testbed.lab.servers import OBJECT, OBJECTS
+from testbed.lab.tls import connect_tls
 from testbed.transport import Address
 
 

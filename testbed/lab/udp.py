@@ -43,7 +43,7 @@ def open_socket(
 
 
 class UdpChannel(trio.abc.Channel[bytes]):
-    """A connected UDP socket; a `testbed.transport.TimedChannel`.
+    """A connected UDP socket; a `testbed.transport.TimedChannel` and a `SocketChannel`.
 
     ICMP errors (port unreachable) are ignored, as messengers ignore them.
     """
@@ -52,13 +52,13 @@ class UdpChannel(trio.abc.Channel[bytes]):
         self.remote = Address(*sock.getpeername())
         self.tunnel = tunnel
         """The network interface of a tunnel that it goes through; empty: as the routes say."""
-        self._socket = sock
+        self.socket = sock
 
     async def send(self, value: bytes) -> None:
         """Send one datagram now."""
         await trio.lowlevel.checkpoint_if_cancelled()
         try:
-            self._socket.send(value)
+            self.socket.send(value)
         except (ConnectionRefusedError, BlockingIOError):
             pass
         except OSError as error:
@@ -67,9 +67,9 @@ class UdpChannel(trio.abc.Channel[bytes]):
     async def receive(self) -> bytes:
         """Wait for one datagram."""
         while True:
-            await trio.lowlevel.wait_readable(self._socket)
+            await trio.lowlevel.wait_readable(self.socket)
             try:
-                return self._socket.recv(_MAX_BYTES)
+                return self.socket.recv(_MAX_BYTES)
             except (BlockingIOError, ConnectionRefusedError):
                 continue
             except OSError as error:
@@ -77,17 +77,17 @@ class UdpChannel(trio.abc.Channel[bytes]):
 
     async def aclose(self) -> None:
         """Close the socket."""
-        trio.lowlevel.notify_closing(self._socket)
-        self._socket.close()
+        trio.lowlevel.notify_closing(self.socket)
+        self.socket.close()
         await trio.lowlevel.checkpoint()
 
     def send_at(self, schedule: Sequence[tuple[float, bytes]], /) -> None:
         """Hand over datagrams to leave at their times (s, CLOCK_MONOTONIC)."""
-        timed_sender().send(self._socket, schedule)
+        timed_sender().send(self.socket, schedule)
 
     def receive_stamped(self) -> list[tuple[float, bytes]]:
         """Give all that has arrived with its times (s, CLOCK_MONOTONIC)."""
-        return stamped_receiver().receive(self._socket)
+        return stamped_receiver().receive(self.socket)
 
 
 class BoundUdp:

@@ -170,7 +170,7 @@ def srtp_stream(packets: int = 20) -> list[Sent]:
     return [
         (
             way,
-            wire.rtp(n, random.randbytes(60), first_byte=0x80, payload_type=111, frame_ms=20),
+            wire.Rtp(0x80, 111, frame_ms=20).packet(n, random.randbytes(60)),
         )
         for n in range(packets)
         for way in (True, False)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from testbed import stun
 from testbed.call.adaptation import Adaptation, Sender
 from testbed.call.reflector import PROLOGUE, frame_packet, take_packet, unwrap, wrap
-from testbed.call.wire import rtcp, rtp
+from testbed.call.wire import Rtp, rtcp
 from testbed.censor.packet import Direction, Endpoint, TcpFields, parse_packet
 from testbed.censor.segment import ACK, SYN, segment
 from testbed.lab.coturn import TURN
@@ -56,7 +56,7 @@ def test_a_stream_comes_in_order_whatever_the_network_does(sent: list[bytes], se
 
 
 def media(index: int, payload_type: int = 111, first_byte: int = 0x90) -> bytes:
-    packet = rtp(index, b"voice", first_byte=first_byte, payload_type=payload_type, frame_ms=60)
+    packet = Rtp(first_byte, payload_type, frame_ms=60).packet(index, b"voice")
     return wrap(bytes(16), bytes(16), packet)
 
 
@@ -125,7 +125,7 @@ def test_only_what_was_said_during_the_call_counts() -> None:
 
 
 def test_media_is_found_in_what_turn_carries() -> None:
-    packet = rtp(7, b"voice", first_byte=0x90, payload_type=111, frame_ms=20)
+    packet = Rtp(0x90, 111, frame_ms=20).packet(7, b"voice")
     channel_data = b"\x40\0" + len(packet).to_bytes(2, "big") + packet
     peer = (0x0012, bytes(8))
     for unit in (

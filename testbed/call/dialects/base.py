@@ -95,12 +95,11 @@ class Dialect(Protocol):
         """Give the datagram of a frame; `sequence`, if frames before it were not sent."""
         ...
 
-    def sequence(self, datagram: bytes) -> int | None:
-        """Give a media datagram's sequence number (16 bits); None: it is not media."""
-        ...
+    def numbers(self, datagram: bytes) -> tuple[int, int] | None:
+        """Give a media datagram's sequence number (16 bits) and its frame's number.
 
-    def index(self, datagram: bytes) -> int:
-        """Give the number of the frame in a media datagram."""
+        None: it is not media.
+        """
         ...
 
     def beside(self, packet: bytes) -> bytes:

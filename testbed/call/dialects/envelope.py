@@ -35,7 +35,12 @@ class Envelope(ABC):
 
     def __init__(self, session: Session, frame_ms: int, rng: Random) -> None:
         self.session = session
-        self.frame_ms = frame_ms
+        self._rtp = wire.Rtp(
+            self.first_byte,
+            self.payload_type,
+            frame_ms=frame_ms,
+            extension_bytes=self.extension_bytes,
+        )
         self.transaction = rng.randbytes(12)
         self.nonce = rng.randbytes(8)
 
@@ -105,28 +110,11 @@ class Envelope(ABC):
 
     def media(self, index: int, frame: bytes, sequence: int | None = None) -> bytes:
         """Give the SRTP packet of a frame, as it goes through the relay."""
-        return self._wrap(
-            wire.rtp(
-                index,
-                frame,
-                first_byte=self.first_byte,
-                payload_type=self.payload_type,
-                frame_ms=self.frame_ms,
-                extension_bytes=self.extension_bytes,
-                sequence=sequence,
-            )
-        )
+        return self._wrap(self._rtp.packet(index, frame, sequence))
 
-    def sequence(self, datagram: bytes) -> int | None:
-        """Give an SRTP packet's sequence number."""
-        payload = self._unwrap(datagram)
-        return wire.rtp_sequence(
-            payload, first_byte=self.first_byte, payload_type=self.payload_type
-        )
-
-    def index(self, datagram: bytes) -> int:
-        """Give the number of the frame in an SRTP packet."""
-        return wire.rtp_frame(self._unwrap(datagram), frame_ms=self.frame_ms)
+    def numbers(self, datagram: bytes) -> tuple[int, int] | None:
+        """Give an SRTP packet's sequence number and its frame's number; None: it is none."""
+        return self._rtp.numbers(self._unwrap(datagram))
 
     def beside(self, packet: bytes) -> bytes:
         """Give the datagram of an RTCP or padding packet, as it goes through the relay."""

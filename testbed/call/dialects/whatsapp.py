@@ -27,7 +27,7 @@ class WhatsApp:
 
     def __init__(self, session: Session, frame_ms: int, rng: Random) -> None:
         self._session = session
-        self._frame_ms = frame_ms
+        self._rtp = wire.Rtp(_WHATSAPP_FIRST_BYTE, _WHATSAPP_PAYLOAD_TYPE, frame_ms=frame_ms)
         self._transaction = rng.randbytes(12)
 
     def steps(self) -> Sequence[Step]:
@@ -48,24 +48,11 @@ class WhatsApp:
 
     def media(self, index: int, frame: bytes, sequence: int | None = None) -> bytes:
         """Give the RTP packet of a frame."""
-        return wire.rtp(
-            index,
-            frame,
-            first_byte=_WHATSAPP_FIRST_BYTE,
-            payload_type=_WHATSAPP_PAYLOAD_TYPE,
-            frame_ms=self._frame_ms,
-            sequence=sequence,
-        )
+        return self._rtp.packet(index, frame, sequence)
 
-    def sequence(self, datagram: bytes) -> int | None:
-        """Give an RTP packet's sequence number."""
-        return wire.rtp_sequence(
-            datagram, first_byte=_WHATSAPP_FIRST_BYTE, payload_type=_WHATSAPP_PAYLOAD_TYPE
-        )
-
-    def index(self, datagram: bytes) -> int:
-        """Give the number of the frame in an RTP packet."""
-        return wire.rtp_frame(datagram, frame_ms=self._frame_ms)
+    def numbers(self, datagram: bytes) -> tuple[int, int] | None:
+        """Give an RTP packet's sequence number and its frame's number; None: it is none."""
+        return self._rtp.numbers(datagram)
 
     def beside(self, packet: bytes) -> bytes:
         """Give an RTCP packet as it is, as RTP is: what WhatsApp's looks like is not known."""
