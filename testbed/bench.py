@@ -20,6 +20,7 @@ from typing import Any, get_args
 
 import trio
 
+from testbed import ns3
 from testbed.cell import RECORD_FILE, Cell
 from testbed.jobs import prepare_job
 from testbed.lab.forward import FORWARD_FILE, FORWARDED_FILE, Way
@@ -180,6 +181,19 @@ async def on_this_kernel(cpu: int) -> dict[str, Any]:
     except (LabError, ConductError) as error:
         return {**found, "why_not": str(error)}
     return {**found, "virtual_s": wall.virtual_s, "wall_s": wall.wall_s}
+
+
+def on_ns3(cpu: int) -> dict[str, Any]:
+    """Run the direct cell's datagrams in ns-3, or say why they cannot be."""
+    kind = KINDS[0]
+    found: dict[str, Any] = {"what": f"{kind.name}, its datagrams alone, in ns-3"}
+    try:
+        found["what"] += f" {ns3.version()}"
+        with tempfile.TemporaryDirectory() as folder:
+            wall_s = ns3.run_call(kind.cell, Path(folder), cpu)
+    except ns3.Ns3Error as error:
+        return {**found, "why_not": str(error)}
+    return {**found, "virtual_s": kind.duration_s, "wall_s": wall_s}
 
 
 async def _conduct(kind: CellKind, conduct: Conduct, cpu: int) -> tuple[Wall, int]:

@@ -44,7 +44,7 @@ from testbed.kernel.build import KernelBuildError
 from testbed.lab.capture import TCPDUMP
 from testbed.manifest import manifest
 from testbed.repeats import differing
-from testbed.results import ResultsError, Run
+from testbed.results import ResultsError, Run, clock_of
 from testbed.scenario import ROOT, Scenario, cell_id, cells
 from testbed.scores import ScoreError
 from testbed.validation import ScenarioError
@@ -155,7 +155,7 @@ def run(
         failures = _run_all(the_run, plan, conduct, places, "cells", pcap=pcap)
         wanted = {cell_id(cell) for cell in plan}
         results = [r for r in the_run.results() if r.folder.name in wanted]
-        _show(results, folder, about["definitions"]["speech"]["label"], as_json=as_json)
+        _show(results, folder, about, as_json=as_json)
         if twice:
             failures |= _compare_again(the_run, plan, conduct, places)
     _show_failures(failures)
@@ -247,7 +247,7 @@ def _run_all(
     return failures
 
 
-def _show(results: Sequence[Any], folder: Path, speech: str, *, as_json: bool) -> None:
+def _show(results: Sequence[Any], folder: Path, about: Mapping[str, Any], *, as_json: bool) -> None:
     table_rows = tables.rows(results)
     if as_json:
         json.dump(tables.as_json(table_rows), sys.stdout, indent=1)
@@ -258,7 +258,8 @@ def _show(results: Sequence[Any], folder: Path, speech: str, *, as_json: bool) -
         out.print(traffic)
     virtual_s = sum(row.virtual_s for row in table_rows)
     wall_s = sum(row.wall_s for row in table_rows)
-    out.print(f"{tables.LEGEND} Speech: {speech}.", style="dim")
+    speech = about["definitions"]["speech"]["label"]
+    out.print(f"{tables.LEGEND} Speech: {speech}. Clock: {clock_of(about)}.", style="dim")
     if wall_s:
         out.print(
             f"{virtual_s:.0f} virtual s in {wall_s:.1f} s of one core:"

@@ -105,7 +105,11 @@ def _measure(names: Sequence[str], rounds: int) -> dict[str, Any]:
         conduct = runner.in_guest(kernel)
         times = trio.run(bench.cell_times, kinds, conduct, cpus, rounds, report)
         progress.update(task, description="a call in real time")
-        beside = {"mininet": trio.run(bench.on_this_kernel, cpus[-1])} if not names else {}
+        beside = {}
+        if not names:
+            beside["mininet"] = trio.run(bench.on_this_kernel, cpus[-1])
+            progress.update(task, description="in ns-3")
+            beside["ns-3"] = bench.on_ns3(cpus[-1])
     return {
         "machine": bench.machine(kernel.version),
         "rounds": rounds,
@@ -179,7 +183,7 @@ def _times(ratio: float) -> str:
 def _beside(row: Mapping[str, Any]) -> str:
     if why := row.get("why_not"):
         return f"not measured: {why}"
-    return f"{row['what']}: {row['virtual_s']:.0f} s of it took {row['wall_s']:.1f} s"
+    return f"{row['what']}: {row['virtual_s']:.0f} s of it took {row['wall_s']:.2f} s"
 
 
 def _show_changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from testbed.comparing import MEASURE_WORDS, effect_text, interval_text, rank_text
 from testbed.comparison import Comparison
+from testbed.results import clock_of
 from testbed.statistics import CONFIDENCE, coverage_limit
 
 _SPECIAL = {
@@ -57,15 +58,15 @@ FORMATS: Mapping[str, Callable[[Sequence[Comparison], Mapping[str, Any]], str]] 
 
 def note(compared: Sequence[Comparison], manifest: Mapping[str, Any]) -> str:
     """Say what a table shows: scenario, engine, n, and what the columns mean."""
-    scenario, kernel = manifest["scenario"], manifest["kernel"]
+    scenario = manifest["scenario"]
     counts = sorted({c.calls for c in compared})
     n = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    engine = "virtual time" if kernel.get("kind") == "virtual" else "real time"
     sure = coverage_limit(counts[0])
     range_of = f" (of n = {counts[0]}, with {sure:.0%} at most)" if sure < CONFIDENCE else ""
     return (
         f"{scenario['title']} (scenario {scenario['name']}, testbed "
-        f"{manifest['versions'].get('testbed', 'unknown')}, {engine}); n = {n} calls a row. "
+        f"{manifest['versions'].get('testbed', 'unknown')}, {clock_of(manifest)}); "
+        f"n = {n} calls a row. "
         "Usable: share of calls that were usable or good, with Wilson's 95 % interval; over "
         "direct: points more than direct calls of the same seeds, * if Newcombe's interval "
         "excludes 0. R: median of the worse direction on the fullband E-model's scale divided by "

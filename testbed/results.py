@@ -256,6 +256,16 @@ def _chat(chat: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def clock_of(manifest: Mapping[str, Any]) -> str:
+    """Say for people by which clock a run's cells went, and so whether they repeat."""
+    kind = (manifest.get("kernel") or {}).get("kind", "")
+    return _CLOCKS.get(kind, "kernel not recorded")
+
+
+_CLOCKS = {"virtual": "virtual time", "host": "real time on the host's kernel (not repeatable)"}
+"""By the kind of kernel."""
+
+
 class Run:
     """The folder of one run."""
 

@@ -28,7 +28,7 @@ from testbed.lab.record import (
     write_frames,
 )
 from testbed.manifest import manifest as manifest_of
-from testbed.results import ResultsError, Run, Wall, judge
+from testbed.results import ResultsError, Run, Wall, clock_of, judge
 from testbed.scenario import cell_id, cells, load_scenario
 from testbed.tables import rows
 
@@ -259,3 +259,15 @@ def test_a_run_with_another_topology_is_another_run(tmp_path: Path) -> None:
     assert [cell_id(c) for c in cells(inside)] == [cell_id(c) for c in cells(scenario)]
     with pytest.raises(ResultsError, match="another topology"):
         run.begin(manifest_of(inside, cells(inside), {}), "text", fresh=False)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "said"),
+    [
+        ({"kind": "virtual"}, "virtual time"),
+        ({"kind": "host"}, "real time on the host's kernel (not repeatable)"),
+        ({}, "kernel not recorded"),
+    ],
+)
+def test_a_run_says_by_which_clock_it_went(kernel: dict[str, str], said: str) -> None:
+    assert clock_of(manifest(kernel=kernel)) == said

@@ -9,11 +9,10 @@ from typing import Any
 
 from testbed.call import verdict as v
 from testbed.figures.tally import DIRECT, OPEN, Tally
-from testbed.results import CellResult
+from testbed.results import CellResult, clock_of
 from testbed.statistics import CONFIDENCE, coverage_limit
 
 _SWEPT = re.compile(r"(?P<profile>\S+) (?P<what>\S+)=(?P<value>\S+)")
-_KERNELS = {"virtual": "virtual time", "host": "real time on the host's kernel (not repeatable)"}
 _MODEL = "(model)"
 
 
@@ -82,8 +81,8 @@ def provenance(manifest: Mapping[str, Any], results: Sequence[CellResult], calls
         lengths = _span(sorted({c["duration_s"] for c in contents}))
         facts += [f"{lengths} s each", seeds(c["seed"] for c in contents)]
     modelled = bool(results) and all(r.key[0].endswith(_MODEL) for r in results)
-    engine = _KERNELS.get(manifest.get("kernel", {}).get("kind", ""), "kernel not recorded")
-    facts.append(f"models of the messengers, {engine}" if modelled else engine)
+    clock = clock_of(manifest)
+    facts.append(f"models of the messengers, {clock}" if modelled else clock)
     return tied(" · ".join(facts) + ".")
 
 

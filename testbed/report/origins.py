@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from testbed.evidence import Confidence
-from testbed.results import MANIFEST, CellResult, Run
+from testbed.results import MANIFEST, CellResult, Run, clock_of
 
 SURENESS: Mapping[str, str] = {
     "primary": "the authors' own text or artefact was read",
@@ -106,7 +106,7 @@ def commands(run: Run, results: Sequence[CellResult]) -> list[str]:
 def versions(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Give the versions of all that a run was made with."""
     kernel = ", ".join(f"{name} {value}" for name, value in manifest["kernel"].items())
-    return [("kernel", kernel), *manifest["versions"].items()]
+    return [("clock", clock_of(manifest)), ("kernel", kernel), *manifest["versions"].items()]
 
 
 def digests(run: Run) -> list[tuple[str, str]]:

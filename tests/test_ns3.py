@@ -1,0 +1,31 @@
+"""The simulator that the bench compares with: it sends a call's datagrams or says what it lacks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from testbed import bench, ns3
+from testbed.call.opus import SPEECH_FOLDER
+
+
+def test_where_ns_3_is_not_installed_it_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = bench.on_ns3(0)
+    assert "wall_s" not in found
+    assert "./lab install libns3-dev g++ pkg-config" in found["why_not"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not SPEECH_FOLDER.is_dir(), reason="needs the package pocketsphinx-testdata")
+def test_all_datagrams_of_a_call_arrive(tmp_path: Path) -> None:
+    try:
+        ns3.version()
+    except ns3.Ns3Error as error:
+        pytest.skip(str(error))
+    kind = replace(bench.KINDS[0], duration_s=10.0)
+    assert ns3.run_call(kind.cell, tmp_path, 0) > 0
