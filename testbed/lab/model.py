@@ -4,8 +4,10 @@ By several protocols to its relay it calls as libwebrtc's ICE does: all paths ar
 and the preferred one of those that are connected is used. An end whose first path is checked looks
 for no more addresses: where TCP was quick and UDP had to be tried again, the call stays on TCP.
 What is less preferred than the path that is used is dropped: a call that falls silent ends. (Read:
-`p2p_transport_channel.cc`, MaybeStopPortAllocatorSessions and PruneConnections; Chromium 156 and
-ntgcalls 3.0.5 in this lab did so where UDP came back after 4 s, and where it went after 11 s.)
+`p2p_transport_channel.cc`, MaybeStopPortAllocatorSessions and PruneConnections. Chromium 156 and
+ntgcalls 3.0.5 in this lab stayed on TCP where UDP came after 4 s, and failed where it went 11 s
+after dialling.) Left out: in its first 10 s libwebrtc keeps what it has dropped, and Chromium came
+back by TCP where UDP went after 7 s.
 Both ends use the same path, where ICE may pair an end's UDP with the other's TCP.
 """
 

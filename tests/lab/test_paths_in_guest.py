@@ -57,7 +57,7 @@ def test_udp_is_preferred_then_tcp_then_tls(kernel: Kernel, run: Run) -> None:
 
 
 def test_a_call_that_falls_silent_does_not_come_back_by_tcp(kernel: Kernel, run: Run) -> None:
-    late = drop("u", UDP, from_s=8.0)
+    late = drop("u", UDP, from_s=14.0)
     [result] = conducted(kernel, run, call("webrtc-model", late, duration_s=30))
     assert taken(result) == ["by udp"]
     assert result.content["record"]["call"]["outcome"] == "dropped"
