@@ -18,11 +18,13 @@ from testbed.validation import ScenarioError
 BY_EAR, SOUND = "validate-calls", "validate-sound"
 """The scenarios: Telegram asked by ear; and speech, for ViSQOL and what Chromium counts itself."""
 _HOW = f"""\
-Means over calls and directions. From frames: our jitter buffer on when they left and came. Missed:
-what the engine's listener missed, of Telegram by ear (symbols that are not in what was played), of
-Chromium as it counts itself. The model agrees if it sets up as many calls, one in three apart,
-conceals as much from frames, {100 * agreement.CONCEALED_TOLERANCE:g} % of the time apart, and as
-much as was missed, {100 * agreement.HEARD_TOLERANCE:g} % apart, and if ViSQOL is at most \
+Medians over calls, of each the mean of its directions. TCP: how many of those that were set up went
+by TCP. Frames: the share of time that our jitter buffer conceals, by when frames left and came.
+Missed: what was not heard, of Telegram and its model by ear (symbols that are not in what was
+played), of Chromium as it counts itself, and of its model by frames. A model agrees if it sets up
+as many calls, one in three apart, and conceals as much by frames, \
+{100 * agreement.CONCEALED_TOLERANCE:g} % of the time apart, if
+its listener misses as much, {100 * agreement.HEARD_TOLERANCE:g} % apart, and if ViSQOL is at most \
 {agreement.VISQOL_TOLERANCE:g} apart."""
 
 
@@ -86,35 +88,22 @@ def table(comparisons: Sequence[Comparison]) -> Table:
     """Say of each condition what engine and model did, and whether they agree."""
     shown = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1))
     shown.add_column("\nCondition", no_wrap=True)
-    for side, measures in (("engine", ("in", "missed", "frames")), ("model", ("in", "frames"))):
+    for side in ("engine", "model"):
         shown.add_column(f"{side}\nset up", justify="right", no_wrap=True)
-        for name in (*measures, "ViSQOL"):
+        for name in ("TCP", "missed", "frames", "ViSQOL"):
             shown.add_column(f"\n{name}", justify="right", no_wrap=True)
     shown.add_column("")
     for comparison in comparisons:
-        engine, model = comparison.engine, comparison.model
         shown.add_row(
             comparison.condition,
-            *_set_up(engine),
-            _percent(engine.missed),
-            _percent(engine.concealed),
-            _score(engine.visqol),
-            *_set_up(model),
-            _percent(model.concealed),
-            _score(model.visqol),
+            *_of_side(comparison.engine),
+            *_of_side(comparison.model),
             "; ".join(comparison.deviations) or "agrees",
         )
     return shown
 
 
-def _set_up(side: Side) -> tuple[str, str]:
-    time = "-" if side.set_up_s is None else f"{side.set_up_s:.2f} s"
-    return f"{side.set_up}/{side.calls}", time
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.1f} %"
-
-
-def _score(score: float | None) -> str:
-    return "-" if score is None else f"{score:.2f}"
+def _of_side(side: Side) -> tuple[str, ...]:
+    numbers = ((side.missed, "{:.1%}"), (side.concealed, "{:.1%}"), (side.visqol, "{:.2f}"))
+    told = ("-" if number is None else form.format(number) for number, form in numbers)
+    return f"{side.set_up}/{side.calls}", str(side.by_tcp) if side.set_up else "-", *told

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from testbed.call.adaptation import Adaptation, as_sent
 from testbed.call.conversation import Conversation, conversation, monologues
@@ -28,9 +28,9 @@ from testbed.cell import (
 )
 from testbed.certificate import write_certificates
 from testbed.lab.plan import plan_of
-from testbed.lab.record import read_frames
+from testbed.lab.record import DirectionRecord, read_frames
 from testbed.lab.topology import CallTopo
-from testbed.results import judge
+from testbed.results import judge, playout_of
 from testbed.speech import voice
 
 _SAID_MARGIN_S = TAIL_S + 5.0
@@ -57,16 +57,26 @@ def prepare_job(job: Path, cell: Cell, *, pcap: bool = False) -> None:
 
 
 @cache
-def what_is_said(said: Said, duration_s: float, file: str = "") -> Conversation:
-    """Give the speech of a call, in which symbols are speech, too, by `testbed.speech.voice`."""
+def what_is_said(
+    said: Said | Literal["monologues"], duration_s: float, file: str = ""
+) -> Conversation:
+    """Give what both ends of a call say: speech by `testbed.speech.voice`, in turns, or symbols.
+
+    Monologues are speech that both say at once and all the time, as in records of old schemas.
+    """
     if said == "symbols":
+        from testbed.call import symbols  # noqa: PLC0415 - brings numpy
+
+        signal = symbols.signal(duration_s, SOUND_RATE_HZ)
+        return monologues(Speech(signal, SOUND_RATE_HZ), duration_s)
+    if said == "monologues":
         return monologues(voice(file).joined, duration_s)
     return conversation(voice(file).clips, duration_s)
 
 
 @cache
 def speech_frames(
-    codec: Codec, duration_s: float, said: Said, file: str = ""
+    codec: Codec, duration_s: float, said: Said | Literal["monologues"], file: str = ""
 ) -> dict[str, tuple[bytes, ...]]:
     """Encode what either end of a call says, by direction. SpeechError: no speech is there."""
     return {
@@ -114,10 +124,6 @@ def encoding_codecs(codec: Codec, adaptation: Adaptation | None) -> list[Codec]:
 @cache
 def _microphone(said: Said, file: str, duration_s: float, way: str) -> bytes:
     """Give what a real engine's microphone hears. SpeechError: no speech is there."""
-    if said == "symbols":
-        from testbed.call import symbols  # noqa: PLC0415 - brings numpy
-
-        return symbols.signal(duration_s + _SAID_MARGIN_S, SOUND_RATE_HZ)
     speech = what_is_said(said, duration_s + _SAID_MARGIN_S, file).said[way]
     if speech.rate_hz != SOUND_RATE_HZ:
         raise SpeechError(f"the speech has {speech.rate_hz} Hz, expected {SOUND_RATE_HZ}")
@@ -146,10 +152,32 @@ def _judged(cell: Cell, job: Path) -> Mapping[str, Any]:
     for path in heard.values():
         write_wav(path.with_suffix(".wav"), Speech(path.read_bytes(), SOUND_RATE_HZ))
     if cell.said == "symbols":
-        from testbed.call import symbols  # noqa: PLC0415 - brings numpy
-
-        content["symbols_missed"] = {
-            way: symbols.missed_share(path.read_bytes(), SOUND_RATE_HZ, cell.duration_s)
-            for way, path in heard.items()
-        }
+        sounds = {way: path.read_bytes() for way, path in heard.items()}
+        if cell.messenger.engine == "model" and content["quality"]["up"] is not None:
+            sounds = _played(cell.messenger.codec, record["call"]["ended_s"], frames, packets)
+        content["symbols_missed"] = _missed_by_ear(sounds, cell.duration_s)
     return content
+
+
+def _played(
+    codec: Codec,
+    ended_s: float,
+    frames: Mapping[str, DirectionRecord],
+    packets: Mapping[str, Sequence[bytes]],
+) -> dict[str, bytes]:
+    """Give what the ends of a modelled call hear, by way: our own playout's sound."""
+    from testbed.call.sound import render  # noqa: PLC0415 - brings numpy
+
+    playouts = {
+        way: playout_of(frames[way], codec, ended_s, sent)
+        for way, sent in packets.items()
+        if frames[way].sent_s
+    }
+    return {way: render(p, packets[way], SOUND_RATE_HZ).pcm for way, p in playouts.items()}
+
+
+def _missed_by_ear(sounds: Mapping[str, bytes], said_s: float) -> dict[str, float]:
+    """Give the share of symbols that each sound lacks: an engine's and a model's by one ear."""
+    from testbed.call import symbols  # noqa: PLC0415 - brings numpy
+
+    return {way: symbols.missed_share(pcm, SOUND_RATE_HZ, said_s) for way, pcm in sounds.items()}

@@ -44,11 +44,11 @@ from testbed.call.verdict import (
 from testbed.cell import EVENTS_FILE, FRAMES_FILE, Cell
 from testbed.lab.record import DirectionRecord, read_frames
 
-SCHEMA = 4
+SCHEMA = 5
 """2 has steps, symptoms, ratings and FEC; in 3 the ends take turns, where both said the same all
-the time before; in 4 `frames.csv` may say how each frame was encoded. What reads results must do
-without them for the ones before."""
-READABLE = (1, 2, 3, 4)
+the time before; in 4 `frames.csv` may say how each frame was encoded; in 5 models say symbols, too,
+where they said speech. What reads results must do without them for the ones before."""
+READABLE = (1, 2, 3, 4, 5)
 CELL, WALL, MANIFEST, SCORES = "cell.json", "wall.json", "run.json", "scores.json"
 
 

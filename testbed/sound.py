@@ -56,8 +56,10 @@ def sound_of(run: Run, result: CellResult, directions: Sequence[str] = DIRECTION
     on this machine.
     """
     codec, duration_s = codec_of(run, result), result.content["duration_s"]
-    # Before schema 3 both ends said the same all the time, as they do if they say symbols.
-    what = result.content.get("conversation", {"said": "symbols"})["said"]
+    # Before schema 3 both ends said the same all the time, and before 5 models did for symbols.
+    what = result.content.get("conversation", {"said": "monologues"})["said"]
+    if what == "symbols" and result.content["schema"] < 5:
+        what = "monologues"
     file = speech_file(run)
     turns, said = (talk := what_is_said(what, duration_s, file)).turns, talk.said
     recorded = {name: result.folder / f"heard-{name}.wav" for name in directions}

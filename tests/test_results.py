@@ -116,7 +116,7 @@ def test_what_fec_saves_is_not_concealed() -> None:
     lossy = frames(500)
     lossy["up"].received = [(i, at) for i, at in lossy["up"].received if i % 10]
     plain = judge(CELL, record(), lossy, TURNS)["quality"]["up"]
-    packets = speech_frames(codec, 10.0, "symbols")
+    packets = speech_frames(codec, 10.0, "monologues")
     saved = judge(cell, record(), lossy, TURNS, packets)["quality"]["up"]
     assert plain["concealed_share"] == pytest.approx(0.1, abs=0.01)
     assert plain["recovered_share"] == 0

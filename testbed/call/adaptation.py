@@ -241,5 +241,6 @@ def as_sent(encodings: Sequence[Sequence[bytes]], variants: Sequence[int]) -> Se
     """
     if not variants:
         return encodings[0] if encodings else ()
-    chosen = [encodings[variant][k] for k, variant in enumerate(variants)]
+    known = variants[: len(encodings[0])]  # an engine's call may begin a frame earlier
+    chosen = [encodings[variant][k] for k, variant in enumerate(known)]
     return [*chosen, *encodings[0][len(chosen) :]]

@@ -105,19 +105,16 @@ class Messenger:
     relay_protocols: tuple[RelayProtocol, ...] = ("udp",)
     """By what an end may reach its relay, the preferred first; through a transport always by UDP.
 
-    A model sets all of them up at once and prefers the earlier ones, as ICE does.
+    A model sets all of them up at once and prefers the earlier ones, as ICE does (`lab/model.py`).
     """
     peer_to_peer: bool = False
     """Whether the ends also try to reach each other without the relay, and prefer that; through a
     transport they do not, for it leads to the relay. No home router stands in their way here."""
     relay_tls_port: int = 5349
     """Of the relay within TLS (RFC 8656, 18)."""
-    fallback_after_s: float = 5.0
-    """A model gives a path by one protocol up for the next when it has heard nothing for so long
-    (s): WebRTC's ICE calls a connection unwritable then."""
     adaptation: Adaptation | None = None
     """How a model's sender reacts to its receiver's reports; None: it does not, and there are none.
-    """
+    Of a real engine it is what is known of its FEC, by which it is told which frames carry any."""
     probes: tuple[Probes, ...] = ()
     """What a model sends to try its path."""
     repair: Repair = field(default_factory=Repair)
@@ -132,13 +129,13 @@ class Messenger:
         is_model, by_stream = self.engine == "model", {*self.relay_protocols} - {"udp"}
         if is_model and by_stream and DIALECTS[self.dialect][0].framing is None:
             raise ValueError(f"relay_protocols: the dialect {self.dialect} has only UDP")
-        if not is_model and (self.adaptation or self.probes or self.repair != Repair()):
-            raise ValueError("adaptation, probes, repair: a real engine has its own")
+        if not is_model and (self.probes or self.repair != Repair()):
+            raise ValueError("probes, repair: a real engine has its own")
         has_peer = is_model and DIALECTS[self.dialect][0].has_peer
         if self.peer_to_peer and not has_peer:
             what = f"the dialect {self.dialect}" if is_model else f"the engine {self.engine}"
             raise ValueError(f"peer_to_peer: {what} has no path without a relay")
-        of_paths = {"relay_protocols", "peer_to_peer", "relay_tls_port", "fallback_after_s"}
+        of_paths = {"relay_protocols", "peer_to_peer", "relay_tls_port"}
         of_media = {"adaptation", "probes", "repair"}
         others = {"title", "evidence", "engine", "name", *of_paths, *of_media}
         needed = {f.name for f in fields(self)} - others
@@ -147,9 +144,8 @@ class Messenger:
         if is_model and by_stream:
             needed |= {"relay_protocols"}
             needed |= {"relay_tls_port"} if "tls" in self.relay_protocols else set()
-        if is_model and (by_stream or self.peer_to_peer):
-            needed |= {"fallback_after_s"}
-            needed |= {"peer_to_peer"} if self.peer_to_peer else set()
+        if is_model and self.peer_to_peer:
+            needed |= {"peer_to_peer"}
         if missing := needed - set(self.evidence):
             raise ValueError(f"evidence is missing for {sorted(missing)}")
         if unknown := set(self.evidence) - needed - of_paths:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from testbed.call.dialects import Dialect
+from testbed.call.dialects import Dialect, Stage
 
 
 class Setup:
@@ -34,6 +34,11 @@ class Setup:
     def step(self) -> str:
         """The exchange that is under way, for people."""
         return self._steps[0].name
+
+    @property
+    def stage(self) -> Stage:
+        """How far this end is."""
+        return self._steps[0].stage if self._steps else Stage.CHECKED
 
     @property
     def done(self) -> bool:

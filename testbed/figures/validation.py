@@ -11,9 +11,10 @@ from matplotlib.ticker import PercentFormatter
 from testbed.agreement import Comparison, Side
 from testbed.figures import style
 
-_ROW_IN = 0.5
-_BAR = 0.26
-_INKS = (("#251b28", ""), ("#74b6de", "////"), ("#ffffff", ""))
+_ROW_IN = 0.62
+_BAR = 0.2
+_INKS = (("#251b28", ""), ("#ffffff", ""), ("#74b6de", "////"), ("#ffffff", "////"))
+"""Dark and blue are the engine's; hatched is from frames."""
 Bars = Sequence[tuple[Side, float | None]]
 
 
@@ -34,14 +35,13 @@ def validation(comparisons: Sequence[Comparison], title: str, note: str) -> Figu
         panels = figure.subplots(
             1, 1 + scored, sharey=True, squeeze=False, width_ratios=[2, 1][: 1 + scored]
         )[0]
-        engine = [(c.engine, c.engine.missed) for c in comparisons]
-        frames = [(c.engine, c.engine.concealed) for c in comparisons]
-        model = [(c.model, c.model.concealed) for c in comparisons]
-        longest = _bars(
-            panels[0],
-            {"engine, missed": engine, "engine, from frames": frames, "model, from frames": model},
-            _share_words,
-        )
+        bars = {
+            "engine, missed": [(c.engine, c.engine.missed) for c in comparisons],
+            "model, missed": [(c.model, c.model.missed) for c in comparisons],
+            "engine, from frames": [(c.engine, c.engine.concealed) for c in comparisons],
+            "model, from frames": [(c.model, c.model.concealed) for c in comparisons],
+        }
+        longest = _bars(panels[0], bars, _share_words)
         panels[0].set_yticks(range(len(comparisons)), [c.condition for c in comparisons])
         panels[0].invert_yaxis()
         panels[0].set_xlim(0, min(1.0, max(0.1, longest * 1.6)))
@@ -51,7 +51,7 @@ def validation(comparisons: Sequence[Comparison], title: str, note: str) -> Figu
         if scored:
             engine = [(c.engine, c.engine.visqol) for c in comparisons]
             model = [(c.model, c.model.visqol) for c in comparisons]
-            _bars(panels[1], {"engine": engine, "": [], "model": model}, _score_words)
+            _bars(panels[1], {"engine": engine, "model": model}, _score_words)
             panels[1].set_xlim(1, 5.6)
             panels[1].set_xticks(range(1, 6))
             panels[1].set_xlabel("ViSQOL, MOS-LQO")
@@ -63,9 +63,9 @@ def _bars(
 ) -> float:
     """Draw bars of each kind, one a condition, with words; give the longest."""
     for place, ((name, sides), (colour, hatch)) in enumerate(
-        zip(kinds.items(), _INKS, strict=True)
+        zip(kinds.items(), _INKS, strict=False)
     ):
-        ys = [row + (place - 1) * _BAR for row in range(len(sides))]
+        ys = [row + (place - (len(kinds) - 1) / 2) * _BAR for row in range(len(sides))]
         lengths = [length or 0.0 for _, length in sides]
         axes.barh(
             ys,

@@ -64,13 +64,17 @@ async function talk() {
 
 async function report() {
     const found = {};
-    for (const s of (await connection.getStats()).values()) {
+    const stats = await connection.getStats();
+    for (const s of stats.values()) {
         if (s.type === "inbound-rtp") Object.assign(found, {
             concealed: s.concealedSamples, total: s.totalSamplesReceived,
             silent: s.silentConcealedSamples,
             lost: s.packetsLost, jitterBufferDelay: s.jitterBufferDelay,
             emitted: s.jitterBufferEmittedCount });
-        if (s.type === "candidate-pair" && s.nominated) found.rtt = s.currentRoundTripTime;
+        const pair = s.type === "transport" && stats.get(s.selectedCandidatePairId);
+        if (pair) Object.assign(found, {
+            rtt: pair.currentRoundTripTime,
+            by_tcp: Number(stats.get(pair.localCandidateId).relayProtocol === "tcp") });
     }
     reports.push(found);
     return found;

@@ -89,7 +89,7 @@ class MediaEnd:
         if numbers is None:
             return self._obey(leg, datagram, at)
         sequence, index = numbers
-        leg.heard_at = self.heard_at = at
+        self.heard_at = at
         self.hears.received.append((index, at - dialled_at))
         if self._sender is None and not self._repair.nack:
             return ()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path as Folder
 
 import trio
 
-from testbed.call.dialects import Dialect, PathProtocol
+from testbed.call.dialects import Dialect, PathProtocol, Stage
 from testbed.call.setup import Setup
 from testbed.datagrams import datagrams_over
 from testbed.lab.engine import Channel, Way
@@ -33,8 +33,6 @@ class Leg:
     """None: it is not open yet."""
     timed: TimedChannel | None = None
     """The channel, if it is one."""
-    heard_at: float = 0.0
-    """When media was heard last, or the path was taken."""
 
     def open(self, channel: Channel) -> None:
         """Set what carries datagrams."""
@@ -55,16 +53,30 @@ class Path:
     legs: Sequence[Leg]
     is_over: bool = False
     """Its set-up is: it is connected or never will be."""
-    is_given_up: bool = False
-    """It was connected, and is silent."""
+    _given_up: trio.CancelScope = field(default_factory=trio.CancelScope)
 
     @property
     def is_connected(self) -> bool:
         """Whether both ends are connected by it."""
         return all(leg.setup.connected_at is not None for leg in self.legs)
 
-    async def set_up(self, ways: Sequence[Way], *, tls_port: int, job: Folder) -> None:
-        """Run until both ends are connected by it, or one has given up or lost it."""
+    def give_up(self) -> None:
+        """End its set-up: it will never be connected."""
+        self._given_up.cancel()
+
+    async def set_up(
+        self, ways: Sequence[Way], *, tls_port: int, job: Folder, checked: Callable[[Leg], None]
+    ) -> None:
+        """Run until both ends are connected by it, or one has given up or lost it.
+
+        `checked` is told of an end that knows that the other one hears it.
+        """
+        with self._given_up:
+            await self._set_up(ways, tls_port, job, checked)
+
+    async def _set_up(
+        self, ways: Sequence[Way], tls_port: int, job: Folder, checked: Callable[[Leg], None]
+    ) -> None:
         deadline = min(leg.setup.deadline for leg in self.legs)
         try:
             with trio.move_on_at(deadline):
@@ -78,7 +90,8 @@ class Path:
             if all(leg.channel is not None for leg in self.legs):
                 async with trio.open_nursery() as nursery:
                     for leg in self.legs:
-                        nursery.start_soon(self._exchange, leg, nursery.cancel_scope.cancel)
+                        finish = nursery.cancel_scope.cancel
+                        nursery.start_soon(self._exchange, leg, checked, finish)
         except* LOST:
             pass
 
@@ -100,7 +113,9 @@ class Path:
             await stream.send_all(framing.opening)
         leg.open(datagrams_over(stream, way.host, frame=framing.frame, take=framing.take))
 
-    async def _exchange(self, leg: Leg, finish: Callable[[], None]) -> None:
+    async def _exchange(
+        self, leg: Leg, checked: Callable[[Leg], None], finish: Callable[[], None]
+    ) -> None:
         """Send what is due and answer what comes, while one end is not yet connected."""
         setup, channel = leg.setup, leg.channel
         assert channel is not None
@@ -113,6 +128,8 @@ class Path:
                 datagram = await channel.receive()
                 for reply in setup.receive(datagram, trio.current_time()):
                     await channel.send(reply)
+                if setup.stage is Stage.CHECKED:
+                    checked(leg)
         finish()
 
     def _is_over(self) -> bool:

@@ -12,14 +12,15 @@ from typing import NamedTuple
 
 import trio
 
+from testbed.call.adaptation import Sender
 from testbed.call.messenger import Messenger
 from testbed.cell import SAID_FILES, SOUND_RATE_HZ, TAIL_S
 from testbed.lab import rtp
 from testbed.lab.engine import Way
 from testbed.lab.host import LabHost
-from testbed.lab.record import CallRecord
+from testbed.lab.record import CallRecord, DirectionRecord
 from testbed.lab.signalling import End
-from testbed.lab.tap import Tap
+from testbed.lab.tap import Seen, Tap
 from testbed.transport import Address
 
 ENDS = (("caller", "up", "down"), ("callee", "down", "up"))
@@ -150,10 +151,26 @@ class RealCall:
         )
         record.up = of_call(caller_sent, callee_got)
         record.down = of_call(callee_sent, caller_got)
+        self._note_encodings(record.up, callee_sent, caller_got)
+        self._note_encodings(record.down, caller_sent, callee_got)
         if record.outcome == "dropped":
             heard = [at for way in (record.up, record.down) for _, at in way.received[-1:]]
             record.silent_s = record.ended_s - min(heard, default=record.set_up_s)
         return record
+
+    def _note_encodings(
+        self, direction: DirectionRecord, sent: Sequence[Seen], got: Sequence[Seen]
+    ) -> None:
+        """Note how a direction's frames were encoded, by what its receiver reported."""
+        codec, adaptation = self._messenger.codec, self._messenger.adaptation
+        if adaptation is None:
+            return
+        loss = codec.expected_loss_percent
+        sender = Sender(adaptation, adaptation.encodings(codec.bitrate_bps, loss, fec=codec.fec))
+        reports = rtp.receiver_reports(
+            sent, got, unwrap=self._envelope.unwrap, dialled_at=self._dialled_at
+        )
+        direction.variants += rtp.variants(direction, reports, sender)
 
 
 async def _lend_port(

@@ -9,12 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from testbed import stun
+from testbed.call.adaptation import Adaptation, Sender
 from testbed.call.reflector import PROLOGUE, frame_packet, take_packet, unwrap, wrap
-from testbed.call.wire import Rtp
+from testbed.call.wire import Rtp, rtcp
 from testbed.censor.packet import Direction, Endpoint, TcpFields, parse_packet
 from testbed.censor.segment import ACK, SYN, segment
 from testbed.lab.coturn import TURN
-from testbed.lab.rtp import direction
+from testbed.lab.rtp import direction, receiver_reports, variants
 from testbed.lab.tap import InOrder, Seen
 
 CLIENT, SERVER = Endpoint(b"\x0a\1\1\1", 40000), Endpoint(b"\x0a\2\3\2", 599)
@@ -65,7 +66,7 @@ frames_of = partial(direction, unwrap=unwrap, payload_type=111)
 def test_frames_have_the_times_at_both_doors() -> None:
     # Timestamps go beyond 32 bits after the second frame.
     numbers = [n + 2**32 // (60 * 48) for n in (-1, 0, 1, 3)]
-    sent = [Seen(100 + 0.06 * k, media(n)) for k, n in enumerate(numbers)]
+    sent = [Seen(100 + 0.06 * (n - numbers[0]), media(n)) for n in numbers]
     sent.insert(1, Seen(100.01, media(7, payload_type=103)))
     sent.insert(3, Seen(100.07, media(numbers[1], first_byte=0xB0)))
     sent.append(Seen(100.2, media(numbers[0])))
@@ -75,14 +76,43 @@ def test_frames_have_the_times_at_both_doors() -> None:
     ]
     record = frames_of(sent, got, frame_s=0.06, dialled_at=90.0, between=(100.0, 100.31))
     # The fourth frame was never sent: the engine dropped it, and it counts as a frame.
-    assert [round(at, 6) for at in record.sent_s] == [10.0, 10.06, 10.12, 10.18, 10.18]
+    assert [round(at, 6) for at in record.sent_s] == [10.0, 10.06, 10.12, 10.18, 10.24, 10.3]
     assert [(n, round(at, 6)) for n, at in record.received] == [(1, 10.5), (0, 10.6), (4, 10.7)]
 
 
+def test_frames_that_wait_in_a_socket_were_said_before() -> None:
+    # TCP stands still from the third frame until after the end, and then all leave at once.
+    sent = [Seen(0.06 * k if k < 3 else 0.9, media(k)) for k in range(15)]
+    got = [Seen(at + 0.02, packet) for at, packet in sent]
+    record = frames_of(sent, got, frame_s=0.06, dialled_at=0.0, between=(0.0, 0.6))
+    assert [round(at, 6) for at in record.sent_s] == [round(0.06 * k, 6) for k in range(10)]
+    assert [round(at, 6) for _, at in record.received] == [0.02, 0.08, 0.14] + 7 * [0.92]
+
+
+def test_frames_carry_fec_from_the_first_report_of_loss_that_arrives() -> None:
+    sent = [Seen(0.06 * k, media(k)) for k in range(100)]
+    got = [Seen(at + 0.02, packet) for k, (at, packet) in enumerate(sent) if k % 4]
+    record = frames_of(sent, got, frame_s=0.06, dialled_at=0.0, between=(0.0, 6.0))
+    body = bytes(20)
+    lost, came, later = (rtcp((201, 1), n, body) for n in range(3))
+    other = rtcp((205, 15), 3, body)
+    told = [
+        Seen(at, wrap(bytes(16), bytes(16), packet))
+        for at, packet in ((0.9, lost), (1.0, other), (2.0, came), (5.9, later))
+    ]
+    heard = [told[1], Seen(2.1, told[2].packet), Seen(5.95, told[3].packet)]
+    reports = receiver_reports(told, heard, unwrap=unwrap, dialled_at=0.0)
+    assert reports == [(0.9, None), (2.0, 2.1), (5.9, 5.95)]
+    sender = Sender(Adaptation(), Adaptation().encodings(32000, 0, fec=True))
+    found = list(variants(record, reports, sender))
+    # Of the last of five encodings, for 20 % of loss, as soon as 25 % were reported.
+    assert found == [0] * 36 + [4] * 64
+
+
 def test_an_end_that_falls_silent_has_frames_to_send_until_the_end() -> None:
-    sent = [Seen(k * 0.02, media(k)) for k in range(0, 30, 3)]
+    sent = [Seen(k * 0.06, media(k)) for k in range(0, 30, 3)]
     record = frames_of(sent, sent, frame_s=0.06, dialled_at=0.0, between=(0.0, 10.0))
-    assert len(record.sent_s) == 166
+    assert len(record.sent_s) == 167
     assert len(record.received) == 10
 
 

@@ -49,6 +49,18 @@ def test_an_engine_is_heard_and_repeats_to_the_byte(
     assert files_of(result) == files_of(again(kernel, run, tmp_path / "again", engine))
 
 
+def test_a_model_is_asked_by_the_ear_that_engines_are(kernel: Kernel, run: Run) -> None:
+    clear = asked("telegram-model", duration_s=6)
+    lossy = replace(clear, censor=load_censor("loss-30"), seed=2)
+    without_fec = replace(clear.messenger.codec, fec=False)
+    lossy = replace(lossy, messenger=replace(clear.messenger, codec=without_fec))
+    for result in conducted(kernel, run, clear, lossy):
+        for way, direction in frames_of(result).items():
+            arrived = {index for index, _ in direction.received}
+            lost_share = 1 - len(arrived) / len(direction.sent_s)
+            assert result.content["symbols_missed"][way] == pytest.approx(lost_share, abs=0.02)
+
+
 @SLOW
 @pytest.mark.parametrize("engine", ["baresip", "webrtc"])
 @pytest.mark.parametrize("transport", ["obfs4", "wireguard", "udp_over_tls"])
@@ -79,6 +91,23 @@ def test_a_browser_falls_back_to_its_relay_by_tcp(kernel: Kernel, run: Run) -> N
     assert max(result.content["symbols_missed"].values()) < MISSED
     for direction in frames_of(result).values():
         assert len(direction.received) == len(direction.sent_s)
+
+
+@SLOW
+def test_a_browser_that_loses_udp_after_10_s_does_not_come_back_by_tcp(
+    kernel: Kernel, run: Run
+) -> None:
+    [blocked] = load_censor("udp-blocked").rules
+    evidence = {**blocked.evidence, "from_s": blocked.evidence["match"]}
+    late = replace(
+        load_censor("udp-blocked"), rules=(replace(blocked, from_s=13, evidence=evidence),)
+    )
+    cell = short_cell("webrtc", "direct", "open", duration_s=30)
+    [result] = conducted(kernel, run, replace(cell, censor=late))
+    call = result.content["record"]["call"]
+    assert call["outcome"] == "dropped"
+    assert 14 < call["silent_s"] < 17
+    assert not any(report.get("by_tcp") for end in call["reports"].values() for report in end)
 
 
 @SLOW

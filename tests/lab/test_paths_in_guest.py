@@ -25,11 +25,12 @@ def call(messenger: str, *rules: Rule, duration_s: float = 5) -> Cell:
     return replace(cell, messenger=load_messenger(messenger), censor=censor)
 
 
-def drop(name: str, match: Match, from_s: float = 0.0) -> Rule:
-    """A rule that drops what it matches, from some second on."""
+def drop(name: str, match: Match, from_s: float = 0.0, to_s: float | None = None) -> Rule:
+    """A rule that drops what it matches, from some second on, until another."""
     blocked = load_censor("udp-blocked").rules[0]
-    evidence = {**blocked.evidence, **({"from_s": blocked.evidence["match"]} if from_s else {})}
-    return replace(blocked, name=name, match=match, from_s=from_s, evidence=evidence)
+    times = [key for key, at in (("from_s", from_s), ("to_s", to_s)) if at]
+    evidence = {**blocked.evidence, **dict.fromkeys(times, blocked.evidence["match"])}
+    return replace(blocked, name=name, match=match, from_s=from_s, to_s=to_s, evidence=evidence)
 
 
 def taken(result: CellResult) -> list[str]:
@@ -55,14 +56,20 @@ def test_udp_is_preferred_then_tcp_then_tls(kernel: Kernel, run: Run) -> None:
     assert by_tcp.content["quality"]["set_up"]["elapsed_s"] < 1
 
 
-def test_a_call_that_falls_silent_goes_on_by_tcp(kernel: Kernel, run: Run) -> None:
-    late = drop("u", UDP, from_s=8.0)
-    [result] = conducted(kernel, run, call("webrtc-model", late, duration_s=20))
-    assert taken(result) == ["by udp", "by tcp"]
-    quality = result.content["quality"]
-    assert 5 < quality["up"]["longest_gap_s"] < 8
-    assert result.content["record"]["call"]["outcome"] == "completed"
-    assert quality["up"]["steps"][-3]["concealed_share"] == 0
+def test_a_call_that_falls_silent_does_not_come_back_by_tcp(kernel: Kernel, run: Run) -> None:
+    late = drop("u", UDP, from_s=14.0)
+    [result] = conducted(kernel, run, call("webrtc-model", late, duration_s=30))
+    assert taken(result) == ["by udp"]
+    assert result.content["record"]["call"]["outcome"] == "dropped"
+    assert result.content["record"]["call"]["silent_s"] == 15
+
+
+@pytest.mark.parametrize("messenger", ["webrtc-model", "telegram-tcp-model"])
+def test_a_call_that_began_by_tcp_stays_there(kernel: Kernel, run: Run, messenger: str) -> None:
+    early = drop("u", UDP, to_s=5.0)
+    [result] = conducted(kernel, run, call(messenger, early, duration_s=8))
+    assert taken(result) == ["by tcp"]
+    assert result.verdict.label == "good"
 
 
 def test_whatsapp_has_no_other_way(kernel: Kernel, run: Run) -> None:

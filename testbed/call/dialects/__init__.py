@@ -14,6 +14,7 @@ from testbed.call.dialects.base import (
     RelayProtocol,
     Session,
     Shortcuts,
+    Stage,
     Step,
 )
 from testbed.call.dialects.telegram import TelegramReflector
@@ -30,6 +31,7 @@ __all__ = [
     "RelayProtocol",
     "Session",
     "Shortcuts",
+    "Stage",
     "Step",
 ]
 

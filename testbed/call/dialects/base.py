@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from random import Random
 from typing import ClassVar, Literal, NamedTuple, Protocol
 
@@ -19,6 +20,16 @@ STUN_REPEAT_S = 0.5
 """First retransmission of a STUN request: RTO = 500 ms, then doubled (RFC 8489, 6.2.1)."""
 
 
+class Stage(IntEnum):
+    """How far an end is by one path, as ICE has it (RFC 8445)."""
+
+    GATHERING = 0
+    """It has no address at the relay yet that the other end could send to."""
+    CHECKING = 1
+    """It does not know yet whether the other end hears it."""
+    CHECKED = 2
+
+
 class Step(NamedTuple):
     """One exchange: a request is repeated until its answer comes."""
 
@@ -29,6 +40,8 @@ class Step(NamedTuple):
     repeat_s: float = STUN_REPEAT_S
     backoff: float = 2.0
     """Each wait is this many times the one before."""
+    stage: Stage = Stage.CHECKING
+    """Of an end that waits for the answer."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from random import Random
 from typing import ClassVar
 
 from testbed.call import wire
-from testbed.call.dialects.base import Session, Step
+from testbed.call.dialects.base import Session, Stage, Step
 
 ICE_REPEAT_S = 0.05
 """A connectivity check each 48 ms until one is answered (libwebrtc, WEAK_PING_INTERVAL)."""
@@ -86,10 +86,14 @@ class Envelope(ABC):
         if not self.has_dtls:
             return steps
         if not self.session.is_caller:
-            return [*steps, Step("DTLS", None, lambda datagram: self._flight(datagram) == 3)]
+            last = Step(
+                "DTLS", None, lambda datagram: self._flight(datagram) == 3, stage=Stage.CHECKED
+            )
+            return [*steps, last]
         for flight in (1, 3):
             request = self._wrap(wire.dtls_flight(flight, DTLS_FLIGHT_BYTES[flight]))
-            steps.append(Step("DTLS", request, self._is_flight(flight + 1), DTLS_REPEAT_S))
+            is_answer = self._is_flight(flight + 1)
+            steps.append(Step("DTLS", request, is_answer, DTLS_REPEAT_S, stage=Stage.CHECKED))
         return steps
 
     def answer(self, datagram: bytes) -> bytes | None:

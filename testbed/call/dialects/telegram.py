@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from testbed.call import reflector
-from testbed.call.dialects.base import Framing, Step
+from testbed.call.dialects.base import Framing, Stage, Step
 from testbed.call.dialects.envelope import Envelope
 
 HELLO_REPEAT_S = 0.5
@@ -35,6 +35,7 @@ class TelegramReflector(Envelope):
             lambda datagram: datagram.startswith(answer),
             repeat_s,
             backoff=1.0,
+            stage=Stage.GATHERING,
         )
         return [hello_step]
 

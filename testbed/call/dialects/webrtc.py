@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from testbed import turn
 from testbed.call import wire
-from testbed.call.dialects.base import Framing, Joined, Shortcuts, Step, answers
+from testbed.call.dialects.base import Framing, Joined, Shortcuts, Stage, Step, answers
 from testbed.call.dialects.envelope import Envelope
 from testbed.transport import Address
 
@@ -42,7 +42,14 @@ class WebRtcTurn(Envelope):
         )
         repeat_s = TURN_REPEAT_S if self.session.protocol == "udp" else math.inf
         return [
-            Step("TURN", request, answers(request, kind), repeat_s) for request, kind in exchanges
+            Step(
+                "TURN",
+                request,
+                answers(request, kind),
+                repeat_s,
+                stage=Stage.CHECKING if kind == wire.CHANNEL_BIND_SUCCESS else Stage.GATHERING,
+            )
+            for request, kind in exchanges
         ]
 
     def wrap(self, payload: bytes) -> bytes:
