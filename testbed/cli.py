@@ -322,7 +322,7 @@ def validate_calls(
     ] = None,
     seed: Annotated[list[int] | None, typer.Option(help="Only this seed (repeatable).")] = None,
 ) -> None:
-    """Hold models against real engines on loss, bursts, thin links, UDP blocked (20 min).
+    """Hold models against real engines on loss, bursts, thin links, UDP blocked (8 min).
 
     Telegram's engine is asked by ear first; then all say the speech, for ViSQOL.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 
 from rich.progress import track
@@ -12,7 +12,7 @@ from testbed import agreement
 from testbed.agreement import PAIRS, Comparison, Pair, Side
 from testbed.console import err, out
 from testbed.results import Run
-from testbed.scores import ScoreError, score_cell, scorers
+from testbed.scores import ScoreError, score_cells, scorers
 from testbed.validation import ScenarioError
 
 BY_EAR, SOUND = "validate-calls", "validate-sound"
@@ -76,9 +76,10 @@ def _scored(runs: Sequence[Run], messengers: Container[str]) -> dict[Path, Seque
         for result in run.results()
         if result.content["messenger"]["name"] in messengers
     ]
+    made = score_cells(cells, models)
+    steps = track(made, description="scores", total=len(cells), console=err, transient=True)
     scores: dict[Path, Sequence[float]] = {}
-    for run, result in track(cells, description="scores", console=err, transient=True):
-        content: Mapping[str, Mapping[str, float] | None] = score_cell(run, result, models)
+    for (_, result), content in zip(cells, steps, strict=True):
         ways = [content[way] for way in ("up", "down")]
         scores[result.folder] = [way[models[0].name] for way in ways if way is not None]
     return scores

@@ -30,6 +30,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import exp
 from typing import NamedTuple
 
@@ -74,14 +75,17 @@ class Adaptation:
     path_rate_bps: int = 0
     """What a sender believes that a clean path carries, for the pace of feedback; 0: it sends
     none."""
-    settles_to_bps: int = 0
-    """To what that belief falls anyway, as it does without probing; 0: it stays."""
-    settles_s: float = 6.0
-    """How long that takes (s)."""
+    path_rates: tuple[tuple[float, int], ...] = ()
+    """What it believes instead so many seconds after the first feedback, whatever that says (s,
+    bit/s; geometric in between, before and after as at the ends), as measured of an engine that
+    goes by its probes. None: it goes by what feedback says."""
 
     def __post_init__(self) -> None:
-        if self.report_interval_s <= 0 or self.smoothing_s <= 0 or self.settles_s <= 0:
-            raise ValueError("report_interval_s, smoothing_s, settles_s: must be more than 0")
+        if self.report_interval_s <= 0 or self.smoothing_s <= 0:
+            raise ValueError("report_interval_s, smoothing_s: must be more than 0")
+        times_s = [at_s for at_s, _ in self.path_rates]
+        if times_s != sorted(times_s) or any(rate_bps <= 0 for _, rate_bps in self.path_rates):
+            raise ValueError("path_rates: times must rise, rates must be more than 0")
         losses, rates = self.expected_losses_percent, self.bitrates_bps
         if (
             not losses
@@ -210,11 +214,14 @@ class PathRate:
     def __init__(self, adaptation: Adaptation) -> None:
         self._adaptation = adaptation
         self._limit_bps = float(adaptation.path_rate_bps)
+        self._began_at: float | None = None
         self._heard_at: float | None = None
         self._queue_s = 0.0
 
     def on_feedback(self, rate_bps: int, queue_s: float, now: float) -> None:
         """Heed what the other end says of the last second."""
+        if self._began_at is None:
+            self._began_at = now
         grows = queue_s > _GROWN_S and queue_s >= self._queue_s
         if grows and rate_bps:
             self._limit_bps = min(self._limit_bps, BACKOFF * rate_bps)
@@ -223,15 +230,22 @@ class PathRate:
             self._limit_bps = min(self._limit_bps * rise, float(self._adaptation.path_rate_bps))
         self._heard_at, self._queue_s = now, queue_s
 
-    def interval_s(self, since_s: float) -> float:
-        """Give the time to its next feedback (s), so long after the call's beginning."""
-        a = self._adaptation
+    def interval_s(self, now: float) -> float:
+        """Give the time from now to its next feedback (s)."""
         rate_bps = self._limit_bps
-        if a.settles_to_bps:
-            gone = min(since_s / a.settles_s, 1.0)
-            rate_bps = min(rate_bps, a.path_rate_bps + gone * (a.settles_to_bps - a.path_rate_bps))
+        if self._adaptation.path_rates:
+            since_s = 0.0 if self._began_at is None else now - self._began_at
+            rate_bps = self._measured_bps(since_s)
         fastest_s, slowest_s = FEEDBACK_S
         return min(max(FEEDBACK_BITS / (FEEDBACK_SHARE * max(rate_bps, 1.0)), fastest_s), slowest_s)
+
+    def _measured_bps(self, since_s: float) -> float:
+        points = self._adaptation.path_rates
+        for (from_s, from_bps), (to_s, to_bps) in pairwise(points):
+            if from_s <= since_s < to_s:
+                gone = (since_s - from_s) / (to_s - from_s)
+                return float(from_bps * (to_bps / from_bps) ** gone)
+        return float(points[0 if since_s < points[0][0] else -1][1])
 
 
 def as_sent(encodings: Sequence[Sequence[bytes]], variants: Sequence[int]) -> Sequence[bytes]:

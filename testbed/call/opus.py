@@ -163,7 +163,8 @@ class Decoder:
     frame length is none of Opus', or a packet does not decode.
 
     As in libwebrtc, it is not told of what is missing: NetEq makes the sound up itself (read:
-    `neteq_impl.cc`, DoExpand), and what comes next is decoded from the state of before the gap. Our
+    `audio_decoder_opus.cc`, where Opus' own concealment is a field trial that is off by default),
+    and what comes next is decoded from the state of before the gap. Our
     sound of the packets that Chromium got at 30 % loss is scored 0.27 better than Chromium's own,
     where it was 0.39 with a decoder that is told; without loss it is 0.18 (ViSQOL, 20 directions).
     """

@@ -134,7 +134,7 @@ class MediaEnd:
             at = max(self._next_feedback_at, from_at)
             while at < until:
                 found.append((at, self._control(leg, wire.TRANSPORT_FEEDBACK, body)))
-                at += self._path_rate.interval_s(at - began_at)
+                at += self._path_rate.interval_s(at)
             self._next_feedback_at = at
         return found
 

@@ -132,10 +132,17 @@ def test_a_clean_path_has_the_pace_that_was_measured_and_a_thin_one_a_slower() -
     for second in range(10):
         path.on_feedback(38_000, 0.4, second)
     assert path.interval_s(30) == FEEDBACK_S[1]
-    settling = PathRate(Adaptation(path_rate_bps=217_600, settles_to_bps=43_500))
-    paces = [settling.interval_s(second) for second in range(8)]
-    assert paces == sorted(paces)
-    assert (paces[0], paces[-1]) == pytest.approx((0.05, 0.25), rel=0.01)
+
+
+def test_a_path_that_was_measured_has_its_paces_from_the_first_feedback_on() -> None:
+    path = PathRate(Adaptation(path_rate_bps=217_600, path_rates=((1, 217_600), (5, 54_400))))
+    assert path.interval_s(100.0) == pytest.approx(0.05)
+    path.on_feedback(38_000, 0.4, 100.0)
+    path.on_feedback(38_000, 0.5, 101.0)
+    paces = [path.interval_s(100.0 + second) for second in (0, 1, 3, 5, 9)]
+    assert paces == pytest.approx([0.05, 0.05, 0.1, 0.2, 0.2])
+    with pytest.raises(ValueError, match="path_rates"):
+        Adaptation(path_rates=((5, 54_400), (1, 217_600)))
 
 
 def test_a_queue_is_what_packets_take_longer_than_the_fastest() -> None:
