@@ -66,8 +66,7 @@ class _Renderer:
         self._due_s += slot.duration_s
         if slot.frame is None:
             steps = ceil(round(slot.duration_s / _CONCEALMENT_STEP_S, 6))
-            make_up = self._decoder.pause if slot.is_comfort else self._decoder.conceal
-            self._append(make_up(steps * round(_CONCEALMENT_STEP_S * self._rate_hz)))
+            self._append(self._decoder.conceal(steps * round(_CONCEALMENT_STEP_S * self._rate_hz)))
             return
         if slot.is_recovered:
             pcm = self._decoder.recover(self._frames[slot.frame + 1])

@@ -163,20 +163,6 @@ def test_a_missing_vowel_is_concealed_and_a_burst_fades_to_silence(frames: list[
 
 
 @needs_speech
-def test_what_comes_after_a_gap_is_decoded_as_if_there_had_been_none(frames: list[bytes]) -> None:
-    told, untold = (Decoder(rate_hz=16000, frame_ms=20) for _ in range(2))
-    for frame in frames[:30]:
-        assert told.play(frame) == untold.play(frame)
-    made_up = [untold.conceal(320), untold.conceal(160)]
-    assert made_up[0][-320:] != made_up[1], "it goes on"
-    assert [untold.play(frame) for frame in frames[32:40]] == [
-        told.play(frame) for frame in frames[32:40]
-    ]
-    told.pause(320)  # where nothing was sent, it is told
-    assert told.play(frames[41]) != untold.play(frames[41])
-
-
-@needs_speech
 def test_fec_restores_what_concealment_only_imitates(speech: Speech) -> None:
     def error(sound: Speech) -> float:
         one, other = array.array("h", whole.pcm), array.array("h", sound.pcm)
