@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from socket import SHUT_RDWR
 
 import trio
@@ -166,10 +167,12 @@ async def _forward_by_threads(channel: TcpDatagrams, relay: SocketChannel) -> No
             channel.write(datagram)
 
     relay.socket.setblocking(True)
+    # Its threads wait as long as the client is there: trio's own limit is for those that work.
+    in_thread = partial(trio.to_thread.run_sync, limiter=trio.CapacityLimiter(2))
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(trio.to_thread.run_sync, down)
+        nursery.start_soon(in_thread, down)
         try:
-            await trio.to_thread.run_sync(up, abandon_on_cancel=True)
+            await in_thread(up, abandon_on_cancel=True)
         finally:
             is_over = True
             channel.end()

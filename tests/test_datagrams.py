@@ -367,6 +367,20 @@ def test_forward_stream_serves_clients_side_by_side() -> None:
     with_host(use)
 
 
+def test_forward_stream_serves_as_many_clients_as_there_are() -> None:
+    async def use(host: LoopbackHost) -> None:
+        relay = await serve_udp_echo(host)
+        port = await host.serve_tcp(0, lambda stream: forward_stream(host, stream, relay))
+        clients = [datagrams_over(await host.open_tcp(port), host) for _ in range(50)]
+        for number, client in enumerate(clients):
+            await client.send(b"%d" % number)
+            assert await client.receive() == b"%d" % number
+        for client in clients:
+            await client.aclose()
+
+    with_host(use)
+
+
 def test_forward_stream_survives_a_connection_that_is_reset() -> None:
     async def use(host: LoopbackHost) -> None:
         relay = await serve_udp_echo(host)
