@@ -20,6 +20,15 @@ def test_where_ns_3_is_not_installed_it_says_what_to_install(
     assert "./lab install libns3-dev g++ pkg-config" in found["why_not"]
 
 
+def test_a_compiler_that_fails_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    compiler = tmp_path / "g++"
+    compiler.write_text("#!/bin/sh\necho no such header >&2; exit 1\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    with pytest.raises(ns3.Ns3Error, match=r"g\+\+ ended with status 1: no such header"):
+        ns3.run_call(bench.KINDS[0].cell, tmp_path, 0)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not SPEECH_FOLDER.is_dir(), reason="needs the package pocketsphinx-testdata")
 def test_all_datagrams_of_a_call_arrive(tmp_path: Path) -> None:

@@ -54,14 +54,19 @@ def run(tmp_path: Path) -> Run:
     return make_run(tmp_path / "run", {"direct": 0.3, "obfs4": 0.0, "tuic": None})
 
 
-def test_scores_are_kept_beside_the_cell_and_not_computed_again(run: Run) -> None:
-    asked: list[int] = []
+def counting(asked: list[int], version: int) -> Scorer:
+    """A model of loudness that notes how many samples were said of each clip it was asked about."""
 
     def count(said: Samples, heard: Samples) -> float:
         asked.append(len(said))
         return loudness(said, heard)
 
-    model = Scorer("loudness", "version 1", count)
+    return Scorer("loudness", f"version {version}", count)
+
+
+def test_scores_are_kept_beside_the_cell_and_not_computed_again(run: Run) -> None:
+    asked: list[int] = []
+    model = counting(asked, version=1)
     lossy, clean, never = run.results()
     found = score_cell(run, clean, [model])
     assert asked == [round(7.1 * RATE_HZ), round(2.7 * RATE_HZ)]
@@ -69,7 +74,7 @@ def test_scores_are_kept_beside_the_cell_and_not_computed_again(run: Run) -> Non
         found == json.loads((clean.folder / SCORES).read_text()) == score_cell(run, clean, [model])
     )
     assert len(asked) == 2
-    score_cell(run, clean, [Scorer("loudness", "version 2", count)])
+    score_cell(run, clean, [counting(asked, version=2)])
     assert len(asked) == 4
     assert found["up"]["loudness"] > score_cell(run, lossy, [model])["up"]["loudness"]
     silent = score_cell(run, never, [model])
@@ -106,12 +111,7 @@ def test_a_clip_is_followed_to_where_the_buffer_put_it_and_says_what_it_lacks() 
 
 def test_cells_are_scored_in_their_order_and_only_those_that_are_not_yet(run: Run) -> None:
     asked: list[int] = []
-
-    def count(said: Samples, heard: Samples) -> float:
-        asked.append(len(said))
-        return loudness(said, heard)
-
-    model = Scorer("loudness", "version 1", count)
+    model = counting(asked, version=1)
     cells = [(run, result) for result in run.results()]
     alone = [score_cell(*cell, [model]) for cell in cells[1:]]
     count_before = len(asked)

@@ -67,9 +67,12 @@ def run_call(cell: Cell, folder: Path, cpu: int) -> float:
 
 def _run(command: list[str], limit_s: float) -> str:
     env = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, timeout=limit_s, env=env
-    )
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=limit_s, env=env
+        )
+    except subprocess.TimeoutExpired:
+        raise Ns3Error(f"{command[0]} did not end within {limit_s:g} s") from None
     if done.returncode != 0:
         raise Ns3Error(f"{command[0]} ended with status {done.returncode}: {done.stderr[-1000:]}")
     return done.stdout

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import Enum, auto
 from random import Random
 from typing import ClassVar, Literal, NamedTuple, Protocol
 
@@ -20,14 +20,14 @@ STUN_REPEAT_S = 0.5
 """First retransmission of a STUN request: RTO = 500 ms, then doubled (RFC 8489, 6.2.1)."""
 
 
-class Stage(IntEnum):
+class Stage(Enum):
     """How far an end is by one path, as ICE has it (RFC 8445)."""
 
-    GATHERING = 0
+    GATHERING = auto()
     """It has no address at the relay yet that the other end could send to."""
-    CHECKING = 1
+    CHECKING = auto()
     """It does not know yet whether the other end hears it."""
-    CHECKED = 2
+    CHECKED = auto()
 
 
 class Step(NamedTuple):
