@@ -78,7 +78,7 @@ class TransportChoice:
 
 Said = Literal["speech", "symbols"]
 """What the ends of a call say: real speech, in turns (`testbed.call.conversation`), or a measuring
-signal, both all the time (`testbed.call.symbols`), for which a model says speech all the time."""
+signal, both all the time (`testbed.call.symbols`)."""
 
 
 Topology = Literal["one-sided", "both-sides"]

@@ -20,6 +20,7 @@ DURATION_S = 6.0
 """How long the calls are: as any call, they are set up, lose frames and chat."""
 _SCENARIO = "speed"
 """What gives their links, with jitter, and their restrictions."""
+_RESTRICTION = "ru-calls-2025-08"
 _TRANSPORTS = "ru-transports-2025-08"
 """What names all transports, with the parameters that make them others."""
 
@@ -74,17 +75,18 @@ def circumstances(
 def repeat_cells(
     messengers: Sequence[str], transports: Sequence[str | WithParameters]
 ) -> list[Cell]:
-    """Give a short call for each transport, and for each messenger without one, restricted.
+    """Give a short call for each transport, restricted, and two for each messenger without one.
 
-    None are named: all that there are.
+    The restriction keeps some from being set up, so messengers' own are called under plain loss,
+    too. None are named: all that there are.
     """
     if not messengers and not transports:
         messengers = messenger_names()
         transports = load_scenario(_TRANSPORTS).transports
     found: dict[str, Cell] = {}
-    for chosen_messengers, chosen_transports in (
-        (("whatsapp",), transports),
-        (messengers, ("direct",)),
+    for chosen_messengers, chosen_transports, censors in (
+        (("whatsapp",), transports, (_RESTRICTION,)),
+        (messengers, ("direct",), (_RESTRICTION, "loss-10")),
     ):
         if not (chosen_messengers and chosen_transports):
             continue
@@ -92,7 +94,7 @@ def repeat_cells(
             load_scenario(_SCENARIO),
             messengers=tuple(chosen_messengers),
             transports=tuple(chosen_transports),
-            censors=("ru-calls-2025-08",),
+            censors=censors,
             duration_s=DURATION_S,
             seeds=(1,),
         )

@@ -41,10 +41,11 @@ def test_each_transport_and_messenger_that_is_shipped_is_tried() -> None:
     assert {
         "whatsapp--tor--ru-calls-2025-08--seed-1",
         "telegram--direct--ru-calls-2025-08--seed-1",
+        "telegram--direct--loss-10--seed-1",
     } < (set(CELLS))
     [only] = repeat_cells([], ["obfs4"])
     assert (only.messenger.name, only.transport.name) == ("whatsapp", "obfs4")
-    assert [cell.messenger.name for cell in repeat_cells(["max"], [])] == ["max"]
+    assert [cell.messenger.name for cell in repeat_cells(["max"], [])] == ["max", "max"]
 
 
 def test_what_differs_between_two_cells_is_named_but_for_what_they_cost(tmp_path: Path) -> None:

@@ -13,11 +13,12 @@ from tests.lab.conftest import short_cell
 from tests.lab.test_cells_in_guest import conducted
 
 pytestmark = pytest.mark.guest
-ONE_BY_ONE = '''
+OURS = '''
 from dataclasses import dataclass
 
 import trio
 
+from testbed.datagrams import datagrams_over, forward_stream
 from testbed.transport import ServerInfo
 
 
@@ -37,17 +38,28 @@ class OneByOne(trio.abc.Channel):
 
 @dataclass(frozen=True)
 class Transport:
-    """Nothing but the messenger's own UDP, without times. Unordered."""
+    """The messenger's own UDP, or datagrams framed over plain TCP. Unordered."""
+
+    over: str = "udp"
+    timed: bool = False
 
     programs = ()
 
     async def serve(self, host, listen, forward):
-        return ServerInfo(forward)
+        if self.over == "udp":
+            return ServerInfo(forward)
+        return ServerInfo(
+            await host.serve_tcp(listen.port, lambda stream: forward_stream(host, stream, forward))
+        )
 
     async def connect(self, host, server):
-        return OneByOne(await host.open_udp(server.address))
+        if self.over == "udp":
+            channel = await host.open_udp(server.address)
+        else:
+            channel = datagrams_over(await host.open_tcp(server.address), host)
+        return channel if self.timed else OneByOne(channel)
 '''
-"""A transport that hides the times of `direct`'s channel, so that each frame is a wake-up."""
+"""Without `timed` it hides its channel's times, so that each frame is a wake-up."""
 LATEST_S = 0.11e-3
 """By how much the two may differ: what a wake-up and the syscalls of others in it take."""
 
@@ -61,19 +73,37 @@ def arrivals(result: CellResult, direction: str) -> dict[int, float]:
     return {index: at - frames.sent_s[index] for index, at in frames.received}
 
 
-def both_forms(kernel: Kernel, run: Run, cell: Cell) -> tuple[CellResult, CellResult]:
+def both_forms(
+    kernel: Kernel, run: Run, cell: Cell, over: str = "udp"
+) -> tuple[CellResult, CellResult]:
     """A cell with frames in bursts, and with frames one by one."""
-    plain = replace(cell, transport=TransportChoice("onebyone", source=ONE_BY_ONE))
-    bursts, one_by_one = conducted(kernel, run, cell, plain)
+    timed = cell.transport
+    if over != "udp":
+        timed = TransportChoice("bursts", {"over": over, "timed": True}, source=OURS)
+    plain = TransportChoice("onebyone", {"over": over}, source=OURS)
+    bursts, one_by_one = conducted(
+        kernel, run, *(replace(cell, transport=transport) for transport in (timed, plain))
+    )
     return bursts, one_by_one
 
 
-@pytest.mark.parametrize("messenger", ["whatsapp", "telegram-model", "max"])
-def test_bursts_take_as_long_as_frames_one_by_one(kernel: Kernel, run: Run, messenger: str) -> None:
+@pytest.mark.parametrize(
+    ("messenger", "over"),
+    [
+        ("whatsapp", "udp"),
+        ("telegram-model", "udp"),
+        ("max", "udp"),
+        ("whatsapp", "tcp"),
+        ("telegram-model", "tcp"),
+    ],
+)
+def test_bursts_take_as_long_as_frames_one_by_one(
+    kernel: Kernel, run: Run, messenger: str, over: str
+) -> None:
     cell = short_cell(messenger, "direct", "open")
     names = ("access", "domestic", "backbone", "hosting", "callee_access")
     still = {name: replace(getattr(cell.links, name), jitter_ms=0.0) for name in names}
-    forms = both_forms(kernel, run, replace(cell, links=replace(cell.links, **still)))
+    forms = both_forms(kernel, run, replace(cell, links=replace(cell.links, **still)), over)
     for direction in ("up", "down"):
         first, second = (arrivals(form, direction) for form in forms)
         assert first.keys() == second.keys()
