@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib import metadata
 from multiprocessing import get_context
+from pathlib import Path
 from statistics import fmean
 from typing import Any, Final
 
@@ -65,11 +69,14 @@ def _visqol() -> Scorer:
 
     Without it ViSQOL silently maps to another scale: 4.66 where the lattice reads 3.75.
     """
+    # It warns of each clip that a jitter buffer made longer or shorter, as they do.
+    logging.getLogger("visqol").setLevel(logging.ERROR)
     try:
         from visqol import VisqolApi  # noqa: PLC0415 - heavy, and optional
 
         api = VisqolApi()
-        api.create(mode="speech", use_lattice_model=True)
+        with _without_stderr():
+            api.create(mode="speech", use_lattice_model=True)
     except ImportError as error:
         raise ScoreError(
             f"ViSQOL is not whole ({error}): ./lab score installs it, or "
@@ -81,6 +88,20 @@ def _visqol() -> Scorer:
 
     label = f"ViSQOL, speech mode with lattice ({_version('visqol-python')}): MOS-LQO, 1 to 5"
     return Scorer("visqol", label, score)
+
+
+@contextmanager
+def _without_stderr() -> Iterator[None]:
+    """Keep off the terminal what LiteRT's C++ says past Python, whatever its log level: its CPU."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with Path(os.devnull).open("wb") as nothing:
+            os.dup2(nothing.fileno(), 2)
+            yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _plcmos() -> Scorer | None:

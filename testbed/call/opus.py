@@ -177,7 +177,7 @@ class Decoder:
         return self._decode(following, self._samples, fec=True)
 
     def conceal(self, samples: int) -> bytes:
-        """Make up samples, a multiple of 2.5 ms, for what is missing."""
+        """Make up samples, a multiple of 2.5 ms: the room's noise where nothing was sent (DTX)."""
         return self._decode(b"", samples)  # no data asks libopus for concealment
 
     def _decode(self, packet: bytes, samples: int, *, fec: bool = False) -> bytes:

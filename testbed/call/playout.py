@@ -34,7 +34,8 @@ MAX_PACKETS = 200
 LOOKAHEAD_S = 0.0065
 """Opus encoder look-ahead, 312 samples at 48 kHz (libopus, OPUS_GET_LOOKAHEAD in VoIP mode)."""
 PLC_AUDIBLE_S = 0.100
-"""How long concealment is heard: libopus' PLC decays by some 25 dB in 100 ms (measured)."""
+"""How long concealment is heard: by then NetEq's has lost 10 dB, and sounds half as loud (the mean
+over 160 gaps in our speech; 25 dB after 190 ms)."""
 
 _US = 1_000_000
 _HOLE_S = 0.001

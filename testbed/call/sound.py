@@ -9,17 +9,15 @@ from collections.abc import Sequence
 from math import ceil
 
 import numpy as np
-from numpy.typing import NDArray
 
+from testbed.call.expand import HISTORY_S, Expansion, Samples, unmuted
 from testbed.call.opus import Decoder, Speech
 from testbed.call.playout import LOOKAHEAD_S, Playout, Slot
-from testbed.call.stretch import CONTEXT_S, NEAR_S, Samples, stretch
-
-Pcm = NDArray[np.int16]
+from testbed.call.stretch import CONTEXT_S, NEAR_S, stretch
 
 _LARGEST_CHANGE_S = 0.016
-_CONCEALMENT_STEP_S = 0.0025
-"""libopus conceals multiples of it."""
+_COMFORT_STEP_S = 0.0025
+"""libopus makes multiples of it."""
 
 
 def render(playout: Playout, frames: Sequence[bytes], rate_hz: int) -> Speech:
@@ -28,9 +26,11 @@ def render(playout: Playout, frames: Sequence[bytes], rate_hz: int) -> Speech:
     The first sample is heard at the first slot's time. With nothing lost or stretched, sample n is
     what the encoder was given as sample n: its look-ahead is taken off. The sound is exactly as
     long as the playout. A frame that the jitter buffer played in more or less than its time is
-    stretched by whole pitch periods, so that sound may be up to 8 ms early or late against its
-    slot; the next stretch makes up for it. Concealment and FEC are libopus'. ValueError: a packet
-    does not decode, or there is none for a frame that was played.
+    stretched by whole pitch periods, and one that comes after a gap begins where it is most like
+    what was made up, so that sound may be up to 8 ms early or late against its slot; the next
+    stretch or gap makes up for it. Concealment is NetEq's, FEC and comfort noise are libopus', and
+    as by NetEq the decoder is not told of gaps. ValueError: a packet does not decode, or there is
+    none for a frame that was played.
     """
     if any(slot.frame is not None and slot.frame >= len(frames) for slot in playout.slots):
         raise ValueError(f"frames were played of which only {len(frames)} were given")
@@ -41,7 +41,8 @@ def render(playout: Playout, frames: Sequence[bytes], rate_hz: int) -> Speech:
     lookahead = round(LOOKAHEAD_S * rate_hz)
     heard = renderer.sound()[lookahead : lookahead + length]
     heard = np.pad(heard, (0, length - len(heard)))
-    return Speech(heard.astype("<i2").tobytes(), rate_hz)
+    pcm = np.clip(np.rint(heard), -(2**15), 2**15 - 1).astype("<i2")
+    return Speech(pcm.tobytes(), rate_hz)
 
 
 class _Renderer:
@@ -52,35 +53,65 @@ class _Renderer:
         self._rate_hz = rate_hz
         self._frame = round(frame_s * rate_hz)
         self._context = round(CONTEXT_S * rate_hz)
+        self._history = round(HISTORY_S * rate_hz)
         self._decoder = Decoder(rate_hz=rate_hz, frame_ms=round(frame_s * 1000, 1))
-        self._pieces: list[Pcm] = []
+        # Before a call's first frames there is silence to look back at.
+        self._pieces: list[Samples] = [np.zeros(self._history)]
         self._made = 0
         self._due_s = 0.0
+        self._gap: Expansion | None = None
+        self._played: int | None = None
+        self._gain = 1.0
 
-    def sound(self) -> Pcm:
+    def sound(self) -> Samples:
         """All that was rendered."""
-        return np.concatenate(self._pieces) if self._pieces else np.zeros(0, np.int16)
+        self._end_gap()
+        return np.concatenate(self._pieces)[self._history :]
 
     def add(self, slot: Slot) -> None:
         """Render a slot; what was stretched too little or too much before is made up for."""
-        self._due_s += slot.duration_s
-        if slot.frame is None:
-            steps = ceil(round(slot.duration_s / _CONCEALMENT_STEP_S, 6))
-            self._append(self._decoder.conceal(steps * round(_CONCEALMENT_STEP_S * self._rate_hz)))
-            return
-        if slot.is_recovered:
-            pcm = self._decoder.recover(self._frames[slot.frame + 1])
+        if slot.is_concealed:
+            self._gap = self._gap or Expansion(self._take(self._history), self._rate_hz)
+        elif slot.frame is None:
+            self._end_gap()
+            steps = ceil(round(slot.duration_s / _COMFORT_STEP_S, 6))
+            comfort = self._decoder.conceal(steps * round(_COMFORT_STEP_S * self._rate_hz))
+            self._append(_samples(comfort))
         else:
-            pcm = self._decoder.play(self._frames[slot.frame])
-        change = 0
-        if round(slot.duration_s * self._rate_hz) != self._frame:
-            change = round(self._due_s * self._rate_hz) - self._made - self._frame
-        self._append(pcm)
-        if change:
-            self._change_end(change)
+            self._play(slot.frame, is_recovered=slot.is_recovered)
+        self._due_s += slot.duration_s
+        if slot.frame is not None and round(slot.duration_s * self._rate_hz) != self._frame:
+            self._change_end(self._missing())
 
-    def _append(self, pcm: bytes) -> None:
-        piece = np.frombuffer(pcm, "<i2")
+    def _play(self, number: int, *, is_recovered: bool) -> None:
+        if is_recovered:
+            pcm = self._decoder.recover(self._frames[number + 1])
+        else:
+            pcm = self._decoder.play(self._frames[number])
+        if self._gap is None:
+            sound, self._gain = unmuted(_samples(pcm), self._gain, self._rate_hz)
+        else:
+            is_next = self._played is not None and number == self._played + 1
+            sound, self._gain = self._gap.followed_by(
+                _samples(pcm), self._concealed(), self._gain, is_next=is_next
+            )
+            self._gap = None
+        self._append(sound)
+        self._played = number
+
+    def _end_gap(self) -> None:
+        if self._gap is not None:
+            self._append(self._gap.until(self._concealed()))
+            self._gap = None
+
+    def _concealed(self) -> int:
+        """How much is to be made up of the gap, from what was taken to look at."""
+        return max(self._missing() - self._history, 0)
+
+    def _missing(self) -> int:
+        return round(self._due_s * self._rate_hz) - self._made
+
+    def _append(self, piece: Samples) -> None:
         self._pieces.append(piece)
         self._made += len(piece)
 
@@ -90,12 +121,13 @@ class _Renderer:
         Each part leaves the next to make up for what it missed, and the last is stretched again
         if it has more left than one change can be.
         """
+        if not change:
+            return
         largest = round(_LARGEST_CHANGE_S * self._rate_hz)
         parts = ceil(abs(change) / largest)
-        tail = self._take(max(self._frame, self._context)).astype(np.float64)
-        silence = np.zeros(self._context)  # before a call's first frames there is nothing else
-        sound: Samples = np.concatenate((silence, tail[: -self._frame]))
-        to_come = np.array_split(tail[-self._frame :], parts)
+        tail = self._take(self._frame + self._context)
+        sound = tail[: self._context]
+        to_come = np.array_split(tail[self._context :], parts)
         end = max(len(to_come[0]), self._context)
         while to_come or abs(change) > NEAR_S * self._rate_hz:
             share = round(change / max(len(to_come), 1))
@@ -104,18 +136,21 @@ class _Renderer:
             changed = stretch(sound[-end:], min(max(share, -largest), largest), self._rate_hz)
             change -= len(changed) - end
             sound = np.concatenate((sound[:-end], changed))
-        self._append(np.rint(sound[self._context :]).astype("<i2").tobytes())
+        self._append(sound)
 
-    def _take(self, count: int) -> Pcm:
-        """Remove the last `count` samples, or what there is."""
-        taken: list[Pcm] = []
-        missing = min(count, self._made)
-        self._made -= missing
-        while missing:
+    def _take(self, count: int) -> Samples:
+        """Remove the last `count` samples."""
+        taken: list[Samples] = []
+        self._made -= count
+        while count:
             piece = self._pieces.pop()
-            if len(piece) > missing:
-                self._pieces.append(piece[:-missing])
-                piece = piece[-missing:]
+            if len(piece) > count:
+                self._pieces.append(piece[:-count])
+                piece = piece[-count:]
             taken.append(piece)
-            missing -= len(piece)
+            count -= len(piece)
         return np.concatenate(taken[::-1])
+
+
+def _samples(pcm: bytes) -> Samples:
+    return np.frombuffer(pcm, "<i2").astype(np.float64)

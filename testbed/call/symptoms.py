@@ -14,7 +14,8 @@ from testbed.call.verdict import SET_UP_LIMIT_S, USABLE_DELAY_S, Drop, SetUp, Se
 
 DROP_OUT_S = 0.060
 """A gap from here on is heard as a hole in speech, not as a coloured sound: a phoneme lasts some 50
-to 100 ms, and libopus' concealment has lost half of its 25 dB by then (measured)."""
+to 100 ms, and what is made up of the one before has lost 6 dB by then (measured, as
+`playout.PLC_AUDIBLE_S`)."""
 DROP_OUTS_PER_MINUTE = 10.0
 """From here on drop-outs are a pattern: one in each sentence of 6 s (ours)."""
 DROPPED_OUT_SHARE = 0.05
@@ -22,7 +23,8 @@ DROPPED_OUT_SHARE = 0.05
 conceal and be good)."""
 METALLIC_SHARE = 0.07
 """From this share of the time in short gaps on, concealment colours the voice. At 24 kbit/s and
-random loss, PESQ-WB is 3.28 at 5 % and 2.33 at 10 % (measured): it passes 3, fair, at 6.5 %."""
+random loss, PESQ-WB is 3.28 at 5 % and 2.33 at 10 % (measured, concealed by libopus): it passes 3,
+fair, at 6.5 %."""
 ONE_WAY_GAP_S = 5.0
 """A silence of this length on one side alone is one-way audio: WebRTC's ICE calls a way dead after
 5 s without an answer, and people have asked "can you hear me?" by then."""

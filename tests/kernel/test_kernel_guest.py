@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
@@ -42,11 +43,12 @@ os.execv("{linux}", ["{linux}", *sys.argv[1:]])
 
 @dataclass(frozen=True)
 class Bench:
-    """A kernel, a processor and a fresh folder for the job."""
+    """A kernel, a processor, a fresh folder for the job, and the guests that were started."""
 
     kernel: Kernel
     cpu: int
     folder: Path
+    guests: list[int]
 
     async def run_async(
         self,
@@ -97,26 +99,49 @@ class Bench:
 
 
 @pytest.fixture
-def bench(kernel: Kernel, cpu: int, tmp_path: Path) -> Bench:
+def bench(kernel: Kernel, cpu: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     # tmp_path is below /tmp, which scratch covers in the guest, and has blanks here
     folder = tmp_path / "a job's folder"
     folder.mkdir()
-    return Bench(kernel, cpu, folder)
+    guests: list[int] = []
+    start = guest._start
+
+    def noted(
+        command: Sequence[str], home: Path, memory: Path, console_fd: int
+    ) -> subprocess.Popen[bytes]:
+        process = start(command, home, memory, console_fd)
+        guests.append(process.pid)
+        return process
+
+    monkeypatch.setattr(guest, "_start", noted)
+    return Bench(kernel, cpu, folder, guests)
 
 
-def guests_of(parent: int) -> list[str]:
-    """Return the process numbers of guests that this process started, or that lost their parent."""
+def processes(field: str, numbers: Sequence[int]) -> list[int]:
+    """Return the processes of which a field of their status is one of the numbers."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            command = (process / "cmdline").read_bytes()
             status = (process / "status").read_text()
         except OSError:
             continue
-        ours = any(f"PPid:\t{number}\n" in status for number in (parent, 1))
-        if ours and b"\0init=/tmp/vt-" in command:
-            found.append(process.name)
+        if any(f"\n{field}:\t{number}\n" in status for number in numbers):
+            found.append(int(process.name))
     return found
+
+
+def assert_they_end(numbers: Sequence[int]) -> None:
+    """Fail if a process that was told to die does not."""
+
+    async def main() -> None:
+        with trio.fail_after(5):
+            for number in numbers:
+                with suppress(ProcessLookupError):
+                    pidfd = os.pidfd_open(number)
+                    await trio.lowlevel.wait_readable(pidfd)
+                    os.close(pidfd)
+
+    trio.run(main)
 
 
 def test_a_minute_passes_in_less_than_a_second(bench: Bench) -> None:
@@ -248,7 +273,8 @@ def test_a_hang_ends_at_its_limit_and_leaves_nothing(bench: Bench) -> None:
     assert time.monotonic() - started_s < 2
     assert "last words" in str(error.value)
     assert "Linux version" in (bench.folder / "console").read_text()
-    assert guests_of(os.getpid()) == []
+    assert bench.guests
+    assert_they_end(processes("NSsid", bench.guests))
     # another run may have begun meanwhile, but not with this folder
     after = set(Path("/tmp").glob("vt-*/job")) - {home / "job" for home in before}
     assert bench.folder not in {job.resolve() for job in after}
@@ -257,9 +283,10 @@ def test_a_hang_ends_at_its_limit_and_leaves_nothing(bench: Bench) -> None:
 def test_the_death_of_init_is_named_with_the_end_of_the_console(bench: Bench) -> None:
     mortal = Kernel(bench.kernel.path, Path("/bin/true"), "mortal", "0")
     with pytest.raises(GuestError, match=r"panicked .*Attempted to kill init") as error:
-        Bench(mortal, bench.cpu, bench.folder).run("true")
+        replace(bench, kernel=mortal).run("true")
     assert "--- end of its console" in str(error.value)
-    assert guests_of(os.getpid()) == []
+    assert bench.guests
+    assert_they_end(processes("NSsid", bench.guests))
 
 
 def test_waiting_for_ever_ends_at_the_virtual_limit(bench: Bench) -> None:
@@ -284,7 +311,7 @@ def test_waiting_for_ever_ends_at_the_virtual_limit(bench: Bench) -> None:
 def test_a_kernel_that_is_none_is_told_so(bench: Bench, tmp_path: Path) -> None:
     fake = Kernel(tmp_path / "no kernel", bench.kernel.init, "fake", "0")
     with pytest.raises(GuestError, match="no kernel"):
-        Bench(fake, bench.cpu, bench.folder).run("true")
+        replace(bench, kernel=fake).run("true")
 
 
 def test_cancellation_kills_at_once_and_leaves_nothing(bench: Bench) -> None:
@@ -294,7 +321,8 @@ def test_cancellation_kills_at_once_and_leaves_nothing(bench: Bench) -> None:
         assert scope.cancelled_caught
 
     trio.run(main)
-    assert guests_of(os.getpid()) == []
+    assert bench.guests
+    assert_they_end(processes("NSsid", bench.guests))
     left = sorted(path.name for path in bench.folder.iterdir())
     assert left == ["console", "stderr", "stdout"]
 
@@ -313,21 +341,13 @@ def test_a_killed_runner_takes_its_guests_along(bench: Bench) -> None:
         [sys.executable, "-c", program, bench.kernel.path, bench.kernel.init, bench.folder],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)},
     )
-    while not guests_of(runner.pid) and runner.poll() is None:
-        os.sched_yield()
-    guest = [int(number) for number in guests_of(runner.pid)]
-    watched = [os.pidfd_open(number) for number in guest]
+    running: list[int] = []
+    while len(running) < 2 and runner.poll() is None:  # the kernel, and a process of a task
+        running = processes("NSsid", processes("PPid", [runner.pid]))
     runner.kill()
     runner.wait()
-    assert watched, "the runner ended before its guest began"
-
-    async def all_gone() -> None:
-        with trio.fail_after(5):
-            for pidfd in watched:
-                await trio.lowlevel.wait_readable(pidfd)
-                os.close(pidfd)
-
-    trio.run(all_gone)
+    assert running, "the runner ended before its guest began"
+    assert_they_end(running)
 
 
 def test_memory_goes_to_disk_where_shared_memory_is_too_small(tmp_path: Path) -> None:
