@@ -24,7 +24,7 @@ from testbed import ns3
 from testbed.cell import RECORD_FILE, Cell
 from testbed.jobs import prepare_job
 from testbed.lab.forward import FORWARD_FILE, FORWARDED_FILE, Way
-from testbed.manifest import programs
+from testbed.manifest import lacking
 from testbed.results import Wall
 from testbed.runner import (
     Conduct,
@@ -78,10 +78,7 @@ class CellKind:
     @property
     def lacks(self) -> str:
         """What is not installed that it needs, and how to get it; empty: nothing."""
-        missing = [program for program in programs([self.cell]) if program.find() is None]
-        return "; ".join(
-            f"{program.name} is not installed: {program.remedy}" for program in missing
-        )
+        return lacking([self.cell])
 
 
 KINDS = (

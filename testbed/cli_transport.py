@@ -35,7 +35,7 @@ from testbed.console import err, out
 from testbed.costs import LEGEND, NothingToCompareError, cost_table, costs
 from testbed.lab.check import Verdict
 from testbed.loading import IN_TREE, own_programs, programs_of
-from testbed.manifest import programs
+from testbed.manifest import lacking
 from testbed.results import Run
 from testbed.scenario import ROOT, cell_id
 from testbed.validation import ScenarioError
@@ -132,8 +132,8 @@ def check_repeats(
     with TemporaryDirectory() as folder, bar:
         task = bar.add_task("runs", total=len(cells) * len(ways))
         for number, cell in enumerate(cells):
-            if missing := [p.remedy for p in programs([cell]) if p.find() is None]:
-                out.print(f"[yellow]not tried[/] {cell_id(cell)}: {'; '.join(missing)}")
+            if lacks := lacking([cell]):
+                out.print(f"[yellow]not tried[/] {cell_id(cell)}: {lacks}")
             else:
                 runs = Path(folder) / str(number)
                 found = trio.run(repeats.repeat, cell, ways, runs, partial(bar.advance, task))

@@ -33,7 +33,10 @@ def manifest(
     """Describe a run; `kernel` has the kind (`virtual` or `host`) and what tells its build.
 
     `inputs` has a hash for each messenger, censor and so on, `definitions` what was hashed.
+    ScenarioError: a program is not installed, or not the file that its transport names.
     """
+    if lacks := lacking(cells):
+        raise ScenarioError(f"nothing was run: {lacks}")
     used_links = {cell.links.name: cell.links for cell in cells}
     topologies = {
         cell.topology if cell.compares_topologies else "": cell.topology for cell in cells
@@ -95,6 +98,12 @@ def programs(cells: Sequence[Cell]) -> list[Program]:
     for choice in {str(cell.transport): cell.transport for cell in cells}.values():
         found.update(dict.fromkeys(programs_of(load_transport(choice))))
     return list(found)
+
+
+def lacking(cells: Sequence[Cell]) -> str:
+    """Say what programs that cells need are not installed, and how to get them; empty: none."""
+    missing = [program for program in programs(cells) if program.find() is None]
+    return "; ".join(f"{program.name} is not installed: {program.remedy}" for program in missing)
 
 
 def versions(needed: Sequence[Program]) -> dict[str, str]:

@@ -202,13 +202,9 @@ async def run_cells(
     With `pcap`, what crosses the middlebox is captured.
 
     `report` hears of each cell as it ends. A cell that fails is run once more, and does not stop
-    the others. Interrupted: a person pressed ^C. LabError: the disk is full, or a call engine is
-    missing. OSError: the run's folder cannot be written.
+    the others. Interrupted: a person pressed ^C. LabError: the disk is full. OSError: the run's
+    folder cannot be written.
     """
-    for engine in dict.fromkeys(cell.messenger.engine for cell in cells):
-        for program in ENGINES[engine].programs:
-            if program.find() is None:
-                raise LabError(f"the engine {engine} needs {program.name}: {program.remedy}")
     jobs = run.folder / "jobs"
     shutil.rmtree(jobs, ignore_errors=True)
     jobs.mkdir()

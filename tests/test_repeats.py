@@ -12,7 +12,7 @@ import trio
 
 from testbed.kernel import build
 from testbed.kernel.build import Kernel, build_kernel
-from testbed.manifest import programs
+from testbed.manifest import lacking
 from testbed.repeats import circumstances, differing, repeat, repeat_cells
 from testbed.results import WALL
 from testbed.scenario import cell_id
@@ -79,8 +79,8 @@ def test_a_cell_is_the_same_to_the_byte_in_all_circumstances(
     name: str, kernel: Kernel, other_build: Path, tmp_path: Path
 ) -> None:
     cell = CELLS[name]
-    if missing := [program.remedy for program in programs([cell]) if program.find() is None]:
-        pytest.skip("; ".join(missing))
+    if lacks := lacking([cell]):
+        pytest.skip(lacks)
     assert other_build.read_bytes() != kernel.path.read_bytes()
     ways = circumstances(kernel, sorted(os.sched_getaffinity(0)), other_build)
     found = trio.run(repeat, cell, ways, tmp_path / "runs", lambda: None)

@@ -6,16 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import trio
 
-from testbed import runner
 from testbed.cell import Cell, TransportChoice
-from testbed.engines import ENGINES
 from testbed.kernel.build import Kernel
 from testbed.results import CellResult, Run, frames_of
 from testbed.scenario import load_censor
 from tests.lab.conftest import short_cell
-from tests.lab.test_cells_in_guest import CPUS, conducted, files_of
+from tests.lab.test_cells_in_guest import conducted, files_of
 
 pytestmark = pytest.mark.guest
 SLOW = pytest.mark.slow
@@ -119,20 +116,3 @@ def test_a_browser_counts_what_it_conceals(kernel: Kernel, run: Run) -> None:
         assert 0.02 < reports[-1]["concealed"] / reports[-1]["total"] < 0.35
         totals = [report["total"] for report in reports]
         assert totals == sorted(totals)
-
-
-@pytest.mark.parametrize(
-    ("engine", "remedy"),
-    [
-        ("baresip", r"baresip: \./lab install baresip-core"),
-        ("webrtc", r"chromium-headless-shell: \./lab install chromium-headless-shell"),
-    ],
-)
-def test_a_missing_program_says_what_to_install(
-    kernel: Kernel, run: Run, monkeypatch: pytest.MonkeyPatch, engine: str, remedy: str
-) -> None:
-    monkeypatch.setattr("testbed.transport.shutil.which", lambda *_, **__: None)
-    cell = short_cell(engine, "direct", "open", duration_s=1)
-    assert cell.messenger.engine in ENGINES
-    with pytest.raises(runner.LabError, match=remedy):
-        trio.run(runner.run_cells, run, [cell], runner.in_guest(kernel), CPUS, print)

@@ -8,19 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import trio
 from numpy.typing import NDArray
 
-from testbed import runner
 from testbed.cell import TransportChoice
 from testbed.censor.profile import with_numbers
-from testbed.engines import ENGINES, NTGCALLS
 from testbed.jobs import what_is_said
 from testbed.kernel.build import Kernel
 from testbed.results import CellResult, Run, frames_of
 from testbed.scenario import load_censor
 from tests.lab.conftest import short_cell
-from tests.lab.test_cells_in_guest import CPUS, conducted, files_of
+from tests.lab.test_cells_in_guest import conducted, files_of
 
 pytestmark = pytest.mark.guest
 RESTRICTED = "ru-calls-2025-08"
@@ -105,13 +102,3 @@ def test_what_is_lost_on_the_way_is_concealed_or_recovered(kernel: Kernel, run: 
         quality = result.content["quality"][way]
         concealed, recovered = quality["output_concealed_share"], quality["recovered_share"]
         assert concealed + recovered == pytest.approx(lost, abs=0.1)
-
-
-def test_a_missing_library_says_what_to_install(
-    kernel: Kernel, run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    absent = replace(ENGINES["ntgcalls"], programs=(replace(NTGCALLS, inside="nosuch.so"),))
-    monkeypatch.setattr(runner, "ENGINES", {**ENGINES, "ntgcalls": absent})
-    cell = short_cell("telegram", "direct", "open", duration_s=1)
-    with pytest.raises(runner.LabError, match=r"ntgcalls: pip install ntgcalls==3\.0\.5"):
-        trio.run(runner.run_cells, run, [cell], runner.in_guest(kernel), CPUS, print)

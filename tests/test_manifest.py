@@ -1,0 +1,70 @@
+"""What a run needs is looked for before anything of it is run or kept."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from testbed import cli
+from testbed.cell import TransportChoice
+from testbed.engines import ENGINES, NTGCALLS
+from testbed.kernel.build import Kernel
+from testbed.manifest import lacking
+from testbed.validation import ScenarioError
+from tests.lab.conftest import short_cell
+
+WHICH = shutil.which
+
+
+@pytest.fixture
+def absent(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Names of programs that are not installed."""
+    names: set[str] = set()
+
+    def which(name: str, path: str | None = None) -> str | None:
+        return None if name in names else WHICH("true")
+
+    monkeypatch.setattr("testbed.transport.shutil.which", which)
+    return names
+
+
+@pytest.mark.parametrize(
+    ("messenger", "transport", "program", "remedy"),
+    [
+        ("baresip", "direct", "baresip", "./lab install baresip-core"),
+        ("webrtc", "direct", "turnserver", "./lab install coturn"),
+        ("whatsapp", "obfs4", "obfs4proxy", "./lab install obfs4proxy"),
+        ("whatsapp", "snowflake", "snowflake-server", "testbed build snowflake-server"),
+    ],
+)
+def test_a_missing_program_is_named_with_what_installs_it(
+    absent: set[str], messenger: str, transport: str, program: str, remedy: str
+) -> None:
+    cell = replace(short_cell(messenger, "direct", "open"), transport=TransportChoice(transport))
+    assert lacking([cell]) == ""
+    absent.add(program)
+    assert lacking([cell, cell]) == f"{program} is not installed: {remedy}"
+
+
+def test_so_is_a_missing_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert NTGCALLS in ENGINES["ntgcalls"].programs
+    monkeypatch.setattr("testbed.transport.sys.path", [])
+    cell = short_cell("telegram", "direct", "open")
+    assert lacking([cell]) == "ntgcalls is not installed: pip install ntgcalls==3.0.5"
+
+
+def test_a_run_that_lacks_a_program_leaves_nothing_that_would_stop_it_later(
+    absent: set[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(cli, "guest_kernel", lambda: Kernel(tmp_path, tmp_path, "6.12", "key"))
+    absent.add("snowflake-server")
+    folder = tmp_path / "run"
+    words = ["run", "quick", "--transport", "snowflake", "--out", str(folder)]
+    done = CliRunner().invoke(cli.app, words)
+    assert isinstance(done.exception, ScenarioError)
+    assert "nothing was run: snowflake-server is not installed: testbed b" in str(done.exception)
+    assert not folder.exists()
