@@ -42,7 +42,7 @@ from testbed.console import err, out, short
 from testbed.gobuild import GoBuildError
 from testbed.kernel.build import KernelBuildError
 from testbed.lab.capture import TCPDUMP
-from testbed.manifest import manifest
+from testbed.manifest import lacking, manifest
 from testbed.repeats import differing
 from testbed.results import ResultsError, Run, clock_of
 from testbed.scenario import ROOT, Scenario, cell_id, cells
@@ -146,6 +146,9 @@ def run(
     if dry_run:
         show_plan(the_run, plan, len(cpus))
         return
+    # Before anything is kept: a record that says a program is missing could not be gone on with.
+    if lacks := lacking(plan):
+        raise runner.LabError(f"nothing was run: {lacks}")
     if twice and kernel is KernelKind.HOST:
         raise runner.LabError("--twice needs virtual time: in real time no cell is the same again")
     local, about_kernel = _conduct(kernel)

@@ -12,9 +12,8 @@ from typer.testing import CliRunner
 from testbed import cli
 from testbed.cell import TransportChoice
 from testbed.engines import ENGINES, NTGCALLS
-from testbed.kernel.build import Kernel
 from testbed.manifest import lacking
-from testbed.validation import ScenarioError
+from testbed.runner import LabError
 from tests.lab.conftest import short_cell
 
 WHICH = shutil.which
@@ -58,13 +57,12 @@ def test_so_is_a_missing_library(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_run_that_lacks_a_program_leaves_nothing_that_would_stop_it_later(
-    absent: set[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    absent: set[str], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(cli, "guest_kernel", lambda: Kernel(tmp_path, tmp_path, "6.12", "key"))
     absent.add("snowflake-server")
     folder = tmp_path / "run"
     words = ["run", "quick", "--transport", "snowflake", "--out", str(folder)]
     done = CliRunner().invoke(cli.app, words)
-    assert isinstance(done.exception, ScenarioError)
+    assert isinstance(done.exception, LabError)
     assert "nothing was run: snowflake-server is not installed: testbed b" in str(done.exception)
     assert not folder.exists()

@@ -4,7 +4,9 @@ After WebRTC NetEq (BSD-3, `modules/audio_coding/neteq`: `expand.cc`, `merge.cc`
 `dsp_helper.cc`), which conceals for Chromium, Telegram and whoever else is built on libwebrtc, and
 does not ask libopus to. The last pitch period is repeated, noise of the voice's spectrum is mixed
 in as far as it was not voiced, and both fade; what comes next is faded in where it is most like
-what was made up. Left out: background noise, which libwebrtc has off, and 16-bit arithmetic.
+what was made up. Not as there: a frame may also begin earlier, since here the jitter buffer's model
+has decided when; the search for periods begins with plain means of samples; background noise, which
+libwebrtc has off, is neither learnt nor made; numbers are not of 16 bits.
 """
 
 from __future__ import annotations
@@ -45,7 +47,7 @@ _NOISE_ENERGY = 2500.0
 _LEAST_GAIN = 2**-14
 """What is weaker is silence."""
 _UNMUTE_PER_S = 32.0
-"""How fast a gain comes back (0.004 a sample at 8 kHz)."""
+"""How fast a gain comes back at least (0.004 a sample at 8 kHz); within a frame it does anyway."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,7 @@ class Expansion:
         self._pieces = [heard.copy()]
         self._begun = self._made = len(heard)
         self._count = 0
+        self._last_period = 0
         self._voiced = 1.0
         self._gain = 1.0
         self._is_ending = False
@@ -95,61 +98,65 @@ class Expansion:
             self._append(self._period() if self._gain else np.zeros(missing))
             missing = self._begun + samples - self._made
         self._pieces = [np.concatenate(self._pieces)]
-        return self._pieces[0][: self._begun + samples]
+        return self._pieces[0][: self._begun + samples].copy()
 
-    def followed_by(
-        self, frame: Samples, samples: int, gain: float, *, is_next: bool
-    ) -> tuple[Samples, float]:
-        """Give what was heard, about so many made up samples, and the frame faded in; and a gain.
+    def followed_by(self, frame: Samples, samples: int, *, is_next: bool) -> Samples:
+        """Give what was heard, about so many made up samples, and the frame faded in.
 
-        `gain` is what the frame before the gap ended with, and what is given what this one ends
-        with (1: not muted any more). The frame that is next, which came late, goes on after
-        `samples` exactly. Any other begins where it is most like what was made up, up to half a
-        pitch period earlier or later.
+        The frame that is next, which came late, goes on where a period ends. Any other begins where
+        it is most like what was made up. Both may be half a pitch period earlier or later.
         """
+        self.until(samples)
+        gain = self._gain
+        self._is_ending = True
         if is_next:
             return self._resumed(frame, samples, gain)
         return self._merged(frame, samples, gain)
 
-    def _resumed(self, frame: Samples, samples: int, gain: float) -> tuple[Samples, float]:
+    def _resumed(self, frame: Samples, samples: int, gain: float) -> Samples:
         """As `normal.cc` after an expansion."""
-        self.until(samples)
-        muted = gain * self._gain
-        self._is_ending = True
+        begin = self._made - self._begun
+        if begin - samples > self._last_period // 2:
+            begin -= self._last_period
         fade = min(round(_NORMAL_S * self._rate_hz), len(frame))
-        made_up = self.until(samples + fade)[self._begun + samples :]
+        made_up = self.until(begin + fade)[self._begun + begin :]
         energy = float(np.mean(frame[: round(_ENERGY_S * self._rate_hz)] ** 2))
-        by_noise = min(np.sqrt(_NOISE_ENERGY / energy), 1.0) if energy else 1.0
-        new, gain = unmuted(frame, max(muted, by_noise), self._rate_hz)
+        as_noise = min(np.sqrt(_NOISE_ENERGY / energy), 1.0) if energy else 1.0
+        new = self._risen(frame, max(gain, as_noise))
         rising = np.arange(1, fade + 1) / fade
         new[:fade] = rising * new[:fade] + (1 - rising) * made_up
-        return np.concatenate((self.until(samples), new)), gain
+        return np.concatenate((self.until(begin), new))
 
-    def _merged(self, frame: Samples, samples: int, gain: float) -> tuple[Samples, float]:
-        """As `merge.cc`."""
-        self.until(samples)
-        muted = gain * self._gain
-        self._is_ending = True
+    def _merged(self, frame: Samples, samples: int, gain: float) -> Samples:
+        """As `merge.cc`, which looks for the frame's begin up to a pitch period later only."""
         half = self._voice.longest // 2
         earliest, latest = max(samples - half, 0), samples + half
         fade = min(round(_MERGE_S * self._rate_hz), len(frame))
         step = self._rate_hz // _COARSE_HZ
         reach = latest + max(fade, _MERGE_WINDOW * step) + step
-        made_up = self.until(reach)[self._begun + earliest :]
+        made_up = self.until(reach)[self._begun :]
         window = min(round(_ENERGY_S * self._rate_hz), len(frame))
-        energy, energy_made_up = (float(np.sum(s[:window] ** 2)) for s in (frame, made_up))
+        energy, energy_made_up = (
+            float(np.sum(sound[:window] ** 2)) for sound in (frame, made_up[samples:])
+        )
         as_loud = np.sqrt(energy_made_up / energy) if energy > energy_made_up else 1.0
-        new, gain = unmuted(frame, max(muted, as_loud), self._rate_hz)
-        at = samples - earliest
+        new = self._risen(frame, max(gain, as_loud))
+        begin = samples
         if energy_made_up:
-            coarse, coarse_made_up = (_coarse(s, step) for s in (frame, made_up))
+            coarse, coarse_made_up = (_coarse(s, step) for s in (frame, made_up[earliest:]))
             likeness = np.correlate(coarse_made_up, coarse[:_MERGE_WINDOW])
             likeness = likeness[: (latest - earliest) // step + 1]
             best, _ = _peak(likeness, int(np.argmax(likeness)))
-            at = min(round(best * step), latest - earliest)
+            begin = min(earliest + round(best * step), latest)
         falling = 1 - np.arange(1, fade + 1) / (fade + 1)
-        new[:fade] = falling * made_up[at : at + fade] + (1 - falling) * new[:fade]
-        return np.concatenate((self.until(earliest + at), new)), gain
+        new[:fade] = falling * made_up[begin : begin + fade] + (1 - falling) * new[:fade]
+        return np.concatenate((self.until(begin), new))
+
+    def _risen(self, frame: Samples, gain: float) -> Samples:
+        """Give a frame that begins with a gain, and ends with 1."""
+        per_sample = max(_UNMUTE_PER_S / self._rate_hz, (1 - gain) / len(frame))
+        risen: Samples = frame * np.minimum(gain + per_sample * np.arange(len(frame)), 1.0)
+        return risen
 
     def _append(self, piece: Samples) -> None:
         self._pieces.append(piece)
@@ -185,6 +192,7 @@ class Expansion:
                 if self._gain < _LEAST_GAIN:
                     self._gain = 0.0
         self._count += 1
+        self._last_period = lag
         return made_up
 
     def _unvoiced(self, count: int) -> Samples:
@@ -202,12 +210,6 @@ class Expansion:
         shares: Samples = np.maximum(falling, self._voice.voiced_share)
         self._voiced = float(shares[-1])
         return shares[:-1]
-
-
-def unmuted(frame: Samples, gain: float, rate_hz: int) -> tuple[Samples, float]:
-    """Give a frame whose gain rises from `gain` to 1 at NetEq's pace, and the gain at its end."""
-    gains = np.minimum(gain + _UNMUTE_PER_S / rate_hz * np.arange(len(frame) + 1), 1.0)
-    return frame * gains[:-1], float(gains[-1])
 
 
 def _voice(history: Samples, rate_hz: int, overlap: int) -> _Voice:

@@ -10,7 +10,7 @@ from math import ceil
 
 import numpy as np
 
-from testbed.call.expand import HISTORY_S, Expansion, Samples, unmuted
+from testbed.call.expand import HISTORY_S, Expansion, Samples
 from testbed.call.opus import Decoder, Speech
 from testbed.call.playout import LOOKAHEAD_S, Playout, Slot
 from testbed.call.stretch import CONTEXT_S, NEAR_S, stretch
@@ -26,7 +26,7 @@ def render(playout: Playout, frames: Sequence[bytes], rate_hz: int) -> Speech:
     The first sample is heard at the first slot's time. With nothing lost or stretched, sample n is
     what the encoder was given as sample n: its look-ahead is taken off. The sound is exactly as
     long as the playout. A frame that the jitter buffer played in more or less than its time is
-    stretched by whole pitch periods, and one that comes after a gap begins where it is most like
+    stretched by whole pitch periods, and one that comes after a gap begins where it goes on from
     what was made up, so that sound may be up to 8 ms early or late against its slot; the next
     stretch or gap makes up for it. Concealment is NetEq's, FEC and comfort noise are libopus', and
     as by NetEq the decoder is not told of gaps. ValueError: a packet does not decode, or there is
@@ -61,7 +61,6 @@ class _Renderer:
         self._due_s = 0.0
         self._gap: Expansion | None = None
         self._played: int | None = None
-        self._gain = 1.0
 
     def sound(self) -> Samples:
         """All that was rendered."""
@@ -73,31 +72,29 @@ class _Renderer:
         if slot.is_concealed:
             self._gap = self._gap or Expansion(self._take(self._history), self._rate_hz)
         elif slot.frame is None:
-            self._end_gap()
             steps = ceil(round(slot.duration_s / _COMFORT_STEP_S, 6))
             comfort = self._decoder.conceal(steps * round(_COMFORT_STEP_S * self._rate_hz))
-            self._append(_samples(comfort))
+            self._go_on(_samples(comfort), is_next=True)
         else:
-            self._play(slot.frame, is_recovered=slot.is_recovered)
+            if slot.is_recovered:
+                frame = self._decoder.recover(self._frames[slot.frame + 1])
+            else:
+                frame = self._decoder.play(self._frames[slot.frame])
+            is_next = self._played is not None and slot.frame == self._played + 1
+            self._go_on(_samples(frame), is_next=is_next)
+            self._played = slot.frame
         self._due_s += slot.duration_s
         if slot.frame is not None and round(slot.duration_s * self._rate_hz) != self._frame:
             self._change_end(self._missing())
 
-    def _play(self, number: int, *, is_recovered: bool) -> None:
-        if is_recovered:
-            pcm = self._decoder.recover(self._frames[number + 1])
-        else:
-            pcm = self._decoder.play(self._frames[number])
-        if self._gap is None:
-            sound, self._gain = unmuted(_samples(pcm), self._gain, self._rate_hz)
-        else:
-            is_next = self._played is not None and number == self._played + 1
-            sound, self._gain = self._gap.followed_by(
-                _samples(pcm), self._concealed(), self._gain, is_next=is_next
-            )
+    def _go_on(self, sound: Samples, *, is_next: bool) -> None:
+        """Append sound, and end with it the gap that is before it."""
+        if self._played is None:  # what was lost before is silence, of which nothing is faded out
+            self._end_gap()
+        if self._gap is not None:
+            sound = self._gap.followed_by(sound, self._concealed(), is_next=is_next)
             self._gap = None
         self._append(sound)
-        self._played = number
 
     def _end_gap(self) -> None:
         if self._gap is not None:

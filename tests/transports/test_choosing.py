@@ -79,11 +79,7 @@ def test_one_of_a_scenarios_own_can_be_asked_for_by_its_title(tmp_path: Path) ->
     assert list(by_title(cells(chosen))) == ["mine", "wireguard"]
 
 
-def test_what_stands_behind_a_title_is_in_the_manifest(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("testbed.manifest.lacking", lambda _: "")  # the programs are made up
-
+def test_what_stands_behind_a_title_is_in_the_manifest(tmp_path: Path) -> None:
     def inputs(tables: str) -> dict[str, str]:
         scenario = load_scenario(str(with_tables(tmp_path, tables)))
         described: dict[str, dict[str, str]] = manifest(scenario, cells(scenario), KERNEL)
