@@ -16,13 +16,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
+from time import process_time
 from typing import Any, get_args
 
 import trio
 
 from testbed import ns3
 from testbed.cell import RECORD_FILE, Cell
-from testbed.jobs import prepare_job
+from testbed.jobs import judged, prepare_job
 from testbed.lab.forward import FORWARD_FILE, FORWARDED_FILE, Way
 from testbed.manifest import lacking
 from testbed.results import Wall
@@ -110,6 +111,9 @@ class CellTimes:
     processors: int
     packets_asked: int
     """How many packets the middlebox was asked of in Python: what kind of cell it truly was."""
+    judged_s: tuple[float, ...]
+    """Processor seconds that playout, scores and verdict took, which the next cell does not wait
+    for."""
 
     @property
     def ratios(self) -> list[float]:
@@ -125,6 +129,15 @@ class CellTimes:
         return self.processors * alone_s / median(self.together_s)
 
 
+@dataclass(frozen=True)
+class _Alone:
+    """One cell that was run alone: see `CellTimes`."""
+
+    wall: Wall
+    packets_asked: int
+    judged_s: float
+
+
 async def cell_times(
     kinds: Sequence[CellKind],
     conduct: Conduct,
@@ -136,18 +149,23 @@ async def cell_times(
 
     ConductError: a cell failed, or its call was not set up.
     """
-    alone: dict[CellKind, list[Wall]] = {kind: [] for kind in kinds}
+    alone: dict[CellKind, list[_Alone]] = {kind: [] for kind in kinds}
     together_s: dict[CellKind, list[float]] = {kind: [] for kind in kinds}
-    asked: dict[CellKind, int] = {}
     for _ in range(rounds):
         for kind in kinds:
-            wall, asked[kind] = await _conduct(kind, conduct, cpus[-1])
-            alone[kind].append(wall)
+            alone[kind].append(await _alone(kind, conduct, cpus[-1]))
             if len(cpus) > 1:
                 together_s[kind].append(await _together_s(kind, conduct, cpus))
             report(kind)
     return [
-        CellTimes(kind, tuple(alone[kind]), tuple(together_s[kind]), len(cpus), asked[kind])
+        CellTimes(
+            kind,
+            tuple(cell.wall for cell in alone[kind]),
+            tuple(together_s[kind]),
+            len(cpus),
+            alone[kind][0].packets_asked,
+            tuple(cell.judged_s for cell in alone[kind]),
+        )
         for kind in kinds
     ]
 
@@ -157,8 +175,7 @@ async def _together_s(kind: CellKind, conduct: Conduct, cpus: Sequence[int]) -> 
     took_s: list[float] = []
 
     async def one(cpu: int) -> None:
-        wall, _ = await _conduct(kind, conduct, cpu)
-        took_s.append(wall.wall_s)
+        took_s.append((await _wall(kind, conduct, cpu)).wall_s)
 
     async with trio.open_nursery() as nursery:
         for cpu in cpus:
@@ -174,7 +191,7 @@ async def on_this_kernel(cpu: int) -> dict[str, Any]:
     kind = KINDS[0]
     found: dict[str, Any] = {"what": f"{kind.name}, in Mininet on this machine's own kernel"}
     try:
-        wall, _ = await _conduct(kind, on_host(), cpu)
+        wall = await _wall(kind, on_host(), cpu)
     except (LabError, ConductError) as error:
         return {**found, "why_not": str(error)}
     return {**found, "virtual_s": wall.virtual_s, "wall_s": wall.wall_s}
@@ -193,16 +210,34 @@ def on_ns3(cpu: int) -> dict[str, Any]:
     return {**found, "virtual_s": kind.duration_s, "wall_s": wall_s}
 
 
-async def _conduct(kind: CellKind, conduct: Conduct, cpu: int) -> tuple[Wall, int]:
-    """Conduct a cell; give what it cost, and of how many packets the middlebox was asked."""
+async def _alone(kind: CellKind, conduct: Conduct, cpu: int) -> _Alone:
+    """Conduct a cell, and then judge its call."""
     with tempfile.TemporaryDirectory() as folder:
-        job, cell = Path(folder) / "job", kind.cell
-        prepare_job(job, cell)
-        wall = await conduct(job, cell, cpu)
-        record = json.loads((job / RECORD_FILE).read_text())
+        job = Path(folder) / "job"
+        wall, record = await _conduct(kind, conduct, cpu, job)
+        began_s = process_time()
+        judged(kind.cell, job)
+        judged_s = process_time() - began_s
+    return _Alone(wall, record["middlebox"]["packets_asked"], judged_s)
+
+
+async def _wall(kind: CellKind, conduct: Conduct, cpu: int) -> Wall:
+    """Conduct a cell; give what it cost."""
+    with tempfile.TemporaryDirectory() as folder:
+        wall, _ = await _conduct(kind, conduct, cpu, Path(folder) / "job")
+    return wall
+
+
+async def _conduct(
+    kind: CellKind, conduct: Conduct, cpu: int, job: Path
+) -> tuple[Wall, Mapping[str, Any]]:
+    """Conduct a cell; give what it cost, and its record, which is in its folder, too."""
+    prepare_job(job, kind.cell)
+    wall = await conduct(job, kind.cell, cpu)
+    record = json.loads((job / RECORD_FILE).read_text())
     if record["call"]["set_up_s"] is None:
         raise ConductError(f"{kind.name}: no call was set up: {record['call']['reason']}")
-    return wall, record["middlebox"]["packets_asked"]
+    return wall, record
 
 
 def machine(guest: str) -> dict[str, str | int]:
@@ -229,6 +264,7 @@ def as_json(times: CellTimes) -> dict[str, Any]:
         "virtual_s": first.virtual_s,
         **(first.counts or {}),
         "packets_asked": times.packets_asked,
+        "judged_s": list(times.judged_s),
         "together_s": list(times.together_s),
         "gain": times.gain,
     }

@@ -168,6 +168,14 @@ def _show(measured: Mapping[str, Any]) -> None:
     if "direct" in cells:
         mb, most = cells["direct"]["memory_bytes"] / 1e6, MOST_MEMORY_BYTES / 1e6
         out.print(f"A direct cell takes {mb:.0f} MB, at most {most:.0f} wanted.")
+    if cells:
+        share, name = max(
+            (median(cell["judged_s"]) / median(cell["cpu_s"]), name) for name, cell in cells.items()
+        )
+        out.print(
+            f"Scoring a call takes at most {share:.0%} of what its cell does ({name}), beside the "
+            "next cell; less than all wanted. ViSQOL, which is asked for, takes more."
+        )
     busy = [n for n, c in cells.items() if median(c["wall_s"]) > _BUSY * median(c["cpu_s"])]
     if busy:
         err.print(

@@ -7,6 +7,7 @@ has ended. While one speaks, the other's microphone hears a quiet room, and both
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -108,13 +109,22 @@ def heard_at_s(playout: Playout, said_at_s: float) -> float:
 
     `said_at_s` counts from the first frame's first sample. The playout has slots.
     """
+    return _heard_at_s(playout, _played(playout), said_at_s)
+
+
+def _played(playout: Playout) -> list[tuple[int, float]]:
+    """Give each frame that was played, and when (s); both rise."""
+    return [(slot.frame, slot.at_s) for slot in playout.slots if slot.frame is not None]
+
+
+def _heard_at_s(playout: Playout, played: Sequence[tuple[int, float]], said_at_s: float) -> float:
     frame = round(said_at_s / playout.frame_s)
-    later = next((s for s in playout.slots if s.frame is not None and s.frame >= frame), None)
-    if later is not None and later.frame is not None:
-        early_s = (later.frame - frame) * playout.frame_s
-        return max(later.at_s - early_s, playout.slots[0].at_s)
-    last = next((s for s in reversed(playout.slots) if s.frame is not None), playout.slots[0])
-    return last.at_s + (frame - (last.frame or 0)) * playout.frame_s
+    later = bisect_left(played, (frame,))
+    if later < len(played):
+        later_frame, at_s = played[later]
+        return max(at_s - (later_frame - frame) * playout.frame_s, playout.slots[0].at_s)
+    last_frame, at_s = played[-1] if played else (0, playout.slots[0].at_s)
+    return at_s + (frame - last_frame) * playout.frame_s
 
 
 def spoken(playout: Playout, turns: Sequence[Turn]) -> Playout:
@@ -127,15 +137,27 @@ def spoken(playout: Playout, turns: Sequence[Turn]) -> Playout:
     is_all = any(t.from_s <= 0 and t.to_s >= length_s - playout.frame_s for t in turns)
     if is_all or not playout.slots:
         return playout
-    spans = [(heard_at_s(playout, t.from_s), heard_at_s(playout, t.to_s)) for t in turns]
+    played = _played(playout)
+    # In order of time, as slots are, so that each is looked at but once or twice.
+    spans = sorted(
+        (_heard_at_s(playout, played, t.from_s), _heard_at_s(playout, played, t.to_s))
+        for t in turns
+    )
+    over = 0
     slots: list[Slot] = []
     delays_s: list[float] = []
     delays = iter(playout.mouth_to_ear_s)
     for slot in playout.slots:
         delay_s = next(delays) if slot.frame is not None else None
-        for from_s, to_s in spans:
+        while over < len(spans) and spans[over][1] <= slot.at_s:
+            over += 1
+        end_s = slot.at_s + slot.duration_s
+        number = over
+        while number < len(spans) and spans[number][0] < end_s:
+            from_s, to_s = spans[number]
+            number += 1
             at_s = max(slot.at_s, from_s)
-            rest_s = round(min(slot.at_s + slot.duration_s, to_s) - at_s, 6)
+            rest_s = round(min(end_s, to_s) - at_s, 6)
             if rest_s > 0:
                 slots.append(replace(slot, at_s=at_s, duration_s=rest_s))
                 delays_s += [] if delay_s is None else [delay_s]
@@ -155,11 +177,16 @@ def response_times_s(
     answer to words whose end was not heard, or of which nothing was, is left out.
     """
     found: dict[str, list[float]] = {end: [] for end in sorted(LISTENERS.values())}
+    said_at_s = {
+        way: [frame * playout.frame_s for frame, _ in _played(playout)]
+        for way, playout in playouts.items()
+    }
     for words, answer in pairwise(turns):
         there, back = playouts.get(words.way), playouts.get(answer.way)
         if words.way == answer.way or answer.from_s < words.to_s or there is None or back is None:
             continue
-        last, first = _delays(there, words)[-1:], _delays(back, answer)[:1]
+        last = _delays(there, said_at_s[words.way], words)[-1:]
+        first = _delays(back, said_at_s[answer.way], answer)[:1]
         if not last or not first:
             continue
         began_s = max(first[0].said_at_s - answer.from_s, 0.0)
@@ -173,11 +200,12 @@ class _Delay(NamedTuple):
     delay_s: float
 
 
-def _delays(playout: Playout, turn: Turn) -> list[_Delay]:
-    """Give when each frame of a turn that was played was said, and its delay from mouth to ear."""
-    played = (slot.frame for slot in playout.slots if slot.frame is not None)
-    return [
-        _Delay(frame * playout.frame_s, delay_s)
-        for frame, delay_s in zip(played, playout.mouth_to_ear_s, strict=True)
-        if turn.from_s <= (frame + 0.5) * playout.frame_s < turn.to_s
-    ]
+def _delays(playout: Playout, said_at_s: Sequence[float], turn: Turn) -> list[_Delay]:
+    """Give when each frame of a turn that was played was said, and its delay from mouth to ear.
+
+    `said_at_s` has it of all that were played; a frame belongs where its middle is.
+    """
+    first, end = (
+        bisect_left(said_at_s, at_s - playout.frame_s / 2) for at_s in (turn.from_s, turn.to_s)
+    )
+    return list(map(_Delay, said_at_s[first:end], playout.mouth_to_ear_s[first:end]))
