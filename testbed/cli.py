@@ -93,7 +93,9 @@ def run(
     transport: Annotated[
         list[str] | None, typer.Option(help="Only this transport (repeatable).")
     ] = None,
-    seed: Annotated[list[int] | None, typer.Option(help="Only this seed (repeatable).")] = None,
+    seed: Annotated[
+        list[int] | None, typer.Option(min=0, help="Only this seed (repeatable).")
+    ] = None,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Cells at a time; by default one a processor.")
     ] = None,
@@ -151,17 +153,21 @@ def run(
         raise runner.LabError(f"nothing was run: {lacks}")
     if twice and kernel is KernelKind.HOST:
         raise runner.LabError("--twice needs virtual time: in real time no cell is the same again")
-    local, about_kernel = _conduct(kernel)
-    about = manifest(chosen, plan, about_kernel)
-    with _sent_to(scheduler, kernel, plan, (local, cpus)) as (conduct, places):
-        the_run.begin(about, _source(scenario_name), fresh=fresh)
-        failures = _run_all(the_run, plan, conduct, places, "cells", pcap=pcap)
-        wanted = {cell_id(cell) for cell in plan}
-        results = [r for r in the_run.results() if r.folder.name in wanted]
-        _show(results, folder, about, as_json=as_json)
-        if twice:
-            failures |= _compare_again(the_run, plan, conduct, places)
-    _show_failures(failures)
+    with the_run.held():
+        if pcap and not fresh:
+            _check_captured(the_run, plan)
+        local, about_kernel = _conduct(kernel)
+        about = manifest(chosen, plan, about_kernel)
+        with _sent_to(scheduler, kernel, plan, (local, cpus)) as (conduct, places):
+            the_run.begin(about, _source(scenario_name), fresh=fresh)
+            failures = _run_all(the_run, plan, conduct, places, "cells", pcap=pcap)
+            wanted = {cell_id(cell) for cell in plan}
+            results = [r for r in the_run.results() if r.folder.name in wanted]
+            if results or as_json:
+                _show(results, folder, about, as_json=as_json)
+            if twice:
+                failures |= _compare_again(the_run, plan, conduct, places)
+    _show_failures(failures, the_run)
     if failures:
         raise typer.Exit(FAILURE)
 
@@ -175,9 +181,9 @@ def _chosen(
     only: dict[scenario.Axis, list[str] | None] = {"messenger": messengers, "transport": transports}
     return replace(
         loaded,
-        messengers=tuple(messengers or loaded.messengers),
+        messengers=tuple(dict.fromkeys(messengers or loaded.messengers)),
         transports=only_transports(loaded.transports, transports or ()),
-        seeds=tuple(seeds or loaded.seeds),
+        seeds=tuple(dict.fromkeys(seeds or loaded.seeds)),
         include=tuple(
             rule
             for rule in loaded.include
@@ -270,7 +276,18 @@ def _show(results: Sequence[Any], folder: Path, about: Mapping[str, Any], *, as_
         )
 
 
-def _show_failures(failures: Mapping[str, str]) -> None:
+def _check_captured(the_run: Run, plan: Sequence[Cell]) -> None:
+    """See that no cell of the plan is recorded without a capture. ResultsError: one is."""
+    kept = [the_run.folder / "cells" / cell_id(cell) for cell in plan]
+    bare = [folder for folder in kept if folder.is_dir() and not any(folder.glob("*.pcap"))]
+    if bare:
+        raise ResultsError(
+            f"{len(bare)} cells of {short(the_run.folder)} are recorded without a capture: give "
+            "--fresh to run them again, or --out for another folder"
+        )
+
+
+def _show_failures(failures: Mapping[str, str], the_run: Run) -> None:
     """Show each reason once, with the cells that it kept from being conducted."""
     names: dict[str, list[str]] = {}
     for name, reason in failures.items():
@@ -279,6 +296,9 @@ def _show_failures(failures: Mapping[str, str]) -> None:
         others = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
         err.print(f"[bold red]failed:[/] {failed[0]}{others}: ", end="")
         err.print(reason, markup=False)
+        left = the_run.folder / "failed" / failed[0]
+        if left.is_dir():
+            err.print(f"What is left of it: {short(left)}", markup=False)
 
 
 def _compare_again(

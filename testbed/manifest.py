@@ -58,7 +58,7 @@ def manifest(
             "question": scenario.question,
         },
         "kernel": dict(kernel),
-        "versions": versions(programs(cells)),
+        "versions": versions(programs(cells), transports_in_tree(cells)),
         "inputs": {name: _hash(content) for name, content in definitions.items()},
         "definitions": definitions,
         "cells": [cell_id(cell) for cell in cells],
@@ -104,16 +104,33 @@ def lacking(cells: Sequence[Cell]) -> str:
     return "; ".join(f"{program.name} is not installed: {program.remedy}" for program in missing)
 
 
-def versions(needed: Sequence[Program]) -> dict[str, str]:
-    """Say of what version the code, its libraries and some programs are here.
+def transports_in_tree(cells: Sequence[Cell]) -> list[str]:
+    """Name the transports of `transports/` that cells use, and those that these wrap."""
+    choices = {str(cell.transport): cell.transport for cell in cells}.values()
+    return sorted({one.name for choice in choices for one in _wrapped(choice) if not one.source})
+
+
+def _wrapped(choice: TransportChoice) -> Iterator[TransportChoice]:
+    yield choice
+    for value in choice.parameters.values():
+        if isinstance(value, TransportChoice):
+            yield from _wrapped(value)
+
+
+def versions(needed: Sequence[Program], transports: Sequence[str]) -> dict[str, str]:
+    """Say of what version the code, its libraries, some programs and transports are here.
+
+    A transport is a file by itself, so that a new one changes no run of others.
 
     ScenarioError: a program is not the file that its transport names.
     """
+    code = _code_hash("testbed/**/*.py", "transports/__init__.py")
     return {
-        "testbed": f"{__version__} (code {_code_hash()})",
+        "testbed": f"{__version__} (code {code})",
         "python": platform.python_version(),
         **{name: metadata.version(name) for name in _PACKAGES},
         **{program.name: _program_version(program) for program in needed},
+        **{f"transport {name}": _code_hash(f"transports/{name}.py") for name in transports},
     }
 
 
@@ -136,10 +153,10 @@ def _program_version(program: Program) -> str:
     return f"{program.pypi or answer.stdout or 'unpackaged'} (sha256 {digest[:12]})"
 
 
-def _code_hash() -> str:
+def _code_hash(*patterns: str) -> str:
     digest = hashlib.sha256()
-    for folder in ("testbed", "transports"):
-        for path in sorted((ROOT / folder).rglob("*.py")):
+    for pattern in patterns:
+        for path in sorted(ROOT.glob(pattern)):
             digest.update(str(path.relative_to(ROOT)).encode() + path.read_bytes())
     return digest.hexdigest()[:12]
 

@@ -17,10 +17,12 @@ A cell's folder appears whole, by renaming, or not at all.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -271,6 +273,32 @@ class Run:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Make the folder, and keep other runs out of it meanwhile.
+
+        ResultsError: it cannot be written, or another run is writing there.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            held = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            raise ResultsError(
+                f"{self.folder} cannot be a run's folder ({error.strerror}): give another --out"
+            ) from None
+        try:
+            if not os.access(self.folder, os.W_OK):
+                raise ResultsError(f"{self.folder} cannot be written: give another --out")
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ResultsError(
+                    f"another run is writing to {self.folder}: let it end, or give another --out"
+                ) from None
+            yield
+        finally:
+            os.close(held)
 
     def begin(self, manifest: Mapping[str, Any], scenario: str, *, fresh: bool) -> None:
         """Make the folder, or take up the run that is there.

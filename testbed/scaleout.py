@@ -24,7 +24,7 @@ from distributed import Client, Future, KilledWorker, LocalCluster, get_worker
 
 from testbed.cell import Cell
 from testbed.kernel.build import KernelBuildError, cached_kernel
-from testbed.manifest import programs, versions
+from testbed.manifest import programs, transports_in_tree, versions
 from testbed.results import Wall
 from testbed.runner import Conduct, ConductError, LabError, in_guest
 from testbed.transport import Program
@@ -44,6 +44,8 @@ class Needed:
     """What a worker must have, and what it must be like so that results are the same there."""
 
     programs: tuple[Program, ...]
+    transports: tuple[str, ...]
+    """Those of `transports/`, by name."""
     versions: Mapping[str, str]
     """By what it is of; `guest kernel` is its key."""
 
@@ -123,8 +125,8 @@ def _client(scheduler: str) -> Iterator[Client]:
 
 def needed_by(cells: Sequence[Cell]) -> Needed:
     """Say what cells need of a worker, as it is here."""
-    found = tuple(programs(cells))
-    return Needed(found, _versions_here(found))
+    found, transports = tuple(programs(cells)), tuple(transports_in_tree(cells))
+    return Needed(found, transports, _versions_here(found, transports))
 
 
 def _check(client: Client, scheduler: str, needed: Needed) -> None:
@@ -216,7 +218,7 @@ def _processor() -> Iterator[int]:
 
 
 @cache
-def _versions_here(needed: tuple[Program, ...]) -> Mapping[str, str]:
+def _versions_here(needed: tuple[Program, ...], transports: tuple[str, ...]) -> Mapping[str, str]:
     """Give what decides results here. ScenarioError: a program is not the one to be used."""
     try:
         kernel = cached_kernel()
@@ -224,7 +226,7 @@ def _versions_here(needed: tuple[Program, ...]) -> Mapping[str, str]:
         kernel = None
     return {
         "guest kernel": "missing" if kernel is None else kernel.key,
-        **versions(needed),
+        **versions(needed, transports),
         "libc": os.confstr("CS_GNU_LIBC_VERSION") or "unknown",
         "OpenSSL": ssl.OPENSSL_VERSION,
     }
@@ -233,13 +235,14 @@ def _versions_here(needed: tuple[Program, ...]) -> Mapping[str, str]:
 def _differences(needed: Needed) -> str:
     """Say in what this machine is not as it has to be, each with the remedy; empty: it is."""
     try:
-        here = _versions_here(needed.programs)
+        here = _versions_here(needed.programs, needed.transports)
     except ScenarioError as error:
         return str(error)
     remedies = {
         "guest kernel": "testbed kernel build",
         "testbed": "check out the same version, and start the worker again",
         **{program.name: program.remedy for program in needed.programs},
+        **{f"transport {name}": f"copy transports/{name}.py" for name in needed.transports},
     }
     return "; ".join(
         f"its {name} is {here.get(name, 'missing')}, this run's is {wanted} "

@@ -13,7 +13,9 @@ from testbed import cli
 from testbed.cell import TransportChoice
 from testbed.engines import ENGINES, NTGCALLS
 from testbed.manifest import lacking
+from testbed.results import ResultsError
 from testbed.runner import LabError
+from testbed.scenario import cell_id, cells, load_scenario
 from tests.lab.conftest import short_cell
 
 WHICH = shutil.which
@@ -66,3 +68,27 @@ def test_a_run_that_lacks_a_program_leaves_nothing_that_would_stop_it_later(
     assert isinstance(done.exception, LabError)
     assert "nothing was run: snowflake-server is not installed: testbed b" in str(done.exception)
     assert not folder.exists()
+
+
+def test_a_capture_is_not_promised_of_cells_that_are_recorded_without(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    plan = cells(load_scenario("quick"))
+    recorded = [folder / "cells" / cell_id(cell) for cell in plan[:2]]
+    for cell in recorded:
+        cell.mkdir(parents=True)
+    (recorded[0] / "middlebox-inside.pcap").touch()
+    done = CliRunner().invoke(cli.app, ["run", "quick", "--pcap", "--out", str(folder)])
+    assert isinstance(done.exception, ResultsError)
+    assert "1 cells of" in str(done.exception)
+    assert "recorded without a capture: give --fresh" in str(done.exception)
+
+
+def test_what_is_asked_for_twice_is_run_once_and_a_seed_is_no_negative_number() -> None:
+    words = ["run", "quick", "--dry-run", "--messenger", "max", "--transport", "direct"]
+    once, twice = (
+        CliRunner().invoke(cli.app, [*words, *seeds]).output
+        for seeds in (["--seed", "1"], ["--seed", "1", "--seed", "1", "--messenger", "max"])
+    )
+    assert once == twice
+    refused = CliRunner().invoke(cli.app, [*words, "--seed", "-1"])
+    assert refused.exit_code == 2

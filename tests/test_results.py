@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from testbed.call.conversation import Turn
 from testbed.call.opus import SPEECH_FOLDER
+from testbed.cell import TransportChoice
 from testbed.jobs import speech_frames
 from testbed.lab.record import (
     BoxRecord,
@@ -28,6 +29,7 @@ from testbed.lab.record import (
     write_frames,
 )
 from testbed.manifest import manifest as manifest_of
+from testbed.manifest import transports_in_tree, versions
 from testbed.results import ResultsError, Run, Wall, clock_of, judge
 from testbed.scenario import cell_id, cells, load_scenario
 from testbed.tables import rows
@@ -271,3 +273,51 @@ def test_a_run_with_another_topology_is_another_run(tmp_path: Path) -> None:
 )
 def test_a_run_says_by_which_clock_it_went(kernel: dict[str, str], said: str) -> None:
     assert clock_of(manifest(kernel=kernel)) == said
+
+
+def test_a_folder_takes_one_run_at_a_time(tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / "run"
+    with Run(folder).held():
+        with pytest.raises(ResultsError, match=r"another run is writing to .*give another --out"):
+            Run(folder).held().__enter__()
+        with Run(tmp_path / "other").held():
+            pass
+    with Run(folder).held():
+        pass
+
+
+def test_a_folder_that_cannot_be_one_is_refused_at_once(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "file", Path("/proc/run")):
+        with pytest.raises(ResultsError, match=rf"{path} cannot be a run's folder .*--out"):
+            Run(path).held().__enter__()
+
+
+def test_a_new_transport_leaves_runs_of_others_as_they_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("testbed/a.py", "transports/__init__.py", "transports/direct.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("1")
+    monkeypatch.setattr("testbed.manifest.ROOT", tmp_path)
+    before = versions([], ["direct"])
+    (tmp_path / "transports/mine.py").write_text("2")
+    assert versions([], ["direct"]) == before
+    both = versions([], ["direct", "mine"])
+    assert both["transport direct"] == before["transport direct"] != both["transport mine"]
+    (tmp_path / "transports/direct.py").write_text("3")
+    assert versions([], ["direct"])["transport direct"] != before["transport direct"]
+    assert versions([], ["direct"])["testbed"] == before["testbed"]
+    (tmp_path / "testbed/a.py").write_text("3")
+    assert versions([], ["direct"])["testbed"] != before["testbed"]
+
+
+def test_a_wrapped_transport_is_one_of_those_in_use() -> None:
+    inner = TransportChoice("tuic", source="class Transport: ...")
+    choices = (
+        TransportChoice("fec", {"inner": TransportChoice("hysteria2")}),
+        TransportChoice("fec", {"inner": inner}),
+        TransportChoice("direct"),
+    )
+    used = [replace(CELL, transport=choice) for choice in choices]
+    assert transports_in_tree(used) == ["direct", "fec", "hysteria2"]
