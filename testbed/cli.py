@@ -8,7 +8,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -224,7 +224,9 @@ def _sent_to(
             f"--scheduler needs Dask ({error}): .venv/bin/pip install 'distributed==2026.8.0' "
             "--constraint constraints.txt"
         ) from None
-    with scaleout.on_workers(scheduler, plan) as conduct:
+    with ExitStack() as stack:
+        with err.status(f"asks the scheduler {scheduler} for its workers"):
+            conduct = stack.enter_context(scaleout.on_workers(scheduler, plan))
         yield conduct, range(scaleout.AT_A_TIME)
 
 
@@ -332,6 +334,8 @@ def demo() -> None:
     """Reproduce the news of August 2025, and draw it: the table, the record and one figure.
 
     Runs `ru-calls-2025-08` afresh into results/demo.
+
+    Example: testbed demo
     """
     folder = ROOT / "results" / "demo"
     run(DEMO, out_folder=folder, fresh=True)
@@ -345,7 +349,7 @@ def validate_calls(
     ] = None,
     seed: Annotated[list[int] | None, typer.Option(help="Only this seed (repeatable).")] = None,
 ) -> None:
-    """Hold models against real engines on loss, bursts, thin links, UDP blocked (8 min).
+    """Hold models against real engines on loss, bursts, thin links, UDP blocked (7 min).
 
     Telegram's engine is asked by ear first; then all say the speech, for ViSQOL.
 

@@ -35,7 +35,10 @@ class Kind(StrEnum):
 
 
 def print_list(kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> None:
-    """List what there is, each with what it is."""
+    """List what there is, each with what it is.
+
+    Examples: testbed list scenarios; testbed list censors
+    """
     entries: dict[Kind, Callable[[], dict[str, str]]] = {
         Kind.SCENARIOS: lambda: {
             name: scenario.load_scenario(name).title for name in scenario.scenario_names()
@@ -87,7 +90,10 @@ def _missing_for_engines() -> dict[str, str]:
 
 
 def doctor() -> None:
-    """Check that all is there that the testbed needs, and say what to do where it is not."""
+    """Check that all is there that the testbed needs, and say what to do where it is not.
+
+    Example: testbed doctor
+    """
     table = Table(box=None, pad_edge=False, show_header=False)
     healthy = True
     for name, is_there, remedy in _checks():

@@ -40,8 +40,13 @@ from testbed.results import Run
 from testbed.scenario import ROOT, cell_id
 from testbed.validation import ScenarioError
 
-check_app = typer.Typer(no_args_is_help=True, help="Try whether a part keeps its rules.")
-new_app = typer.Typer(no_args_is_help=True, help="Start a part of your own.")
+check_app = typer.Typer(
+    no_args_is_help=True,
+    help="Try whether a part keeps its rules, as `testbed check transport obfs4`.",
+)
+new_app = typer.Typer(
+    no_args_is_help=True, help="Start a part of your own, as `testbed new transport mytunnel`."
+)
 
 _TEST = '''"""{name} keeps the rules of transports."""
 
