@@ -226,17 +226,10 @@ def _named(transports: Sequence[str], group: Sequence[Comparison]) -> str:
 def _cautions(compared: Sequence[Comparison], manifest: Mapping[str, Any]) -> list[str]:
     counts = sorted({c.calls for c in compared})
     n = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    sure = coverage_limit(counts[0])
     lines = [
         f"n = {n} {'call' if n == '1' else 'calls'} of each kind, which differ in their seed. "
         "Intervals of shares are Wilson's, at 95%; differences from direct calls are paired by "
-        "seed (Newcombe)."
-        + (
-            f" With n = {counts[0]} the range of R holds the true median with {sure:.0%} at most, "
-            "so a tie says little."
-            if sure < CONFIDENCE
-            else ""
-        ),
+        "seed (Newcombe)." + _of_few(counts[0]),
         *_engines(c.messenger for c in compared),
     ]
     assumed = {name: _assumed(manifest, name) for name in dict.fromkeys(c.censor for c in compared)}
@@ -249,6 +242,18 @@ def _cautions(compared: Sequence[Comparison], manifest: Mapping[str, Any]) -> li
         "R takes EVS at 24.4 kbit/s as proxy for Opus, which has no published impairment values."
     )
     return [tied(line) for line in lines]
+
+
+def _of_few(n: int) -> str:
+    """Say what the interval of a median of so few calls is worth; empty: it is what it says."""
+    if n == 1:
+        return " A single call has no range of R and ties with all, which says little."
+    if (sure := coverage_limit(n)) < CONFIDENCE:
+        return (
+            f" With n = {n} the range of R holds the true median with {sure:.0%} at most, so a tie "
+            "says little."
+        )
+    return ""
 
 
 def _engines(titles: Iterable[str]) -> list[str]:

@@ -127,6 +127,13 @@ def test_a_single_way_is_not_ranked_and_told_once(tmp_path: Path) -> None:
     assert said.startswith("Direct calls kept every call usable in 1 of 2 restrictions. These")
 
 
+def test_the_range_of_a_single_call_is_not_told_as_one(tmp_path: Path) -> None:
+    run = made(tmp_path, cell("direct", 1, 90.0), cell("obfs4", 1, 80.0))
+    first = answer(compare(run.results()), run.manifest()).cautions[0]
+    assert "A single call has no range of R" in first
+    assert "at most" not in first
+
+
 def test_ways_tried_everywhere_are_ranked(tmp_path: Path) -> None:
     verdicts = {
         ("direct", "a"): "good", ("direct", "b"): "unusable",
