@@ -61,13 +61,32 @@ def delay(run: Run) -> Figure:
     notes = data.notes(
         words.n_per(counts, "line"),
         sheet.restriction(censor for _, censor in kinds)
-        or (f"Over {len(kinds)} messengers and censors together." if lines == [_ALL] else ""),
-        "Share of the frames that were heard no later than so, both directions; faint: the other "
-        f"transports. Upright lines: {1000 * GOOD_DELAY_S:g} and {1000 * USABLE_DELAY_S:g} ms "
-        "(ITU-T G.114).",
+        or (
+            f"Over {len(kinds)} kinds of calls together, by messenger and censor."
+            * (lines == [_ALL])
+        ),
+        f"Share of the frames that were heard no later than so, both directions"
+        f"{'; faint: the other transports' * (len(curves) > 1)}. Upright lines: "
+        f"{1000 * GOOD_DELAY_S:g} and {1000 * USABLE_DELAY_S:g} ms (ITU-T G.114).",
+        _beyond(curves),
     )
     with style.applied():
         return _draw(words.question(data.manifest), notes, curves, lines)
+
+
+def _beyond(curves: Mapping[str, Mapping[str, Delays]]) -> str:
+    """Say which share of a line's frames took longer than the axis reaches; empty: none did."""
+    shares = {
+        transport: max(float(np.mean(q[1:-1] > _END_MS)) for q in named.values())
+        for transport, named in curves.items()
+    }
+    told = [
+        f"{words.percent(share if share < 0.01 else round(share, 2))} of {name}"
+        for name, share in shares.items()
+        if share
+    ]
+    most = "at most " if any(len(named) > 1 for named in curves.values()) else ""
+    return f"Beyond the edge at {_END_MS:g} ms: {most}{', '.join(told)}." if told else ""
 
 
 def _draw(

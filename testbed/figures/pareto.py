@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import inf, isinf
 from statistics import median
 
@@ -22,6 +23,8 @@ _PANEL_IN = 2.6
 _PANELS = 4
 _LABEL_IN = 0.135
 """How high a line of a label is."""
+_LABEL_WIDTH_IN, _LEADER_IN = 1.8, 0.3
+"""How wide a label's line may be, and how far it stands from the panel."""
 Key = tuple[str, str, str]
 
 
@@ -50,12 +53,18 @@ def pareto(run: Run) -> Figure:
     bars = "bars: 95 % intervals (Wilson)" if pooled else words.of_medians(min(counts))
     notes = data.notes(
         words.n_per(counts, "point"),
-        sheet.restriction(censor for _, censor in kinds),
+        (sheet.together if pooled else sheet.restriction)(censor for _, censor in kinds),
         f"Across: what the caller's line carries upwards during the call, median; {bars}. Line and "
         "filled points: those that none surpasses in both.",
+        _not_drawn(data.results, panels_of, pooled=pooled),
     )
     with style.applied():
-        margins = sheet.Margins(sheet.label_in(["100 %"]) + 0.15, right=1.6, below=0.42)
+        labels = {
+            p.transport: _broken(p.transport) for points in panels_of.values() for p in points
+        }
+        lines = [line for label in labels.values() for line in label.split("\n")]
+        right_in = max(1.6, sheet.label_in(lines, style.NOTE_PT) + _LEADER_IN)
+        margins = sheet.Margins(sheet.label_in(["100 %"]) + 0.15, right=right_in, below=0.42)
         rows_in = [_PANEL_IN] * len(panels_of)
         figure, panels = sheet.sheet(words.question(data.manifest), notes, rows_in, margins)
         for axes, (name, points) in zip(panels, panels_of.items(), strict=True):
@@ -64,12 +73,39 @@ def pareto(run: Run) -> Figure:
         return figure
 
 
+def _broken(label: str) -> str:
+    """Break a long label into lines."""
+    return style.wrapped(label, _LABEL_WIDTH_IN, style.NOTE_PT)
+
+
+def _not_drawn(
+    results: Sequence[CellResult], panels_of: Mapping[str, Sequence[_Point]], *, pooled: bool
+) -> str:
+    """Say which calls have no point because none was set up, so nothing was sent in one; or "".
+
+    Only of panels that are drawn: they could have shown it.
+    """
+    rates = _rates(results, pooled=pooled)
+    missing = []
+    for messenger, transport, censor in dict.fromkeys(r.key for r in results):
+        panel = _panel(messenger, censor, results) if not pooled else messenger
+        key = (messenger, transport, "" if pooled else censor)
+        if key not in rates and panel in panels_of:
+            missing.append(f"{panel} {transport}" if len(panels_of) > 1 else transport)
+    names = list(dict.fromkeys(missing))
+    return f"No call was set up, so no point: {', '.join(names)}." if names else ""
+
+
+def _panel(messenger: str, censor: str, results: Sequence[CellResult]) -> str:
+    several = len({r.key[2] for r in results}) > 1
+    return f"{messenger}, {censor}" if several else messenger
+
+
 def _by_censor(results: Sequence[CellResult]) -> dict[str, list[_Point]]:
     rates = _rates(results, pooled=False)
-    several = len({r.key[2] for r in results}) > 1
     found: defaultdict[str, list[_Point]] = defaultdict(list)
     for c in compare(results):
-        name = f"{c.messenger}, {c.censor}" if several else c.messenger
+        name = _panel(c.messenger, c.censor, results)
         if (key := (c.messenger, c.transport, c.censor)) in rates:
             found[name].append(_Point(c.transport, rates[key], c.rating))
     return found
@@ -146,18 +182,20 @@ def _draw(axes: Axes, points: Sequence[_Point], *, shares: bool) -> None:
 
 def _label(axes: Axes, points: Sequence[_Point], top: float, height: float) -> None:
     """Name the points in a column beside the panel, in their order, joined by faint lines."""
-    step = _LABEL_IN / _PANEL_IN * height
     ordered = sorted(points, key=lambda p: p.worth.value)
+    labels = [_broken(p.transport) for p in ordered]
+    lines = [label.count("\n") + 1 for label in labels]
+    steps = [_LABEL_IN / _PANEL_IN * height * (a + b) / 2 for a, b in pairwise(lines)]
     places: list[float] = []
-    for p in ordered:
+    for p, step in zip(ordered, [0.0, *steps], strict=True):
         places.append(max(p.worth.value, places[-1] + step if places else -inf))
     limit = top
     for index in reversed(range(len(places))):
         places[index] = min(places[index], limit)
-        limit = places[index] - step
-    for p, y in zip(ordered, places, strict=True):
+        limit = places[index] - (steps[index - 1] if index else 0)
+    for p, label, y in zip(ordered, labels, places, strict=True):
         axes.annotate(
-            p.transport, (p.rate_kbps, p.worth.value), (1.06, y), va="center",
+            label, (p.rate_kbps, p.worth.value), (1.06, y), va="center",
             textcoords=axes.get_yaxis_transform(), size=style.NOTE_PT, annotation_clip=False,
             arrowprops={"arrowstyle": "-", "color": style.RULE, "lw": 0.4, "shrinkB": 3},
         )  # fmt: skip

@@ -16,6 +16,8 @@ from testbed.figures.tally import natural
 from testbed.results import CellResult, Run
 
 _ROW_IN = 0.2
+_SLOWEST_START_S = 0.3
+"""The axis starts here, or before the fastest call."""
 
 
 def setup(run: Run) -> Figure:
@@ -32,10 +34,12 @@ def setup(run: Run) -> Figure:
         groups[messenger].setdefault(transport, []).append(result)
     rows = [len(transports) for transports in groups.values()]
     counts = (len(calls) for transports in groups.values() for calls in transports.values())
-    censors = list(dict.fromkeys(result.key[2] for result in data.results))
+    censors = (result.key[2] for result in data.results)
+    times_s = [t for result in data.results if (t := _set_up_s(result)) is not None]
+    fastest_s = min(times_s, default=_SLOWEST_START_S)
     notes = data.notes(
         words.n_per(counts, "row"),
-        sheet.restriction(censors) or f"Over all {len(censors)} censors of the run.",
+        sheet.together(censors),
         "Rings: calls; bar: their median. From dialling to both ends being connected, the "
         "transport connected before.",
     )
@@ -47,6 +51,9 @@ def setup(run: Run) -> Figure:
         for axes, (messenger, transports) in zip(panels, groups.items(), strict=True):
             sheet.heading(axes, messenger)
             _draw(axes, transports)
+            axes.set_xlim(min(fastest_s / 1.15, _SLOWEST_START_S), SET_UP_LIMIT_S * 1.1)
+            is_first = axes is panels[0]
+            sheet.guide(axes, SET_UP_PROMPT_S, "later: at best poor" if is_first else "")
             axes.tick_params(axis="x", labelbottom=axes is panels[-1])
         panels[-1].set_xlabel("set-up time, s")
         return figure
@@ -69,15 +76,13 @@ def _draw(axes: Axes, transports: Mapping[str, Sequence[CellResult]]) -> None:
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xscale("log")
-    axes.set_xlim(0.3, SET_UP_LIMIT_S * 1.1)
-    axes.xaxis.set_major_locator(FixedLocator([0.3, 0.5, 1, 2, 5, 10, 20, 30]))
+    axes.xaxis.set_major_locator(FixedLocator([0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
     axes.tick_params(length=2)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="y", color=style.RULE, lw=0.4)
     axes.set_axisbelow(True)
-    sheet.guide(axes, SET_UP_PROMPT_S, " later: at best poor")
 
 
 def _set_up_s(result: CellResult) -> float | None:

@@ -19,6 +19,10 @@ _EDGE = 0.05 / style.WIDTH_IN
 _TEXT_IN = style.WIDTH_IN - 0.1
 _GAP_IN = 0.2
 """Between panels beside each other."""
+_HEADING_PAD_PT = 4
+"""Between a panel and what is written above it."""
+_UNDER_DATA = 0.8
+"""In matplotlib's order of drawing: above the grid (0.5), under lines, bars and marks."""
 
 
 class NothingToDrawError(ResultsError):
@@ -104,7 +108,7 @@ def sheet(
 
     Nothing here is left to a layout engine, which makes panels as low as it likes.
     """
-    title = style.balanced(title, _TEXT_IN, style.TITLE_PT, bold=True)
+    title = style.titled(title)
     note = "\n".join(style.wrapped(words.tied(n), _TEXT_IN, style.NOTE_PT) for n in notes)
     title_in, note_in = _height_in(title, style.TITLE_PT) + 0.05, _height_in(note, style.NOTE_PT)
     key_columns = _key_columns(key)
@@ -175,7 +179,9 @@ def _draw_key(figure: Figure, top: float, handles: Sequence[Artist], columns: in
 
 def heading(axes: Axes, text: str) -> None:
     """Write what a panel is about above it."""
-    axes.set_title(text, loc="left", size=style.TEXT_PT, weight="bold", color=style.INK, pad=4)
+    axes.set_title(
+        text, loc="left", size=style.TEXT_PT, weight="bold", color=style.INK, pad=_HEADING_PAD_PT
+    )
 
 
 def percent_axis(axis: Axis) -> None:
@@ -184,21 +190,32 @@ def percent_axis(axis: Axis) -> None:
 
 
 def guide(axes: Axes, at: float, text: str = "", *, horizontal: bool = False) -> None:
-    """Draw a faint line at a threshold, and what it is."""
+    """Draw a faint line at a threshold, under the data, and say what it is.
+
+    For an upright line that is said above the panel, at the height of its heading.
+    """
     line = axes.axhline if horizontal else axes.axvline
-    line(at, color=style.FAINT_INK, lw=0.8, ls=(0, (1, 2)), zorder=2)
+    line(at, color=style.FAINT_INK, lw=0.8, ls=(0, (1, 2)), zorder=_UNDER_DATA)
     if horizontal:
-        place, transform = (1.0, at), axes.get_yaxis_transform()
+        axes.text(
+            1.0, at, text, transform=axes.get_yaxis_transform(), size=style.NOTE_PT,
+            color=style.FAINT_INK, ha="right", va="bottom", zorder=_UNDER_DATA,
+            bbox={"facecolor": style.PAPER, "edgecolor": "none", "pad": 0.6},
+        )  # fmt: skip
     else:
-        place, transform = (at, 1.0), axes.get_xaxis_transform()
-    axes.text(
-        *place, text, transform=transform, size=style.NOTE_PT, color=style.FAINT_INK,
-        ha="right" if horizontal else "left", va="bottom" if horizontal else "top",
-        bbox={"facecolor": style.PAPER, "edgecolor": "none", "pad": 0.6}, zorder=2,
-    )  # fmt: skip
+        axes.annotate(
+            text, (at, 1.0), (0, _HEADING_PAD_PT), xycoords=axes.get_xaxis_transform(),
+            textcoords="offset points", size=style.NOTE_PT, color=style.FAINT_INK,
+        )  # fmt: skip
 
 
 def restriction(censors: Iterable[str]) -> str:
     """Say which censor it was, if it was one."""
     names = list(dict.fromkeys(censors))
     return f"Restriction: censor profile {names[0]}." if len(names) == 1 else ""
+
+
+def together(censors: Iterable[str]) -> str:
+    """Say over which censors calls are taken together, or which one it was."""
+    names = list(dict.fromkeys(censors))
+    return restriction(names) or words.together(names)

@@ -18,6 +18,8 @@ _PANELS = 6
 _PANEL_IN = 0.62
 _MARKS = 4
 """How many of the middlebox's events are told in words in a panel; the others are marks."""
+_MARK_SHARE = 0.012
+"""From a mark's middle to where its text begins, as a share of the axis."""
 _UP, _DOWN = "#74b6de", style.INK
 
 
@@ -116,12 +118,18 @@ def _mark(axes: Axes, call: CellResult, end_s: float) -> None:
     axes.plot(
         [at for at, _ in events], [1.22] * len(events), "v", ms=4, color="#9c3028", clip_on=False
     )
-    free_s = 0.0
-    for at, what in events[: 4 * _MARKS]:
-        x = at + 0.012 * end_s
-        if x >= free_s and x + _width_s(what, end_s) <= end_s:
-            axes.text(x, 1.21, what, size=style.NOTE_PT, va="center", color=style.INK)
-            free_s = x + _width_s(what, end_s)
+    edges_s = [*(at - _MARK_SHARE * end_s for at, _ in events[1:]), end_s]
+    untold: list[str] = []
+    for (at, what), edge_s in list(zip(events, edges_s, strict=False))[: 4 * _MARKS]:
+        x = at + _MARK_SHARE * end_s
+        untold.append(what)
+        # What a mark follows too soon is told behind that mark, as much of it as has room.
+        fewer = [", ".join([*untold[:n], "…"]) for n in range(len(untold) - 1, 0, -1)]
+        for text in (", ".join(untold), *fewer, what):
+            if x + _width_s(text, end_s) <= edge_s:
+                axes.text(x, 1.21, text, size=style.NOTE_PT, va="center", color=style.INK)
+                untold = []
+                break
 
 
 def _width_s(text: str, end_s: float) -> float:

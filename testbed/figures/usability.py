@@ -82,7 +82,7 @@ def _draw(
 ) -> Figure:
     headings, rows = _arrange(tallies, labels)
     text_in = style.WIDTH_IN - 0.1
-    title = style.balanced(title, text_in, style.TITLE_PT, bold=True)
+    title = style.titled(title)
     note = "\n".join(style.wrapped(n, text_in, style.NOTE_PT) for n in notes)
     body_in, key_in = rows[-1].bottom * _ROW_IN, 0.18
     figure = Figure(figsize=(style.WIDTH_IN, body_in + 3), layout="constrained")

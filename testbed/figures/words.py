@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 from testbed.call import verdict as v
@@ -14,6 +15,8 @@ from testbed.statistics import CONFIDENCE, coverage_limit
 
 _SWEPT = re.compile(r"(?P<profile>\S+) (?P<what>\S+)=(?P<value>\S+)")
 _MODEL = "(model)"
+_FEW = 3
+"""So many names are easier read than counted."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,17 @@ def _censor_names(restrictions: Sequence[str]) -> tuple[dict[str, str], str]:
     return {name: name for name in restrictions}, ""
 
 
+def together(censors: Sequence[str]) -> str:
+    """Say over which of several censors calls are taken together: a sentence."""
+    if OPEN not in censors:
+        names, profile = _censor_names(censors)
+        if profile and len(censors) <= _FEW:
+            return f"Censor profile {profile}, together over: {', '.join(names.values())}."
+        if profile:
+            return f"Over all {len(censors)} settings of censor profile {profile} together."
+    return f"Over all {len(censors)} censors of the run together."
+
+
 def question(manifest: Mapping[str, Any]) -> str:
     """Give what the run asks: the scenario's question, its title, or what any run asks."""
     scenario = manifest.get("scenario") or {}
@@ -104,6 +118,8 @@ def n_per(counts: Iterable[int], what: str) -> str:
 
 def of_medians(n: int) -> str:
     """Say what the bars at medians of so many calls are, and how sure."""
+    if n == 1:
+        return "bars: the range of the calls; a single one has none"
     if (sure := coverage_limit(n)) >= CONFIDENCE:
         return "bars: 95 % intervals (bootstrap)"
     return f"bars: the range of {n} calls, which holds the true median with {sure:.0%} at most"
@@ -147,9 +163,18 @@ def percent(share: float) -> str:
 
 
 def unaffected(tallies: Sequence[Tally]) -> bool:
-    """Whether one messenger's direct calls are as usable under each restriction as without."""
-    direct = {t.censor: t.usable_share for t in tallies if t.transport == DIRECT}
-    return len(direct) > 1 and bool(direct.get(OPEN)) and len(set(direct.values())) == 1
+    """Whether one messenger's direct calls have the same verdicts whatever the restriction.
+
+    A call that is usable where it would have been good is one to which it makes a difference.
+    """
+    direct = {t.censor: t for t in tallies if t.transport == DIRECT}
+    if len(direct) < 2 or OPEN not in direct or not direct[OPEN].usable:
+        return False
+    first, *others = (
+        {verdict: Fraction(n, t.calls) for verdict, n in t.verdicts.items()}
+        for t in direct.values()
+    )
+    return all(shares == first for shares in others)
 
 
 def _span(values: Sequence[float]) -> str:

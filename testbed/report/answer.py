@@ -100,7 +100,7 @@ def _of_one(restricted: Sequence[Comparison]) -> list[str]:
 def _of_many(restricted: Sequence[Comparison]) -> list[str]:
     """Count for each way in how many places, of a messenger and a restriction, it kept all calls.
 
-    Ways that were tried in fewer places do not compare by counts, and are left out.
+    Ways that were tried in fewer places do not compare by counts, and are told for themselves.
     """
     whole = len({(c.messenger, c.censor) for c in restricted})
     tried = Counter(c.transport for c in restricted)
@@ -108,25 +108,46 @@ def _of_many(restricted: Sequence[Comparison]) -> list[str]:
     messengers = {c.messenger for c in restricted}
     place = "pairs of messenger and restriction" if len(messengers) > 1 else "restrictions"
     ranked = sorted((t for t in tried if tried[t] == whole), key=lambda t: -kept[t])
+    places = [list(group) for _, group in groupby(ranked, key=lambda t: kept[t])][:_PLACES]
     lines = []
-    for place_number, (count, group) in enumerate(groupby(ranked, key=lambda t: kept[t])):
-        if place_number == _PLACES:
-            break
-        names = list(group)
+    for names in places:
+        count = kept[names[0]]
         tie = ", a tie" if len(names) > 1 else ""
         told = _ways(names)
-        if place_number == 0:
+        if names == places[0]:
+            most = "most: " if count and len(places) > 1 else ""
             lines.append(
-                f"{_capital(told)} kept every call usable in most: {count} of {whole} {place}{tie}."
+                f"{_capital(told)} kept every call usable in {most}{count or 'none'} of {whole} "
+                f"{place}{tie}."
             )
         else:
             lines.append(f"Then {told}: {count} of {whole}{tie}.")
-    if ranked and kept[ranked[0]] < whole:
-        lines.append("Nothing kept every call usable under every restriction.")
-    if tried[DIRECT] == whole:
+    if len(ranked) > 1 and 0 < kept[ranked[0]] < whole:
+        lines.append("None of them kept every call usable under every restriction.")
+    if tried[DIRECT] == whole and not any(DIRECT in names for names in places):
         lines.append(f"Direct calls: {kept[DIRECT]} of {whole}.")
+    lines += _of_fewer(restricted, whole)
     lines.append("These are counts of what was run, not odds: restrictions are not equally common.")
     return lines
+
+
+def _of_fewer(restricted: Sequence[Comparison], whole: int) -> list[str]:
+    """Say what ways kept that were not tried in all places, beside direct calls in the same."""
+    kept_at = {(c.transport, c.messenger, c.censor): c.usable.value == 1 for c in restricted}
+    ways: defaultdict[tuple[int, ...], list[str]] = defaultdict(list)
+    for transport in dict.fromkeys(c.transport for c in restricted):
+        at = [place for way, *place in kept_at if way == transport]
+        if len(at) < whole:
+            direct = [kept_at[DIRECT, m, c] for m, c in at if (DIRECT, m, c) in kept_at]
+            kept = sum(kept_at[transport, m, c] for m, c in at)
+            beside = len(direct) if transport != DIRECT else 0
+            ways[kept, len(at), sum(direct), beside].append(transport)
+    best_first = sorted(ways.items(), key=lambda item: (-item[0][0] / item[0][1], -item[0][1]))
+    return [
+        f"{_capital(_ways(names))}, tried in {tried} of the {whole}, kept every call usable in "
+        f"{kept} of {tried}" + (f"; direct calls there in {direct} of {beside}." if beside else ".")
+        for (kept, tried, direct, beside), names in best_first[:_PLACES]
+    ]
 
 
 def _statements(compared: Sequence[Comparison]) -> list[Statement]:
@@ -205,17 +226,10 @@ def _named(transports: Sequence[str], group: Sequence[Comparison]) -> str:
 def _cautions(compared: Sequence[Comparison], manifest: Mapping[str, Any]) -> list[str]:
     counts = sorted({c.calls for c in compared})
     n = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    sure = coverage_limit(counts[0])
     lines = [
         f"n = {n} {'call' if n == '1' else 'calls'} of each kind, which differ in their seed. "
         "Intervals of shares are Wilson's, at 95%; differences from direct calls are paired by "
-        "seed (Newcombe)."
-        + (
-            f" With n = {counts[0]} the range of R holds the true median with {sure:.0%} at most, "
-            "so a tie says little."
-            if sure < CONFIDENCE
-            else ""
-        ),
+        "seed (Newcombe)." + _of_few(counts[0]),
         *_engines(c.messenger for c in compared),
     ]
     assumed = {name: _assumed(manifest, name) for name in dict.fromkeys(c.censor for c in compared)}
@@ -228,6 +242,18 @@ def _cautions(compared: Sequence[Comparison], manifest: Mapping[str, Any]) -> li
         "R takes EVS at 24.4 kbit/s as proxy for Opus, which has no published impairment values."
     )
     return [tied(line) for line in lines]
+
+
+def _of_few(n: int) -> str:
+    """Say what the interval of a median of so few calls is worth; empty: it is what it says."""
+    if n == 1:
+        return " A single call has no range of R and ties with all, which says little."
+    if (sure := coverage_limit(n)) < CONFIDENCE:
+        return (
+            f" With n = {n} the range of R holds the true median with {sure:.0%} at most, so a tie "
+            "says little."
+        )
+    return ""
 
 
 def _engines(titles: Iterable[str]) -> list[str]:

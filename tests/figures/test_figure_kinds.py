@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +20,7 @@ from PIL import Image
 from testbed import figures
 from testbed.call.verdict import Verdict
 from testbed.figures import FIGURES, draw, style
+from testbed.figures.delay import _beyond
 from testbed.figures.matrix import median_verdict
 from testbed.figures.pareto import frontier
 from testbed.figures.sheet import SERIES, NothingToDrawError
@@ -106,6 +109,85 @@ def test_no_text_is_cut_off(name: str, run: Run) -> None:
             assert box.y0 >= -1
             assert box.x1 <= figure.bbox.width + 1
             assert box.y1 <= figure.bbox.height + 1
+
+
+def test_a_title_keeps_clear_of_the_edge(tmp_path: Path) -> None:
+    asked = "Does a restriction hit harder when both ends of a call are behind a box, by a relay?"
+    manifest = {**MANIFEST, "scenario": {"name": "mine", "title": "Mine", "question": asked}}
+    figure = figures._figure("setup", made(tmp_path, cell("direct", 1, 80.0), **manifest), None)
+    figure.set_dpi(style.PNG_DPI)
+    with style.applied():
+        FigureCanvasAgg(figure).draw()  # type: ignore[no-untyped-call]
+        (title,) = (t for t in figure.texts if t.get_text().startswith("Does"))
+        assert title.get_window_extent().x1 <= figure.bbox.width - 0.04 * style.PNG_DPI
+
+
+def setup_of(folder: Path, times_s: Mapping[str, float]) -> Figure:
+    """The figure of one call through each transport, set up in such a time."""
+    contents = [cell(transport, 1, 80.0) for transport in times_s]
+    for content, at_s in zip(contents, times_s.values(), strict=True):
+        content["quality"]["set_up"]["elapsed_s"] = at_s
+    return figures._figure("setup", made(folder, *contents, **MANIFEST), None)
+
+
+def test_a_call_set_up_faster_than_any_other_is_drawn(tmp_path: Path) -> None:
+    (panel,) = setup_of(tmp_path, {"direct": 0.05, "obfs4": 15.0}).axes
+    low_s, high_s = panel.get_xlim()
+    assert low_s < 0.05
+    assert high_s > 30
+    assert "0.05" in [t.get_text() for t in panel.get_xticklabels()]
+
+
+def test_the_words_of_a_threshold_cover_no_call(tmp_path: Path) -> None:
+    figure = setup_of(tmp_path, {"direct": 15.6})
+    with style.applied():
+        FigureCanvasAgg(figure).draw()  # type: ignore[no-untyped-call]
+        (label,) = (t for t in texts(figure) if "at best poor" in t.get_text())
+        assert label.get_window_extent().y0 >= figure.axes[0].bbox.y1
+
+
+def pareto_of(folder: Path, rs: Mapping[str, float | None]) -> str:
+    """All that is written on the figure of one call through each transport."""
+    contents = [cell(transport, 1, r) for transport, r in rs.items()]
+    figure = figures._figure("pareto", made(folder, *contents, **MANIFEST), None)
+    with style.applied():
+        FigureCanvasAgg(figure).draw()  # type: ignore[no-untyped-call]
+        for text in texts(figure):
+            assert text.get_window_extent().x1 <= figure.bbox.width, text
+    return " ".join(" ".join(t.get_text() for t in texts(figure)).split())
+
+
+def test_long_names_are_whole_and_calls_that_never_came_about_are_named(tmp_path: Path) -> None:
+    long = "wireguard {implementation = wireguard-go}"
+    said = pareto_of(tmp_path, {"direct": None, "tor": 70.0, long: 80.0})
+    assert long in said
+    assert "No call was set up, so no point: direct." in said
+    assert "range of 1 calls" not in said
+
+
+def test_a_delay_beyond_the_axis_is_told(tmp_path: Path) -> None:
+    made_run = with_frames(made(tmp_path, cell("direct", 1, 80.0), **MANIFEST))
+    said = " ".join(t.get_text() for t in texts(figures._figure("delay", made_run, None)))
+    assert "Beyond" not in said
+    assert "other transports" not in said
+    late = {"direct": {"one": np.full(401, 90.0)}, "obfs4": {"one": np.linspace(0, 2500, 401)}}
+    assert _beyond(late) == "Beyond the edge at 2000 ms: 20\N{NO-BREAK SPACE}% of obfs4."
+
+
+def test_no_mark_of_a_timeline_covers_words(tmp_path: Path) -> None:
+    content = cell("direct", 1, 80.0)
+    rule = "up: rule all: drop, probability 0.4"
+    content["record"]["middlebox"]["events"] = [[at, "udp", rule] for at in (0.0, 2.0, 4.0, 20.0)]
+    for side in ("up", "down"):
+        content["quality"][side] = {**content["quality"][side], "steps": steps()}
+    figure = figures._figure("timeline", made(tmp_path, content, **MANIFEST), None)
+    with style.applied():
+        FigureCanvasAgg(figure).draw()  # type: ignore[no-untyped-call]
+        (panel,) = figure.axes
+        told = [t.get_window_extent() for t in panel.texts if rule in t.get_text()]
+        marks = panel.transData.transform([(at, 1.22) for at in (0.0, 2.0, 4.0, 20.0)])
+        assert told
+        assert not any(box.x0 <= x <= box.x1 for box in told for x, _ in marks)
 
 
 def test_a_plot_draws_what_there_is_as_png_svg_and_pdf_and_again_the_same(

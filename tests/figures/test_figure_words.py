@@ -103,6 +103,26 @@ def test_unaffected_is_said_only_of_whom_it_is_true() -> None:
     assert not words.unaffected(tallies_of(sweep()))
 
 
+def test_good_that_becomes_usable_is_a_difference() -> None:
+    facts = [("Telegram", "direct", c, 1, v) for c, v in (("open", "good"), ("loss-10", "usable"))]
+    assert not words.unaffected(tally([result(*fact) for fact in facts], ()))
+
+
+def test_what_is_taken_together_is_named_or_counted() -> None:
+    sides = [f"{RUSSIA} {side}" for side in ("one-sided", "both-sides")]
+    assert (
+        words.together(sides) == f"Censor profile {RUSSIA}, together over: one-sided, both-sides."
+    )
+    losses = [f"loss-5 loss={n}" for n in range(10)]
+    assert words.together(losses) == "Over all 10 settings of censor profile loss-5 together."
+    assert words.together(["open", *sides]) == "Over all 3 censors of the run together."
+
+
+def test_one_call_has_no_range() -> None:
+    assert "single" in words.of_medians(1)
+    assert "75" in words.of_medians(3)
+
+
 def test_the_definition_has_the_thresholds_in_force(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "R ≥ 60" in words.definition().replace("\xa0", " ")
     monkeypatch.setattr("testbed.call.verdict.USABLE_R", 61.0)

@@ -114,6 +114,12 @@ def test_the_answer_is_that_of_the_calls(page: BeautifulSoup) -> None:
     assert "ru-calls-2025-08 (4 of 11)" in answer
 
 
+def test_a_page_with_players_says_that_calls_can_be_heard(page: BeautifulSoup) -> None:
+    hint = page.select_one(".hint")
+    assert hint is not None
+    assert "recorded of its calls, with sound, below" in hint.get_text()
+
+
 def test_a_field_leads_to_what_is_recorded_of_its_calls(page: BeautifulSoup) -> None:
     data = data_in(page)
     field = page.select_one('#matrix a[href="#call-whatsapp--direct--ru-calls-2025-08"]')
@@ -157,7 +163,9 @@ def test_a_page_may_be_without_players(small_run: Run, monkeypatch: pytest.Monke
     monkeypatch.setattr(page_module, "drawings_of", lambda _run, _tell: [])
     silent = page_module.page_of(small_run, lambda _: None, with_sound=False)
     assert silent.sounds == 0
-    assert not BeautifulSoup(silent.html, "html.parser").select("audio, #hear")
+    soup = BeautifulSoup(silent.html, "html.parser")
+    assert not soup.select("audio, #hear")
+    assert "with sound" not in soup.select("section")[1].get_text()
 
 
 def test_a_run_without_calls_is_told(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from testbed.report.calls import kinds_of, lost_by_second
 from testbed.report.drawings import inline
 from testbed.report.sounds import SHORTEST_S, seconds_for, sounds_of, words_from
 from testbed.results import Run
-from tests.test_comparison import made, two_transports
+from tests.test_comparison import cell, made, two_transports
 
 
 def test_an_old_record_has_its_seconds_made_from_its_frames(small_run: Run, tmp_path: Path) -> None:
@@ -93,3 +94,51 @@ def test_ties_are_said_as_ties(tmp_path: Path) -> None:
     said = answer(compare([*calls, *twins]), run.manifest())
     notes = [note for s in said.by_censor["ru-calls-2025-08"] for note in s.notes]
     assert any("the first place is shared, a tie: obfs4 and tuic" in note for note in notes)
+
+
+def summary_of(folder: Path, verdicts: Mapping[tuple[str, str], str]) -> str:
+    """What a report says first of calls through ways under censors."""
+    calls = [
+        cell(transport, 1, 90.0, verdict=verdict, censor=censor)
+        for (transport, censor), verdict in verdicts.items()
+    ]
+    run = made(folder, *calls)
+    said = answer(compare(run.results()), run.manifest()).summary
+    return " ".join(said).replace("\N{NO-BREAK SPACE}", " ")
+
+
+def test_ways_tried_under_some_restrictions_are_told_beside_direct_calls_there(
+    tmp_path: Path,
+) -> None:
+    direct = {("direct", f"one side={n}"): "unusable" for n in range(3)}
+    said = summary_of(tmp_path, {**direct, ("obfs4", "one side=1"): "good"})
+    assert "Direct calls kept every call usable in none of 3 restrictions." in said
+    assert (
+        "Calls through obfs4, tried in 1 of the 3, kept every call usable in 1 of 1; direct calls "
+        "there in 0 of 1." in said
+    )
+    assert "most" not in said
+    assert "Nothing kept" not in said
+
+
+def test_a_single_way_is_not_ranked_and_told_once(tmp_path: Path) -> None:
+    said = summary_of(tmp_path, {("direct", "a"): "good", ("direct", "b"): "unusable"})
+    assert said.count("irect calls") == 1
+    assert said.startswith("Direct calls kept every call usable in 1 of 2 restrictions. These")
+
+
+def test_the_range_of_a_single_call_is_not_told_as_one(tmp_path: Path) -> None:
+    run = made(tmp_path, cell("direct", 1, 90.0), cell("obfs4", 1, 80.0))
+    first = answer(compare(run.results()), run.manifest()).cautions[0]
+    assert "A single call has no range of R" in first
+    assert "at most" not in first
+
+
+def test_ways_tried_everywhere_are_ranked(tmp_path: Path) -> None:
+    verdicts = {
+        ("direct", "a"): "good", ("direct", "b"): "unusable",
+        ("obfs4", "a"): "poor", ("obfs4", "b"): "poor",
+    }  # fmt: skip
+    said = summary_of(tmp_path, verdicts)
+    assert "Direct calls kept every call usable in most: 1 of 2 restrictions. Then calls" in said
+    assert "None of them kept every call usable under every restriction." in said
