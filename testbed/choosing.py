@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -37,6 +38,8 @@ class WithParameters:
     """What the scenario calls it, if it gave it a name of its own."""
 
 
+_COMMA = re.compile(r",(?![^{}]*\})")
+"""One that is not within braces, as of the parameters of what is wrapped."""
 Entries = tuple[str | WithParameters, ...]
 """A scenario's transports: names, and names with parameters."""
 
@@ -139,12 +142,18 @@ def _parse(entry: str) -> tuple[str, dict[str, Any]]:
     name, brace, inside = (part.strip() for part in entry.partition("{"))
     if not brace:
         return name, {}
+    if not inside.endswith("}"):
+        raise ScenarioError(f"transport {entry!r}: it does not end with the brace that closes {{")
     inside = inside.removesuffix("}").strip()
     try:
         parameters: dict[str, Any] = tomllib.loads(f"parameters = {{{inside}}}")["parameters"]
     except tomllib.TOMLDecodeError:
+        if inside.count("{") != inside.count("}"):
+            raise ScenarioError(
+                f"transport {entry!r}: there are not as many closing braces as opening ones"
+            ) from None
         parameters = {}
-        for pair in filter(None, inside.split(",")):
+        for pair in filter(None, _COMMA.split(inside)):
             key, equals, value = (part.strip() for part in pair.partition("="))
             if not equals:
                 raise ScenarioError(f"transport {entry!r}: {pair!r} is not key = value") from None
@@ -172,6 +181,9 @@ def load_transport(choice: TransportChoice) -> Transport:
         raise ScenarioError(
             f"{where}: it has no parameter {names_in(unknown)}, only {names_in(known)}"
         )
+    needed = [name for name, of in known.items() if of.default is inspect.Parameter.empty]
+    if missing := [repr(name) for name in needed if name not in choice.parameters]:
+        raise ScenarioError(f"{where}: it is missing the parameter {names_in(missing)}")
     checked: dict[str, Any] = {}
     for name, value in choice.parameters.items():
         if isinstance(value, TransportChoice):
@@ -180,12 +192,11 @@ def load_transport(choice: TransportChoice) -> Transport:
         try:
             checked[name] = TypeAdapter(get_type_hints(kind)[name]).validate_python(value)
         except ValidationError as error:
-            raise ScenarioError(f"{where}: {name}: {describe(error, {})}") from None
+            raise ScenarioError(f"{where}: {describe(error, {}, within=name)}") from None
     try:
         return kind(**checked)
     except (TypeError, ValueError) as error:
-        message = str(error).replace("Transport.__init__()", "it is")
-        raise ScenarioError(f"{where}: {message}") from None
+        raise ScenarioError(f"{where}: {error}") from None
 
 
 def transport_kind(name: str) -> type[Transport]:

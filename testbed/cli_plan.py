@@ -35,17 +35,23 @@ def show_plan(run: Run, plan: Sequence[Cell], processors: int) -> None:
     missing = [cell for cell in plan if not run.has(cell_id(cell))]
     table = Table(box=None, pad_edge=False, show_header=False)
     kinds = {
-        "messengers": (cell.messenger.name for cell in plan),
-        "transports": (str(cell.transport) for cell in plan),
-        "censors": (cell.censor.name for cell in plan),
-        "links": (cell.links.name for cell in plan if cell.links.name),
-        "topologies": (cell.topology for cell in plan),
-        "seeds": (str(cell.seed) for cell in plan),
+        ("messenger", "messengers"): (cell.messenger.name for cell in plan),
+        ("transport", "transports"): (str(cell.transport) for cell in plan),
+        ("censor", "censors"): (cell.censor.name for cell in plan),
+        ("link set", "link sets"): (cell.links.name for cell in plan if cell.links.name),
+        ("topology", "topologies"): (cell.topology for cell in plan),
+        ("seed", "seeds"): (str(cell.seed) for cell in plan),
     }
-    for kind, names in kinds.items():
+    combinations = 1
+    for (one, several), names in kinds.items():
         if different := list(dict.fromkeys(names)):
-            table.add_row(f"{len(different)}", f"[bold]{kind}[/]", ", ".join(different))
+            count = len(different)
+            combinations *= count
+            what = one if count == 1 else several
+            table.add_row(f"{count}", f"[bold]{what}[/]", ", ".join(different))
     out.print(table)
+    if left_out := combinations - len(plan):
+        out.print(f"Of {combinations} combinations, the scenario leaves out {left_out}.")
     speeds = recorded_speeds(ROOT / "results")
     basis = f"{speeds.cells} recorded cells" if speeds.cells else "usual speeds"
     cores = f"{processors} processor{'s' if processors > 1 else ''}"
@@ -53,6 +59,9 @@ def show_plan(run: Run, plan: Sequence[Cell], processors: int) -> None:
         f"{len(plan)} cells, {len(plan) - len(missing)} of them recorded. The rest takes about "
         f"{duration(speeds.wall_s(missing, processors))} on {cores}, by {basis}."
     )
+    if speeds.cells and (unknown := speeds.unknown(missing)):
+        guessed = ", ".join(unknown)
+        out.print(f"Not among these with each of their transports, and so a guess: {guessed}.")
 
 
 @contextmanager

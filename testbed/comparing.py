@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from math import isfinite
+from textwrap import fill
 from typing import Any
 
 from rich.table import Table
@@ -12,7 +13,7 @@ from rich.table import Table
 from testbed.comparison import Comparison
 from testbed.difference import Difference, Shift
 from testbed.statistics import Estimate, coverage_limit
-from testbed.tables import table_of_calls
+from testbed.tables import table_by_keys
 
 MEASURE_WORDS = {
     "set_up_s": ("set-up", 1.0, 2, " s"),
@@ -25,15 +26,12 @@ MEASURE_WORDS = {
 
 def comparison_table(compared: Sequence[Comparison]) -> Table:
     """Show how calls compare, at most 100 columns wide."""
-    table, censors = table_of_calls([c.censor for c in compared])
+    table, begins = table_by_keys([(c.messenger, c.transport, c.censor) for c in compared])
     for name in ("n", "usable", "95 %", "over direct", "R", "95 %", "rank"):
         table.add_column(name, justify="right", no_wrap=True)
-    before = ""
-    for c, censor in zip(compared, censors, strict=True):
+    for c, begin in zip(compared, begins, strict=True):
         table.add_row(
-            c.messenger if c.messenger != before else "",
-            c.transport,
-            censor,
+            *begin,
             str(c.calls),
             f"{c.usable.value:.0%}",
             f"{c.usable.low:.0%}-{c.usable.high:.0%}",
@@ -42,19 +40,26 @@ def comparison_table(compared: Sequence[Comparison]) -> Table:
             interval_text(c.rating),
             rank_text(c, compared),
         )
-        before = c.messenger
     return table
 
 
 def legend(compared: Sequence[Comparison]) -> str:
     """Say what the columns of `comparison_table` mean, for these n."""
     n = min(c.calls for c in compared)
-    return f"""\
-n: calls. usable: their share that was usable or good, with Wilson's interval; over direct: by how
-many points that is more than of direct calls of the same seeds, * if the interval (Newcombe)
-excludes 0. R: median of the worse direction, 0 without a call, with its bootstrap interval, which
-of {n} seeds holds the true median with {coverage_limit(n):.0%} at most. rank: by R, within
-messenger and censor; = shared by calls that the intervals do not tell apart."""
+    interval = (
+        f"with its bootstrap interval, which of {n} seeds holds the true median with "
+        f"{coverage_limit(n):.0%} at most"
+        if n > 1
+        else "with its bootstrap interval, of which one seed gives none"
+    )
+    text = (
+        "n: calls. usable: their share that was usable or good, with Wilson's interval; over "
+        "direct: by how many points that is more than of direct calls of the same seeds, * if the "
+        "interval (Newcombe) excludes 0. R: median of the worse direction, 0 without a call, "
+        f"{interval}. rank: by R, within messenger and censor; = shared by calls that the "
+        "intervals do not tell apart."
+    )
+    return fill(text, 100)
 
 
 def rank_text(one: Comparison, compared: Iterable[Comparison]) -> str:
@@ -109,27 +114,35 @@ def estimate_json(estimate: Estimate | None) -> dict[str, Any] | None:
 
 def difference_table(shifts: Sequence[Shift]) -> Table:
     """Show what medians changed, at most 100 columns wide."""
-    table, censors = table_of_calls([shift.key[2] for shift in shifts])
+    table, begins = table_by_keys([shift.key for shift in shifts])
     for name in ("what", "before", "after", "n"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("beyond seeds' spread", no_wrap=True)
     answers = {True: "[bold]yes[/]", False: "no", None: "one seed does not tell"}
-    for shift, censor in zip(shifts, censors, strict=True):
-        word, factor, digits, unit = MEASURE_WORDS[shift.measure]
-        before, after = (
-            f"{e.value * factor:.{digits}f}{unit}" for e in (shift.before, shift.after)
-        )
+    for shift, begin in zip(shifts, begins, strict=True):
         table.add_row(
-            shift.key[0],
-            shift.key[1],
-            censor,
-            word,
-            before,
-            after,
+            *begin,
+            MEASURE_WORDS[shift.measure][0],
+            *_before_and_after(shift),
             str(shift.effect.n),
             answers[shift.is_beyond_spread],
         )
     return table
+
+
+_MORE_DIGITS = 6
+"""How many digits more than usual are shown at most, where fewer look equal."""
+
+
+def _before_and_after(shift: Shift) -> tuple[str, str]:
+    """Write two medians with as many digits as tell them apart."""
+    _, factor, digits, unit = MEASURE_WORDS[shift.measure]
+    values = [estimate.value * factor for estimate in (shift.before, shift.after)]
+    for more in range(_MORE_DIGITS + 1):
+        before, after = (f"{value:.{digits + more}f}{unit}" for value in values)
+        if before != after:
+            return before, after
+    return f"{values[0]:.{digits}f}{unit}", "the same"
 
 
 def difference_words(found: Difference) -> list[str]:
@@ -143,9 +156,12 @@ def difference_words(found: Difference) -> list[str]:
             lines.append(f"only in the {which} run: {names[0]}{others}")
     lines += [f"{c.part}: {c.before} -> {c.after}" for c in found.verdicts]
     beyond = sum(shift.is_beyond_spread is True for shift in found.shifts)
+    changed = sum(shift.before.value != shift.after.value for shift in found.shifts)
+    same = len(found.shifts) - changed
+    others = f" Of {same} more medians, only single calls changed." if same else ""
     lines.append(
-        f"{found.cells} cells in both: {len(found.verdicts)} verdicts and {len(found.shifts)} "
-        f"medians changed, {beyond} of them beyond the seeds' spread."
+        f"{found.cells} cells in both: {len(found.verdicts)} verdicts and {changed} "
+        f"medians changed, {beyond} of them beyond the seeds' spread.{others}"
     )
     return lines
 

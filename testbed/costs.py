@@ -11,7 +11,7 @@ from rich.table import Table
 
 from testbed.lab.record import DirectionRecord
 from testbed.results import CellResult, frames_of
-from testbed.tables import table_of_calls
+from testbed.tables import table_by_keys
 
 DIRECT = "direct"
 TOGETHER_S = 0.001
@@ -136,21 +136,19 @@ LEGEND = """\
 Beside direct calls of the same messenger and censor, medians over seeds. delay: one way, ms added
 to the median frame and to the 95th of 100; held up: frames that waited behind a lost one, and for
 how long; bytes, packets: sent by the caller during the call; re: flows it opened anew meanwhile;
-CPU: seconds added, for all programs of the cell and the kernel under them."""
+CPU: seconds added, for all programs of the cell and the kernel under them. Left out are calls of
+which nothing was heard: where there were no others, there is no row."""
 
 
 def cost_table(found: Sequence[Cost]) -> Table:
     """Show costs, at most 100 columns wide."""
-    table, censors = table_of_calls([cost.censor for cost in found])
+    table, begins = table_by_keys([(cost.messenger, cost.transport, cost.censor) for cost in found])
     for name in ("connects", "delay", "95 %", "held up", "bytes", "packets", "re", "CPU"):
         table.add_column(name, justify="right", no_wrap=True)
-    before = ""
-    for cost, censor in zip(found, censors, strict=True):
+    for cost, begin in zip(found, begins, strict=True):
         waited = f"{cost.held_up_share:.1%} {cost.held_up_s * 1e3:.0f} ms"
         table.add_row(
-            cost.messenger if cost.messenger != before else "",
-            cost.transport,
-            censor,
+            *begin,
             f"{cost.connect_s * 1e3:.0f} ms",
             f"{cost.added_delay_median_s * 1e3:+.1f}",
             f"{cost.added_delay_95_s * 1e3:+.1f}",
@@ -160,5 +158,4 @@ def cost_table(found: Sequence[Cost]) -> Table:
             f"{cost.reconnections:.0f}",
             "" if cost.added_cpu_s is None else f"{cost.added_cpu_s:+.1f}",
         )
-        before = cost.messenger
     return table

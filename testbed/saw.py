@@ -15,7 +15,7 @@ from rich.table import Table
 
 from testbed.call.verdict import Verdict
 from testbed.results import CellResult
-from testbed.tables import table_of_calls
+from testbed.tables import table_by_keys
 
 _RULE = re.compile(r"(?P<way>up|down): rule (?P<rule>.+?): (?P<action>.+)")
 _FACT = re.compile(r"recognised as (?P<label>.+)|(?P<name>\S+) = (?P<value>.*)")
@@ -101,19 +101,17 @@ failed, and none did."""
 
 def seen_table(found: Sequence[Seen]) -> Table:
     """Show it, at most 100 columns wide."""
-    table, censors = table_of_calls([seen.censor for seen in found])
-    for name in ("Calls", "recognised as", "rules that met it", "so it"):
-        table.add_column(name, overflow="fold")
-    before = ""
-    for seen, censor in zip(found, censors, strict=True):
+    table, begins = table_by_keys([(seen.messenger, seen.transport, seen.censor) for seen in found])
+    # No narrower than their usual words: `unusable`, `recognised`, `telegram-ports:`, `restricted:`
+    least = {"Calls": 8, "recognised\nas": 10, "rules that met it": 15, "so it": 12}
+    for name, width in least.items():
+        table.add_column(name, min_width=width, overflow="fold")
+    for seen, begin in zip(found, begins, strict=True):
         table.add_row(
-            seen.messenger if seen.messenger != before else "",
-            seen.transport,
-            censor,
+            *begin,
             ", ".join(f"{count} {verdict}" for verdict, count in seen.verdicts.items()),
             "\n".join(seen.facts) or "-",
             "\n".join(seen.rules) or "-",
             seen.meaning,
         )
-        before = seen.messenger
     return table

@@ -276,7 +276,9 @@ def _read(path: Path, what: str) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text())
     except FileNotFoundError:
-        known = names_in(_stems(path.parent, "toml")) if path.parent.is_dir() else "none"
+        if path.parent not in (SCENARIOS, CENSORS, MESSENGERS, LINKS):  # a path of a person's own
+            raise ScenarioError(f"no {what} {path}: there is no such file") from None
+        known = names_in(_stems(path.parent, "toml"))
         raise ScenarioError(
             f"no {what} {path.stem!r}: {path} is missing; there are {known}"
         ) from None
@@ -288,4 +290,4 @@ def _validated(path: Path, content: Mapping[str, Any], kind: type[T]) -> T:
     try:
         return TypeAdapter(kind).validate_python({**content, "name": path.stem})
     except ValidationError as error:
-        raise ScenarioError(f"{path}: {describe(error, content)}") from None
+        raise ScenarioError(f"{path}: {describe(error, content, kind)}") from None

@@ -89,7 +89,7 @@ def _converted(content: bytes, what: str) -> Speech:
                 raise SpeechError(f"{what}: {took_s:.1f} s long, expected {limits}")
             rate_hz, sound = file.samplerate, file.read(dtype="float64", always_2d=True)
     except soundfile.LibsndfileError as error:
-        raise SpeechError(f"{what}: cannot be read as sound ({error})") from None
+        raise SpeechError(f"{what}: cannot be read as sound: {error.error_string}") from None
     samples = resampled(sound.mean(axis=1), rate_hz)
     if not np.any(np.abs(samples) > 1e-4):
         raise SpeechError(f"{what}: there is nothing to be heard in it")

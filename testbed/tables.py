@@ -95,37 +95,94 @@ def table_of_calls(censors: Sequence[str]) -> tuple[Table, list[str]]:
     A profile that all rows have in common stands above the table, the number that a sweep varied of
     it above its column, and the rows have that number's values.
     """
-    table = Table(
-        box=None, pad_edge=False, collapse_padding=True, header_style="bold", padding=(0, 1)
-    )
-    profiles = {censor.partition(" ")[0] for censor in censors}
-    told, heading = list(censors), "Censor"
-    if len(profiles) == 1:
-        table.title = f"Censor: {profiles.pop()}"
-        table.title_justify = "left"
-        told, heading = [censor.partition(" ")[2] for censor in censors], ""
-        swept = {varied.rpartition("=")[0] for varied in told}
-        if len(swept) == 1 and (name := swept.pop()):
-            told, heading = [varied.rpartition("=")[2] for varied in told], name
+    above, heading, told = _censors(censors)
+    table = _table(above)
     table.add_column("Messenger", no_wrap=True)
     table.add_column("Transport", max_width=26, overflow="fold")
     table.add_column(heading, overflow="fold")
     return table, told
 
 
+def table_by_keys(keys: Sequence[tuple[str, str, str]]) -> tuple[Table, list[list[str]]]:
+    """Begin a table by messenger, transport, censor; give it and what each row begins with.
+
+    What all rows have in common stands above the table and has no column: a messenger, a transport,
+    a profile of which a sweep varied a number. Rows of one messenger name it once.
+    """
+    messengers, transports = ([key[part] for key in keys] for part in (0, 1))
+    above, heading, told = _censors([key[2] for key in keys])
+    several = len(keys) > 1
+    one_transport = several and len(set(transports)) == 1
+    one_messenger = several and len(set(messengers)) == 1
+    table = _table(
+        *([f"Messenger: {messengers[0]}"] if one_messenger else []),
+        *([f"Transport: {transports[0]}"] if one_transport else []),
+        above,
+    )
+    columns: list[list[str]] = []
+    if not one_messenger:
+        _add_column(table, "Messenger", messengers, 12)
+        before = ["", *messengers]
+        columns.append([m if m != b else "" for m, b in zip(messengers, before, strict=False)])
+    if not one_transport:
+        _add_column(table, "Transport", transports, 10)
+        columns.append(transports)
+    if any(told):
+        _add_column(table, heading, told, 16)
+        columns.append(told)
+    return table, [list(cells) for cells in zip(*columns, strict=True)] or [[] for _ in keys]
+
+
+def _add_column(table: Table, heading: str, texts: Sequence[str], kept: int) -> None:
+    """Add a column that is folded at blanks if it must be, but not if it is as wide as `kept`."""
+    table.add_column(
+        heading,
+        min_width=min(_longest_word(texts), kept),
+        max_width=40,
+        no_wrap=max(map(len, texts), default=0) <= kept,
+        overflow="fold",
+    )
+
+
+def _table(*above: str) -> Table:
+    table = Table(
+        box=None, pad_edge=False, collapse_padding=True, header_style="bold", padding=(0, 1)
+    )
+    table.title = ". ".join(filter(None, above)) or None
+    table.title_justify = "left"
+    return table
+
+
+def _censors(censors: Sequence[str]) -> tuple[str, str, list[str]]:
+    """Give what is said of the censors above a table, their column's heading, and each row's."""
+    profiles = {censor.partition(" ")[0] for censor in censors}
+    if len(profiles) != 1:
+        return "", "Censor", list(censors)
+    [profile] = profiles
+    told = [censor.partition(" ")[2] for censor in censors]
+    swept = {varied.rpartition("=")[0] for varied in told}
+    if len(swept) == 1 and (name := swept.pop()):
+        above = f"Censor: {profile}, with {name} as below"
+        return above, name, [varied.rpartition("=")[2] for varied in told]
+    return f"Censor: {profile}", "", told
+
+
+def _longest_word(texts: Iterable[str]) -> int:
+    return max((len(word) for text in texts for word in text.split()), default=0)
+
+
 def summary(table_rows: Sequence[Row]) -> Table:
     """Give the table of a run, at most 100 columns wide."""
-    table, censors = table_of_calls([row.censor for row in table_rows])
-    table.add_column("Calls")
+    keys = [(row.messenger, row.transport, row.censor) for row in table_rows]
+    table, begins = table_by_keys(keys)
+    told = [_calls(row) for row in table_rows]
+    table.add_column("Calls", min_width=_longest_word(text.plain for text in told))
     for name in ("set-up\ns", "lost\n%", "delay\nms", "R", "Chat\nms", "speed"):
         table.add_column(name, justify="right", no_wrap=True)
-    before = ""
-    for row, censor in zip(table_rows, censors, strict=True):
+    for row, begin, calls in zip(table_rows, begins, told, strict=True):
         table.add_row(
-            row.messenger if row.messenger != before else "",
-            row.transport,
-            censor,
-            _calls(row),
+            *begin,
+            calls,
             _number(row.set_up_s, 2),
             _number(row.concealed_share, 1, 100),
             _number(row.mouth_to_ear_s, 0, 1000),
@@ -133,7 +190,6 @@ def summary(table_rows: Sequence[Row]) -> Table:
             f"{row.chat_delivered}/{row.chat_sent} {_number(row.chat_median_s, 1, 1000)}",
             f"{row.virtual_s / row.wall_s:.0f}x",
         )
-        before = row.messenger
     return table
 
 
@@ -148,17 +204,15 @@ def traffic_table(results: Iterable[CellResult]) -> Table | None:
     kinds = list(
         dict.fromkeys(k for of in groups.values() for r in of for k in r.content["traffic"])
     )
-    table, censors = table_of_calls([censor for _, _, censor in groups])
+    table, begins = table_by_keys(list(groups))
     for kind in kinds:
         table.add_column(kind.replace(" ", "\n"), justify="right", no_wrap=True)
-    before = ""
-    for ((messenger, transport, _), group), censor in zip(groups.items(), censors, strict=True):
+    for group, begin in zip(groups.values(), begins, strict=True):
         cells = [
             _traffic([r.content["traffic"][k] for r in group if k in r.content["traffic"]])
             for k in kinds
         ]
-        table.add_row(messenger if messenger != before else "", transport, censor, *cells)
-        before = messenger
+        table.add_row(*begin, *cells)
     return table
 
 
@@ -178,9 +232,10 @@ def _calls(row: Row) -> Text:
 
 LEGEND = """\
 Medians over the calls that were set up, of the worse direction. lost: share of the speech that
-the jitter buffer had no frame for; delay: mouth to ear; R: fullband E-model on 0-100, with EVS as
-proxy for Opus. Chat: messages delivered of sent, and their delay. speed: virtual over wall seconds.
-Below a verdict: what at least half of the calls were like (testbed/call/symptoms.py)."""
+the jitter buffer had no frame for; delay: mouth to ear; R: fullband E-model, 100 at best and below
+0 at worst, with EVS as proxy for Opus. Chat: messages delivered of sent, and their delay. speed:
+virtual over wall seconds. Below a verdict: what at least half of the calls were like
+(testbed/call/symptoms.py)."""
 
 
 def _number(value: float | None, digits: int, factor: float = 1) -> str:

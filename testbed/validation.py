@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, get_args
+from dataclasses import fields, is_dataclass
+from typing import Any, get_args, get_type_hints
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -17,14 +18,24 @@ class ScenarioError(Exception):
     """A file is wrong; the message names file and key, and what was expected."""
 
 
-def describe(error: ValidationError, content: Mapping[str, Any]) -> str:
-    """Say of each wrong key where it is and what was expected; `content` is what was read."""
+def describe(
+    error: ValidationError,
+    content: Mapping[str, Any],
+    kind: type | None = None,
+    *,
+    within: str = "",
+) -> str:
+    """Say of each wrong key where it is and what was expected; `content` is what was read.
+
+    `kind` is the class that it was to be, by which the keys that there are can be named. `within`
+    is the key that all of it belongs to.
+    """
     lines: dict[str, str] = {}
     for detail in error.errors():
         keys = _keys(detail, content)
         if keys is not None:
-            where = ".".join(keys) or "the file"
-            message = detail["msg"].removeprefix("Value error, ")
+            where = ".".join((within, *keys) if within else keys) or "the file"
+            message = _message(detail, kind)
             if where not in lines:
                 lines[where] = message
             elif message not in lines[where]:
@@ -32,6 +43,37 @@ def describe(error: ValidationError, content: Mapping[str, Any]) -> str:
     return "; ".join(
         f"{where}: {message}" if where else message for where, message in lines.items()
     )
+
+
+def _message(detail: ErrorDetails, kind: type | None) -> str:
+    """Say what was expected, without the words of Python."""
+    if detail["type"] == "unexpected_keyword_argument":
+        known = [] if kind is None else _known_keys(detail["loc"], kind)
+        return f"Unexpected key{f', expected of {names_in(known)}' if known else ''}"
+    if detail["type"] == "too_short":
+        least = detail["ctx"]["min_length"]
+        return f"expected at least {least} item{'s' if least > 1 else ''}"
+    return detail["msg"].removeprefix("Value error, ")
+
+
+def _known_keys(location: Sequence[int | str], kind: type) -> set[str]:
+    """Name the keys that may stand where there is an unknown one; none: that is not known."""
+    classes: list[type] = [kind]
+    for part in location[:-1]:
+        # A part is a key of a table, an index, or the name of a class out of several.
+        hints = [found[part] for found in map(get_type_hints, classes) if part in found]
+        classes = [one for one in classes if one.__name__ == part] or (
+            [one for hint in hints for one in _classes(hint)] if hints else classes
+        )
+    known = {field.name for one in classes for field in fields(one) if not field.kw_only}
+    return known - {"name"} if classes == [kind] else known  # the file's name, not a key
+
+
+def _classes(hint: object) -> list[type]:
+    """Give the dataclasses that a type is made of."""
+    if isinstance(hint, type) and is_dataclass(hint):
+        return [hint]
+    return [found for part in get_args(hint) for found in _classes(part)]
 
 
 def _keys(detail: ErrorDetails, content: Mapping[str, Any]) -> list[str] | None:
@@ -51,6 +93,9 @@ def _keys(detail: ErrorDetails, content: Mapping[str, Any]) -> list[str] | None:
             value = value[part]
             name = value.get("name") if isinstance(value, Mapping) else None
             keys.append(str(name or part))
+        elif part == "str" or str(part).startswith("tuple["):  # an alternative to a table
+            if isinstance(value, Mapping):
+                return None
         elif not (isinstance(part, str) and part[:1].isupper()):
             keys.append(str(part))
     return keys

@@ -197,4 +197,27 @@ def test_compare_prints_n_intervals_and_ranks_within_100_columns(tmp_path: Path)
     assert answer.exit_code == 0
     assert max(map(len, answer.stdout.splitlines())) <= 100
     assert "44%-100%" in answer.stdout
-    assert "of 3 seeds holds the true median with 75% at most" in answer.stdout
+    told = " ".join(answer.stdout.split())
+    assert "of 3 seeds holds the true median with 75% at most" in told
+    legend = answer.stdout[answer.stdout.index("n: calls") :].splitlines()
+    assert all(len(line) > 80 for line in legend[:-1])  # a paragraph, and no breaks within
+
+
+def test_one_seed_is_not_called_1_seeds(tmp_path: Path) -> None:
+    run = made(tmp_path, cell("direct", 1, 30.0))
+    told = " ".join(CliRunner().invoke(app, ["compare", str(run.folder)]).stdout.split())
+    assert "1 seeds" not in told
+    assert "of which one seed gives none" in told
+
+
+def test_a_diff_shows_what_differs_with_enough_digits(tmp_path: Path) -> None:
+    before = made(tmp_path / "a", *(cell("direct", seed, 34.0) for seed in (1, 2, 3)))
+    after = made(tmp_path / "b", *(cell("direct", seed, 34.02) for seed in (1, 2, 3)))
+    answer = CliRunner().invoke(app, ["diff", str(before.folder), str(after.folder)])
+    assert "34.00 34.02" in " ".join(answer.stdout.split())
+    single = made(tmp_path / "c", *(cell("direct", seed, 33.0 + seed % 3) for seed in (3, 1, 2)))
+    answer = CliRunner().invoke(app, ["diff", str(before.folder), str(single.folder)])
+    told = " ".join(answer.stdout.split())
+    assert "34 the same" in told
+    assert "0 medians changed" in told
+    assert "Of 1 more medians, only single calls changed" in told

@@ -4,24 +4,42 @@ from __future__ import annotations
 
 import json
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from testbed import cli, scenario
+from testbed.cell import Cell, TransportChoice
 from testbed.cli_plan import duration
 from testbed.estimate import AROUND_S, Speeds, recorded_speeds
 from testbed.results import CELL, WALL
-from testbed.scenario import cells, load_scenario
+from testbed.scenario import cells, load_messenger, load_scenario
 from testbed.schema import KINDS, schema
 
 
-def recorded(results: Path, transport: str, censor: str, speed: float) -> None:
-    folder = results / "run" / "cells" / f"{transport}-{censor}-{speed}"
+def recorded(
+    results: Path, transport: str, censor: str, speed: float, messenger: str = "whatsapp"
+) -> None:
+    folder = results / "run" / "cells" / f"{messenger}-{transport}-{censor}-{speed}"
     folder.mkdir(parents=True)
-    (folder / CELL).write_text(json.dumps({"transport": transport, "censor": censor}))
+    content = {"messenger": {"name": messenger}, "transport": transport, "censor": censor}
+    (folder / CELL).write_text(json.dumps(content))
     (folder / WALL).write_text(json.dumps({"wall_s": 2.0, "virtual_s": 2 * speed}))
+
+
+ENGINE = "telegram"
+
+
+def cell(messenger: str, transport: str, censor: str) -> Cell:
+    plan = cells(load_scenario("ru-calls-2025-08"))
+    return replace(
+        plan[0],
+        messenger=load_messenger(messenger),
+        transport=TransportChoice(transport),
+        censor=replace(plan[0].censor, name=censor),
+    )
 
 
 def test_the_nearest_recorded_cells_tell_the_speed(tmp_path: Path) -> None:
@@ -32,10 +50,22 @@ def test_the_nearest_recorded_cells_tell_the_speed(tmp_path: Path) -> None:
     (tmp_path / "run" / "cells" / "broken" / WALL).write_text("{")
     speeds = recorded_speeds(tmp_path)
     assert speeds.cells == 3
-    assert speeds.of("obfs4", "open") == 20
-    assert speeds.of("obfs4", "loss-5") == 5.5
-    assert speeds.of("obfs4", "loss-20") == 6
-    assert speeds.of("tuic", "open") == Speeds().of("tuic", "open")
+    assert speeds.of(cell("max", "obfs4", "open")) == 20
+    assert speeds.of(cell("whatsapp", "obfs4", "loss-5")) == 5.5
+    assert speeds.of(cell("whatsapp", "obfs4", "loss-20")) == 6
+    other = cell("whatsapp", "tuic", "open")
+    assert speeds.of(other) == Speeds().of(other)
+
+
+def test_models_do_not_tell_the_speed_of_a_real_engine(tmp_path: Path) -> None:
+    recorded(tmp_path, "direct", "open", 90)
+    engine = cell(ENGINE, "direct", "open")
+    speeds = recorded_speeds(tmp_path)
+    assert speeds.of(engine) == Speeds().of(engine) < 20
+    assert speeds.unknown([engine, cell("whatsapp", "direct", "open")]) == [ENGINE]
+    recorded(tmp_path, "direct", "open", 12, ENGINE)
+    assert recorded_speeds(tmp_path).of(engine) == 12
+    assert not recorded_speeds(tmp_path).unknown([engine])
 
 
 def test_processors_share_cells_but_none_shares_one() -> None:
@@ -60,6 +90,9 @@ def test_a_dry_run_shows_the_matrix_and_leaves_nothing(tmp_path: Path) -> None:
     answer = CliRunner().invoke(cli.app, asked)
     assert answer.exit_code == 0
     assert "6 cells, 0 of them recorded" in answer.stdout
+    told = " ".join(answer.stdout.split())
+    assert "1 topology one-sided" in told
+    assert "Of 8 combinations, the scenario leaves out 2." in told
     assert not (tmp_path / "run").exists()
 
 

@@ -7,11 +7,12 @@ from random import Random
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from testbed.call.verdict import Verdict
 from testbed.censor.censor import Censor
 from testbed.results import CellResult, Wall
-from testbed.saw import Seen, saw
+from testbed.saw import Seen, saw, seen_table
 from testbed.scenario import load_censor
 from tests.censor.packets import OUTSIDE, STUN_BINDING, tcp, udp
 
@@ -92,3 +93,22 @@ def test_seeds_are_told_together_and_the_chat_is_left_out() -> None:
     assert first.verdicts == {"good": 1, "unusable": 1}
     assert (first.facts, first.meaning) == (("stun",), "1 of 2 restricted")
     assert (second.facts, second.rules, second.meaning) == ((), (), "passes unrecognised")
+
+
+def test_the_table_fits_and_cuts_no_word() -> None:
+    dead = "no answer within 30 s: caller to relay binding, callee to ping of the other end"
+    found = [
+        Seen(m, t, c, {"unusable": 1}, ("stun",), ("telegram-ports: drop, probability 0.9",), so)
+        for m, t, c, so in [
+            ("WhatsApp + copies, experiment (model)", "direct", "ru-calls-2025-08", "restricted"),
+            ("Signal peer to peer (model)", "hysteria2", "burst-loss", f"restricted: {dead}"),
+        ]
+    ]
+    console = Console(width=100, highlight=False)
+    with console.capture() as capture:
+        console.print(seen_table(found))
+    words = capture.get().replace(",", "").split()
+    assert max(map(len, capture.get().splitlines())) <= 100
+    for word in ("recognised", "ru-calls-2025-08", "telegram-ports:", "probability", "unusable"):
+        assert word in words
+    assert set(dead.replace(",", "").split()) <= set(words)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from rich.console import Console
 
 from testbed.call.symptoms import Symptom
@@ -31,7 +33,7 @@ def test_a_wide_row_fits_and_loses_nothing() -> None:
     text = " ".join(" ".join(printed).split())
     for part in ("12.35", "30.5", "1091", "2999/3000 40.2", "28x"):
         assert text.count(part) == 2
-    assert text.count("WhatsApp (model)") == 1
+    assert text.count("Messenger: WhatsApp (model)") == text.count("WhatsApp") == 1
 
 
 def test_what_calls_were_like_stands_below_their_verdict_and_fits() -> None:
@@ -47,9 +49,43 @@ def test_what_calls_were_like_stands_below_their_verdict_and_fits() -> None:
 def test_one_profile_is_named_once_and_a_sweep_shows_what_varies() -> None:
     printed = lines(row("ru-calls-2025-08 drop=0.1"), row("ru-calls-2025-08 drop=0.2"))
     text = " ".join(printed).split()
-    assert text.count("ru-calls-2025-08") == text.count("drop") == 1
+    assert "Censor: ru-calls-2025-08, with drop as below" in " ".join(text)
+    assert text.count("ru-calls-2025-08,") == 1
     assert {"0.1", "0.2"} <= set(text)
 
 
 def test_the_legend_fits() -> None:
     assert max(len(line) for line in LEGEND.splitlines()) <= 100
+
+
+def test_what_all_rows_share_is_said_once_and_leaves_room_for_words() -> None:
+    """As of `repair` and `messengers`: no heading and no word is cut."""
+    every = tuple(str(symptom) for symptom in Symptom)
+    titles = ("WhatsApp + copies, experiment (model)", "Telegram peer to peer (model)")
+    censors = ("ru-calls-2025-08", "burst-loss", "shape-64k")
+    printed = lines(
+        *(replace(row(c, "direct", every), messenger=m) for m in titles for c in censors)
+    )
+    assert all(len(line) <= 100 for line in printed)
+    assert printed[0] == "Transport: direct"
+    words = " ".join(printed[1:]).replace(",", "").split()
+    assert words.count("direct") == 0
+    for word in (*censors, "intermittent", "metallic", "experiment", "unusable"):
+        assert word in words
+    assert "…" not in words
+
+
+def test_with_every_column_no_word_is_cut_either() -> None:
+    every = tuple(str(symptom) for symptom in Symptom)
+    printed = lines(
+        row("ru-calls-2025-08", "hysteria2", every),
+        replace(row("burst-loss", symptoms=every), messenger="Signal peer to peer (model)"),
+    )
+    assert all(len(line) <= 100 for line in printed)
+    words = " ".join(printed).replace(",", "").split()
+    for word in ("Transport", "ru-calls-2025-08", "intermittent", "unusable", "hysteria2}", "28x"):
+        assert word in words
+
+
+def test_the_legend_says_that_r_may_be_below_0() -> None:
+    assert "below 0" in " ".join(LEGEND.split())

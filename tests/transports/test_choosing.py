@@ -100,7 +100,7 @@ def test_what_stands_behind_a_title_is_in_the_manifest(tmp_path: Path) -> None:
         ('client = ["obfs4proxy"]\n', "client = []\n", r"mine: client: a command is a list of a "),
         ('client = ["obfs4proxy"]\n', 'client = "obfs4proxy"\n', r"mine: client: .*valid tuple"),
         ('client = ["obfs4proxy"]\n', 'client = ["./mine"]\n', r"client: './mine' is neither"),
-        ('"1" }', "1 }", r"transport mine: server_options: iat-mode: .*valid string"),
+        ('"1" }', "1 }", r"transport mine: server_options\.iat-mode: .*valid string"),
         ('inner = "mine"', 'inner = "their"', r"no transport 'their'"),
         ("[transports.direct]", "[transports]\ndirect = 3", r"transports: direct must be a table"),
     ],
@@ -112,6 +112,27 @@ def test_a_wrong_table_says_what_was_expected(
     path = with_tables(tmp_path, TABLES.replace(before, after, 1))
     with pytest.raises(ScenarioError, match=said):
         cells(load_scenario(str(path)))
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ("fec {inner = obfs4", "does not end with the brace"),
+        ("fec {inner = obfs4} ", ""),
+        ("fec {inner = obfs4} window = 3", "does not end with the brace"),
+        ("fec {inner = obfs4 {iat_mode = 1}", "not as many closing braces as opening ones"),
+        ("fec {inner = obfs4 {iat_mode = 1, window = 3}}", "obfs4: it has no parameter window"),
+        ("fec {inner = obfs4 {iat_mode = 1}, window = 3}", ""),
+        ("fec", "transport fec: it is missing the parameter 'inner'"),
+        ("openvpn {over = sctp}", "transport openvpn: over: Input should be 'udp' or 'tcp'"),
+    ],
+)
+def test_a_wrong_entry_says_what_was_expected(entry: str, said: str) -> None:
+    if not said:
+        load_transport(transport_choice(entry))
+        return
+    with pytest.raises(ScenarioError, match=said):
+        load_transport(transport_choice(entry))
 
 
 @pytest.fixture
