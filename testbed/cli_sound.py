@@ -23,7 +23,7 @@ from testbed.console import err, out
 from testbed.results import CellResult, ResultsError, Run
 from testbed.scores import Scorer, score_cells, scorers, worse
 from testbed.sound import HEARD_BY, SAID_BY, samples, sound_of, write_opus, write_wav
-from testbed.tables import table_of_calls
+from testbed.tables import table_by_keys
 
 PLAYERS = (
     ("pw-play",),
@@ -237,18 +237,15 @@ def _score_table(
     groups: dict[tuple[str, str, str], list[tuple[CellResult, Mapping[str, Any]]]] = {}
     for result, content in scored:
         groups.setdefault(result.key, []).append((result, content))
-    table, censors = table_of_calls([key[2] for key in groups])
+    table, begins = table_by_keys(list(groups))
     table.add_column("Calls")
     for model in models:
         table.add_column(model.name, justify="right", no_wrap=True)
-    before = ""
-    for ((messenger, transport, _), group), censor in zip(groups.items(), censors, strict=True):
+    for begin, group in zip(begins, groups.values(), strict=True):
         verdicts = Counter(result.verdict for result, _ in group)
         calls = ", ".join(f"{verdicts[v]} {v}" for v in sorted(verdicts, reverse=True))
-        name = messenger if messenger != before else ""
         cells = [_median_worse(group, model.name) for model in models]
-        table.add_row(name, transport, censor, calls, *cells)
-        before = messenger
+        table.add_row(*begin, calls, *cells)
     return table
 
 

@@ -89,20 +89,6 @@ def _median(numbers: Iterable[float | None]) -> float | None:
     return median(known) if known else None
 
 
-def table_of_calls(censors: Sequence[str]) -> tuple[Table, list[str]]:
-    """Begin a table of calls: messenger, transport, censor; give it and each row's censor.
-
-    A profile that all rows have in common stands above the table, the number that a sweep varied of
-    it above its column, and the rows have that number's values.
-    """
-    above, heading, told = _censors(censors)
-    table = _table(above)
-    table.add_column("Messenger", no_wrap=True)
-    table.add_column("Transport", max_width=26, overflow="fold")
-    table.add_column(heading, overflow="fold")
-    return table, told
-
-
 def table_by_keys(keys: Sequence[tuple[str, str, str]]) -> tuple[Table, list[list[str]]]:
     """Begin a table by messenger, transport, censor; give it and what each row begins with.
 
