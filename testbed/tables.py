@@ -107,7 +107,7 @@ def table_by_keys(keys: Sequence[tuple[str, str, str]]) -> tuple[Table, list[lis
     )
     columns: list[list[str]] = []
     if not one_messenger:
-        _add_column(table, "Messenger", messengers, 12)
+        _add_column(table, "Messenger", messengers, 18)
         before = ["", *messengers]
         columns.append([m if m != b else "" for m, b in zip(messengers, before, strict=False)])
     if not one_transport:
