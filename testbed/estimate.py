@@ -14,7 +14,7 @@ from testbed.results import CELL, WALL
 
 AROUND_S = 6.0
 """Virtual seconds of a cell beside its call: starting, setting up, ending (measured)."""
-_DIRECT, _OTHER, _ENGINE = 27.0, 10.0, 10.0
+_DIRECT, _OTHER, _ENGINE = 80.0, 30.0, 10.0
 """Virtual seconds a wall second where nothing is recorded (README.md, What it costs); the last of a
 messenger with a real engine."""
 
