@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Container, Sequence
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from rich.progress import track
 from rich.table import Table
 
 from testbed import agreement
 from testbed.agreement import PAIRS, Comparison, Pair, Side
+from testbed.cli_run import run
 from testbed.console import err, out
 from testbed.results import Run
+from testbed.scenario import ROOT, load_scenario
 from testbed.scores import ScoreError, score_cells, scorers
 from testbed.validation import ScenarioError
 
@@ -26,6 +30,32 @@ as many calls, one in three apart, and conceals as much by frames, \
 {100 * agreement.CONCEALED_TOLERANCE:g} % of the time apart, if
 its listener misses as much, {100 * agreement.HEARD_TOLERANCE:g} % apart, and if ViSQOL is at most \
 {agreement.VISQOL_TOLERANCE:g} apart."""
+
+
+def validate_calls(
+    engine: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this engine, telegram or webrtc (repeatable)."),
+    ] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="Only this seed (repeatable).")] = None,
+) -> None:
+    """Hold models against real engines on loss, bursts, thin links, UDP blocked (7 min).
+
+    Telegram's engine is asked by ear first; then all say the speech, for ViSQOL.
+
+    Example: testbed validate-calls --engine telegram
+    """
+    pairs = pairs_named(engine)
+    runs = []
+    for name in (BY_EAR, SOUND):
+        of_scenario = load_scenario(name).messengers
+        chosen = [n for p in pairs for n in (p.engine, p.model) if n in of_scenario]
+        if chosen:
+            folder = ROOT / "results" / name
+            run(name, messenger=chosen, seed=seed, out_folder=folder)
+            runs.append(Run(folder))
+    if not print_validation(runs, pairs):
+        raise typer.Exit(1)
 
 
 def pairs_named(engines: Sequence[str] | None) -> list[Pair]:

@@ -27,10 +27,10 @@ from testbed.cell import (
     Said,
 )
 from testbed.certificate import write_certificates
+from testbed.judging import judge, playout_of
 from testbed.lab.plan import plan_of
 from testbed.lab.record import DirectionRecord, read_frames
 from testbed.lab.topology import CallTopo
-from testbed.results import judge, playout_of
 from testbed.speech import voice
 
 _SAID_MARGIN_S = TAIL_S + 5.0

@@ -19,7 +19,8 @@ from testbed.call.opus import Speech, read_speech
 from testbed.call.playout import Playout
 from testbed.call.sound import render
 from testbed.jobs import encoding_codecs, speech_frames, what_is_said
-from testbed.results import CellResult, ResultsError, Run, frames_of, playout_of
+from testbed.judging import playout_of
+from testbed.results import CellResult, ResultsError, Run, frames_of
 from testbed.speech import voice
 
 OPUS_COMPRESSION: Final = 0.8

@@ -10,8 +10,9 @@ from typing import Any
 
 from testbed.call.conversation import Turn
 from testbed.cell import Cell, TransportChoice
+from testbed.judging import judge
 from testbed.lab.record import CallRecord, DirectionRecord, write_frames
-from testbed.results import Run, Wall, judge
+from testbed.results import Run, Wall
 from testbed.scenario import cell_id, cells, load_scenario
 
 DURATION_S = 10.0

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from testbed import cli
 from testbed.cell import TransportChoice
 from testbed.engines import ENGINES, NTGCALLS
-from testbed.manifest import lacking
+from testbed.manifest import lacking, transports_in_tree, versions
 from testbed.results import ResultsError
 from testbed.runner import LabError
 from testbed.scenario import cell_id, cells, load_scenario
@@ -92,3 +92,34 @@ def test_what_is_asked_for_twice_is_run_once_and_a_seed_is_no_negative_number() 
     assert once == twice
     refused = CliRunner().invoke(cli.app, [*words, "--seed", "-1"])
     assert refused.exit_code == 2
+
+
+def test_a_new_transport_leaves_runs_of_others_as_they_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("testbed/a.py", "transports/__init__.py", "transports/direct.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("1")
+    monkeypatch.setattr("testbed.manifest.ROOT", tmp_path)
+    before = versions([], ["direct"])
+    (tmp_path / "transports/mine.py").write_text("2")
+    assert versions([], ["direct"]) == before
+    both = versions([], ["direct", "mine"])
+    assert both["transport direct"] == before["transport direct"] != both["transport mine"]
+    (tmp_path / "transports/direct.py").write_text("3")
+    assert versions([], ["direct"])["transport direct"] != before["transport direct"]
+    assert versions([], ["direct"])["testbed"] == before["testbed"]
+    (tmp_path / "testbed/a.py").write_text("3")
+    assert versions([], ["direct"])["testbed"] != before["testbed"]
+
+
+def test_a_wrapped_transport_is_one_of_those_in_use() -> None:
+    inner = TransportChoice("tuic", source="class Transport: ...")
+    choices = (
+        TransportChoice("fec", {"inner": TransportChoice("hysteria2")}),
+        TransportChoice("fec", {"inner": inner}),
+        TransportChoice("direct"),
+    )
+    cell = short_cell("max", "direct", "open")
+    used = [replace(cell, transport=choice) for choice in choices]
+    assert transports_in_tree(used) == ["direct", "fec", "hysteria2"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from time import process_time
 from typing import Any
 
 import pytest
@@ -14,8 +13,8 @@ from hypothesis import strategies as st
 
 from testbed.call.conversation import Turn
 from testbed.call.opus import SPEECH_FOLDER
-from testbed.cell import TransportChoice
 from testbed.jobs import speech_frames
+from testbed.judging import judge
 from testbed.lab.record import (
     BoxRecord,
     CallRecord,
@@ -29,8 +28,7 @@ from testbed.lab.record import (
     write_frames,
 )
 from testbed.manifest import manifest as manifest_of
-from testbed.manifest import transports_in_tree, versions
-from testbed.results import ResultsError, Run, Wall, clock_of, judge
+from testbed.results import ResultsError, Run, Wall, clock_of
 from testbed.scenario import cell_id, cells, load_scenario
 from testbed.tables import rows
 
@@ -126,18 +124,6 @@ def test_what_fec_saves_is_not_concealed() -> None:
     assert saved["recovered_share"] + saved["concealed_share"] == pytest.approx(0.1, abs=0.01)
     with pytest.raises(ValueError, match="none were given"):
         judge(cell, record(), lossy, TURNS)
-
-
-def test_judging_a_minute_takes_a_fraction_of_conducting_it() -> None:
-    lossy = frames(3000, sent=3000)
-    lossy["up"].received = [(i, at) for i, at in lossy["up"].received if i % 7]
-    long = record() | {"call": {**record()["call"], "ended_s": 62.5}}
-    costs_s = []
-    for _ in range(3):
-        began_s = process_time()
-        judge(CELL, long, lossy, TURNS)
-        costs_s.append(process_time() - began_s)
-    assert min(costs_s) < 0.5
 
 
 def test_a_call_that_was_not_set_up_is_no_call() -> None:
@@ -291,33 +277,3 @@ def test_a_folder_that_cannot_be_one_is_refused_at_once(tmp_path: Path) -> None:
     for path in (tmp_path / "file", Path("/proc/run")):
         with pytest.raises(ResultsError, match=rf"{path} cannot be a run's folder .*--out"):
             Run(path).held().__enter__()
-
-
-def test_a_new_transport_leaves_runs_of_others_as_they_were(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("testbed/a.py", "transports/__init__.py", "transports/direct.py"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text("1")
-    monkeypatch.setattr("testbed.manifest.ROOT", tmp_path)
-    before = versions([], ["direct"])
-    (tmp_path / "transports/mine.py").write_text("2")
-    assert versions([], ["direct"]) == before
-    both = versions([], ["direct", "mine"])
-    assert both["transport direct"] == before["transport direct"] != both["transport mine"]
-    (tmp_path / "transports/direct.py").write_text("3")
-    assert versions([], ["direct"])["transport direct"] != before["transport direct"]
-    assert versions([], ["direct"])["testbed"] == before["testbed"]
-    (tmp_path / "testbed/a.py").write_text("3")
-    assert versions([], ["direct"])["testbed"] != before["testbed"]
-
-
-def test_a_wrapped_transport_is_one_of_those_in_use() -> None:
-    inner = TransportChoice("tuic", source="class Transport: ...")
-    choices = (
-        TransportChoice("fec", {"inner": TransportChoice("hysteria2")}),
-        TransportChoice("fec", {"inner": inner}),
-        TransportChoice("direct"),
-    )
-    used = [replace(CELL, transport=choice) for choice in choices]
-    assert transports_in_tree(used) == ["direct", "fec", "hysteria2"]

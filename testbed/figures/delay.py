@@ -18,7 +18,8 @@ from testbed.call.verdict import GOOD_DELAY_S, USABLE_DELAY_S
 from testbed.figures import sheet, style, words
 from testbed.figures.sheet import SERIES
 from testbed.figures.tally import natural
-from testbed.results import CellResult, Run, frames_of, playout_of
+from testbed.judging import playout_of
+from testbed.results import CellResult, Run, frames_of
 
 _COLUMNS = 3
 _PANEL_IN = 1.0

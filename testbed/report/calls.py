@@ -12,7 +12,8 @@ from testbed.call.measures import steps
 from testbed.call.verdict import Verdict
 from testbed.comparison import DIRECT, Comparison, compare
 from testbed.costs import Cost, NothingToCompareError, costs
-from testbed.results import CellResult, Run, frames_of, playout_of
+from testbed.judging import playout_of
+from testbed.results import CellResult, Run, frames_of
 from testbed.sound import codec_of
 
 SIDES = {"up": "the callee", "down": "the caller"}
