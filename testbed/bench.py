@@ -130,8 +130,8 @@ class CellTimes:
 
 
 @dataclass(frozen=True)
-class _Alone:
-    """One cell that was run alone: see `CellTimes`."""
+class _Conducted:
+    """One cell that was run alone, and judged: see `CellTimes`."""
 
     wall: Wall
     packets_asked: int
@@ -149,11 +149,11 @@ async def cell_times(
 
     ConductError: a cell failed, or its call was not set up.
     """
-    alone: dict[CellKind, list[_Alone]] = {kind: [] for kind in kinds}
+    alone: dict[CellKind, list[_Conducted]] = {kind: [] for kind in kinds}
     together_s: dict[CellKind, list[float]] = {kind: [] for kind in kinds}
     for _ in range(rounds):
         for kind in kinds:
-            alone[kind].append(await _alone(kind, conduct, cpus[-1]))
+            alone[kind].append(await _conduct_and_judge(kind, conduct, cpus[-1]))
             if len(cpus) > 1:
                 together_s[kind].append(await _together_s(kind, conduct, cpus))
             report(kind)
@@ -210,7 +210,7 @@ def on_ns3(cpu: int) -> dict[str, Any]:
     return {**found, "virtual_s": kind.duration_s, "wall_s": wall_s}
 
 
-async def _alone(kind: CellKind, conduct: Conduct, cpu: int) -> _Alone:
+async def _conduct_and_judge(kind: CellKind, conduct: Conduct, cpu: int) -> _Conducted:
     """Conduct a cell, and then judge its call."""
     with tempfile.TemporaryDirectory() as folder:
         job = Path(folder) / "job"
@@ -218,7 +218,7 @@ async def _alone(kind: CellKind, conduct: Conduct, cpu: int) -> _Alone:
         began_s = process_time()
         judged(kind.cell, job)
         judged_s = process_time() - began_s
-    return _Alone(wall, record["middlebox"]["packets_asked"], judged_s)
+    return _Conducted(wall, record["middlebox"]["packets_asked"], judged_s)
 
 
 async def _wall(kind: CellKind, conduct: Conduct, cpu: int) -> Wall:

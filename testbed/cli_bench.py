@@ -174,7 +174,7 @@ def _show(measured: Mapping[str, Any]) -> None:
         )
         out.print(
             f"Scoring a call takes at most {share:.0%} of what its cell does ({name}), beside the "
-            "next cell; less than all wanted. ViSQOL, which is asked for, takes more."
+            "next cell, without ViSQOL; less than all wanted."
         )
     busy = [n for n, c in cells.items() if median(c["wall_s"]) > _BUSY * median(c["cpu_s"])]
     if busy:

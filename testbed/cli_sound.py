@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from time import monotonic
 from typing import Annotated, Any
 
 import typer
@@ -219,6 +220,7 @@ def score(
     results = run.results()
     chosen = [_named(results, cell)] if cell is not None else results
     models = scorers()
+    began_s = monotonic()
     made = score_cells([(run, result) for result in chosen], models)
     steps = track(made, description="cells", total=len(chosen), console=err, transient=True)
     scored = list(zip(chosen, steps, strict=True))
@@ -228,6 +230,12 @@ def score(
         return
     out.print(_score_table(scored, models))
     out.print(_legend(models), style="dim")
+    took_s, said_s = monotonic() - began_s, sum(r.content["duration_s"] for r in chosen)
+    out.print(
+        f"{len(chosen)} calls, {said_s:g} s together, were scored in {took_s:.1f} s; those that "
+        "had been before took none.",
+        style="dim",
+    )
 
 
 def _score_table(

@@ -74,14 +74,19 @@ def _speech(file: str) -> dict[str, str]:
 
 def _transport(choice: TransportChoice) -> Iterator[tuple[str, Any]]:
     """Give the text of a transport from elsewhere, and what stands behind a title."""
-    if choice.source:
-        yield f"transport {choice.name}", choice.source
-    if choice.title:
-        parameters = {key: _plain(value) for key, value in choice.parameters.items()}
-        yield f"transport {choice.title}", {"kind": choice.name, "parameters": parameters}
+    for one in _with_wrapped(choice):
+        if one.source:
+            yield f"transport {one.name}", one.source
+        if one.title:
+            parameters = {key: _plain(value) for key, value in one.parameters.items()}
+            yield f"transport {one.title}", {"kind": one.name, "parameters": parameters}
+
+
+def _with_wrapped(choice: TransportChoice) -> Iterator[TransportChoice]:
+    yield choice
     for value in choice.parameters.values():
         if isinstance(value, TransportChoice):
-            yield from _transport(value)
+            yield from _with_wrapped(value)
 
 
 def _plain(value: object) -> object:
@@ -107,14 +112,9 @@ def lacking(cells: Sequence[Cell]) -> str:
 def transports_in_tree(cells: Sequence[Cell]) -> list[str]:
     """Name the transports of `transports/` that cells use, and those that these wrap."""
     choices = {str(cell.transport): cell.transport for cell in cells}.values()
-    return sorted({one.name for choice in choices for one in _wrapped(choice) if not one.source})
-
-
-def _wrapped(choice: TransportChoice) -> Iterator[TransportChoice]:
-    yield choice
-    for value in choice.parameters.values():
-        if isinstance(value, TransportChoice):
-            yield from _wrapped(value)
+    return sorted(
+        {one.name for choice in choices for one in _with_wrapped(choice) if not one.source}
+    )
 
 
 def versions(needed: Sequence[Program], transports: Sequence[str]) -> dict[str, str]:

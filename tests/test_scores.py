@@ -228,6 +228,7 @@ def test_a_run_is_scored_and_the_table_fits(run: Run) -> None:
     done = CliRunner().invoke(app, ["score", str(run.folder)])
     assert done.exit_code == 0, done.output
     assert all(len(line) <= 100 for line in done.output.splitlines())
+    assert "3 calls, 30 s together, were scored in " in done.output
     scores = [json.loads((r.folder / SCORES).read_text()) for r in run.results()]
     lossy, clean, never = (worse(found, "visqol") for found in scores)
     assert clean is not None
