@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from testbed.dataframes import RunTables
+    from testbed.analysis.dataframes import RunTables
 
 __version__ = "0.1.0"
 
@@ -15,8 +15,8 @@ __version__ = "0.1.0"
 def load(folder: str | Path) -> RunTables:
     """Read a run's folder into pandas DataFrames: `cells`, `steps`, `events`.
 
-    Their columns are told in `testbed.dataframes`. ResultsError: it is no run's folder.
+    Their columns are told in `testbed.analysis.dataframes`. ResultsError: it is no run's folder.
     """
     # Not at the top: guests import this module and must not pay for pandas.
-    tables: RunTables = import_module("testbed.dataframes").load(folder)
+    tables: RunTables = import_module("testbed.analysis.dataframes").load(folder)
     return tables

@@ -9,11 +9,11 @@ from random import Random
 from typing import Any
 
 from testbed.call.conversation import Turn
-from testbed.cell import Cell, TransportChoice
-from testbed.judging import judge
-from testbed.lab.record import CallRecord, DirectionRecord, write_frames
-from testbed.results import Run, Wall
-from testbed.scenario import cell_id, cells, load_scenario
+from testbed.experiment.cell import Cell, TransportChoice
+from testbed.experiment.scenario import cell_id, cells, load_scenario
+from testbed.record.cell_record import CallRecord, DirectionRecord, write_frames
+from testbed.record.judging import judge
+from testbed.record.results import Run, Wall
 
 DURATION_S = 10.0
 TURNS = (Turn("up", 0.0, 7.1), Turn("down", 7.3, 10.0))

@@ -4,8 +4,8 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from testbed.testing import LoopbackHost
-from testbed.transport import Address
+from testbed.transport.interface import Address
+from testbed.transport.loopback import LoopbackHost
 
 
 def with_host(use: Callable[[LoopbackHost], Awaitable[None]], *, timeout_s: float = 10) -> None:

@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 import trio
 
-from testbed import bench, cli, cli_bench
-from testbed.kernel.build import Kernel
-from testbed.runner import in_guest
+from testbed.cli import app, bench
+from testbed.guest.kernel.builder import Kernel
+from testbed.run.runner import in_guest
+from testbed.tools import benchmark
 from tests.lab.conftest import kernel
 
 __all__ = ["kernel"]
@@ -24,7 +25,7 @@ __all__ = ["kernel"]
 
 def said(ratios: Sequence[float], machine: str = "a processor") -> dict[str, Any]:
     """Make what a bench says of direct cells."""
-    kind = bench.KINDS[0]
+    kind = benchmark.KINDS[0]
     wall = {"ratio": ratios, "wall_s": [60 / r for r in ratios], "cpu_s": [59 / r for r in ratios]}
     counts = {"syscalls": 12_345, "faults": 6_789, "execs": 5, "memory_bytes": 80_000_000}
     cell = {
@@ -48,10 +49,10 @@ def printed(
     *words: str,
 ) -> tuple[str, str]:
     """Have the command line say what a bench has measured."""
-    monkeypatch.setattr(cli_bench, "_measure", lambda *_: measured)
+    monkeypatch.setattr(bench, "_measure", lambda *_: measured)
     monkeypatch.setattr(sys, "argv", ["testbed", "bench", *words])
     with pytest.raises(SystemExit) as ended:
-        cli.main()
+        app.main()
     assert ended.value.code == 0
     return capfd.readouterr()
 
@@ -91,13 +92,13 @@ def test_what_is_no_bench_is_told_so(
         sys, "argv", ["testbed", "bench", "--against", str(tmp_path / "other.json")]
     )
     with pytest.raises(SystemExit) as ended:
-        cli.main()
-    assert ended.value.code == cli.USAGE_ERROR
+        app.main()
+    assert ended.value.code == app.USAGE_ERROR
     assert "is not what `testbed bench --save` keeps" in capfd.readouterr().err
 
 
 def test_every_kind_of_cell_is_one_that_can_be_made() -> None:
-    for kind in bench.KINDS:
+    for kind in benchmark.KINDS:
         assert kind.cell.duration_s == kind.duration_s
 
 
@@ -105,12 +106,12 @@ def test_every_kind_of_cell_is_one_that_can_be_made() -> None:
 def test_the_bench_measures_cells_of_which_the_box_is_asked_as_they_say(kernel: Kernel) -> None:
     chosen = [
         replace(kind, duration_s=6.0)
-        for kind in bench.KINDS
+        for kind in benchmark.KINDS
         if kind.name in ("direct", "handed-over", "python")
     ]
-    heard: list[bench.CellKind] = []
+    heard: list[benchmark.CellKind] = []
     cpus = sorted(os.sched_getaffinity(0))
-    times = trio.run(bench.cell_times, chosen, in_guest(kernel), cpus, 1, heard.append)
+    times = trio.run(benchmark.cell_times, chosen, in_guest(kernel), cpus, 1, heard.append)
     direct, handed_over, python = times
     assert heard == chosen
     for each in times:

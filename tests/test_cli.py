@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed.scenario import ROOT
+from testbed.experiment.scenario import ROOT
 
 TESTBED = str(Path(sys.executable).with_name("testbed"))
 

@@ -10,12 +10,12 @@ import pytest
 from typer.testing import CliRunner
 
 import testbed
-from testbed.cli import app
-from testbed.comparing import comparison_json
-from testbed.comparison import compare
-from testbed.dataframes import export
-from testbed.difference import difference
-from testbed.results import CELL, SCHEMA, WALL, ResultsError, Run
+from testbed.analysis.comparison import compare
+from testbed.analysis.dataframes import export
+from testbed.analysis.difference import difference
+from testbed.cli.app import app
+from testbed.record.results import CELL, SCHEMA, WALL, ResultsError, Run
+from testbed.show.comparison_tables import comparison_json
 
 RUSSIA = "ru-calls-2025-08"
 

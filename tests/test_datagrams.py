@@ -6,13 +6,9 @@ import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from testbed.datagrams import (
-    DatagramStream,
-    frame_datagram,
-    take_datagram,
-)
-from testbed.tcpdatagrams import QUEUE_DATAGRAMS
-from testbed.testing import LoopbackHost
+from testbed.transport.channels import DatagramStream, frame_datagram, take_datagram
+from testbed.transport.loopback import LoopbackHost
+from testbed.transport.tcp_datagrams import QUEUE_DATAGRAMS
 from tests.loopback import with_host
 
 DATAGRAMS = st.lists(st.binary(max_size=60), max_size=8)

@@ -9,8 +9,8 @@ from statistics import median
 
 import pytest
 
-from testbed.call.verdict import Verdict
-from testbed.results import CellResult, Run
+from testbed.call.quality.verdict import Verdict
+from testbed.record.results import CellResult, Run
 from tests.test_cli import testbed
 
 pytestmark = pytest.mark.slow

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from testbed import gobuild
-from testbed.cli_transport import missing_for_transports
-from testbed.gobuild import GoBuildError, build, is_current, program_names
-from testbed.transport import find_program
+from testbed.cli.transport import missing_for_transports
+from testbed.transport import go_programs
+from testbed.transport.go_programs import GoBuildError, build, is_current, program_names
+from testbed.transport.interface import find_program
 
 MAIN = 'package main\n\nfunc main() { println("hello") }\n'
 
@@ -24,8 +24,8 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "main.go").write_text(MAIN)
     (folder / "needs.toml").write_text('apt = ["golang-hello-dev"]\nimports = []\n')
     (tmp_path / "bin").mkdir()
-    monkeypatch.setattr(gobuild, "PROGRAMS", tmp_path / "go")
-    monkeypatch.setattr(gobuild, "link_of", lambda name: tmp_path / "bin" / name)
+    monkeypatch.setattr(go_programs, "PROGRAMS", tmp_path / "go")
+    monkeypatch.setattr(go_programs, "link_of", lambda name: tmp_path / "bin" / name)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return folder
 
@@ -86,9 +86,9 @@ def test_what_is_missing_is_told_with_how_to_get_it(
 ) -> None:
     with pytest.raises(GoBuildError, match=r"no program 'nosuch' to build; there are hello"):
         build("nosuch")
-    monkeypatch.setattr(gobuild, "_SYSTEM_GO", "")
+    monkeypatch.setattr(go_programs, "_SYSTEM_GO", "")
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(gobuild, "_library_versions", lambda name: "")
+    monkeypatch.setattr(go_programs, "_library_versions", lambda name: "")
     with pytest.raises(GoBuildError, match=r"no Go compiler: apt install golang-go \(1\.19 or"):
         build("hello")
     fake_go(tmp_path, monkeypatch, "echo go1.20")
@@ -108,5 +108,5 @@ def test_doctor_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_is_built_is_what_the_source_says() -> None:
     for name in program_names():
-        if os.access(gobuild.link_of(name), os.X_OK):
+        if os.access(go_programs.link_of(name), os.X_OK):
             assert is_current(name), f"run `testbed build {name}`"

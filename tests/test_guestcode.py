@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from testbed.guestboot import BUNDLE, GENERATED, INDEX, Bundle
-from testbed.guestcode import guest_code
+from testbed.guest.boot import BUNDLE, GENERATED, INDEX, Bundle
+from testbed.guest.code_tree import guest_code
 
 
 @pytest.fixture(scope="module")

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from testbed import cli
-from testbed.cell import TransportChoice
-from testbed.engines import ENGINES, NTGCALLS
-from testbed.manifest import lacking, transports_in_tree, versions
-from testbed.results import ResultsError
-from testbed.runner import LabError
-from testbed.scenario import cell_id, cells, load_scenario
+from testbed.call.engines import ENGINES, NTGCALLS
+from testbed.cli import app
+from testbed.experiment.cell import TransportChoice
+from testbed.experiment.scenario import cell_id, cells, load_scenario
+from testbed.record.results import ResultsError
+from testbed.run.manifest import lacking, transports_in_tree, versions
+from testbed.run.runner import LabError
 from tests.lab.conftest import short_cell
 
 WHICH = shutil.which
@@ -29,7 +29,7 @@ def absent(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     def which(name: str, path: str | None = None) -> str | None:
         return None if name in names else WHICH("true")
 
-    monkeypatch.setattr("testbed.transport.shutil.which", which)
+    monkeypatch.setattr("testbed.transport.interface.shutil.which", which)
     return names
 
 
@@ -53,7 +53,7 @@ def test_a_missing_program_is_named_with_what_installs_it(
 
 def test_so_is_a_missing_library(monkeypatch: pytest.MonkeyPatch) -> None:
     assert NTGCALLS in ENGINES["ntgcalls"].programs
-    monkeypatch.setattr("testbed.transport.sys.path", [])
+    monkeypatch.setattr("testbed.transport.interface.sys.path", [])
     cell = short_cell("telegram", "direct", "open")
     assert lacking([cell]) == "ntgcalls is not installed: pip install ntgcalls==3.0.5"
 
@@ -64,7 +64,7 @@ def test_a_run_that_lacks_a_program_leaves_nothing_that_would_stop_it_later(
     absent.add("snowflake-server")
     folder = tmp_path / "run"
     words = ["run", "quick", "--transport", "snowflake", "--out", str(folder)]
-    done = CliRunner().invoke(cli.app, words)
+    done = CliRunner().invoke(app.app, words)
     assert isinstance(done.exception, LabError)
     assert "nothing was run: snowflake-server is not installed: testbed b" in str(done.exception)
     assert not folder.exists()
@@ -77,7 +77,7 @@ def test_a_capture_is_not_promised_of_cells_that_are_recorded_without(tmp_path: 
     for cell in recorded:
         cell.mkdir(parents=True)
     (recorded[0] / "middlebox-inside.pcap").touch()
-    done = CliRunner().invoke(cli.app, ["run", "quick", "--pcap", "--out", str(folder)])
+    done = CliRunner().invoke(app.app, ["run", "quick", "--pcap", "--out", str(folder)])
     assert isinstance(done.exception, ResultsError)
     assert "1 cells of" in str(done.exception)
     assert "recorded without a capture: give --fresh" in str(done.exception)
@@ -86,11 +86,11 @@ def test_a_capture_is_not_promised_of_cells_that_are_recorded_without(tmp_path: 
 def test_what_is_asked_for_twice_is_run_once_and_a_seed_is_no_negative_number() -> None:
     words = ["run", "quick", "--dry-run", "--messenger", "max", "--transport", "direct"]
     once, twice = (
-        CliRunner().invoke(cli.app, [*words, *seeds]).output
+        CliRunner().invoke(app.app, [*words, *seeds]).output
         for seeds in (["--seed", "1"], ["--seed", "1", "--seed", "1", "--messenger", "max"])
     )
     assert once == twice
-    refused = CliRunner().invoke(cli.app, [*words, "--seed", "-1"])
+    refused = CliRunner().invoke(app.app, [*words, "--seed", "-1"])
     assert refused.exit_code == 2
 
 
@@ -100,7 +100,7 @@ def test_a_new_transport_leaves_runs_of_others_as_they_were(
     for name in ("testbed/a.py", "transports/__init__.py", "transports/direct.py"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("1")
-    monkeypatch.setattr("testbed.manifest.ROOT", tmp_path)
+    monkeypatch.setattr("testbed.run.manifest.ROOT", tmp_path)
     before = versions([], ["direct"])
     (tmp_path / "transports/mine.py").write_text("2")
     assert versions([], ["direct"]) == before

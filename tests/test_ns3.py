@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from testbed import bench, ns3
-from testbed.call.opus import SPEECH_FOLDER
+from testbed.audio.opus import SPEECH_FOLDER
+from testbed.tools import benchmark, ns3
 
 
 def test_where_ns_3_is_not_installed_it_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    found = bench.on_ns3(0)
+    found = benchmark.on_ns3(0)
     assert "wall_s" not in found
     assert "./lab install libns3-dev g++ pkg-config" in found["why_not"]
 
@@ -26,7 +26,7 @@ def test_a_compiler_that_fails_is_named(monkeypatch: pytest.MonkeyPatch, tmp_pat
     compiler.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     with pytest.raises(ns3.Ns3Error, match=r"g\+\+ ended with status 1: no such header"):
-        ns3.run_call(bench.KINDS[0].cell, tmp_path, 0)
+        ns3.run_call(benchmark.KINDS[0].cell, tmp_path, 0)
 
 
 @pytest.mark.slow
@@ -36,5 +36,5 @@ def test_all_datagrams_of_a_call_arrive(tmp_path: Path) -> None:
         ns3.version()
     except ns3.Ns3Error as error:
         pytest.skip(str(error))
-    kind = replace(bench.KINDS[0], duration_s=10.0)
+    kind = replace(benchmark.KINDS[0], duration_s=10.0)
     assert ns3.run_call(kind.cell, tmp_path, 0) > 0

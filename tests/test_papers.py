@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from testbed.bibliography import bibtex, sources
-from testbed.cli import app
+from testbed.cli.app import app
 from testbed.evidence import Evidence
-from testbed.papers import escaped
+from testbed.show.bibliography import bibtex, sources
+from testbed.show.papers import escaped
 from tests.test_comparison import made, two_transports
 
 

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from testbed import cli, scenario
-from testbed.cell import Cell, TransportChoice
-from testbed.cli_plan import duration
-from testbed.estimate import AROUND_S, Speeds, recorded_speeds
-from testbed.results import CELL, WALL
-from testbed.scenario import cells, load_messenger, load_scenario
-from testbed.schema import KINDS, schema
+from testbed.cli import app
+from testbed.cli.plan import duration
+from testbed.experiment import scenario
+from testbed.experiment.cell import Cell, TransportChoice
+from testbed.experiment.scenario import cells, load_messenger, load_scenario
+from testbed.experiment.schema import KINDS, schema
+from testbed.record.results import CELL, WALL
+from testbed.run.estimate import AROUND_S, Speeds, recorded_speeds
 
 
 def recorded(
@@ -87,7 +88,7 @@ def test_lengths_of_time_are_in_words(seconds: float, words: str) -> None:
 
 def test_a_dry_run_shows_the_matrix_and_leaves_nothing(tmp_path: Path) -> None:
     asked = ["run", "quick", "--dry-run", "--messenger", "max", "--out", str(tmp_path / "run")]
-    answer = CliRunner().invoke(cli.app, asked)
+    answer = CliRunner().invoke(app.app, asked)
     assert answer.exit_code == 0
     assert "6 cells, 0 of them recorded" in answer.stdout
     told = " ".join(answer.stdout.split())
@@ -98,14 +99,14 @@ def test_a_dry_run_shows_the_matrix_and_leaves_nothing(tmp_path: Path) -> None:
 
 def test_a_narrowed_scenario_includes_no_more_than_what_is_asked() -> None:
     answer = CliRunner().invoke(
-        cli.app, ["run", "whitelist-day", "--dry-run", "--transport", "obfs4"]
+        app.app, ["run", "whitelist-day", "--dry-run", "--transport", "obfs4"]
     )
     assert "10 cells" in answer.stdout
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_schemas_are_what_editors_take_and_forbid_unknown_keys(kind: str) -> None:
-    answer = CliRunner().invoke(cli.app, ["schema", kind])
+    answer = CliRunner().invoke(app.app, ["schema", kind])
     content = json.loads(answer.stdout)
     assert content["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     assert content["additionalProperties"] is False

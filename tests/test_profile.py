@@ -2,7 +2,7 @@
 
 import pytest
 
-from testbed.profile import FAULT, SWITCH, Did, read_profile
+from testbed.tools.syscall_profile import FAULT, SWITCH, Did, read_profile
 
 TEXT = """\
 user 9 3000000 obfs4proxy

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import trio
 
-from testbed.kernel import build
-from testbed.kernel.build import Kernel, build_kernel
-from testbed.manifest import lacking
-from testbed.repeats import circumstances, differing, repeat, repeat_cells
-from testbed.results import WALL
-from testbed.scenario import cell_id
+from testbed.experiment.scenario import cell_id
+from testbed.guest.kernel import builder
+from testbed.guest.kernel.builder import Kernel, build_kernel
+from testbed.record.results import WALL
+from testbed.run.manifest import lacking
+from testbed.tools.repeatability import circumstances, differing, repeat, repeat_cells
 from tests.lab.conftest import kernel
 
 __all__ = ["kernel"]
@@ -33,7 +33,7 @@ def other_build(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             "KBUILD_BUILD_HOST": "elsewhere",
             "KBUILD_BUILD_VERSION": "77",
         }
-        patch.setattr(build, "_FIXED_ENV", {**build._FIXED_ENV, **stamp})
+        patch.setattr(builder, "_FIXED_ENV", {**builder._FIXED_ENV, **stamp})
         yield build_kernel(progress=lambda _stage, _share: None).path
 
 

@@ -11,11 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from testbed.audio.opus import SPEECH_FOLDER
 from testbed.call.conversation import Turn
-from testbed.call.opus import SPEECH_FOLDER
-from testbed.jobs import speech_frames
-from testbed.judging import judge
-from testbed.lab.record import (
+from testbed.experiment.scenario import cell_id, cells, load_scenario
+from testbed.record.cell_record import (
     BoxRecord,
     CallRecord,
     CellRecord,
@@ -27,10 +26,11 @@ from testbed.lab.record import (
     write_events,
     write_frames,
 )
-from testbed.manifest import manifest as manifest_of
-from testbed.results import ResultsError, Run, Wall, clock_of
-from testbed.scenario import cell_id, cells, load_scenario
-from testbed.tables import rows
+from testbed.record.judging import judge
+from testbed.record.results import ResultsError, Run, Wall, clock_of
+from testbed.run.jobs import speech_frames
+from testbed.run.manifest import manifest as manifest_of
+from testbed.show.tables import rows
 
 CELL = next(
     cell for cell in cells(load_scenario("ru-calls-2025-08")) if cell.messenger.name == "whatsapp"

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import trio
 
-from testbed.cell import EVENTS_FILE, FRAMES_FILE, RECORD_FILE, Cell
-from testbed.lab.record import CallRecord, write_frames
-from testbed.results import Run, Wall
-from testbed.runner import Conduct, ConductError, Done, LabError, run_cells
-from testbed.scenario import cell_id, cells, load_scenario
+from testbed.experiment.cell import EVENTS_FILE, FRAMES_FILE, RECORD_FILE, Cell
+from testbed.experiment.scenario import cell_id, cells, load_scenario
+from testbed.record.cell_record import CallRecord, write_frames
+from testbed.record.results import Run, Wall
+from testbed.run.runner import Conduct, ConductError, Done, LabError, run_cells
 from tests.test_results import frames, manifest, record
 
 PLAN = [replace(c, duration_s=1) for c in cells(load_scenario("ru-calls-2025-08")) if c.seed == 1]

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from testbed.call.verdict import Verdict
+from testbed.analysis.censor_view import Seen, saw, seen_table
+from testbed.call.quality.verdict import Verdict
 from testbed.censor.censor import Censor
-from testbed.results import CellResult, Wall
-from testbed.saw import Seen, saw, seen_table
-from testbed.scenario import load_censor
+from testbed.experiment.scenario import load_censor
+from testbed.record.results import CellResult, Wall
 from tests.censor.packets import OUTSIDE, STUN_BINDING, tcp, udp
 
 CHAT = f"{OUTSIDE}:443"

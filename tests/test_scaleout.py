@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 import trio
 
-from testbed import scaleout
-from testbed.cell import TransportChoice
-from testbed.kernel.build import Kernel
-from testbed.results import WALL, Run
-from testbed.runner import Done, Interrupted, LabError, in_guest, run_cells
-from testbed.scenario import ROOT, cell_id
+from testbed.experiment.cell import TransportChoice
+from testbed.experiment.scenario import ROOT, cell_id
+from testbed.guest.kernel.builder import Kernel
+from testbed.record.results import WALL, Run
+from testbed.run import cluster
+from testbed.run.runner import Done, Interrupted, LabError, in_guest, run_cells
 from tests.lab.conftest import kernel, run, short_cell
 
 __all__ = ["kernel", "run"]
@@ -101,7 +101,7 @@ def test_two_workers_give_what_a_plain_run_gives_though_one_is_killed(
         killed.append(worker)
 
     async def main() -> None:
-        with scaleout.on_workers("local:2", PLAN) as conduct:
+        with cluster.on_workers("local:2", PLAN) as conduct:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(kill_one)
                 await run_cells(run, PLAN, conduct, range(8), ended.append)
@@ -117,7 +117,7 @@ def test_an_interrupted_run_keeps_what_is_finished(run: Run) -> None:
     def interrupt(_: Done) -> None:
         raise KeyboardInterrupt
 
-    with scaleout.on_workers("local:1", PLAN) as conduct, pytest.raises(Interrupted):
+    with cluster.on_workers("local:1", PLAN) as conduct, pytest.raises(Interrupted):
         trio.run(run_cells, run, PLAN, conduct, range(8), interrupt)
     assert len(run.results()) == 1
 
@@ -126,7 +126,7 @@ def test_an_interrupted_run_keeps_what_is_finished(run: Run) -> None:
 def test_a_cell_that_fails_on_a_worker_has_its_reason(run: Run) -> None:
     bad = replace(PLAN[0], transport=TransportChoice("nosuch"))
     ended: list[Done] = []
-    with scaleout.on_workers("local:1", [PLAN[0]]) as conduct:
+    with cluster.on_workers("local:1", [PLAN[0]]) as conduct:
         trio.run(run_cells, run, [bad], conduct, range(2), ended.append)
     [done] = ended
     assert done.result is None
@@ -139,22 +139,22 @@ def test_a_worker_without_this_guest_kernel_is_refused_by_name(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The worker looks for kernels in another cache than this process did."""
-    wanted = scaleout.needed_by(PLAN)
-    monkeypatch.setattr(scaleout, "needed_by", lambda _: wanted)
+    wanted = cluster.needed_by(PLAN)
+    monkeypatch.setattr(cluster, "needed_by", lambda _: wanted)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     expected = r"worker tcp://[\d.:]+ .* its guest kernel is missing, .* testbed kernel build"
-    with pytest.raises(LabError, match=expected), scaleout.on_workers("local:1", PLAN):
+    with pytest.raises(LabError, match=expected), cluster.on_workers("local:1", PLAN):
         pass
 
 
 def test_no_scheduler_is_said_as_that(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scaleout, "PATIENCE_S", 0.5)
+    monkeypatch.setattr(cluster, "PATIENCE_S", 0.5)
     for scheduler, reason in (
         ("tcp://127.0.0.1:9", r"no Dask scheduler at tcp://127\.0\.0\.1:9 .*: start one with"),
         ("local:none", "expected local, local:N or tcp://HOST:PORT"),
         ("nonsense", "expected local, local:N or tcp://HOST:PORT"),
     ):
-        with pytest.raises(LabError, match=reason), scaleout.on_workers(scheduler, PLAN):
+        with pytest.raises(LabError, match=reason), cluster.on_workers(scheduler, PLAN):
             pass
 
 

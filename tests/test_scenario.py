@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from testbed import choosing, scenario
-from testbed.cell import Link
 from testbed.evidence import Evidence
-from testbed.linkset import LinkSet
-from testbed.scenario import cell_id, cells, load_scenario
-from testbed.validation import ScenarioError
+from testbed.experiment import choosing, scenario
+from testbed.experiment.cell import Link
+from testbed.experiment.explanations import ScenarioError
+from testbed.experiment.linkset import LinkSet
+from testbed.experiment.scenario import cell_id, cells, load_scenario
 
 FOUNDING = scenario.SCENARIOS / "ru-calls-2025-08.toml"
 

@@ -14,8 +14,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from testbed.call.conversation import Turn
-from testbed.call.opus import (
+from testbed.audio.opus import (
     SPEECH_FOLDER,
     Decoder,
     Speech,
@@ -24,11 +23,12 @@ from testbed.call.opus import (
     has_fec,
     repeated,
 )
-from testbed.call.playout import Playout, Slot
-from testbed.call.sound import render
-from testbed.cli import app
-from testbed.results import SCORES, Run
-from testbed.scores import (
+from testbed.call.conversation import Turn
+from testbed.call.jitterbuffer.playout import Playout, Slot
+from testbed.cli.app import app
+from testbed.listen.call_sound import CallSound, samples, sound_of
+from testbed.listen.rendering import render
+from testbed.listen.scores import (
     RATE_HZ,
     Samples,
     ScoreError,
@@ -39,7 +39,7 @@ from testbed.scores import (
     scorers,
     worse,
 )
-from testbed.sound import CallSound, samples, sound_of
+from testbed.record.results import SCORES, Run
 from tests.calls import make_run
 
 pytestmark = pytest.mark.skipif(

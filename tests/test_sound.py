@@ -10,11 +10,11 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
-from testbed import cli_sound
-from testbed.call.opus import SPEECH_FOLDER, Speech, default_speech, repeated
-from testbed.cli import app
-from testbed.results import CELL, ResultsError, Run
-from testbed.sound import SAID_BY, aligned, samples, sound_of, write_opus, write_wav
+from testbed.audio.opus import SPEECH_FOLDER, Speech, default_speech, repeated
+from testbed.cli import listen
+from testbed.cli.app import app
+from testbed.listen.call_sound import SAID_BY, aligned, samples, sound_of, write_opus, write_wav
+from testbed.record.results import CELL, ResultsError, Run
 from tests.calls import make_run
 
 pytestmark = pytest.mark.skipif(
@@ -134,7 +134,7 @@ def test_a_player_is_given_the_beginning_of_each(
     player.write_text(f'#!/bin/sh\nwc -c <"$2" >>{tmp_path}/played\n')
     player.chmod(0o755)
     monkeypatch.setenv("PATH", f"{player.parent}:/usr/bin:/bin")
-    monkeypatch.setattr(cli_sound, "PLAYERS", (("aplay", "-q"),))
+    monkeypatch.setattr(listen, "PLAYERS", (("aplay", "-q"),))
     done = CliRunner().invoke(app, ["listen", str(run.folder), "--seconds", "2"])
     assert done.exit_code == 0, done.output
     played = (tmp_path / "played").read_text().split()
@@ -150,7 +150,7 @@ def test_a_player_that_fails_says_so_once(
     player.write_text("#!/bin/sh\necho no sound card >&2\nexit 1\n")
     player.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    monkeypatch.setattr(cli_sound, "PLAYERS", (("aplay", "-q"),))
+    monkeypatch.setattr(listen, "PLAYERS", (("aplay", "-q"),))
     done = CliRunner().invoke(app, ["listen", str(run.folder)])
     assert done.exit_code == 0
     assert done.output.count("no sound card") == 1

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from testbed import speech
-from testbed.call.opus import SPEECH_FOLDER, SpeechError, default_clips
-from testbed.speech import RATE_HZ, TURN_S, read_any, voice
+from testbed.audio import speech
+from testbed.audio.opus import SPEECH_FOLDER, SpeechError, default_clips
+from testbed.audio.speech import RATE_HZ, TURN_S, read_any, voice
 
 
 def tone(rate_hz: int, seconds: float, channels: int = 1) -> np.ndarray:

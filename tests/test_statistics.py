@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from testbed.statistics import (
+from testbed.analysis.statistics import (
     Estimate,
     coverage_limit,
     median_effect,

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from testbed.call.symptoms import Symptom
-from testbed.tables import LEGEND, Row, summary
+from testbed.call.quality.symptoms import Symptom
+from testbed.show.tables import LEGEND, Row, summary
 
 
 def row(

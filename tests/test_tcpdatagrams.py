@@ -8,14 +8,10 @@ import pytest
 import trio
 import trio.testing
 
-from testbed.datagrams import (
-    datagrams_over,
-    forward_stream,
-    frame_datagram,
-)
-from testbed.tcpdatagrams import QUEUE_DATAGRAMS, TcpDatagrams
-from testbed.testing import LoopbackHost
-from testbed.transport import MAX_DATAGRAM_BYTES
+from testbed.transport.channels import datagrams_over, forward_stream, frame_datagram
+from testbed.transport.interface import MAX_DATAGRAM_BYTES
+from testbed.transport.loopback import LoopbackHost
+from testbed.transport.tcp_datagrams import QUEUE_DATAGRAMS, TcpDatagrams
 from tests.loopback import serve_udp_echo, with_host
 from tests.test_datagrams import numbered
 

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import pytest
 import trio
 
-from testbed.testing import LoopbackHost
-from testbed.transport import (
+from testbed.transport.interface import (
     MAX_DATAGRAM_BYTES,
     Address,
     Host,
@@ -17,6 +16,7 @@ from testbed.transport import (
     Transport,
     parameters_of,
 )
+from testbed.transport.loopback import LoopbackHost
 from tests.loopback import serve_udp_echo, with_host
 from transports import direct, obfs4
 

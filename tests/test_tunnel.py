@@ -11,11 +11,11 @@ import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from testbed import http, tunnel
-from testbed.datagrams import frame_datagram
-from testbed.http import Answer, Request, answer_requests
-from testbed.testing import LoopbackHost
-from testbed.transport import TransportError
+from testbed.transport import http, tunnel
+from testbed.transport.channels import frame_datagram
+from testbed.transport.http import Answer, Request, answer_requests
+from testbed.transport.interface import TransportError
+from testbed.transport.loopback import LoopbackHost
 
 POSTS = st.lists(st.binary(max_size=40), min_size=1, max_size=4)
 

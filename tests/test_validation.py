@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from testbed.agreement import compare
-from testbed.cli_validate import table
-from testbed.figures.files import write
-from testbed.figures.validation import validation
-from testbed.results import CellResult, ResultsError, Wall
+from testbed.analysis.agreement import compare
+from testbed.cli.validate import table
+from testbed.record.results import CellResult, ResultsError, Wall
+from testbed.show.figures.files import write
+from testbed.show.figures.validation import validation
 
 
 def call(messenger: str, concealed: float | None, missed: float | None = None) -> CellResult:

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import trio
 
-from testbed.transport import Address, Host, Program, ServerInfo
+from testbed.transport.interface import Address, Host, Program, ServerInfo
 
 
 @dataclass(frozen=True)

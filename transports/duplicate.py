@@ -8,9 +8,9 @@ from typing import ClassVar
 
 import trio
 
-from testbed.datagrams import forward_channel
-from testbed.transport import Address, Host, Program, ServerInfo
-from testbed.tunnel import serve_clients
+from testbed.transport.channels import forward_channel
+from testbed.transport.interface import Address, Host, Program, ServerInfo
+from testbed.transport.tunnel import serve_clients
 
 _REMEMBERED = 1000
 """How many numbers below the newest may still come; at 50 a second, 20 s."""

@@ -6,18 +6,18 @@ from typing import ClassVar
 
 import trio
 
-from testbed import transport
-from testbed.datagrams import forward_channel
-from testbed.parity import Decoder, Encoder
-from testbed.transport import Address, Host, Program, ServerInfo
-from testbed.tunnel import serve_clients
+from testbed.transport import interface
+from testbed.transport.channels import forward_channel
+from testbed.transport.interface import Address, Host, Program, ServerInfo
+from testbed.transport.parity import Decoder, Encoder
+from testbed.transport.tunnel import serve_clients
 
 
 @dataclass(frozen=True)
 class Transport:
     """XOR parity around another transport: a lost datagram comes late. Unordered."""
 
-    inner: transport.Transport
+    inner: interface.Transport
     """The transport to wrap; it must carry 7 bytes more than the largest datagram."""
     window: int = 5
     """Datagrams for each parity: one in `window` + 1 packets is added."""
@@ -27,7 +27,7 @@ class Transport:
         Encoder(self.window)  # it refuses a wrong one
 
     async def serve(self, host: Host, listen: Address, forward: Address) -> ServerInfo:
-        """Serve the inner transport, and what decodes behind it."""
+        """Serve the inner interface, and what decodes behind it."""
 
         async def decode(channel: trio.abc.Channel[bytes]) -> None:
             await forward_channel(host, _Protected(channel, self.window), forward)

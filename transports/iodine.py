@@ -5,8 +5,8 @@ from typing import ClassVar
 
 import trio
 
-from testbed.transport import Address, Host, Program, ServerInfo
-from testbed.tunnel import connect_vpn, serve_vpn
+from testbed.transport.interface import Address, Host, Program, ServerInfo
+from testbed.transport.tunnel import connect_vpn, serve_vpn
 
 _SERVER, _DOMAIN, _PROGRAMS = "10.202.0.1", "t.bridge.example", ("iodined", "iodine")
 

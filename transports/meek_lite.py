@@ -12,10 +12,10 @@ from typing import ClassVar
 
 import trio
 
-from testbed import ptspec
-from testbed.http import Answer, Request, answer_requests
-from testbed.transport import Address, Host, Program, ServerInfo
-from testbed.tunnel import at_home, greeted, serve_streams
+from testbed.transport import pt
+from testbed.transport.http import Answer, Request, answer_requests
+from testbed.transport.interface import Address, Host, Program, ServerInfo
+from testbed.transport.tunnel import at_home, greeted, serve_streams
 
 _NAME = "meek.bridge.example"
 _MIN_SESSION_ID_LENGTH, _MAX_PAYLOAD_BYTES = 8, 0x10000
@@ -48,7 +48,7 @@ class Transport:
         names = {host.tls.server_name: server.address.host}
         env = {"SSL_CERT_FILE": str(host.tls.authority)}
         command = at_home(host, "obfs4proxy", names=names, env=env)
-        client = await ptspec.start_client(host, [command], "meek_lite")
+        client = await pt.start_client(host, [command], "meek_lite")
         return await greeted(host, await client.open_stream(server))
 
 

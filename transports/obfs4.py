@@ -5,9 +5,9 @@ from typing import ClassVar, Literal
 
 import trio
 
-from testbed import ptspec
-from testbed.datagrams import datagrams_over, forward_stream
-from testbed.transport import Address, Host, Program, ServerInfo
+from testbed.transport import pt
+from testbed.transport.channels import datagrams_over, forward_stream
+from testbed.transport.interface import Address, Host, Program, ServerInfo
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Transport:
     async def serve(self, host: Host, listen: Address, forward: Address) -> ServerInfo:
         """Run an obfs4 bridge on `listen`."""
         orport = await host.serve_tcp(0, lambda stream: forward_stream(host, stream, forward))
-        return await ptspec.start_server(
+        return await pt.start_server(
             host,
             ["obfs4proxy"],
             "obfs4",
@@ -34,5 +34,5 @@ class Transport:
 
     async def connect(self, host: Host, server: ServerInfo) -> trio.abc.Channel[bytes]:
         """Run an obfs4 client and open one stream through it."""
-        client = await ptspec.start_client(host, ["obfs4proxy"], "obfs4")
+        client = await pt.start_client(host, ["obfs4proxy"], "obfs4")
         return datagrams_over(await client.open_stream(server), host)

@@ -5,8 +5,8 @@ from typing import ClassVar, Literal
 
 import trio
 
-from testbed.transport import Address, Host, Program, ServerInfo
-from testbed.tunnel import ECHO_TIMEOUT_S, connect_vpn, serve_vpn
+from testbed.transport.interface import Address, Host, Program, ServerInfo
+from testbed.transport.tunnel import ECHO_TIMEOUT_S, connect_vpn, serve_vpn
 
 _SERVER, _SUBNET, _UP = "10.201.0.1", "10.201.0.0", "Initialization Sequence Completed"
 

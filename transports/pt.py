@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 
 import trio
 
-from testbed import ptspec
-from testbed.datagrams import datagrams_over, forward_stream
-from testbed.transport import Address, Host, Program, ServerInfo
+from testbed.transport import pt
+from testbed.transport.channels import datagrams_over, forward_stream
+from testbed.transport.interface import Address, Host, Program, ServerInfo
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Transport:
     async def serve(self, host: Host, listen: Address, forward: Address) -> ServerInfo:
         """Run a server on `listen`."""
         orport = await host.serve_tcp(0, lambda stream: forward_stream(host, stream, forward))
-        server = await ptspec.start_server(
+        server = await pt.start_server(
             host,
             self.server,
             self.name,
@@ -60,5 +60,5 @@ class Transport:
 
     async def connect(self, host: Host, server: ServerInfo) -> trio.abc.Channel[bytes]:
         """Run a client and open one stream through it."""
-        client = await ptspec.start_client(host, self.client, self.name)
+        client = await pt.start_client(host, self.client, self.name)
         return datagrams_over(await client.open_stream(server), host)

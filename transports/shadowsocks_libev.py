@@ -5,8 +5,8 @@ from typing import ClassVar, Literal
 
 import trio
 
-from testbed.transport import Address, Host, Program, ServerInfo
-from testbed.tunnel import await_echo, serve_echo
+from testbed.transport.interface import Address, Host, Program, ServerInfo
+from testbed.transport.tunnel import await_echo, serve_echo
 
 _PROGRAMS = [Program(name, apt="shadowsocks-libev") for name in ("ss-server", "ss-tunnel")]
 

@@ -1,7 +1,7 @@
 """ShadowTLS 3 by the real sing-box on both ends: a true TLS handshake with a cover site's server.
 
 What follows the handshake is Shadowsocks 2022 with its datagrams in the stream. The cover site is
-`testbed.tunnel`'s, on the bridge itself; a real one is somebody else's.
+`testbed.transport.tunnel`'s, on the bridge itself; a real one is somebody else's.
 """
 
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ from typing import ClassVar
 
 import trio
 
-from testbed import singbox
-from testbed.transport import Address, Host, Program, ServerInfo
-from testbed.tunnel import serve_cover
+from testbed.transport import singbox
+from testbed.transport.interface import Address, Host, Program, ServerInfo
+from testbed.transport.tunnel import serve_cover
 
 _METHOD = "2022-blake3-aes-128-gcm"
 

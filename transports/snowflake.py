@@ -1,9 +1,10 @@
 """Snowflake: WebRTC to a volunteer's proxy, which a broker finds and which relays to the server.
 
 Real and unmodified are Debian's client and proxy. The server is ours in Go, on their own library
-(`testbed/go/snowflake-server`), and so are the broker and the STUN server below, with the messages
-and time limits of broker 2.5.1. Client and broker meet by HTTPS behind a front. Proxy, server and
-STUN are on the bridge's node, and no NAT is on the way: clients announce their own addresses.
+(`testbed/transport/go/snowflake-server`), and so are the broker and the STUN server below, with the
+messages and time limits of broker 2.5.1. Client and broker meet by HTTPS behind a front. Proxy,
+server and STUN are on the bridge's node, and no NAT is on the way: clients announce their own
+addresses.
 """
 
 import json
@@ -14,10 +15,17 @@ from typing import Any, ClassVar
 
 import trio
 
-from testbed import ptspec
-from testbed.http import Answer, Request, answer_requests
-from testbed.transport import READY_TIMEOUT_S, Address, Host, Program, ServerInfo, TransportError
-from testbed.tunnel import at_home, greeted, serve_streams
+from testbed.transport import pt
+from testbed.transport.http import Answer, Request, answer_requests
+from testbed.transport.interface import (
+    READY_TIMEOUT_S,
+    Address,
+    Host,
+    Program,
+    ServerInfo,
+    TransportError,
+)
+from testbed.transport.tunnel import at_home, greeted, serve_streams
 
 _NAME = "broker.bridge.example"
 _STUN_PORT = 3478
@@ -39,7 +47,7 @@ class Transport:
         """Run a server, a broker on `listen`, a STUN server, and a proxy that awaits a client."""
         orport = await serve_streams(host, forward)
         place = Address(host.address, host.free_port())
-        server = await ptspec.start_server(
+        server = await pt.start_server(
             host, ["snowflake-server"], "snowflake", listen=place, orport=orport
         )
         broker = _Broker()
@@ -70,7 +78,7 @@ class Transport:
         env = {"SSL_CERT_FILE": str(host.tls.authority)}
         command = [at_home(host, "snowflake-client", names=names, env=env)]
         command += ["-keep-local-addresses", "-log", str(log)]
-        client = await ptspec.start_client(host, command, "snowflake")
+        client = await pt.start_client(host, command, "snowflake")
         return await greeted(host, await client.open_stream(server))
 
 

@@ -5,8 +5,8 @@ from typing import ClassVar
 
 import trio
 
-from testbed.transport import Address, Host, Program, ServerInfo
-from testbed.tunnel import connect_stream, serve_streams
+from testbed.transport.interface import Address, Host, Program, ServerInfo
+from testbed.transport.tunnel import connect_stream, serve_streams
 
 
 @dataclass(frozen=True)

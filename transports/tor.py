@@ -16,11 +16,11 @@ from typing import ClassVar
 
 import trio
 
-from testbed import ptspec
-from testbed.ptspec import socks
-from testbed.ptspec.exactly import EarlyEndError
-from testbed.transport import Address, Host, Program, ServerInfo, TransportError
-from testbed.tunnel import greeted, serve_streams
+from testbed.transport import pt
+from testbed.transport.interface import Address, Host, Program, ServerInfo, TransportError
+from testbed.transport.pt import socks
+from testbed.transport.pt.exactly import EarlyEndError
+from testbed.transport.tunnel import greeted, serve_streams
 
 _COMMON = """
 TestingTorNetwork 1
@@ -110,9 +110,7 @@ class Transport:
         orport = Address(host.address, host.free_port())
         relay = _RELAY.format(host=orport.host, orport=orport.port)
         folder = await _start(host, "bridge", relay + _BRIDGE + network, ready=_KNOWS_THE_NETWORK)
-        bridge = await ptspec.start_server(
-            host, ["obfs4proxy"], "obfs4", listen=listen, orport=orport
-        )
+        bridge = await pt.start_server(host, ["obfs4proxy"], "obfs4", listen=listen, orport=orport)
         known = {
             "args": " ".join(f"{key}={value}" for key, value in bridge.args.items()),
             "fingerprint": (folder / "fingerprint").read_text().split()[1],
@@ -121,7 +119,7 @@ class Transport:
 
     async def connect(self, host: Host, server: ServerInfo) -> trio.abc.Channel[bytes]:
         """Run a client, wait until it has its circuits, and open one stream to the service."""
-        plugin = await ptspec.start_client(host, ["obfs4proxy"], "obfs4")
+        plugin = await pt.start_client(host, ["obfs4proxy"], "obfs4")
         port = host.free_port()
         known = {key: server.args[key] for key in ("args", "fingerprint")}
         client = _CLIENT.format(port=port, plugin=plugin.address, bridge=server.address, **known)

@@ -6,8 +6,8 @@ from uuid import UUID
 
 import trio
 
-from testbed import singbox
-from testbed.transport import Address, Host, Program, ServerInfo
+from testbed.transport import singbox
+from testbed.transport.interface import Address, Host, Program, ServerInfo
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""TURN by the real coturn, and a client of RFC 8656 written here (`testbed.turn`).
+"""TURN by the real coturn, and a client of RFC 8656 written here (`testbed.transport.turn`).
 
 The allocation's address on the bridge talks to the messenger's relay by UDP.
 """
@@ -8,10 +8,10 @@ from typing import ClassVar, Literal
 
 import trio
 
-from testbed.datagrams import datagrams_over
-from testbed.transport import Address, Host, Program, ServerInfo
-from testbed.tunnel import open_tls
-from testbed.turn import frame_unit, open_channel, take_unit
+from testbed.transport.channels import datagrams_over
+from testbed.transport.interface import Address, Host, Program, ServerInfo
+from testbed.transport.tunnel import open_tls
+from testbed.transport.turn import frame_unit, open_channel, take_unit
 
 _USER, _ONE_THREAD = "caller", "-m 0 --no-cli --no-rfc5780 --no-dtls --stale-nonce=0"
 _ONLY = {"udp": "--no-tcp --no-tls", "tcp": "--no-udp --no-tls", "tls": "--no-udp --no-tcp"}

@@ -6,9 +6,9 @@ from typing import ClassVar
 
 import trio
 
-from testbed.datagrams import datagrams_over, forward_stream
-from testbed.transport import Address, Host, Program, ServerInfo
-from testbed.tunnel import open_tls
+from testbed.transport.channels import datagrams_over, forward_stream
+from testbed.transport.interface import Address, Host, Program, ServerInfo
+from testbed.transport.tunnel import open_tls
 
 
 @dataclass(frozen=True)

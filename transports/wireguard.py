@@ -7,8 +7,8 @@ from typing import ClassVar, Literal
 
 import trio
 
-from testbed.transport import Address, Host, Program, ServerInfo
-from testbed.tunnel import connect_vpn, serve_vpn
+from testbed.transport.interface import Address, Host, Program, ServerInfo
+from testbed.transport.tunnel import connect_vpn, serve_vpn
 
 _SERVER, _ALL = "10.200.0.1", "AllowedIPs = 0.0.0.0/0"
 _CLIENTS = {"caller": "10.200.0.2", "callee": "10.200.0.3"}

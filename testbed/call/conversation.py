@@ -16,8 +16,8 @@ from operator import mul
 from random import Random
 from typing import NamedTuple
 
-from testbed.call.opus import Speech, repeated
-from testbed.call.playout import Playout, Slot
+from testbed.audio.opus import Speech, repeated
+from testbed.call.jitterbuffer.playout import Playout, Slot
 
 PAUSE_S = 0.2
 """From the end of a turn to the other's beginning: people leave "of the order of 200 ms" (Levinson

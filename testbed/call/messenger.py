@@ -8,7 +8,7 @@ from typing import Literal
 
 from testbed.call.adaptation import Adaptation
 from testbed.call.dialects import DIALECTS, RelayProtocol
-from testbed.engines import ENGINES
+from testbed.call.engines import ENGINES
 from testbed.evidence import Evidence
 
 _FORBID_UNKNOWN_KEYS = {"extra": "forbid"}
@@ -98,7 +98,7 @@ class Messenger:
     evidence: Mapping[str, Evidence]
     """For each of the above but the title: its source and confidence."""
     engine: Literal["model", "ntgcalls", "chromium", "baresip"] = "model"
-    """What makes the calls: a model of them, or a real engine (`testbed.engines`).
+    """What makes the calls: a model of them, or a real engine (`testbed.call.engines`).
 
     A real engine has codec and time-outs of its own, of which the above are what is known.
     """

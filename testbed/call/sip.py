@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from testbed.transport import Address
+from testbed.transport.interface import Address
 
 _HEAD_END = b"\r\n\r\n"
 _LENGTH = re.compile(rb"^(?:content-length|l)[ \t]*:[ \t]*(\d+)", re.IGNORECASE | re.MULTILINE)

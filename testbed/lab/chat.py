@@ -7,10 +7,10 @@ from pathlib import Path
 import trio
 
 from testbed.call.messenger import Chat
-from testbed.lab.host import LabHost
-from testbed.lab.record import ChatRecord
-from testbed.lab.tls import TlsStream, connect_tls
-from testbed.transport import Address
+from testbed.lab.nodes.host import LabHost
+from testbed.lab.nodes.tls_streams import TlsStream, connect_tls
+from testbed.record.cell_record import ChatRecord
+from testbed.transport.interface import Address
 
 
 async def chat(

@@ -11,20 +11,25 @@ from random import Random
 
 import trio
 
-from testbed.cell import TRAFFIC, Cell, OtherTraffic, Topology
 from testbed.censor.censor import Censor
-from testbed.lab.addresses import ADDRESS_LISTS, BOXES
-from testbed.lab.baresip import BaresipEngine
-from testbed.lab.capture import capture
+from testbed.experiment.cell import TRAFFIC, Cell, OtherTraffic, Topology
+from testbed.experiment.loading import make_transport
+from testbed.experiment.netplan import NetworkPlan
 from testbed.lab.chat import chat
-from testbed.lab.chromium import ChromiumEngine
-from testbed.lab.engine import CallEngine, Setting, Way
-from testbed.lab.host import LabHost, tls_of
+from testbed.lab.engines.baresip import BaresipEngine
+from testbed.lab.engines.chromium import ChromiumEngine
+from testbed.lab.engines.engine import CallEngine, Setting, Way
+from testbed.lab.engines.model import ModelEngine
+from testbed.lab.engines.ntgcalls import NtgcallsEngine
 from testbed.lab.middlebox import Middlebox
-from testbed.lab.model import ModelEngine
-from testbed.lab.network import LabNetwork
-from testbed.lab.ntgcalls import NtgcallsEngine
-from testbed.lab.record import (
+from testbed.lab.net.addresses import ADDRESS_LISTS, BOXES
+from testbed.lab.net.network import LabNetwork
+from testbed.lab.nodes.capture import capture
+from testbed.lab.nodes.host import LabHost, tls_of
+from testbed.lab.nodes.wire_count import WireCount
+from testbed.lab.servers.messenger_servers import serve_chat
+from testbed.lab.traffic import use
+from testbed.record.cell_record import (
     BoxRecord,
     CallRecord,
     CellRecord,
@@ -32,12 +37,7 @@ from testbed.lab.record import (
     TrafficRecord,
     TransportRecord,
 )
-from testbed.lab.servers import serve_chat
-from testbed.lab.traffic import use
-from testbed.lab.wire import WireCount
-from testbed.loading import make_transport
-from testbed.netplan import NetworkPlan
-from testbed.transport import Address, ServerInfo, Transport, TransportError
+from testbed.transport.interface import Address, ServerInfo, Transport, TransportError
 
 BEGIN_EVERY_S = 1.0
 """A call begins at a multiple of this (s), so that what came before does not move it."""
@@ -60,7 +60,7 @@ _ENGINES: Mapping[str, Callable[[Setting], CallEngine]] = {
     "chromium": ChromiumEngine,
     "baresip": BaresipEngine,
 }
-"""By the name in `testbed.engines.ENGINES`."""
+"""By the name in `testbed.call.engines.ENGINES`."""
 _SERVER_NODES = {"foreign": "relay", "domestic": "domestic"}
 _ENDS = ("caller", "callee")
 _INSIDE_ENDS: Mapping[Topology, Sequence[str]] = {"one-sided": ("caller",), "both-sides": _ENDS}

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import trio
 
-from testbed.cell import ERROR_FILE, EVENTS_FILE, FRAMES_FILE, JOB_FILE, RECORD_FILE, Job
-from testbed.lab.clock import LabClock, await_round_time
+from testbed.experiment.cell import ERROR_FILE, EVENTS_FILE, FRAMES_FILE, JOB_FILE, RECORD_FILE, Job
 from testbed.lab.conduct import conduct
-from testbed.lab.record import as_json, write_events, write_frames
+from testbed.lab.net.clock import LabClock, await_round_time
+from testbed.record.cell_record import as_json, write_events, write_frames
 
 
 def main(folder: str) -> int:

@@ -28,7 +28,7 @@ import trio
 from testbed.censor.censor import Censor
 from testbed.censor.packet import Direction, parse_packet
 from testbed.censor.release import Release
-from testbed.lab.network import NetworkNode
+from testbed.lab.net.network import NetworkNode
 
 _QUEUE = 0
 _QUEUE_PACKETS = 10_000

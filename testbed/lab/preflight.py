@@ -11,9 +11,10 @@ import netfilterqueue
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from testbed.cell import Link
-from testbed.lab import middlebox, qdisc
-from testbed.lab.namespace import Namespace
+from testbed.experiment.cell import Link
+from testbed.lab import middlebox
+from testbed.lab.net import qdisc
+from testbed.lab.net.namespace import Namespace
 
 
 def missing() -> list[str]:

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import trio
 
-from testbed.cell import TRAFFIC, OtherTraffic
-from testbed.lab.host import LabHost
-from testbed.lab.record import TrafficRecord
-from testbed.lab.servers import OBJECT, OBJECTS
-from testbed.lab.tls import connect_tls
-from testbed.transport import Address
+from testbed.experiment.cell import TRAFFIC, OtherTraffic
+from testbed.lab.nodes.host import LabHost
+from testbed.lab.nodes.tls_streams import connect_tls
+from testbed.lab.servers.messenger_servers import OBJECT, OBJECTS
+from testbed.record.cell_record import TrafficRecord
+from testbed.transport.interface import Address
 
 
 async def use(

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
-from testbed.calibrate import LISTS
-from testbed.calibration.experiment import Arrived, Experiment
-from testbed.calibration.plan import plan, unmeasured
-from testbed.calibration.results import Calibration, Finding
-from testbed.calibration.script import Observation
 from testbed.censor.censor import Censor
 from testbed.censor.packet import Direction, parse_packet
 from testbed.censor.profile import Profile
+from testbed.tools.calibration.experiment import Arrived, Experiment
+from testbed.tools.calibration.findings import Calibration, Finding
+from testbed.tools.calibration.planning import plan, unmeasured
+from testbed.tools.calibration.profiles import LISTS
+from testbed.tools.calibration.script import Observation
 
 PATH_S = 15e-6
 Make = Callable[[Profile, Random], Censor]

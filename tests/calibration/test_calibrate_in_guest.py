@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 import trio
 
-from testbed.calibrate import calibrate_links, calibrate_profiles
-from testbed.calibration.plan import numbers_of
-from testbed.calibration.results import Calibration, as_json
-from testbed.cell import Link, Links
 from testbed.censor.actions import Delay, Duplicate, Reorder, Reset
 from testbed.censor.match import Match
-from testbed.kernel.build import Kernel
-from testbed.scenario import censor_names, load_censor, load_scenario
+from testbed.experiment.cell import Link, Links
+from testbed.experiment.scenario import censor_names, load_censor, load_scenario
+from testbed.guest.kernel.builder import Kernel
+from testbed.tools.calibration.findings import Calibration, as_json
+from testbed.tools.calibration.planning import numbers_of
+from testbed.tools.calibration.profiles import calibrate_links, calibrate_profiles
 from tests.censor.packets import profile, rule
 from tests.lab.conftest import kernel
 

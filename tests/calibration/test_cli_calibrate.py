@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from testbed import cli_calibrate
-from testbed.calibration.results import Calibration, Measurement, Vector, as_json
-from testbed.cli import app
-from testbed.figures.calibration import calibration as drawn
-from testbed.figures.files import write
-from testbed.scenario import CENSORS
-from testbed.validation import ScenarioError
+from testbed.cli import calibrate
+from testbed.cli.app import app
+from testbed.experiment.explanations import ScenarioError
+from testbed.experiment.scenario import CENSORS
+from testbed.show.figures.calibration import calibration as drawn
+from testbed.show.figures.files import write
+from testbed.tools.calibration.findings import Calibration, Measurement, Vector, as_json
 
 GOOD = Measurement("stun", "probability", 0.3, 0.299, 0.28, 0.32, 4000, "Clopper-Pearson")
 BAD = Measurement("all", "rate_bps up", 128_000, 131_000, 130_500, 131_500, 300, "to a packet")
@@ -25,7 +25,7 @@ FLOW = Vector("stun", "port 589", "up: no rule, down: no rule", True)
 def invoked(
     monkeypatch: pytest.MonkeyPatch, folder: Path, *found: Calibration, words: tuple[str, ...]
 ) -> tuple[int, str, str]:
-    monkeypatch.setattr(cli_calibrate, "_run", lambda _: list(found))
+    monkeypatch.setattr(calibrate, "_run", lambda _: list(found))
     result = CliRunner().invoke(app, ["calibrate", *words, "--out", str(folder)])
     return result.exit_code, result.stdout, result.stderr
 

@@ -7,11 +7,11 @@ from random import Random
 
 import pytest
 
-from testbed.calibration.experiment import Arrived
-from testbed.calibration.links import plan_links, serialisation_s
-from testbed.calibration.results import Measurement
-from testbed.calibration.script import Observation
-from testbed.cell import Link, Links
+from testbed.experiment.cell import Link, Links
+from testbed.tools.calibration.experiment import Arrived
+from testbed.tools.calibration.findings import Measurement
+from testbed.tools.calibration.links import plan_links, serialisation_s
+from testbed.tools.calibration.script import Observation
 
 LINK = Link(delay_ms=20, jitter_ms=4, loss=0.05)
 IP_BYTES = 160 + 28

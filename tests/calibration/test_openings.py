@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from testbed.calibration.openings import Opening, Step, filler, openings
-from testbed.calibration.packets import packet
 from testbed.censor.detectors import DETECTORS, LABELS
 from testbed.censor.packet import Direction, Endpoint, parse_packet
+from testbed.tools.calibration.openings import Opening, Step, filler, openings
+from testbed.tools.calibration.packets import packet
 
 CLIENT, SERVER = Endpoint(b"\x64\x40\0\1", 50_001), Endpoint(b"\xc6\x12\0\1", 443)
 ALL = openings("a.sni.example", "a.host.example", "h3")

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from testbed.calibrate import LISTS
-from testbed.calibration.plan import numbers_of
 from testbed.censor import actions
 from testbed.censor.actions import Action
 from testbed.censor.censor import Censor
 from testbed.censor.match import Match
 from testbed.censor.profile import Inspection, Profile, Rule
 from testbed.evidence import Evidence
+from testbed.tools.calibration.planning import numbers_of
+from testbed.tools.calibration.profiles import LISTS
 from tests.calibration.simulate import calibrated
 
 ALL, TLS = Match(), Match(protocol="tcp", label="tls-client-hello")

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from testbed.audio.opus import Speech
 from testbed.call.conversation import (
     PAUSE_S,
     WAYS,
@@ -20,8 +21,7 @@ from testbed.call.conversation import (
     response_times_s,
     spoken,
 )
-from testbed.call.opus import Speech
-from testbed.call.playout import LOOKAHEAD_S, Arrival, Playout, play
+from testbed.call.jitterbuffer.playout import LOOKAHEAD_S, Arrival, Playout, play
 
 RATE_HZ = 8000
 FRAME_S = 0.02

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from testbed.audio.opus import SPEECH_FOLDER, default_clips, encode
 from testbed.call.conversation import conversation
-from testbed.call.opus import SPEECH_FOLDER, default_clips, encode
-from testbed.call.playout import Arrival, play
-from testbed.call.sound import render
-from testbed.sound import samples
+from testbed.call.jitterbuffer.playout import Arrival, play
+from testbed.listen.call_sound import samples
+from testbed.listen.rendering import render
 
 FRAME_S = 0.02
 COUNT = 150

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from testbed.call.emodel import (
+from testbed.call.quality.emodel import (
     AMR_WB_12_65,
     EVS_SWB_24_4,
     G711_PLC,

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from testbed.call.expand import HISTORY_S, LONGEST_PERIOD_S, Expansion, Samples
-from testbed.call.opus import RATES_HZ
+from testbed.audio.expand import HISTORY_S, LONGEST_PERIOD_S, Expansion, Samples
+from testbed.audio.opus import RATES_HZ
 from tests.call.test_stretch import voice
 
 RATE_HZ = 16000

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from testbed.call.emodel import AMR_WB_12_65, rate
-from testbed.call.measures import measure, ratings, steps
-from testbed.call.playout import Arrival, Playout, play
+from testbed.call.jitterbuffer.playout import Arrival, Playout, play
+from testbed.call.quality.emodel import AMR_WB_12_65, rate
+from testbed.call.quality.measures import measure, ratings, steps
 
 FRAME_S = 0.02
 

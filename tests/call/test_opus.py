@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed.call.opus import (
+from testbed.audio.opus import (
     SPEECH_FOLDER,
     Decoder,
     Speech,

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from testbed.call.playout import Arrival, Playout
+from testbed.call.jitterbuffer.playout import Arrival, Playout
 from tests.call.traces import CODEC_S, FRAME_S, heard, played, sent, stalled
 
 

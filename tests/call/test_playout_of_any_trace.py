@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from testbed.call.playout import Arrival, play
+from testbed.call.jitterbuffer.playout import Arrival, play
 from tests.call.traces import FOREVER_S, FRAME_S, heard, played, sent
 
 FRAME_COUNT = 120

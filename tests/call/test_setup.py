@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from testbed.call.call_setup import Setup
 from testbed.call.dialects import DIALECTS, PathProtocol, Session
-from testbed.call.setup import Setup
-from testbed.transport import Address
+from testbed.transport.interface import Address
 
 RELAY = Address("10.2.3.2", 599)
 DELAY_S = 0.02

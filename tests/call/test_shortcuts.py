@@ -8,7 +8,7 @@ import pytest
 
 from testbed.call import wire
 from testbed.call.dialects import DIALECTS, Dialect, Relay, Session
-from testbed.transport import Address
+from testbed.transport.interface import Address
 
 ENDS = (Address("10.1.1.1", 40000), Address("10.2.5.2", 50000))
 

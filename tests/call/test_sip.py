@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from testbed.call.sip import Latch, take_message, with_relay
-from testbed.transport import Address
+from testbed.transport.interface import Address
 
 RELAY = Address("10.2.3.2", 10000)
 OFFER = b"""v=0\r

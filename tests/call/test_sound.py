@@ -9,16 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from testbed.call.opus import (
-    SPEECH_FOLDER,
-    Speech,
-    default_speech,
-    encode,
-    has_fec,
-    repeated,
-)
-from testbed.call.playout import Arrival, Playout, Slot, play
-from testbed.call.sound import render
+from testbed.audio.opus import SPEECH_FOLDER, Speech, default_speech, encode, has_fec, repeated
+from testbed.call.jitterbuffer.playout import Arrival, Playout, Slot, play
+from testbed.listen.rendering import render
 
 pytestmark = pytest.mark.skipif(
     not SPEECH_FOLDER.is_dir(), reason="needs the package pocketsphinx-testdata"

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from testbed.call.stretch import NEAR_S, Samples, stretch
+from testbed.audio.stretch import NEAR_S, Samples, stretch
 
 RATE_HZ = 16000
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from testbed.call.opus import Decoder, Speech, encode
-from testbed.call.symbols import SYMBOL_S, missed_share, sequence, signal
+from testbed.audio.opus import Decoder, Speech, encode
+from testbed.audio.symbols import SYMBOL_S, missed_share, sequence, signal
 
 RATE_HZ = 16000
 SIZE = round(SYMBOL_S * RATE_HZ)

@@ -7,9 +7,16 @@ from random import Random
 
 import pytest
 
-from testbed.call.playout import Arrival, Playout, play
-from testbed.call.symptoms import Symptom, symptoms
-from testbed.call.verdict import Drop, SetUp, SetUpOutcome, Verdict, judge_call, judge_direction
+from testbed.call.jitterbuffer.playout import Arrival, Playout, play
+from testbed.call.quality.symptoms import Symptom, symptoms
+from testbed.call.quality.verdict import (
+    Drop,
+    SetUp,
+    SetUpOutcome,
+    Verdict,
+    judge_call,
+    judge_direction,
+)
 
 PROMPT = SetUp(SetUpOutcome.CONNECTED, 0.8)
 FRAME_S = 0.02

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from testbed.call.emodel import AMR_WB_12_65
-from testbed.call.playout import Arrival, Playout, play
-from testbed.call.verdict import (
+from testbed.call.jitterbuffer.playout import Arrival, Playout, play
+from testbed.call.quality.emodel import AMR_WB_12_65
+from testbed.call.quality.verdict import (
     CallQuality,
     DirectionQuality,
     Drop,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
-from testbed.call.playout import Arrival, Playout, play
+from testbed.call.jitterbuffer.playout import Arrival, Playout, play
 
 FRAME_S = 0.02
 CODEC_S = FRAME_S + 0.0065  # one frame's length and the encoder's look-ahead

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import trio
 
-from testbed.cell import Cell
 from testbed.censor.actions import Action, Delay, Duplicate, Reset, Shape
 from testbed.censor.match import Match
-from testbed.kernel.build import Kernel
-from testbed.results import CellResult, Run, frames_of
-from testbed.runner import Done, in_guest, run_cells
+from testbed.experiment.cell import Cell
+from testbed.guest.kernel.builder import Kernel
+from testbed.record.results import CellResult, Run, frames_of
+from testbed.run.runner import Done, in_guest, run_cells
 from tests.censor.packets import profile, rule
 from tests.lab.conftest import kernel, run, short_cell
 

@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 import pytest
 
-from testbed import scenario
 from testbed.censor.censor import Censor
 from testbed.censor.packet import Direction, Packet
 from testbed.censor.profile import Profile
-from testbed.validation import ScenarioError
+from testbed.experiment import scenario
+from testbed.experiment.explanations import ScenarioError
 from tests.censor import vectors
 from tests.censor.packets import tcp, udp
 from tests.censor.vectors import Sent

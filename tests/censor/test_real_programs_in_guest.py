@@ -13,12 +13,12 @@ import trio
 
 from testbed.censor.censor import Censor
 from testbed.censor.profile import Inspection, Profile
-from testbed.choosing import load_transport, transport_choice
 from testbed.evidence import Evidence
-from testbed.kernel.build import Kernel
-from testbed.loading import programs_of
-from testbed.results import Run
-from testbed.runner import Done, in_guest, run_cells
+from testbed.experiment.choosing import load_transport, transport_choice
+from testbed.experiment.loading import programs_of
+from testbed.guest.kernel.builder import Kernel
+from testbed.record.results import Run
+from testbed.run.runner import Done, in_guest, run_cells
 from tests.censor import captures
 from tests.censor.packets import profile
 from tests.censor.test_detectors import EVERYTHING

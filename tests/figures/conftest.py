@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from testbed.results import CellResult, Run, Wall
+from testbed.record.results import CellResult, Run, Wall
 
 MANIFEST = {
     "schema": 1,

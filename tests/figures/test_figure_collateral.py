@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from testbed.figures import sheet, style
-from testbed.figures.collateral import collateral, shares
-from testbed.results import CELL, Run
+from testbed.record.results import CELL, Run
+from testbed.show.figures import sheet, style
+from testbed.show.figures.collateral import collateral, shares
 from tests.calls import make_run
 
 

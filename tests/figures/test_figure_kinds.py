@@ -17,16 +17,16 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from testbed import figures
-from testbed.call.verdict import Verdict
-from testbed.figures import FIGURES, draw, style
-from testbed.figures.delay import _beyond
-from testbed.figures.matrix import median_verdict
-from testbed.figures.pareto import frontier
-from testbed.figures.sheet import SERIES, NothingToDrawError
-from testbed.lab.record import CallRecord, write_frames
-from testbed.results import ResultsError, Run
-from testbed.scenario import load_messenger
+from testbed.call.quality.verdict import Verdict
+from testbed.experiment.scenario import load_messenger
+from testbed.record.cell_record import CallRecord, write_frames
+from testbed.record.results import ResultsError, Run
+from testbed.show import figures
+from testbed.show.figures import FIGURES, draw, style
+from testbed.show.figures.delay import _beyond
+from testbed.show.figures.matrix import median_verdict
+from testbed.show.figures.pareto import frontier
+from testbed.show.figures.sheet import SERIES, NothingToDrawError
 from tests.test_comparison import cell, made
 from tests.test_results import frames
 

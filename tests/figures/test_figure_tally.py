@@ -5,9 +5,9 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.call.verdict import Verdict
-from testbed.figures.tally import by_messenger, natural, tally
-from testbed.scenario import cell_id, cells, load_scenario
+from testbed.call.quality.verdict import Verdict
+from testbed.experiment.scenario import cell_id, cells, load_scenario
+from testbed.show.figures.tally import by_messenger, natural, tally
 from tests.figures.conftest import RUSSIA, result
 
 KEYS = st.tuples(

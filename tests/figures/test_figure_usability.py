@@ -16,11 +16,11 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from PIL import Image
 
-from testbed.call.verdict import Verdict
-from testbed.figures import FIGURES, draw
-from testbed.figures.style import FAILED_FILL, VERDICT_FILLS, WIDTH_IN
-from testbed.figures.usability import usability
-from testbed.results import ResultsError, Run
+from testbed.call.quality.verdict import Verdict
+from testbed.record.results import ResultsError, Run
+from testbed.show.figures import FIGURES, draw
+from testbed.show.figures.style import FAILED_FILL, VERDICT_FILLS, WIDTH_IN
+from testbed.show.figures.usability import usability
 from tests.figures.conftest import RUSSIA, MakeRun, awkward, demo, sweep
 
 FAILED = f"telegram--direct--{RUSSIA}-drop-0.4--seed-9"
@@ -156,5 +156,5 @@ def test_an_unknown_figure_is_refused_before_any_is_drawn(tmp_path: Path) -> Non
 
 
 def test_the_list_of_figures_costs_no_drawing_library() -> None:
-    code = "import sys, testbed.figures; sys.exit('matplotlib' in sys.modules)"
+    code = "import sys, testbed.show.figures; sys.exit('matplotlib' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.figures import words
-from testbed.figures.tally import Tally, tally
+from testbed.show.figures import words
+from testbed.show.figures.tally import Tally, tally
 from tests.figures.conftest import MANIFEST, RUSSIA, awkward, demo, result, sweep
 
 
@@ -125,5 +125,5 @@ def test_one_call_has_no_range() -> None:
 
 def test_the_definition_has_the_thresholds_in_force(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "R ≥ 60" in words.definition().replace("\xa0", " ")
-    monkeypatch.setattr("testbed.call.verdict.USABLE_R", 61.0)
+    monkeypatch.setattr("testbed.call.quality.verdict.USABLE_R", 61.0)
     assert "R ≥ 61" in words.definition().replace("\xa0", " ")

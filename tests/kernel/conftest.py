@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from testbed.kernel.build import Kernel, cached_kernel
+from testbed.guest.kernel.builder import Kernel, cached_kernel
 
 
 @pytest.fixture(scope="session")

@@ -9,12 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from testbed.kernel import build, cache, source
-from testbed.kernel.build import KernelBuildError, build_kernel, cached_kernel, check_machine
-from testbed.kernel.cache import our_recipe, read_entry, store
-from testbed.kernel.source import KernelSource, find_source
+from testbed.guest.kernel import builder, cache, source
+from testbed.guest.kernel.builder import (
+    KernelBuildError,
+    build_kernel,
+    cached_kernel,
+    check_machine,
+)
+from testbed.guest.kernel.cache import our_recipe, read_entry, store
+from testbed.guest.kernel.source import KernelSource, find_source
 
-HERE = Path(build.__file__).parent
+HERE = Path(builder.__file__).parent
 SOURCE = KernelSource(Path("/usr/src/linux-source-6.12.tar.xz"), "tar x 1 2")
 
 
@@ -253,8 +258,8 @@ def test_a_build_is_not_swept_away_by_one_for_another_cache(tmp_path: Path) -> N
     first, second = tmp_path / "first", tmp_path / "second"
     first.mkdir()
     second.mkdir()
-    with build.build_folder(first) as ours:
-        with build.build_folder(second) as theirs:
+    with builder.build_folder(first) as ours:
+        with builder.build_folder(second) as theirs:
             assert ours.is_dir()
             assert ours != theirs
         assert ours.is_dir()
@@ -263,6 +268,6 @@ def test_a_build_is_not_swept_away_by_one_for_another_cache(tmp_path: Path) -> N
 
 
 def test_a_folder_left_by_an_interrupted_build_is_swept_away(tmp_path: Path) -> None:
-    with build.build_folder(tmp_path) as left, build.build_folder(tmp_path) as ours:
+    with builder.build_folder(tmp_path) as left, builder.build_folder(tmp_path) as ours:
         assert not left.exists()
         assert ours.is_dir()

@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 import trio
 
-from testbed.kernel import guest
-from testbed.kernel.build import Kernel
-from testbed.kernel.guest import GuestError, GuestResult, memory_folder, run_guest
-from testbed.kernel.job import PROFILE_FILE, Counts
-from testbed.profile import read_profile
+from testbed.guest.kernel import guest
+from testbed.guest.kernel.builder import Kernel
+from testbed.guest.kernel.guest import GuestError, GuestResult, memory_folder, run_guest
+from testbed.guest.kernel.job import PROFILE_FILE, Counts
+from testbed.tools.syscall_profile import read_profile
 
 pytestmark = pytest.mark.guest
 
@@ -225,7 +225,7 @@ def test_the_hosts_environment_stays_out(bench: Bench, monkeypatch: pytest.Monke
 
 
 def test_this_interpreter_and_its_packages_work_in_the_guest(bench: Bench) -> None:
-    program = "import trio, testbed.kernel.job; print(trio.run(trio.sleep, 1))"
+    program = "import trio, testbed.guest.kernel.job; print(trio.run(trio.sleep, 1))"
     path = os.pathsep.join(entry for entry in sys.path if entry)
     result = bench.run(sys.executable, "-c", program, env={"PYTHONPATH": path})
     assert (result.exit_status, bench.stderr) == (0, "")
@@ -329,7 +329,7 @@ def test_cancellation_kills_at_once_and_leaves_nothing(bench: Bench) -> None:
 
 def test_a_killed_runner_takes_its_guests_along(bench: Bench) -> None:
     program = (
-        "import sys, trio; from pathlib import Path; from testbed.kernel import build, guest\n"
+        "import sys, trio; from pathlib import Path; from testbed.guest.kernel import build, guest\n"
         "linux, init, folder = map(Path, sys.argv[1:])\n"
         "kernel = build.Kernel(linux, init, '', '')\n"
         "async def main():\n"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.kernel.job import Counts, JobEnd, encode_job, read_end
+from testbed.guest.kernel.job import Counts, JobEnd, encode_job, read_end
 
 words = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=40)
 names = words.filter(lambda name: name != "" and "=" not in name)

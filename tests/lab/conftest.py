@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from testbed.cell import Cell
-from testbed.kernel.build import Kernel, cached_kernel
-from testbed.results import Run
-from testbed.scenario import cells, load_scenario
+from testbed.experiment.cell import Cell
+from testbed.experiment.scenario import cells, load_scenario
+from testbed.guest.kernel.builder import Kernel, cached_kernel
+from testbed.record.results import Run
 
 
 @pytest.fixture(scope="session")

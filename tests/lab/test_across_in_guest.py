@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import trio
 
-from testbed.kernel.build import Kernel
-from testbed.lab.forward import FORWARD_FILE, FORWARDED_FILE, Way
-from testbed.runner import run_module
+from testbed.guest.kernel.builder import Kernel
+from testbed.run.runner import run_module
+from testbed.tools.forwarding import FORWARD_FILE, FORWARDED_FILE, Way
 from tests.lab.conftest import kernel
 
 __all__ = ["kernel"]
@@ -66,7 +66,7 @@ def test_a_settled_flow_costs_the_censor_one_question(
     kernel: Kernel, tmp_path: Path, way: Way, asked: int
 ) -> None:
     (tmp_path / FORWARD_FILE).write_text(json.dumps({"way": way, "packets": 2000}))
-    in_guest(kernel, "testbed.lab.forward", tmp_path)
+    in_guest(kernel, "testbed.tools.forwarding", tmp_path)
     counted = json.loads((tmp_path / FORWARDED_FILE).read_text())
     assert counted == {"arrived": 2000, "asked": asked}
 

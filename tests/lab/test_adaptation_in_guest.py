@@ -8,13 +8,13 @@ from dataclasses import asdict, replace
 import pytest
 
 from testbed.call.messenger import Repair
-from testbed.cell import Cell
 from testbed.censor.profile import Profile
-from testbed.jobs import speech_encodings
-from testbed.kernel.build import Kernel
-from testbed.results import CellResult, Run, frames_of
-from testbed.scenario import load_censor
-from testbed.sound import sound_of
+from testbed.experiment.cell import Cell
+from testbed.experiment.scenario import load_censor
+from testbed.guest.kernel.builder import Kernel
+from testbed.listen.call_sound import sound_of
+from testbed.record.results import CellResult, Run, frames_of
+from testbed.run.jobs import speech_encodings
 from tests.lab.conftest import short_cell
 from tests.lab.test_cells_in_guest import conducted, files_of
 

@@ -11,14 +11,14 @@ import pytest
 import trio
 from scipy.stats import binom
 
-from testbed.cell import Cell
 from testbed.censor.actions import Drop
 from testbed.censor.match import Match
-from testbed.choosing import transport_choice, transport_names
-from testbed.kernel.build import Kernel
-from testbed.results import CellResult, Run, frames_of
-from testbed.runner import Done, in_guest, run_cells
-from testbed.scenario import load_messenger
+from testbed.experiment.cell import Cell
+from testbed.experiment.choosing import transport_choice, transport_names
+from testbed.experiment.scenario import load_messenger
+from testbed.guest.kernel.builder import Kernel
+from testbed.record.results import CellResult, Run, frames_of
+from testbed.run.runner import Done, in_guest, run_cells
 from tests.censor import captures
 from tests.censor.packets import profile, rule
 from tests.lab.conftest import short_cell

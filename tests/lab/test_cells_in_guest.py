@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 import trio
 
-from testbed.cell import Cell, TransportChoice
 from testbed.censor.packet import Direction
 from testbed.censor.profile import with_numbers
-from testbed.jobs import prepare_job
-from testbed.kernel.build import Kernel
-from testbed.results import WALL, CellResult, Run, frames_of
-from testbed.runner import ConductError, Done, in_guest, run_cells
-from testbed.scenario import cell_id
+from testbed.experiment.cell import Cell, TransportChoice
+from testbed.experiment.scenario import cell_id
+from testbed.guest.kernel.builder import Kernel
+from testbed.record.results import WALL, CellResult, Run, frames_of
+from testbed.run.jobs import prepare_job
+from testbed.run.runner import ConductError, Done, in_guest, run_cells
 from tests.censor import captures
 from tests.lab.conftest import short_cell
 
@@ -164,7 +164,7 @@ def in_guest_python(kernel: Kernel, folder: Path, words: Sequence[str]) -> tuple
     """Run Python words in a guest; give exit status, output, and errors."""
     import sys  # noqa: PLC0415
 
-    from testbed.kernel.guest import run_guest  # noqa: PLC0415
+    from testbed.guest.kernel.guest import run_guest  # noqa: PLC0415
 
     async def run() -> int:
         result = await run_guest(
@@ -187,7 +187,7 @@ def test_host_kernel_mode_runs_the_same_cells(kernel: Kernel, tmp_path: Path) ->
     status, output, errors = in_guest_python(
         kernel,
         tmp_path,
-        ["-m", "testbed.cli", *words.split(), "--out", "/run/job/out"],
+        ["-m", "testbed.cli.app", *words.split(), "--out", "/run/job/out"],
     )
     assert status == 0, errors
     assert "1 good" in output

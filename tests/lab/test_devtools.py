@@ -10,8 +10,8 @@ import pytest
 import trio
 import trio.testing
 
-from testbed.lab.devtools import DevToolsError, Page
-from testbed.lab.host import LabProcess
+from testbed.lab.engines.devtools import DevToolsError, Page
+from testbed.lab.nodes.host import LabProcess
 
 Content = Mapping[str, Any]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed.results import Run
+from testbed.record.results import Run
 from tests.lab.test_interrupted import SCENARIO
 from tests.test_cli import TESTBED
 

@@ -9,11 +9,11 @@ from dataclasses import replace
 import pytest
 import trio
 
-from testbed.cell import Cell, TransportChoice
-from testbed.kernel.build import Kernel
-from testbed.results import Run
-from testbed.runner import Done, in_guest, run_cells
-from testbed.scenario import cell_id
+from testbed.experiment.cell import Cell, TransportChoice
+from testbed.experiment.scenario import cell_id
+from testbed.guest.kernel.builder import Kernel
+from testbed.record.results import Run
+from testbed.run.runner import Done, in_guest, run_cells
 from tests.lab.conftest import short_cell
 
 pytestmark = pytest.mark.guest

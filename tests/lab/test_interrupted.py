@@ -12,9 +12,9 @@ from random import Random
 import pytest
 import trio
 
-from testbed.dataframes import export
-from testbed.results import WALL, Run
-from testbed.scenario import SCENARIOS
+from testbed.analysis.dataframes import export
+from testbed.experiment.scenario import SCENARIOS
+from testbed.record.results import WALL, Run
 from tests.test_cli import TESTBED
 
 pytestmark = pytest.mark.guest

@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from testbed.call.adaptation import Adaptation
+from testbed.call.call_setup import Setup
 from testbed.call.dialects import DIALECTS, Session
+from testbed.call.jitterbuffer.playout import Arrival, play
 from testbed.call.messenger import Messenger, Probes, Repair
-from testbed.call.playout import Arrival, play
-from testbed.call.setup import Setup
-from testbed.lab.mediaend import MediaEnd
-from testbed.lab.paths import Leg
-from testbed.lab.record import DirectionRecord
-from testbed.scenario import load_messenger
+from testbed.experiment.scenario import load_messenger
+from testbed.lab.engines.ice_path import Leg
+from testbed.lab.engines.media_end import MediaEnd
+from testbed.record.cell_record import DirectionRecord
 
 COUNT = 100
 FRAME_S = 0.02

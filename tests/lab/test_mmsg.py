@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from testbed.lab.mmsg import (
+from testbed.lab.net.mmsg import (
     BATCH,
     SLOT_BYTES,
     SO_TIMESTAMPNS,

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from testbed.cell import Cell
 from testbed.censor.match import Match
 from testbed.censor.profile import Rule
-from testbed.kernel.build import Kernel
-from testbed.results import CellResult, Run
-from testbed.scenario import load_censor, load_messenger
+from testbed.experiment.cell import Cell
+from testbed.experiment.scenario import load_censor, load_messenger
+from testbed.guest.kernel.builder import Kernel
+from testbed.record.results import CellResult, Run
 from tests.lab.conftest import short_cell
 from tests.lab.test_cells_in_guest import conducted
 

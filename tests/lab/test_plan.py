@@ -8,11 +8,11 @@ from typing import get_args
 
 import pytest
 
-from testbed.cell import Link, Links, Topology
-from testbed.lab.addresses import BOXES
-from testbed.lab.plan import plan_of
-from testbed.lab.topology import CallTopo
-from testbed.netplan import FIRST_DESCRIPTOR, IFINDEX, NetworkPlan
+from testbed.experiment.cell import Link, Links, Topology
+from testbed.experiment.netplan import FIRST_DESCRIPTOR, IFINDEX, NetworkPlan
+from testbed.lab.net.addresses import BOXES
+from testbed.lab.net.plan import plan_of
+from testbed.lab.net.topology import CallTopo
 
 TOPOLOGIES = get_args(Topology)
 NLM_F_ACK = 0x04

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from testbed import runner
+from testbed.run import runner
 
 
 def test_host_kernel_needs_root(monkeypatch: pytest.MonkeyPatch) -> None:

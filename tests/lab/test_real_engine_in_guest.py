@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from testbed.cell import TransportChoice
 from testbed.censor.profile import with_numbers
-from testbed.jobs import what_is_said
-from testbed.kernel.build import Kernel
-from testbed.results import CellResult, Run, frames_of
-from testbed.scenario import load_censor
+from testbed.experiment.cell import TransportChoice
+from testbed.experiment.scenario import load_censor
+from testbed.guest.kernel.builder import Kernel
+from testbed.record.results import CellResult, Run, frames_of
+from testbed.run.jobs import what_is_said
 from tests.lab.conftest import short_cell
 from tests.lab.test_cells_in_guest import conducted, files_of
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from testbed.cell import Cell, TransportChoice
-from testbed.kernel.build import Kernel
-from testbed.results import CellResult, Run, frames_of
+from testbed.experiment.cell import Cell, TransportChoice
+from testbed.guest.kernel.builder import Kernel
+from testbed.record.results import CellResult, Run, frames_of
 from tests.lab.conftest import short_cell
 from tests.lab.test_cells_in_guest import conducted
 

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from testbed.cell import TRAFFIC
-from testbed.kernel.build import Kernel
-from testbed.results import Run
-from testbed.scenario import load_censor
-from testbed.tables import rows, traffic_table
+from testbed.experiment.cell import TRAFFIC
+from testbed.experiment.scenario import load_censor
+from testbed.guest.kernel.builder import Kernel
+from testbed.record.results import Run
+from testbed.show.tables import rows, traffic_table
 from tests.lab.conftest import short_cell
 from tests.lab.test_cells_in_guest import conducted
 

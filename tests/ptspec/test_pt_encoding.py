@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.ptspec import encoding
-from testbed.ptspec.encoding import ExtendedOrPort
-from testbed.transport import Address
+from testbed.transport.interface import Address
+from testbed.transport.pt import encoding
+from testbed.transport.pt.encoding import ExtendedOrPort
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30)
 TRICKY = st.text(st.sampled_from("ab\\=,;: \"'\n+/"), max_size=12)

@@ -9,11 +9,11 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.ptspec import extorport
-from testbed.ptspec.exactly import EarlyEndError, receive_exactly
-from testbed.ptspec.extorport import ExtendedOrPortError, Peer
-from testbed.testing import LoopbackHost
-from testbed.transport import Address
+from testbed.transport.interface import Address
+from testbed.transport.loopback import LoopbackHost
+from testbed.transport.pt import extorport
+from testbed.transport.pt.exactly import EarlyEndError, receive_exactly
+from testbed.transport.pt.extorport import ExtendedOrPortError, Peer
 
 COOKIE = bytes(range(32))
 NONCE = b"n" * 32

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import trio
 
-from testbed import ptspec
-from testbed.ptspec import launch
-from testbed.testing import LoopbackHost
-from testbed.transport import Address, ServerInfo, TransportError
+from testbed.transport import pt
+from testbed.transport.interface import Address, ServerInfo, TransportError
+from testbed.transport.loopback import LoopbackHost
+from testbed.transport.pt import launch
 
 PRELUDE = r"""
 import os, signal, socket, sys, threading, time
@@ -45,14 +45,14 @@ def fake(script: str) -> list[str]:
     return [sys.executable, "-I", "-S", "-c", PRELUDE + script]
 
 
-async def start(host: LoopbackHost, script: str, *, ready_timeout_s: float = 10) -> ptspec.Client:
-    return await ptspec.start_client(host, fake(script), "fake", ready_timeout_s=ready_timeout_s)
+async def start(host: LoopbackHost, script: str, *, ready_timeout_s: float = 10) -> pt.Client:
+    return await pt.start_client(host, fake(script), "fake", ready_timeout_s=ready_timeout_s)
 
 
 def run(
     tmp_path: Path,
     script: str,
-    use: Callable[[ptspec.Client], Awaitable[None]] | None = None,
+    use: Callable[[pt.Client], Awaitable[None]] | None = None,
     *,
     ready_timeout_s: float = 10,
     term_timeout_s: float = 2,
@@ -73,7 +73,7 @@ def run(
             os.kill(int((tmp_path / "pid").read_text()), 0)
 
 
-async def echo_once(client: ptspec.Client) -> None:
+async def echo_once(client: pt.Client) -> None:
     stream = await client.open_stream(SERVER)
     async with stream:
         await stream.send_all(b"hello")
@@ -183,7 +183,7 @@ def test_standard_output_closed_early(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_crash_after_it_was_ready(tmp_path: Path) -> None:
-    async def wait(_: ptspec.Client) -> None:
+    async def wait(_: pt.Client) -> None:
         await trio.sleep_forever()
 
     with pytest.raises(TransportError, match="ended with exit status 3 while it was needed") as it:
@@ -230,7 +230,7 @@ proxy(0)
 until_stdin_closes()
 """
 
-    async def use(client: ptspec.Client) -> None:
+    async def use(client: pt.Client) -> None:
         await echo_once(client)
         remarks = client._program._remarks
         assert len(remarks) == launch.KEPT_REMARKS
@@ -248,7 +248,7 @@ proxy(5)
 until_stdin_closes()
 """
 
-    async def use(client: ptspec.Client) -> None:
+    async def use(client: pt.Client) -> None:
         with pytest.raises(TransportError) as caught:
             await client.open_stream(SERVER)
         assert str(caught.value) == (
@@ -261,7 +261,7 @@ until_stdin_closes()
 
 
 def test_socks_never_answers(tmp_path: Path) -> None:
-    async def use(client: ptspec.Client) -> None:
+    async def use(client: pt.Client) -> None:
         with pytest.raises(TransportError, match=r"nothing was decided within 0\.2 s"):
             await client.open_stream(SERVER, timeout_s=0.2)
 
@@ -269,7 +269,7 @@ def test_socks_never_answers(tmp_path: Path) -> None:
 
 
 def test_socks_hangs_up(tmp_path: Path) -> None:
-    async def use(client: ptspec.Client) -> None:
+    async def use(client: pt.Client) -> None:
         with pytest.raises(TransportError, match=r"closed after 0 of 2 bytes|the connection broke"):
             await client.open_stream(SERVER)
 
@@ -277,7 +277,7 @@ def test_socks_hangs_up(tmp_path: Path) -> None:
 
 
 def test_socks_port_is_closed(tmp_path: Path) -> None:
-    async def use(client: ptspec.Client) -> None:
+    async def use(client: pt.Client) -> None:
         with pytest.raises(TransportError, match="does not accept SOCKS connections at 127"):
             await client.open_stream(SERVER)
 
@@ -285,7 +285,7 @@ def test_socks_port_is_closed(tmp_path: Path) -> None:
 
 
 def test_arguments_too_long_for_socks(tmp_path: Path) -> None:
-    async def use(client: ptspec.Client) -> None:
+    async def use(client: pt.Client) -> None:
         with pytest.raises(TransportError, match="SOCKS5 carries at most 510"):
             await client.open_stream(ServerInfo(SERVER.address, {"key": "x" * 600}))
 
@@ -296,7 +296,7 @@ def test_arguments_too_long_for_socks(tmp_path: Path) -> None:
 def test_a_missing_program(argv: list[str]) -> None:
     async def main() -> None:
         async with LoopbackHost() as host:
-            await ptspec.start_client(host, argv, "fake")
+            await pt.start_client(host, argv, "fake")
 
     with pytest.raises(TransportError, match=r"cannot be started: .*; is it installed\?"):
         trio.run(main)
@@ -305,7 +305,7 @@ def test_a_missing_program(argv: list[str]) -> None:
 def test_a_name_that_no_transport_may_have() -> None:
     async def main() -> None:
         async with LoopbackHost() as host:
-            await ptspec.start_client(host, ["x"], "ob:fs4")
+            await pt.start_client(host, ["x"], "ob:fs4")
 
     with pytest.raises(TransportError, match="'ob:fs4' is not the name"):
         trio.run(main)
@@ -332,7 +332,7 @@ until_stdin_closes()
 
     async def main() -> ServerInfo:
         async with LoopbackHost(state_dir=tmp_path) as host:
-            return await ptspec.start_server(
+            return await pt.start_server(
                 host,
                 fake(script),
                 "fake",

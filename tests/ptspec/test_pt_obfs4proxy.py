@@ -7,10 +7,10 @@ from random import Random
 import pytest
 import trio
 
-from testbed import ptspec
-from testbed.ptspec import extorport
-from testbed.testing import LoopbackHost
-from testbed.transport import Address, ServerInfo, TransportError
+from testbed.transport import pt
+from testbed.transport.interface import Address, ServerInfo, TransportError
+from testbed.transport.loopback import LoopbackHost
+from testbed.transport.pt import extorport
 
 ARGV = ["obfs4proxy"]
 ANYWHERE = Address("127.0.0.1", 0)
@@ -54,12 +54,12 @@ def test_a_pair_carries_bytes_both_ways(iat_mode: str) -> None:
     async def use(bridge: LoopbackHost, caller: LoopbackHost) -> None:
         orport = await bridge.serve_tcp(0, answer_with_digest)
         options = {"iat-mode": iat_mode}
-        server = await ptspec.start_server(
+        server = await pt.start_server(
             bridge, ARGV, "obfs4", listen=ANYWHERE, orport=orport, options=options
         )
         assert server.address.port not in (0, orport.port)
         assert server.args["iat-mode"] == iat_mode
-        client = await ptspec.start_client(caller, ARGV, "obfs4")
+        client = await pt.start_client(caller, ARGV, "obfs4")
         async with await client.open_stream(server) as first:
             await check_digests(first)
             async with await client.open_stream(server) as second:
@@ -76,7 +76,7 @@ def test_the_extended_orport_tells_who_is_there() -> None:
         await answer_with_digest(stream)
 
     async def use(bridge: LoopbackHost, caller: LoopbackHost) -> None:
-        server = await ptspec.start_server(
+        server = await pt.start_server(
             bridge,
             ARGV,
             "obfs4",
@@ -84,7 +84,7 @@ def test_the_extended_orport_tells_who_is_there() -> None:
             orport=None,
             extended_orport=await extorport.serve(bridge, handler),
         )
-        client = await ptspec.start_client(caller, ARGV, "obfs4")
+        client = await pt.start_client(caller, ARGV, "obfs4")
         async with await client.open_stream(server) as stream:
             await check_digests(stream)
 
@@ -98,8 +98,8 @@ def test_the_extended_orport_tells_who_is_there() -> None:
 def test_a_server_keeps_its_keys_in_the_state_folder() -> None:
     async def use(bridge: LoopbackHost, caller: LoopbackHost) -> None:
         del caller
-        first = await ptspec.start_server(bridge, ARGV, "obfs4", listen=ANYWHERE, orport=NOWHERE)
-        again = await ptspec.start_server(bridge, ARGV, "obfs4", listen=ANYWHERE, orport=NOWHERE)
+        first = await pt.start_server(bridge, ARGV, "obfs4", listen=ANYWHERE, orport=NOWHERE)
+        again = await pt.start_server(bridge, ARGV, "obfs4", listen=ANYWHERE, orport=NOWHERE)
         assert first.args == again.args
         assert (bridge.state_dir / "obfs4-server" / "obfs4_state.json").exists()
 
@@ -109,7 +109,7 @@ def test_a_server_keeps_its_keys_in_the_state_folder() -> None:
 def client_error(**options: str) -> str:
     async def use(bridge: LoopbackHost, caller: LoopbackHost) -> None:
         del bridge
-        await ptspec.start_client(caller, ARGV, options.pop("name", "obfs4"), **options)  # type: ignore[arg-type]
+        await pt.start_client(caller, ARGV, options.pop("name", "obfs4"), **options)  # type: ignore[arg-type]
 
     with pytest.raises(TransportError) as caught:
         with_hosts(use)
@@ -119,7 +119,7 @@ def client_error(**options: str) -> str:
 def server_error(name: str = "obfs4", listen: Address = ANYWHERE, iat_mode: str = "0") -> str:
     async def use(bridge: LoopbackHost, caller: LoopbackHost) -> None:
         del caller
-        await ptspec.start_server(
+        await pt.start_server(
             bridge, ARGV, name, listen=listen, orport=NOWHERE, options={"iat-mode": iat_mode}
         )
 
@@ -156,7 +156,7 @@ def test_an_address_that_is_not_ours() -> None:
 def refusal_of(server: ServerInfo, **options: str) -> str:
     async def use(bridge: LoopbackHost, caller: LoopbackHost) -> None:
         del bridge
-        client = await ptspec.start_client(caller, ARGV, "obfs4", **options)  # type: ignore[arg-type]
+        client = await pt.start_client(caller, ARGV, "obfs4", **options)  # type: ignore[arg-type]
         await client.open_stream(server)
 
     with pytest.raises(TransportError) as caught:
@@ -192,7 +192,7 @@ def test_a_server_of_another_kind() -> None:
 
     async def use(bridge: LoopbackHost, caller: LoopbackHost) -> None:
         address = await bridge.serve_tcp(0, hang_up)
-        client = await ptspec.start_client(caller, ARGV, "obfs4")
+        client = await pt.start_client(caller, ARGV, "obfs4")
         await client.open_stream(ServerInfo(address, {"cert": CERT, "iat-mode": "0"}))
 
     with pytest.raises(TransportError, match="opened no stream to"):

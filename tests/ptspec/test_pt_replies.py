@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.ptspec.replies import (
+from testbed.transport.interface import Address
+from testbed.transport.pt.replies import (
     MAX_LINE_BYTES,
     ClientMethod,
     Done,
@@ -24,7 +25,6 @@ from testbed.ptspec.replies import (
     parse_quoted_values,
     parse_reply,
 )
-from testbed.transport import Address
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.ptspec import socks
-from testbed.ptspec.exactly import EarlyEndError
-from testbed.transport import Address
+from testbed.transport.interface import Address
+from testbed.transport.pt import socks
+from testbed.transport.pt.exactly import EarlyEndError
 
 TARGET = Address("192.0.2.7", 4443)
 ARGS = {"cert": "a;b", "iat-mode": "0"}

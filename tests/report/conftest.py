@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from bs4 import BeautifulSoup
 
-from testbed.call.opus import SPEECH_FOLDER
-from testbed.cell import TransportChoice
-from testbed.report import write
-from testbed.results import Run
-from testbed.scenario import cell_id, load_censor
+from testbed.audio.opus import SPEECH_FOLDER
+from testbed.experiment.cell import TransportChoice
+from testbed.experiment.scenario import cell_id, load_censor
+from testbed.record.results import Run
+from testbed.show.report import write
 from tests.calls import CELL, call, keep
 
 HOSTILE = "</script><img src=x onerror=alert(1)> & co"

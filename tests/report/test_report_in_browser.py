@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
-from testbed.results import Run
+from testbed.record.results import Run
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = [

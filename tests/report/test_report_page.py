@@ -15,10 +15,10 @@ import soundfile
 from bs4 import BeautifulSoup, Tag
 from typer.testing import CliRunner
 
-from testbed.cli import app
-from testbed.report import page as page_module
-from testbed.report import write
-from testbed.results import ResultsError, Run
+from testbed.cli.app import app
+from testbed.record.results import ResultsError, Run
+from testbed.show.report import page as page_module
+from testbed.show.report import write
 from tests.report.conftest import HOSTILE
 
 

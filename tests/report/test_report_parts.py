@@ -12,13 +12,13 @@ from bs4 import BeautifulSoup
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.comparison import compare
-from testbed.report import sounds
-from testbed.report.answer import answer, restriction
-from testbed.report.calls import kinds_of, lost_by_second
-from testbed.report.drawings import inline
-from testbed.report.sounds import SHORTEST_S, seconds_for, sounds_of, words_from
-from testbed.results import Run
+from testbed.analysis.comparison import compare
+from testbed.record.results import Run
+from testbed.show.report import sounds
+from testbed.show.report.answer import answer, restriction
+from testbed.show.report.calls import kinds_of, lost_by_second
+from testbed.show.report.drawings import inline
+from testbed.show.report.sounds import SHORTEST_S, seconds_for, sounds_of, words_from
 from tests.test_comparison import cell, made, two_transports
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import trio
 
-from testbed.choosing import load_transport, transport_choice
-from testbed.conformance import check_transport
-from testbed.kernel.build import Kernel, cached_kernel
-from testbed.loading import programs_of
+from testbed.experiment.choosing import load_transport, transport_choice
+from testbed.experiment.loading import programs_of
+from testbed.guest.kernel.builder import Kernel, cached_kernel
+from testbed.tools.conformance.suite import check_transport
 
 
 @pytest.fixture(scope="session")

@@ -11,13 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from testbed.cell import Cell
-from testbed.choosing import load_transport, only_transports, transport_choice, transport_names
-from testbed.cli_transport import missing_for_transports, transport_summaries
-from testbed.loading import programs_of
-from testbed.manifest import manifest
-from testbed.scenario import SCENARIOS, cell_id, cells, load_scenario
-from testbed.validation import ScenarioError
+from testbed.cli.transport import missing_for_transports, transport_summaries
+from testbed.experiment.cell import Cell
+from testbed.experiment.choosing import (
+    load_transport,
+    only_transports,
+    transport_choice,
+    transport_names,
+)
+from testbed.experiment.explanations import ScenarioError
+from testbed.experiment.loading import programs_of
+from testbed.experiment.scenario import SCENARIOS, cell_id, cells, load_scenario
+from testbed.run.manifest import manifest
 from tests.transports.test_conformance import FAULTY
 from transports import fec, obfs4, pt
 
@@ -173,7 +178,14 @@ def test_a_package_brings_a_transport(package: Path, tmp_path: Path) -> None:
 def test_a_packages_transport_keeps_the_rules_although_the_guest_has_it_as_text_only(
     package: Path, tmp_path: Path
 ) -> None:
-    command = [sys.executable, "-m", "testbed.cli", "check", "transport", "fec {inner = theirs}"]
+    command = [
+        sys.executable,
+        "-m",
+        "testbed.cli.app",
+        "check",
+        "transport",
+        "fec {inner = theirs}",
+    ]
     environment = {**os.environ, "PYTHONPATH": str(package), "COLUMNS": "100"}
     done = subprocess.run(
         [*command, "--out", str(tmp_path / "out")],

@@ -11,17 +11,17 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 
-from testbed.choosing import load_transport, transport_choice, transport_names
-from testbed.cli_transport import (
+from testbed.cli.transport import (
     missing_for_transports,
     transport_packages,
     transport_summaries,
     write_transport,
 )
-from testbed.kernel.build import Kernel
-from testbed.loading import transport_class
-from testbed.transport import Program
-from testbed.validation import ScenarioError
+from testbed.experiment.choosing import load_transport, transport_choice, transport_names
+from testbed.experiment.explanations import ScenarioError
+from testbed.experiment.loading import transport_class
+from testbed.guest.kernel.builder import Kernel
+from testbed.transport.interface import Program
 from tests.transports.conftest import assert_conforms
 
 FIRST = {
@@ -101,7 +101,7 @@ def test_it_keeps_the_rules_of_transports(name: str, kernel: Kernel, tmp_path: P
 
 
 def check(argument: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "testbed.cli", "check", "transport", argument]
+    command = [sys.executable, "-m", "testbed.cli.app", "check", "transport", argument]
     return subprocess.run(
         [*command, "--out", str(folder)],
         capture_output=True,

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from testbed.costs import Cost, NothingToCompareError, costs, held_up
-from testbed.lab.record import DirectionRecord
-from testbed.results import CellResult, Wall
+from testbed.analysis.costs import Cost, NothingToCompareError, costs, held_up
+from testbed.record.cell_record import DirectionRecord
+from testbed.record.results import CellResult, Wall
 
 
 def result(

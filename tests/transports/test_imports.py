@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from testbed.loading import IN_TREE, in_tree_names
+from testbed.experiment.loading import IN_TREE, in_tree_names
 
 PUBLIC = {
     "datagrams",

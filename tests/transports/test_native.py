@@ -9,9 +9,9 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from testbed.choosing import load_transport, transport_choice
-from testbed.loading import make_transport, programs_of
-from testbed.validation import ScenarioError
+from testbed.experiment.choosing import load_transport, transport_choice
+from testbed.experiment.explanations import ScenarioError
+from testbed.experiment.loading import make_transport, programs_of
 from transports import duplicate, fec, hysteria2
 
 DATAGRAMS = st.lists(st.binary(max_size=40), min_size=1, max_size=30)

@@ -9,9 +9,9 @@ import pytest
 import trio
 import trio.testing
 
-from testbed.http import Answer, Request
-from testbed.testing import LoopbackHost
-from testbed.transport import Address
+from testbed.transport.http import Answer, Request
+from testbed.transport.interface import Address
+from testbed.transport.loopback import LoopbackHost
 from transports import snowflake
 from transports.snowflake import _Broker, _serve_stun
 

@@ -12,12 +12,12 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed import stun
-from testbed.certificate import write_certificates
-from testbed.lab.host import tls_of
-from testbed.testing import LoopbackHost
-from testbed.transport import Address, ServerInfo, TransportError
-from testbed.turn import frame_unit, take_unit
+from testbed.lab.nodes.host import tls_of
+from testbed.run.certificate import write_certificates
+from testbed.transport import stun
+from testbed.transport.interface import Address, ServerInfo, TransportError
+from testbed.transport.loopback import LoopbackHost
+from testbed.transport.turn import frame_unit, take_unit
 from transports import turn
 
 LONG_TERM = bytes.fromhex(

@@ -10,10 +10,10 @@ import pytest
 import trio
 import trio.testing
 
-from testbed import singbox
-from testbed.testing import LoopbackHost
-from testbed.transport import Address, Process, Program, TransportError, find_program
-from testbed.tunnel import await_echo, serve_echo
+from testbed.transport import singbox
+from testbed.transport.interface import Address, Process, Program, TransportError, find_program
+from testbed.transport.loopback import LoopbackHost
+from testbed.transport.tunnel import await_echo, serve_echo
 from tests import loopback
 
 with_host = partial(loopback.with_host, timeout_s=20)  # programs start

@@ -10,7 +10,7 @@ from random import Random
 from typing import ClassVar, Literal, NamedTuple, Protocol
 
 from testbed.call import wire
-from testbed.transport import Address
+from testbed.transport.interface import Address
 
 RelayProtocol = Literal["udp", "tcp", "tls"]
 """By what an end reaches its relay."""

@@ -7,11 +7,11 @@ import struct
 from collections.abc import Sequence
 from typing import ClassVar
 
-from testbed import turn
 from testbed.call import wire
 from testbed.call.dialects.base import Framing, Joined, Shortcuts, Stage, Step, answers
 from testbed.call.dialects.envelope import Envelope
-from testbed.transport import Address
+from testbed.transport import turn
+from testbed.transport.interface import Address
 
 _CHANNEL = 0x4000
 """The first TURN channel number (RFC 8656, 12)."""

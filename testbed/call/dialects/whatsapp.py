@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from testbed.call import wire
 from testbed.call.dialects.base import Framing, Joined, Session, Shortcuts, Step, answers
-from testbed.transport import Address
+from testbed.transport.interface import Address
 
 _WHATSAPP_PING, _WHATSAPP_PONG = 0x0801, 0x0802
 _WHATSAPP_TOKEN = 0x4000

@@ -14,11 +14,11 @@ import trio
 from testbed.censor.actions import Pass, Reset
 from testbed.censor.censor import Censor
 from testbed.censor.match import Match
-from testbed.lab.clock import LabClock
-from testbed.lab.forward import Across
 from testbed.lab.middlebox import Middlebox
-from testbed.lab.network import LabNetwork, NetworkNode
-from testbed.lab.plan import plan_of
+from testbed.lab.net.clock import LabClock
+from testbed.lab.net.network import LabNetwork, NetworkNode
+from testbed.lab.net.plan import plan_of
+from testbed.tools.forwarding import Across
 from tests.censor.packets import STUN_BINDING, profile, rule
 
 PORT = 3478

@@ -15,14 +15,14 @@ from testbed.censor.censor import Censor
 from testbed.censor.match import Match
 from testbed.censor.profile import Profile, Rule
 from testbed.evidence import Evidence
-from testbed.lab.clock import LabClock
-from testbed.lab.forward import PORT, Across
 from testbed.lab.middlebox import Middlebox
-from testbed.lab.mmsg import stamped_receiver
-from testbed.lab.network import LabNetwork
-from testbed.lab.plan import plan_of
-from testbed.lab.udp import open_socket
-from testbed.transport import Address
+from testbed.lab.net.clock import LabClock
+from testbed.lab.net.mmsg import stamped_receiver
+from testbed.lab.net.network import LabNetwork
+from testbed.lab.net.plan import plan_of
+from testbed.lab.net.udp import open_socket
+from testbed.tools.forwarding import PORT, Across
+from testbed.transport.interface import Address
 
 DATAGRAMS = 20
 EVERY_S = 0.003

@@ -1,0 +1,117 @@
+"""What the middlebox saw of each transport and did to it, told from a record; judges no call.
+
+So "blocked" and "bad at calls" are told apart: a call that fails while no rule but `pass` met a
+flow of its transport fails by the transport or the path.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from rich.table import Table
+
+from testbed.call.quality.verdict import Verdict
+from testbed.record.results import CellResult
+from testbed.show.tables import table_by_keys
+
+_RULE = re.compile(r"(?P<way>up|down): rule (?P<rule>.+?): (?P<action>.+)")
+_FACT = re.compile(r"recognised as (?P<label>.+)|(?P<name>\S+) = (?P<value>.*)")
+_HARMLESS = ("pass", "list")
+"""Kinds of actions that do nothing to the packets of the flow that they meet."""
+_WORKS = (Verdict.GOOD, Verdict.USABLE)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Calls that differ in their seed alone, as the middlebox met the flows of their transport."""
+
+    messenger: str
+    transport: str
+    censor: str
+    verdicts: Mapping[str, int]
+    """Calls by verdict."""
+    facts: tuple[str, ...]
+    """Stated of any of the flows: `stun`, `tls-sni = www.example`."""
+    rules: tuple[str, ...]
+    """That met any of the flows, with what they do: `stun: drop, probability 0.3`."""
+    meaning: str
+    """What follows from all that."""
+
+
+def saw(results: Iterable[CellResult]) -> list[Seen]:
+    """Tell of each transport of a run, in the order in which calls first come."""
+    groups: dict[tuple[str, str, str], list[CellResult]] = {}
+    for result in results:
+        groups.setdefault(result.key, []).append(result)
+    return [_seen(*key, group) for key, group in groups.items()]
+
+
+def _seen(messenger: str, transport: str, censor: str, group: Sequence[CellResult]) -> Seen:
+    whats = dict.fromkeys(what for result in group for what in _of_transport(result))
+    rules = dict.fromkeys(
+        f"{found['rule']}: {found['action']}" for what in whats if (found := _RULE.fullmatch(what))
+    )
+    facts = dict.fromkeys(
+        found["label"] or what
+        for what in whats
+        if not _RULE.fullmatch(what) and (found := _FACT.fullmatch(what))
+    )
+    return Seen(
+        messenger,
+        transport,
+        censor,
+        Counter(result.verdict.label for result in group),
+        tuple(facts),
+        tuple(rules),
+        _meaning(group, tuple(facts), tuple(rules)),
+    )
+
+
+def _of_transport(result: CellResult) -> list[str]:
+    """Give what the middlebox noted of all flows but the chat's."""
+    record = result.content["record"]
+    chat = f" > {record['chat'].get('server', '')}"
+    return [what for _, flow, what in record["middlebox"]["events"] if not flow.endswith(chat)]
+
+
+def _meaning(group: Sequence[CellResult], facts: Sequence[str], rules: Sequence[str]) -> str:
+    met = [rule for rule in rules if rule.partition(": ")[2].partition(",")[0] not in _HARMLESS]
+    failed = [result for result in group if result.verdict not in _WORKS]
+    reasons = dict.fromkeys(result.content["record"]["call"]["reason"] for result in failed)
+    because = "".join(f": {reason}" for reason in list(reasons)[:1] if reason)
+    if not failed:
+        unseen = "passes, and is recognised" if facts else "passes unrecognised"
+        return "works all the same" if met else unseen
+    how = "" if len(failed) == len(group) else f"{len(failed)} of {len(group)} "
+    if met:
+        return f"{how}restricted{because}"
+    connects = any(result.content["record"]["transport_connect_s"] is not None for result in failed)
+    what = "bad at calls" if connects else "does not connect"
+    return f"{how}{what}, not restricted{because}"
+
+
+LEGEND = """\
+Of all flows between the caller and the outside but the chat's. restricted: calls failed, and a rule
+that does more than pass met a flow, be it one that only served to connect; bad at calls: they
+failed, and none did."""
+
+
+def seen_table(found: Sequence[Seen]) -> Table:
+    """Show it, at most 100 columns wide."""
+    table, begins = table_by_keys([(seen.messenger, seen.transport, seen.censor) for seen in found])
+    # No narrower than their usual words: `unusable`, `recognised`, `telegram-ports:`, `restricted:`
+    least = {"Calls": 8, "recognised\nas": 10, "rules that met it": 15, "so it": 12}
+    for name, width in least.items():
+        table.add_column(name, min_width=width, overflow="fold")
+    for seen, begin in zip(found, begins, strict=True):
+        table.add_row(
+            *begin,
+            ", ".join(f"{count} {verdict}" for verdict, count in seen.verdicts.items()),
+            "\n".join(seen.facts) or "-",
+            "\n".join(seen.rules) or "-",
+            seen.meaning,
+        )
+    return table

@@ -1,0 +1,119 @@
+"""What changed from one run to another: inputs, versions, cells, verdicts, medians; pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from math import isinf
+from typing import Any
+
+from testbed.analysis.comparison import MEASURES, by_seed
+from testbed.analysis.statistics import Estimate, median_effect, median_of
+from testbed.record.results import CellResult, Run
+
+Key = tuple[str, str, str]
+
+
+@dataclass(frozen=True)
+class Change:
+    """A part of what a run was made of that differs; None: the run does not have it."""
+
+    part: str
+    before: str | None
+    after: str | None
+
+
+@dataclass(frozen=True)
+class Shift:
+    """A measure of the same calls whose median changed."""
+
+    key: Key
+    """Messenger's title, transport, censor."""
+    measure: str
+    before: Estimate
+    after: Estimate
+    effect: Estimate
+    """The median of the differences, after less before, paired by seed."""
+
+    @property
+    def is_beyond_spread(self) -> bool | None:
+        """Whether the change is more than seeds make; None: one seed does not tell.
+
+        It is if the intervals of the two medians have nothing in common.
+        """
+        if isinf(self.before.low) or isinf(self.after.low):
+            return None
+        return not self.before.overlaps(self.after)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What changed from one run to another. All of it is empty: they are the same."""
+
+    made_of: tuple[Change, ...]
+    """Scenario, kernel, versions and inputs."""
+    only_before: tuple[str, ...]
+    """Cells that only the earlier run has."""
+    only_after: tuple[str, ...]
+    verdicts: tuple[Change, ...]
+    """Cells of both runs whose verdict changed."""
+    shifts: tuple[Shift, ...]
+    cells: int
+    """How many cells both have: n."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing changed."""
+        return not (
+            self.made_of or self.only_before or self.only_after or self.verdicts or self.shifts
+        )
+
+
+def difference(before: Run, after: Run) -> Difference:
+    """Compare two runs. ResultsError: one of them is none."""
+    old, new = ({r.folder.name: r for r in run.results()} for run in (before, after))
+    common = [name for name in old if name in new]
+    return Difference(
+        tuple(_changes(_made_of(before.manifest()), _made_of(after.manifest()))),
+        tuple(name for name in old if name not in new),
+        tuple(name for name in new if name not in old),
+        tuple(
+            Change(name, old[name].verdict.label, new[name].verdict.label)
+            for name in common
+            if old[name].verdict != new[name].verdict
+        ),
+        tuple(_shifts([old[n] for n in common], [new[n] for n in common])),
+        len(common),
+    )
+
+
+def _made_of(manifest: Mapping[str, Any]) -> dict[str, str]:
+    parts = {"scenario": manifest["scenario"]["name"]}
+    for group in ("kernel", "versions", "inputs"):
+        parts |= {f"{group}: {name}": str(value) for name, value in manifest[group].items()}
+    return parts
+
+
+def _changes(before: Mapping[str, str], after: Mapping[str, str]) -> Iterable[Change]:
+    for part in dict.fromkeys((*before, *after)):
+        if before.get(part) != after.get(part):
+            yield Change(part, before.get(part), after.get(part))
+
+
+def _shifts(before: Iterable[CellResult], after: Iterable[CellResult]) -> Iterable[Shift]:
+    old, new = _grouped(before), _grouped(after)
+    for key in old:
+        for measure in MEASURES:
+            was, now = by_seed(old[key], measure), by_seed(new.get(key, ()), measure)
+            effect = median_effect(now, was)
+            earlier, later = median_of(list(was.values())), median_of(list(now.values()))
+            if was != now and earlier and later and effect:
+                yield Shift(key, measure, earlier, later, effect)
+
+
+def _grouped(results: Iterable[CellResult]) -> dict[Key, list[CellResult]]:
+    groups: defaultdict[Key, list[CellResult]] = defaultdict(list)
+    for result in results:
+        groups[result.key].append(result)
+    return groups

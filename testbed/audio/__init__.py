@@ -1,0 +1,1 @@
+"""Samples and codec: Opus, concealment, time stretching, speech clips."""

@@ -1,0 +1,136 @@
+"""Which speech a run's calls have: Debian's clips, a person's own file, or a synthetic stand-in."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import shutil
+import subprocess
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from testbed.audio.opus import SPEECH_FOLDER, Speech, SpeechError, default_clips
+
+RATE_HZ: Final = 16000
+"""Of all speech here: wideband, which the scores take and real engines are given."""
+SHORTEST_S, LONGEST_S = 2.0, 600.0
+"""How long an own file may be."""
+TURN_S: Final = (3.0, 7.0)
+"""An own file is cut into turns of at least and at most so long, as Debian's clips are."""
+SYNTHESISER: Final = "espeak-ng"
+SYNTHETIC_TEXT: Final = (
+    "The boy ran to the harbour to see the old ship come in.",
+    "Could you tell me when the next train leaves for the coast?",
+    "We put the bread and the cold milk on the table by the window.",
+    "She wrote a long letter to her brother, but she never sent it.",
+    "If the rain stops before noon, we shall walk to the lake again.",
+)
+_LEVEL_S = 0.02
+_SYNTHESIS_S = 30.0
+Samples = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Voice:
+    """What people say in turn, and what it is."""
+
+    label: str
+    """For people; a synthetic voice and an own file say that they are."""
+    clips: tuple[Speech, ...]
+
+    @property
+    def joined(self) -> Speech:
+        """All of it in one piece."""
+        return Speech(b"".join(clip.pcm for clip in self.clips), RATE_HZ)
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the samples: the same speech gives the same calls."""
+        return hashlib.sha256(self.joined.pcm).hexdigest()
+
+
+@cache
+def voice(file: str = "") -> Voice:
+    """Give the speech of an own file, or Debian's, or if that is missing a synthetic one.
+
+    SpeechError: the file does not do, or there is neither of the others.
+    """
+    if file:
+        return Voice(f"own file {Path(file).name}", _turns(read_any(Path(file))))
+    if SPEECH_FOLDER.is_dir() or shutil.which(SYNTHESISER) is None:
+        return Voice("LibriVox, by pocketsphinx-testdata", default_clips())
+    return Voice(f"SYNTHETIC, by {SYNTHESISER}", tuple(map(_synthesise, SYNTHETIC_TEXT)))
+
+
+def read_any(path: Path) -> Speech:
+    """Read a sound file of any rate and any number of channels, mixed, at RATE_HZ.
+
+    It may be WAV, FLAC, Ogg and what else libsndfile reads. SpeechError: it is missing, no such
+    file, shorter than SHORTEST_S, longer than LONGEST_S, or silent.
+    """
+    try:
+        return _converted(path.read_bytes(), str(path))
+    except OSError as error:
+        raise SpeechError(f"{path}: {error.strerror}") from None
+
+
+def _converted(content: bytes, what: str) -> Speech:
+    try:
+        with soundfile.SoundFile(io.BytesIO(content)) as file:
+            if not SHORTEST_S <= file.frames / file.samplerate <= LONGEST_S:
+                took_s = file.frames / file.samplerate
+                limits = f"{SHORTEST_S:g} to {LONGEST_S:g} s"
+                raise SpeechError(f"{what}: {took_s:.1f} s long, expected {limits}")
+            rate_hz, sound = file.samplerate, file.read(dtype="float64", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise SpeechError(f"{what}: cannot be read as sound: {error.error_string}") from None
+    samples = resampled(sound.mean(axis=1), rate_hz)
+    if not np.any(np.abs(samples) > 1e-4):
+        raise SpeechError(f"{what}: there is nothing to be heard in it")
+    loudest = max(1.0, float(np.max(np.abs(samples))))  # resampling may overshoot
+    return Speech(np.rint(samples / loudest * 32767).astype("<i2").tobytes(), RATE_HZ)
+
+
+def resampled(samples: Samples, rate_hz: int) -> Samples:
+    """Give a sound of some rate at RATE_HZ."""
+    if rate_hz == RATE_HZ:
+        return samples
+    from scipy.signal import resample_poly  # noqa: PLC0415 - most of a second, seldom needed
+
+    result: Samples = resample_poly(samples, RATE_HZ, rate_hz)
+    return result
+
+
+def _turns(speech: Speech) -> tuple[Speech, ...]:
+    """Cut speech where it is quietest, into turns of TURN_S."""
+    samples = np.frombuffer(speech.pcm, "<i2").astype(float)
+    size = round(_LEVEL_S * RATE_HZ)
+    levels = (samples[: len(samples) // size * size].reshape(-1, size) ** 2).mean(axis=1)
+    shortest, longest = (round(length_s / _LEVEL_S) for length_s in TURN_S)
+    turns, begin = [], 0
+    while len(levels) - begin > longest:
+        cut = begin + shortest + int(np.argmin(levels[begin + shortest : begin + longest]))
+        turns.append(Speech(speech.pcm[2 * size * begin : 2 * size * cut], RATE_HZ))
+        begin = cut
+    return (*turns, Speech(speech.pcm[2 * size * begin :], RATE_HZ))
+
+
+def _synthesise(text: str) -> Speech:
+    try:
+        done = subprocess.run(
+            [SYNTHESISER, "-s", "150", "--stdout", text],
+            capture_output=True,
+            check=True,
+            timeout=_SYNTHESIS_S,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise SpeechError(
+            f"{SYNTHESISER} does not speak ({error}): apt-get install pocketsphinx-testdata"
+        ) from None
+    return _converted(done.stdout, SYNTHESISER)

@@ -1,0 +1,55 @@
+"""What the real call engines are, by name: which programs, and how large a guest; runs nothing."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from testbed.transport.interface import Program
+
+GUEST_MB = 256
+"""How much memory a guest has that needs no more."""
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What makes calls."""
+
+    programs: tuple[Program, ...] = ()
+    """What it needs, its relay's too."""
+    guest_mb: int = GUEST_MB
+    """How much memory a guest needs for two of them."""
+    relay_protocols: tuple[str, ...] = ("udp", "tcp")
+    """By which its frames can be read on their way to the relay: within TLS no engine's can."""
+
+
+_FILES = {
+    "311": "c1f348e2e21adb1ce7414a646704c55c95245cec13e2fc1ee5fe38e9a6d29b3b",
+    "312": "3e9ec6ab28481183b9ec6cac5446b625009c4a1465f577190fc11f1c33c8f73b",
+    "313": "b9a4db1d6d86ec262cfd0794cf96f872e16dd4e07c75f741b0bff648c90b7071",
+    "314": "8b53a76020e67374ca7dd85cb80be986d8c05709fb92cdc981ea9859c8e46a68",
+}
+"""By version of Python: what ntgcalls' file in the wheel for x86-64 hashes to."""
+_PYTHON = f"{sys.version_info.major}{sys.version_info.minor}"
+
+NTGCALLS = Program(
+    "ntgcalls",
+    pypi="ntgcalls==3.0.5",
+    inside=f"ntgcalls.cpython-{_PYTHON}-x86_64-linux-gnu.so",
+    sha256=_FILES.get(_PYTHON, ""),
+)
+"""Telegram's call engine, tgcalls' protocol on libwebrtc (LGPL-3, github.com/pytgcalls/ntgcalls),
+loaded as it is by a program of its own (`testbed.lab.engines.ntgcalls_end`)."""
+CHROMIUM = Program("/usr/lib/chromium/chromium-headless-shell", apt="chromium-headless-shell")
+"""Chromium without what draws windows; by its path, since what is in /usr/bin is a script."""
+BARESIP = Program("baresip", apt="baresip-core")
+TURNSERVER = Program("turnserver", apt="coturn")
+
+ENGINES: Mapping[str, Engine] = {
+    "model": Engine(relay_protocols=("udp", "tcp", "tls")),
+    "ntgcalls": Engine((NTGCALLS,)),
+    "chromium": Engine((CHROMIUM, TURNSERVER), guest_mb=2048),
+    "baresip": Engine((BARESIP,), relay_protocols=("udp",)),
+}
+"""By the name that a messenger's file gives as its `engine`."""

@@ -1,0 +1,1 @@
+"""The adaptive jitter buffer, after WebRTC's NetEq."""

@@ -1,0 +1,389 @@
+"""Lives here: the adaptive jitter buffer, from arrivals to what was played; no clock and no codec.
+
+It follows WebRTC NetEq (BSD-3, `modules/audio_coding/neteq`: `decision_logic.cc`,
+`delay_manager.cc`, `underrun_optimizer.cc`, `histogram.cc`, `packet_arrival_history.cc`, as of
+2024). Taken over: the start at 80 ms; the target delay as the 95th percentile of the relative
+arrival delay (the largest in each 0.5 s, 20 ms buckets, forgetting factor 0.983), relative to the
+fastest frame of the last 2 s; the limits between which it neither accelerates nor decelerates; the
+buffer of 200 packets that is flushed when it overflows; expanding without skipping on an empty
+buffer.
+
+Approximated, on purpose:
+- Decisions are taken once a frame, not every 10 ms; only an empty buffer is expanded by 10 ms.
+  A frame right after a gap may be stretched, too.
+- Accelerating or decelerating changes a frame's playing time by 8 ms (one pitch period of a voice
+  at 125 Hz; NetEq finds the period, 2.5 to 15 ms), at most once in 60 ms. Fast acceleration, at
+  four times the upper limit, halves it. No frame is removed, so stretching is never concealment.
+- The first frame waits for 80 ms. NetEq plays it at once and decelerates up to the target.
+- A frame is skipped once its slot was concealed while later frames were there. NetEq would still
+  play it within some 10 ms, at the price of delay.
+- In-band FEC acts as in NetEq: a frame that carries it puts a copy of the one before into the
+  buffer, which is played unless the frame itself comes first.
+- The reorder optimiser and postponed decoding after a muted expansion are left out.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from math import ceil, fsum
+
+from testbed.call.jitterbuffer.target_delay import START_DELAY_S, TargetDelay
+
+MAX_PACKETS = 200
+"""WebRTC's default NetEq buffer, in packets; one packet carries one frame here."""
+LOOKAHEAD_S = 0.0065
+"""Opus encoder look-ahead, 312 samples at 48 kHz (libopus, OPUS_GET_LOOKAHEAD in VoIP mode)."""
+PLC_AUDIBLE_S = 0.100
+"""How long concealment is heard: by then NetEq's has lost 10 dB, and sounds half as loud (the mean
+over 160 gaps in our speech; 25 dB after 190 ms)."""
+
+_US = 1_000_000
+_HOLE_S = 0.001
+_TICK_US = 10_000
+_LEVEL_WINDOW_US = 50_000
+_GRANULARITY_US = 20_000
+_STRETCH_US = 8_000
+_STRETCH_EVERY_US = 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One frame that reached the callee. A frame that did not is absent from the arrivals.
+
+    `index` is the frame's number, from 0, without gaps at the sender. `sent_s` is when the encoder
+    released it, before any queue; `received_s` when it was handed to the jitter buffer; both in
+    seconds on one clock. `has_fec` says whether it also carries the frame before it, coarsely, as
+    in-band FEC (`opus.has_fec`).
+    """
+
+    index: int
+    sent_s: float
+    received_s: float
+    has_fec: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A piece of output: from `at_s` for `duration_s` seconds, one frame or, if None, concealment.
+
+    A duration that differs from the frame's is a frame that was accelerated or decelerated, or, in
+    concealment, an expansion of an empty buffer. `is_recovered` says that the frame itself was not
+    there and was decoded from the FEC of the one that follows. `is_comfort` says that no frame was
+    sent (DTX): the decoder goes on with the room's noise, which is no concealment.
+    """
+
+    at_s: float
+    duration_s: float
+    frame: int | None
+    is_recovered: bool = False
+    is_comfort: bool = False
+
+    @property
+    def is_concealed(self) -> bool:
+        """Whether a frame that was sent was not there in time."""
+        return self.frame is None and not self.is_comfort
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """An uninterrupted run of concealment: from `at_s` for `duration_s` seconds."""
+
+    at_s: float
+    duration_s: float
+
+    @property
+    def end_s(self) -> float:
+        """When it was over."""
+        return self.at_s + self.duration_s
+
+
+@dataclass(frozen=True, slots=True)
+class Playout:
+    """What the callee heard of one direction, without a hole from the first slot to the last.
+
+    What `conversation.spoken` takes out of one has holes: a gap ends at a hole.
+
+    `mouth_to_ear_s` has one entry for each played frame, in order of playing: seconds from the
+    capture of the frame's first sample to its playing.
+    """
+
+    slots: tuple[Slot, ...]
+    mouth_to_ear_s: tuple[float, ...]
+    frame_count: int
+    frame_s: float
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds of output."""
+        return fsum(slot.duration_s for slot in self.slots)
+
+    @property
+    def played_count(self) -> int:
+        """How many frames were played."""
+        return len(self.mouth_to_ear_s)
+
+    @property
+    def concealed_s(self) -> float:
+        """Seconds of output that were made up by concealment."""
+        return fsum(slot.duration_s for slot in self.slots if slot.is_concealed)
+
+    @property
+    def concealed_share(self) -> float:
+        """Concealed share of the output, 0 to 1; 1 if there was none.
+
+        The counterpart of concealedSamples / totalSamplesReceived in W3C webrtc-stats, but with the
+        frames that were lost before the first one arrived.
+        """
+        if not self.slots:
+            return 1.0
+        return self.concealed_s / self.duration_s
+
+    @property
+    def recovered_share(self) -> float:
+        """Share of the output, 0 to 1, that was decoded from FEC and counts as played."""
+        recovered_s = fsum(slot.duration_s for slot in self.slots if slot.is_recovered)
+        return recovered_s / self.duration_s if self.slots else 0.0
+
+    @property
+    def gaps(self) -> tuple[Gap, ...]:
+        """Each uninterrupted run of concealment, in order."""
+        gaps: list[Gap] = []
+        goes_on_at_s = None
+        for slot in self.slots:
+            if slot.is_concealed:
+                goes_on = goes_on_at_s is not None and slot.at_s < goes_on_at_s + _HOLE_S
+                begun = gaps.pop() if goes_on else Gap(slot.at_s, 0.0)
+                gaps.append(Gap(begun.at_s, round(begun.duration_s + slot.duration_s, 6)))
+            goes_on_at_s = slot.at_s + slot.duration_s if slot.is_concealed else None
+        return tuple(gaps)
+
+    @property
+    def gaps_s(self) -> tuple[float, ...]:
+        """Length in seconds of each run of concealment, in order."""
+        return tuple(gap.duration_s for gap in self.gaps)
+
+    @property
+    def gaps_per_minute(self) -> float:
+        """Runs of concealment in a minute of output; 0 without output."""
+        return 60 * self.concealment_events / self.duration_s if self.slots else 0.0
+
+    @property
+    def concealment_events(self) -> int:
+        """How many runs of concealment there were (concealmentEvents in W3C webrtc-stats)."""
+        return len(self.gaps_s)
+
+    @property
+    def longest_gap_s(self) -> float:
+        """Seconds of the longest run of concealment; 0 if nothing was concealed."""
+        return max(self.gaps_s, default=0.0)
+
+    @property
+    def audible_share(self) -> float:
+        """Share of the output, 0 to 1, in which speech was to be heard.
+
+        Played frames, and the first PLC_AUDIBLE_S of each gap that follows one.
+        """
+        if not self.mouth_to_ear_s:
+            return 0.0
+        opening = self.slots[0].is_concealed
+        faded_s = sum(max(gap_s - PLC_AUDIBLE_S, 0.0) for gap_s in self.gaps_s[opening:])
+        silent_s = faded_s + (self.gaps_s[0] if opening else 0.0)
+        return 1.0 - silent_s / self.duration_s
+
+    def mouth_to_ear_quantile_s(self, share: float) -> float | None:
+        """Mouth-to-ear delay in seconds that `share` (0 to 1) of played frames keep; nearest rank.
+
+        None if no frame was played.
+        """
+        if not self.mouth_to_ear_s:
+            return None
+        ranked = sorted(self.mouth_to_ear_s)
+        return ranked[max(ceil(share * len(ranked)), 1) - 1]
+
+
+def play(
+    arrivals: Sequence[Arrival],
+    *,
+    frame_count: int,
+    frame_s: float,
+    first_sent_s: float,
+    end_s: float,
+    unsent: Collection[int] = (),
+) -> Playout:
+    """Play what arrived of `frame_count` frames of `frame_s` seconds each.
+
+    Arrivals may be in any order and may repeat; the first copy counts. Output starts so that the
+    first frame to arrive waits 80 ms and the ones lost before it are concealed; with no arrival it
+    starts 80 ms after `first_sent_s`. It stops when every frame was played or skipped, or at
+    `end_s`, when the callee stopped listening: a slot that would begin then is no longer played.
+    Frames of `unsent` were never sent (DTX): in their time there is comfort noise.
+
+    Raises ValueError on a frame number outside 0 to frame_count - 1, on a frame received before it
+    was sent, and on a frame length that is not positive.
+    """
+    if frame_s <= 0:
+        raise ValueError(f"a frame must last longer than 0 s, not {frame_s} s")
+    for arrival in arrivals:
+        if not 0 <= arrival.index < frame_count:
+            raise ValueError(f"frame {arrival.index} is not one of {frame_count} frames")
+        if arrival.received_s < arrival.sent_s:
+            raise ValueError(f"frame {arrival.index} was received before it was sent")
+    buffer = _Buffer(
+        arrivals, frame_count=frame_count, frame_us=_us(frame_s), unsent=frozenset(unsent)
+    )
+    slots = buffer.run(first_sent_us=_us(first_sent_s), end_us=_us(end_s))
+    # A frame that was only recovered left one frame length before the one that carried it.
+    sent_s = {a.index - 1: a.sent_s - frame_s for a in arrivals if a.has_fec}
+    sent_s |= {arrival.index: arrival.sent_s for arrival in arrivals}
+    return Playout(
+        slots=tuple(slots),
+        mouth_to_ear_s=tuple(
+            round(slot.at_s - sent_s[slot.frame] + frame_s + LOOKAHEAD_S, 6)
+            for slot in slots
+            if slot.frame is not None
+        ),
+        frame_count=frame_count,
+        frame_s=frame_s,
+    )
+
+
+def _us(seconds: float) -> int:
+    """Whole microseconds, so that equal times compare as equal."""
+    return round(seconds * _US)
+
+
+def _packets(arrivals: Sequence[Arrival]) -> Iterator[tuple[int, int, bool]]:
+    """What each arrival puts into the buffer: (microseconds, frame, whether by FEC)."""
+    for arrival in arrivals:
+        at_us = _us(arrival.received_s)
+        yield at_us, arrival.index, False
+        if arrival.has_fec and arrival.index > 0:
+            yield at_us, arrival.index - 1, True
+
+
+class _Buffer:
+    """One run of the jitter buffer; microseconds throughout."""
+
+    def __init__(
+        self,
+        arrivals: Sequence[Arrival],
+        *,
+        frame_count: int,
+        frame_us: int,
+        unsent: frozenset[int] = frozenset(),
+    ) -> None:
+        self._unsent = unsent
+        self._frame_count = frame_count
+        self._frame_us = frame_us
+        self._target = TargetDelay(frame_us)
+        self._queue = sorted(_packets(arrivals))
+        self._position = 0
+        frames_from_the_end = [-1, *(frame for _, frame, _ in reversed(self._queue))]
+        # The largest frame number still to come, by position in the queue.
+        self._largest_to_come = list(accumulate(frames_from_the_end, max))[::-1]
+        self._waiting: dict[int, int] = {}  # frame -> when it was received
+        self._recovered: set[int] = set()  # of those waiting: there by FEC alone
+        self._seen: set[int] = set()
+        self._next = 0
+        self._expanded_us = 0  # concealed, but not yet on account of a skipped frame
+        self._started = False
+        self._stretched_us = -_US
+        self._slots: list[Slot] = []
+
+    def run(self, *, first_sent_us: int, end_us: int) -> list[Slot]:
+        """Play to the end of the frames or of the listening."""
+        now_us = first_sent_us + _us(START_DELAY_S)
+        if self._queue:
+            first_us, first, _ = self._queue[0]
+            now_us = first_us + _us(START_DELAY_S) - first * self._frame_us
+        while self._next < self._frame_count and now_us < end_us:
+            self._receive(now_us)
+            self._account_expansion()
+            if self._next >= self._frame_count:
+                break
+            next_frame = self._next
+            frame, duration_us = self._decide(now_us)
+            is_recovered = frame in self._recovered
+            is_comfort = frame is None and next_frame in self._unsent
+            slot = Slot(now_us / _US, duration_us / _US, frame, is_recovered, is_comfort)
+            self._slots.append(slot)
+            now_us += duration_us
+        return self._slots
+
+    def _receive(self, now_us: int) -> None:
+        while self._position < len(self._queue) and self._queue[self._position][0] <= now_us:
+            at_us, frame, is_fec = self._queue[self._position]
+            self._position += 1
+            if is_fec:
+                if frame >= self._next and frame not in self._waiting:
+                    self._put(frame, at_us)
+                    self._recovered.add(frame)
+                continue
+            if frame in self._seen:
+                continue
+            self._seen.add(frame)
+            self._target.on_arrival(frame, at_us)
+            if frame >= self._next:
+                self._recovered.discard(frame)
+                self._put(frame, at_us)
+
+    def _put(self, frame: int, at_us: int) -> None:
+        if len(self._waiting) >= MAX_PACKETS:
+            self._waiting.clear()
+        self._waiting[frame] = at_us
+
+    def _account_expansion(self) -> None:
+        """Let time that an empty buffer was expanded stand for frames now known to be missing."""
+        more_to_come = self._largest_to_come[self._position] >= self._next
+        if more_to_come and not self._waiting:
+            return
+        first = min(self._waiting, default=self._frame_count)
+        while self._expanded_us >= self._frame_us and self._next < first:
+            self._expanded_us -= self._frame_us
+            self._next += 1
+
+    def _decide(self, now_us: int) -> tuple[int | None, int]:
+        """The frame to play now, or None for concealment, and for how many microseconds."""
+        after_gap = bool(self._slots) and self._slots[-1].is_concealed
+        if self._waiting:
+            first = min(self._waiting)
+            if first == self._next or (after_gap and self._above_target(now_us)):
+                return self._play_frame(first, now_us)
+        if self._next in self._unsent:
+            self._next += 1
+            return None, self._frame_us
+        if not self._waiting and self._started:
+            tick_us = min(_TICK_US, self._frame_us)
+            self._expanded_us += tick_us
+            return None, tick_us
+        concealed_us = self._frame_us - self._expanded_us
+        self._expanded_us = 0
+        self._next += 1
+        return None, concealed_us
+
+    def _above_target(self, now_us: int) -> bool:
+        """Whether so much is waiting that missing frames are better skipped than concealed."""
+        last = max(self._waiting)
+        span_us = (last - min(self._waiting)) * self._frame_us + now_us - self._waiting[last]
+        return span_us > self._target.delay_us + _LEVEL_WINDOW_US
+
+    def _play_frame(self, frame: int, now_us: int) -> tuple[int, int]:
+        del self._waiting[frame]
+        self._started = True
+        self._expanded_us = 0
+        self._next = frame + 1
+        return frame, self._duration_us(frame, now_us)
+
+    def _duration_us(self, frame: int, now_us: int) -> int:
+        """How long to play a frame: shorter above the upper limit, longer below the target."""
+        delay_us = self._target.relative_delay_us(frame, now_us)
+        low_us = self._target.delay_us
+        high_us = low_us + self._target.spread_us + _GRANULARITY_US
+        if delay_us >= 4 * high_us:
+            self._stretched_us = now_us
+            return self._frame_us // 2
+        if low_us <= delay_us < high_us or now_us - self._stretched_us < _STRETCH_EVERY_US:
+            return self._frame_us
+        self._stretched_us = now_us
+        stretch_us = min(_STRETCH_US, self._frame_us // 2)
+        return self._frame_us + (stretch_us if delay_us < low_us else -stretch_us)

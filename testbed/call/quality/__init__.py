@@ -1,0 +1,1 @@
+"""What a call was worth: the E-model, measures, symptoms, the verdict."""

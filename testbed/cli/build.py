@@ -1,0 +1,28 @@
+"""The command line's word that builds Go programs; how they are built lives in `gobuild`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from testbed.cli.console import err, out
+from testbed.transport.go_programs import build, is_current, program_names
+
+
+def build_programs(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME", help="All of them if none is named.")
+    ] = None,
+) -> None:
+    """Build the Go programs that some transports need and Debian does not have (a minute each).
+
+    Example: testbed build snowflake-server
+    """
+    for name in names or program_names():
+        if is_current(name):
+            out.print(f"{name} is built already.")
+            continue
+        with err.status(f"builds {name} by Go"):
+            path = build(name)
+        out.print(f"{name}: {path}")

@@ -1,0 +1,158 @@
+"""The command line's words about calibration; what is sent, measured and drawn lives elsewhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated
+
+import trio
+import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from testbed.censor.profile import Profile
+from testbed.cli.console import err, out
+from testbed.cli.kernel import guest_kernel
+from testbed.experiment.explanations import ScenarioError
+from testbed.experiment.scenario import ROOT, censor_names, load_censor, load_scenario
+from testbed.run.runner import Interrupted
+from testbed.tools.calibration import finding_tables
+from testbed.tools.calibration.findings import Calibration, as_json
+
+_SCENARIO = "ru-calls-2025-08"
+
+
+def calibrate(
+    profile: Annotated[
+        str | None,
+        typer.Argument(metavar="PROFILE", help="A name (`testbed list censors`) or ./mine.toml."),
+    ] = None,
+    all_: Annotated[bool, typer.Option("--all", help="Every profile that is shipped.")] = False,
+    links: Annotated[
+        str | None, typer.Option(metavar="SCENARIO", help="A scenario's links, not its censors.")
+    ] = None,
+    folder: Annotated[Path, typer.Option("--out", help="Where JSON and figure go.")] = ROOT
+    / "results"
+    / "calibration",
+    written_json: Annotated[bool, typer.Option("--json", help="Print JSON, not tables.")] = False,
+) -> None:
+    """Send known traffic through a censor profile, and measure every number that it has.
+
+    Status 1 if one is not what the profile says. Real kernel, the box of the calls, virtual time.
+
+    Examples: testbed calibrate ru-calls-2025-08; testbed calibrate --links ru-calls-2025-08
+    """
+    if sum((profile is not None, all_, links is not None)) != 1:
+        raise ScenarioError(
+            "give a profile, or --all, or --links SCENARIO: one of them; "
+            f"such as testbed calibrate {_SCENARIO}"
+        )
+    stem, run = _what(profile, links)
+    found = _run(run)
+    path = folder / f"{stem}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(as_json(found), indent=1) + "\n"
+    path.write_text(text)
+    drawn = import_module("testbed.show.figures.calibration").calibration(json.loads(text))
+    paths = [path, *import_module("testbed.show.figures.files").write(drawn, folder / stem)]
+    if written_json:
+        sys.stdout.write(text)
+    else:
+        _show(found, paths)
+    failures = [sentence for each in found for sentence in each.failures]
+    for sentence in failures:
+        err.print("[bold red]out of tolerance:[/] ", end="")
+        err.print(sentence, markup=False)
+    if failures:
+        raise typer.Exit(1)
+
+
+Report = Callable[[int, int], None]
+Run = Callable[[Path, Report], list[Calibration]]
+
+
+def _what(profile: str | None, links: str | None) -> tuple[str, Run]:
+    """Give the name of the files, and what is to be run with a folder for jobs."""
+    from testbed.tools.calibration import profiles as runs  # noqa: PLC0415 - brings scipy, most of a second
+
+    cpus = sorted(os.sched_getaffinity(0))
+    if links is not None:
+        scenario = load_scenario(links)
+
+        def run_links(jobs: Path, report: Report) -> list[Calibration]:
+            named = {name or scenario.name: each for name, each in scenario.link_sets.items()}
+            return trio.run(runs.calibrate_links, named, guest_kernel(), jobs, cpus, report)
+
+        return f"links-{scenario.name}", run_links
+    profiles = [_load(name) for name in ([profile] if profile else censor_names())]
+
+    def run_profiles(jobs: Path, report: Report) -> list[Calibration]:
+        return trio.run(runs.calibrate_profiles, profiles, guest_kernel(), jobs, cpus, report)
+
+    return profiles[0].name if profile else "all", run_profiles
+
+
+def _load(name: str) -> Profile:
+    """Load a profile by its name, or by the path of its file."""
+    if not name.endswith(".toml"):
+        return load_censor(name)
+    return load_censor(str(Path(name).resolve().with_suffix("")))
+
+
+def _run(run: Run) -> list[Calibration]:
+    """Run guests behind a progress bar. ScenarioError: a profile asks for what the lab lacks."""
+    columns = (
+        TextColumn("calibrates"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f} of {task.total:.0f} packets, left"),
+        TimeRemainingColumn(),
+    )
+    with (
+        tempfile.TemporaryDirectory(prefix="calibrate-") as temporary,
+        Progress(*columns, console=err, transient=True) as progress,
+    ):
+        task = progress.add_task("", total=1)
+        try:
+            return run(
+                Path(temporary) / "jobs",
+                lambda done, all_: progress.update(task, completed=done, total=all_),
+            )
+        except KeyboardInterrupt:
+            raise Interrupted from None
+        except ValueError as error:
+            raise ScenarioError(str(error)) from None
+
+
+def _show(found: Sequence[Calibration], paths: Sequence[Path]) -> None:
+    if len(found) > 1:
+        out.print(finding_tables.profiles_table(found))
+        out.print(finding_tables.LEGEND_OF_ALL, style="dim")
+    for each in found if len(found) == 1 else ():
+        if each.measurements:
+            out.print(finding_tables.numbers_table(each))
+            out.print(finding_tables.LEGEND, style="dim")
+        for measurement in each.measurements:
+            if measurement.measured is None:
+                out.print(measurement.sentence(), markup=False)
+        if each.vectors:
+            right = sum(vector.ok for vector in each.vectors)
+            out.print(f"{right} of {len(each.vectors)} flows met what the profile says of them.")
+    packets = sum(each.packets for each in found)
+    virtual_s, wall_s = sum(e.virtual_s for e in found), sum(e.wall_s for e in found)
+    out.print(f"{packets} packets, {virtual_s:.0f} virtual s in {wall_s:.1f} s of one core.")
+    for path in paths:
+        out.print(
+            f"Record: {_short(path)}" if path.suffix == ".json" else f"Figure: {_short(path)}"
+        )
+
+
+def _short(path: Path) -> str:
+    try:
+        return str(path.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

@@ -1,0 +1,81 @@
+"""The command line's words for papers: tables and citations; what they say lives elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from testbed.analysis.comparison import compare
+from testbed.evidence import Evidence
+from testbed.experiment import scenario
+from testbed.experiment.explanations import ScenarioError
+from testbed.record.results import ResultsError, Run
+from testbed.show import papers
+from testbed.show.bibliography import bibtex, sources
+
+
+class Format(StrEnum):
+    """What a table is written in."""
+
+    MARKDOWN = "markdown"
+    LATEX = "latex"
+
+
+def print_table(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
+    in_format: Annotated[
+        Format, typer.Option("--format", help="latex needs the package booktabs.")
+    ] = Format.MARKDOWN,
+) -> None:
+    """Print a run's comparison as a table for a paper, with a note on what it shows.
+
+    Example: testbed table results/ru-transports-2025-08 --format latex > table.tex
+    """
+    run = Run(folder)
+    compared = compare(run.results())
+    if not compared:
+        raise ResultsError(f"{folder} has no call to compare: run its scenario first")
+    sys.stdout.write(papers.FORMATS[in_format.value](compared, run.manifest()))
+
+
+def print_citations(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="PROFILE...", help="Censors, messengers or links; none: all."),
+    ] = None,
+) -> None:
+    """Print a BibTeX of the sources that censor profiles, messengers and link sets rest on.
+
+    What is assumed, or measured here, has no entry.
+
+    Example: testbed cite ru-calls-2025-08 whatsapp > sources.bib
+    """
+    evidence = _evidence()
+    if unknown := [name for name in names or () if name not in evidence]:
+        known = ", ".join(evidence)
+        raise ScenarioError(f"nothing is called {', '.join(unknown)}; there are {known}")
+    wanted = {name: evidence[name] for name in names or evidence}
+    sys.stdout.write(bibtex(sources(wanted)))
+
+
+def _evidence() -> dict[str, Sequence[Evidence]]:
+    """Give what each file cites, by its name."""
+    censors = {name: scenario.load_censor(name) for name in scenario.censor_names()}
+    messengers = {name: scenario.load_messenger(name) for name in scenario.messenger_names()}
+    links = {name: scenario.load_link_set(name) for name in scenario.link_set_names()}
+    return {
+        **{
+            name: [
+                *profile.inspection.evidence.values(),
+                *(e for rule in profile.rules for e in rule.evidence.values()),
+            ]
+            for name, profile in censors.items()
+        },
+        **{name: list(messenger.evidence.values()) for name, messenger in messengers.items()},
+        **{name: list(link_set.evidence.values()) for name, link_set in links.items()},
+    }

@@ -1,0 +1,71 @@
+"""The command line's words about the guest kernel; building and testing it live in `kernel`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import trio
+import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from testbed.cli.console import err, out
+from testbed.guest.kernel import selftest
+from testbed.guest.kernel.builder import Kernel, build_kernel, cached_kernel
+
+kernel_app = typer.Typer(no_args_is_help=True, help="Build or check the guest kernel.")
+
+
+class KernelKind(StrEnum):
+    """Where cells run."""
+
+    VIRTUAL = "virtual"
+    HOST = "host"
+
+
+def guest_kernel() -> Kernel:
+    """Find the guest kernel, or build it: once, for all checkouts of this user."""
+    built = cached_kernel()
+    if built is None:
+        err.print("There is no guest kernel in the cache yet: builds it, which takes some minutes.")
+        built = _build_kernel(None)
+    return built
+
+
+@kernel_app.command("build")
+def kernel_build(
+    source: Annotated[
+        Path | None, typer.Option(help="A kernel source tree or tar file; Debian's if not given.")
+    ] = None,
+) -> None:
+    """Build the virtual-time kernel into the user's cache, if it is not there yet (minutes)."""
+    kernel = cached_kernel(source) or _build_kernel(source)
+    out.print(f"Guest kernel {kernel.version}: {kernel.path}")
+
+
+def _build_kernel(source: Path | None) -> Kernel:
+    columns = (TextColumn("guest kernel: {task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err) as progress:
+        task = progress.add_task("", total=1.0)
+
+        def report(stage: str, share: float) -> None:
+            progress.update(task, description=stage, completed=share)
+
+        return build_kernel(source, progress=report)
+
+
+@kernel_app.command("test")
+def kernel_test() -> None:
+    """Prove the built kernel: virtual sleep, exact delays over netem, runs equal to the byte."""
+    kernel = guest_kernel()
+    table = Table(box=None, pad_edge=False, show_header=False)
+    with err.status("boots guests and compares them"):
+        checks = trio.run(selftest.kernel_test, kernel)
+    for check in checks:
+        state = "[green]ok[/]" if check.ok else "[red]wrong[/]"
+        table.add_row(state, check.name, check.detail, f"{check.wall_s:.2f} s")
+    out.print(table)
+    if not all(check.ok for check in checks):
+        raise typer.Exit(1)

@@ -1,0 +1,270 @@
+"""The command line's words about sound: lets a person hear a run's calls, and scores them."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from time import monotonic
+from typing import Annotated, Any
+
+import typer
+from rich.progress import track
+from rich.table import Table
+
+from testbed.audio.opus import Speech
+from testbed.cli.console import err, out
+from testbed.listen.call_sound import HEARD_BY, SAID_BY, samples, sound_of, write_opus, write_wav
+from testbed.listen.scores import Scorer, score_cells, scorers, worse
+from testbed.record.results import CellResult, ResultsError, Run
+from testbed.show.tables import table_by_keys
+
+PLAYERS = (
+    ("pw-play",),
+    ("paplay",),
+    ("aplay", "-q"),
+    ("ffplay", "-nodisp", "-autoexit", "-loglevel", "error"),
+    ("mpv", "--no-video", "--really-quiet"),
+    ("play", "-q"),
+)
+"""What plays a WAV file, the first that is there."""
+
+
+@dataclass(frozen=True)
+class _Heard:
+    """One file to be listened to, and what stands beside it in the table."""
+
+    file: str
+    sound: Speech | None
+    """None: nobody heard anything."""
+    verdict: str = ""
+    like: str = ""
+    concealed: str = ""
+
+
+def listen(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
+    cell: Annotated[
+        str | None,
+        typer.Argument(metavar="[CELL]", help="One cell: its name, or what only its name has."),
+    ] = None,
+    export: Annotated[
+        Path | None, typer.Option(help="Where the files go, unplayed; RUN/listen if not given.")
+    ] = None,
+    seconds: Annotated[
+        float, typer.Option(min=0.1, help="How much of each is played; files have all of it.")
+    ] = 10.0,
+) -> None:
+    """Hear what was said, and what was heard of it by each way: direct and each transport.
+
+    Makes the sound again from the record, as WAV and Opus files that begin together, and plays them
+    if there is a player. Without CELL it takes the first seed of each call, the worse direction.
+
+    Example: testbed listen results/ru-calls-2025-08 --export /tmp/calls
+    """
+    run = Run(folder)
+    results = run.results()
+    chosen = [_named(results, cell)] if cell is not None else _first_of_each(results)
+    target = export or folder / "listen"
+    player = None if export else _player()
+    for title in dict.fromkeys(result.key[0] for result in chosen):
+        group = [result for result in chosen if result.key[0] == title]
+        heard = [
+            entry
+            for result in track(group, description=title, console=err, transient=True)
+            for entry in _entries(run, result, both=cell is not None)
+        ]
+        said = {entry.file: entry for entry in heard if entry.file in _SAID.values()}
+        rest = [entry for entry in heard if entry.file not in said]
+        ordered = _numbered([*(said[name] for name in sorted(said)), *rest])
+        into = target / _file_name(title)
+        _write(ordered, into)
+        out.print(_table(ordered, f"{into}/"))
+        if player is not None:
+            _play(player, ordered, into, seconds)
+    if player is None and not export:
+        err.print(f"There is no player here ({', '.join(p[0] for p in PLAYERS)}): copy the files.")
+
+
+_SAID = {way: f"what the {speaker} said" for way, speaker in SAID_BY.items()}
+
+
+def _named(results: Sequence[CellResult], part: str) -> CellResult:
+    found = [result for result in results if result.folder.name == part]
+    found = found or [result for result in results if part in result.folder.name]
+    if len(found) == 1:
+        return found[0]
+    names = ", ".join(result.folder.name for result in (found or results)[:6])
+    many = f"{len(found)} cells have {part!r} in their names" if found else f"no cell {part!r}"
+    raise ResultsError(f"{many}: give one of {names}{', ...' if len(found or results) > 6 else ''}")
+
+
+def _first_of_each(results: Sequence[CellResult]) -> list[CellResult]:
+    """The first seed of each messenger, transport and censor; direct before others."""
+    first = {result.key: result for result in reversed(results)}
+    ordered = [first[key] for key in dict.fromkeys(result.key for result in results)]
+    return sorted(ordered, key=lambda result: result.key[1] != "direct")
+
+
+def _entries(run: Run, result: CellResult, *, both: bool) -> list[_Heard]:
+    sound = sound_of(run, result)
+    quality = result.content["quality"]
+    _, transport, censor = result.key
+    name = f"{transport}, {censor}, seed {result.content['seed']}"
+    if not sound.heard:
+        return [_Heard(name, None, quality["verdict"], quality["reasons"][0])]
+    worse = result.worse_direction
+    directions = [d for d in sound.heard if both or worse is None or quality[d] is worse]
+    return [
+        *(_Heard(_SAID[direction], sound.said[direction]) for direction in directions),
+        *(
+            _Heard(
+                f"{name}, {HEARD_BY[direction]} hears",
+                sound.heard[direction],
+                quality["verdict"],
+                ", ".join(result.symptoms),
+                _percent(quality[direction]),
+            )
+            for direction in directions
+        ),
+    ]
+
+
+def _percent(direction: Mapping[str, Any] | None) -> str:
+    return "" if direction is None else f"{100 * direction['concealed_share']:.1f}"
+
+
+def _numbered(entries: Sequence[_Heard]) -> list[_Heard]:
+    return [
+        _Heard(f"{number} {_file_name(e.file)}", e.sound, e.verdict, e.like, e.concealed)
+        for number, e in enumerate(entries)
+    ]
+
+
+def _file_name(text: str) -> str:
+    """Fit for a file, and still to be read by people."""
+    return re.sub(r"[^\w .,()=+-]+", " ", text).strip()
+
+
+def _write(entries: Sequence[_Heard], into: Path) -> None:
+    into.mkdir(parents=True, exist_ok=True)
+    for entry in track(entries, description="files", console=err, transient=True):
+        if entry.sound is not None:
+            write_wav(entry.sound, into / f"{entry.file}.wav")
+            write_opus(entry.sound, into / f"{entry.file}.opus")
+
+
+def _table(entries: Sequence[_Heard], title: str) -> Table:
+    """Give what is to be heard, at most 100 columns wide."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1), collapse_padding=True, title=title)
+    table.title_justify = "left"
+    table.add_column("File (.wav, .opus)", overflow="fold")
+    table.add_column("Verdict", no_wrap=True)
+    table.add_column("lost %", justify="right", no_wrap=True)
+    table.add_column("What it was like", overflow="fold")
+    for entry in entries:
+        file = entry.file if entry.sound is not None else f"[dim]{entry.file}: nothing to hear[/]"
+        table.add_row(file, entry.verdict, entry.concealed, entry.like)
+    return table
+
+
+def _player() -> Sequence[str] | None:
+    return next((player for player in PLAYERS if shutil.which(player[0])), None)
+
+
+def _play(player: Sequence[str], entries: Sequence[_Heard], into: Path, seconds: float) -> None:
+    """Play the beginning of each; ^C goes on to the next."""
+    excerpt = into / ".excerpt.wav"
+    for entry in entries:
+        if entry.sound is None:
+            continue
+        out.print(f"Plays {entry.file}")
+        rate_hz = entry.sound.rate_hz
+        pcm = samples(entry.sound)[: round(seconds * rate_hz)].tobytes()
+        write_wav(Speech(pcm, rate_hz), excerpt)
+        try:
+            done = subprocess.run([*player, str(excerpt)], capture_output=True, check=False)
+        except KeyboardInterrupt:
+            continue
+        finally:
+            excerpt.unlink()
+        if done.returncode != 0:
+            why = done.stderr.decode(errors="replace").strip()
+            err.print(f"{player[0]} cannot play here ({why}): copy the files.", markup=False)
+            return
+
+
+def score(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
+    cell: Annotated[
+        str | None,
+        typer.Argument(metavar="[CELL]", help="One cell: its name, or what only its name has."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all scores as JSON.")] = False,
+) -> None:
+    """Score how a run's calls sounded: ViSQOL, and PLCMOS, ESTOI and PESQ if they are installed.
+
+    Keeps the scores of each cell beside it as scores.json; what is there is not computed again. The
+    first time takes a minute more, while ViSQOL is compiled.
+
+    Example: testbed score results/ru-calls-2025-08
+    """
+    run = Run(folder)
+    results = run.results()
+    chosen = [_named(results, cell)] if cell is not None else results
+    models = scorers()
+    began_s = monotonic()
+    made = score_cells([(run, result) for result in chosen], models)
+    steps = track(made, description="cells", total=len(chosen), console=err, transient=True)
+    scored = list(zip(chosen, steps, strict=True))
+    if as_json:
+        json.dump({r.folder.name: content for r, content in scored}, sys.stdout, indent=1)
+        sys.stdout.write("\n")
+        return
+    out.print(_score_table(scored, models))
+    out.print(_legend(models), style="dim")
+    took_s, said_s = monotonic() - began_s, sum(r.content["duration_s"] for r in chosen)
+    out.print(
+        f"{len(chosen)} calls, {said_s:g} s together, were scored in {took_s:.1f} s; those that "
+        "had been before took none.",
+        style="dim",
+    )
+
+
+def _score_table(
+    scored: Sequence[tuple[CellResult, Mapping[str, Any]]], models: Sequence[Scorer]
+) -> Table:
+    """Give medians over seeds, at most 100 columns wide."""
+    groups: dict[tuple[str, str, str], list[tuple[CellResult, Mapping[str, Any]]]] = {}
+    for result, content in scored:
+        groups.setdefault(result.key, []).append((result, content))
+    table, begins = table_by_keys(list(groups))
+    table.add_column("Calls")
+    for model in models:
+        table.add_column(model.name, justify="right", no_wrap=True)
+    for begin, group in zip(begins, groups.values(), strict=True):
+        verdicts = Counter(result.verdict for result, _ in group)
+        calls = ", ".join(f"{verdicts[v]} {v}" for v in sorted(verdicts, reverse=True))
+        cells = [_median_worse(group, model.name) for model in models]
+        table.add_row(*begin, calls, *cells)
+    return table
+
+
+def _median_worse(group: Sequence[tuple[CellResult, Mapping[str, Any]]], name: str) -> str:
+    found = [value for _, content in group if (value := worse(content, name)) is not None]
+    return f"{median(found):.2f}" if found else "-"
+
+
+def _legend(models: Sequence[Scorer]) -> str:
+    lines = [
+        "Medians over the calls that were set up, of the worse direction, each turn by turn.",
+        "Models of listeners disagree: compare within a column only.",
+    ]
+    return "\n".join([*lines, *(f"{model.name}: {model.label}" for model in models)])

@@ -1,0 +1,109 @@
+"""The command line's words about what would be run: dry runs, schemas; it runs nothing."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from testbed.cli.console import err, out
+from testbed.experiment.cell import Cell
+from testbed.experiment.scenario import ROOT, cell_id
+from testbed.experiment.schema import schema
+from testbed.record.results import Run
+from testbed.run.estimate import recorded_speeds
+
+
+class SchemaKind(StrEnum):
+    """What files people write."""
+
+    SCENARIO = "scenario"
+    CENSOR = "censor"
+    MESSENGER = "messenger"
+    LINKS = "links"
+
+
+def show_plan(run: Run, plan: Sequence[Cell], processors: int) -> None:
+    """Show which cells a run would have, and about how long those take that it does not have."""
+    missing = [cell for cell in plan if not run.has(cell_id(cell))]
+    table = Table(box=None, pad_edge=False, show_header=False)
+    kinds = {
+        ("messenger", "messengers"): (cell.messenger.name for cell in plan),
+        ("transport", "transports"): (str(cell.transport) for cell in plan),
+        ("censor", "censors"): (cell.censor.name for cell in plan),
+        ("link set", "link sets"): (cell.links.name for cell in plan if cell.links.name),
+        ("topology", "topologies"): (cell.topology for cell in plan),
+        ("seed", "seeds"): (str(cell.seed) for cell in plan),
+    }
+    combinations = 1
+    for (one, several), names in kinds.items():
+        if different := list(dict.fromkeys(names)):
+            count = len(different)
+            combinations *= count
+            what = one if count == 1 else several
+            table.add_row(f"{count}", f"[bold]{what}[/]", ", ".join(different))
+    out.print(table)
+    if left_out := combinations - len(plan):
+        out.print(f"Of {combinations} combinations, the scenario leaves out {left_out}.")
+    speeds = recorded_speeds(ROOT / "results")
+    basis = f"{speeds.cells} recorded cells" if speeds.cells else "usual speeds"
+    cores = f"{processors} processor{'s' if processors > 1 else ''}"
+    out.print(
+        f"{len(plan)} cells, {len(plan) - len(missing)} of them recorded. The rest takes about "
+        f"{duration(speeds.wall_s(missing, processors))} on {cores}, by {basis}."
+    )
+    if speeds.cells and (unknown := speeds.unknown(missing)):
+        guessed = ", ".join(unknown)
+        out.print(f"Not among these with each of their transports, and so a guess: {guessed}.")
+
+
+@contextmanager
+def progress_of(cells: Sequence[Cell], what: str) -> Iterator[Callable[[str], None]]:
+    """Show a bar over cells, and the time left by what each is likely to cost.
+
+    Gives what is called with the name of each cell that has ended.
+    """
+    speeds = recorded_speeds(ROOT / "results")
+    costs = {cell_id(cell): speeds.wall_s([cell], 1) for cell in cells}
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[done]}/{task.fields[cells]}"),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err, transient=True) as progress:
+        task = progress.add_task(what, total=sum(costs.values()), done=0, cells=len(costs))
+        ended: set[str] = set()
+
+        def advance(name: str) -> None:
+            ended.add(name)
+            progress.update(task, advance=costs[name], done=len(ended))
+
+        yield advance
+
+
+def duration(seconds: float) -> str:
+    """Write a length of time for people: 40 s, 3 min, 1 h 20 min."""
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def print_schema(
+    kind: Annotated[SchemaKind, typer.Argument(help="Which kind of file.")],
+) -> None:
+    """Print the JSON Schema of a kind of file, by which editors complete and check it.
+
+    Example: testbed schema scenario > scenario.schema.json
+    """
+    json.dump(schema(kind.value), sys.stdout, indent=1)
+    sys.stdout.write("\n")

@@ -1,0 +1,38 @@
+"""The command line's word for reports; what a report says lives elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from testbed.cli.console import err, out, short
+from testbed.record.results import Run
+from testbed.show import report
+
+
+def print_report(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
+    to: Annotated[
+        Path | None, typer.Option("--out", help="The file; RUN/report.html if not given.")
+    ] = None,
+    sound: Annotated[
+        bool, typer.Option(help="With players to hear calls; takes a second for each two kinds.")
+    ] = True,
+) -> None:
+    """Write a run's report: one HTML page with the answer, all calls, figures, sound and sources.
+
+    It needs no kernel, no root and no network, and a browser opens it from the disk.
+
+    Example: testbed report results/ru-calls-2025-08
+    """
+    path = to or folder / report.REPORT
+    with err.status("reads the run") as status:
+        page = report.write(Run(folder), path, status.update, with_sound=sound)
+    megabytes = path.stat().st_size / 1e6
+    out.print(
+        f"Report: {short(path)} ({megabytes:.1f} MB, {page.calls} calls, {page.sounds} to hear)"
+    )
+    if page.left_out:
+        out.print(f"{page.left_out} more kinds of calls: hear them with testbed listen.")

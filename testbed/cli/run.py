@@ -1,0 +1,294 @@
+"""The command line's words that run scenarios; running them lives in `runner`."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import trio
+import typer
+
+from testbed.cli.about import DEMO
+from testbed.cli.compare import plot
+from testbed.cli.console import err, out, short
+from testbed.cli.kernel import KernelKind, guest_kernel
+from testbed.cli.plan import progress_of, show_plan
+from testbed.experiment import scenario
+from testbed.experiment.cell import Cell
+from testbed.experiment.choosing import only_transports
+from testbed.experiment.scenario import ROOT, Scenario, cell_id, cells
+from testbed.lab.nodes.capture import TCPDUMP
+from testbed.record.results import ResultsError, Run, clock_of
+from testbed.run import runner
+from testbed.run.manifest import lacking, manifest
+from testbed.show import tables
+from testbed.tools.repeatability import differing
+
+
+def run(
+    scenario_name: Annotated[
+        str,
+        typer.Argument(metavar="SCENARIO", help="A name (see `testbed list scenarios`) or a file."),
+    ],
+    messenger: Annotated[
+        list[str] | None, typer.Option(help="Only this messenger (repeatable).")
+    ] = None,
+    transport: Annotated[
+        list[str] | None, typer.Option(help="Only this transport (repeatable).")
+    ] = None,
+    seed: Annotated[
+        list[int] | None, typer.Option(min=0, help="Only this seed (repeatable).")
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Cells at a time; by default one a processor.")
+    ] = None,
+    kernel: Annotated[
+        KernelKind,
+        typer.Option(help="virtual: guests in virtual time; host: this kernel, real time, root."),
+    ] = KernelKind.VIRTUAL,
+    out_folder: Annotated[
+        Path | None, typer.Option("--out", help="The run's folder; results/SCENARIO if not given.")
+    ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Run all again, replacing what the folder has.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show the cells, and about how long they take.")
+    ] = False,
+    twice: Annotated[
+        bool, typer.Option("--twice", help="Run each cell once more, and compare to the byte.")
+    ] = False,
+    pcap: Annotated[
+        bool, typer.Option("--pcap", help="Capture both sides of each middlebox in each cell.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
+    speech: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="What is said: a WAV or other sound file of your own."),
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            metavar="tcp://HOST:PORT|local[:N]",
+            help="Send cells to the workers of this Dask scheduler, or to N of its own.",
+        ),
+    ] = None,
+) -> None:
+    """Run a scenario's cells, and print what came of the calls.
+
+    What an interrupted run had finished is kept: run it again to go on.
+
+    Example: testbed run ru-calls-2025-08 --messenger whatsapp --transport obfs4 --seed 1
+    """
+    chosen = _chosen(scenario.load_scenario(scenario_name), messenger, transport, seed)
+    if speech is not None:
+        chosen = replace(chosen, speech=str(speech))
+    folder = out_folder or ROOT / "results" / chosen.name
+    plan = cells(chosen)
+    if pcap and TCPDUMP.find() is None:
+        raise runner.LabError(f"--pcap needs the program tcpdump: {TCPDUMP.remedy}")
+    the_run, cpus = Run(folder), sorted(os.sched_getaffinity(0))[:jobs]
+    if dry_run:
+        show_plan(the_run, plan, len(cpus))
+        return
+    # Before anything is kept: a record that says a program is missing could not be gone on with.
+    if lacks := lacking(plan):
+        raise runner.LabError(f"nothing was run: {lacks}")
+    if twice and kernel is KernelKind.HOST:
+        raise runner.LabError("--twice needs virtual time: in real time no cell is the same again")
+    with the_run.held():
+        if pcap and not fresh:
+            _check_captured(the_run, plan)
+        local, about_kernel = _conduct(kernel)
+        about = manifest(chosen, plan, about_kernel)
+        with _sent_to(scheduler, kernel, plan, (local, cpus)) as (conduct, places):
+            the_run.begin(about, _source(scenario_name), fresh=fresh)
+            failures = _run_all(the_run, plan, conduct, places, "cells", pcap=pcap)
+            wanted = {cell_id(cell) for cell in plan}
+            results = [r for r in the_run.results() if r.folder.name in wanted]
+            if results or as_json:
+                _show(results, folder, about, as_json=as_json)
+            if twice:
+                failures |= _compare_again(the_run, plan, conduct, places)
+    _show_failures(failures, the_run)
+    if failures:
+        raise typer.Exit(1)
+
+
+def _chosen(
+    loaded: Scenario,
+    messengers: list[str] | None,
+    transports: list[str] | None,
+    seeds: list[int] | None,
+) -> Scenario:
+    only: dict[scenario.Axis, list[str] | None] = {"messenger": messengers, "transport": transports}
+    return replace(
+        loaded,
+        messengers=tuple(dict.fromkeys(messengers or loaded.messengers)),
+        transports=only_transports(loaded.transports, transports or ()),
+        seeds=tuple(dict.fromkeys(seeds or loaded.seeds)),
+        include=tuple(
+            rule
+            for rule in loaded.include
+            if all(rule.get(axis) in (None, *names) for axis, names in only.items() if names)
+        ),
+    )
+
+
+def _source(name: str) -> str:
+    return scenario.scenario_path(name).read_text()
+
+
+def _conduct(kernel: KernelKind) -> tuple[runner.Conduct, dict[str, str]]:
+    if kernel is KernelKind.HOST:
+        return runner.on_host(), {"kind": "host", "version": os.uname().release}
+    built = guest_kernel()
+    about = {"kind": "virtual", "version": built.version, "build": built.key}
+    return runner.in_guest(built), about
+
+
+@contextmanager
+def _sent_to(
+    scheduler: str | None,
+    kernel: KernelKind,
+    plan: Sequence[Cell],
+    here: tuple[runner.Conduct, Sequence[int]],
+) -> Iterator[tuple[runner.Conduct, Sequence[int]]]:
+    """Give what conducts cells, and places for as many as it takes at a time."""
+    if scheduler is None:
+        yield here
+        return
+    if kernel is KernelKind.HOST:
+        raise runner.LabError("--scheduler sends cells to guests: leave --kernel host out")
+    try:
+        from testbed.run import cluster  # noqa: PLC0415 - it needs what is not always installed
+    except ModuleNotFoundError as error:
+        raise runner.LabError(
+            f"--scheduler needs Dask ({error}): .venv/bin/pip install 'distributed==2026.8.0' "
+            "--constraint constraints.txt"
+        ) from None
+    with ExitStack() as stack:
+        with err.status(f"asks the scheduler {scheduler} for its workers"):
+            conduct = stack.enter_context(cluster.on_workers(scheduler, plan))
+        yield conduct, range(cluster.AT_A_TIME)
+
+
+def _run_all(
+    the_run: Run,
+    plan: Sequence[Any],
+    conduct: runner.Conduct,
+    cpus: Sequence[int],
+    what: str,
+    *,
+    pcap: bool = False,
+) -> dict[str, str]:
+    """Run cells behind a progress bar; give the failed ones with their reasons."""
+    missing = [cell for cell in plan if not the_run.has(cell_id(cell))]
+    failures: dict[str, str] = {}
+    if not missing:
+        return failures
+    with progress_of(missing, what) as advance:
+
+        def report(done: runner.Done) -> None:
+            advance(done.cell_id)
+            if done.retried:
+                err.print(f"run once more: {done.cell_id}: {done.retried}", markup=False)
+            if done.result is None:
+                failures[done.cell_id] = done.failure
+
+        run_cells = partial(runner.run_cells, pcap=pcap)
+        trio.run(run_cells, the_run, missing, conduct, cpus, report)
+    return failures
+
+
+def _show(results: Sequence[Any], folder: Path, about: Mapping[str, Any], *, as_json: bool) -> None:
+    table_rows = tables.rows(results)
+    if as_json:
+        json.dump(tables.as_json(table_rows), sys.stdout, indent=1)
+        sys.stdout.write("\n")
+        return
+    out.print(tables.summary(table_rows))
+    if (traffic := tables.traffic_table(results)) is not None:
+        out.print(traffic)
+    virtual_s = sum(row.virtual_s for row in table_rows)
+    wall_s = sum(row.wall_s for row in table_rows)
+    speech = about["definitions"]["speech"]["label"]
+    out.print(f"{tables.LEGEND} Speech: {speech}. Clock: {clock_of(about)}.", style="dim")
+    if wall_s:
+        out.print(
+            f"{virtual_s:.0f} virtual s in {wall_s:.1f} s of one core:"
+            f" {virtual_s / wall_s:.1f} times real time. Record: {short(folder)}"
+        )
+
+
+def _check_captured(the_run: Run, plan: Sequence[Cell]) -> None:
+    """See that no cell of the plan is recorded without a capture. ResultsError: one is."""
+    kept = [the_run.folder / "cells" / cell_id(cell) for cell in plan]
+    bare = [folder for folder in kept if folder.is_dir() and not any(folder.glob("*.pcap"))]
+    if bare:
+        raise ResultsError(
+            f"{len(bare)} cells of {short(the_run.folder)} are recorded without a capture: give "
+            "--fresh to run them again, or --out for another folder"
+        )
+
+
+def _show_failures(failures: Mapping[str, str], the_run: Run) -> None:
+    """Show each reason once, with the cells that it kept from being conducted."""
+    names: dict[str, list[str]] = {}
+    for name, reason in failures.items():
+        names.setdefault(reason, []).append(name)
+    for reason, failed in names.items():
+        others = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
+        err.print(f"[bold red]failed:[/] {failed[0]}{others}: ", end="")
+        err.print(reason, markup=False)
+        left = the_run.folder / "failed" / failed[0]
+        if left.is_dir():
+            err.print(f"What is left of it: {short(left)}", markup=False)
+
+
+def _compare_again(
+    the_run: Run, plan: Sequence[Any], conduct: runner.Conduct, cpus: Sequence[int]
+) -> dict[str, str]:
+    """Run cells into another folder and compare all files but the cost."""
+    with tempfile.TemporaryDirectory(dir=the_run.folder) as temporary:
+        again = Run(Path(temporary) / "again")
+        again.begin(the_run.manifest(), "", fresh=False)
+        failures = _run_all(again, plan, conduct, cpus, "again")
+        same = 0
+        for cell in plan:
+            name = cell_id(cell)
+            if name in failures or not the_run.has(name):
+                continue
+            files = differing(the_run.folder / "cells" / name, again.folder / "cells" / name)
+            if files:
+                failures[name] = f"not the same a second time: {', '.join(files)}"
+                shutil.copytree(
+                    again.folder / "cells" / name,
+                    the_run.folder / "failed" / f"{name}.again",
+                    dirs_exist_ok=True,
+                )
+            else:
+                same += 1
+    out.print(f"{same} of {len(plan)} cells are the same to the byte when run again.")
+    return failures
+
+
+def demo() -> None:
+    """Reproduce the news of August 2025, and draw it: the table, the record and one figure.
+
+    Runs `ru-calls-2025-08` afresh into results/demo.
+
+    Example: testbed demo
+    """
+    folder = ROOT / "results" / "demo"
+    run(DEMO, out_folder=folder, fresh=True)
+    plot(folder, ["usability"])

@@ -1,0 +1,34 @@
+"""The command line's word about what the middlebox saw; telling it from a record: `saw`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from testbed.analysis.censor_view import LEGEND, saw, seen_table
+from testbed.cli.console import out
+from testbed.record.results import Run
+
+
+def print_saw(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+) -> None:
+    """Tell what the middlebox recognised of each transport and which rules met it.
+
+    By that, what is blocked is told from what is bad at calls.
+
+    Example: testbed saw results/ru-calls-2025-08
+    """
+    found = saw(Run(folder).results())
+    if as_json:
+        json.dump([asdict(seen) for seen in found], sys.stdout, indent=1)
+        sys.stdout.write("\n")
+        return
+    out.print(seen_table(found))
+    out.print(LEGEND, style="dim")

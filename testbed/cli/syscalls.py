@@ -1,0 +1,86 @@
+"""The command line's words about what programs do in a cell; reading that lives in `profile`."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import trio
+import typer
+from rich.table import Table
+
+from testbed.cli.console import out
+from testbed.cli.kernel import guest_kernel
+from testbed.guest.kernel.job import PROFILE_FILE
+from testbed.record.results import ResultsError
+from testbed.run import runner
+from testbed.tools.syscall_profile import FAULT, IDLE, SWITCH, USER, Program, read_profile
+
+_CALLS = 8
+"""How many kinds of system calls are shown."""
+_LEAST_SHARE = 0.005
+"""Programs that took less of a cell are left out."""
+
+
+def profile(
+    cell: Annotated[str, typer.Argument(help="A kind of cell, as of `testbed bench`.")] = "direct",
+    transport: Annotated[str, typer.Option(help="By this transport instead.")] = "",
+    messenger: Annotated[str, typer.Option(help="With this messenger instead.")] = "",
+    seconds: Annotated[float, typer.Option(help="How long the call is.")] = 0.0,
+) -> None:
+    """Show what each program of a cell does: system calls by kind, faults, wake-ups, and time.
+
+    Times are this machine's: of user space, with the switches there and back, and of the kernel.
+    A busy machine adds to them; counts are exact, and those of the same cell without this.
+
+    Examples: testbed bench profile obfs4; testbed bench profile engine --seconds 10;
+    testbed bench profile direct --transport tuic
+    """
+    from testbed.run.jobs import prepare_job  # noqa: PLC0415
+    from testbed.tools import benchmark  # noqa: PLC0415 - brings Mininet and pyroute2, half a second
+
+    kinds = {kind.name: kind for kind in benchmark.KINDS}
+    if cell not in kinds:
+        raise ResultsError(f"no kind of cell {cell}; there are {', '.join(kinds)}")
+    kind = kinds[cell]
+    kind = replace(
+        kind,
+        transport=transport or kind.transport,
+        messenger=messenger or kind.messenger,
+        duration_s=seconds or kind.duration_s,
+    )
+    if kind.lacks:
+        raise ResultsError(kind.lacks)
+    conduct = runner.in_guest(guest_kernel(), profile=True)
+    with tempfile.TemporaryDirectory() as folder:
+        job = Path(folder) / "job"
+        prepare_job(job, kind.cell)
+        trio.run(conduct, job, kind.cell, max(os.sched_getaffinity(0)))
+        programs = read_profile((job / PROFILE_FILE).read_text())
+    _show(programs)
+
+
+def _show(programs: list[Program]) -> None:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("Threads", "ms", "user", "wakes", "faults", "calls", "of these"):
+        left = heading in ("Threads", "of these")
+        table.add_column(heading, justify="left" if left else "right")
+    whole_s = sum(program.took_s for program in programs)
+    for program in programs:
+        if program.took_s < _LEAST_SHARE * whole_s:
+            continue
+        user_s = sum(each.took_s for each in program.did if each.what == USER)
+        calls = program.syscalls
+        table.add_row(
+            "(idle)" if program.name.startswith(IDLE) else program.name,
+            f"{program.took_s * 1e3:,.0f}",
+            f"{user_s * 1e3:,.0f}",
+            f"{program.count(SWITCH):,}",
+            f"{program.count(FAULT):,}",
+            f"{sum(each.count for each in calls):,}",
+            ", ".join(f"{each.what} {each.count:,}" for each in calls[:_CALLS]),
+        )
+    out.print(table)

@@ -1,0 +1,140 @@
+"""The command line's words about how models agree with real engines; comparing: `agreement`."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import track
+from rich.table import Table
+
+from testbed.analysis import agreement
+from testbed.analysis.agreement import PAIRS, Comparison, Pair, Side
+from testbed.cli.console import err, out
+from testbed.cli.run import run
+from testbed.experiment.explanations import ScenarioError
+from testbed.experiment.scenario import ROOT, load_scenario
+from testbed.listen.scores import ScoreError, score_cells, scorers
+from testbed.record.results import Run
+
+BY_EAR, SOUND = "validate-calls", "validate-sound"
+"""The scenarios: Telegram asked by ear; and speech, for ViSQOL and what Chromium counts itself."""
+_HOW = f"""\
+Medians over calls, of each the mean of its directions. TCP: how many of those that were set up went
+by TCP. Frames: the share of time that our jitter buffer conceals, by when frames left and came.
+Missed: what was not heard, of Telegram and its model by ear (symbols that are not in what was
+played), of Chromium as it counts itself, and of its model by frames. A model agrees if it sets up
+as many calls, one in three apart, and conceals as much by frames, \
+{100 * agreement.CONCEALED_TOLERANCE:g} % of the time apart, if
+its listener misses as much, {100 * agreement.HEARD_TOLERANCE:g} % apart, and if ViSQOL is at most \
+{agreement.VISQOL_TOLERANCE:g} apart."""
+
+
+def validate_calls(
+    engine: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this engine, telegram or webrtc (repeatable)."),
+    ] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="Only this seed (repeatable).")] = None,
+) -> None:
+    """Hold models against real engines on loss, bursts, thin links, UDP blocked (7 min).
+
+    Telegram's engine is asked by ear first; then all say the speech, for ViSQOL.
+
+    Example: testbed validate-calls --engine telegram
+    """
+    pairs = pairs_named(engine)
+    runs = []
+    for name in (BY_EAR, SOUND):
+        of_scenario = load_scenario(name).messengers
+        chosen = [n for p in pairs for n in (p.engine, p.model) if n in of_scenario]
+        if chosen:
+            folder = ROOT / "results" / name
+            run(name, messenger=chosen, seed=seed, out_folder=folder)
+            runs.append(Run(folder))
+    if not print_validation(runs, pairs):
+        raise typer.Exit(1)
+
+
+def pairs_named(engines: Sequence[str] | None) -> list[Pair]:
+    """Give the pairs of these engines, or all. ScenarioError: there is none of such a name."""
+    named = {pair.engine: pair for pair in PAIRS}
+    if unknown := set(engines or ()) - set(named):
+        raise ScenarioError(f"engines: {sorted(unknown)} are none of {sorted(named)}")
+    return [named[name] for name in engines or named]
+
+
+def print_validation(runs: Sequence[Run], pairs: Sequence[Pair]) -> bool:
+    """Print and draw what runs of the scenarios have of each pair; tell whether the models agree.
+
+    Sound that was not scored yet is, if ViSQOL is installed. Figures are kept with the last run.
+    """
+    # Loads matplotlib, which no other command's help should wait for.
+    from testbed.show.figures.files import write  # noqa: PLC0415
+    from testbed.show.figures.validation import validation as draw  # noqa: PLC0415
+
+    results = [result for run in runs for result in run.results()]
+    visqol = _scored(runs, {name for pair in pairs for name in (pair.engine, pair.model)})
+    agrees = True
+    for pair in pairs:
+        comparisons = agreement.compare(results, pair.engine, pair.model, visqol)
+        out.print(pair.title, style="bold")
+        out.print(table(comparisons))
+        agrees &= not any(comparison.deviations for comparison in comparisons)
+        figure = draw(comparisons, pair.title, _HOW.replace("\n", " "))
+        for path in write(figure, runs[-1].folder / "figures" / f"validation-{pair.engine}"):
+            out.print(f"Figure: {path}")
+    out.print(_HOW, style="dim")
+    return agrees
+
+
+def _scored(runs: Sequence[Run], messengers: Container[str]) -> dict[Path, Sequence[float]]:
+    """Score messengers' calls of speech; without ViSQOL say how it is installed, and give none."""
+    speaking = [run for run in runs if run.manifest()["definitions"].get("said") == "speech"]
+    if not speaking:
+        return {}
+    try:
+        models = scorers()[:1]
+    except ScoreError as error:
+        err.print(f"Without ViSQOL: {error}", markup=False)
+        return {}
+    cells = [
+        (run, result)
+        for run in speaking
+        for result in run.results()
+        if result.content["messenger"]["name"] in messengers
+    ]
+    made = score_cells(cells, models)
+    steps = track(made, description="scores", total=len(cells), console=err, transient=True)
+    scores: dict[Path, Sequence[float]] = {}
+    for (_, result), content in zip(cells, steps, strict=True):
+        ways = [content[way] for way in ("up", "down")]
+        scores[result.folder] = [way[models[0].name] for way in ways if way is not None]
+    return scores
+
+
+def table(comparisons: Sequence[Comparison]) -> Table:
+    """Say of each condition what engine and model did, and whether they agree."""
+    shown = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1))
+    shown.add_column("\nCondition", no_wrap=True)
+    for side in ("engine", "model"):
+        shown.add_column(f"{side}\nset up", justify="right", no_wrap=True)
+        for name in ("TCP", "missed", "frames", "ViSQOL"):
+            shown.add_column(f"\n{name}", justify="right", no_wrap=True)
+    shown.add_column("")
+    for comparison in comparisons:
+        shown.add_row(
+            comparison.condition,
+            *_of_side(comparison.engine),
+            *_of_side(comparison.model),
+            "; ".join(comparison.deviations) or "agrees",
+        )
+    return shown
+
+
+def _of_side(side: Side) -> tuple[str, ...]:
+    numbers = ((side.missed, "{:.1%}"), (side.concealed, "{:.1%}"), (side.visqol, "{:.2f}"))
+    told = ("-" if number is None else form.format(number) for number, form in numbers)
+    return f"{side.set_up}/{side.calls}", str(side.by_tcp) if side.set_up else "-", *told

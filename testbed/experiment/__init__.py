@@ -1,0 +1,1 @@
+"""What people write, and the cells it unfolds into."""

@@ -1,0 +1,170 @@
+"""One cell of a scenario as plain data, and the job that carries it; how it runs: the lab."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from testbed.call.messenger import Messenger
+from testbed.censor.profile import Profile
+from testbed.experiment.netplan import NetworkPlan
+
+
+@dataclass(frozen=True)
+class Link:
+    """One link, the same in both directions: netem's delay, jitter, loss and rate."""
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - read by pydantic
+
+    delay_ms: float = 0.0
+    """One way."""
+    jitter_ms: float = 0.0
+    """Uniform, plus or minus; packets keep their order, as on a single path."""
+    loss: float = 0.0
+    """Share of packets lost, independently."""
+    rate_mbps: float = 1000.0
+    queue_packets: int = 1000
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.loss < 1:
+            raise ValueError(f"loss: {self.loss} is not a share (0 to below 1)")
+        if self.delay_ms < 0 or self.jitter_ms < 0 or self.jitter_ms > self.delay_ms:
+            raise ValueError("delay_ms, jitter_ms: 0 <= jitter_ms <= delay_ms must hold")
+        if self.rate_mbps <= 0 or self.queue_packets <= 0:
+            raise ValueError("rate_mbps, queue_packets: must be more than 0")
+
+
+@dataclass(frozen=True)
+class Links:
+    """The links of a topology (see `testbed.lab.net.topology`)."""
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - read by pydantic
+
+    source: str
+    """Where the numbers come from."""
+    access: Link = field(default_factory=Link)
+    """The caller's home to its provider."""
+    domestic: Link = field(default_factory=Link)
+    """A provider to a server inside the country."""
+    backbone: Link = field(default_factory=Link)
+    """A middlebox to the outside."""
+    hosting: Link = field(default_factory=Link)
+    """The outside core to a server there (bridge, relay)."""
+    callee_access: Link = field(default_factory=Link)
+    """The callee's home to its provider: the outside core, or one inside."""
+    name: str = field(default="", kw_only=True)
+    """Tells cells apart that differ in their links; empty if a scenario has but one set."""
+
+
+@dataclass(frozen=True)
+class TransportChoice:
+    """A transport's module name and its parameters."""
+
+    name: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    """A transport to be wrapped is a `TransportChoice` itself."""
+    source: str = ""
+    """The text of its file, if that is not in `transports/`."""
+    title: str = ""
+    """What a scenario calls it, if it gave it a name of its own."""
+
+    def __str__(self) -> str:
+        if self.title:
+            return self.title
+        inside = ", ".join(f"{key} = {value}" for key, value in self.parameters.items())
+        return f"{self.name} {{{inside}}}" if inside else self.name
+
+
+Said = Literal["speech", "symbols"]
+"""What the ends of a call say: real speech, in turns (`testbed.call.conversation`), or a measuring
+signal, both all the time (`testbed.audio.symbols`)."""
+
+
+Topology = Literal["one-sided", "both-sides"]
+"""Where the ends are: the caller inside the country and the callee abroad, or both inside, each
+behind a middlebox of its own (`testbed.lab.net.topology`)."""
+
+
+OtherTraffic = Literal["voice message", "web page", "download"]
+"""What may happen beside a call and its chat; it must not be harmed either."""
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """What one kind of other traffic exchanges over one TLS connection."""
+
+    by: Literal["messenger", "web"]
+    """Whose server: the messenger's chat server, or another one abroad."""
+    begins: float
+    """When, as a share of the call's length."""
+    objects: tuple[tuple[int, int], ...]
+    """One after the other: bytes up, then bytes down."""
+
+
+TRAFFIC: Mapping[OtherTraffic, Exchange] = {
+    "voice message": Exchange("messenger", 0.1, ((60_000, 200),)),
+    "web page": Exchange(
+        "web", 0.35, ((500, 40_000), *((500, size) for size in (30_000, 20_000, 15_000, 10_000)))
+    ),
+    "download": Exchange("web", 0.6, ((500, 1_000_000),)),
+}
+"""Sizes are assumed: a voice message of 20 s at 24 kbit/s; a small page with four objects; 1 MB."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One call: messenger x transport x censor x links x topology x seed."""
+
+    messenger: Messenger
+    transport: TransportChoice
+    censor: Profile
+    links: Links
+    seed: int
+    duration_s: float
+    """Length of the call from its set-up to hanging up."""
+    said: Said = "speech"
+    topology: Topology = "one-sided"
+    compares_topologies: bool = False
+    """Whether others of its scenario have another topology, and so its name says which it has."""
+    other_traffic: tuple[OtherTraffic, ...] = ()
+    """What happens beside the call and its chat."""
+    speech: str = ""
+    """A sound file with what is said; empty: the project's own speech (`testbed.audio.speech`)."""
+
+
+JOB_FILE = "job.pickle"
+"""In a job's folder: a pickled `Job`."""
+CERTIFICATE_FILE, KEY_FILE = "server.pem", "server.key"
+"""In a job's folder: the chat server's certificate (its own authority) and key."""
+CHAT_SERVER_NAME = "chat.messenger.example"
+"""What the chat server's certificate and the client's SNI say."""
+BRIDGE_CERTIFICATE_FILE, BRIDGE_KEY_FILE = "bridge.pem", "bridge.key"
+"""In a job's folder: the certificate, issued by the chat server's, and key for transports."""
+BRIDGE_NAME = "www.bridge.example"
+"""What the bridge's certificate and its clients' SNI say."""
+RECORD_FILE, FRAMES_FILE, EVENTS_FILE = "record.json", "frames.csv", "events.log"
+"""What a conducted cell leaves in its job's folder."""
+SAID_FILES = {"up": "said-up.pcm", "down": "said-down.pcm"}
+"""By direction, in the folder of a job with a real engine: what its microphone hears (up: the
+caller's), 16-bit mono at `SOUND_RATE_HZ`."""
+HEARD_FILES = {"up": "heard-up.pcm", "down": "heard-down.pcm"}
+"""By direction: what the far end of a real engine's call played, in the same form."""
+SOUND_RATE_HZ = 16000
+TAIL_S = 2.0
+"""How long the ends of a call still listen after the last frame."""
+ERROR_FILE = "error.txt"
+"""What a cell that could not be conducted leaves there."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the program that conducts a cell is given."""
+
+    cell: Cell
+    network: NetworkPlan
+    frames: Mapping[str, Sequence[Sequence[bytes]]]
+    """By direction: what is said, in each encoding that the sender may choose
+    (`testbed.call.adaptation`); empty for a real engine."""
+    pcap: bool = False
+    """Capture both sides of each middlebox. What that costs moves the cell's times a little."""

@@ -1,0 +1,224 @@
+"""Chooses transports: by names and parameters as people write them; reads no scenario."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+
+from testbed.experiment.cell import TransportChoice
+from testbed.experiment.explanations import ScenarioError, describe, names_in
+from testbed.experiment.loading import (
+    IN_TREE,
+    in_tree_names,
+    module_text,
+    out_of_tree,
+    transport_class,
+    wrapped_parameters,
+)
+from testbed.transport.interface import Transport
+
+
+@dataclass(frozen=True)
+class WithParameters:
+    """A transport with parameters of its own."""
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - read by pydantic
+
+    name: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    title: str = ""
+    """What the scenario calls it, if it gave it a name of its own."""
+
+
+_COMMA = re.compile(r",(?![^{}]*\})")
+"""One that is not within braces, as of the parameters of what is wrapped."""
+Entries = tuple[str | WithParameters, ...]
+"""A scenario's transports: names, and names with parameters."""
+
+
+def read_entries(transports: object) -> object:
+    """Read tables: `[transports.NAME]`, or `[transports.TITLE]` with `kind = "NAME"` in it."""
+    if not isinstance(transports, Mapping):
+        return transports
+    if wrong := [title for title, table in transports.items() if not isinstance(table, Mapping)]:
+        raise ValueError(f"{names_in(wrong)} must be a table, as by [transports.{wrong[0]}]")
+    return [
+        WithParameters(*_kind(table, title), title=title if "kind" in table else "")
+        for title, table in transports.items()
+    ]
+
+
+def _kind(table: Mapping[str, Any], default: str) -> tuple[str, dict[str, Any]]:
+    parameters = dict(table)
+    return str(parameters.pop("kind", default)), parameters
+
+
+def transport_choices(entries: Entries) -> list[TransportChoice]:
+    """Give a scenario's transports; one may wrap another that stands before it, by its title."""
+    titled: dict[str, TransportChoice] = {}
+    for entry in entries:
+        choice = transport_choice(entry, titled)
+        titled[str(choice)] = choice
+    return list(titled.values())
+
+
+def only_transports(entries: Entries, names: Sequence[str]) -> Entries:
+    """Give those of a scenario's entries with these titles; other names stand for themselves.
+
+    No names: all entries.
+    """
+    if not names:
+        return entries
+    titled = {entry.title: entry for entry in entries if not isinstance(entry, str)}
+    return tuple(titled.get(name, name) for name in names)
+
+
+def transport_choice(
+    entry: str | WithParameters, titled: Mapping[str, TransportChoice] | None = None
+) -> TransportChoice:
+    """Find which transport is meant.
+
+    In a string: a name, `name {key = value, ...}`, or the path of a file (`./mine.py`). A name may
+    be a title in `titled`. What it wraps is found, too. ScenarioError: there is no such transport.
+    """
+    titled = titled or {}
+    if isinstance(entry, str):
+        name, parameters = _parse(entry)
+        if not parameters and name in titled:
+            return titled[name]
+        entry = WithParameters(name, parameters)
+    name, title = entry.name, entry.title
+    choice = TransportChoice(Path(name).stem, entry.parameters, _source(name), title)
+    wrapped = wrapped_parameters(_class_of(choice))
+    return replace(
+        choice,
+        parameters={
+            key: _inner(value, f"transport {choice.title or name}: {key}", titled)
+            if key in wrapped
+            else value
+            for key, value in choice.parameters.items()
+        },
+    )
+
+
+def _inner(value: object, where: str, titled: Mapping[str, TransportChoice]) -> TransportChoice:
+    match value:
+        case str():
+            return transport_choice(value, titled)
+        case {"kind": str(name), **parameters} | {"name": str(name), **parameters}:
+            named = {str(key): value for key, value in parameters.items()}
+            return transport_choice(WithParameters(name, named), titled)
+    raise ScenarioError(
+        f"{where}: a transport's name, or a table with it as `kind` and with its parameters"
+    )
+
+
+def _source(name: str) -> str:
+    """Give the text of a transport that is not in `transports/`; empty: it is there."""
+    try:
+        if name.endswith(".py"):
+            return Path(name).read_text()
+        if name in in_tree_names():
+            return ""
+        if module := out_of_tree().get(name):
+            return module_text(module)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ScenarioError(f"transport {name}: {error}") from None
+    except Exception as error:  # whatever a package of someone's raises when it is imported
+        raise ScenarioError(f"transport {name}: {type(error).__name__}: {error}") from None
+    raise ScenarioError(f"no transport {name!r}; there are {names_in(transport_names())}")
+
+
+def _parse(entry: str) -> tuple[str, dict[str, Any]]:
+    """Part `name {key = value, ...}`; a word that is no TOML value is a string without quotes."""
+    name, brace, inside = (part.strip() for part in entry.partition("{"))
+    if not brace:
+        return name, {}
+    if not inside.endswith("}"):
+        raise ScenarioError(f"transport {entry!r}: it does not end with the brace that closes {{")
+    inside = inside.removesuffix("}").strip()
+    try:
+        parameters: dict[str, Any] = tomllib.loads(f"parameters = {{{inside}}}")["parameters"]
+    except tomllib.TOMLDecodeError:
+        if inside.count("{") != inside.count("}"):
+            raise ScenarioError(
+                f"transport {entry!r}: there are not as many closing braces as opening ones"
+            ) from None
+        parameters = {}
+        for pair in filter(None, _COMMA.split(inside)):
+            key, equals, value = (part.strip() for part in pair.partition("="))
+            if not equals:
+                raise ScenarioError(f"transport {entry!r}: {pair!r} is not key = value") from None
+            parameters[key] = _value(value)
+    if not parameters:
+        raise ScenarioError(f"transport {entry!r}: there is nothing in the braces")
+    return name, parameters
+
+
+def _value(text: str) -> object:
+    """Read a TOML value; what is none is a string that needs no quotes."""
+    try:
+        value: object = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+    return value
+
+
+def load_transport(choice: TransportChoice) -> Transport:
+    """Make a transport with its parameters checked, and what it wraps with theirs."""
+    where = f"transport {choice.title or choice.name}"
+    kind = _class_of(choice)
+    known = inspect.signature(kind).parameters
+    if unknown := set(choice.parameters) - set(known):
+        raise ScenarioError(
+            f"{where}: it has no parameter {names_in(unknown)}, only {names_in(known)}"
+        )
+    needed = [name for name, of in known.items() if of.default is inspect.Parameter.empty]
+    if missing := [repr(name) for name in needed if name not in choice.parameters]:
+        raise ScenarioError(f"{where}: it is missing the parameter {names_in(missing)}")
+    checked: dict[str, Any] = {}
+    for name, value in choice.parameters.items():
+        if isinstance(value, TransportChoice):
+            checked[name] = load_transport(value)
+            continue
+        try:
+            checked[name] = TypeAdapter(get_type_hints(kind)[name]).validate_python(value)
+        except ValidationError as error:
+            raise ScenarioError(f"{where}: {describe(error, {}, within=name)}") from None
+    try:
+        return kind(**checked)
+    except (TypeError, ValueError) as error:
+        raise ScenarioError(f"{where}: {error}") from None
+
+
+def transport_kind(name: str) -> type[Transport]:
+    """Give the class of a transport. ScenarioError: there is none, or its file is broken."""
+    return _class_of(TransportChoice(name, source=_source(name)))
+
+
+def _class_of(choice: TransportChoice) -> type[Transport]:
+    try:
+        return transport_class(choice.name, choice.source)
+    except Exception as error:  # whatever a file of someone's raises
+        raise ScenarioError(f"transport {choice.name}: {type(error).__name__}: {error}") from None
+
+
+def transport_names() -> list[str]:
+    """Name the transports: ours, and those of other packages by their entry points."""
+    return [*in_tree_names(), *out_of_tree()]
+
+
+def transport_summary(name: str) -> str:
+    """Give the first line of a transport's docstring, without importing it."""
+    text = _source(name) or (IN_TREE / f"{name}.py").read_text()
+    classes = [node for node in ast.parse(text).body if isinstance(node, ast.ClassDef)]
+    texts = [ast.get_docstring(node) for node in classes if node.name == "Transport"]
+    return (texts[0] or "").splitlines()[0] if texts else ""

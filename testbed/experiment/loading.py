@@ -1,0 +1,95 @@
+"""Finds transports and makes them with their parameters, wrapped ones too; checks no types.
+
+A transport is a file in `transports/`, an entry point of the group `testbed.transports` in any
+installed package, or a file given by its path. The file's text stands for the last two, so that a
+guest needs nothing of them but that.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import get_type_hints
+
+from testbed.experiment.cell import TransportChoice
+from testbed.transport.interface import Program, Transport
+
+IN_TREE = Path(__file__).resolve().parent.parent / "transports"
+ENTRY_POINTS = "testbed.transports"
+"""The group: `NAME = "PACKAGE.MODULE"` says that this module's file is the transport NAME."""
+
+
+def in_tree_names() -> list[str]:
+    """Name the transports that come with the project: one file, one transport."""
+    return sorted(p.stem for p in IN_TREE.glob("*.py") if not p.stem.startswith("_"))
+
+
+def out_of_tree() -> dict[str, str]:
+    """Give the modules of transports that other packages bring, by name; ours go first."""
+    from importlib.metadata import entry_points  # noqa: PLC0415 - costs a guest, which needs none
+
+    ours = set(in_tree_names())
+    found = {point.name: point.module for point in entry_points(group=ENTRY_POINTS)}
+    return {name: found[name] for name in sorted(found) if name not in ours}
+
+
+def module_text(module: str) -> str:
+    """Read a module's file without running it. ImportError: there is none of Python."""
+    from importlib.util import find_spec  # noqa: PLC0415 - as above
+
+    spec = find_spec(module)
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        raise ImportError(f"there is no file of Python for the module {module}")
+    return Path(spec.origin).read_text()
+
+
+def transport_class(name: str, source: str = "") -> type[Transport]:
+    """Give the class of a transport in `transports/`, or of one whose file's text is `source`.
+
+    ImportError: there is none. What a file raises when it is run is let through.
+    """
+    if source:
+        module = ModuleType(f"transports_from_elsewhere_{name}")
+        sys.modules[module.__name__] = module
+        exec(compile(source, f"{name}.py", "exec"), vars(module))
+    else:
+        module = importlib.import_module(f"transports.{name}")
+    try:
+        kind: type[Transport] = module.Transport
+    except AttributeError:
+        raise ImportError(f"{name}.py has no class Transport") from None
+    return kind
+
+
+def wrapped_parameters(kind: type[Transport]) -> set[str]:
+    """Name the parameters of a class that are transports themselves: it wraps these."""
+    return {name for name, hint in get_type_hints(kind).items() if hint is Transport}
+
+
+def make_transport(choice: TransportChoice) -> Transport:
+    """Make a transport with its parameters, and what it wraps with theirs."""
+    made = {
+        key: make_transport(value) if isinstance(value, TransportChoice) else value
+        for key, value in choice.parameters.items()
+    }
+    return transport_class(choice.name, choice.source)(**made)
+
+
+def own_programs(kind: type[Transport]) -> tuple[Program, ...]:
+    """Give the programs that a class needs with any parameters, and so without any."""
+    declared = vars(kind).get("programs", ())
+    return declared if isinstance(declared, tuple) else ()
+
+
+def programs_of(transport: Transport) -> Iterator[Program]:
+    """Give the foreign programs that a transport and what it wraps need."""
+    yield from transport.programs
+    if is_dataclass(transport):
+        for field in fields(transport):
+            value = getattr(transport, field.name)
+            if isinstance(value, Transport):
+                yield from programs_of(value)

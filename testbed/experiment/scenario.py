@@ -1,0 +1,294 @@
+"""Reads scenarios, profiles and messengers from their TOML files and unfolds them into cells.
+
+What a wrong file gets is one `ScenarioError` with file, key and what was expected. Nothing runs
+here.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, get_args
+
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
+
+from testbed.call.messenger import Messenger
+from testbed.censor.profile import Profile, with_numbers
+from testbed.experiment.cell import Cell, Links, OtherTraffic, Said, Topology
+from testbed.experiment.choosing import (
+    Entries,
+    load_transport,
+    read_entries,
+    transport_choice,
+    transport_choices,
+)
+from testbed.experiment.explanations import ScenarioError, describe, names_in
+from testbed.experiment.linkset import LinkSet
+
+ROOT = Path(__file__).resolve().parent.parent
+SCENARIOS = ROOT / "scenarios"
+CENSORS = SCENARIOS / "censors"
+MESSENGERS = SCENARIOS / "messengers"
+LINKS = SCENARIOS / "links"
+
+T = TypeVar("T")
+Axis = Literal["messenger", "transport", "censor", "links", "topology"]
+_FORBID_UNKNOWN_KEYS = {"extra": "forbid"}
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A profile with some of its numbers set to each of several values in turn."""
+
+    __pydantic_config__ = _FORBID_UNKNOWN_KEYS
+
+    name: str
+    sweep: str
+    """What is varied, in one word for people."""
+    numbers: tuple[str, ...]
+    """`RULE.NUMBER`; all are set to the same value."""
+    values: Annotated[tuple[float, ...], Field(min_length=1)]
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """An experiment: messengers x transports x censors x links x topologies x seeds."""
+
+    __pydantic_config__ = _FORBID_UNKNOWN_KEYS
+
+    title: str
+    question: str
+    duration_s: Annotated[float, Field(gt=0)] = 30.0
+    """Length of each call from its set-up to hanging up."""
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**32)], ...], Field(min_length=1)] = (
+        1,
+        2,
+        3,
+    )
+    messengers: Annotated[tuple[str, ...], Field(min_length=1)] = ("whatsapp",)
+    transports: Annotated[Entries, Field(min_length=1), BeforeValidator(read_entries)] = ("direct",)
+    """A list of names and of tables with `name` and `parameters`; or tables with their names."""
+    censors: Annotated[tuple[str | Sweep, ...], Field(min_length=1)] = ("open",)
+    links: Links | str | Annotated[tuple[str, ...], Field(min_length=1)] = "home-fibre"
+    """A link set of `scenarios/links/`, several that are compared, or the links themselves."""
+    topologies: Annotated[tuple[Topology, ...], Field(min_length=1)] = ("one-sided",)
+    """Where the ends of a call are; several are compared."""
+    exclude: tuple[Mapping[Axis, str], ...] = ()
+    """Cells to leave out: those for which all that is named is so."""
+    include: tuple[Mapping[Axis, str], ...] = ()
+    """Cells to add, excluded ones too: what is named, with all of what is not."""
+    said: Said = "speech"
+    """What is said in the calls."""
+    other_traffic: tuple[OtherTraffic, ...] = ()
+    """What happens beside each call and its chat, so that it is seen whether that is harmed."""
+    speech: str = ""
+    """A sound file with what is said, by its path; empty: Debian's clips
+    (`testbed.audio.speech`)."""
+    name: str = Field(default="", kw_only=True)
+    """The file's name."""
+
+    @property
+    def link_sets(self) -> dict[str, Links]:
+        """The links by name, as read from their files; links without a file have none."""
+        if isinstance(self.links, Links):
+            return {"": self.links}
+        names = (self.links,) if isinstance(self.links, str) else self.links
+        return {name: load_links(name) for name in names}
+
+
+def scenario_path(name_or_path: str) -> Path:
+    """Give the file of a scenario: its own path, or by its name in `scenarios/`."""
+    path = Path(name_or_path)
+    return path if path.suffix == ".toml" else SCENARIOS / f"{name_or_path}.toml"
+
+
+def load_scenario(name_or_path: str) -> Scenario:
+    """Read a scenario by its name in `scenarios/` or by the path of its file."""
+    return _load(scenario_path(name_or_path), Scenario, "scenario")
+
+
+def load_censor(name: str) -> Profile:
+    """Read a censor profile by its name in `scenarios/censors/`."""
+    return _load(CENSORS / f"{name}.toml", Profile, "censor profile")
+
+
+def load_messenger(name: str) -> Messenger:
+    """Read a messenger by its name in `scenarios/messengers/`.
+
+    What a file that is `like` another does not say is as there; what it says needs evidence anew.
+    """
+    path = MESSENGERS / f"{name}.toml"
+    content = _read(path, "messenger")
+    if (other := content.pop("like", None)) is not None:
+        base = _read(MESSENGERS / f"{other}.toml", "messenger")
+        if "like" in base:
+            raise ScenarioError(f"{path}: like: {other!r} is itself like {base['like']!r}")
+        inherited = {k: v for k, v in base["evidence"].items() if k not in content}
+        evidence = {**inherited, **content.get("evidence", {})}
+        content = {**base, **content, "evidence": evidence}
+    return _validated(path, content, Messenger)
+
+
+def link_set_names() -> list[str]:
+    """Name the link sets."""
+    return _stems(LINKS, "toml")
+
+
+def load_link_set(name: str) -> LinkSet:
+    """Read a link set by its name in `scenarios/links/`."""
+    return _load(LINKS / f"{name}.toml", LinkSet, "link set")
+
+
+def load_links(name: str) -> Links:
+    """Read the links of a link set."""
+    return load_link_set(name).links
+
+
+def cells(scenario: Scenario) -> list[Cell]:
+    """Unfold a scenario into its cells, seeds innermost; included ones come last."""
+    axes = _axes(scenario)
+    product_of = {_names_of(c): c for c in product(*(a.items() for a in axes.values()))}
+    chosen = {
+        names: combination
+        for names, combination in product_of.items()
+        if not any(_is_meant(names, rule) for rule in scenario.exclude)
+    }
+    for rule in scenario.include:
+        narrowed = {**axes, **{axis: {name: _load_one(axis, name)} for axis, name in rule.items()}}
+        chosen |= {_names_of(c): c for c in product(*(a.items() for a in narrowed.values()))}
+    compares_links, compares_topologies = (
+        len({names[axis] for names in chosen}) > 1 for axis in (-2, -1)
+    )
+    found = []
+    for (_, messenger), (_, choice), (_, censor), (name, links), (_, topology) in chosen.values():
+        named = replace(links, name=name) if compares_links else links
+        found += [
+            Cell(
+                messenger,
+                choice,
+                censor,
+                named,
+                seed,
+                scenario.duration_s,
+                scenario.said,
+                topology,
+                compares_topologies,
+                scenario.other_traffic,
+                scenario.speech,
+            )
+            for seed in scenario.seeds
+        ]
+    for choice in {str(cell.transport): cell.transport for cell in found}.values():
+        load_transport(choice)
+    return found
+
+
+def _axes(scenario: Scenario) -> dict[Axis, dict[str, Any]]:
+    """Give what each axis has, by name, in the order of the axes."""
+    source = f"{scenario.name}.toml"
+    censors = [profile for entry in scenario.censors for profile in _censors(entry, source)]
+    return {
+        "messenger": {name: load_messenger(name) for name in scenario.messengers},
+        "transport": {str(choice): choice for choice in transport_choices(scenario.transports)},
+        "censor": {profile.name: profile for profile in censors},
+        "links": scenario.link_sets,
+        "topology": {name: name for name in scenario.topologies},
+    }
+
+
+def _load_one(axis: Axis, name: str) -> object:
+    """Load what an `include` names."""
+    load: dict[Axis, Callable[[str], object]] = {
+        "messenger": load_messenger,
+        "transport": transport_choice,
+        "censor": load_censor,
+        "links": load_links,
+        "topology": _topology,
+    }
+    return load[axis](name)
+
+
+def _topology(name: str) -> str:
+    if name not in (known := get_args(Topology)):
+        raise ScenarioError(f"no topology {name!r}; there are {names_in(known)}")
+    return name
+
+
+def _names_of(combination: Iterable[tuple[str, Any]]) -> tuple[str, ...]:
+    return tuple(name for name, _ in combination)
+
+
+def cell_id(cell: Cell) -> str:
+    """Name a cell within its scenario, fit for a folder."""
+    restriction = f"{cell.censor.name} over {cell.links.name}".removesuffix(" over ")
+    if cell.compares_topologies:
+        restriction += f" {cell.topology}"
+    parts = (cell.messenger.name, str(cell.transport), restriction, f"seed {cell.seed}")
+    return "--".join(re.sub(r"[^A-Za-z0-9.]+", "-", part).strip("-") for part in parts)
+
+
+def scenario_names() -> list[str]:
+    """Name the scenarios that come with the project."""
+    return _stems(SCENARIOS, "toml")
+
+
+def censor_names() -> list[str]:
+    """Name the censor profiles."""
+    return _stems(CENSORS, "toml")
+
+
+def messenger_names() -> list[str]:
+    """Name the messengers."""
+    return _stems(MESSENGERS, "toml")
+
+
+def _stems(folder: Path, suffix: str) -> list[str]:
+    return sorted(p.stem for p in folder.glob(f"*.{suffix}") if not p.stem.startswith("_"))
+
+
+def _censors(entry: str | Sweep, source: str) -> Iterator[Profile]:
+    if isinstance(entry, str):
+        yield load_censor(entry)
+        return
+    profile = load_censor(entry.name)
+    for value in entry.values:
+        try:
+            varied = with_numbers(profile, entry.numbers, value)
+        except ValueError as error:
+            raise ScenarioError(f"{source}: censors: {error}") from None
+        yield replace(varied, name=f"{entry.name} {entry.sweep}={value:g}")
+
+
+def _is_meant(names: Iterable[str], rule: Mapping[Axis, str]) -> bool:
+    """Whether a combination, named by its axes in order, has all that a rule names."""
+    by_axis = dict(zip(get_args(Axis), names, strict=True))
+    return all(by_axis[axis] == name for axis, name in rule.items())
+
+
+def _load(path: Path, kind: type[T], what: str) -> T:
+    return _validated(path, _read(path, what), kind)
+
+
+def _read(path: Path, what: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        if path.parent not in (SCENARIOS, CENSORS, MESSENGERS, LINKS):  # a path of a person's own
+            raise ScenarioError(f"no {what} {path}: there is no such file") from None
+        known = names_in(_stems(path.parent, "toml"))
+        raise ScenarioError(
+            f"no {what} {path.stem!r}: {path} is missing; there are {known}"
+        ) from None
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ScenarioError(f"{path}: {error}") from None
+
+
+def _validated(path: Path, content: Mapping[str, Any], kind: type[T]) -> T:
+    try:
+        return TypeAdapter(kind).validate_python({**content, "name": path.stem})
+    except ValidationError as error:
+        raise ScenarioError(f"{path}: {describe(error, content, kind)}") from None

@@ -1,0 +1,32 @@
+"""JSON Schemas of the files that people write, for their editors; it validates nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema
+
+from testbed.call.messenger import Messenger
+from testbed.censor.profile import Profile
+from testbed.experiment.linkset import LinkSet
+from testbed.experiment.scenario import Scenario
+
+KINDS: Mapping[str, type] = {
+    "scenario": Scenario,
+    "censor": Profile,
+    "messenger": Messenger,
+    "links": LinkSet,
+}
+"""Each kind of file, and what it is read into."""
+
+
+def schema(kind: str) -> dict[str, Any]:
+    """Give the JSON Schema (2020-12) of a kind of file."""
+    found = TypeAdapter(KINDS[kind]).json_schema()
+    found["properties"].pop("name", None)  # the file's name, not a key
+    if kind == "messenger":
+        found["properties"]["like"] = {"type": "string", "title": "Like"}
+        found["anyOf"] = [{"required": ["like"]}, {"required": found.pop("required")}]
+    return {"$schema": GenerateJsonSchema.schema_dialect, **found, "title": f"{kind} (TOML)"}

@@ -1,0 +1,1 @@
+"""The virtual-time kernel, booting it, and the code that guests see."""

@@ -1,0 +1,1 @@
+"""Call engines: the model and each real one, with what they share."""

@@ -1,0 +1,223 @@
+"""Conducts a SIP call between two baresips; what is changed in their messages is in `call.sip`.
+
+Each end is an unmodified baresip. Its SIP goes by TLS through the messenger's server, where session
+descriptions get the relay's address, as at a provider's session border; its media is SRTP with the
+keys that SIP brought (SDES, RFC 4568) to a relay that latches. What it heard is what it decoded.
+"""
+
+from __future__ import annotations
+
+import json
+import wave
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from testbed.call.engines import BARESIP
+from testbed.call.sip import Latch, take_message, with_relay
+from testbed.experiment.cell import HEARD_FILES, SOUND_RATE_HZ
+from testbed.lab.engines.engine import Setting, Way
+from testbed.lab.engines.real_call import ENDS, Change, Envelope, RealCall, States, microphone
+from testbed.lab.engines.signalling import sign_in
+from testbed.lab.nodes.host import LabHost
+from testbed.lab.nodes.tls_streams import TlsStream
+from testbed.lab.servers.messenger_servers import run_relay
+from testbed.record.cell_record import CallRecord
+from testbed.transport.interface import Address
+
+_STATES = States("CALL_RTPESTAB", {"CALL_CLOSED": "call closed"})
+"""A call is connected when both ends get media: SIP connects without."""
+_RTP = Envelope(bytes, lambda _: None, payload_type=96)
+_NOTED = ("CALL_RINGING", "CALL_ESTABLISHED", "CALL_RTPESTAB", "CALL_CLOSED")
+_LOCAL, _PORTS, _CONTROL_PORT = "127.0.0.1", {"caller": 5070, "callee": 5060}, 4444
+"""An end's SIP is at its port; at the other's port it finds the way to the other end."""
+_CONFIG = """\
+poll_method epoll
+sip_listen {local}:{port}
+audio_source aufile,{said}
+rtcp_mux yes
+module_path /usr/lib/baresip/modules
+module opus.so
+module sndfile.so
+module aufile.so
+module srtp.so
+module_tmp uuid.so
+module_tmp account.so
+module_app menu.so
+module_app ctrl_tcp.so
+ctrl_tcp_listen {local}:{control}
+statmode_default off
+opus_application voip
+opus_stereo no
+opus_sprop_stereo no
+opus_samplerate {rate}
+opus_bitrate {bitrate}
+opus_inbandfec {fec}
+opus_packet_loss {loss}
+rtp_timeout {silence}
+snd_path {folder}
+"""
+"""The rest is as baresip has it, such as its jitter buffer of 5 to 10 frames."""
+_ACCOUNT = (
+    "<sip:{name}@{local}:{port};transport=tcp>;regint=0;answermode=auto;"
+    "mediaenc=srtp-mand;ptime={frame_ms}\n"
+)
+
+
+@dataclass(eq=False)
+class _End:
+    name: str
+    host: LabHost
+    folder: Path
+    control: trio.SocketStream
+    heard: Path
+    signalling: TlsStream | None = None
+    hanging_up: bool = False
+    hung_up: trio.Event = field(default_factory=trio.Event)
+
+    async def command(self, name: str, parameters: str = "") -> None:
+        """Give baresip a command (its module ctrl_tcp: netstrings of JSON)."""
+        text = json.dumps({"command": name, "params": parameters})
+        await self.control.send_all(f"{len(text)}:{text},".encode())
+
+
+class BaresipEngine:
+    """Two baresips, one on each end's node."""
+
+    def __init__(self, setting: Setting) -> None:
+        self._setting = setting
+        self._messenger = setting.messenger
+        self._ends: list[_End] = []
+        self._no_signalling: CallRecord | None = None
+
+    async def serve_relay(self, servers: LabHost, relay: Address) -> None:
+        """Run a relay that latches."""
+        servers.start_task(partial(run_relay, servers, relay.port, Latch()))
+
+    async def prepare(self, caller: LabHost, callee: LabHost) -> None:
+        """Start baresip on both ends and sign in. TransportError: it does not start."""
+        job, timeout_s = self._setting.job, self._messenger.connect_timeout_s
+        for (name, says, hears), host in zip(ENDS, (caller, callee), strict=True):
+            said = microphone(job, says, silence_s=timeout_s)
+            control = await self._start(name, host, said)
+            self._ends.append(_End(name, host, host.state_dir, control, job / HEARD_FILES[hears]))
+        self._no_signalling = await sign_in(self._ends, self._setting.chat_server, job, timeout_s)
+
+    async def _start(self, name: str, host: LabHost, said: Path) -> trio.SocketStream:
+        """Start a baresip; give the connection that controls it."""
+        codec, folder = self._messenger.codec, host.state_dir
+        port = _PORTS[name]
+        config = _CONFIG.format(
+            local=_LOCAL,
+            port=port,
+            said=said,
+            control=_CONTROL_PORT,
+            rate=SOUND_RATE_HZ,
+            bitrate=codec.bitrate_bps,
+            fec="yes" if codec.fec else "no",
+            loss=codec.expected_loss_percent,
+            silence=round(self._messenger.silence_timeout_s),
+            folder=folder,
+        )
+        account = _ACCOUNT.format(name=name, local=_LOCAL, port=port, frame_ms=codec.frame_ms)
+        for file, text in (("config", config), ("accounts", account), ("contacts", "")):
+            (folder / file).write_text(text)
+        # Without a terminal it would keep what it says until it ends.
+        command = ["stdbuf", "-oL", BARESIP.path(), "-f", str(folder)]
+        await host.start_process(command, ready="baresip is ready.")
+        return await host.open_tcp(Address(_LOCAL, _CONTROL_PORT))
+
+    async def call(self, caller: Way, callee: Way, duration_s: float) -> CallRecord:
+        """Dial now, talk for `duration_s` from the set-up, hang up."""
+        if self._no_signalling is not None:
+            return self._no_signalling
+        call = RealCall(self._messenger, _STATES, _RTP, duration_s)
+        async with trio.open_nursery() as nursery:
+            for end, way in zip(self._ends, (caller, callee), strict=True):
+                relay, _ = await call.reach(way, self._messenger.relay_protocols)
+                nursery.start_soon(_follow, end, call.told)
+                await _join(end, relay)
+            target = f"sip:callee@{_LOCAL}:{_PORTS['callee']};transport=tcp"
+            await self._ends[0].command("dial", target)
+            await call.talk(trio.lowlevel.checkpoint, self._messenger.connect_timeout_s)
+            # What it heard is whole on the disk when it has hung up.
+            for end in self._ends:
+                end.hanging_up = True
+                await end.command("hangup")
+            for end in self._ends:
+                await end.hung_up.wait()
+            nursery.cancel_scope.cancel()
+        for end in self._ends:
+            _keep_heard(end)
+        return await call.end(self._ends)
+
+
+async def _follow(end: _End, told: trio.MemorySendChannel[Change]) -> None:
+    """Tell of the events of an end's call; note when it has done as it was told to hang up."""
+    unparsed = bytearray()
+    async for chunk in end.control:
+        unparsed += chunk
+        while (event := _take_event(unparsed)) is not None:
+            kind = event.get("type", "")
+            if kind in _NOTED:
+                told.send_nowait(Change(end.name, trio.current_time(), kind))
+            elif "response" in event and end.hanging_up:
+                end.hung_up.set()
+
+
+def _take_event(unparsed: bytearray) -> Mapping[str, Any] | None:
+    """Take the first netstring of JSON off a stream's bytes; None: it is not yet whole."""
+    length, colon, rest = unparsed.partition(b":")
+    if not colon or len(rest) <= int(length):
+        return None
+    text = bytes(rest[: int(length)])
+    del unparsed[: len(length) + 1 + int(length) + 1]
+    event: Mapping[str, Any] = json.loads(text)
+    return event
+
+
+async def _join(end: _End, relay: Address) -> None:
+    """Join an end's baresip by SIP with the other end, with `relay` in what it is told.
+
+    The caller's baresip connects to this; to the callee's, this connects.
+    """
+    assert end.signalling is not None
+    signalling = end.signalling
+
+    async def bring(local: trio.SocketStream) -> None:
+        unparsed = bytearray()
+        async for chunk in signalling:
+            unparsed += chunk
+            while (message := take_message(unparsed)) is not None:
+                await local.send_all(with_relay(message, relay))
+
+    async def carry(local: trio.SocketStream) -> None:
+        async for chunk in local:
+            await signalling.send_all(chunk)
+
+    async def serve(local: trio.SocketStream) -> None:
+        try:
+            async with local, trio.open_nursery() as nursery:
+                nursery.start_soon(bring, local)
+                nursery.start_soon(carry, local)
+        except* (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass  # the call is over, or its signalling is cut
+
+    if end.name == "caller":
+        await end.host.serve_tcp(_PORTS["callee"], serve, at=_LOCAL)
+    else:
+        local = await end.host.open_tcp(Address(_LOCAL, _PORTS["callee"]))
+        end.host.start_task(partial(serve, local))
+
+
+def _keep_heard(end: _End) -> None:
+    """Keep what an end's baresip has decoded, if it has any, as 16-bit mono."""
+    for path in end.folder.glob("dump-*-dec.wav"):
+        with wave.open(str(path)) as file:
+            form = (file.getnchannels(), file.getsampwidth(), file.getframerate())
+            assert form == (1, 2, SOUND_RATE_HZ), f"{path}: {form}"
+            end.heard.write_bytes(file.readframes(file.getnframes()))

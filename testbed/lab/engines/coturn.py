@@ -1,0 +1,50 @@
+"""Runs coturn as a messenger's relay, and reads what TURN carries of media; has no client."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import trio
+
+from testbed.lab.engines.real_call import Envelope
+from testbed.lab.nodes.host import LabHost
+from testbed.transport import stun
+from testbed.transport.interface import Address
+from testbed.transport.turn import take_unit
+
+USER = "caller"
+"""Both ends have an allocation each under this name."""
+_SEND, _DATA = 0x0016, 0x0017
+"""Indications (RFC 8656, 17)."""
+_ATTRIBUTE_DATA = 0x0013
+_OPTIONS = "-n -m 0 --no-cli --no-rfc5780 --no-dtls --no-tls --stale-nonce=0 --simple-log"
+"""No file of settings, one thread; UDP and TCP on one port."""
+
+
+async def serve_coturn(host: LabHost, relay: Address, password: str) -> None:
+    """Serve TURN on a node's address by UDP and TCP, until the host closes."""
+    command = f"turnserver {_OPTIONS} --log-file stdout -L {relay.host} -E {relay.host}"
+    command += f" --listening-port {relay.port} -a -r relay.messenger.example"
+    command += f" -u {USER}:{password} --pidfile {host.state_dir}/pid"
+    command += f" --userdb {host.state_dir}/users"
+    await host.start_process(command.split(), ready="Total General servers")
+
+
+def _unwrap(unit: bytes) -> bytes:
+    """Take the data out of a ChannelData or an indication (RFC 8656, 12 and 11); empty: else."""
+    if unit[:1] and unit[0] >> 6 == 1:
+        return unit[4 : 4 + int.from_bytes(unit[2:4], "big")]
+    with suppress(ValueError):
+        message = stun.decode(unit)
+        if message.kind in (_SEND, _DATA):
+            return message.attribute(_ATTRIBUTE_DATA)
+    return b""
+
+
+def _take(unparsed: bytearray) -> bytes | None:
+    with suppress(trio.BrokenResourceError):
+        return take_unit(unparsed)
+    return None
+
+
+TURN = Envelope(_unwrap, _take)

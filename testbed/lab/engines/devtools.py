@@ -1,0 +1,94 @@
+"""Speaks the Chrome DevTools Protocol with a browser over its pipes; knows no page and no call.
+
+Messages are JSON, each ended by a zero byte (`--remote-debugging-pipe`). The library that there
+was for trio (trio-cdp) speaks WebSocket only, to a browser of 2020.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import trio
+
+from testbed.lab.nodes.host import LabProcess
+
+Content = Mapping[str, Any]
+
+
+class DevToolsError(Exception):
+    """The browser refused a command, or its page threw an exception."""
+
+
+class Page:
+    """One page of a browser, attached to; its `run` has to run while it is used."""
+
+    def __init__(self, process: LabProcess) -> None:
+        self.process = process
+        told, self.told = trio.open_memory_channel[str](math.inf)
+        """What the page has told by its function `tell`, in order."""
+        self._tell = told
+        self._session = ""
+        self._loaded = trio.Event()
+        self._asked: dict[int, trio.Event] = {}
+        self._answers: dict[int, Content] = {}
+
+    async def run(self) -> None:
+        """Read what the browser says, until cancelled."""
+        unparsed = bytearray()
+        while chunk := await self.process.stdout.receive_some():
+            unparsed += chunk
+            *messages, rest = unparsed.split(b"\0")
+            unparsed = bytearray(rest)
+            for message in messages:
+                self._take(json.loads(message))
+        await trio.sleep_forever()  # a program that has ended is for its host to report
+
+    async def open(self, url: str) -> None:
+        """Open a page, and wait until it is loaded."""
+        target = await self.command("Target.createTarget", url="about:blank")
+        attached = await self.command(
+            "Target.attachToTarget", targetId=target["targetId"], flatten=True
+        )
+        self._session = attached["sessionId"]
+        await self.command("Runtime.enable")
+        await self.command("Runtime.addBinding", name="tell")
+        await self.command("Page.enable")
+        await self.command("Page.navigate", url=url)
+        await self._loaded.wait()
+
+    async def evaluate(self, expression: str) -> Any:  # noqa: ANN401 - whatever the page gives
+        """Give an expression's value, or what its promise comes to. DevToolsError: it threw."""
+        answer = await self.command(
+            "Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True
+        )
+        if (thrown := answer.get("exceptionDetails")) is not None:
+            what = thrown.get("exception", {}).get("description", thrown["text"])
+            raise DevToolsError(f"{self.process.name}: {expression[:80]!r}: {what}")
+        return answer["result"].get("value")
+
+    async def command(self, method: str, **parameters: object) -> Content:
+        """Send a command, and wait for its answer. DevToolsError: the browser refuses it."""
+        number = len(self._asked) + 1
+        asked = self._asked[number] = trio.Event()
+        message = {"id": number, "method": method, "params": parameters}
+        if self._session:
+            message["sessionId"] = self._session
+        await self.process.stdin.send_all(json.dumps(message).encode() + b"\0")
+        await asked.wait()
+        answer = self._answers.pop(number)
+        if "error" in answer:
+            raise DevToolsError(f"{self.process.name}: {method}: {answer['error']['message']}")
+        result: Content = answer["result"]
+        return result
+
+    def _take(self, message: Content) -> None:
+        if "id" in message:
+            self._answers[message["id"]] = message
+            self._asked[message["id"]].set()
+        elif message["method"] == "Runtime.bindingCalled":
+            self._tell.send_nowait(message["params"]["payload"])
+        elif message["method"] == "Page.loadEventFired":
+            self._loaded.set()

@@ -1,0 +1,194 @@
+"""One end of a modelled call while it talks: what it sends when, what it hears; no path, no task.
+
+Reports travel as packets of their own, in the dialect's dress, so they are lost and delayed like
+media. A receiver report (RFC 3550, 6.4.2) says the share lost; feedback on the whole transport says
+here in 6 bytes what a real one leaves its reader to work out of arrival times: at what rate packets
+arrive, and how long a queue delays them. Sender reports are left out: 54 bytes each 5 s.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+
+from testbed.call import wire
+from testbed.call.adaptation import Arrivals, PathRate, Receiver, Sender
+from testbed.call.messenger import Messenger
+from testbed.call.wire import unwrap_sequence
+from testbed.lab.engines.ice_path import Leg
+from testbed.record.cell_record import DirectionRecord
+
+Timed = tuple[float, bytes]
+"""A datagram and when it leaves (s)."""
+_FEEDBACK = struct.Struct("!IH")
+_FEEDBACK_BODY_BYTES = 20
+"""With header, index and tag as long as Chromium's and ntgcalls' mostly were: 42 bytes (measured).
+"""
+_REPORT = struct.Struct("!IB3sIIII")
+"""A report block (RFC 3550, 6.4.1)."""
+_NACK = struct.Struct("!IHH")
+_NACK_BITS = 16
+_NACKED_TIMES = 10
+"""kMaxNackRetries of libwebrtc's requests for video (`nack_requester.cc`), taken for audio."""
+_NACK_EVERY_S = 0.1
+"""After what a missing packet is asked for again (s): libwebrtc waits a round trip, 100 ms until
+that is known (there, kDefaultRtt)."""
+_HISTORY = 250
+"""How many packets a sender can repeat: 5 s of 20 ms frames, as libwebrtc (kNackRtpHistoryMs)."""
+_PADDING_TYPE = 103
+"""Of probes, as ntgcalls has it."""
+
+
+class MediaEnd:
+    """What one end of a call says, hears and tells the other end about that."""
+
+    def __init__(
+        self,
+        name: str,
+        messenger: Messenger,
+        said: Sequence[Sequence[bytes]],
+        sends: DirectionRecord,
+        hears: DirectionRecord,
+    ) -> None:
+        self.name = name
+        self.number = 0 if name == "caller" else 1
+        """Which of a path's legs is its own."""
+        self.sends, self.hears = sends, hears
+        self.heard_at = 0.0
+        self.schedule: Sequence[float] = ()
+        """When each frame leaves."""
+        self._said = said
+        self._frame_s = messenger.codec.frame_ms / 1000
+        self._repair = messenger.repair
+        self._probes = messenger.probes
+        self._receiver = Receiver()
+        self._arrivals = Arrivals()
+        self._next_feedback_at = 0.0
+        self._sent = 0
+        self._controls = 0
+        self._history: dict[int, bytes] = {}
+        self._asked: dict[int, tuple[int, float]] = {}
+        """By sequence number that is missing: how often it was asked for, and when last."""
+        self._sender: Sender | None = None
+        self._path_rate: PathRate | None = None
+        if (adaptation := messenger.adaptation) is not None:
+            codec = messenger.codec
+            loss = codec.expected_loss_percent
+            encodings = adaptation.encodings(codec.bitrate_bps, loss, fec=codec.fec)
+            self._sender = Sender(adaptation, encodings)
+            self._path_rate = PathRate(adaptation) if adaptation.path_rate_bps else None
+
+    def begin(self, first_at: float) -> None:
+        """Set when its frames leave, from the first one on."""
+        self.schedule = [first_at + k * self._frame_s for k in range(len(self._said[0]))]
+        self._next_feedback_at = first_at
+
+    def take(self, leg: Leg, datagram: bytes, at: float, dialled_at: float) -> Sequence[bytes]:
+        """Note a datagram that arrived; give what has to be sent in return at once."""
+        numbers = leg.dialect.numbers(datagram)
+        if numbers is None:
+            return self._obey(leg, datagram, at)
+        sequence, index = numbers
+        self.heard_at = at
+        self.hears.received.append((index, at - dialled_at))
+        if self._sender is None and not self._repair.nack:
+            return ()
+        before = self._receiver.highest
+        sequence = unwrap_sequence(sequence, max(before, 0))
+        self._receiver.take(sequence)
+        if self._path_rate is not None:
+            self._arrivals.take(at, len(datagram), at - index * self._frame_s)
+        return self._ask(leg, before, sequence, at) if self._repair.nack else ()
+
+    def packets(self, leg: Leg, index: int) -> list[Timed]:
+        """Give a frame's packets; none, if it is not sent because nobody speaks."""
+        variant = 0
+        if self._sender is not None:
+            variant = self._sender.variant
+            self.sends.variants.append(variant)
+        frame, at = self._said[variant][index], self.schedule[index]
+        if not frame:
+            return []
+        datagram = leg.dialect.media(index, frame, self._sent)
+        if self._repair.nack:
+            self._history[self._sent] = datagram
+            self._history.pop(self._sent - _HISTORY, None)
+        self._sent += 1
+        after_s = self._repair.copy_after_ms / 1000
+        return [(at + n * after_s, datagram) for n in range(self._repair.copies)]
+
+    def beside(self, leg: Leg, from_at: float, until: float) -> list[Timed]:
+        """Give what goes beside media in a time: feedback and probes."""
+        began_at = self.schedule[0]
+        found: list[Timed] = []
+        for probes in self._probes:
+            for k in range(probes.packets):
+                at = began_at + probes.at_s + k * probes.over_s / max(probes.packets - 1, 1)
+                if from_at <= at < until:
+                    packet = wire.padding(k, probes.packet_bytes, payload_type=_PADDING_TYPE)
+                    found.append((at, leg.dialect.beside(packet)))
+        if self._path_rate is not None and self._receiver.highest >= 0:
+            rate_bps, queue_s = self._arrivals.feedback(from_at)
+            body = _FEEDBACK.pack(rate_bps, min(round(1000 * queue_s), 0xFFFF))
+            body += bytes(_FEEDBACK_BODY_BYTES - len(body))
+            at = max(self._next_feedback_at, from_at)
+            while at < until:
+                found.append((at, self._control(leg, wire.TRANSPORT_FEEDBACK, body)))
+                at += self._path_rate.interval_s(at)
+            self._next_feedback_at = at
+        return found
+
+    def report(self, leg: Leg) -> bytes | None:
+        """Give a receiver report; None: there is nothing to report."""
+        lost = self._receiver.report()
+        if lost is None:
+            return None
+        block = _REPORT.pack(0, lost, bytes(3), self._receiver.highest & 0xFFFFFFFF, 0, 0, 0)
+        return self._control(leg, wire.RECEIVER_REPORT, block)
+
+    def _control(self, leg: Leg, kind: tuple[int, int], body: bytes) -> bytes:
+        self._controls += 1
+        return leg.dialect.beside(wire.rtcp(kind, self._controls, body))
+
+    def _obey(self, leg: Leg, datagram: bytes, at: float) -> Sequence[bytes]:
+        """Do what the other end's report or request asks for."""
+        dialect = leg.dialect
+        if self._repair.nack and (body := dialect.rtcp(datagram, wire.GENERIC_NACK)) is not None:
+            _, first, bits = _NACK.unpack(body)
+            near = unwrap_sequence(first, self._sent)
+            asked = [near, *(near + n + 1 for n in range(_NACK_BITS) if bits >> n & 1)]
+            return [self._history[number] for number in asked if number in self._history]
+        if self._sender is None:
+            return ()
+        if (body := dialect.rtcp(datagram, wire.RECEIVER_REPORT)) is not None:
+            self._sender.on_report(_REPORT.unpack(body)[1] / 256, at)
+        elif self._path_rate is not None:
+            body = dialect.rtcp(datagram, wire.TRANSPORT_FEEDBACK)
+            if body is not None:
+                rate_bps, queue_ms = _FEEDBACK.unpack_from(body)
+                self._path_rate.on_feedback(rate_bps, queue_ms / 1000, at)
+        return ()
+
+    def _ask(self, leg: Leg, before: int, sequence: int, at: float) -> Sequence[bytes]:
+        """Ask for what is missing once a later packet has come, and again each 100 ms."""
+        self._asked.pop(sequence, None)
+        for missing in range(before + 1, sequence) if before >= 0 else ():
+            self._asked[missing] = (0, 0.0)
+        due = [
+            number
+            for number, (times, asked_at) in self._asked.items()
+            if times < _NACKED_TIMES
+            and at - asked_at >= _NACK_EVERY_S
+            and sequence - number < _HISTORY
+        ]
+        requests = []
+        for number in due:
+            self._asked[number] = (self._asked[number][0] + 1, at)
+        while due:
+            first = due[0]
+            together = [number for number in due if number - first <= _NACK_BITS]
+            bits = sum(1 << number - first - 1 for number in together[1:])
+            body = _NACK.pack(0, first & 0xFFFF, bits)
+            requests.append(self._control(leg, wire.GENERIC_NACK, body))
+            due = due[len(together) :]
+        return requests

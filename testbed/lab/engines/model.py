@@ -1,0 +1,299 @@
+"""Makes the calls of a messenger that is modelled; what it says is in `testbed.call`.
+
+By several protocols to its relay it calls as libwebrtc's ICE does: all paths are set up at once,
+and the preferred one of those that are connected is used. An end whose first path is checked looks
+for no more addresses: where TCP was quick and UDP had to be tried again, the call stays on TCP.
+What is less preferred than the path that is used is dropped: a call that falls silent ends. (Read:
+`p2p_transport_channel.cc`, MaybeStopPortAllocatorSessions and PruneConnections. Chromium 156 and
+ntgcalls 3.0.5 in this lab stayed on TCP where UDP came after 4 s, and failed where it went 11 s
+after dialling.) Left out: in its first 10 s libwebrtc keeps what it has dropped, and Chromium came
+back by TCP where UDP went after 7 s.
+Both ends use the same path, where ICE may pair an end's UDP with the other's TCP.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from operator import itemgetter
+from pathlib import Path as Folder
+from random import Random
+
+import trio
+
+from testbed.call.call_setup import Setup
+from testbed.call.dialects import DIALECTS, PathProtocol, Session, Stage
+from testbed.call.messenger import Messenger
+from testbed.experiment.cell import TAIL_S
+from testbed.lab.engines.engine import Setting, Way
+from testbed.lab.engines.ice_path import LOST, Leg, Path
+from testbed.lab.engines.media_end import MediaEnd, Timed
+from testbed.lab.nodes.host import LabHost
+from testbed.lab.servers.messenger_servers import run_relay, serve_relay_streams
+from testbed.record.cell_record import CallRecord
+from testbed.transport.interface import Address
+
+BURST_S = 1.0
+"""How much media is handed to the kernel at once, and how often arrivals are read, if timed and the
+senders do not adapt; else it is `Adaptation.burst_s`."""
+_BURST_LEAD_S = 0.05
+_ENDS = ("caller", "callee")
+_PORTS = range(32768, 61000)
+"""From which Linux gives a socket its own (ip-sysctl, `ip_local_port_range`)."""
+_when = itemgetter(0)
+
+
+class ModelEngine:
+    """Both ends of a messenger that is modelled, driven by its dialect and its time-outs."""
+
+    def __init__(self, setting: Setting) -> None:
+        self._messenger = setting.messenger
+        self._rng = setting.rng
+        self._frames = setting.frames
+        self._job = setting.job
+
+    async def serve_relay(self, servers: LabHost, relay: Address) -> None:
+        """Run the relay of the messenger's dialect, by each of its protocols."""
+        make_dialect, make_relay = DIALECTS[self._messenger.dialect]
+        for protocol in self._messenger.relay_protocols:
+            if protocol == "udp":
+                servers.start_task(partial(run_relay, servers, relay.port, make_relay()))
+                continue
+            framing = make_dialect.framing
+            assert framing is not None
+            is_tls = protocol == "tls"
+            port = self._messenger.relay_tls_port if is_tls else relay.port
+            job = self._job if is_tls else None
+            await serve_relay_streams(servers, port, make_relay(), framing, tls=job)
+
+    async def prepare(self, caller: LabHost, callee: LabHost) -> None:
+        """Nothing comes before a model's call."""
+
+    async def call(self, caller: Way, callee: Way, duration_s: float) -> CallRecord:
+        """Dial now, talk for `duration_s` from the set-up, hang up."""
+        record = CallRecord()
+        paths = self._paths((caller, callee))
+        call = _Call(record, self._messenger, paths, self._frames)
+        tls_port, job = self._messenger.relay_tls_port, self._job
+        async with trio.open_nursery() as nursery:
+            is_over, changes = trio.open_memory_channel[Path](math.inf)
+            for path in call.paths:
+                nursery.start_soon(call.serve, path, (caller, callee), tls_port, job, is_over)
+            async for path in changes:
+                if path.is_connected or all(p.is_over for p in call.paths):
+                    break
+            if call.take_best():
+                record.set_up_s = trio.current_time() - call.dialled_at
+                await self._talk(call, duration_s)
+            else:
+                record.reason = call.reason()
+            nursery.cancel_scope.cancel()
+        record.ended_s = trio.current_time() - call.dialled_at
+        for leg in (leg for path in call.paths for leg in path.legs):
+            if leg.channel is not None:
+                await trio.aclose_forcefully(leg.channel)
+        return record
+
+    def _paths(self, ways: Sequence[Way]) -> list[Path]:
+        """Give the paths, the preferred first; through a transport there is only UDP."""
+        messenger, now = self._messenger, trio.current_time()
+        make_dialect, _ = DIALECTS[messenger.dialect]
+        is_direct = all(way.is_direct for way in ways)
+        protocols: list[PathProtocol] = ["peer"] if messenger.peer_to_peer and is_direct else []
+        protocols += messenger.relay_protocols if is_direct else messenger.relay_protocols[:1]
+        paths = []
+        for protocol in protocols:
+            call_id = self._rng.randbytes(16)
+            legs = []
+            for name in _ENDS:
+                session = Session(call_id, name == "caller", protocol)
+                dialect = make_dialect(session, messenger.codec.frame_ms, self._rng)
+                setup = Setup(dialect, now, messenger.connect_timeout_s)
+                port = self._rng.choice(_PORTS) if protocol == "peer" else 0
+                legs.append(Leg(name, dialect, setup, port))
+            paths.append(Path(protocol, legs))
+        return paths
+
+    async def _talk(self, call: _Call, duration_s: float) -> None:
+        frame_s = self._messenger.codec.frame_ms / 1000
+        adaptation = self._messenger.adaptation
+        began_at = trio.current_time() + _BURST_LEAD_S
+        async with trio.open_nursery() as nursery:
+            for end in call.ends:
+                end.heard_at = began_at
+                end.begin(began_at + self._rng.random() * frame_s)
+                nursery.start_soon(call.send, end)
+            if adaptation is not None:
+                for end in call.ends:
+                    rng = Random(self._rng.random())
+                    nursery.start_soon(call.report, end, adaptation.report_interval_s, rng)
+            silent = await call.watch(began_at + duration_s + TAIL_S)
+            nursery.cancel_scope.cancel()
+        record = call.record
+        record.outcome = "completed"
+        if silent is not None:
+            record.outcome = "dropped"
+            record.silent_s = self._messenger.silence_timeout_s
+            record.reason = f"{silent.name} heard nothing for {record.silent_s:g} s"
+
+
+class _Call:
+    """One call: its ends, its paths, and which of them is used."""
+
+    def __init__(
+        self,
+        record: CallRecord,
+        messenger: Messenger,
+        paths: Sequence[Path],
+        frames: Mapping[str, Sequence[Sequence[bytes]]],
+    ) -> None:
+        self.record = record
+        self.paths = paths
+        self.dialled_at = trio.current_time()
+        self.ends = [
+            MediaEnd("caller", messenger, frames["up"], record.up, record.down),
+            MediaEnd("callee", messenger, frames["down"], record.down, record.up),
+        ]
+        self._messenger = messenger
+        self._burst_s = messenger.adaptation.burst_s if messenger.adaptation else BURST_S
+        self._path: Path | None = None
+
+    def reason(self) -> str:
+        """Say on what the set-up waited in vain, by the preferred path first."""
+        waits = []
+        for path in self.paths:
+            by = f" by {path.protocol}" if len(self.paths) > 1 else ""
+            waiting = [leg for leg in path.legs if leg.setup.connected_at is None]
+            waits += [leg.waits_for + by for leg in waiting]
+        return f"no answer within {self._messenger.connect_timeout_s:g} s: {', '.join(waits)}"
+
+    def take_best(self) -> bool:
+        """Use the preferred path of those that are connected; tell if there is one."""
+        best = next((path for path in self.paths if path.is_connected), None)
+        if best is not None and best is not self._path:
+            self._path = best
+            if len(self.paths) > 1:
+                at = trio.current_time() - self.dialled_at
+                self.record.states.append((at, "call", f"by {best.protocol}"))
+        return best is not None
+
+    def stop_gathering(self, checked: Leg) -> None:
+        """Give up paths by which an end has no address yet, since it is checked by another."""
+        for path in self.paths:
+            for leg in path.legs:
+                if leg.end == checked.end and leg.setup.stage is Stage.GATHERING:
+                    path.give_up()
+
+    async def serve(
+        self,
+        path: Path,
+        ways: Sequence[Way],
+        tls_port: int,
+        job: Folder,
+        is_over: trio.MemorySendChannel[Path],
+    ) -> None:
+        """Set a path up, tell that this is over, and hear what comes by it."""
+        await path.set_up(ways, tls_port=tls_port, job=job, checked=self.stop_gathering)
+        path.is_over = True
+        is_over.send_nowait(path)
+        if path.is_connected:
+            async with trio.open_nursery() as nursery:
+                for end in self.ends:
+                    nursery.start_soon(self._hear, end, path.legs[end.number])
+
+    async def _hear(self, end: MediaEnd, leg: Leg) -> None:
+        """Note each datagram as it arrives; a timed channel is read by `watch`."""
+        assert leg.channel is not None
+        if self._is_timed(leg):
+            return
+        with suppress(*LOST):
+            async for datagram in leg.channel:
+                for reply in end.take(leg, datagram, trio.current_time(), self.dialled_at):
+                    await leg.channel.send(reply)
+
+    def _is_timed(self, leg: Leg) -> bool:
+        """Whether media goes in bursts: who asks again for what is missing cannot wait for one."""
+        return leg.timed is not None and not self._messenger.repair.nack
+
+    def _read_timed(self, *ends: MediaEnd) -> None:
+        """Note what came by timed channels since they were read last."""
+        for path in self.paths:
+            for end in ends:
+                leg = path.legs[end.number]
+                if path.is_connected and leg.timed is not None and self._is_timed(leg):
+                    for at, datagram in leg.timed.receive_stamped():
+                        end.take(leg, datagram, at, self.dialled_at)
+
+    async def report(self, end: MediaEnd, interval_s: float, rng: Random) -> None:
+        """Tell the other end what was lost: after half an interval, then each 0.5 to 1.5 of it."""
+        await trio.sleep(interval_s / 2)
+        while True:
+            self._read_timed(end)
+            leg = self._leg(end)
+            datagram = end.report(leg)
+            if datagram is not None and leg.channel is not None:
+                with suppress(*LOST):
+                    await leg.channel.send(datagram)
+            await trio.sleep(interval_s * (0.5 + rng.random()))
+
+    async def watch(self, until: float) -> MediaEnd | None:
+        """Read timed channels once a burst and choose the path; give an end that is deserted."""
+        patience_s = self._messenger.silence_timeout_s
+        self._read_timed(*self.ends)  # some channels note times only from the first call on
+        while (now := trio.current_time()) < until:
+            # What came since the last look is not known yet, so an end may be found alive then.
+            too_long_at = min(end.heard_at for end in self.ends) + patience_s
+            await trio.sleep_until(min(now + self._burst_s, too_long_at, until))
+            self._read_timed(*self.ends)
+            self.take_best()
+            for end in self.ends:
+                if trio.current_time() - end.heard_at >= patience_s:
+                    return end
+        return None
+
+    async def send(self, end: MediaEnd) -> None:
+        """Send frames at their times by the path that is used then: timed, a burst at a time."""
+        first_at, burst_s = end.schedule[0], self._burst_s
+        index, later = 0, list[Timed]()
+        while index < len(end.schedule):
+            at = end.schedule[index]
+            burst = math.floor((at - first_at) / burst_s + 1e-6)
+            if self._is_timed(self._leg(end)):
+                await trio.sleep_until(first_at + burst * burst_s - _BURST_LEAD_S)
+            else:
+                await trio.sleep_until(at)
+            leg = self._leg(end)  # by now it may be another
+            until = first_at + (burst + 1) * burst_s
+            is_timed = self._is_timed(leg)
+            if is_timed and self._messenger.adaptation is not None:
+                self._read_timed(end)
+            from_at, batch = at, list[Timed]()
+            while index < len(end.schedule) and (at := end.schedule[index]) < until:
+                batch += end.packets(leg, index)
+                end.sends.sent_s.append((at if is_timed else trio.current_time()) - self.dialled_at)
+                index += 1
+                if not is_timed:
+                    until = end.schedule[index] if index < len(end.schedule) else until
+                    break
+            batch = sorted(later + batch + end.beside(leg, from_at, until), key=_when)
+            later = [] if is_timed else [timed for timed in batch if timed[0] >= until]
+            await self._hand_over(leg, batch[: len(batch) - len(later)], is_timed=is_timed)
+        if later:
+            await self._hand_over(self._leg(end), later, is_timed=False)
+
+    async def _hand_over(self, leg: Leg, batch: Sequence[Timed], *, is_timed: bool) -> None:
+        if is_timed:
+            assert leg.timed is not None
+            leg.timed.send_at(batch)
+            return
+        assert leg.channel is not None
+        for at, datagram in batch:
+            await trio.sleep_until(at)
+            with suppress(*LOST):
+                await leg.channel.send(datagram)
+
+    def _leg(self, end: MediaEnd) -> Leg:
+        assert self._path is not None
+        return self._path.legs[end.number]

@@ -1,0 +1,206 @@
+"""What the calls of all real engines have in common: their course and their frames; no engine."""
+
+from __future__ import annotations
+
+import math
+import wave
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import trio
+
+from testbed.call.adaptation import Sender
+from testbed.call.messenger import Messenger
+from testbed.experiment.cell import SAID_FILES, SOUND_RATE_HZ, TAIL_S
+from testbed.lab.engines import rtp_frames
+from testbed.lab.engines.engine import Way
+from testbed.lab.engines.signalling import End
+from testbed.lab.nodes.host import LabHost
+from testbed.lab.nodes.tap import Seen, Tap
+from testbed.record.cell_record import CallRecord, DirectionRecord
+from testbed.transport.interface import Address
+
+ENDS = (("caller", "up", "down"), ("callee", "down", "up"))
+"""Each end's name, the direction that it says and the one that it hears."""
+
+
+class Change(NamedTuple):
+    """An engine's connection came into a state."""
+
+    end: str
+    at: float
+    state: str
+
+
+@dataclass(frozen=True)
+class States:
+    """What an engine calls the states of its connection."""
+
+    connected: str
+    final: Mapping[str, str]
+    """Those after which it does not come back, and what each means."""
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """How a relay's protocol carries packets of media."""
+
+    unwrap: Callable[[bytes], bytes]
+    """Take a media packet out of a datagram; empty: there is none."""
+    take: Callable[[bytearray], bytes | None]
+    """Take the first whole datagram off a TCP stream's bytes; None: not yet whole."""
+    payload_type: int = 111
+    """RTP's for Opus: this is that of all engines made from libwebrtc (RFC 7587 leaves it open)."""
+    sender: Callable[[bytes], bytes] = lambda _: b""
+    """Tell an end's sockets apart, if it has several: whose a datagram to the relay is, ..."""
+    receiver: Callable[[bytes], bytes] = lambda _: b""
+    """... and for whom one from the relay is."""
+
+
+def microphone(job: Path, direction: str, silence_s: float = 0.0) -> Path:
+    """Write what is said in a direction as a WAV file, for programs that take no raw one.
+
+    Silence follows it, for those that hang up when there is no more and begin before the set-up.
+    """
+    said = job / SAID_FILES[direction]
+    path = said.with_suffix(".wav")
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, SOUND_RATE_HZ, 0, "NONE", ""))
+        file.writeframes(said.read_bytes() + bytes(2 * round(silence_s * SOUND_RATE_HZ)))
+    return path
+
+
+class RealCall:
+    """One call of an engine from dialling on: its course and its frames, noted as they come."""
+
+    def __init__(
+        self, messenger: Messenger, states: States, envelope: Envelope, duration_s: float
+    ) -> None:
+        self.record = CallRecord()
+        self.told, self._changes = trio.open_memory_channel[Change](math.inf)
+        """Where changes of an end's state are told."""
+        self._messenger = messenger
+        self._states = states
+        self._envelope = envelope
+        self._duration_s = duration_s
+        self._dialled_at = trio.current_time()
+        self._taps: list[Tap] = []
+
+    async def reach(self, way: Way, protocols: Sequence[str]) -> tuple[Address, Sequence[str]]:
+        """Give where an end's relay is for its engine, and by what; watch its door from now on.
+
+        Through a transport that is a local UDP port, which the transport's channel carries. The
+        caller's comes first.
+        """
+        relay = way.relay
+        if way.channel is not None and not way.is_direct:
+            relay = await _lend_port(way.host, way.channel, way.relay.port, self._envelope)
+            protocols = ("udp",)
+        self._taps.append(way.host.watch(relay, self._envelope.take))
+        return relay, protocols
+
+    async def talk(
+        self, begin: Callable[[], Awaitable[object]], timeout_s: float = math.inf
+    ) -> None:
+        """Note the course until it is time to hang up; `begin` makes both ends talk and hear.
+
+        An end whose engine has no time-out for the set-up is given up after `timeout_s`.
+        """
+        record, dialled_at = self.record, self._dialled_at
+        connected: set[str] = set()
+        with trio.CancelScope(deadline=dialled_at + timeout_s) as until_end:
+            async for end, at, state in self._changes:
+                record.states.append((at - dialled_at, end, state))
+                if state in self._states.final:
+                    record.reason = f"{end}: {self._states.final[state]}"
+                    break
+                if state == self._states.connected:
+                    connected.add(end)
+                if len(connected) == 2 and record.set_up_s is None:
+                    record.set_up_s = at - dialled_at
+                    until_end.deadline = at + self._duration_s + TAIL_S
+                    record.heard_from_s = trio.current_time() - dialled_at
+                    await begin()
+        record.ended_s = trio.current_time() - dialled_at
+        if record.set_up_s is not None:
+            record.outcome = "completed" if until_end.cancelled_caught else "dropped"
+        elif until_end.cancelled_caught:
+            record.reason = f"no connection within {timeout_s:g} s"
+
+    async def end(self, ends: Sequence[End]) -> CallRecord:
+        """Sign the ends off and note the frames that passed their doors."""
+        for end in ends:
+            assert end.signalling is not None
+            await trio.aclose_forcefully(end.signalling)
+        (caller_sent, caller_got), (callee_sent, callee_got) = (tap.close() for tap in self._taps)
+        record = self.record
+        if record.set_up_s is None:
+            return record
+        began_at = self._dialled_at + record.set_up_s
+        ended_at = self._dialled_at + record.ended_s
+        of_call = partial(
+            rtp_frames.direction,
+            unwrap=self._envelope.unwrap,
+            payload_type=self._envelope.payload_type,
+            frame_s=self._messenger.codec.frame_ms / 1000,
+            dialled_at=self._dialled_at,
+            between=(began_at, min(began_at + self._duration_s, ended_at)),
+        )
+        record.up = of_call(caller_sent, callee_got)
+        record.down = of_call(callee_sent, caller_got)
+        self._note_encodings(record.up, callee_sent, caller_got)
+        self._note_encodings(record.down, caller_sent, callee_got)
+        if record.outcome == "dropped":
+            heard = [at for way in (record.up, record.down) for _, at in way.received[-1:]]
+            record.silent_s = record.ended_s - min(heard, default=record.set_up_s)
+        return record
+
+    def _note_encodings(
+        self, direction: DirectionRecord, sent: Sequence[Seen], got: Sequence[Seen]
+    ) -> None:
+        """Note how a direction's frames were encoded, by what its receiver reported."""
+        codec, adaptation = self._messenger.codec, self._messenger.adaptation
+        if adaptation is None:
+            return
+        loss = codec.expected_loss_percent
+        sender = Sender(adaptation, adaptation.encodings(codec.bitrate_bps, loss, fec=codec.fec))
+        reports = rtp_frames.receiver_reports(
+            sent, got, unwrap=self._envelope.unwrap, dialled_at=self._dialled_at
+        )
+        direction.variants += rtp_frames.variants(direction, reports, sender)
+
+
+async def _lend_port(
+    host: LabHost, channel: trio.abc.Channel[bytes], port: int, envelope: Envelope
+) -> Address:
+    """Give programs on a node a UDP port of its own that a channel carries to the relay.
+
+    The port has the relay's own number, for some take only that for the same relay.
+    """
+    local = await host.serve_udp(Address(host.address, port))
+    sources: dict[bytes, Address] = {}
+
+    async def carry() -> None:
+        while True:
+            datagram, source = await local.receive()
+            sources[envelope.sender(datagram)] = source
+            await channel.send(datagram)
+
+    async def bring() -> None:
+        async for datagram in channel:
+            if (source := sources.get(envelope.receiver(datagram))) is not None:
+                await local.send(datagram, source)
+
+    async def run() -> None:
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(carry)
+                nursery.start_soon(bring)
+        except* (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass  # that nothing comes through any more is for the engine to notice
+
+    host.start_task(run)
+    return local.address

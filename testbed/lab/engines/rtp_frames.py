@@ -1,0 +1,147 @@
+"""Turns the RTP and RTCP that passed an engine's door into frames, for the playout; no sockets."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from math import ceil
+from typing import NamedTuple
+
+from testbed.call.adaptation import Receiver, Sender
+from testbed.lab.nodes.tap import Seen
+from testbed.record.cell_record import DirectionRecord
+
+_RTP_HEADER_BYTES = 12
+_PADDING = 0x20
+"""A flag in the first byte (RFC 3550, 5.1)."""
+_CLOCK_HZ = 48000
+"""Of Opus' timestamps, whatever rate it codes (RFC 7587, 4.1)."""
+_ROUNDING = 1e-6
+_RTCP_HEADER_BYTES = 8
+_WITH_REPORTS = (200, 201)
+"""Sender and receiver reports (RFC 3550, 12.1)."""
+_REPORT_COUNT = 0x1F
+"""Of the first byte: how many reports are in it (RFC 3550, 6.4.1)."""
+
+
+class Reported(NamedTuple):
+    """One of an end's reports on what it receives; seconds since dialling."""
+
+    sent_s: float
+    received_s: float | None
+    """None: it was lost."""
+
+
+def direction(
+    sent: Iterable[Seen],
+    got: Iterable[Seen],
+    *,
+    unwrap: Callable[[bytes], bytes],
+    payload_type: int,
+    frame_s: float,
+    dialled_at: float,
+    between: tuple[float, float],
+) -> DirectionRecord:
+    """Give the frames that one end said in a time and the other end got whenever.
+
+    `unwrap` takes an RTP packet out of what the relay's protocol puts around it (empty: none); the
+    call's frames have the payload type. SRTP leaves the header in clear (RFC 3711, 3.1), and its
+    timestamp tells when a frame was said against the others: sent is a frame when it could have
+    left, had none waited in the engine or, by TCP, in its socket. One that never left, because the
+    engine had no connection or dropped it, is a frame none the less.
+    """
+    step = round(frame_s * _CLOCK_HZ)
+    left: dict[int, float] = {}
+    for at, timestamp in _media(sent, unwrap, payload_type):
+        if at >= between[0]:
+            left.setdefault(timestamp, at - dialled_at)
+    record = DirectionRecord()
+    if not left:
+        return record
+    first = min(left)
+    first_s = min(at - (timestamp - first) / _CLOCK_HZ for timestamp, at in left.items())
+    count = max(ceil((between[1] - dialled_at - first_s) / frame_s - _ROUNDING), 0)
+    record.sent_s += [first_s + index * frame_s for index in range(count)]
+    for at, timestamp in _media(got, unwrap, payload_type, near=first):
+        index = round((timestamp - first) / step)
+        if 0 <= index < count:
+            record.received.append((index, at - dialled_at))
+    return record
+
+
+def receiver_reports(
+    sent: Iterable[Seen],
+    got: Iterable[Seen],
+    *,
+    unwrap: Callable[[bytes], bytes],
+    dialled_at: float,
+) -> list[Reported]:
+    """Give when an end's reports on what it receives left, and when the other end had them.
+
+    SRTCP encrypts all but the first header (RFC 3711, 3.4), which says that there is a report.
+    """
+    arrived = {packet: at for at, packet in _reports(got, unwrap)}
+    return [
+        Reported(at - dialled_at, arrived[packet] - dialled_at if packet in arrived else None)
+        for at, packet in _reports(sent, unwrap)
+    ]
+
+
+def variants(
+    direction: DirectionRecord, reports: Iterable[Reported], sender: Sender
+) -> Iterator[int]:
+    """Give how each frame was encoded, by what its receiver's reports have told the sender so far.
+
+    What they say is not read but counted again, by what had been received when they left.
+    """
+    told = deque[tuple[float, float]]()
+    arrivals, receiver = deque(sorted((at, index) for index, at in direction.received)), Receiver()
+    for report in reports:
+        while arrivals and arrivals[0][0] <= report.sent_s:
+            receiver.take(arrivals.popleft()[1])
+        lost = receiver.report()
+        if lost is not None and report.received_s is not None:
+            told.append((report.received_s, lost / 256))
+    for at in direction.sent_s:
+        while told and told[0][0] <= at:
+            received_s, lost_share = told.popleft()
+            sender.on_report(lost_share, received_s)
+        yield sender.variant
+
+
+def _reports(
+    packets: Iterable[Seen], unwrap: Callable[[bytes], bytes]
+) -> Iterator[tuple[float, bytes]]:
+    for at, packet in packets:
+        rtcp = unwrap(packet)
+        if len(rtcp) < _RTCP_HEADER_BYTES or rtcp[0] >> 6 != 2 or rtcp[1] not in _WITH_REPORTS:
+            continue
+        if rtcp[0] & _REPORT_COUNT:
+            yield at, rtcp
+
+
+def _media(
+    packets: Iterable[Seen],
+    unwrap: Callable[[bytes], bytes],
+    payload_type: int,
+    near: int | None = None,
+) -> Iterable[tuple[float, int]]:
+    """Give the time and the timestamp, as if it had more than 32 bits, of each packet with a frame.
+
+    Without one is padding, which libwebrtc sends to see what a path can carry: it counts on in the
+    sequence numbers, and has no other payload.
+    """
+    for at, packet in packets:
+        rtp = unwrap(packet)
+        if len(rtp) < _RTP_HEADER_BYTES or rtp[0] >> 6 != 2 or rtp[1] & 0x7F != payload_type:
+            continue
+        if rtp[0] & _PADDING:
+            continue
+        timestamp = int.from_bytes(rtp[4:8], "big")
+        near = timestamp if near is None else near + _signed(timestamp - near)
+        yield at, near
+
+
+def _signed(difference: int) -> int:
+    """Give the 32-bit difference that is nearest to 0."""
+    return (difference + (1 << 31)) % (1 << 32) - (1 << 31)

@@ -1,0 +1,1 @@
+"""Namespaces, links and clocks: the network as the kernel has it."""

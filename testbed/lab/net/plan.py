@@ -1,0 +1,217 @@
+"""Makes the plan of a network from a Mininet topology, encoded by pyroute2; it builds none.
+
+Mininet owns nodes and wiring. Its own classes start a shell for each node and an `ifconfig`, `ip`
+or `tc` for each setting, some 300 process starts for a cell. These note requests for netlink
+instead, which become a `NetworkPlan`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import struct
+import sys
+from collections.abc import Iterable
+from types import ModuleType
+from typing import Any, NamedTuple
+
+if importlib.util.find_spec("distutils") is None:
+    # Mininet compares Open vSwitch versions by a module that Python 3.12 dropped. Nothing here
+    # uses Open vSwitch.
+    _distutils = ModuleType("distutils")
+    _version = ModuleType("distutils.version")
+    _version.StrictVersion = str  # type: ignore[attr-defined]
+    sys.modules.update({"distutils": _distutils, "distutils.version": _version})
+
+from mininet.link import Intf, Link
+from mininet.net import Mininet
+from mininet.node import Node
+from mininet.topo import Topo
+from pyroute2 import IPBatch
+
+from testbed.experiment.netplan import FIRST_DESCRIPTOR, Interface, NetworkPlan, NodePlan
+from testbed.lab.net import qdisc
+
+_IFA_F_NODAD = 0x02
+_LOOPBACK_INDEX = 1
+_NLMSG_HEADER = struct.Struct("=IHHII")
+"""`struct nlmsghdr`: length, type, flags, sequence number, sender's port."""
+_NLM_F_ACK = 0x04
+
+
+class _Request(NamedTuple):
+    """One call of pyroute2's: `IPRoute().KIND(COMMAND, **arguments)`."""
+
+    kind: str
+    command: str
+    arguments: dict[str, Any]
+
+
+class PlannedNode(Node):  # type: ignore[misc] # Mininet is untyped
+    """A Mininet node that is to be a network namespace and no shell.
+
+    Parameters beside Mininet's: `forwards` (it is a router), and `routes`, resolved by `_Plan`.
+    """
+
+    @classmethod
+    def setup(cls) -> None:
+        """Nothing: Mininet looks for `mnexec` and `ifconfig` here, and nothing needs them."""
+
+    def startShell(self, mnopts: str | None = None) -> None:  # noqa: N802 - Mininet's name
+        """Begin its requests, where Mininet starts a shell."""
+        self.links: list[_Request] = []
+        self.settings = [_Request("link", "set", {"index": _LOOPBACK_INDEX, "state": "up"})]
+        self.descriptor = 0
+        """The file descriptor of its namespace; set before it gets links."""
+
+    def config(self, **_params: object) -> dict[str, object]:
+        """Nothing: addresses are the interfaces' and routes are `_Plan`'s."""
+        return {}
+
+    def ask(self, kind: str, command: str, /, **arguments: object) -> None:
+        """Note a request that sets something of the node's."""
+        self.settings.append(_Request(kind, command, arguments))
+
+    def terminate(self) -> None:
+        """Nothing to let go of."""
+
+
+class PlannedIntf(Intf):  # type: ignore[misc] # Mininet is untyped
+    """A Mininet interface that notes how it is to be set.
+
+    Its parameter `qdisc` is a tc request; `ip6`, beside Mininet's `ip`, gives it a second address.
+    """
+
+    def config(
+        self, *, ip: str, ip6: str = "", qdisc: dict[str, Any] | None = None, **_params: object
+    ) -> dict[str, object]:
+        """Set addresses and queueing discipline, and bring it up."""
+        self.ip, prefix_length = ip.split("/")
+        self.prefixLen = int(prefix_length)
+        self.node.ask("addr", "add", index=self.index, address=self.ip, prefixlen=self.prefixLen)
+        self.ip6, _, prefix_length = ip6.partition("/")
+        if ip6:
+            # No duplicate detection: every address is ours, and must work at once.
+            prefix = {"address": self.ip6, "prefixlen": int(prefix_length)}
+            self.node.ask("addr", "add", index=self.index, flags=_IFA_F_NODAD, **prefix)
+        self.node.ask("link", "set", index=self.index, state="up")
+        if qdisc is not None:
+            self.node.ask("tc", "add", index=self.index, handle="1:", **qdisc)
+        return {}
+
+    @property
+    def index(self) -> int:
+        """What number the interface will have in its node."""
+        number: int = self.node.ports[self]
+        return _LOOPBACK_INDEX + 1 + number
+
+    def delete(self) -> None:
+        """Nothing: it goes with its namespace."""
+
+
+class PlannedLink(Link):  # type: ignore[misc] # Mininet is untyped
+    """A Mininet link: a veth pair between two namespaces, by one netlink message."""
+
+    def __init__(self, node1: Node, node2: Node, **params: object) -> None:
+        """Note the pair, each end in its node."""
+        super().__init__(node1, node2, **params)
+        ends = [
+            {"ifname": end.name, "index": end.index, "address": end.mac}
+            for end in (self.intf1, self.intf2)
+        ]
+        peer = {**ends[1], "net_ns_fd": node2.descriptor}
+        node1.links.append(_Request("link", "add", {**ends[0], "kind": "veth", "peer": peer}))
+
+    @classmethod
+    def makeIntfPair(cls, *_args: object, **_params: object) -> None:  # noqa: N802 - Mininet's name
+        """Nothing: the pair is noted when both ends are known."""
+
+
+class _Plan(Mininet):  # type: ignore[misc] # Mininet is untyped
+    """A Mininet network of such nodes."""
+
+    def __init__(self, topo: Topo) -> None:
+        # Mininet's own preparation raises the host's limits and looks for its programs.
+        Mininet.inited = True
+        super().__init__(
+            topo=topo,
+            host=PlannedNode,
+            link=PlannedLink,
+            intf=PlannedIntf,
+            controller=None,
+            switch=None,
+            build=False,
+        )
+        self._macs = 0
+
+    def randMac(self) -> str:  # noqa: N802 - Mininet's name
+        """Give the next locally administered address: counted, so that runs repeat."""
+        self._macs += 1
+        return "02:00:00:00:" + self._macs.to_bytes(2, "big").hex(":")
+
+    def addHost(self, name: str, **params: object) -> PlannedNode:  # noqa: N802 - Mininet's name
+        """Add a node."""
+        node: PlannedNode = super().addHost(name, **params)
+        node.descriptor = FIRST_DESCRIPTOR + len(self.hosts) - 1
+        return node
+
+    def build(self) -> None:
+        """Note nodes and links, then neighbours and routes."""
+        super().build()
+        for link in self.links:
+            # Known neighbours: no address resolution delays a path's first packets.
+            for here, there in ((link.intf1, link.intf2), (link.intf2, link.intf1)):
+                for address in filter(None, (there.ip, there.ip6)):
+                    neighbour = {"dst": address, "lladdr": there.mac, "state": "permanent"}
+                    here.node.ask("neigh", "add", ifindex=here.index, **neighbour)
+        for node in self.hosts:
+            for destination, neighbour in node.params.get("routes", {}).items():
+                gateway = self._address(neighbour, node, ":" in destination)
+                node.ask("route", "add", dst=destination, gateway=gateway)
+
+    def _address(self, name: str, seen_from: Node, of_ipv6: bool) -> str:
+        [(here, _)] = self[name].connectionsTo(seen_from)
+        address: str = here.ip6 if of_ipv6 else here.ip
+        return address
+
+
+def plan_of(topo: Topo) -> NetworkPlan:
+    """Make the plan of a topology, whose nodes and interfaces have parameters as above."""
+    network = _Plan(topo)
+    network.build()
+    timed = _Request("tc", "replace", {"index": 0, "handle": "1:", **qdisc.fq()})
+    removal = _Request("link", "del", {"index": 0})
+    with IPBatch() as batch:
+        return NetworkPlan(
+            nodes={node.name: _node_plan(node, batch) for node in network.hosts},
+            timed_sending=_encoded([timed], batch),
+            removal=_encoded([removal], batch),
+        )
+
+
+def _node_plan(node: PlannedNode, batch: IPBatch) -> NodePlan:
+    interfaces = [Interface(i.name, i.index, i.ip, i.ip6) for i in node.intfList()]
+    return NodePlan(
+        interfaces=tuple(interfaces),
+        forwards=bool(node.params.get("forwards")),
+        links=_encoded(node.links, batch),
+        settings=_encoded(node.settings, batch),
+    )
+
+
+def _encoded(requests: Iterable[_Request], batch: IPBatch) -> bytes:
+    """Give the netlink messages of requests, of which the last asks to be acknowledged.
+
+    The kernel answers those that fail in any case.
+    """
+    batch.reset()
+    for kind, command, arguments in requests:
+        getattr(batch, kind)(command, **arguments)
+    messages = bytearray(batch.batch)
+    at = 0
+    while at < len(messages):
+        length, kind, flags, sequence, _ = _NLMSG_HEADER.unpack_from(messages, at)
+        is_last = at + length == len(messages)
+        flags = flags | _NLM_F_ACK if is_last else flags & ~_NLM_F_ACK
+        _NLMSG_HEADER.pack_into(messages, at, length, kind, flags, sequence, 0)
+        at += length
+    return bytes(messages)

@@ -1,0 +1,125 @@
+"""Which nodes there are, how they are wired and addressed; how they are made: `network`.
+
+One-sided, the callee abroad:
+
+    caller - caller-gw - access - middlebox - core - {bridge, relay, callee-gw - callee}
+                            |
+                        domestic
+
+Both sides, the callee in the same country at another provider, which has a box of its own:
+
+    caller - caller-gw - access - middlebox - core - middlebox2 - access2 - callee-gw - callee
+                            |                  |                     |
+                        domestic         bridge, relay           domestic
+
+Inside the country is what lies on a middlebox's access side. What stays in the country crosses no
+box: `domestic` is one server at both providers. The gateways stand for home routers: the ends' own
+devices carry `fq` for timed sending, so the links' delay is set one hop on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from random import Random
+from typing import NamedTuple
+
+from mininet.topo import Topo
+
+from testbed.experiment.cell import Link, Links, Topology
+from testbed.lab.net import qdisc
+from testbed.lab.net.addresses import INSIDE, INSIDE2
+
+
+class _Wire(NamedTuple):
+    """A link of two nodes; its subnet is the next one of its network."""
+
+    left: str
+    right: str
+    network: str
+    link: str = ""
+    """Which of `Links`; empty: a LAN."""
+
+
+_SHARED_WIRES = (
+    _Wire("caller", "caller-gw", "10.1"),
+    _Wire("caller-gw", "access", "10.1", "access"),
+    _Wire("access", "domestic", "10.1", "domestic"),
+    _Wire("access", "middlebox", "10.1"),
+    _Wire("middlebox", "core", "10.2", "backbone"),
+    _Wire("core", "bridge", "10.2", "hosting"),
+    _Wire("core", "relay", "10.2", "hosting"),
+)
+_WIRES: Mapping[Topology, Sequence[_Wire]] = {
+    "one-sided": (
+        *_SHARED_WIRES,
+        _Wire("core", "callee-gw", "10.2", "callee_access"),
+        _Wire("callee-gw", "callee", "10.2"),
+    ),
+    "both-sides": (
+        *_SHARED_WIRES,
+        _Wire("callee", "callee-gw", "10.3"),
+        _Wire("callee-gw", "access2", "10.3", "callee_access"),
+        _Wire("access2", "domestic", "10.3", "domestic"),
+        _Wire("access2", "middlebox2", "10.3"),
+        _Wire("middlebox2", "core", "10.2", "backbone"),
+    ),
+}
+_ALL = "0.0.0.0/0"
+_SHARED_ROUTES = {
+    "caller": {_ALL: "caller-gw"},
+    "caller-gw": {_ALL: "access"},
+    # Where two subnets of a router are one hop apart, the farther one needs a route.
+    "access": {"10.1.1.0/30": "caller-gw", _ALL: "middlebox"},
+    "domestic": {_ALL: "access"},
+    "middlebox": {INSIDE: "access", _ALL: "core"},
+}
+_SERVER_ROUTES = {"bridge": {_ALL: "core"}, "relay": {_ALL: "core"}}
+_ROUTES: Mapping[Topology, Mapping[str, Mapping[str, str]]] = {
+    "one-sided": {
+        **_SHARED_ROUTES,
+        "core": {"10.2.5.0/30": "callee-gw", INSIDE: "middlebox"},
+        **_SERVER_ROUTES,
+        "callee-gw": {_ALL: "core"},
+        "callee": {_ALL: "callee-gw"},
+    },
+    "both-sides": {
+        **_SHARED_ROUTES,
+        "domestic": {INSIDE2: "access2", _ALL: "access"},
+        "core": {INSIDE: "middlebox", INSIDE2: "middlebox2"},
+        **_SERVER_ROUTES,
+        "middlebox2": {INSIDE2: "access2", _ALL: "core"},
+        "access2": {"10.3.1.0/30": "callee-gw", "10.1.3.0/30": "domestic", _ALL: "middlebox2"},
+        "callee-gw": {_ALL: "access2"},
+        "callee": {_ALL: "callee-gw"},
+    },
+}
+_ROUTERS = {"caller-gw", "access", "middlebox", "core", "middlebox2", "access2", "callee-gw"}
+_TIMED_SENDERS = {"caller", "callee"}
+_LAN = Link()
+
+
+class CallTopo(Topo):  # type: ignore[misc] # Mininet is untyped
+    """A topology of ours. `seed` gives each link's netem its own generator."""
+
+    def build(self, links: Links, seed: int, topology: Topology = "one-sided") -> None:
+        """Describe nodes and links, as Mininet asks of a topology."""
+        self._rng = Random(f"links {seed}")
+        subnets: dict[str, int] = {}
+        for name, routes in _ROUTES[topology].items():
+            self.addHost(name, forwards=name in _ROUTERS, routes=routes)
+        for wire in _WIRES[topology]:
+            link = getattr(links, wire.link) if wire.link else _LAN
+            subnet = subnets[wire.network] = subnets.get(wire.network, 0) + 1
+            ends = {
+                f"params{k}": {
+                    "ip": f"{wire.network}.{subnet}.{k}/30",
+                    "qdisc": self._qdisc(node, link),
+                }
+                for k, node in ((1, wire.left), (2, wire.right))
+            }
+            self.addLink(wire.left, wire.right, **ends)
+
+    def _qdisc(self, node: str, link: Link) -> dict[str, object]:
+        if node in _TIMED_SENDERS:
+            return qdisc.fq()
+        return qdisc.netem(link, self._rng.getrandbits(63))

@@ -1,0 +1,357 @@
+"""A node's network and processes for a transport: the lab's side of
+`testbed.transport.interface.Host`."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import resource
+import signal
+import socket
+import struct
+import subprocess
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from random import Random
+from typing import IO
+
+import trio
+
+from testbed.experiment.cell import (
+    BRIDGE_CERTIFICATE_FILE,
+    BRIDGE_KEY_FILE,
+    BRIDGE_NAME,
+    CERTIFICATE_FILE,
+)
+from testbed.lab.net.network import NetworkNode
+from testbed.lab.net.udp import BoundUdp, UdpChannel, open_socket
+from testbed.lab.nodes.tap import Take, Tap
+from testbed.transport.interface import (
+    PROGRAM_PATH,
+    READY_TIMEOUT_S,
+    Address,
+    Process,
+    Tls,
+    TransportError,
+    find_program,
+)
+from testbed.transport.program_log import MAX_LOG_BYTES, ProgramLog
+
+_STOP_S = 2.0
+"""How long a program is given for each step of its end."""
+_LAST_WORDS_S = 0.1
+"""How long the end of a program's log may come after the program's."""
+_LOG_TAIL_BYTES = 2000
+_FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
+_LOOPBACK_INDEX = 1
+_SIOCGIFADDR = 0x8915
+_IFR_ADDRESS = slice(20, 24)
+"""Where `struct ifreq` has an IPv4 address."""
+_MASQUERADE = """
+table ip tunnels {{
+  chain postrouting {{
+    type nat hook postrouting priority 100
+    iifname "{device}" snat to {address}
+  }}
+}}
+"""
+
+
+class ProcessEnded(Exception):  # noqa: N818 - it is not always an error of ours
+    """A foreign program ended before its host was closed."""
+
+
+class LabProcess:
+    """A foreign program in a node (`testbed.transport.interface.Process`)."""
+
+    def __init__(self, popen: subprocess.Popen[bytes], name: str, log: Path) -> None:
+        assert popen.stdin is not None
+        assert popen.stdout is not None
+        self.name = name
+        self.log = log
+        self.stdin: trio.abc.SendStream = _stream_of(popen.stdin)
+        self.stdout: trio.abc.ReceiveStream = _stream_of(popen.stdout)
+        self.program_log: ProgramLog | None = None
+        """What copies what it says to the log, if the program does not write there itself."""
+        self._popen = popen
+        self._ended = trio.Event()
+
+    async def reap(self) -> int:
+        """Wait for the end in the one task that does; the others `wait`."""
+        pidfd = os.pidfd_open(self._popen.pid)
+        try:
+            await trio.lowlevel.wait_readable(pidfd)
+        finally:
+            os.close(pidfd)
+        status = self._popen.wait()
+        self._ended.set()
+        return status
+
+    async def wait(self) -> int:
+        """Wait for the end; give the exit status (negative: killed by that signal)."""
+        await self._ended.wait()
+        return self._popen.wait()
+
+    def send_signal(self, signal_number: int, /) -> None:
+        """Send it a signal."""
+        self._popen.send_signal(signal_number)
+
+    async def logged(self) -> None:
+        """Wait for its last words to be in the log, if another process does not keep it open."""
+        if self.program_log is not None:
+            with trio.move_on_after(_LAST_WORDS_S, shield=True):
+                await self.program_log.ended.wait()
+
+    def log_tail(self) -> str:
+        """Give the end of what it wrote to its standard error."""
+        return self.log.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace").strip()
+
+
+class LabHost:
+    """One node during a cell; its processes and tasks end with the nursery's scope."""
+
+    def __init__(
+        self, node: NetworkNode, state_dir: Path, rng: Random, tls: Tls, nursery: trio.Nursery
+    ) -> None:
+        self.name: str = node.name
+        self.address = node.address
+        self.state_dir = state_dir
+        self.random = rng
+        self.tls = tls
+        self.node = node
+        self._nursery = nursery
+        self._processes: list[tuple[LabProcess, Callable[[Process], Awaitable[None]] | None]] = []
+        self._timed = {node.interfaces[0].ifindex}
+        """Interfaces (indices) that let packets leave at their times."""
+        self._spawned = 0
+        self._closing = False
+
+    def free_port(self) -> int:
+        """Give a port that nothing on the node uses, for UDP or TCP."""
+        with self.node.namespace.entered(), socket.socket() as tcp:
+            while True:
+                tcp.bind(("", 0))
+                port: int = tcp.getsockname()[1]
+                with socket.socket(type=socket.SOCK_DGRAM) as udp:
+                    try:
+                        udp.bind(("", port))
+                    except OSError:
+                        continue
+                    return port
+
+    async def open_udp(self, remote: Address, *, device: str = "", port: int = 0) -> UdpChannel:
+        """Open a UDP socket connected to `remote`, if so asked through `device`.
+
+        `port` is its own; 0: any.
+        """
+        await trio.lowlevel.checkpoint()
+        local = self.address
+        if device:
+            local = self._address_of(device)
+            with self.node.namespace.entered():
+                self._time_packets_of(socket.if_nametoindex(device))
+        elif remote.host.startswith("127."):
+            local = "127.0.0.1"
+            self._time_packets_of(_LOOPBACK_INDEX)
+        with self.node.namespace.entered():
+            return UdpChannel(open_socket(Address(local, port), remote, device=device), device)
+
+    def _address_of(self, device: str) -> str:
+        """Give the IPv4 address of a network interface (netdevice(7)). OSError: it has none."""
+        with self.node.namespace.entered(), socket.socket(type=socket.SOCK_DGRAM) as asked:
+            request = struct.pack("16s24x", device.encode())
+            answer = fcntl.ioctl(asked, _SIOCGIFADDR, request)
+        return socket.inet_ntoa(answer[_IFR_ADDRESS])
+
+    def _time_packets_of(self, index: int) -> None:
+        """Let a network interface's packets leave at the times that their sender set."""
+        if index not in self._timed:
+            self.node.time_packets_of(index)
+            self._timed.add(index)
+
+    async def serve_udp(self, local: Address) -> BoundUdp:
+        """Open a UDP socket on an address of the node until the host closes."""
+        await trio.lowlevel.checkpoint()
+        with self.node.namespace.entered():
+            server = BoundUdp(open_socket(local))
+        self._nursery.start_soon(server.close_when_cancelled)
+        return server
+
+    def bind_udp(self, port: int) -> socket.socket:
+        """Open an unconnected UDP socket on the node's address, for a server of the lab."""
+        with self.node.namespace.entered():
+            return open_socket(Address(self.address, port))
+
+    def watch(self, server: Address, take: Take) -> Tap:
+        """Begin to watch what the node's programs exchange with a server (see there)."""
+        return Tap(self.node.namespace, server, take)
+
+    async def open_tcp(self, remote: Address) -> trio.SocketStream:
+        """Connect to `remote` with TCP_NODELAY."""
+        with self.node.namespace.entered():
+            sock = trio.socket.socket()
+        try:
+            await sock.connect(remote)
+        except BaseException:
+            sock.close()
+            raise
+        return trio.SocketStream(sock)
+
+    async def serve_tcp(
+        self,
+        port: int,
+        handler: Callable[[trio.SocketStream], Awaitable[object]],
+        *,
+        at: str = "",
+    ) -> Address:
+        """Listen on a TCP port of the node's address, or of `at`, until the host closes."""
+        with self.node.namespace.entered():
+            sock = trio.socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        await sock.bind((at or self.address, port))
+        sock.listen()
+        listener = trio.SocketListener(sock)
+        self._nursery.start_soon(trio.serve_listeners, handler, [listener])
+        return Address(*sock.getsockname())
+
+    async def start_process(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        stop: Callable[[Process], Awaitable[None]] | None = None,
+        ready: str = "",
+        ready_timeout_s: float = READY_TIMEOUT_S,
+    ) -> LabProcess:
+        """Start a program in the node's namespace. FileNotFoundError: no such program."""
+        await trio.lowlevel.checkpoint()
+        process = self._spawn(argv, env or {}, ready)
+        self._processes.append((process, stop))
+        self._nursery.start_soon(self._supervise, process)
+        if process.program_log is not None:
+            self._nursery.start_soon(process.program_log.copy)
+            with trio.move_on_after(ready_timeout_s) as limit:
+                await process.program_log.ready.wait()
+            if limit.cancelled_caught:
+                raise TransportError(
+                    f"{process.name} did not say {ready!r} within {ready_timeout_s:g} s; "
+                    f"its log ends: {process.log_tail()}"
+                )
+        return process
+
+    def _spawn(self, argv: Sequence[str], env: Mapping[str, str], ready: str = "") -> LabProcess:
+        program = find_program(argv[0])
+        if program is None:
+            raise FileNotFoundError(f"no program {argv[0]!r} in {PROGRAM_PATH}")
+        name = f"{program.name} on {self.name}"
+        self._spawned += 1
+        log = self.state_dir / f"{program.name}-{self._spawned - 1}.log"
+        with self.node.namespace.entered(), log.open("wb") as stderr:
+            # Started at once and by this very thread, which is the one inside the namespace.
+            popen = subprocess.Popen(
+                [str(program), *argv[1:]],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT if ready else stderr,
+                env={"PATH": PROGRAM_PATH, "HOME": str(self.state_dir), **env},
+                cwd=self.state_dir,
+            )
+        # A flood of its log is to end it (SIGXFSZ), and so its cell, before the disk is full.
+        resource.prlimit(popen.pid, resource.RLIMIT_FSIZE, (MAX_LOG_BYTES, MAX_LOG_BYTES))
+        process = LabProcess(popen, name, log)
+        if ready:
+            process.program_log = ProgramLog(process.stdout, log, ready)
+        return process
+
+    async def run_process(self, argv: Sequence[str], *, input: bytes = b"") -> bytes:
+        """Run a program to its end; give what it printed."""
+        await trio.lowlevel.checkpoint()
+        process = self._spawn(argv, {})
+        self._nursery.start_soon(process.reap)
+        try:
+            async with process.stdin:
+                await process.stdin.send_all(input)
+            async with process.stdout:
+                printed = b"".join([chunk async for chunk in process.stdout])
+            status = await process.wait()
+        except BaseException:
+            process.send_signal(signal.SIGKILL)
+            raise
+        if status != 0:
+            raise TransportError(
+                f"{' '.join(argv)} ended with status {status}: {process.log_tail()}"
+            )
+        process.log.unlink()
+        return printed
+
+    async def masquerade(self, device: str) -> None:
+        """Route what comes in by a network interface on as from this node."""
+        with self.node.namespace.entered():
+            _FORWARDING.write_text("1")  # noqa: ASYNC240 - of the thread's own namespace, at once
+        ruleset = _MASQUERADE.format(device=device, address=self.address)
+        self.node.nft(ruleset)
+
+    def start_task(self, task: Callable[[], Awaitable[object]], /) -> None:
+        """Run a task until the host closes."""
+        self._nursery.start_soon(task)
+
+    async def close(self) -> None:
+        """End all processes, the last started first; remove the interfaces that were made."""
+        self._closing = True
+        with trio.CancelScope(shield=True):
+            for process, stop in reversed(self._processes):
+                await _end(process, stop)
+        if self._spawned:
+            self._remove_interfaces()
+
+    def _remove_interfaces(self) -> None:
+        """Remove the network interfaces that transports have made."""
+        ours = {_LOOPBACK_INDEX, *(interface.ifindex for interface in self.node.interfaces)}
+        with self.node.namespace.entered():
+            there = [index for index, _ in socket.if_nameindex()]
+        for index in there:
+            if index not in ours:
+                self.node.remove(index)
+
+    async def _supervise(self, process: LabProcess) -> None:
+        status = await process.reap()
+        if not self._closing:
+            await process.logged()
+            flooded = process.log.stat().st_size >= MAX_LOG_BYTES
+            how = f"ended with status {status}" + " when its log was full" * flooded
+            raise ProcessEnded(f"{process.name} {how}; its log ends: {process.log_tail()}")
+
+
+def tls_of(job: Path) -> Tls:
+    """Give the certificate that a job's folder has for transports."""
+    return Tls(
+        certificate=job / BRIDGE_CERTIFICATE_FILE,
+        key=job / BRIDGE_KEY_FILE,
+        authority=job / CERTIFICATE_FILE,
+        server_name=BRIDGE_NAME,
+    )
+
+
+async def _end(process: LabProcess, stop: Callable[[Process], Awaitable[None]] | None) -> None:
+    steps: list[Callable[[], Awaitable[object] | None]] = []
+    if stop is not None:
+        steps.append(lambda: stop(process))
+    steps += [
+        lambda: process.send_signal(signal.SIGTERM),
+        lambda: process.send_signal(signal.SIGKILL),
+    ]
+    for step in steps:
+        with trio.move_on_after(_STOP_S):
+            asked = step()
+            if asked is not None:
+                await asked
+            await process.wait()
+            break
+    await process.logged()
+    await process.stdin.aclose()
+    await process.stdout.aclose()
+
+
+def _stream_of(pipe: IO[bytes]) -> trio.lowlevel.FdStream:
+    with pipe:
+        return trio.lowlevel.FdStream(os.dup(pipe.fileno()))

@@ -1,0 +1,155 @@
+"""Watches what a program on a node sends to a server and gets from it; judges nothing.
+
+A packet socket keeps copies in the kernel until they are read in the end, so that watching wakes
+nobody up during a call.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from testbed.censor.packet import Direction, Packet, parse_packet
+from testbed.censor.segment import SYN
+from testbed.lab.net.mmsg import SO_TIMESTAMPNS
+from testbed.lab.net.namespace import Namespace
+from testbed.lab.net.udp import SO_RCVBUFFORCE
+from testbed.transport.interface import Address
+
+_ETH_P_ALL = 3
+_PACKET_OUTGOING = 4
+_SO_ATTACH_FILTER = 26
+"""Linux's numbers (if_ether.h, if_packet.h, asm-generic/socket.h)."""
+_BUFFER_BYTES = 64 << 20
+_MAX_BYTES = 65535
+_CONTROL_BYTES = socket.CMSG_SPACE(16)
+
+
+Take = Callable[[bytearray], bytes | None]
+"""Takes the first whole packet off the front of a TCP stream's bytes; None: it is not yet whole."""
+
+
+class Seen(NamedTuple):
+    """One packet of the relay's protocol, as a program sent it or was about to get it."""
+
+    at: float
+    """When it left or was whole (s, CLOCK_MONOTONIC)."""
+    packet: bytes
+
+
+class Tap:
+    """Copies of all that passes between a node and a server's port, by UDP and TCP."""
+
+    def __init__(self, namespace: Namespace, server: Address, take: Take) -> None:
+        """Begin to watch. OSError: the kernel has no packet sockets, or this is not root."""
+        self._port = server.port
+        self._take = take
+        self._realtime_offset_s = time.time() - time.monotonic()
+        with namespace.entered():
+            every = socket.htons(_ETH_P_ALL)
+            self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, every)
+        self._socket.setblocking(False)
+        _only_packets_of(self._socket, socket.inet_aton(server.host))
+        self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, _BUFFER_BYTES)
+        self._socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+
+    def close(self) -> tuple[list[Seen], list[Seen]]:
+        """End watching; give what the program sent and what it got, in order of time."""
+        sent, got = _Packets(self._take), _Packets(self._take)
+        with self._socket:
+            for at, is_outgoing, packet in self._captured():
+                if packet.destination.port == self._port and is_outgoing:
+                    sent.add(at, packet)
+                elif packet.source.port == self._port and not is_outgoing:
+                    got.add(at, packet)
+        return sent.seen, got.seen
+
+    def _captured(self) -> Iterator[tuple[float, bool, Packet]]:
+        while True:
+            try:
+                data, control, _, origin = self._socket.recvmsg(_MAX_BYTES, _CONTROL_BYTES)
+            except BlockingIOError:
+                return
+            seconds, nanoseconds = struct.unpack("qq", control[0][2])
+            at = seconds - self._realtime_offset_s + nanoseconds / 1e9
+            yield at, origin[2] == _PACKET_OUTGOING, parse_packet(data, Direction.UP)
+
+
+class _Packets:
+    """One direction: datagrams as they are, TCP streams put together and taken apart again."""
+
+    def __init__(self, take: Take) -> None:
+        self.seen: list[Seen] = []
+        self._take = take
+        self._streams: dict[object, InOrder] = {}
+
+    def add(self, at: float, packet: Packet) -> None:
+        if packet.protocol == "udp":
+            self.seen.append(Seen(at, packet.payload))
+        elif packet.protocol == "tcp":
+            flow = (packet.source, packet.destination)
+            stream = self._streams.setdefault(flow, InOrder(self._take))
+            self.seen += [Seen(at, whole) for whole in stream.add(packet)]
+
+
+class InOrder:
+    """A TCP stream's packets, each given when the last byte of it and of all before has come."""
+
+    def __init__(self, take: Take) -> None:
+        self._take = take
+        self._next: int | None = None
+        self._early: dict[int, bytes] = {}
+        self._unparsed = bytearray()
+
+    def add(self, packet: Packet) -> list[bytes]:
+        """Add a segment, whether late or twice; give what is whole by it."""
+        assert packet.tcp is not None
+        if packet.tcp.flags & SYN:
+            self._next = packet.tcp.sequence + 1
+        if self._next is None or not packet.payload:
+            return []
+        known = self._early.get(packet.tcp.sequence, b"")
+        self._early[packet.tcp.sequence] = max(known, packet.payload, key=len)
+        self._take_what_follows()
+        whole = []
+        while (taken := self._take(self._unparsed)) is not None:
+            whole.append(taken)
+        return whole
+
+    def _take_what_follows(self) -> None:
+        assert self._next is not None
+        for sequence in sorted(self._early, key=self._offset):
+            offset = self._offset(sequence)
+            if offset > 0:
+                break
+            fresh = self._early.pop(sequence)[-offset:]
+            self._unparsed += fresh
+            self._next = (self._next + len(fresh)) % (1 << 32)
+
+    def _offset(self, sequence: int) -> int:
+        assert self._next is not None
+        return (sequence - self._next + (1 << 31)) % (1 << 32) - (1 << 31)
+
+
+def _only_packets_of(sock: socket.socket, address: bytes) -> None:
+    """Let the kernel keep only IPv4 packets from or to an address (classic BPF)."""
+    load_word, equal, give = 0x20, 0x15, 0x06
+    host = int.from_bytes(address, "big")
+    program = b"".join(
+        struct.pack("=HBBI", *instruction)
+        for instruction in (
+            (load_word, 0, 0, 12),
+            (equal, 2, 0, host),
+            (load_word, 0, 0, 16),
+            (equal, 0, 1, host),
+            (give, 0, 0, 0xFFFFFFFF),
+            (give, 0, 0, 0),
+        )
+    )
+    kept = ctypes.create_string_buffer(program)
+    filter_of = struct.pack("HL", len(program) // 8, ctypes.addressof(kept))
+    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, filter_of)

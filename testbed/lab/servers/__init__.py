@@ -1,0 +1,1 @@
+"""The messenger's own servers: relay, reflector, chat."""

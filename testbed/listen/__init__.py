@@ -1,0 +1,1 @@
+"""What a recorded call sounded like: rendering and scores."""

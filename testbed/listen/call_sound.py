@@ -1,0 +1,188 @@
+"""Lives here: the sound of a recorded call, made from its record, and sound files; no scores."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from testbed.audio.opus import Speech, read_speech
+from testbed.audio.speech import voice
+from testbed.call.adaptation import Adaptation, as_sent
+from testbed.call.conversation import Turn
+from testbed.call.jitterbuffer.playout import Playout
+from testbed.call.messenger import Codec
+from testbed.listen.rendering import render
+from testbed.record.judging import playout_of
+from testbed.record.results import CellResult, ResultsError, Run, frames_of
+from testbed.run.jobs import encoding_codecs, speech_frames, what_is_said
+
+OPUS_COMPRESSION: Final = 0.8
+"""libsndfile's, some 60 kbit/s: what the files add to the call's own coding is not heard."""
+ALIGN_S: Final = 20.0
+"""How much of a recorded sound is compared to find where it begins."""
+DIRECTIONS: Final = ("up", "down")
+HEARD_BY: Final = {"up": "callee", "down": "caller"}
+"""Who listens to a direction."""
+SAID_BY: Final = {"up": "caller", "down": "callee"}
+"""Who speaks in it."""
+
+
+@dataclass(frozen=True)
+class CallSound:
+    """What was said on either side of a call, and what was heard of it, by direction.
+
+    All begin with the first frame's first sample, so that they can be laid side by side: how late
+    it was heard is in the record. `heard` is empty if there was no call; `playouts`, which have the
+    times of the sound, also if a real engine played it. `turns` say who spoke when.
+    """
+
+    turns: Sequence[Turn]
+    said: Mapping[str, Speech]
+    playouts: Mapping[str, Playout]
+    heard: Mapping[str, Speech]
+
+
+def sound_of(run: Run, result: CellResult, directions: Sequence[str] = DIRECTIONS) -> CallSound:
+    """Make the sound of a cell again from its record: the same bytes each time.
+
+    What a real engine played is in the record as it was, and is only laid beside what was said.
+    ResultsError: the record does not say how the speech was coded. SpeechError: there is no speech
+    on this machine.
+    """
+    codec, duration_s = codec_of(run, result), result.content["duration_s"]
+    # Before schema 3 both ends said the same all the time, and before 5 models did for symbols.
+    what = result.content.get("conversation", {"said": "monologues"})["said"]
+    if what == "symbols" and result.content["schema"] < 5:
+        what = "monologues"
+    file = speech_file(run)
+    turns, said = (talk := what_is_said(what, duration_s, file)).turns, talk.said
+    recorded = {name: result.folder / f"heard-{name}.wav" for name in directions}
+    if any(path.exists() for path in recorded.values()):
+        heard = {name: read_speech(path) for name, path in recorded.items() if path.exists()}
+        laid = {name: aligned(said[name], sound) for name, sound in heard.items()}
+        return CallSound(turns, said, {}, laid)
+    if result.content["quality"]["up"] is None:
+        return CallSound(turns, said, {}, {})
+    ended_s = result.content["record"]["call"]["ended_s"]
+    frames = frames_of(result)
+    made = [
+        speech_frames(one, duration_s, what, file)
+        for one in encoding_codecs(codec, adaptation_of(run, result))
+    ]
+    packets = {n: as_sent([way[n] for way in made], frames[n].variants) for n in directions}
+    playouts = {
+        name: playout_of(frames[name], codec, ended_s, packets[name]) for name in directions
+    }
+    heard = {name: render(p, packets[name], said[name].rate_hz) for name, p in playouts.items()}
+    return CallSound(turns, said, playouts, heard)
+
+
+def speech_file(run: Run) -> str:
+    """Give the file with a run's speech, empty for the project's own, once it is the same yet.
+
+    ResultsError: what is said now is not what was said.
+    """
+    speech = run.manifest()["definitions"].get("speech", {"file": ""})
+    found = voice(speech["file"])
+    if found.sha256 != speech.get("sha256", found.sha256):
+        raise ResultsError(
+            f"{run.folder} was made of other speech ({speech['label']}, {speech['file'] or 'ours'})"
+            f" than is there now ({found.label}): its sound cannot be made again"
+        )
+    return str(speech["file"])
+
+
+def codec_of(run: Run, result: CellResult) -> Codec:
+    """Give the codec of a cell as it was run, whatever the messenger's file says by now.
+
+    ResultsError: the record does not say it.
+    """
+    name = result.content["messenger"]["name"]
+    messenger: Mapping[str, Any] = run.manifest()["definitions"].get(f"messenger {name}", {})
+    try:
+        return Codec(**messenger["codec"])
+    except (KeyError, TypeError):
+        raise ResultsError(
+            f"{run.folder} does not say how {name} codes speech: run it again"
+        ) from None
+
+
+def adaptation_of(run: Run, result: CellResult) -> Adaptation | None:
+    """Give how a cell's senders adapted; None: they did not, as before schema 4."""
+    name = result.content["messenger"]["name"]
+    messenger: Mapping[str, Any] = run.manifest()["definitions"].get(f"messenger {name}", {})
+    found: Mapping[str, Any] | None = messenger.get("adaptation")
+    if found is None:
+        return None
+    arguments: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in found.items()
+    }
+    return Adaptation(**arguments)
+
+
+def aligned(said: Speech, heard: Speech) -> Speech:
+    """Give what was heard from where what was said is most like it; it may be earlier or later.
+
+    Looks at the first ALIGN_S of both, which have to have one rate.
+    """
+    count = round(ALIGN_S * said.rate_hz)
+    one, other = (samples(sound)[:count].astype(float) for sound in (said, heard))
+    size = 2 * count
+    spectrum = np.fft.rfft(other, size) * np.conj(np.fft.rfft(one, size))
+    lag = int(np.argmax(np.fft.irfft(spectrum, size)))
+    if lag >= count:
+        return Speech(bytes(2 * (size - lag)) + heard.pcm, heard.rate_hz)
+    return Speech(heard.pcm[2 * lag :], heard.rate_hz)
+
+
+def samples(speech: Speech) -> NDArray[np.int16]:
+    """Give speech as 16-bit samples."""
+    return np.frombuffer(speech.pcm, "<i2")
+
+
+def write_wav(speech: Speech, path: Path) -> None:
+    """Write a WAV file of 16-bit PCM."""
+    soundfile.write(path, samples(speech), speech.rate_hz, format="WAV", subtype="PCM_16")
+
+
+def write_opus(speech: Speech, path: Path) -> None:
+    """Write an Ogg Opus file (RFC 7845), the same bytes for the same speech."""
+    soundfile.write(
+        path,
+        samples(speech),
+        speech.rate_hz,
+        format="OGG",
+        subtype="OPUS",
+        compression_level=OPUS_COMPRESSION,
+    )
+    path.write_bytes(with_serial(path.read_bytes(), 1))
+
+
+def with_serial(ogg: bytes, serial: int) -> bytes:
+    """Give an Ogg stream another serial number: libsndfile takes a random one (RFC 3533, 6)."""
+    pages = bytearray(ogg)
+    at = 0
+    while at < len(pages):
+        segments = pages[at + 26]
+        end = at + 27 + segments + sum(pages[at + 27 : at + 27 + segments])
+        pages[at + 14 : at + 18] = serial.to_bytes(4, "little")
+        pages[at + 22 : at + 26] = bytes(4)
+        pages[at + 22 : at + 26] = _ogg_checksum(bytes(pages[at:end])).to_bytes(4, "little")
+        at = end
+    return bytes(pages)
+
+
+_MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+
+
+def _ogg_checksum(page: bytes) -> int:
+    """Ogg's CRC-32: zlib's polynomial, but with the bits in their order and without inversions."""
+    mirrored = zlib.crc32(page.translate(_MIRRORED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return int(f"{mirrored:032b}"[::-1], 2)

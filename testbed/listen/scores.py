@@ -1,0 +1,283 @@
+"""Lives here: scores of how a call sounded, by models of listeners; the sound is `sound`'s."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache, partial
+from importlib import metadata
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import fmean
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from testbed.audio.opus import Speech
+from testbed.audio.speech import resampled
+from testbed.call.conversation import Turn, heard_at_s
+from testbed.call.jitterbuffer.playout import Playout
+from testbed.listen.call_sound import CallSound, samples, sound_of
+from testbed.record.results import SCORES, CellResult, Run
+
+SCHEMA: Final = 2
+"""2 scores turns, each as a clip."""
+CLIP_S: Final = 10.0
+"""Most that is scored at once: the models were made for sentences of 5 to 10 s."""
+SHORTEST_CLIP_S: Final = 2.0
+"""What is shorter, as a turn that the call's end cut short, is not scored (ours)."""
+RATE_HZ: Final = 16000
+"""What all models here take."""
+Samples = NDArray[np.float64]
+"""Mono at RATE_HZ, -1 to 1."""
+
+
+class ScoreError(Exception):
+    """There is nothing to score with, or nothing to score; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """One model of a listener."""
+
+    name: str
+    label: str
+    """What it is, its version and its scale, for people and for the record."""
+    score: Callable[[Samples, Samples], float]
+    """Of what was said and what was heard."""
+    silent: float = 1.0
+    """The score of a clip of which nothing was heard: the worst that there is, here of opinions."""
+
+
+def scorers() -> list[Scorer]:
+    """Give the models that are installed: ViSQOL, and any of PLCMOS, ESTOI and PESQ.
+
+    ScoreError: ViSQOL or its lattice is not there.
+    """
+    return [_visqol(), *filter(None, (_plcmos(), _estoi(), _pesq()))]
+
+
+def _visqol() -> Scorer:
+    """ViSQOL in speech mode (Chinen et al., QoMEX 2020), with the lattice, never without.
+
+    Without it ViSQOL silently maps to another scale: 4.66 where the lattice reads 3.75.
+    """
+    # It warns of each clip that a jitter buffer made longer or shorter, as they do.
+    logging.getLogger("visqol").setLevel(logging.ERROR)
+    try:
+        from visqol import VisqolApi  # noqa: PLC0415 - heavy, and optional
+
+        api = VisqolApi()
+        with _without_stderr():
+            api.create(mode="speech", use_lattice_model=True)
+    except ImportError as error:
+        raise ScoreError(
+            f"ViSQOL is not whole ({error}): ./lab score installs it, or "
+            "pip install --constraint constraints.txt --editable '.[scores]'"
+        ) from None
+
+    def score(said: Samples, heard: Samples) -> float:
+        return float(api.measure_from_arrays(said, heard, RATE_HZ).moslqo)
+
+    label = f"ViSQOL, speech mode with lattice ({_version('visqol-python')}): MOS-LQO, 1 to 5"
+    return Scorer("visqol", label, score)
+
+
+@contextmanager
+def _without_stderr() -> Iterator[None]:
+    """Keep off the terminal what LiteRT's C++ says past Python, whatever its log level: its CPU."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with Path(os.devnull).open("wb") as nothing:
+            os.dup2(nothing.fileno(), 2)
+            yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _plcmos() -> Scorer | None:
+    """PLCMOS v2 (Diener et al., Interspeech 2023): without a reference, deaf to delay."""
+    try:
+        from speechmos import plcmos  # noqa: PLC0415 - heavy, and optional
+    except ImportError:
+        return None
+
+    def score(_: Samples, heard: Samples) -> float:
+        np.random.seed(0)
+        return float(plcmos.run(heard, sr=RATE_HZ)["plcmos"])
+
+    return Scorer("plcmos", f"PLCMOS v2 (speechmos {_version('speechmos')}): MOS, 1 to 5", score)
+
+
+def _estoi() -> Scorer | None:
+    """ESTOI (Jensen and Taal, 2016): how much is understood; time-stretching breaks it."""
+    try:
+        from pystoi import stoi  # noqa: PLC0415 - optional
+    except ImportError:
+        return None
+
+    def score(said: Samples, heard: Samples) -> float:
+        length = min(len(said), len(heard))
+        return float(stoi(said[:length], heard[:length], RATE_HZ, extended=True))
+
+    label = f"ESTOI (pystoi {_version('pystoi')}): intelligibility, 0 to 1"
+    return Scorer("estoi", label, score, silent=0.0)
+
+
+def _pesq() -> Scorer | None:
+    """PESQ wideband (ITU-T P.862.2): its source is licensed, so it is the user's to install."""
+    try:
+        from pesq import NoUtterancesError, pesq  # noqa: PLC0415 - the user's own
+    except ImportError:
+        return None
+
+    def score(said: Samples, heard: Samples) -> float:
+        try:
+            return float(pesq(RATE_HZ, said, heard, "wb"))
+        except NoUtterancesError:
+            return 1.0
+
+    return Scorer("pesq", f"PESQ-WB (pesq {_version('pesq')}): MOS-LQO, 1 to 4.64", score)
+
+
+def _version(package: str) -> str:
+    return metadata.version(package)
+
+
+def score_cells(
+    cells: Sequence[tuple[Run, CellResult]], models: Sequence[Scorer]
+) -> Iterator[dict[str, Any]]:
+    """Score cells as `score_cell` does, on all processors; give their scores in their order.
+
+    Other processes make models of their own, so these must be some that `scorers` gives.
+    """
+    missing = sum(_kept(result, models) is None for _, result in cells)
+    processes = min(len(os.sched_getaffinity(0)), missing)
+    if processes < 2:
+        for run, result in cells:
+            yield score_cell(run, result, models)
+        return
+    names = [model.name for model in models]
+    with ProcessPoolExecutor(processes, get_context("spawn")) as workers:
+        yield from workers.map(partial(_score_elsewhere, names), *zip(*cells, strict=True))
+
+
+def _score_elsewhere(names: Sequence[str], run: Run, result: CellResult) -> dict[str, Any]:
+    return score_cell(run, result, [model for model in _own_scorers() if model.name in names])
+
+
+@cache
+def _own_scorers() -> list[Scorer]:
+    return scorers()
+
+
+def score_cell(run: Run, result: CellResult, models: Sequence[Scorer]) -> dict[str, Any]:
+    """Score both directions of a cell, and keep it beside the cell as `scores.json`.
+
+    What is there already, of the same versions of the same models, is not computed again.
+    """
+    if (before := _kept(result, models)) is not None:
+        return before
+    sound = sound_of(run, result)
+    content: dict[str, Any] = {"schema": SCHEMA, "clip_s": CLIP_S, "models": _labels(models)}
+    for name in ("up", "down"):
+        clips = score_clips(sound, name, models) if name in sound.heard else []
+        lengths_s = [clip["to_s"] - clip["from_s"] for clip in clips]
+        means = {
+            model.name: round(fmean([clip[model.name] for clip in clips], lengths_s), 4)
+            for model in models
+            if clips
+        }
+        content[name] = {**means, "clips": clips} if clips else None
+    (result.folder / SCORES).write_text(json.dumps(content, indent=1) + "\n")
+    return content
+
+
+def _kept(result: CellResult, models: Sequence[Scorer]) -> dict[str, Any] | None:
+    """Give a cell's scores if they are there, by the same versions of the same models."""
+    path = result.folder / SCORES
+    if not path.exists():
+        return None
+    kept: dict[str, Any] = json.loads(path.read_text())
+    is_same = kept["schema"] == SCHEMA and kept["models"] == _labels(models)
+    return kept if is_same else None
+
+
+def _labels(models: Sequence[Scorer]) -> dict[str, str]:
+    return {model.name: model.label for model in models}
+
+
+def score_clips(
+    sound: CallSound, direction: str, models: Sequence[Scorer]
+) -> list[dict[str, float]]:
+    """Score a direction turn by turn, each with the share of it that was concealed.
+
+    A clip is what was heard of a turn, wherever the jitter buffer put it; who only listened is not
+    scored. Speech that the call's end cut short is left out. `from_s` and `to_s` count from the
+    first frame.
+    """
+    heard, playout = sound.heard[direction], sound.playouts.get(direction)
+    said = _prepared(sound.said[direction])
+    whole = _prepared(heard)
+    clips = []
+    for from_s, to_s in _clips(turn for turn in sound.turns if turn.way == direction):
+        begin_s, end_s = (_heard_at_s(playout, at_s) for at_s in (from_s, to_s))
+        if end_s > heard.duration_s + 0.5:
+            break
+        reference = said[round(from_s * RATE_HZ) : round(to_s * RATE_HZ)]
+        clip = whole[round(begin_s * RATE_HZ) : round(end_s * RATE_HZ)]
+        scores: dict[str, float] = {"from_s": from_s, "to_s": to_s}
+        if playout is not None:
+            scores["concealed_share"] = round(_concealed_share(playout, begin_s, end_s), 4)
+        for model in models:
+            value = model.score(reference, clip) if np.any(clip) else model.silent
+            scores[model.name] = round(value, 4)
+        clips.append(scores)
+    return clips
+
+
+def _prepared(speech: Speech) -> Samples:
+    """Give speech as models take it."""
+    return resampled(samples(speech).astype(np.float64) / 32768, speech.rate_hz)
+
+
+def _clips(turns: Iterable[Turn]) -> Iterator[tuple[float, float]]:
+    """Cut turns that are longer than CLIP_S, and leave out what is too short (s)."""
+    for turn in turns:
+        if turn.to_s - turn.from_s <= CLIP_S:
+            if turn.to_s - turn.from_s >= SHORTEST_CLIP_S:
+                yield turn.from_s, turn.to_s
+            continue
+        for number in range(int((turn.to_s - turn.from_s) // CLIP_S)):
+            yield turn.from_s + number * CLIP_S, turn.from_s + (number + 1) * CLIP_S
+
+
+def _heard_at_s(playout: Playout | None, said_at_s: float) -> float:
+    """When in what was heard the speech of a moment begins, or would have; seconds."""
+    if playout is None:
+        return said_at_s
+    return heard_at_s(playout, said_at_s) - playout.slots[0].at_s
+
+
+def _concealed_share(playout: Playout, begin_s: float, end_s: float) -> float:
+    begun_s = playout.slots[0].at_s
+    concealed_s = sum(
+        max(min(gap.end_s - begun_s, end_s) - max(gap.at_s - begun_s, begin_s), 0.0)
+        for gap in playout.gaps
+    )
+    return concealed_s / (end_s - begin_s)
+
+
+def worse(scores: Mapping[str, Any], name: str) -> float | None:
+    """A model's score of the worse direction; None: there was no call."""
+    found = [scores[d][name] for d in ("up", "down") if scores[d] and name in scores[d]]
+    return min(found, default=None)

@@ -1,0 +1,1 @@
+"""From cells to records: jobs, guests, manifests, clusters."""

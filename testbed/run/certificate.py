@@ -1,0 +1,67 @@
+"""Makes the lab's TLS certificates; the same bytes each time, for a lab and nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+
+from testbed.experiment.cell import (
+    BRIDGE_CERTIFICATE_FILE,
+    BRIDGE_KEY_FILE,
+    BRIDGE_NAME,
+    CERTIFICATE_FILE,
+    CHAT_SERVER_NAME,
+    KEY_FILE,
+)
+
+_VALID = (datetime(2020, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
+PrivateKey = Ed25519PrivateKey | ec.EllipticCurvePrivateKey
+
+
+def write_certificates(folder: Path) -> None:
+    """Write the certificates and keys of chat server and bridge into a job's folder.
+
+    The keys are derived from published constants, so that they are the same in every run, and
+    protect nothing. The chat server's is Ed25519, whose signatures are of one length, and its
+    certificate the lab's authority. The bridge's is P-256, because the TLS clients of some
+    circumvention programs know no Ed25519 (sing-box 1.14; SagerNet/sing-box issue 2151).
+    """
+    authority = Ed25519PrivateKey.from_private_bytes(_constant("lab chat server"))
+    bridge = ec.derive_private_key(int.from_bytes(_constant("lab bridge")), ec.SECP256R1())
+    _write(authority, authority, CHAT_SERVER_NAME, folder / CERTIFICATE_FILE, folder / KEY_FILE)
+    paths = (folder / BRIDGE_CERTIFICATE_FILE, folder / BRIDGE_KEY_FILE)
+    _write(bridge, authority, BRIDGE_NAME, *paths)
+
+
+def _constant(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
+
+
+def _write(
+    key: PrivateKey, issuer: Ed25519PrivateKey, server_name: str, certificate: Path, key_path: Path
+) -> None:
+    is_authority = key is issuer
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(_name(server_name))
+        .issuer_name(_name(CHAT_SERVER_NAME))
+        .public_key(key.public_key())
+        .serial_number(1 if is_authority else 2)
+        .not_valid_before(_VALID[0])
+        .not_valid_after(_VALID[1])
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(server_name)]), False)
+        .add_extension(x509.BasicConstraints(is_authority, 0 if is_authority else None), True)
+    )
+    certificate.write_bytes(builder.sign(issuer, None).public_bytes(Encoding.PEM))
+    key_path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+
+
+def _name(server_name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, server_name)])

@@ -1,0 +1,252 @@
+"""Sends cells to the workers of a Dask cluster and takes back what they leave; keeps nothing.
+
+What travels is the folder of a cell's job: there, with all that a guest needs, and back, with what
+the guest left. So a worker needs the testbed, a guest kernel and the transports' programs, all of
+the versions that this machine has, and the one who asked keeps results as it does in any run.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import ssl
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from random import Random
+
+import trio
+from distributed import Client, Future, KilledWorker, LocalCluster, get_worker
+
+from testbed.experiment.cell import Cell
+from testbed.experiment.explanations import ScenarioError
+from testbed.guest.kernel.builder import KernelBuildError, cached_kernel
+from testbed.record.results import Wall
+from testbed.run.manifest import programs, transports_in_tree, versions
+from testbed.run.runner import Conduct, ConductError, LabError, in_guest
+from testbed.transport.interface import Program
+
+AT_A_TIME = 128
+"""So many cells are with the cluster, so that workers that come later find some."""
+PATIENCE_S = 30.0
+"""How long a scheduler, and then its first worker, may take to answer."""
+
+Files = Mapping[str, bytes]
+"""Files by their path in a folder."""
+
+
+@dataclass(frozen=True)
+class Needed:
+    """What a worker must have, and what it must be like so that results are the same there."""
+
+    programs: tuple[Program, ...]
+    transports: tuple[str, ...]
+    """Those of `transports/`, by name."""
+    versions: Mapping[str, str]
+    """By what it is of; `guest kernel` is its key."""
+
+
+@dataclass(frozen=True)
+class _Ended:
+    """How a cell ended on a worker."""
+
+    wall: Wall | None
+    """None: it could not be conducted."""
+    failure: str
+    files: Files
+
+
+class _UnfitError(Exception):
+    """A worker is not like the machine that asks; the message says in what."""
+
+
+@contextmanager
+def on_workers(scheduler: str, cells: Sequence[Cell]) -> Iterator[Conduct]:
+    """Conduct cells on the workers of a scheduler, `tcp://HOST:PORT`, or of this machine alone.
+
+    `local` starts a worker for each processor, `local:N` so many; they end with the context.
+    LabError: there is no scheduler or no worker, or a worker differs from this machine.
+    """
+    with _client(scheduler) as client:
+        needed = needed_by(cells)
+        _check(client, scheduler, needed)
+
+        async def conduct(job: Path, cell: Cell, _slot: int) -> Wall:
+            future = client.submit(
+                _conduct_here,
+                _files(job),
+                cell,
+                needed,
+                key=f"{job.name} {os.urandom(8).hex()}",
+                pure=False,
+            )
+            ended = await _result(future)
+            for name, content in ended.files.items():
+                (job / name).parent.mkdir(parents=True, exist_ok=True)
+                (job / name).write_bytes(content)
+            if ended.wall is None:
+                raise ConductError(ended.failure)
+            return ended.wall
+
+        yield conduct
+
+
+@contextmanager
+def _client(scheduler: str) -> Iterator[Client]:
+    kind, _, count = scheduler.partition(":")
+    if "://" in scheduler:
+        try:
+            client = Client(scheduler, timeout=PATIENCE_S, set_as_default=False)
+        except (OSError, ValueError) as error:
+            raise LabError(
+                f"there is no Dask scheduler at {scheduler} ({error}): start one with `dask "
+                "scheduler`, or say --scheduler local"
+            ) from None
+        with client:
+            yield client
+        return
+    if kind != "local" or (count and not (count.isdecimal() and int(count))):
+        raise LabError(f"--scheduler {scheduler}: expected local, local:N or tcp://HOST:PORT")
+    cluster = LocalCluster(
+        n_workers=int(count or len(os.sched_getaffinity(0))),
+        threads_per_worker=1,
+        processes=True,
+        memory_limit=0,
+        dashboard_address="127.0.0.1:0",
+        silence_logs=logging.CRITICAL,
+    )
+    with cluster, Client(cluster, set_as_default=False) as client:
+        yield client
+
+
+def needed_by(cells: Sequence[Cell]) -> Needed:
+    """Say what cells need of a worker, as it is here."""
+    found, transports = tuple(programs(cells)), tuple(transports_in_tree(cells))
+    return Needed(found, transports, _versions_here(found, transports))
+
+
+def _check(client: Client, scheduler: str, needed: Needed) -> None:
+    """See that the workers that are there are like this machine. LabError: one is not."""
+    try:
+        client.wait_for_workers(1, timeout=PATIENCE_S)
+    except TimeoutError:
+        raise LabError(
+            f"the scheduler {scheduler} has no worker: start some with `dask "
+            f"worker {scheduler} --nthreads 1`"
+        ) from None
+    for worker, answer in client.run(_differences, needed, on_error="return").items():
+        if isinstance(answer, ImportError):
+            raise LabError(
+                f"the worker {worker} has not this testbed ({answer}): install it there, of the "
+                f"version {needed.versions['testbed']}"
+            )
+        if isinstance(answer, Exception):
+            raise LabError(f"the worker {worker} cannot be asked what it has: {answer!r}")
+        if answer:
+            raise LabError(f"the worker {worker} would not give the same results: {answer}")
+
+
+async def _result(future: Future[_Ended]) -> _Ended:
+    """Wait for a cell's end. ConductError: its workers died. LabError: its worker is unfit."""
+    done, token = trio.Event(), trio.lowlevel.current_trio_token()
+
+    def wake(_: object) -> None:
+        with suppress(trio.RunFinishedError):
+            token.run_sync_soon(done.set)
+
+    future.add_done_callback(wake)
+    try:
+        await done.wait()
+        ended: _Ended = await trio.to_thread.run_sync(future.result)
+    except KilledWorker as error:
+        raise ConductError(f"the workers that ran it died, one after another: {error}") from None
+    except (_UnfitError, ImportError) as error:
+        raise LabError(str(error)) from None
+    finally:
+        future.cancel()
+    return ended
+
+
+def _conduct_here(files: Files, cell: Cell, needed: Needed) -> _Ended:
+    """Conduct a cell on this worker. _UnfitError: it would give other results."""
+    if differences := _differences(needed):
+        raise _UnfitError(
+            f"the worker {get_worker().address} would not give the same results: {differences}"
+        )
+    kernel = cached_kernel()
+    assert kernel is not None, "it was among what was compared"
+    with tempfile.TemporaryDirectory(prefix="cell-") as scratch:
+        job = Path(scratch) / "job"
+        for name, content in files.items():
+            (job / name).parent.mkdir(parents=True, exist_ok=True)
+            (job / name).write_bytes(content)
+        wall, failure = None, ""
+        try:
+            with _processor() as cpu:
+                wall = trio.run(in_guest(kernel), job, cell, cpu)
+        except ConductError as error:
+            failure = str(error)
+        return _Ended(wall, failure, {k: v for k, v in _files(job).items() if k not in files})
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    found = (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in found}
+
+
+@contextmanager
+def _processor() -> Iterator[int]:
+    """Take a processor that no other worker of this machine uses, or else share one."""
+    folder = Path(tempfile.gettempdir()) / f"call-testbed-processors-{os.getuid()}"
+    folder.mkdir(exist_ok=True)
+    cpus = sorted(os.sched_getaffinity(0))
+    opened = {cpu: (folder / str(cpu)).open("w") for cpu in cpus}
+    try:
+        for cpu in cpus:
+            with suppress(BlockingIOError):
+                fcntl.flock(opened[cpu], fcntl.LOCK_EX | fcntl.LOCK_NB)
+                yield cpu
+                return
+        yield Random().choice(cpus)
+    finally:
+        for file in opened.values():
+            file.close()
+
+
+@cache
+def _versions_here(needed: tuple[Program, ...], transports: tuple[str, ...]) -> Mapping[str, str]:
+    """Give what decides results here. ScenarioError: a program is not the one to be used."""
+    try:
+        kernel = cached_kernel()
+    except KernelBuildError:
+        kernel = None
+    return {
+        "guest kernel": "missing" if kernel is None else kernel.key,
+        **versions(needed, transports),
+        "libc": os.confstr("CS_GNU_LIBC_VERSION") or "unknown",
+        "OpenSSL": ssl.OPENSSL_VERSION,
+    }
+
+
+def _differences(needed: Needed) -> str:
+    """Say in what this machine is not as it has to be, each with the remedy; empty: it is."""
+    try:
+        here = _versions_here(needed.programs, needed.transports)
+    except ScenarioError as error:
+        return str(error)
+    remedies = {
+        "guest kernel": "testbed kernel build",
+        "testbed": "check out the same version, and start the worker again",
+        **{program.name: program.remedy for program in needed.programs},
+        **{f"transport {name}": f"copy transports/{name}.py" for name in needed.transports},
+    }
+    return "; ".join(
+        f"its {name} is {here.get(name, 'missing')}, this run's is {wanted} "
+        f"(there: {remedies.get(name, f'install this {name}')})"
+        for name, wanted in needed.versions.items()
+        if here.get(name) != wanted
+    )

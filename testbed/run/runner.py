@@ -1,0 +1,301 @@
+"""Runs cells, each in a guest or on the host kernel, and keeps what they leave; prints nothing."""
+
+from __future__ import annotations
+
+import compileall
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from errno import EDQUOT, EFBIG, ENOSPC
+from pathlib import Path
+from time import monotonic
+
+import trio
+
+from testbed.call.engines import ENGINES, GUEST_MB
+from testbed.experiment.cell import ERROR_FILE, Cell
+from testbed.experiment.scenario import ROOT, cell_id
+from testbed.guest.code_tree import BOOT, PLACE, guest_code
+from testbed.guest.kernel.builder import Kernel
+from testbed.guest.kernel.guest import GuestError, run_guest
+from testbed.record.results import CellResult, Run, Wall
+from testbed.run.jobs import JudgeError, judged, prepare_job
+from testbed.transport.interface import GUEST_PROGRAMS
+
+WALL_LIMIT_S = 300.0
+"""What takes longer is hung; a cell may take the length of its call beside."""
+_ATTEMPTS = 2
+"""How often a cell is tried that fails."""
+_ROOM_BYTES = 2**20
+"""With less room on the disk a cell that failed did so for want of it: one takes some 200 KB."""
+_FULL = (ENOSPC, EDQUOT, EFBIG)
+_OTHERS = [ROOT, *(Path(p) for p in sys.path if p.endswith("-packages"))]
+_GUEST_OTHERS = {Path(f"/run/others/{n}"): folder for n, folder in enumerate(_OTHERS)}
+"""What a transport from elsewhere may import. Seen last, as what is in there moves times."""
+_GUEST_JOB = Path("/run/job")
+_PYTHON = (os.path.realpath(sys.executable), "-I", "-S", "-B")
+_RUN_MODULE = (
+    "import sys, runpy; sys.path[:0] = sys.argv[3].split(':'); sys.argv[3:] = []; "
+    "runpy.run_module(sys.argv.pop(1), run_name='__main__')"
+)
+"""How programs of the lab start on a host kernel."""
+
+
+class LabError(Exception):
+    """The lab cannot run here; the message says what is missing and what to do."""
+
+
+class ConductError(Exception):
+    """A cell could not be conducted; the message is the reason."""
+
+
+class Interrupted(Exception):  # noqa: N818 - a person's wish
+    """A person interrupted a run; what was finished is kept."""
+
+
+Conduct = Callable[[Path, Cell, int], Awaitable[Wall]]
+"""Conducts the cell whose job is in a folder, on a processor; ConductError: it could not."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """One cell's end: its result, or the reason why there is none."""
+
+    cell_id: str
+    result: CellResult | None
+    failure: str = ""
+    retried: str = ""
+    """Why it was run a second time; empty: it was not."""
+
+
+def in_guest(kernel: Kernel, *, profile: bool = False) -> Conduct:
+    """Conduct each cell in a guest of its own, in virtual time.
+
+    With `profile` each leaves what its programs did in the job's folder
+    (`testbed.tools.syscall_profile`).
+    """
+
+    async def conduct(job: Path, cell: Cell, cpu: int) -> Wall:
+        return await run_module(
+            kernel,
+            "testbed.lab.main",
+            job,
+            seed=cell.seed,
+            cpu=cpu,
+            memory_mb=ENGINES[cell.messenger.engine].guest_mb,
+            wall_limit_s=WALL_LIMIT_S + cell.duration_s,
+            profile=profile,
+        )
+
+    return conduct
+
+
+async def run_module(
+    kernel: Kernel,
+    module: str,
+    job: Path,
+    *,
+    seed: int,
+    cpu: int,
+    memory_mb: int = GUEST_MB,
+    wall_limit_s: float = WALL_LIMIT_S,
+    profile: bool = False,
+) -> Wall:
+    """Run one of the lab's programs on a job's folder in a guest. ConductError: it failed."""
+    try:
+        result = await run_guest(
+            kernel,
+            [*_PYTHON, *map(str, (BOOT, PLACE, module, _GUEST_JOB, *_GUEST_OTHERS))],
+            job,
+            seed=seed,
+            cpu=cpu,
+            wall_limit_s=wall_limit_s,
+            memory_mb=memory_mb,
+            profile=profile,
+            visible=[Path(sys.base_prefix)],
+            mounts={
+                PLACE: guest_code(),
+                **_GUEST_OTHERS,
+                GUEST_PROGRAMS: Path(sys.executable).parent,
+            },
+        )
+    except GuestError as error:
+        raise ConductError(str(error)) from None
+    if result.exit_status != 0:
+        raise ConductError(_reason(job, result.exit_status))
+    return Wall(result.wall_s, result.virtual_s, result.cpu_s, asdict(result.counts))
+
+
+def on_host() -> Conduct:
+    """Conduct each cell on the host kernel in real time. LabError: as `check_host`."""
+    check_host()
+    compile_code()
+
+    async def conduct(job: Path, cell: Cell, cpu: int) -> Wall:
+        limit_s = WALL_LIMIT_S + cell.duration_s
+        return await run_module_on_host("testbed.lab.main", job, cpu=cpu, wall_limit_s=limit_s)
+
+    return conduct
+
+
+def check_host() -> None:
+    """See whether the lab can run here. LabError: not root, or the kernel lacks something."""
+    if os.geteuid() != 0:
+        raise LabError("--kernel host needs root; --kernel virtual does not")
+    checked = subprocess.run(
+        _isolated(_command("testbed.lab.preflight", ROOT, _OTHERS)),
+        capture_output=True,
+        check=False,
+    )
+    if checked.returncode != 0:
+        raise LabError(f"cannot try the host kernel: {checked.stderr.decode().strip()}")
+    if lacks := json.loads(checked.stdout):
+        raise LabError(
+            f"the host kernel lacks {'; '.join(lacks)}. Load the modules if there are any "
+            "(modprobe sch_netem, ...), or run with --kernel virtual, which needs none"
+        )
+
+
+async def run_module_on_host(
+    module: str, job: Path, *, cpu: int, wall_limit_s: float = WALL_LIMIT_S
+) -> Wall:
+    """Run one of the lab's programs on a job's folder on the host kernel. ConductError: it failed.
+
+    It runs in namespaces without a name, as the first process of a process namespace: all of it
+    goes when that process goes, however it ends.
+    """
+    command = ["taskset", "-c", str(cpu), *_isolated(_command(module, job, _OTHERS))]
+    began_s = monotonic()
+    with (job / "stdout").open("wb") as out, (job / "stderr").open("wb") as err:
+        process = subprocess.Popen(  # noqa: ASYNC220 - it must die with this very thread
+            command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True
+        )
+    try:
+        with trio.move_on_after(wall_limit_s):
+            await _wait(process)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        status = process.wait()
+    if status != 0:
+        raise ConductError(_reason(job, status))
+    took_s = monotonic() - began_s
+    return Wall(wall_s=took_s, virtual_s=took_s)
+
+
+async def run_cells(
+    run: Run,
+    cells: Sequence[Cell],
+    conduct: Conduct,
+    cpus: Sequence[int],
+    report: Callable[[Done], None],
+    *,
+    pcap: bool = False,
+) -> None:
+    """Run cells, one at a time on each processor of `cpus`; those with a record are left alone.
+
+    With `pcap`, what crosses the middlebox is captured.
+
+    `report` hears of each cell as it ends. A cell that fails is run once more, and does not stop
+    the others. Interrupted: a person pressed ^C. LabError: the disk is full. OSError: the run's
+    folder cannot be written.
+    """
+    jobs = run.folder / "jobs"
+    shutil.rmtree(jobs, ignore_errors=True)
+    jobs.mkdir()
+    waiting = iter([cell for cell in cells if not run.has(cell_id(cell))])
+
+    async def work(cpu: int) -> None:
+        for cell in waiting:
+            report(await _run_cell(run, cell, conduct, cpu, pcap=pcap))
+
+    try:
+        async with trio.open_nursery() as nursery:
+            for cpu in cpus:
+                nursery.start_soon(work, cpu)
+    except BaseExceptionGroup as group:
+        _, others = group.split(KeyboardInterrupt)
+        if others is None:
+            raise Interrupted from None
+        if any(isinstance(e, OSError) and e.errno in _FULL for e in others.exceptions):
+            raise LabError(
+                f"the disk that has {run.folder} is full. What is finished is kept: make room, and "
+                "run it again to go on"
+            ) from None
+        if len(others.exceptions) == 1:
+            raise others.exceptions[0] from None
+        raise
+    finally:
+        shutil.rmtree(jobs, ignore_errors=True)
+
+
+def compile_code() -> None:
+    """Compile the lab's modules once, for what runs on the host kernel writes nothing."""
+    for folder in ("testbed", "transports"):
+        compileall.compile_dir(ROOT / folder, quiet=2)
+
+
+async def _run_cell(run: Run, cell: Cell, conduct: Conduct, cpu: int, *, pcap: bool) -> Done:
+    name = cell_id(cell)
+    job = run.folder / "jobs" / name
+    failed: list[str] = []
+    while len(failed) < _ATTEMPTS:
+        prepare_job(job, cell, pcap=pcap)
+        try:
+            wall = await conduct(job, cell, cpu)
+            content = await trio.to_thread.run_sync(judged, cell, job)
+        except (ConductError, JudgeError) as error:
+            _check_room(run.folder)
+            failed.append(str(error))
+            run.keep_failed(name, job, str(error))
+        else:
+            return Done(name, run.keep(name, job, content, wall), retried="".join(failed))
+    return Done(name, None, failed[-1], retried=failed[0])
+
+
+def _check_room(folder: Path) -> None:
+    """Raise the OSError of a full disk if it is: a guest that met it says so in its own words."""
+    if shutil.disk_usage(folder).free < _ROOM_BYTES:
+        raise OSError(ENOSPC, os.strerror(ENOSPC), str(folder))
+
+
+def _command(module: str, argument: Path, import_path: Sequence[Path]) -> list[str]:
+    """Give what runs a program of the lab on a host kernel."""
+    return [*_PYTHON, "-c", _RUN_MODULE, module, str(argument), ":".join(map(str, import_path))]
+
+
+def _isolated(command: Sequence[str]) -> list[str]:
+    """Put a command into namespaces that end with it, and let it end with this process."""
+    return [
+        *("setpriv", "--pdeathsig", "KILL"),
+        *("unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"),
+        *command,
+    ]
+
+
+def _reason(job: Path, status: int) -> str:
+    """Say why a cell's program ended with a status other than 0."""
+    for name in (ERROR_FILE, "stderr"):
+        path = job / name
+        if path.is_file() and (text := path.read_text(errors="replace").strip()):
+            return _shortened(text)
+    return f"the cell's program ended with status {status}"
+
+
+def _shortened(text: str) -> str:
+    """Leave the middle of a long text out: the cause stands first, a log's last words last."""
+    return text if len(text) <= 2000 else f"{text[:1000]} ... {text[-1000:]}"
+
+
+async def _wait(process: subprocess.Popen[bytes]) -> None:
+    pidfd = os.pidfd_open(process.pid)
+    try:
+        await trio.lowlevel.wait_readable(pidfd)
+    finally:
+        os.close(pidfd)

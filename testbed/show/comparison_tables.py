@@ -1,0 +1,191 @@
+"""Tables for people of how calls compare and of what changed between two runs; no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from math import isfinite
+from textwrap import fill
+from typing import Any
+
+from rich.table import Table
+
+from testbed.analysis.comparison import Comparison
+from testbed.analysis.difference import Difference, Shift
+from testbed.analysis.statistics import Estimate, coverage_limit
+from testbed.show.tables import table_by_keys
+
+MEASURE_WORDS = {
+    "set_up_s": ("set-up", 1.0, 2, " s"),
+    "concealed_share": ("lost", 100.0, 1, " %"),
+    "mouth_to_ear_s": ("delay", 1000.0, 0, " ms"),
+    "r_fullband_100": ("R", 1.0, 0, ""),
+}
+"""For people: each measure's word, factor, digits and unit."""
+
+
+def comparison_table(compared: Sequence[Comparison]) -> Table:
+    """Show how calls compare, at most 100 columns wide."""
+    table, begins = table_by_keys([(c.messenger, c.transport, c.censor) for c in compared])
+    for name in ("n", "usable", "95 %", "over direct", "R", "95 %", "rank"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for c, begin in zip(compared, begins, strict=True):
+        table.add_row(
+            *begin,
+            str(c.calls),
+            f"{c.usable.value:.0%}",
+            f"{c.usable.low:.0%}-{c.usable.high:.0%}",
+            effect_text(c.usable_effect),
+            f"{c.rating.value:.0f}",
+            interval_text(c.rating),
+            rank_text(c, compared),
+        )
+    return table
+
+
+def legend(compared: Sequence[Comparison]) -> str:
+    """Say what the columns of `comparison_table` mean, for these n."""
+    n = min(c.calls for c in compared)
+    interval = (
+        f"with its bootstrap interval, which of {n} seeds holds the true median with "
+        f"{coverage_limit(n):.0%} at most"
+        if n > 1
+        else "with its bootstrap interval, of which one seed gives none"
+    )
+    text = (
+        "n: calls. usable: their share that was usable or good, with Wilson's interval; over "
+        "direct: by how many points that is more than of direct calls of the same seeds, * if the "
+        "interval (Newcombe) excludes 0. R: median of the worse direction, 0 without a call, "
+        f"{interval}. rank: by R, within messenger and censor; = shared by calls that the "
+        "intervals do not tell apart."
+    )
+    return fill(text, 100)
+
+
+def rank_text(one: Comparison, compared: Iterable[Comparison]) -> str:
+    """Write a rank, with `=` if others have it too."""
+    key = (one.messenger, one.censor, one.rank)
+    shared = sum((c.messenger, c.censor, c.rank) == key for c in compared) > 1
+    return f"{one.rank}{'=' if shared else ''}"
+
+
+def effect_text(effect: Estimate | None) -> str:
+    """Write an effect on a share in points, with `*` if its interval excludes 0."""
+    if effect is None:
+        return "-"
+    return f"{100 * effect.value:+.0f}{'*' if effect.excludes_zero else ' '}"
+
+
+def interval_text(estimate: Estimate | None, factor: float = 1.0, digits: int = 0) -> str:
+    """Write an interval; `-` if it is not known."""
+    if estimate is None or not isfinite(estimate.low):
+        return "-"
+    return f"{estimate.low * factor:.{digits}f}-{estimate.high * factor:.{digits}f}"
+
+
+def comparison_json(compared: Iterable[Comparison]) -> list[dict[str, Any]]:
+    """Give comparisons for JSON, in SI units; what is not known is null."""
+    return [
+        {
+            "messenger": c.messenger,
+            "transport": c.transport,
+            "censor": c.censor,
+            "n": c.calls,
+            "verdicts": {verdict.label: count for verdict, count in c.verdicts.items()},
+            "median_verdict": c.median_verdict.label,
+            "rank": c.rank,
+            "usable": estimate_json(c.usable),
+            "usable_over_direct": estimate_json(c.usable_effect),
+            "rating": estimate_json(c.rating),
+            "rating_over_direct": estimate_json(c.rating_effect),
+            **{name: estimate_json(c.medians.get(name)) for name in MEASURE_WORDS},
+        }
+        for c in compared
+    ]
+
+
+def estimate_json(estimate: Estimate | None) -> dict[str, Any] | None:
+    """Give an estimate for JSON; a bound that is not known is null."""
+    if estimate is None:
+        return None
+    known = asdict(estimate)
+    return {name: value if isfinite(value) else None for name, value in known.items()}
+
+
+def difference_table(shifts: Sequence[Shift]) -> Table:
+    """Show what medians changed, at most 100 columns wide."""
+    table, begins = table_by_keys([shift.key for shift in shifts])
+    for name in ("what", "before", "after", "n"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("beyond seeds' spread", no_wrap=True)
+    answers = {True: "[bold]yes[/]", False: "no", None: "one seed does not tell"}
+    for shift, begin in zip(shifts, begins, strict=True):
+        table.add_row(
+            *begin,
+            MEASURE_WORDS[shift.measure][0],
+            *_before_and_after(shift),
+            str(shift.effect.n),
+            answers[shift.is_beyond_spread],
+        )
+    return table
+
+
+_MORE_DIGITS = 6
+"""How many digits more than usual are shown at most, where fewer look equal."""
+
+
+def _before_and_after(shift: Shift) -> tuple[str, str]:
+    """Write two medians with as many digits as tell them apart."""
+    _, factor, digits, unit = MEASURE_WORDS[shift.measure]
+    values = [estimate.value * factor for estimate in (shift.before, shift.after)]
+    for more in range(_MORE_DIGITS + 1):
+        before, after = (f"{value:.{digits + more}f}{unit}" for value in values)
+        if before != after:
+            return before, after
+    return f"{values[0]:.{digits}f}{unit}", "the same"
+
+
+def difference_words(found: Difference) -> list[str]:
+    """Say what changed but the medians, one line a fact."""
+    lines = [
+        f"{c.part}: {c.before or 'not there'} -> {c.after or 'not there'}" for c in found.made_of
+    ]
+    for which, names in (("earlier", found.only_before), ("later", found.only_after)):
+        if names:
+            others = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            lines.append(f"only in the {which} run: {names[0]}{others}")
+    lines += [f"{c.part}: {c.before} -> {c.after}" for c in found.verdicts]
+    beyond = sum(shift.is_beyond_spread is True for shift in found.shifts)
+    changed = sum(shift.before.value != shift.after.value for shift in found.shifts)
+    same = len(found.shifts) - changed
+    others = f" Of {same} more medians, only single calls changed." if same else ""
+    lines.append(
+        f"{found.cells} cells in both: {len(found.verdicts)} verdicts and {changed} "
+        f"medians changed, {beyond} of them beyond the seeds' spread.{others}"
+    )
+    return lines
+
+
+def difference_json(found: Difference) -> dict[str, Any]:
+    """Give a difference for JSON."""
+    return {
+        "made_of": [asdict(change) for change in found.made_of],
+        "only_before": found.only_before,
+        "only_after": found.only_after,
+        "verdicts": [asdict(change) for change in found.verdicts],
+        "medians": [
+            {
+                "messenger": shift.key[0],
+                "transport": shift.key[1],
+                "censor": shift.key[2],
+                "measure": shift.measure,
+                **{
+                    name: estimate_json(getattr(shift, name))
+                    for name in ("before", "after", "effect")
+                },
+                "is_beyond_spread": shift.is_beyond_spread,
+            }
+            for shift in found.shifts
+        ],
+        "cells": found.cells,
+    }

@@ -1,0 +1,108 @@
+"""Draws what became of calls, chats and other traffic beside each other; counting lives here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from testbed.call.quality.verdict import Verdict
+from testbed.record.results import CellResult, Run
+from testbed.show.figures import sheet, style, words
+from testbed.show.figures.tally import by_messenger, tally
+
+_ROW_IN, _BAR, _WIDTH = 0.22, 0.6, 0.62
+"""Height of a row; of a bar, in rows; length of a full bar, in columns."""
+
+Shares = Mapping[str, Fraction]
+"""By what was done: how many of how many."""
+
+
+def collateral(run: Run) -> Figure:
+    """Draw for each messenger, transport and censor which share of what people did came about.
+
+    NothingToDrawError: the run has no traffic but calls and chats (`other_traffic`).
+    """
+    data = sheet.recorded(run)
+    kinds = list(dict.fromkeys(k for r in data.results for k in r.content.get("traffic", ())))
+    if not kinds:
+        raise sheet.NothingToDrawError("the run has no other traffic beside its calls and chats")
+    tallies = tally(data.results, data.failures)
+    names = ["calls usable", "chat messages", *(f"{kind}s" for kind in kinds)]
+    notes = data.notes(
+        words.calls_per(tallies, "row"),
+        "Calls that were usable or good; messages that were echoed; voice messages, pages and "
+        "downloads that were done before their call ended. Only the call goes through the "
+        "transport.",
+        words.definition(),
+    )
+    with style.applied():
+        groups = by_messenger(tallies)
+        labels = [f"{t.transport}, {_restriction(t.censor)}" for t in tallies]
+        rows_in = [len(group) * _ROW_IN for _, group in groups]
+        margins = sheet.Margins(sheet.label_in(labels), last=0.3)
+        figure, panels = sheet.sheet(words.question(data.manifest), notes, rows_in, margins)
+        for axes, (title, group) in zip(panels, groups, strict=True):
+            rows = {
+                f"{t.transport}, {_restriction(t.censor)}": shares(
+                    [r for r in data.results if r.key == (t.messenger, t.transport, t.censor)]
+                )
+                for t in group
+            }
+            _draw(axes, title, rows, names)
+        _label_columns(panels[-1], names)
+        return figure
+
+
+def shares(results: Sequence[CellResult]) -> dict[str, Fraction]:
+    """Count what came about of what people did; what nobody did is left out."""
+    counts: dict[str, list[int]] = {}
+
+    def add(name: str, done: int, of: int) -> None:
+        pair = counts.setdefault(name, [0, 0])
+        pair[0] += done
+        pair[1] += of
+
+    for result in results:
+        add("calls usable", result.verdict >= Verdict.USABLE, 1)
+        chat = result.content["chat"]
+        add("chat messages", chat["delivered"], chat["sent"])
+        for kind, one in result.content.get("traffic", {}).items():
+            add(f"{kind}s", one["done"], 1)
+    return {name: Fraction(done, of) for name, (done, of) in counts.items() if of}
+
+
+def _restriction(censor: str) -> str:
+    return "no restriction" if censor == "open" else censor
+
+
+def _draw(axes: Axes, title: str, rows: Mapping[str, Shares], names: Sequence[str]) -> None:
+    sheet.heading(axes, title)
+    axes.set_xlim(0, len(names))
+    axes.set_ylim(len(rows), 0)
+    axes.set_xticks([])
+    axes.set_yticks([y + 0.5 for y in range(len(rows))], list(rows))
+    axes.tick_params(length=0)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_visible(False)
+    for y, found in enumerate(rows.values()):
+        for x, name in enumerate(names):
+            _draw_share(axes, x, y + 0.5, found.get(name), style.INK if x == 0 else style.CHAT)
+
+
+def _draw_share(axes: Axes, x: int, y: float, share: Fraction | None, colour: str) -> None:
+    if share is None:
+        axes.text(x, y, "–", va="center", color=style.FAINT_INK)
+        return
+    bottom = y - _BAR / 2
+    axes.add_patch(Rectangle((x, bottom), _WIDTH, _BAR, fill=False, ec=colour, lw=0.5))
+    axes.add_patch(Rectangle((x, bottom), _WIDTH * float(share), _BAR, fc=colour, lw=0))
+    axes.text(x + _WIDTH + 0.03, y, words.percent(float(share)), va="center", size=style.NOTE_PT)
+
+
+def _label_columns(axes: Axes, names: Sequence[str]) -> None:
+    axes.set_xticks([x + _WIDTH / 2 for x in range(len(names))], names)
+    axes.tick_params(axis="x", labelcolor=style.INK, labelsize=style.NOTE_PT, pad=1)

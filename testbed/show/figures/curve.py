@@ -1,0 +1,102 @@
+"""Draws how usability changes with what a scenario sweeps, such as a rate or a loss."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from testbed.analysis.comparison import Comparison, compare
+from testbed.record.results import Run
+from testbed.show.figures import sheet, style, words
+from testbed.show.figures.sheet import SERIES
+
+_SWEPT = re.compile(r"(?P<profile>\S+) (?P<what>\S+)=(?P<value>\S+)")
+_PANEL_IN = 1.9
+_AXES = {
+    "rate_bps": ("rate of each flow and direction, kbit/s", 1e-3),
+    "loss": ("packets lost, %", 100.0),
+    "drop": ("recognised packets dropped, %", 100.0),
+}
+"""What is swept, in words, and the factor to the unit shown."""
+
+
+@dataclass(frozen=True)
+class _Point:
+    x: float
+    compared: Comparison
+
+
+def curve(run: Run) -> Figure:
+    """Draw the probability of a usable call, with its interval, against the swept number.
+
+    One panel a messenger, one line a transport. NothingToDrawError: the run sweeps no number.
+    """
+    data = sheet.recorded(run)
+    compared = compare(data.results)
+    found = {c.censor: match for c in compared if (match := _SWEPT.fullmatch(c.censor))}
+    swept = {(match["profile"], match["what"]) for match in found.values()}
+    if len(found) < 2 or len(swept) != 1:
+        raise sheet.NothingToDrawError("a curve needs one number that the scenario sweeps")
+    ((profile, what),) = swept
+    label, factor = _AXES.get(what, (what, 1.0))
+    points = [
+        _Point(float(found[c.censor]["value"]) * factor, c) for c in compared if c.censor in found
+    ]
+    messengers = list(dict.fromkeys(p.compared.messenger for p in points))
+    transports = list(dict.fromkeys(p.compared.transport for p in points))
+    notes = data.notes(
+        words.n_per((p.compared.calls for p in points), "point"),
+        f"Censor profile {profile}, with {what} set to each value.",
+        "Bars: 95 % intervals (Wilson); lines only guide the eye.",
+    )
+    with style.applied():
+        key = [_handle(name, index) for index, name in enumerate(transports)]
+        margins = sheet.Margins(sheet.label_in(["100 %"]) + 0.15, below=0.4)
+        rows_in = [_PANEL_IN] * len(messengers)
+        title = words.question(data.manifest)
+        figure, panels = sheet.sheet(title, notes, rows_in, margins, key=key)
+        for axes, messenger in zip(panels, messengers, strict=True):
+            sheet.heading(axes, messenger)
+            _draw(axes, [p for p in points if p.compared.messenger == messenger], transports)
+            axes.set_xlabel(label)
+        return figure
+
+
+def _draw(axes: Axes, points: Sequence[_Point], transports: Sequence[str]) -> None:
+    xs = sorted({p.x for p in points})
+    place = _places(xs)
+    for index, transport in enumerate(transports):
+        line = SERIES[index % len(SERIES)]
+        mine = sorted((p for p in points if p.compared.transport == transport), key=lambda p: p.x)
+        shift = (index - (len(transports) - 1) / 2) * 0.11
+        x = [place[p.x] + shift for p in mine]
+        usable = [p.compared.usable for p in mine]
+        y = [e.value for e in usable]
+        error = [[e.value - e.low for e in usable], [e.high - e.value for e in usable]]
+        axes.errorbar(
+            x, y, yerr=error, color=line.colour, ls=line.dash, marker=line.marker, ms=4,
+            mfc=style.PAPER, lw=1.2, elinewidth=0.7, capsize=1.5,
+        )  # fmt: skip
+    axes.set_ylim(-0.04, 1.04)
+    axes.set_ylabel("usable or good")
+    sheet.percent_axis(axes.yaxis)
+    axes.set_xticks(list(place.values()), [f"{x:g}" for x in xs])
+    axes.tick_params(length=2)
+
+
+def _places(xs: Sequence[float]) -> Mapping[float, float]:
+    """Give each value a place of its own: values of a sweep lie too unevenly for one scale."""
+    return {x: float(index) for index, x in enumerate(xs)}
+
+
+def _handle(name: str, index: int) -> Line2D:
+    line = SERIES[index % len(SERIES)]
+    return Line2D(
+        [], [], color=line.colour, ls=line.dash, marker=line.marker, ms=4, mfc=style.PAPER,
+        lw=1.2, label=name,
+    )  # fmt: skip

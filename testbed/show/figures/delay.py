@@ -1,0 +1,167 @@
+"""Draws how long sound takes from mouth to ear, as a distribution over frames that were heard."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+
+from testbed.call.messenger import Codec
+from testbed.call.quality.verdict import GOOD_DELAY_S, USABLE_DELAY_S
+from testbed.record.judging import playout_of
+from testbed.record.results import CellResult, Run, frames_of
+from testbed.show.figures import sheet, style, words
+from testbed.show.figures.sheet import SERIES
+from testbed.show.figures.tally import natural
+
+_COLUMNS = 3
+_PANEL_IN = 1.0
+_LINES = 4
+"""More kinds of calls than these are drawn as one."""
+_SHARES = np.linspace(0, 1, 401)
+_ALL = "all calls"
+_END_MS = 2000.0
+"""What takes longer is beyond the edge: nobody talks so."""
+_DENSE_MS = 600.0
+Delays = NDArray[np.float64]
+
+
+def delay(run: Run) -> Figure:
+    """Draw the cumulative distribution of mouth-to-ear delay, one panel a transport.
+
+    Each frame that was played counts, of both directions and all seeds. One line a messenger and
+    censor, or one in all if these are too many. NothingToDrawError: no call was set up.
+    """
+    data = sheet.recorded(run)
+    heard = [r for r in data.results if r.content["quality"]["up"] is not None]
+    if not heard:
+        raise sheet.NothingToDrawError("delays need a call that was set up")
+    codecs = _codecs(data.manifest)
+    kinds = list(dict.fromkeys((r.key[0], r.key[2]) for r in heard))
+    censors = {censor for _, censor in kinds}
+    groups: defaultdict[str, defaultdict[str, list[CellResult]]] = defaultdict(
+        lambda: defaultdict(list)
+    )
+    for result in heard:
+        messenger, transport, censor = result.key
+        name = f"{messenger}, {censor}" if len(censors) > 1 else messenger
+        groups[transport][name if len(kinds) <= _LINES else _ALL].append(result)
+    curves = {
+        transport: {name: _quantiles_ms(calls, codecs) for name, calls in named.items()}
+        for transport, named in groups.items()
+    }
+    lines = list(dict.fromkeys(name for named in curves.values() for name in named))
+    counts = (len(calls) for named in groups.values() for calls in named.values())
+    notes = data.notes(
+        words.n_per(counts, "line"),
+        sheet.restriction(censor for _, censor in kinds)
+        or (
+            f"Over {len(kinds)} kinds of calls together, by messenger and censor."
+            * (lines == [_ALL])
+        ),
+        f"Share of the frames that were heard no later than so, both directions"
+        f"{'; faint: the other transports' * (len(curves) > 1)}. Upright lines: "
+        f"{1000 * GOOD_DELAY_S:g} and {1000 * USABLE_DELAY_S:g} ms (ITU-T G.114).",
+        _beyond(curves),
+    )
+    with style.applied():
+        return _draw(words.question(data.manifest), notes, curves, lines)
+
+
+def _beyond(curves: Mapping[str, Mapping[str, Delays]]) -> str:
+    """Say which share of a line's frames took longer than the axis reaches; empty: none did."""
+    shares = {
+        transport: max(float(np.mean(q[1:-1] > _END_MS)) for q in named.values())
+        for transport, named in curves.items()
+    }
+    told = [
+        f"{words.percent(share if share < 0.01 else round(share, 2))} of {name}"
+        for name, share in shares.items()
+        if share
+    ]
+    most = "at most " if any(len(named) > 1 for named in curves.values()) else ""
+    return f"Beyond the edge at {_END_MS:g} ms: {most}{', '.join(told)}." if told else ""
+
+
+def _draw(
+    title: str,
+    notes: Sequence[str],
+    curves: Mapping[str, Mapping[str, Delays]],
+    lines: Sequence[str],
+) -> Figure:
+    names = sorted(curves, key=lambda name: (name != "direct", natural(name)))
+    columns = min(_COLUMNS, len(names))
+    rows = -(-len(names) // columns)
+    margins = sheet.Margins(sheet.label_in(["100 %"]))
+    heard_ms = [q[1:-1] for named in curves.values() for q in named.values()]
+    low_ms = 0.9 * min(float(q.min()) for q in heard_ms)
+    slowest_ms = max(float(q.max()) for q in heard_ms)
+    high_ms = min(1.1 * max(1000 * USABLE_DELAY_S, slowest_ms), _END_MS)
+    key = [_handle(name, index) for index, name in enumerate(lines)] if len(lines) > 1 else []
+    figure, panels = sheet.sheet(
+        title, notes, [_PANEL_IN] * rows, margins, columns=columns, key=key
+    )
+    for axes in panels[len(names) :]:
+        axes.remove()
+    for index, (axes, name) in enumerate(zip(panels, names, strict=False)):
+        sheet.heading(axes, name)
+        for other in names:
+            for quantiles in curves[other].values():
+                axes.plot(quantiles, _SHARES, color=style.RULE, lw=0.5, zorder=1)
+        for line, quantiles in curves[name].items():
+            look = SERIES[lines.index(line)]
+            axes.plot(quantiles, _SHARES, color=look.colour, ls=look.dash, lw=1.4, zorder=3)
+        axes.set_xlim(low_ms, high_ms)
+        _scale(axes, is_lowest=index + columns >= len(names), is_first=index % columns == 0)
+    return figure
+
+
+def _scale(axes: Axes, *, is_lowest: bool, is_first: bool) -> None:
+    axes.set_xscale("log")
+    low_ms, high_ms = axes.get_xlim()
+    steps = (50, 100, 150, 200, 300, 400) if high_ms < _DENSE_MS else (50, 100, 200, 400, 800, 1600)
+    ticks = [t for t in steps if low_ms <= t <= high_ms]
+    axes.set_xticks(ticks, [f"{tick}" for tick in ticks])
+    axes.set_xticks([], minor=True)
+    axes.set_ylim(0, 1)
+    axes.set_yticks([0, 0.5, 1])
+    sheet.percent_axis(axes.yaxis)
+    axes.tick_params(length=2, labelbottom=is_lowest, labelleft=is_first)
+    if is_lowest:
+        axes.set_xlabel("mouth-to-ear delay, ms")
+    for threshold_s in (GOOD_DELAY_S, USABLE_DELAY_S):
+        sheet.guide(axes, 1000 * threshold_s)
+
+
+def _handle(name: str, index: int) -> Line2D:
+    look = SERIES[index]
+    return Line2D([], [], color=look.colour, ls=look.dash, lw=1.4, label=name)
+
+
+def _quantiles_ms(calls: Sequence[CellResult], codecs: Mapping[str, Codec]) -> Delays:
+    """Give the delays in ms that the shares of `_SHARES` of all frames keep."""
+    delays: list[float] = []
+    for call in calls:
+        codec = codecs[call.content["messenger"]["name"]]
+        for direction in filter(lambda d: d.sent_s, frames_of(call).values()):
+            ended_s = call.content["record"]["call"]["ended_s"]
+            # Frames that only FEC brought back are left out: no record tells which those are.
+            delays += playout_of(direction, codec, ended_s, ()).mouth_to_ear_s
+    quantiles: Delays = 1000 * np.quantile(delays, _SHARES) if delays else np.full(401, np.nan)
+    return quantiles
+
+
+def _codecs(manifest: Mapping[str, Any]) -> dict[str, Codec]:
+    """Give each messenger's codec, as the manifest defines it, but without FEC."""
+    return {
+        name.removeprefix("messenger "): replace(Codec(**content["codec"]), fec=False, dtx=False)
+        for name, content in manifest["definitions"].items()
+        if name.startswith("messenger ")
+    }

@@ -1,0 +1,108 @@
+"""Draws transports against censors, a verdict in each field; counting lives in `tally`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
+
+from testbed.call.quality.verdict import Verdict
+from testbed.record.results import Run
+from testbed.show.figures import sheet, style, words
+from testbed.show.figures.style import VERDICT_FILLS
+from testbed.show.figures.tally import OPEN, Tally, by_messenger, tally
+
+_ROW_IN = 0.22
+_LABEL_PT = style.NOTE_PT
+
+
+def matrix(run: Run) -> Figure:
+    """Draw each messenger's calls as a field of transports by censors.
+
+    A field has the median verdict's fill (the worse one of two) and how many calls were usable of
+    how many. NothingToDrawError: the run has not two censors and two transports.
+    """
+    data = sheet.recorded(run)
+    tallies = tally(data.results, data.failures)
+    transports = list(dict.fromkeys(t.transport for t in tallies))
+    censors = list(dict.fromkeys(t.censor for t in tallies))
+    if min(len(transports), len(censors)) < 2:
+        raise sheet.NothingToDrawError("a matrix needs two transports and two censors")
+    groups = by_messenger(tallies)
+    notes = data.notes(
+        words.calls_per(tallies, "field"),
+        "Each field: its median verdict, and how many calls were usable or good of how many.",
+        words.definition(),
+    )
+    with style.applied():
+        labels_in = sheet.label_in(censors, style.NOTE_PT)
+        margins = sheet.Margins(sheet.label_in(transports), last=0.65 * labels_in + 0.15)
+        rows_in = [len(transports) * _ROW_IN] * len(groups)
+        figure, panels = sheet.sheet(
+            words.question(data.manifest), notes, rows_in, margins, key=_key()
+        )
+        for axes, (title, group) in zip(panels, groups, strict=True):
+            axes.set_xticks([])
+            _draw_fields(axes, title, group, transports, censors)
+        _label_censors(panels[-1], censors)
+        return figure
+
+
+def _draw_fields(
+    axes: Axes,
+    title: str,
+    group: Sequence[Tally],
+    transports: Sequence[str],
+    censors: Sequence[str],
+) -> None:
+    sheet.heading(axes, title)
+    axes.set_xlim(0, len(censors))
+    axes.set_ylim(len(transports), 0)
+    axes.set_yticks([y + 0.5 for y in range(len(transports))], transports)
+    axes.tick_params(length=0)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_visible(False)
+    found = {(t.transport, t.censor): t for t in group}
+    for y, transport in enumerate(transports):
+        for x, censor in enumerate(censors):
+            _draw_field(axes, x, y, found.get((transport, censor)))
+
+
+def _draw_field(axes: Axes, x: int, y: int, t: Tally | None) -> None:
+    if t is None or not t.calls:
+        word = "failed" if t is not None and t.failed else "–"
+        axes.text(x + 0.5, y + 0.5, word, ha="center", va="center", color=style.FAINT_INK)
+        return
+    fill = VERDICT_FILLS[median_verdict(t.verdicts)]
+    axes.add_patch(
+        Rectangle((x, y), 1, 1, fc=fill.colour, ec=fill.hatch_colour, hatch=fill.hatch, lw=0)
+    )
+    axes.add_patch(Rectangle((x, y), 1, 1, fill=False, ec=style.PAPER, lw=1.2))
+    axes.text(
+        x + 0.5, y + 0.5, f"{t.usable}/{t.calls}", ha="center", va="center", color=fill.ink,
+        size=_LABEL_PT,
+        bbox={"facecolor": fill.colour, "edgecolor": "none", "pad": 0.8} if fill.hatch else None,
+    )  # fmt: skip
+
+
+def median_verdict(verdicts: Mapping[Verdict, int]) -> Verdict:
+    """Give the verdict of the middle call, the worse one of two."""
+    worst_first = [verdict for verdict in sorted(verdicts) for _ in range(verdicts[verdict])]
+    return worst_first[(len(worst_first) - 1) // 2]
+
+
+def _label_censors(axes: Axes, censors: Sequence[str]) -> None:
+    names = ["no restriction" if censor == OPEN else censor for censor in censors]
+    axes.set_xticks([x + 0.5 for x in range(len(censors))], names, rotation=40, ha="right")
+    axes.tick_params(axis="x", labelcolor=style.INK, labelsize=style.NOTE_PT, pad=1)
+    for label in axes.get_xticklabels():
+        label.set_rotation_mode("anchor")
+
+
+def _key() -> list[Patch]:
+    fills = [(v.label, VERDICT_FILLS[v]) for v in sorted(Verdict, reverse=True)]
+    return [
+        Patch(fc=f.colour, ec=f.hatch_colour, hatch=f.hatch, lw=0, label=name) for name, f in fills
+    ]

@@ -1,0 +1,201 @@
+"""Draws what transports send against what calls through them are worth; weighs neither."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import inf, isinf
+from statistics import median
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullLocator
+
+from testbed.analysis.comparison import compare
+from testbed.analysis.statistics import Estimate, share
+from testbed.call.quality.verdict import GOOD_R, UNUSABLE_R
+from testbed.record.results import CellResult, Run
+from testbed.show.figures import sheet, style, words
+
+_PANEL_IN = 2.6
+_PANELS = 4
+_LABEL_IN = 0.135
+"""How high a line of a label is."""
+_LABEL_WIDTH_IN, _LEADER_IN = 1.8, 0.3
+"""How wide a label's line may be, and how far it stands from the panel."""
+Key = tuple[str, str, str]
+
+
+@dataclass(frozen=True)
+class _Point:
+    transport: str
+    rate_kbps: float
+    worth: Estimate
+
+
+def pareto(run: Run) -> Figure:
+    """Draw each transport by what the caller sends and by the median R of its calls.
+
+    One panel a messenger and censor. If these are too many, one a messenger, with the probability
+    of a usable call over all censors in R's place. A line joins those that no other surpasses in
+    both. NothingToDrawError: less than two transports had a call.
+    """
+    data = sheet.recorded(run)
+    kinds = dict.fromkeys((r.key[0], r.key[2]) for r in data.results)
+    pooled = len(kinds) > _PANELS
+    panels_of = _pooled(data.results) if pooled else _by_censor(data.results)
+    panels_of = {name: points for name, points in panels_of.items() if len(points) > 1}
+    if not panels_of:
+        raise sheet.NothingToDrawError("overhead against quality needs calls by two transports")
+    counts = [p.worth.n for points in panels_of.values() for p in points]
+    bars = "bars: 95 % intervals (Wilson)" if pooled else words.of_medians(min(counts))
+    notes = data.notes(
+        words.n_per(counts, "point"),
+        (sheet.together if pooled else sheet.restriction)(censor for _, censor in kinds),
+        f"Across: what the caller's line carries upwards during the call, median; {bars}. Line and "
+        "filled points: those that none surpasses in both.",
+        _not_drawn(data.results, panels_of, pooled=pooled),
+    )
+    with style.applied():
+        labels = {
+            p.transport: _broken(p.transport) for points in panels_of.values() for p in points
+        }
+        lines = [line for label in labels.values() for line in label.split("\n")]
+        right_in = max(1.6, sheet.label_in(lines, style.NOTE_PT) + _LEADER_IN)
+        margins = sheet.Margins(sheet.label_in(["100 %"]) + 0.15, right=right_in, below=0.42)
+        rows_in = [_PANEL_IN] * len(panels_of)
+        figure, panels = sheet.sheet(words.question(data.manifest), notes, rows_in, margins)
+        for axes, (name, points) in zip(panels, panels_of.items(), strict=True):
+            sheet.heading(axes, name)
+            _draw(axes, points, shares=pooled)
+        return figure
+
+
+def _broken(label: str) -> str:
+    """Break a long label into lines."""
+    return style.wrapped(label, _LABEL_WIDTH_IN, style.NOTE_PT)
+
+
+def _not_drawn(
+    results: Sequence[CellResult], panels_of: Mapping[str, Sequence[_Point]], *, pooled: bool
+) -> str:
+    """Say which calls have no point because none was set up, so nothing was sent in one; or "".
+
+    Only of panels that are drawn: they could have shown it.
+    """
+    rates = _rates(results, pooled=pooled)
+    missing = []
+    for messenger, transport, censor in dict.fromkeys(r.key for r in results):
+        panel = _panel(messenger, censor, results) if not pooled else messenger
+        key = (messenger, transport, "" if pooled else censor)
+        if key not in rates and panel in panels_of:
+            missing.append(f"{panel} {transport}" if len(panels_of) > 1 else transport)
+    names = list(dict.fromkeys(missing))
+    return f"No call was set up, so no point: {', '.join(names)}." if names else ""
+
+
+def _panel(messenger: str, censor: str, results: Sequence[CellResult]) -> str:
+    several = len({r.key[2] for r in results}) > 1
+    return f"{messenger}, {censor}" if several else messenger
+
+
+def _by_censor(results: Sequence[CellResult]) -> dict[str, list[_Point]]:
+    rates = _rates(results, pooled=False)
+    found: defaultdict[str, list[_Point]] = defaultdict(list)
+    for c in compare(results):
+        name = _panel(c.messenger, c.censor, results)
+        if (key := (c.messenger, c.transport, c.censor)) in rates:
+            found[name].append(_Point(c.transport, rates[key], c.rating))
+    return found
+
+
+def _pooled(results: Sequence[CellResult]) -> dict[str, list[_Point]]:
+    rates = _rates(results, pooled=True)
+    counts: defaultdict[tuple[str, str, str], list[int]] = defaultdict(lambda: [0, 0])
+    for c in compare(results):
+        counts[c.messenger, c.transport, ""][0] += round(c.usable.value * c.calls)
+        counts[c.messenger, c.transport, ""][1] += c.calls
+    found: defaultdict[str, list[_Point]] = defaultdict(list)
+    for key, rate in rates.items():
+        found[key[0]].append(_Point(key[1], rate, share(*counts[key])))
+    return found
+
+
+def _rates(results: Sequence[CellResult], *, pooled: bool) -> dict[Key, float]:
+    """What the caller sends in kbit/s, the median over the calls that were set up."""
+    found: defaultdict[Key, list[float]] = defaultdict(list)
+    for r in results:
+        if r.content["quality"]["up"] is not None:
+            record = r.content["record"]
+            sent_bits = 8 * record["transport"]["call"]["wire_bytes_up"]
+            messenger, transport, censor = r.key
+            key = (messenger, transport, "" if pooled else censor)
+            found[key].append(sent_bits / record["call"]["ended_s"] / 1000)
+    return {key: median(rates) for key, rates in found.items()}
+
+
+def frontier(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Give the points that none has both a lower cost (first) and a higher worth, by cost."""
+    best: list[tuple[float, float]] = []
+    for cost, worth in sorted(points, key=lambda p: (p[0], -p[1])):
+        if not best or worth > best[-1][1]:
+            best.append((cost, worth))
+    return best
+
+
+def _draw(axes: Axes, points: Sequence[_Point], *, shares: bool) -> None:
+    best = frontier((p.rate_kbps, p.worth.value) for p in points)
+    axes.plot(*zip(*best, strict=True), color=style.RULE, lw=1.2, zorder=1)
+    for p in points:
+        is_best = (p.rate_kbps, p.worth.value) in best
+        bars = [[p.worth.value - p.worth.low], [p.worth.high - p.worth.value]]
+        axes.errorbar(
+            p.rate_kbps, p.worth.value, yerr=None if isinf(p.worth.low) else bars, fmt="o", ms=5,
+            color=style.INK, mfc=style.INK if is_best else style.PAPER, elinewidth=0.7, capsize=1.5,
+            zorder=2,
+        )  # fmt: skip
+    top = 1.0 if shares else 100.0
+    bottom = max(
+        min(p.worth.value if isinf(p.worth.low) else p.worth.low for p in points) - 0.05 * top,
+        -0.03 * top,
+    )
+    axes.set_ylim(bottom, 1.03 * top)
+    axes.set_xscale("log")
+    low, high = min(p.rate_kbps for p in points), max(p.rate_kbps for p in points)
+    axes.set_xlim(low / 1.15, high * 1.15)
+    ticks = [t for t in (20, 30, 50, 70, 100, 150, 200, 300, 500, 700, 1000) if low / 1.15 <= t]
+    axes.set_xticks([t for t in ticks if t <= high * 1.15])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    axes.set_xlabel("the caller sends, kbit/s")
+    axes.set_ylabel("usable or good" if shares else "R, 0 to 100 (0: no call)")
+    axes.tick_params(length=2)
+    if shares:
+        sheet.percent_axis(axes.yaxis)
+    else:
+        for threshold, name in ((GOOD_R, "good above"), (UNUSABLE_R, "unusable below")):
+            sheet.guide(axes, threshold, name, horizontal=True)
+    _label(axes, points, top, top - bottom)
+
+
+def _label(axes: Axes, points: Sequence[_Point], top: float, height: float) -> None:
+    """Name the points in a column beside the panel, in their order, joined by faint lines."""
+    ordered = sorted(points, key=lambda p: p.worth.value)
+    labels = [_broken(p.transport) for p in ordered]
+    lines = [label.count("\n") + 1 for label in labels]
+    steps = [_LABEL_IN / _PANEL_IN * height * (a + b) / 2 for a, b in pairwise(lines)]
+    places: list[float] = []
+    for p, step in zip(ordered, [0.0, *steps], strict=True):
+        places.append(max(p.worth.value, places[-1] + step if places else -inf))
+    limit = top
+    for index in reversed(range(len(places))):
+        places[index] = min(places[index], limit)
+        limit = places[index] - (steps[index - 1] if index else 0)
+    for p, label, y in zip(ordered, labels, places, strict=True):
+        axes.annotate(
+            label, (p.rate_kbps, p.worth.value), (1.06, y), va="center",
+            textcoords=axes.get_yaxis_transform(), size=style.NOTE_PT, annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": style.RULE, "lw": 0.4, "shrinkB": 3},
+        )  # fmt: skip

@@ -1,0 +1,137 @@
+"""Counts a run's calls by messenger, transport and censor: pure, and nothing of how it looks."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from testbed.call.quality.verdict import Verdict
+from testbed.record.results import CellResult
+
+OPEN = "open"
+"""The censor that restricts nothing."""
+DIRECT = "direct"
+"""The transport that is none."""
+
+_NUMBER = re.compile(r"(\d+(?:\.\d+)?(?:e[+-]?\d+)?)")
+
+
+@dataclass(frozen=True)
+class Tally:
+    """The calls of one messenger through one transport past one censor, over all seeds."""
+
+    messenger: str
+    """Its title."""
+    transport: str
+    censor: str
+    verdicts: Mapping[Verdict, int]
+    """How many calls ended so; only what occurred."""
+    failed: int = 0
+    """How many calls could not be conducted, and so have no verdict."""
+    chat_sent: int = 0
+    chat_delivered: int = 0
+
+    @property
+    def calls(self) -> int:
+        """How many calls were conducted: n."""
+        return sum(self.verdicts.values())
+
+    @property
+    def usable(self) -> int:
+        """How many of them were usable or better."""
+        return sum(n for verdict, n in self.verdicts.items() if verdict >= Verdict.USABLE)
+
+    @property
+    def usable_share(self) -> float | None:
+        """Which share of them was usable or better; None: there were none."""
+        return self.usable / self.calls if self.calls else None
+
+    @property
+    def chat_share(self) -> float | None:
+        """Which share of the chat's messages was delivered; None: none was sent."""
+        return self.chat_delivered / self.chat_sent if self.chat_sent else None
+
+
+def tally(results: Iterable[CellResult], failures: Iterable[str]) -> list[Tally]:
+    """Count calls, and failed cells by their names, into one tally per thing compared.
+
+    Messengers that are restricted most come first, so that one nothing stops is below the others to
+    compare with; within a messenger no restriction comes first, and direct before any transport.
+    """
+    results = list(results)
+    cells: defaultdict[tuple[str, str, str], list[CellResult]] = defaultdict(list)
+    for result in results:
+        cells[result.key].append(result)
+    conducted = {result.folder.name for result in results}
+    failed = _failed_by_key(results, (name for name in failures if name not in conducted))
+    tallies = [_count(key, cells[key], failed[key]) for key in {*cells, *failed}]
+    return _ordered(tallies)
+
+
+def by_messenger(tallies: Sequence[Tally]) -> list[tuple[str, list[Tally]]]:
+    """Give each messenger's title with its tallies, in the order they are in."""
+    return [(title, list(group)) for title, group in groupby(tallies, lambda t: t.messenger)]
+
+
+def _count(key: tuple[str, str, str], cells: Sequence[CellResult], failed: int) -> Tally:
+    chats = [cell.content["chat"] for cell in cells]
+    return Tally(
+        *key,
+        verdicts=Counter(cell.verdict for cell in cells),
+        failed=failed,
+        chat_sent=sum(chat["sent"] for chat in chats),
+        chat_delivered=sum(chat["delivered"] for chat in chats),
+    )
+
+
+def _failed_by_key(
+    results: Sequence[CellResult], names: Iterable[str]
+) -> Counter[tuple[str, str, str]]:
+    """Count failed cells by what they would have been compared by.
+
+    A failed cell leaves only its name, in which all but letters, digits and dots became hyphens: if
+    other cells do not tell what was meant, it is shown as the name has it.
+    """
+    titles, words = {}, {OPEN: OPEN, DIRECT: DIRECT}
+    for result in results:
+        title, transport, censor = result.key
+        titles[_part(result.content["messenger"]["name"])] = title
+        words |= {_part(transport): transport, _part(censor): censor}
+    counts: Counter[tuple[str, str, str]] = Counter()
+    for name in names:
+        messenger, transport, censor, *_ = [*name.split("--"), "?", "?"]
+        title = titles.get(messenger, messenger.capitalize())
+        counts[title, words.get(transport, transport), words.get(censor, censor)] += 1
+    return counts
+
+
+def _part(text: str) -> str:
+    """Write a name as it is written in a cell's."""
+    return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-")
+
+
+def _ordered(tallies: Iterable[Tally]) -> list[Tally]:
+    worst: defaultdict[str, float] = defaultdict(lambda: 1.0)
+    tallies = list(tallies)
+    for t in tallies:
+        if t.usable_share is not None:
+            worst[t.messenger] = min(worst[t.messenger], t.usable_share)
+    return sorted(
+        tallies,
+        key=lambda t: (
+            worst[t.messenger],
+            t.messenger,
+            *(t.censor != OPEN, natural(t.censor)),
+            *(t.transport != DIRECT, natural(t.transport)),
+        ),
+    )
+
+
+def natural(text: str) -> tuple[str | float, ...]:
+    """Give a key that sorts numbers in names by value: rate=64 before rate=512."""
+    return tuple(
+        float(part) if index % 2 else part for index, part in enumerate(_NUMBER.split(text))
+    )

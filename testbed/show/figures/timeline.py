@@ -1,0 +1,146 @@
+"""Draws how calls went second by second, with what the middlebox did; measures nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import pvariance
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from testbed.record.results import CellResult, Run
+from testbed.show.figures import sheet, style, words
+
+_PANELS = 6
+_PANEL_IN = 0.62
+_MARKS = 4
+"""How many of the middlebox's events are told in words in a panel; the others are marks."""
+_MARK_SHARE = 0.012
+"""From a mark's middle to where its text begins, as a share of the axis."""
+_UP, _DOWN = "#74b6de", style.INK
+
+
+def timeline(run: Run) -> Figure:
+    """Draw which share of the sound was missing in each second, and the middlebox's events.
+
+    Of each messenger, transport and censor the call of the first seed; the six that changed most
+    while they lasted. NothingToDrawError: the run has no quality by the second.
+    """
+    data = sheet.recorded(run)
+    calls = _first_seeds(data.results)
+    drawn = sorted(calls, key=_restlessness, reverse=True)[:_PANELS]
+    if not drawn:
+        raise sheet.NothingToDrawError(
+            "a timeline needs quality by the second, which runs of schema 1 do not have"
+        )
+    shown = [call for call in calls if call in drawn]
+    many = f"The {len(shown)} of {len(calls)} kinds of calls that changed most. "
+    notes = data.notes(
+        "n = 1 call per panel, the first seed's",
+        f"{many if len(calls) > len(shown) else ''}Time since dialling.",
+        "Triangles: the middlebox recognised a flow or a rule began to hold for one.",
+    )
+    key = [
+        Patch(fc=_UP, label="up: missing from what the callee hears"),
+        Line2D([], [], color=_DOWN, lw=1.1, label="down: from what the caller hears"),
+        Line2D([], [], ls="", marker="v", ms=5, color="#9c3028", label="middlebox"),
+    ]
+    with style.applied():
+        margins = sheet.Margins(sheet.label_in(["100 %"]))
+        rows_in = [_PANEL_IN] * len(shown)
+        title = words.question(data.manifest)
+        figure, panels = sheet.sheet(title, notes, rows_in, margins, key=key)
+        end_s = max(_end_s(call) for call in shown)
+        for axes, call in zip(panels, shown, strict=True):
+            _draw(axes, call, end_s)
+            axes.tick_params(axis="x", labelbottom=axes is panels[-1])
+        panels[-1].set_xlabel("time since dialling, s")
+        return figure
+
+
+def _first_seeds(results: Sequence[CellResult]) -> list[CellResult]:
+    """Give the first seed's call of each kind, if it has steps."""
+    first: dict[tuple[str, str, str], CellResult] = {}
+    for result in results:
+        kept = first.get(result.key)
+        if kept is None or result.content["seed"] < kept.content["seed"]:
+            first[result.key] = result
+    return [call for call in first.values() if any(_steps(call, side) for side in ("up", "down"))]
+
+
+def _steps(call: CellResult, side: str) -> Sequence[Mapping[str, Any]]:
+    steps: Sequence[Mapping[str, Any]] = (call.content["quality"][side] or {}).get("steps", ())
+    return steps
+
+
+def _restlessness(call: CellResult) -> float:
+    """How much the missing share varied over the call."""
+    shares: list[list[float]] = [
+        [step["concealed_share"] for step in _steps(call, side)] for side in ("up", "down")
+    ]
+    return sum((pvariance(found) for found in shares if found), 0.0)
+
+
+def _end_s(call: CellResult) -> float:
+    ended_s: float = call.content["record"]["call"]["ended_s"]
+    return ended_s
+
+
+def _draw(axes: Axes, call: CellResult, end_s: float) -> None:
+    messenger, transport, censor = call.key
+    how = "direct" if transport == "direct" else f"through {transport}"
+    sheet.heading(axes, f"{messenger}, {how}")
+    axes.set_title(censor, loc="right", size=style.NOTE_PT, color=style.FAINT_INK, pad=4)
+    for side in ("up", "down"):
+        steps = _steps(call, side)
+        if not steps:
+            continue
+        at = [step["from_s"] for step in steps]
+        shares = [step["concealed_share"] for step in steps]
+        x, y = [*at, at[-1] + 1], [*shares, shares[-1]]
+        if side == "up":
+            axes.fill_between(x, y, step="post", color=_UP, lw=0)
+        else:
+            axes.step(x, y, where="post", color=_DOWN, lw=1.1)
+    axes.set_xlim(0, end_s)
+    axes.set_ylim(0, 1.3)
+    axes.set_yticks([0, 0.5, 1])
+    axes.tick_params(length=2)
+    sheet.percent_axis(axes.yaxis)
+    _mark(axes, call, end_s)
+
+
+def _mark(axes: Axes, call: CellResult, end_s: float) -> None:
+    events = list(_events(call, end_s))
+    axes.plot(
+        [at for at, _ in events], [1.22] * len(events), "v", ms=4, color="#9c3028", clip_on=False
+    )
+    edges_s = [*(at - _MARK_SHARE * end_s for at, _ in events[1:]), end_s]
+    untold: list[str] = []
+    for (at, what), edge_s in list(zip(events, edges_s, strict=False))[: 4 * _MARKS]:
+        x = at + _MARK_SHARE * end_s
+        untold.append(what)
+        # What a mark follows too soon is told behind that mark, as much of it as has room.
+        fewer = [", ".join([*untold[:n], "…"]) for n in range(len(untold) - 1, 0, -1)]
+        for text in (", ".join(untold), *fewer, what):
+            if x + _width_s(text, end_s) <= edge_s:
+                axes.text(x, 1.21, text, size=style.NOTE_PT, va="center", color=style.INK)
+                untold = []
+                break
+
+
+def _width_s(text: str, end_s: float) -> float:
+    """How many seconds of the axis a text is wide."""
+    return style.text_width_in(text, style.NOTE_PT) / (style.WIDTH_IN - 0.7) * end_s * 1.1
+
+
+def _events(call: CellResult, end_s: float) -> Iterator[tuple[float, str]]:
+    """Give the events by time, what happened at once to several flows only once."""
+    before: set[tuple[int, str]] = set()
+    for at, _, what in call.content["record"]["middlebox"]["events"]:
+        if 0 <= at <= end_s and (key := (round(at), what)) not in before:
+            before.add(key)
+            yield at, what

@@ -1,0 +1,182 @@
+"""Says in words a journalist understands what a run compares and how it was done; draws nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from testbed.analysis.statistics import CONFIDENCE, coverage_limit
+from testbed.call.quality import verdict as v
+from testbed.record.results import CellResult, clock_of
+from testbed.show.figures.tally import DIRECT, OPEN, Tally
+
+_SWEPT = re.compile(r"(?P<profile>\S+) (?P<what>\S+)=(?P<value>\S+)")
+_MODEL = "(model)"
+_FEW = 3
+"""So many names are easier read than counted."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Names what is compared within a run, as short as that run allows."""
+
+    censors: Mapping[str, str]
+    """Each censor's label."""
+    transports: Mapping[str, str]
+    """Each transport's label; empty where all are the same and it need not be said."""
+    restriction: str
+    """What was the restriction, and what holds for all rows; a sentence, or empty."""
+
+    def of(self, tally: Tally) -> str:
+        """Label one tally: "restricted, through obfs4"."""
+        parts = (self.censors[tally.censor], self.transports[tally.transport])
+        return tied(", ".join(part for part in parts if part))
+
+
+def label(tallies: Sequence[Tally]) -> Labels:
+    """Find the labels for a run's tallies."""
+    censors = list(dict.fromkeys(t.censor for t in tallies))
+    transports = list(dict.fromkeys(t.transport for t in tallies))
+    restrictions = [name for name in censors if name != OPEN]
+    names, profile = _censor_names(restrictions)
+    transport_names = {name: DIRECT if name == DIRECT else f"through {name}" for name in transports}
+    notes = [f"Restriction: censor profile {profile}."] if profile else []
+    if len(transports) == 1 and len(censors) > 2:
+        notes.append(f"All calls {transport_names[transports[0]]}.")
+        transport_names = dict.fromkeys(transports, "")
+    return Labels({OPEN: "no restriction", **names}, transport_names, " ".join(notes))
+
+
+def _censor_names(restrictions: Sequence[str]) -> tuple[dict[str, str], str]:
+    """Give the restrictions' labels, and the profile if it is one and the labels do not say it."""
+    if len(restrictions) == 1:
+        return {restrictions[0]: "restricted"}, restrictions[0]
+    swept = [_SWEPT.fullmatch(name) for name in restrictions]
+    matches = [match for match in swept if match]
+    if matches and len(matches) == len(swept) and len({m["profile"] for m in matches}) == 1:
+        return {m.string: f"{m['what']} = {m['value']}" for m in matches}, matches[0]["profile"]
+    parted = [name.partition(" ") for name in restrictions]
+    if len({profile for profile, _, _ in parted}) == 1 and all(rest for _, _, rest in parted):
+        return {"".join(parts): parts[2] for parts in parted}, parted[0][0]
+    return {name: name for name in restrictions}, ""
+
+
+def together(censors: Sequence[str]) -> str:
+    """Say over which of several censors calls are taken together: a sentence."""
+    if OPEN not in censors:
+        names, profile = _censor_names(censors)
+        if profile and len(censors) <= _FEW:
+            return f"Censor profile {profile}, together over: {', '.join(names.values())}."
+        if profile:
+            return f"Over all {len(censors)} settings of censor profile {profile} together."
+    return f"Over all {len(censors)} censors of the run together."
+
+
+def question(manifest: Mapping[str, Any]) -> str:
+    """Give what the run asks: the scenario's question, its title, or what any run asks."""
+    scenario = manifest.get("scenario") or {}
+    asked = scenario.get("question") or scenario.get("title")
+    return asked or "Which calls stay usable, by messenger and transport?"
+
+
+def provenance(manifest: Mapping[str, Any], results: Sequence[CellResult], calls: str) -> str:
+    """Say which scenario it was, how many calls of which length, which seeds, by which engine."""
+    scenario = manifest.get("scenario") or {}
+    name, title = scenario.get("name"), scenario.get("title")
+    what = f"Scenario: {name}" if name else "Scenario: not recorded"
+    if title and title != question(manifest):
+        what = f"{title} (scenario {name})" if name else title
+    facts = [what, calls]
+    if results:
+        contents = [result.content for result in results]
+        lengths = _span(sorted({c["duration_s"] for c in contents}))
+        facts += [f"{lengths} s each", seeds(c["seed"] for c in contents)]
+    modelled = bool(results) and all(r.key[0].endswith(_MODEL) for r in results)
+    clock = clock_of(manifest)
+    facts.append(f"models of the messengers, {clock}" if modelled else clock)
+    return tied(" · ".join(facts) + ".")
+
+
+def calls_per_bar(tallies: Iterable[Tally]) -> str:
+    """Say n: "n = 5 calls per bar"."""
+    return calls_per(tallies, "bar")
+
+
+def calls_per(tallies: Iterable[Tally], what: str) -> str:
+    """Say n: "n = 5 calls per field"."""
+    return n_per({t.calls for t in tallies}, what)
+
+
+def n_per(counts: Iterable[int], what: str) -> str:
+    """Say n from how many calls stand behind each mark: "n = 3–5 calls per point"."""
+    span = _span(sorted(set(counts)))
+    return f"n = {span} {'call' if span == '1' else 'calls'} per {what}"
+
+
+def of_medians(n: int) -> str:
+    """Say what the bars at medians of so many calls are, and how sure."""
+    if n == 1:
+        return "bars: the range of the calls; a single one has none"
+    if (sure := coverage_limit(n)) >= CONFIDENCE:
+        return "bars: 95 % intervals (bootstrap)"
+    return f"bars: the range of {n} calls, which holds the true median with {sure:.0%} at most"
+
+
+def seeds(numbers: Iterable[int]) -> str:
+    """Name seeds: "seeds 1–5", or how many they are."""
+    found = sorted(set(numbers))
+    if len(found) == 1:
+        return f"seed {found[0]}"
+    if found[-1] - found[0] == len(found) - 1:
+        return f"seeds {found[0]}–{found[-1]}"
+    return f"seeds {', '.join(map(str, found))}" if len(found) <= 8 else f"{len(found)} seeds"
+
+
+def definition() -> str:
+    """Say in one or two sentences what the verdicts mean, by the thresholds in force."""
+    return tied(
+        f"Usable: connects within {v.SET_UP_PROMPT_S:g} s, at most "
+        f"{v.INTERMITTENT_CONCEALED_SHARE:.0%} of the sound missing, no gap of "
+        f"{v.DROPPING_GAP_S:g} s, delay up to {1000 * v.USABLE_DELAY_S:g} ms, "
+        f"R ≥ {v.USABLE_R:g} (E-model). Good: at most {v.GOOD_CONCEALED_SHARE:.0%} missing, no gap "
+        f"of {v.GOOD_GAP_S:g} s, {1000 * v.GOOD_DELAY_S:g} ms, R ≥ {v.GOOD_R:g}. Poor: as usable, "
+        f"but within {v.SET_UP_LIMIT_S:g} s, any delay, R ≥ {v.UNUSABLE_R:g}. Unusable: worse, or "
+        f"cut off. No call: none within {v.SET_UP_LIMIT_S:g} s. The worse direction counts."
+    )
+
+
+def tied(text: str) -> str:
+    """Tie numbers to what belongs to them, so that no line breaks between."""
+    text = re.sub(r"(?<=\d)%", "\N{NO-BREAK SPACE}%", text)
+    text = re.sub(r"(?<=\d) (?=(s|ms)\b)", "\N{NO-BREAK SPACE}", text)
+    return re.sub(r"(\w) ([=≥]) (?=\d)", "\\1\N{NO-BREAK SPACE}\\2\N{NO-BREAK SPACE}", text)
+
+
+def percent(share: float) -> str:
+    """Write a share so that only all is 100 % and only nothing is 0 %."""
+    if 0 < share < 0.01:
+        return "< 1\N{NO-BREAK SPACE}%"
+    return f"{int(100 * share + 1e-9)}\N{NO-BREAK SPACE}%"
+
+
+def unaffected(tallies: Sequence[Tally]) -> bool:
+    """Whether one messenger's direct calls have the same verdicts whatever the restriction.
+
+    A call that is usable where it would have been good is one to which it makes a difference.
+    """
+    direct = {t.censor: t for t in tallies if t.transport == DIRECT}
+    if len(direct) < 2 or OPEN not in direct or not direct[OPEN].usable:
+        return False
+    first, *others = (
+        {verdict: Fraction(n, t.calls) for verdict, n in t.verdicts.items()}
+        for t in direct.values()
+    )
+    return all(shares == first for shares in others)
+
+
+def _span(values: Sequence[float]) -> str:
+    low, high = f"{values[0]:g}", f"{values[-1]:g}"
+    return low if low == high else f"{low}–{high}"

@@ -1,0 +1,205 @@
+"""Puts a run's report together and renders its template; what it says lives in the others."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+
+import jinja2
+
+from testbed.analysis.comparison import Comparison
+from testbed.analysis.costs import Cost
+from testbed.call.quality.symptoms import Symptom
+from testbed.call.quality.verdict import Verdict
+from testbed.record.results import ResultsError, Run
+from testbed.show.comparison_tables import effect_text, rank_text
+from testbed.show.figures import words
+from testbed.show.figures.style import VERDICT_FILLS
+from testbed.show.figures.tally import tally
+from testbed.show.report import origins
+from testbed.show.report.answer import answer, interval, is_open, number, restriction
+from testbed.show.report.calls import Kind, kinds_of
+from testbed.show.report.data import data_of
+from testbed.show.report.drawings import drawings_of
+from testbed.show.report.sounds import Sounds, sounds_of
+
+PAGE_BUDGET_BYTES = 8_000_000
+"""A page of the big matrix stays below: it opens in about a second, and fits into a mail."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """A report as one HTML document."""
+
+    html: str
+    calls: int
+    sounds: int
+    """How many kinds of calls can be heard."""
+    left_out: int
+    """How many could have been, and have no room or cannot be made."""
+
+
+def page_of(run: Run, tell: Callable[[str], None], *, with_sound: bool = True) -> Page:
+    """Make the report of a run; the same run gives the same text. `tell` hears of each step.
+
+    ResultsError: there is no call. SpeechError: there is no speech to make the sound from.
+    """
+    results = run.results() if (run.folder / "cells").is_dir() else []
+    if not results:
+        raise ResultsError(f"{run.folder} has no call to report: run its scenario first")
+    manifest, kinds = run.manifest(), kinds_of(results)
+    sounds = sounds_of(run, kinds, lambda name: tell(f"sound: {name}")) if with_sound else Sounds(0)
+    drawings = drawings_of(run, lambda name: tell(f"figure: {name}"))
+    tell("page")
+    tallies = tally(results, run.failures())
+    compared = [kind.comparison for kind in kinds]
+    html = _rendered(
+        question=words.question(manifest),
+        provenance=words.provenance(manifest, results, words.calls_per(tallies, "kind")),
+        definition=words.definition(),
+        symptoms=_symptoms(),
+        answer=answer(compared, manifest),
+        matrix=_matrix(kinds),
+        fills=[_fill(verdict) for verdict in sorted(Verdict, reverse=True)],
+        listen=_examples(kinds, sounds),
+        sounds=sounds,
+        drawings=drawings,
+        comparison=[_row(c, compared) for c in compared],
+        costs=[_cost_row(kind.cost) for kind in kinds if kind.cost],
+        failures=run.failures(),
+        censors=origins.censors(manifest),
+        messengers=origins.messengers(manifest),
+        links=origins.links(manifest),
+        sureness=origins.SURENESS,
+        commands=origins.commands(run, results),
+        versions=origins.versions(manifest),
+        digests=origins.digests(run),
+        manifest=manifest,
+        data=data_of(run, kinds, sounds),
+    )
+    return Page(html, len(results), len(sounds.excerpts), len(sounds.left_out))
+
+
+@dataclass(frozen=True)
+class _Matrix:
+    """Kinds by messenger and transport, against censors."""
+
+    censors: Sequence[str]
+    rows: Mapping[str, Mapping[str, Mapping[str, Kind]]]
+    """By messenger, transport, censor."""
+
+
+def _matrix(kinds: Sequence[Kind]) -> _Matrix:
+    rows: dict[str, dict[str, dict[str, Kind]]] = {}
+    for kind in kinds:
+        messenger, transport, censor = kind.key
+        rows.setdefault(messenger, {}).setdefault(transport, {})[censor] = kind
+    return _Matrix(list(dict.fromkeys(kind.key[2] for kind in kinds)), rows)
+
+
+def _examples(kinds: Sequence[Kind], sounds: Sounds) -> list[Kind]:
+    """Choose what to hear first: a direct call that is bad, and one that is best, under one censor.
+
+    Empty if there are no two such calls that differ.
+    """
+    heard = [kind for kind in kinds if kind.name in sounds.excerpts]
+    pairs = [
+        (other.comparison.rating.value - direct.comparison.rating.value, direct, other)
+        for direct in heard
+        if direct.key[1] == "direct" and not is_open(direct.key[2])
+        for other in heard
+        if (other.key[0], other.key[2]) == (direct.key[0], direct.key[2])
+    ]
+    if not pairs or (best := max(pairs, key=lambda pair: pair[0]))[0] <= 0:
+        return []
+    return [best[1], best[2]]
+
+
+def _row(c: Comparison, compared: Sequence[Comparison]) -> list[str]:
+    return [
+        c.messenger,
+        c.transport,
+        c.censor,
+        str(c.calls),
+        f"{c.usable.value:.0%}",
+        interval(c.usable, 100),
+        effect_text(c.usable_effect).strip(),
+        number(c.rating.value),
+        interval(c.rating),
+        rank_text(c, compared),
+    ]
+
+
+def _cost_row(cost: Cost) -> list[str]:
+    return [
+        cost.messenger,
+        cost.transport,
+        cost.censor,
+        f"{cost.connect_s * 1e3:.0f} ms",
+        f"{number(cost.added_delay_median_s * 1e3, 1)} ms",
+        f"{number(cost.added_delay_95_s * 1e3, 1)} ms",
+        f"{cost.held_up_share:.1%}",
+        f"{cost.held_up_s * 1e3:.0f} ms" if cost.held_up_share else "",
+        f"{cost.reconnections:.0f}",
+        f"\N{MULTIPLICATION SIGN} {cost.bytes_factor:.2f}",
+        f"\N{MULTIPLICATION SIGN} {cost.packets_factor:.2f}",
+    ]
+
+
+_HATCHES = {"////": "-45deg", "|||": "90deg", r"\\\\": "45deg"}
+"""The directions of the figures' hatches."""
+
+
+def _fill(verdict: Verdict) -> dict[str, str]:
+    """Give a verdict's word and its fill in the figures, for the style sheet."""
+    fill = VERDICT_FILLS[verdict]
+    lines = (
+        f" repeating-linear-gradient({_HATCHES[fill.hatch]}, transparent 0 5px, "
+        f"{fill.hatch_colour} 5px 6px)"
+        if fill.hatch
+        else ""
+    )
+    return {
+        "word": verdict.label,
+        "slug": _slug(verdict),
+        "colour": fill.colour,
+        "background": fill.colour + lines,
+        "ink": fill.ink,
+    }
+
+
+def _slug(verdict: Verdict) -> str:
+    return verdict.label.replace(" ", "-")
+
+
+def _symptoms() -> list[tuple[str, str]]:
+    told = {
+        Symptom.NO_SET_UP: "it never rang, or was not connected within 30 s",
+        Symptom.DROPPED: "a client ended it because nothing came any more",
+        Symptom.ONE_WAY_AUDIO: "for 5 s or more only one of the two was heard",
+        Symptom.INTERMITTENT: "holes of 60 ms and more, often or for long",
+        Symptom.METALLIC: "much of what was heard is concealment of short gaps",
+        Symptom.LAGGY: "the median delay is above 400 ms",
+    }
+    return [(str(symptom), words.tied(told[symptom])) for symptom in Symptom]
+
+
+def _rendered(**context: object) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("testbed.show.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"slug": _slug, "restriction": restriction}
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
+    script = resources.files("testbed.show.report").joinpath("templates/page.js").read_text()
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return environment.get_template("page.html").render(
+        script=script, script_digest=digest, **context
+    )

@@ -1,0 +1,222 @@
+"""Chooses and encodes what is to be heard of a run: short, of a censor always the same words."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import partial
+from io import BytesIO
+from multiprocessing import get_context
+from typing import Final
+
+import numpy as np
+import soundfile
+
+from testbed.audio.opus import Speech
+from testbed.call.conversation import Turn
+from testbed.listen.call_sound import samples, sound_of, with_serial
+from testbed.record.results import CellResult, Run
+from testbed.show.report.calls import Kind, lost_by_second, worse_side
+
+SOUND_BUDGET_BYTES: Final = 5_000_000
+"""What all sounds of a page may take, as written in it."""
+LONGEST_S, SHORTEST_S = 8, 4
+"""A sentence or two; less tells nothing."""
+_COMPRESSION: Final = 0.94
+"""libsndfile's, some 22 kbit/s for a voice: beside the call's own coding hardly heard."""
+BYTES_PER_S: Final = 22_000 / 8 * 4 / 3
+"""Of that, as base64."""
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """What is heard of one call in a page."""
+
+    side: str
+    """The direction that is heard: `up` or `down`."""
+    heard: int
+    """Its sound, as an index into `Sounds.encoded`."""
+    said: int
+    """What was said meanwhile, likewise."""
+    from_s: int
+    """Since the first words of the call."""
+    seed: int
+
+
+@dataclass(frozen=True)
+class _Made:
+    """The whole sound of a call in one direction."""
+
+    side: str
+    turns: Sequence[Turn]
+    said: Speech
+    heard: Speech
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """The part of it that is heard in a page, encoded."""
+
+    side: str
+    said: str
+    heard: str
+    from_s: int
+    seed: int
+
+
+@dataclass
+class Sounds:
+    """All sounds of a page; what is the same is there once."""
+
+    seconds: int
+    """How long each is."""
+    encoded: list[str] = field(default_factory=list)
+    """Ogg Opus, as base64."""
+    excerpts: dict[str, Excerpt] = field(default_factory=dict)
+    """By a kind's name."""
+    left_out: list[str] = field(default_factory=list)
+    """Kinds whose sound has no room here, or cannot be made."""
+
+    def add(self, name: str, cut: _Cut) -> None:
+        """Add what is heard of a kind of calls, if it has room."""
+        both = dict.fromkeys((cut.said, cut.heard))
+        new = [text for text in both if text not in self.encoded]
+        if sum(map(len, (*self.encoded, *new))) > SOUND_BUDGET_BYTES:
+            self.left_out.append(name)
+            return
+        self.encoded += new
+        places = self.encoded.index(cut.heard), self.encoded.index(cut.said)
+        self.excerpts[name] = Excerpt(cut.side, *places, cut.from_s, cut.seed)
+
+
+def sounds_of(run: Run, kinds: Sequence[Kind], tell: Callable[[str], None]) -> Sounds:
+    """Make the sound of each kind's typical call, in the direction that was worse in most.
+
+    Calls under one censor are heard at the same words, and so in one direction. If there are too
+    many for the budget, those that went worse come first. `tell` is called with each kind's name.
+    SpeechError: there is no speech on this machine.
+    """
+    ordered = sorted(kinds, key=lambda kind: kind.comparison.rating.value)
+    heard = [kind for kind in ordered if worse_side(kind.typical) is not None]
+    if not heard:
+        return Sounds(LONGEST_S)
+    sides = _sides(heard)
+    of_censor = [sides[kind.key[2]] for kind in heard]
+    cpus = len(os.sched_getaffinity(0))
+    with ProcessPoolExecutor(min(cpus, len(heard)), get_context("spawn")) as workers:
+        pool: dict[Speech, Speech] = {}
+        made: list[tuple[Kind, _Made]] = []
+        wholes = workers.map(partial(_make, run), [kind.typical for kind in heard], of_censor)
+        for kind, whole in zip(heard, wholes, strict=True):
+            tell(kind.name)
+            if whole is not None:
+                said, played = (pool.setdefault(s, s) for s in (whole.said, whole.heard))
+                made.append((kind, replace(whole, said=said, heard=played)))
+        sounds = Sounds(seconds_for(len(pool)))
+        begins = _begins(run, made, sounds.seconds)
+        cuts = workers.map(
+            partial(_cut, sounds.seconds),
+            [whole for _, whole in made],
+            [begins[kind.key[2]] for kind, _ in made],
+            [kind.typical.content["seed"] for kind, _ in made],
+        )
+        for (kind, _), cut in zip(made, cuts, strict=True):
+            sounds.add(kind.name, cut)
+    return sounds
+
+
+def _sides(kinds: Iterable[Kind]) -> dict[str, str]:
+    """Choose for each censor the direction in which its calls are heard."""
+    worse: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for kind in kinds:
+        if (side := worse_side(kind.typical)) is not None:
+            worse[kind.key[2]][side] += 1
+    return {
+        censor: max(sorted(counts, reverse=True), key=counts.__getitem__)
+        for censor, counts in worse.items()
+    }
+
+
+def _begins(run: Run, made: Iterable[tuple[Kind, _Made]], seconds: int) -> dict[str, int]:
+    """Choose for each censor the second from which its calls are heard."""
+    lost: defaultdict[str, list[Sequence[float]]] = defaultdict(list)
+    starts: dict[str, Sequence[int]] = {}
+    for kind, sound in made:
+        lost[kind.key[2]].append(_lost(run, kind.typical, sound.side))
+        starts[kind.key[2]] = _starts(sound)
+    return {c: words_from(shares, seconds, starts[c]) for c, shares in lost.items()}
+
+
+def _starts(sound: _Made) -> Sequence[int]:
+    """Give the seconds at which the speaker begins to say something, rather something long."""
+    turns = [turn for turn in sound.turns if turn.way == sound.side]
+    long = [turn for turn in turns if turn.to_s - turn.from_s >= SHORTEST_S]
+    is_all = any(turn.to_s >= sound.said.duration_s > LONGEST_S for turn in turns[:1])
+    return () if is_all else [int(turn.from_s) for turn in long or turns]
+
+
+def seconds_for(count: int) -> int:
+    """Give how long each of so many sounds may be."""
+    room_s = SOUND_BUDGET_BYTES / (max(count, 1) * BYTES_PER_S)
+    return int(min(LONGEST_S, max(SHORTEST_S, room_s)))
+
+
+def words_from(lost: Sequence[Sequence[float]], seconds: int, starts: Sequence[int] = ()) -> int:
+    """Give the second at which all calls are most like they are on the whole.
+
+    `lost` has each call's lost share by second, from its first words on. Excerpts begin at one of
+    `starts` that leaves room for a whole one; without any, whole ones follow one another from
+    second 0. Of those equally near, the first.
+    """
+    last = max(min((len(shares) for shares in lost), default=0) - seconds, 0)
+    starts = [start for start in starts if start <= last] or range(0, last + 1, seconds)
+
+    def distance(start: int) -> float:
+        return sum(
+            abs(float(np.mean(shares[start : start + seconds])) - float(np.mean(shares)))
+            for shares in lost
+            if shares
+        )
+
+    return min(starts, key=lambda start: (round(distance(start), 6), start))
+
+
+def encode(speech: Speech) -> str:
+    """Encode speech as Ogg Opus (RFC 7845) in base64; the same text for the same speech."""
+    stream = BytesIO()
+    soundfile.write(
+        stream,
+        samples(speech),
+        speech.rate_hz,
+        format="OGG",
+        subtype="OPUS",
+        compression_level=_COMPRESSION,
+    )
+    return base64.b64encode(with_serial(stream.getvalue(), 1)).decode()
+
+
+def _lost(run: Run, result: CellResult, side: str) -> Sequence[float]:
+    found: Mapping[str, tuple[int, Sequence[float]]] = lost_by_second(run, result)
+    return found.get(side, (0, ()))[1]
+
+
+def _make(run: Run, result: CellResult, side: str) -> _Made | None:
+    """Make a call's sounds; None: there is none to hear."""
+    sound = sound_of(run, result, (side,))
+    if side not in sound.heard:
+        return None
+    return _Made(side, sound.turns, sound.said[side], sound.heard[side])
+
+
+def _cut(seconds: int, whole: _Made, from_s: int, seed: int) -> _Cut:
+    """Encode what is heard of a call in a page."""
+
+    def part(speech: Speech) -> str:
+        first, last = (2 * speech.rate_hz * at for at in (from_s, from_s + seconds))
+        return encode(Speech(speech.pcm[first:last], speech.rate_hz))
+
+    return _Cut(whole.side, part(whole.said), part(whole.heard), from_s, seed)

@@ -1,0 +1,1 @@
+"""What looks after the lab itself; the core never imports it."""

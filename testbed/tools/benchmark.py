@@ -1,0 +1,352 @@
+"""Measures what the lab costs, by running it; draws and judges nothing.
+
+Cells are timed on the wall's clock, which is what a person waits for, and on the processor's, which
+tells more on a busy machine: a guest is one thread that never waits.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import resource
+import tempfile
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+from time import process_time
+from typing import Any, get_args
+
+import trio
+
+from testbed.experiment.cell import RECORD_FILE, Cell
+from testbed.experiment.scenario import cells, load_scenario
+from testbed.record.results import Wall
+from testbed.run.jobs import judged, prepare_job
+from testbed.run.manifest import lacking
+from testbed.run.runner import Conduct, ConductError, LabError, compile_code, on_host
+from testbed.tools import ns3
+from testbed.tools.forwarding import FORWARD_FILE, FORWARDED_FILE, Way
+
+RunModule = Callable[[str, Path], Awaitable[Wall]]
+"""Runs a program of the lab on a job's folder, to its end."""
+PACKETS: dict[Way, int] = {"kernel": 1_000_000, "settled": 1_000_000, "python": 20_000}
+"""How many packets are sent each way; they take about as long each."""
+_FEW = 1_000
+_SCENARIO = "speed"
+"""What gives the links of the cells that are timed."""
+
+
+@dataclass(frozen=True)
+class CellKind:
+    """A cell that is timed: a call over the links of `scenarios/speed.toml`."""
+
+    name: str
+    what: str
+    least_ratio: float
+    """Virtual seconds a wall second that it is to reach."""
+    messenger: str = "whatsapp"
+    transport: str = "direct"
+    censor: str = "open"
+    duration_s: float = 60.0
+
+    @property
+    def expected_s(self) -> float:
+        """Wall seconds that it is to take at most."""
+        return self.duration_s / self.least_ratio
+
+    @property
+    def cell(self) -> Cell:
+        """The cell."""
+        scenario = replace(
+            load_scenario(_SCENARIO),
+            messengers=(self.messenger,),
+            transports=(self.transport,),
+            censors=(self.censor,),
+            duration_s=self.duration_s,
+            seeds=(1,),
+        )
+        return cells(scenario)[0]
+
+    @property
+    def lacks(self) -> str:
+        """What is not installed that it needs, and how to get it; empty: nothing."""
+        return lacking([self.cell])
+
+
+KINDS = (
+    CellKind("direct", "no rule: the kernel forwards", 120),
+    CellKind("handed-over", "the box looks, then hands over", 90, censor="ru-tspu-2022"),
+    CellKind("python", "the box is asked of each packet", 60, censor="ru-calls-2025-08"),
+    CellKind("obfs4", "through obfs4proxy", 25, transport="obfs4"),
+    CellKind("hysteria2", "through sing-box", 25, transport="hysteria2"),
+    CellKind("wireguard", "through the kernel's WireGuard", 25, transport="wireguard"),
+    CellKind("engine", "Telegram's real engine, 20 s", 5, messenger="telegram", duration_s=20),
+    CellKind("long", "as direct, 600 s", 400, duration_s=600),
+)
+"""What cells cost most differently."""
+MOST_MEMORY_BYTES = 150_000_000
+"""What a direct cell is to need at most."""
+LEAST_GAIN = 1.9
+"""How much faster two processors are to be than one."""
+
+
+@dataclass(frozen=True)
+class CellTimes:
+    """What one kind of cell costs, by rounds."""
+
+    kind: CellKind
+    alone: tuple[Wall, ...]
+    """One cell on one processor, nothing else of ours beside it."""
+    together_s: tuple[float, ...]
+    """Wall seconds of a cell on each processor at the same time, of that which took longest."""
+    processors: int
+    packets_asked: int
+    """How many packets the middlebox was asked of in Python: what kind of cell it truly was."""
+    judged_s: tuple[float, ...]
+    """Processor seconds that playout, scores and verdict took, which the next cell does not wait
+    for."""
+
+    @property
+    def ratios(self) -> list[float]:
+        """Virtual seconds a wall second, by round, on one processor."""
+        return [wall.ratio for wall in self.alone]
+
+    @property
+    def gain(self) -> float | None:
+        """How much faster cells are on all processors than on one; None: there is but one."""
+        if self.processors == 1:
+            return None
+        alone_s = median(wall.wall_s for wall in self.alone)
+        return self.processors * alone_s / median(self.together_s)
+
+
+@dataclass(frozen=True)
+class _Conducted:
+    """One cell that was run alone, and judged: see `CellTimes`."""
+
+    wall: Wall
+    packets_asked: int
+    judged_s: float
+
+
+async def cell_times(
+    kinds: Sequence[CellKind],
+    conduct: Conduct,
+    cpus: Sequence[int],
+    rounds: int,
+    report: Callable[[CellKind], object],
+) -> list[CellTimes]:
+    """Run each kind of cell alone and on all processors, in turns; `report` hears after each.
+
+    ConductError: a cell failed, or its call was not set up.
+    """
+    alone: dict[CellKind, list[_Conducted]] = {kind: [] for kind in kinds}
+    together_s: dict[CellKind, list[float]] = {kind: [] for kind in kinds}
+    for _ in range(rounds):
+        for kind in kinds:
+            alone[kind].append(await _conduct_and_judge(kind, conduct, cpus[-1]))
+            if len(cpus) > 1:
+                together_s[kind].append(await _together_s(kind, conduct, cpus))
+            report(kind)
+    return [
+        CellTimes(
+            kind,
+            tuple(cell.wall for cell in alone[kind]),
+            tuple(together_s[kind]),
+            len(cpus),
+            alone[kind][0].packets_asked,
+            tuple(cell.judged_s for cell in alone[kind]),
+        )
+        for kind in kinds
+    ]
+
+
+async def _together_s(kind: CellKind, conduct: Conduct, cpus: Sequence[int]) -> float:
+    """Run a cell on each processor at the same time; give the seconds until the last ends."""
+    took_s: list[float] = []
+
+    async def one(cpu: int) -> None:
+        took_s.append((await _wall(kind, conduct, cpu)).wall_s)
+
+    async with trio.open_nursery() as nursery:
+        for cpu in cpus:
+            nursery.start_soon(one, cpu)
+    return max(took_s)
+
+
+async def on_this_kernel(cpu: int) -> dict[str, Any]:
+    """Run the direct cell on this machine's kernel in real time, or say why it cannot be.
+
+    It is the same call on the same Mininet network; a minute of it takes a minute.
+    """
+    kind = KINDS[0]
+    found: dict[str, Any] = {"what": f"{kind.name}, in Mininet on this machine's own kernel"}
+    try:
+        wall = await _wall(kind, on_host(), cpu)
+    except (LabError, ConductError) as error:
+        return {**found, "why_not": str(error)}
+    return {**found, "virtual_s": wall.virtual_s, "wall_s": wall.wall_s}
+
+
+def on_ns3(cpu: int) -> dict[str, Any]:
+    """Run the direct cell's datagrams in ns-3, or say why they cannot be."""
+    kind = KINDS[0]
+    found: dict[str, Any] = {"what": f"{kind.name}, its datagrams alone, in ns-3"}
+    try:
+        found["what"] += f" {ns3.version()}"
+        with tempfile.TemporaryDirectory() as folder:
+            wall_s = ns3.run_call(kind.cell, Path(folder), cpu)
+    except ns3.Ns3Error as error:
+        return {**found, "why_not": str(error)}
+    return {**found, "virtual_s": kind.duration_s, "wall_s": wall_s}
+
+
+async def _conduct_and_judge(kind: CellKind, conduct: Conduct, cpu: int) -> _Conducted:
+    """Conduct a cell, and then judge its call."""
+    with tempfile.TemporaryDirectory() as folder:
+        job = Path(folder) / "job"
+        wall, record = await _conduct(kind, conduct, cpu, job)
+        began_s = process_time()
+        judged(kind.cell, job)
+        judged_s = process_time() - began_s
+    return _Conducted(wall, record["middlebox"]["packets_asked"], judged_s)
+
+
+async def _wall(kind: CellKind, conduct: Conduct, cpu: int) -> Wall:
+    """Conduct a cell; give what it cost."""
+    with tempfile.TemporaryDirectory() as folder:
+        wall, _ = await _conduct(kind, conduct, cpu, Path(folder) / "job")
+    return wall
+
+
+async def _conduct(
+    kind: CellKind, conduct: Conduct, cpu: int, job: Path
+) -> tuple[Wall, Mapping[str, Any]]:
+    """Conduct a cell; give what it cost, and its record, which is in its folder, too."""
+    prepare_job(job, kind.cell)
+    wall = await conduct(job, kind.cell, cpu)
+    record = json.loads((job / RECORD_FILE).read_text())
+    if record["call"]["set_up_s"] is None:
+        raise ConductError(f"{kind.name}: no call was set up: {record['call']['reason']}")
+    return wall, record
+
+
+def machine(guest: str) -> dict[str, str | int]:
+    """Name what is measured on; `guest` is the guest kernel's version."""
+    models = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return {
+        "cpu": models.group(1) if models else platform.processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "kernel": platform.release(),
+        "guest": guest,
+        "python": platform.python_version(),
+    }
+
+
+def as_json(times: CellTimes) -> dict[str, Any]:
+    """Give what a kind of cell costs for JSON; counts are the first round's."""
+    first = times.alone[0]
+    return {
+        "what": times.kind.what,
+        "least_ratio": times.kind.least_ratio,
+        "ratio": times.ratios,
+        "wall_s": [wall.wall_s for wall in times.alone],
+        "cpu_s": [wall.cpu_s for wall in times.alone],
+        "virtual_s": first.virtual_s,
+        **(first.counts or {}),
+        "packets_asked": times.packets_asked,
+        "judged_s": list(times.judged_s),
+        "together_s": list(times.together_s),
+        "gain": times.gain,
+    }
+
+
+@dataclass(frozen=True)
+class Change:
+    """A kind of cell then and now, by the ratios of the rounds."""
+
+    name: str
+    then: Sequence[float]
+    now: Sequence[float]
+    cpu_factor: float
+    """How many times the processor time it takes now, by medians: what a busy machine can tell."""
+
+    @property
+    def factor(self) -> float:
+        """How many times as fast it is now, by medians."""
+        return median(self.now) / median(self.then)
+
+    @property
+    def is_beyond_spread(self) -> bool:
+        """Whether every round now is faster, or every one slower, than every one then."""
+        return min(self.now) > max(self.then) or max(self.now) < min(self.then)
+
+
+def changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]:
+    """Compare what two benches said (`cells` of their JSON), as far as both have it."""
+    return [
+        Change(
+            name,
+            then[name]["ratio"],
+            cell["ratio"],
+            median(cell["cpu_s"]) / median(then[name]["cpu_s"]),
+        )
+        for name, cell in now.items()
+        if name in then
+    ]
+
+
+@dataclass(frozen=True)
+class Forwarding:
+    """What a packet costs on one way across the middlebox."""
+
+    way: Way
+    packets: int
+    packet_us: tuple[float, ...]
+    """Processor time a packet (us), by run."""
+
+    @property
+    def median_us(self) -> float:
+        """The middle run's."""
+        return median(self.packet_us)
+
+
+async def forwarding(
+    run: RunModule, rounds: int, report: Callable[[], object]
+) -> tuple[Forwarding, ...]:
+    """Send packets across the middlebox on each way, in turns; `report` hears of each run.
+
+    A run with few packets before each tells what its start costs, which is not counted.
+    ConductError: a run failed, or lost packets.
+    """
+    compile_code()
+    ways: tuple[Way, ...] = get_args(Way)
+    measured: dict[Way, list[float]] = {way: [] for way in ways}
+    for _ in range(rounds):
+        for way in ways:
+            start_s = await _cpu_s(run, way, _FEW)
+            whole_s = await _cpu_s(run, way, PACKETS[way])
+            measured[way].append((whole_s - start_s) / (PACKETS[way] - _FEW) * 1e6)
+            report()
+    return tuple(Forwarding(way, PACKETS[way], tuple(measured[way])) for way in ways)
+
+
+async def _cpu_s(run: RunModule, way: Way, packets: int) -> float:
+    with tempfile.TemporaryDirectory() as folder:
+        job = Path(folder)
+        (job / FORWARD_FILE).write_text(json.dumps({"way": way, "packets": packets}))
+        before_s = _children_s()
+        await run("testbed.tools.forwarding", job)
+        cost_s = _children_s() - before_s
+        found = json.loads((job / FORWARDED_FILE).read_text())
+    if found["arrived"] != packets:
+        raise ConductError(f"{way}: {found['arrived']} of {packets} packets came through")
+    return cost_s
+
+
+def _children_s() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime

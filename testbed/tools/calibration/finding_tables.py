@@ -1,0 +1,103 @@
+"""Calibrations as tables for people, at most 100 columns wide; no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.markup import escape
+from rich.table import Table
+
+from testbed.tools.calibration.findings import Calibration, Measurement
+
+LEGEND = """\
+agrees with: the values of the number that what was seen agrees with, 99.9 % where it is statistics.
+A number is right if it is one of them. n: the packets or flows that this rests on."""
+LEGEND_OF_ALL = """\
+worst: the number that is farthest from what is asked for, and what was seen agrees with what is
+asked for unless the row says out. flows: those that a rule is for, and their nearest neighbours."""
+
+
+def numbers_table(calibration: Calibration) -> Table:
+    """Give one row a number."""
+    table = _table(calibration.name)
+    for name in ("Rule", "Number"):
+        table.add_column(name, overflow="fold")
+    for name in ("asked for", "measured", "agrees with", "n"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("")
+    before = ""
+    for each in calibration.measurements:
+        state = "[green]ok[/]" if each.ok else "[bold red]out[/]"
+        if each.measured is None:
+            state = "[yellow]not seen[/]" if each.ok else "[bold red]not seen[/]"
+        table.add_row(
+            escape(each.rule if each.rule != before else ""),
+            escape(each.number),
+            plain(each.requested),
+            "-" if each.measured is None else plain(each.measured),
+            interval(each),
+            str(each.n or "-"),
+            state,
+        )
+        before = each.rule
+    return table
+
+
+def plain(value: float, digits: int = 5) -> str:
+    """Write a number to some digits, but never with an exponent."""
+    return f"{value:.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
+
+
+def interval(measurement: Measurement) -> str:
+    """Write the values that agree with what was seen, as close as they are to each other."""
+    low, high = measurement.low, measurement.high
+    if measurement.measured is None:
+        return "-"
+    if low == high:
+        return plain(low)
+    digits = 4
+    while digits < 9 and f"{low:.{digits - 1}g}" == f"{high:.{digits - 1}g}":
+        digits += 1
+    return f"{plain(low, digits)} to {plain(high, digits)}"
+
+
+def profiles_table(calibrations: Sequence[Calibration]) -> Table:
+    """Give one row a profile."""
+    table = _table("")
+    table.add_column("Profile", no_wrap=True)
+    table.add_column("numbers", justify="right")
+    table.add_column("worst", overflow="fold")
+    table.add_column("off by", justify="right", no_wrap=True)
+    for name in ("flows", "packets", "virtual"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("")
+    for each in calibrations:
+        worst = each.worst
+        table.add_row(
+            escape(each.name),
+            _tally([m.ok and m.measured is not None for m in each.measurements]),
+            "-" if worst is None else escape(f"{worst.rule}.{worst.number}"),
+            "-" if worst is None else percent(worst),
+            _tally([v.ok for v in each.vectors]),
+            str(each.packets),
+            f"{each.virtual_s:.0f} s",
+            "[bold red]out[/]" if each.failures else "[green]ok[/]",
+        )
+    return table
+
+
+def percent(measurement: Measurement) -> str:
+    """Write how far a measured number is from what is asked for."""
+    text = f"{100 * (measurement.deviation or 0):+.2f} %"
+    return text[1:] if float(text[:-2]) == 0 else text
+
+
+def _tally(oks: Sequence[bool]) -> str:
+    return f"{sum(oks)}/{len(oks)}" if oks else "-"
+
+
+def _table(title: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
+    if title:
+        table.title, table.title_justify = escape(title), "left"
+    return table

@@ -1,0 +1,67 @@
+"""Flows that a rule is for, begun so that it decides about them; what they then send: others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from math import ceil, log
+
+from testbed.censor.actions import List
+from testbed.censor.profile import Rule
+from testbed.tools.calibration.findings import Measurement
+from testbed.tools.calibration.reference import Reference, Shape
+from testbed.tools.calibration.script import Observation, Script, Talk
+
+RESOLUTION_S = 5e-4
+"""What a box may take for a packet beyond what it is asked for."""
+_SURELY = 1e-4
+"""One minus the probability that of a flow's copies one is of a rule's share."""
+
+
+def starts_s(rule: Rule) -> float:
+    """Give when a rule's traffic may begin."""
+    return rule.from_s + 1.0 if rule.from_s else 0.0
+
+
+def copies(rules: Iterable[Rule]) -> int:
+    """Give how many flows are needed so that surely one is of each rule's share."""
+    shares = (rule.match.share or 0 for rule in rules)
+    return max((ceil(log(_SURELY) / log(1 - s)) for s in shares if 0 < s < 1), default=1)
+
+
+def settle_s(reference: Reference, talk: Talk) -> float:
+    """Give how long after its opening a flow is surely on the lists on which it is put."""
+    names = talk.has_listed
+    lists = [r.action for r in reference.profile.rules if r.name in names]
+    return max((a.cycle_max_s + 0.01 for a in lists if isinstance(a, List)), default=0.0)
+
+
+def flows(script: Script, rule: Rule, shape: Shape, count: int = 1) -> list[Talk]:
+    """Begin flows that a rule is for, more of them if it takes only a share; wait for lists."""
+    wanted = [rule]
+    if rule.match.listed is not None:
+        wanted += script.reference.listers(rule.match.listed)
+    talks = [script.begin(shape) for _ in range(count * copies(wanted))]
+    script.now_s += max(settle_s(script.reference, talk) for talk in talks)
+    return talks
+
+
+def taken(talks: Sequence[Talk], seen: Observation) -> list[Talk]:
+    """Give the flows that were of the share: those that were touched, if not all are to be."""
+    if all(s.expected is s.otherwise for talk in talks for s in talk.said):
+        return list(talks)
+    return [talk for talk in talks if seen.is_hit(talk)]
+
+
+def ways(rule: Rule, talk: Talk) -> list[bool]:
+    """Give the directions of a flow in which a rule has decided about packets."""
+    return [up for up in (True, False) if talk.of(rule, up=up)]
+
+
+def way_name(up: bool) -> str:
+    """Name a direction."""
+    return "up" if up else "down"
+
+
+def not_seen(rule: Rule, number: str, why: str) -> Measurement:
+    """Say of a number that it was not measured."""
+    return Measurement(rule.name, number, getattr(rule.action, number), None, how=why)

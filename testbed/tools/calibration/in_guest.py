@@ -1,0 +1,224 @@
+"""Sends an experiment's packets across a box or a link and notes what arrives; it judges nothing.
+
+A job folder has `task.pickle`; what is left there is `arrivals.json`. Packets are written whole to
+raw sockets and leave at their times by `fq`; kernel time stamps say when they came out.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import socket
+import struct
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from random import Random
+
+import trio
+from mininet.topo import Topo
+
+from testbed.censor.censor import Censor
+from testbed.experiment.cell import Link
+from testbed.lab.middlebox import Middlebox
+from testbed.lab.net import qdisc
+from testbed.lab.net.clock import LabClock
+from testbed.lab.net.mmsg import SO_TIMESTAMPNS, SO_TXTIME
+from testbed.lab.net.network import LabNetwork, NetworkNode
+from testbed.lab.net.plan import plan_of
+from testbed.lab.net.udp import SO_RCVBUFFORCE, SO_SNDBUFFORCE
+from testbed.tools.calibration.experiment import (
+    ARRIVALS_FILE,
+    INSIDE,
+    PAUSE_S,
+    TASK_FILE,
+    Arrived,
+    Experiment,
+    LinkTask,
+    Sent,
+    Task,
+)
+
+_ETH_P_IP = 0x0800
+_SOL_PACKET, _PACKET_STATISTICS = 263, 6
+"""Linux's numbers (linux/if_packet.h), which Python's socket module does not name."""
+_BUFFER_BYTES = 64 << 20
+_AHEAD_S, _HAND_OVER_S = 0.05, 20e-6
+"""How long before its first packet a volley is handed over, and how long that takes a packet."""
+_VOLLEY_S, _VOLLEY_PACKETS = 5.0, 5000
+"""What is handed over at once: below what `fq` keeps, and what the receivers' buffers hold."""
+_LONG_S = 20.0
+"""A sleep that is longer is not on time to a part of `_AHEAD_S`; no volley is as long."""
+
+
+class Across(Topo):  # type: ignore[misc] # Mininet is untyped
+    """inside - middlebox - outside, with nothing else on the way."""
+
+    def build(self, link: Link, seed: int) -> None:
+        """Describe nodes and links; `link` is what a packet crosses last, whichever way it goes."""
+        self.addHost("inside", routes={"0.0.0.0/0": "middlebox"})
+        self.addHost("outside", routes={"0.0.0.0/0": "middlebox"})
+        routes = {INSIDE: "inside", "0.0.0.0/0": "outside"}
+        self.addHost("middlebox", forwards=True, routes=routes)
+        rng = Random(f"links {seed}")
+        for subnet, end in (("192.0.2.0", "inside"), ("192.0.2.4", "outside")):
+            head, _, last = subnet.rpartition(".")
+            self.addLink(
+                "middlebox",
+                end,
+                params1={
+                    "ip": f"{head}.{int(last) + 1}/30",
+                    "qdisc": qdisc.netem(link, rng.getrandbits(63)),
+                },
+                params2={"ip": f"{head}.{int(last) + 2}/30", "qdisc": qdisc.fq()},
+            )
+
+
+class End:
+    """One end of the network: sends raw packets at their times, and hears what comes."""
+
+    def __init__(self, node: NetworkNode) -> None:
+        with node.namespace.entered():
+            self._sender = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+            self._receiver = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM)
+        self._sender.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, _BUFFER_BYTES)
+        txtime = struct.pack("iI", time.CLOCK_MONOTONIC, 0)
+        self._sender.setsockopt(socket.SOL_SOCKET, SO_TXTIME, txtime)
+        self._receiver.setblocking(False)
+        self._receiver.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, _BUFFER_BYTES)
+        self._receiver.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        self._receiver.bind((node.interfaces[0].name, _ETH_P_IP))
+        self._realtime_offset_ns = time.time_ns() - time.monotonic_ns()
+
+    def send_at(self, at_ns: int, data: bytes) -> None:
+        """Have a packet leave at a time (CLOCK_MONOTONIC)."""
+        control = [(socket.SOL_SOCKET, SO_TXTIME, struct.pack("Q", at_ns))]
+        self._sender.sendmsg([data], control, 0, (socket.inet_ntoa(data[16:20]), 0))
+
+    def heard(self) -> Iterator[tuple[int, bytes]]:
+        """Give all that has come with its times (ns). OSError: more came than was kept."""
+        while True:
+            try:
+                data, control, _, _ = self._receiver.recvmsg(0xFFFF, socket.CMSG_SPACE(16))
+            except BlockingIOError:
+                break
+            seconds, nanoseconds = struct.unpack("qq", control[0][2])
+            yield seconds * 1_000_000_000 + nanoseconds - self._realtime_offset_ns, data
+        counts = self._receiver.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8)
+        if struct.unpack("II", counts)[1]:
+            raise OSError("the calibration's own receiver lost packets")
+
+    def close(self) -> None:
+        """Close the sockets."""
+        self._sender.close()
+        self._receiver.close()
+
+
+async def play(network: LabNetwork, experiment: Experiment) -> list[Arrived]:
+    """Send an experiment's packets and give what arrived, in the order in which it did."""
+    ends = {up: End(network[name]) for up, name in ((True, "inside"), (False, "outside"))}
+    arrived: list[Arrived] = []
+    volleys = list(_volleys(experiment.packets))
+    first_s = _lead_s(volleys[0]) if volleys else 0.0
+    begin_ns = time.monotonic_ns() + round(first_s * 1e9)
+    for volley in volleys:
+        await _sleep_until(begin_ns / 1e9 + volley[0].at_s - _lead_s(volley))
+        for up, end in ends.items():
+            arrived += _arrivals(experiment, end, not up, begin_ns)
+        for packet in volley:
+            ends[packet.up].send_at(begin_ns + round(packet.at_s * 1e9), packet.data)
+    await _sleep_until(begin_ns / 1e9 + experiment.until_s)
+    for up, end in ends.items():
+        arrived += _arrivals(experiment, end, not up, begin_ns)
+        end.close()
+    return sorted(arrived, key=lambda each: each.at_s)
+
+
+async def _sleep_until(at_s: float) -> None:
+    """Sleep, in two steps if it is for long, since Linux lets sleeps last a thousandth longer.
+
+    A short sleep has one step: waking up in the midst of a volley would hold packets up.
+    """
+    if at_s - trio.current_time() > _LONG_S:
+        await trio.sleep_until(at_s - 1)
+    await trio.sleep_until(at_s)
+
+
+def _volleys(packets: Sequence[Sent]) -> Iterator[list[Sent]]:
+    volley: list[Sent] = []
+    for packet in sorted(packets, key=lambda each: each.at_s):
+        if volley and (
+            packet.at_s - volley[-1].at_s >= PAUSE_S
+            or packet.at_s - volley[0].at_s > _VOLLEY_S
+            or len(volley) == _VOLLEY_PACKETS
+        ):
+            yield volley
+            volley = []
+        volley.append(packet)
+    if volley:
+        yield volley
+
+
+def _lead_s(volley: Sequence[Sent]) -> float:
+    return _AHEAD_S + len(volley) * _HAND_OVER_S
+
+
+def _arrivals(experiment: Experiment, end: End, up: bool, begin_ns: int) -> Iterator[Arrived]:
+    for at_ns, data in end.heard():
+        number = int.from_bytes(data[4:6], "big")
+        sent = experiment.packets[number - 1] if 0 < number <= len(experiment.packets) else None
+        at_s = (at_ns - begin_ns) / 1e9
+        if sent is not None and sent.up is up and sent.data[20:] == data[20:]:
+            yield Arrived(number, at_s, up)
+        else:
+            flags = data[33] if data[9] == socket.IPPROTO_TCP else 0
+            yield Arrived(0, at_s, up, flags, data[12:16].hex(), data[16:20].hex())
+
+
+async def across_box(task: Task, number: int) -> list[Arrived]:
+    """Play one of a task's experiments across a box of its own."""
+    experiment = task.experiments[number]
+    with LabNetwork(plan_of(Across(link=Link(), seed=number))) as network:
+        await network.settled()
+        rng = Random(f"calibrate {task.profile.name} {experiment.name}")
+        censor = Censor(task.profile, rng, task.lists)
+        box = Middlebox(network["middlebox"], censor, inside_interface="middlebox-eth0")
+        with box.attached() as queue:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(box.run, queue)
+                arrived = await play(network, experiment)
+                nursery.cancel_scope.cancel()
+    return arrived
+
+
+async def across_link(task: LinkTask, number: int) -> list[Arrived]:
+    """Play one of a task's experiments across a link of its own; no box is on the way.
+
+    What the kernel tells late of new links would wake netlink's reader, and hold packets up.
+    """
+    with LabNetwork(plan_of(Across(link=task.link, seed=number))) as network:
+        await network.settled()
+        return await play(network, task.experiments[number])
+
+
+async def run_task(task: Task | LinkTask) -> list[list[Arrived]]:
+    """Play all experiments, one after another."""
+    numbers = range(len(task.experiments))
+    if isinstance(task, Task):
+        return [await across_box(task, number) for number in numbers]
+    return [await across_link(task, number) for number in numbers]
+
+
+def main(folder: str) -> int:
+    """Do the task of a job's folder; give the exit status."""
+    job = Path(folder)
+    with (job / TASK_FILE).open("rb") as file:
+        task: Task | LinkTask = pickle.load(file)
+    arrivals = trio.run(run_task, task, clock=LabClock())
+    (job / ARRIVALS_FILE).write_text(json.dumps(arrivals))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

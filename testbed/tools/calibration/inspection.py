@@ -1,0 +1,275 @@
+"""How far a box looks into flows: packets, sizes, silence, segments; what rules do: the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from math import ceil, log
+from typing import NamedTuple
+
+from testbed.censor.detectors import DETECTORS
+from testbed.censor.detectors.client_hello import HELLO_VALUES
+from testbed.censor.packet import Direction, Endpoint, parse_packet
+from testbed.censor.profile import Rule
+from testbed.tools.calibration.findings import Finding, Measurement, Vector
+from testbed.tools.calibration.loads import SMALL
+from testbed.tools.calibration.openings import Opening, Step, filler
+from testbed.tools.calibration.packets import packet
+from testbed.tools.calibration.probe import Probe
+from testbed.tools.calibration.reference import Known, Reference, Shape, acts
+from testbed.tools.calibration.script import Observation, Script, Talk
+from testbed.tools.calibration.times import Trial, around, limit, look
+
+_UNSEEN = 5e-4
+"""How often flows with different limits all look as if they had one."""
+_OF_HELLO = {"tls-client-hello", "tls-1.3", *HELLO_VALUES}
+"""What only a whole ClientHello shows."""
+_FLOWS = 4
+"""Where all have the same."""
+
+
+class Witness(NamedTuple):
+    """A rule by which one sees whether a flow was recognised."""
+
+    rule: Rule
+    shape: Shape
+    shows: Rule
+    """The rule whose load shows it."""
+    is_touched: bool
+    """A flow that is recognised is touched; False: one that is not."""
+
+
+def probe_inspection(reference: Reference) -> Iterator[Probe]:
+    """Give the experiments for what a profile says of its box's inspection."""
+    inspection = reference.profile.inspection
+    single = [w for w in _witnesses(reference) if len(w.shape.opening.steps) == 1]
+    going_on = [w for w in single if _goes_on(w)]
+    if inspection.packets is not None:
+        yield _or_nothing(("packets", "packets_spread"), going_on, reference, _packets)
+    if inspection.unparsed_bytes is not None:
+        of_tcp = [w for w in going_on if w.shape.protocol == "tcp"]
+        yield _or_nothing(("unparsed_bytes",), of_tcp, reference, _unparsed)
+    if inspection.idle_s is not None:
+        lasting = [w for w in _witnesses(reference) if w.is_touched and acts(w.rule.action)]
+        starting = [w for w in single if w.is_touched and not _goes_on(w)]
+        probe = _forgotten if lasting else _looked_at_anew
+        yield _or_nothing(("idle_s",), lasting or starting, reference, probe)
+    split = [w for w in going_on if w.shape.protocol == "tcp" and w.rule.match.facts & _OF_HELLO]
+    if split:
+        yield _segments(reference, split[0])
+
+
+def _witnesses(reference: Reference) -> Iterator[Witness]:
+    """Give the rules that touch flows which show a fact, or those which do not."""
+    for rule in reference.profile.rules:
+        shape = reference.trigger(rule) if rule.match.facts else None
+        if shape is None:
+            continue
+        shown, hidden = (
+            _acting(reference, rule, shape, known)
+            for known in (
+                Known(
+                    shape.opening.labels,
+                    shape.opening.values,
+                    reference.is_inspected(shape.opening),
+                ),
+                Known(inspected=True),
+            )
+        )
+        if (shown is None) is not (hidden is None):
+            yield Witness(rule, shape, shown or hidden or rule, shown is not None)
+
+
+def _acting(reference: Reference, rule: Rule, shape: Shape, known: Known) -> Rule | None:
+    """Give the rule that does something to a flow; None: none does."""
+    for up in (True, False):
+        got = reference.expected(shape, known, up=up, at_s=rule.from_s)
+        if not isinstance(got, Rule):
+            continue
+        shows = reference.shows(got)
+        if shows is not None:
+            return shows
+    return None
+
+
+def _goes_on(witness: Witness) -> bool:
+    """Tell whether the detectors of a rule's facts look on after a payload of zeros."""
+    facts, protocol = witness.rule.match.facts, witness.shape.protocol
+    ends = Endpoint(bytes(4), 50_000), Endpoint(bytes(4), 9)
+    zeros = parse_packet(packet(protocol, *ends, filler(SMALL), 1), Direction.UP)
+    kinds = [k for k in DETECTORS if k.protocol == protocol and facts <= set(k.states)]
+    return any(kind.make(False).feed(zeros, 0.0) is None for kind in kinds)
+
+
+def _or_nothing(
+    numbers: Sequence[str],
+    witnesses: Sequence[Witness],
+    reference: Reference,
+    probe: Callable[[Reference, Witness], Probe],
+) -> Probe:
+    """Give the experiment with the first rule that shows some numbers, or say that none does."""
+    if witnesses:
+        return probe(reference, witnesses[0])
+    inspection = reference.profile.inspection
+    wanted = {n: v for n in numbers if (v := getattr(inspection, n)) is not None}
+
+    def judge(seen: Observation) -> Sequence[Finding]:
+        del seen
+        why = "no rule of this profile depends on it in a way that packets show"
+        return [
+            Measurement("inspection", number, value, None, how=why, is_inherent=True)
+            for number, value in wanted.items()
+        ]
+
+    return Probe(Script.empty(f"inspection {numbers[0]}"), judge)
+
+
+def _led(opening: Opening, payloads: Sequence[int]) -> Opening:
+    """Put payloads that show nothing before an opening."""
+    return replace(opening, steps=(*(Step(filler(size)) for size in payloads), *opening.steps))
+
+
+def _flow(script: Script, witness: Witness, opening: Opening) -> Talk:
+    """Open a flow and send what shows whether it was recognised."""
+    talk = script.begin(replace(witness.shape, opening=opening))
+    look(script, witness.shows, talk, talk.ready_s + 1e-3)
+    script.now_s += 1e-2
+    return talk
+
+
+def _recognised(witness: Witness, talk: Talk, seen: Observation) -> bool:
+    return seen.is_hit(talk) is witness.is_touched
+
+
+def _packets(reference: Reference, witness: Witness) -> Probe:
+    """Show what a flow is by its Nth packet, for numbers around the limits."""
+    inspection = reference.profile.inspection
+    first, spread = inspection.packets or 0, inspection.packets_spread or 0
+    flows = ceil(log(_UNSEEN) / log(spread / (spread + 1))) if spread else _FLOWS
+    places = sorted({first - 1, first, first + 1, first + spread, first + spread + 1} - {0})
+    size = min(SMALL, (inspection.unparsed_bytes or SMALL + 1) - 1)
+    script = Script("inspection packets", reference)
+    talks = {
+        place: [
+            _flow(script, witness, _led(witness.shape.opening, [size] * (place - 1)))
+            for _ in range(flows)
+        ]
+        for place in places
+    }
+
+    def judge(seen: Observation) -> Sequence[Finding]:
+        shares = {
+            place: sum(_recognised(witness, talk, seen) for talk in talks[place]) / flows
+            for place in places
+        }
+        return _of_packets(first, spread, shares, flows)
+
+    return Probe(script.experiment(), judge)
+
+
+def _of_packets(first: int, spread: int, shares: dict[int, float], flows: int) -> list[Measurement]:
+    """Give the last packet by which all flows were recognised, and the last by which any was."""
+    inf = float("inf")
+    of_all = [place for place, share in shares.items() if share == 1]
+    not_all = [place for place, share in shares.items() if share < 1]
+    of_none = [place for place, share in shares.items() if share == 0]
+    of_any = [place for place, share in shares.items() if share]
+    all_low, all_high = max(of_all, default=0), min(not_all, default=inf) - 1
+    any_low, any_high = max(of_any, default=0), min(of_none, default=inf) - 1
+    n = flows * len(shares)
+    found = [
+        Measurement(
+            "inspection", "packets", first, all_low, all_low, all_high, n,
+            "last packet by which all flows were recognised",
+        )
+    ]  # fmt: skip
+    if spread:
+        found.append(
+            Measurement(
+                "inspection", "packets_spread", spread, any_low - all_low, any_low - all_high,
+                any_high - all_low, n, "from that to the last by which any was",
+            )
+        )  # fmt: skip
+    return found
+
+
+def _unparsed(reference: Reference, witness: Witness) -> Probe:
+    """Begin flows with a packet that is nothing known, of sizes around the one in question."""
+    least = reference.profile.inspection.unparsed_bytes or 0
+    sizes = sorted({1, least // 2, least - 1, least, least + 1, 2 * least} - {0})
+    script = Script("inspection unparsed_bytes", reference)
+    talks = {size: _flow(script, witness, _led(witness.shape.opening, [size])) for size in sizes}
+
+    def judge(seen: Observation) -> Sequence[Finding]:
+        known = [size for size, talk in talks.items() if _recognised(witness, talk, seen)]
+        missed = [size for size in sizes if size not in known]
+        if not known or not missed:
+            how = "every flow was recognised" if known else "no flow was recognised"
+            return [Measurement("inspection", "unparsed_bytes", least, None, how=how)]
+        low, high = max(known) + 1, min(missed)
+        how = "the least size after which a flow is not recognised"
+        return [
+            Measurement("inspection", "unparsed_bytes", least, high, low, high, len(sizes), how)
+        ]
+
+    return Probe(script.experiment(), judge)
+
+
+def _idle(
+    reference: Reference, trials: Sequence[Trial], script: Script, *, hit_before: bool
+) -> Probe:
+    idle_s = reference.profile.inspection.idle_s or 0
+
+    def judge(seen: Observation) -> Sequence[Finding]:
+        found = limit(
+            "inspection", "idle_s", idle_s, trials, seen, hit_before=hit_before, by_first=True
+        )
+        return [found]
+
+    return Probe(script.experiment(), judge)
+
+
+def _forgotten(reference: Reference, witness: Witness) -> Probe:
+    """Have flows recognised, be silent, and see whether the box still knows them."""
+    script = Script("inspection idle_s", reference)
+    trials = []
+    for after_s in around(reference.profile.inspection.idle_s or 0):
+        talk = script.begin(witness.shape)
+        last_s = talk.said[-1].at_s
+        trials.append(look(script, witness.shows, talk, last_s + after_s, since_s=last_s))
+        script.now_s += 1
+    return _idle(reference, trials, script, hit_before=True)
+
+
+def _looked_at_anew(reference: Reference, witness: Witness) -> Probe:
+    """Begin flows by what ends their inspection, be silent, and show then what they are."""
+    script = Script("inspection idle_s", reference)
+    trials = []
+    for after_s in around(reference.profile.inspection.idle_s or 0):
+        # The flow's first payload is made a flow's whole opening, the second comes late.
+        opening = replace(_led(witness.shape.opening, [SMALL]), gap_s=after_s)
+        talk = script.begin(replace(witness.shape, opening=opening))
+        last_s = talk.said[-2].at_s
+        looked = look(script, witness.shows, talk, talk.said[-1].at_s + 1e-2, since_s=last_s)
+        trials.append([each._replace(after_s=each.after_s - 1e-2) for each in looked])
+        script.now_s += 1
+    return _idle(reference, trials, script, hit_before=False)
+
+
+def _segments(reference: Reference, witness: Witness) -> Probe:
+    """Show what a flow is in two segments: a box that puts them together recognises it."""
+    [step] = witness.shape.opening.steps
+    half = len(step.payload) // 2
+    parts = (Step(step.payload[:half]), Step(step.payload[half:], step.labels))
+    script = Script("inspection segments", reference)
+    talk = _flow(script, witness, replace(witness.shape.opening, steps=parts))
+    reassembles = reference.profile.inspection.reassembles
+
+    def judge(seen: Observation) -> Sequence[Finding]:
+        known = _recognised(witness, talk, seen)
+        expected = "recognised" if reassembles else "not recognised"
+        told = "it was recognised" if known else "it was not recognised"
+        what = f"{witness.shape.opening.name} in two segments"
+        return [Vector("inspection", what, expected, known is reassembles, told)]
+
+    return Probe(script.experiment(), judge)

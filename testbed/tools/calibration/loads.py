@@ -1,0 +1,198 @@
+"""How much traffic shows an action, and whether what came of it is what the action does; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil, log
+from typing import NamedTuple
+
+from testbed.censor import actions
+from testbed.censor.actions import Action
+from testbed.censor.profile import Rule
+from testbed.censor.segment import FIN, RST
+from testbed.tools.calibration.estimates import OF_VECTORS, share_interval
+from testbed.tools.calibration.script import LATE_S, Observation, Said, Script, Talk
+
+_UNSEEN = 1e-5
+"""With this probability a load does not show its action."""
+SMALL, LARGE = 20, 1400
+"""Bytes of payload; none is of voice's sizes."""
+
+
+class Load(NamedTuple):
+    """Packets that show an action."""
+
+    packets: int
+    """In each direction."""
+    payload_bytes: int = SMALL
+    gap_s: float = 1e-3
+
+    def say(self, script: Script, talk: Talk, at_s: float, ways: Sequence[bool] = ()) -> None:
+        """Send it, both ways in turn unless said otherwise, and the client's first."""
+        client = talk.shape.up(True)
+        ways = ways or (client, not client)
+        for number in range(self.packets):
+            for index, up in enumerate(ways):
+                when = at_s + (number + index / len(ways)) * self.gap_s
+                script.say(talk, when, self.payload_bytes, up=up)
+
+
+def load(action: Action | None) -> Load:
+    """Give the load that shows an action; None: that nothing is done."""
+    shows = Load(10)
+    match action:
+        case actions.Drop() | actions.Capacity() | actions.Reorder() | actions.Duplicate():
+            shows = Load(_to_see(share(action)))
+        case actions.Burst():
+            passing = max(1e-6, 1 - action.loss)
+            shows = Load(_to_see(action.loss / passing / action.mean_burst_packets))
+        case actions.Police():
+            shows = _beyond(action.burst_bytes, action.rate_bps)
+        case actions.Shape():
+            shows = _beyond(action.queue_bytes, action.rate_bps)
+        case actions.Freeze(after_bytes=None):
+            shows = Load((action.after_packets or 0) + action.spread + 10)
+        case actions.Freeze():
+            shows = Load(ceil(((action.after_bytes or 0) + action.spread) / LARGE) + 5, LARGE)
+    return shows
+
+
+def share(action: Action) -> float:
+    """Give the share of packets to which an action is done."""
+    match action:
+        case actions.Capacity():
+            return 1 - action.capacity / 100
+        case actions.Drop() | actions.Reorder() | actions.Duplicate():
+            return action.probability
+        case _:
+            return 1.0
+
+
+def _to_see(probability: float) -> int:
+    if probability >= 1:
+        return 6
+    return min(2000, max(20, ceil(log(_UNSEEN) / log(1 - probability)))) if probability else 200
+
+
+def _beyond(kept_bytes: float, rate_bps: float) -> Load:
+    """Give packets that are more than a bucket or queue has room for, sent four times as fast."""
+    size = LARGE if kept_bytes >= 3 * LARGE else 400
+    gap_s = min(5e-4, size * 8 / rate_bps / 4)
+    return Load(ceil(kept_bytes * 1.5 / size) + 6, size, max(1e-4, gap_s))
+
+
+def agrees(talk: Talk, seen: Observation) -> tuple[bool, str]:
+    """Tell whether each packet of a flow met what is expected of it, and what it met if not."""
+    rules = {s.expected.name: s.expected for s in talk.said if isinstance(s.expected, Rule)}
+    for rule in rules.values():
+        said = talk.of(rule)
+        if not _agrees(rule.action, said, talk, seen):
+            return False, f"under rule {rule.name} {summary(said, seen)}"
+    untouched = talk.of(None)
+    if not _all(untouched, seen, times=1, late=False):
+        return False, f"without a rule {summary(untouched, seen)}"
+    resets = any(isinstance(rule.action, actions.Reset) for rule in rules.values())
+    if seen.made(talk) and not resets:
+        return False, f"the box made {len(seen.made(talk))} segments up"
+    return True, ""
+
+
+def summary(said: Sequence[Said], seen: Observation) -> str:
+    """Say what became of packets."""
+    passed = sum(seen.passed(s) for s in said)
+    late = sum(any(d > LATE_S for d in seen.delays_s(s)) for s in said)
+    twice = sum(len(seen.delays_s(s)) > 1 for s in said)
+    return f"{passed} of {len(said)} packets passed, {late} of them late, {twice} twice"
+
+
+def _all(said: Sequence[Said], seen: Observation, *, times: int, late: bool) -> bool:
+    return all(
+        len(delays_s := seen.delays_s(s)) == times and all((d > LATE_S) is late for d in delays_s)
+        for s in said
+    )
+
+
+def _agrees(action: Action, said: Sequence[Said], talk: Talk, seen: Observation) -> bool:
+    lost = [s for s in said if not seen.passed(s)]
+    late = [s for s in said if any(d > LATE_S for d in seen.delays_s(s))]
+    twice = [s for s in said if len(seen.delays_s(s)) > 1]
+    n = len(said)
+    ok = not twice
+    match action:
+        case actions.Pass():
+            ok = not (lost or late or twice)
+        case actions.Drop() | actions.Capacity():
+            ok = not (late or twice) and _is_share(lost, said, share(action))
+        case actions.Duplicate():
+            ok = not (lost or late) and _is_share(twice, said, share(action))
+        case actions.Reorder():
+            ok = not (lost or twice) and _is_share(late, said, share(action))
+        case actions.Burst():
+            ok = not (late or twice) and (0 < len(lost) < n or action.loss in (0, 1))
+        case actions.Police():
+            ok = not (late or twice) and len(lost) < n and _exceeds(action, said, lost)
+        case actions.Shape():
+            ok = bool(late) and not twice
+        case actions.Delay():
+            ok = not (lost or twice) and len(late) == n
+        case actions.Freeze():
+            ok = not (late or twice) and _froze(action, said, seen)
+        case actions.Reset():
+            ok = _was_reset(action, said, talk, seen)
+        case actions.List():
+            ok = not (late or twice) and lost == list(said[: action.packet == "drop"])
+    return ok
+
+
+def _is_share(hits: Sequence[Said], said: Sequence[Said], probability: float) -> bool:
+    """Tell whether a share of packets was hit, and some of each direction that has enough."""
+    low, high = share_interval(len(hits), len(said), OF_VECTORS)
+    if not low <= probability <= high:
+        return False
+    ways = [up for up in (True, False) if sum(s.up is up for s in said) >= _to_see(probability)]
+    return not probability or all(any(s.up is up for s in hits) for up in ways)
+
+
+def _exceeds(action: actions.Police, said: Sequence[Said], lost: Sequence[Said]) -> bool:
+    """Tell whether packets were lost if, and only if, there were more than may pass."""
+    sure_bytes = 2 * max(s.size_bytes for s in said)
+    most = 0.0
+    for up in (True, False):
+        way = [s for s in said if s.up is up]
+        if way:
+            window_s = way[-1].at_s - way[0].at_s
+            room = action.burst_bytes + window_s * action.rate_bps / 8
+            most = max(most, sum(s.size_bytes for s in way) - room)
+    return bool(lost) if most > sure_bytes else not lost or most > -sure_bytes
+
+
+def _froze(action: actions.Freeze, said: Sequence[Said], seen: Observation) -> bool:
+    """Tell whether a beginning of the right length passed, and nothing after it."""
+    in_bytes = action.after_bytes is not None
+    least = (action.after_packets if action.after_bytes is None else action.after_bytes) or 0
+    counted = 0
+    for s in said:
+        if action.counts in ("both", "up" if s.up else "down"):
+            counted += s.size_bytes if in_bytes else 1
+        passed = seen.passed(s)
+        if (counted <= least and not passed) or (counted > least + action.spread and passed):
+            return False
+    alive = [seen.passed(s) for s in said]
+    return alive == sorted(alive, reverse=True)
+
+
+def _was_reset(action: actions.Reset, said: Sequence[Said], talk: Talk, seen: Observation) -> bool:
+    if talk.shape.protocol != "tcp":
+        return _all(said, seen, times=1, late=False)
+    flag = RST if action.flag == "rst" else FIN
+    made = seen.made(talk)
+    ways = {each.up for each in made}
+    both = {True, False} if action.how == "inject" else {s.up for s in said}
+    passes = action.how == "inject" and action.packet == "pass"
+    count = len(said) * (2 if action.how == "inject" else 1)
+    return (
+        all(seen.passed(s) is passes for s in said)
+        and all(each.flags & flag for each in made)
+        and len(made) == count
+        and ways == both
+    )

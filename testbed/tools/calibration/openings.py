@@ -1,0 +1,182 @@
+"""What flows begin with, and the facts that this shows: the one place that knows which bytes.
+
+Written from the protocols' documents and not from the detectors, which a test compares with it.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from random import Random
+from typing import NamedTuple
+
+from testbed.tools.calibration import hello
+
+NAME, ALPN = "www.unlisted.invalid", "h2"
+"""Names that no profile looks for."""
+GAP_S = 0.002
+_COOKIE = bytes.fromhex("2112a442")
+_VOICE_GAP_S, _VOICE_BYTES, _VOICE_PACKETS = 0.02, 160, 50
+
+
+class Step(NamedTuple):
+    """One payload."""
+
+    payload: bytes
+    labels: frozenset[str] = frozenset()
+    """The labels that it completes."""
+    by_client: bool = True
+
+
+@dataclass(frozen=True)
+class Opening:
+    """The first payloads of a flow; after them nothing more is shown by bytes of `filler`."""
+
+    name: str
+    protocol: str
+    steps: tuple[Step, ...]
+    values: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """What is named in the first payload: `sni`, `host`, `alpn`."""
+    gap_s: float = GAP_S
+
+    @property
+    def labels(self) -> frozenset[str]:
+        """Give all labels that it shows."""
+        return frozenset().union(*(step.labels for step in self.steps))
+
+
+def filler(size_bytes: int) -> bytes:
+    """Give a payload that shows nothing, if it has none of voice's sizes, 30 to 399 bytes."""
+    return bytes(size_bytes)
+
+
+@cache
+def openings(sni: str = NAME, host: str = NAME, alpn: str = ALPN) -> tuple[Opening, ...]:
+    """Give one opening of each kind; the plainest of each protocol first."""
+    return (
+        *_plain(),
+        *_udp_set_up(),
+        *_udp_connections(sni, host, alpn),
+        *_tcp_connections(sni, host, alpn),
+    )
+
+
+def silent(protocol: str, packets: int) -> Opening:
+    """Give an opening of some packets that shows nothing but, from two packets on, `unknown`."""
+    second = frozenset() if protocol == "icmp" else frozenset({"unknown"})
+    steps = [Step(filler(20), second if number == 1 else frozenset()) for number in range(packets)]
+    return Opening("zeros", protocol, tuple(steps))
+
+
+def _plain() -> Iterator[Opening]:
+    for protocol in ("udp", "tcp", "icmp"):
+        yield silent(protocol, 2)
+    # What begins like application data of DTLS or TLS is not unknown, and is no handshake.
+    yield _single("DTLS data", "udp", hello.dtls_record(filler(16), kind=23))
+    yield _single("TLS data", "tcp", b"\x17\x03\x03\x00\x10" + filler(16))
+
+
+def _udp_set_up() -> Iterator[Opening]:
+    random = Random("openings")
+    binding = struct.pack("!HH", 1, 0) + _COOKIE + random.randbytes(12)
+    yield _single("STUN", "udp", binding, "stun", "stun-strict")
+    yield _single("STUN's cookie", "udp", b"\0\1\0\7" + _COOKIE + bytes(12), "stun")
+    whatsapp = struct.pack("!HH", 0x0801, 7) + _COOKIE + bytes(12)
+    yield _single("WhatsApp's STUN", "udp", whatsapp, "stun", "whatsapp-like")
+    reflector = bytes(16) + b"\xff" * 12 + b"\xfe\xff\xff\xff"
+    yield _pair("Telegram's hello", "udp", reflector, "telegram-reflector")
+    channel = b"\x40\x01\x00\x10" + filler(16)
+    steps = (Step(channel), Step(channel, frozenset({"unknown"})))
+    last = Step(channel, frozenset({"turn-channel-data"}))
+    yield Opening("TURN data", "udp", (*steps, last))
+    media = [
+        b"\x80\x6f" + struct.pack("!HIl", number, 960 * number, 7) + filler(12)
+        for number in range(4)
+    ]
+    yield Opening("RTP", "udp", (*map(Step, media[:3]), Step(media[3], frozenset({"rtp"}))))
+    voice = [Step(filler(_VOICE_BYTES)) for _ in range(_VOICE_PACKETS)]
+    voice[1] = voice[1]._replace(labels=frozenset({"unknown"}))
+    voice[-1] = voice[-1]._replace(labels=frozenset({"rtp-timing"}))
+    yield Opening("voice by timing", "udp", tuple(voice), gap_s=_VOICE_GAP_S)
+
+
+def _udp_connections(sni: str, host: str, alpn: str) -> Iterator[Opening]:
+    names = {"sni": sni, "alpn": alpn}
+    yield _single("DTLS", "udp", hello.dtls(sni, alpn), "dtls", "dtls-client-hello", **names)
+    record = hello.dtls_record(b"\x02" + filler(0x90))
+    groups = bytes.fromhex("001d00170018")
+    server = record[:0x59] + b"\x04" + groups[1:] + record[0x5F:]
+    yield _single("pion's ServerHello", "udp", server, "dtls", "snowflake-dtls-2021")
+    client = record[:0x6E] + groups + record[0x74:]
+    yield _single("pion's ClientHello", "udp", client, "dtls", "snowflake-dtls-2022")
+    initial = hello.quic(sni, alpn)
+    yield _single("QUIC v1", "udp", initial, "quic", "quic-v1", "quic-tspu", **names)
+    small = hello.quic(sni, alpn, size_bytes=1000)
+    yield _single("QUIC v1 of 1000 bytes", "udp", small, "quic", "quic-v1", **names)
+    second = hello.quic(sni, alpn, version=0x6B3343CF)
+    yield _single("QUIC v2", "udp", second, "quic", "quic-v2", **names)
+    yield _single("WireGuard", "udp", b"\1\0\0\0" + Random(1).randbytes(144), "wireguard")
+    yield _openvpn("udp")
+    yield _single("DNS", "udp", _dns(host), "dns", host=host)
+
+
+def _tcp_connections(sni: str, host: str, alpn: str) -> Iterator[Opening]:
+    names = {"sni": sni, "alpn": alpn}
+    shown = ("tls", "tls-client-hello")
+    yield _single("TLS 1.3", "tcp", hello.tls(sni, alpn), *shown, "tls-1.3", **names)
+    yield _single("TLS 1.2", "tcp", hello.tls(sni, alpn, tls13=False), *shown, **names)
+    yield _single("TLS ServerHello", "tcp", b"\x16\x03\x03\x00\x14\x02" + filler(19), "tls")
+    request = f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
+    yield _single("HTTP", "tcp", request, "http", host=host)
+    proxied = f"CONNECT {host}:443 HTTP/1.1\r\nHost: {host}:443\r\n\r\n".encode()
+    yield _single("HTTP to a proxy", "tcp", proxied, "http", "http-proxy", host=host)
+    yield _single("SSH", "tcp", b"SSH-2.0-calibration\r\n", "ssh")
+    yield _single("SOCKS", "tcp", b"\5\1\0", "socks")
+    query = _dns(host)
+    yield _single("DNS", "tcp", len(query).to_bytes(2, "big") + query, "dns", host=host)
+    yield _openvpn("tcp")
+    yield _pair("random bytes", "tcp", _balanced(400), "fully-encrypted")
+
+
+def _single(name: str, protocol: str, payload: bytes, *labels: str, **values: str) -> Opening:
+    return Opening(name, protocol, (Step(payload, frozenset(labels)),), values)
+
+
+def _pair(name: str, protocol: str, payload: bytes, *labels: str) -> Opening:
+    """Give an opening that begins like no protocol, which shows with its second payload."""
+    second = Step(filler(20), frozenset({"unknown"}))
+    return Opening(name, protocol, (Step(payload, frozenset(labels)), second))
+
+
+def _openvpn(protocol: str) -> Opening:
+    """Give OpenVPN's resets and an acknowledgement (OpenVPN's protocol documentation)."""
+    client, server = b"\x01" * 8, b"\x02" * 8
+    messages = [
+        bytes([7 << 3]) + client + b"\0" + bytes(4),
+        bytes([8 << 3]) + server + b"\1" + bytes(4) + client + bytes(4),
+        bytes([5 << 3]) + client + b"\1" + bytes(4) + server,
+    ]
+    if protocol == "tcp":
+        messages = [len(message).to_bytes(2, "big") + message for message in messages]
+    first, answer, last = messages
+    steps = (
+        Step(first),
+        Step(answer, frozenset({"unknown"}), by_client=False),
+        Step(last, frozenset({"openvpn"})),
+    )
+    return Opening("OpenVPN", protocol, steps)
+
+
+def _dns(name: str) -> bytes:
+    """Build a query (RFC 1035, 4.1)."""
+    labels = b"".join(bytes([len(part)]) + part.encode() for part in name.split("."))
+    return struct.pack("!HHHHHH", 0x1234, 0x0100, 1, 0, 0, 0) + labels + b"\0\0\1\0\1"
+
+
+def _balanced(size_bytes: int) -> bytes:
+    """Give bytes of four set bits each, half of them printable at most, and not the first."""
+    random = Random("fully encrypted")
+    pool = [byte for byte in range(0x80, 0x100) if byte.bit_count() == 4]
+    return bytes(random.choices(pool, k=size_bytes))

@@ -1,0 +1,89 @@
+"""All experiments for a profile, from its data alone; each kind of them lives in its own module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from testbed.censor.profile import Profile, Rule
+from testbed.tools.calibration.findings import Finding, Measurement
+from testbed.tools.calibration.inspection import probe_inspection
+from testbed.tools.calibration.limits import probe_limits
+from testbed.tools.calibration.numbers import probe_numbers
+from testbed.tools.calibration.probe import Probe
+from testbed.tools.calibration.reference import Reference
+from testbed.tools.calibration.script import Observation, Script
+from testbed.tools.calibration.times import probe_times
+from testbed.tools.calibration.vectors import probe_vectors
+
+
+def plan(profile: Profile, lists: Mapping[str, Sequence[str]]) -> list[Probe]:
+    """Give the experiments that measure every number of a profile and try every rule.
+
+    ValueError: a rule names a list of addresses that is not in `lists`, or has a number that would
+    need more packets than an experiment has.
+    """
+    return list(_probes(Reference(profile, lists)))
+
+
+def _probes(reference: Reference) -> Iterator[Probe]:
+    for rule in reference.profile.rules:
+        shape = reference.trigger(rule)
+        if shape is None:
+            yield _unreached(rule)
+            continue
+        yield probe_vectors(reference, rule, shape)
+        yield from probe_numbers(reference, rule, shape)
+        yield from probe_limits(reference, rule, shape)
+        yield from probe_times(reference, rule, shape)
+    yield from probe_inspection(reference)
+
+
+def numbers_of(profile: Profile) -> dict[tuple[str, str], float]:
+    """Give all numbers that are to be measured, by rule, or `inspection`, and name."""
+    numbers = {
+        (rule.name, name): value
+        for rule in profile.rules
+        for name, value in _numbers_of(rule).items()
+    }
+    inspection = profile.inspection
+    for name in inspection.evidence:
+        if name != "reassembles":
+            numbers["inspection", name] = float(getattr(inspection, name))
+    return numbers
+
+
+def unmeasured(profile: Profile, findings: Sequence[Finding]) -> list[Measurement]:
+    """Say of each number of which nothing was found that it was not measured: a failure."""
+    found = {(f.rule, f.number.split()[0]) for f in findings if isinstance(f, Measurement)}
+    return [
+        Measurement(rule, name, value, None, how="the calibration has no experiment for it")
+        for (rule, name), value in numbers_of(profile).items()
+        if (rule, name) not in found
+    ]
+
+
+def _numbers_of(rule: Rule) -> dict[str, float]:
+    """Give a rule's own numbers: those that have evidence."""
+    holders = (rule.action, rule.match, rule)
+    return {
+        name: float(next(getattr(h, name) for h in holders if hasattr(h, name)))
+        for name in rule.evidence
+        if name not in ("match", "action")
+    }
+
+
+def _unreached(rule: Rule) -> Probe:
+    """Say of a rule's numbers that no flow shows them."""
+    why = "no IPv4 flow that is known here comes under the rule"
+    if rule.match.fingerprint:
+        why += ", and none can be made from a fingerprint, which is a hash"
+
+    def judge(seen: Observation) -> Sequence[Finding]:
+        del seen
+        inherent = bool(rule.match.fingerprint)
+        return [
+            Measurement(rule.name, name, value, None, how=why, is_inherent=inherent)
+            for name, value in _numbers_of(rule).items()
+        ]
+
+    return Probe(Script.empty(rule.name), judge)

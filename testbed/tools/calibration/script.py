@@ -1,0 +1,296 @@
+"""Writes an experiment down: flows, what each sends when, and which rule is to decide about it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Network
+from math import inf
+from typing import Literal, NamedTuple
+
+from testbed.censor.actions import By, List
+from testbed.censor.packet import Endpoint
+from testbed.censor.profile import Rule
+from testbed.tools.calibration.experiment import (
+    INSIDE,
+    MAX_PACKETS,
+    PAUSE_S,
+    Arrived,
+    Experiment,
+    Sent,
+)
+from testbed.tools.calibration.openings import filler, openings
+from testbed.tools.calibration.packets import ACK, PSH, SYN, packet
+from testbed.tools.calibration.reference import (
+    AMBIGUOUS,
+    NEUTRAL,
+    Expected,
+    Known,
+    Reference,
+    Shape,
+)
+
+_CLIENTS = IPv4Network(INSIDE)
+_CLIENTS_OUTSIDE = next(NEUTRAL.subnets())
+_PACKETS_A_VOLLEY = 2000
+_HIGH_PORT, _LOW_PORT = 50_001, 1
+End = Literal["client", "server"]
+LATE_S = 2e-3
+"""A packet that takes longer across the box was held."""
+
+
+class Said(NamedTuple):
+    """One packet of a flow."""
+
+    number: int
+    at_s: float
+    up: bool
+    size_bytes: int
+    """With the IP header."""
+    expected: Expected
+    otherwise: Expected
+    """The same if the flow is of no rule's share."""
+
+
+class Listing(NamedTuple):
+    """When a flow is on a list: perhaps from the first time on, for certain from the second."""
+
+    from_s: float
+    surely_from_s: float
+    until_s: float
+
+
+@dataclass
+class Talk:
+    """One flow of an experiment."""
+
+    shape: Shape
+    client: Endpoint
+    server: Endpoint
+    said: list[Said] = field(default_factory=list)
+    ready_s: float = 0.0
+    """When its opening is over."""
+    known: Known = field(default_factory=Known)
+    payload_packets: int = 0
+    has_listed: set[str] = field(default_factory=set)
+    """The rules that have put it on a list."""
+    sequences: dict[bool, int] = field(default_factory=lambda: {True: 1, False: 1})
+    """TCP's, by whether the client sends."""
+
+    def of(self, rule: Rule | None, *, up: bool | None = None) -> list[Said]:
+        """Give the packets about which a rule, or none, is to decide."""
+        return [s for s in self.said if s.expected is rule and up in (None, s.up)]
+
+    def untaken(self) -> Talk:
+        """Give it as it is to be if it is of no rule's share."""
+        return replace(self, said=[s._replace(expected=s.otherwise) for s in self.said])
+
+    def unsure(self, *, up: bool) -> int:
+        """Give the bytes of a direction of which nobody can say which rule decides about them."""
+        return sum(s.size_bytes for s in self.said if s.expected == AMBIGUOUS and s.up is up)
+
+
+class Script:
+    """One experiment; all times are seconds since the box saw its first packet."""
+
+    def __init__(self, name: str, reference: Reference, *, starts_s: float = 0.0) -> None:
+        self.name = name
+        self.reference = reference
+        self.talks: list[Talk] = []
+        self.now_s = 0.0
+        """When all that has been written so far is over."""
+        self._sent: list[Sent] = []
+        self._paused_at = 0
+        self._listings: dict[tuple[str, str, tuple[object, ...]], Listing] = {}
+        kept = (rule.action for rule in reference.profile.rules)
+        self._lists = {action.list: action for action in kept if isinstance(action, List)}
+        if starts_s:
+            quiet = Shape(openings()[0], NEUTRAL, 9)
+            self.begin(quiet, 0.0)
+            self.now_s = starts_s
+
+    @staticmethod
+    def empty(name: str) -> Experiment:
+        """Give an experiment in which nothing is sent."""
+        return Experiment(name, (), 0.0)
+
+    def begin(
+        self,
+        shape: Shape,
+        at_s: float | None = None,
+        *,
+        beside: Talk | None = None,
+        same: Sequence[End] = (),
+        shakes_hands: bool = True,
+    ) -> Talk:
+        """Begin a flow by its opening; it has a client and, if there are enough, a server alone.
+
+        `same`: the ends of which it has the address of the flow `beside`.
+        """
+        if at_s is None and len(self._sent) - self._paused_at > _PACKETS_A_VOLLEY:
+            self._paused_at = len(self._sent)
+            self.now_s += 2 * PAUSE_S
+        number = len(self.talks)
+        talk = Talk(shape, *self._ends(shape, number, beside, same))
+        self.talks.append(talk)
+        at_s = self.now_s if at_s is None else at_s
+        looks = self.reference.looks(shape.protocol)
+        talk.known = Known(inspected=not looks)
+        if shape.protocol == "tcp" and shakes_hands:
+            for by_client, flags in ((True, SYN), (False, SYN | ACK), (True, ACK)):
+                at_s = self._put(talk, at_s, by_client, b"", flags).at_s + 0.5e-3
+        for step in shape.opening.steps:
+            labels = talk.known.labels | step.labels
+            inspected = None if talk.payload_packets + 1 < looks else True
+            talk.known = Known(labels, shape.opening.values, inspected)
+            at_s = self._put(talk, at_s, step.by_client, step.payload).at_s + shape.opening.gap_s
+        talk.ready_s = at_s
+        self.now_s = max(self.now_s, at_s)
+        return talk
+
+    def say(self, talk: Talk, at_s: float, payload_bytes: int, *, up: bool) -> Said:
+        """Send a packet with so many bytes that show nothing."""
+        by_client = talk.shape.up(True) is up
+        said = self._put(talk, at_s, by_client, filler(payload_bytes))
+        self.now_s = max(self.now_s, said.at_s)
+        return said
+
+    def experiment(self, *, wait_s: float = 0.5) -> Experiment:
+        """End it, some time after the last packet."""
+        return Experiment(self.name, tuple(self._sent), self.now_s + wait_s)
+
+    def _ends(
+        self, shape: Shape, number: int, beside: Talk | None, same: Sequence[End]
+    ) -> tuple[Endpoint, Endpoint]:
+        port = (_HIGH_PORT + number % 10_000) if shape.client_above else _LOW_PORT
+        client = Endpoint(_CLIENTS[1 + number].packed, port)
+        server = Endpoint(shape.servers[number % shape.servers.num_addresses].packed, shape.port)
+        if shape.opened == "outside":
+            client = Endpoint(_CLIENTS_OUTSIDE[1 + number].packed, port)
+            server = Endpoint(_CLIENTS[1 + number].packed, shape.port)
+        if beside is not None and "client" in same:
+            client = Endpoint(beside.client.address, client.port)
+        if beside is not None and "server" in same:
+            server = Endpoint(beside.server.address, server.port)
+        return client, server
+
+    def _put(
+        self, talk: Talk, at_s: float, by_client: bool, payload: bytes, flags: int = PSH | ACK
+    ) -> Said:
+        protocol, number = talk.shape.protocol, len(self._sent) + 1
+        if number > MAX_PACKETS:
+            raise ValueError(f"{self.name}: more than {MAX_PACKETS} packets would be needed")
+        self._forget(talk, at_s)
+        if len(talk.said) == 1:
+            # Were it held and the next one not, the kernel would know the flow already and drop it.
+            at_s = max(at_s, talk.said[0].at_s + self.reference.holds_s + 1e-3)
+        ends = (talk.client, talk.server) if by_client else (talk.server, talk.client)
+        if protocol == "icmp":
+            ends = (Endpoint(ends[0].address, 0), Endpoint(ends[1].address, 0))
+        numbers = (talk.sequences[by_client], talk.sequences[not by_client] if flags & ACK else 0)
+        data = packet(protocol, *ends, payload, number, numbers, flags, is_answer=not by_client)
+        talk.sequences[by_client] += len(payload) + bool(flags & SYN)
+        talk.payload_packets += bool(payload)
+        up = talk.shape.up(by_client)
+        self._sent.append(Sent(at_s, up, data))
+        expected = self._expected(talk, at_s, up)
+        otherwise = self.reference.expected(talk.shape, talk.known, up=up, at_s=at_s, taken=False)
+        said = Said(number, at_s, up, len(data), expected, otherwise)
+        talk.said.append(said)
+        if isinstance(expected, Rule):
+            self._list(talk, expected, at_s)
+        return said
+
+    def _forget(self, talk: Talk, at_s: float) -> None:
+        """Forget what a flow has shown once it has been silent for so long that the box does."""
+        idle_s = self.reference.profile.inspection.idle_s
+        if idle_s is not None and talk.said and at_s - talk.said[-1].at_s > idle_s:
+            talk.known = Known(inspected=not self.reference.looks(talk.shape.protocol))
+            talk.payload_packets = 0
+            talk.has_listed.clear()
+
+    def _expected(self, talk: Talk, at_s: float, up: bool) -> Expected:
+        sure, perhaps = frozenset[str](), frozenset[str]()
+        for name, kept in self._lists.items():
+            listing = self._listings.get(_key(kept, talk), _NEVER)
+            sure |= {name} if listing.surely_from_s <= at_s < listing.until_s else set()
+            perhaps |= (
+                {name} if listing.from_s <= at_s < listing.until_s + kept.cycle_max_s else set()
+            )
+        one, other = (
+            self.reference.expected(talk.shape, talk.known, up=up, at_s=at_s, listed=listed)
+            for listed in (sure, perhaps)
+        )
+        return one if one is other else AMBIGUOUS
+
+    def _list(self, talk: Talk, rule: Rule, at_s: float) -> None:
+        """Keep in mind that a rule puts a flow on a list, or begins its time there anew."""
+        action = rule.action
+        if isinstance(action, List) and rule.name not in talk.has_listed:
+            talk.has_listed.add(rule.name)
+            first_s = max(at_s, action.cycle_min_s)
+            self._listings[_key(action, talk)] = Listing(
+                first_s, at_s + action.cycle_max_s, first_s + (action.for_s or inf)
+            )
+        elif rule.match.listed is not None and (kept := self._lists[rule.match.listed]).restarts:
+            listing = self._listings[_key(kept, talk)]
+            until_s = at_s + (kept.for_s or inf)
+            self._listings[_key(kept, talk)] = listing._replace(until_s=until_s)
+
+
+_NEVER = Listing(inf, inf, inf)
+
+
+def _key(kept: List, talk: Talk) -> tuple[str, str, tuple[object, ...]]:
+    """Give what a list remembers of a flow."""
+    client, server = talk.client, talk.server
+    keys: dict[By, tuple[object, ...]] = {
+        "2-tuple": (client.address, server.address),
+        "3-tuple": (client.address, *server),
+        "4-tuple": (*client, *server),
+        "server": (*server,),
+        "server-address": (server.address,),
+    }
+    return kept.list, talk.shape.protocol, keys[kept.by]
+
+
+class Observation:
+    """What arrived of an experiment."""
+
+    def __init__(self, experiment: Experiment, arrived: Sequence[Arrived]) -> None:
+        self._delays_s: dict[int, list[float]] = {}
+        for each in arrived:
+            if each.number:
+                sent = experiment.packets[each.number - 1]
+                self._delays_s.setdefault(each.number, []).append(each.at_s - sent.at_s)
+        self._made = [each for each in arrived if not each.number]
+
+    def delays_of(self, number: int) -> list[float]:
+        """Give how long the packet of a number took, each time that it arrived."""
+        return self._delays_s.get(number, [])
+
+    def delays_s(self, said: Said) -> list[float]:
+        """Give how long a packet took, each time that it arrived."""
+        return self.delays_of(said.number)
+
+    def passed(self, said: Said) -> bool:
+        """Tell whether it arrived."""
+        return bool(self.delays_s(said))
+
+    def arrived_s(self, said: Said) -> float:
+        """Give when it arrived first."""
+        return said.at_s + self.delays_s(said)[0]
+
+    def touched(self, said: Said) -> bool:
+        """Tell whether anything but passing on happened to it."""
+        delays_s = self.delays_s(said)
+        return len(delays_s) != 1 or delays_s[0] > LATE_S
+
+    def made(self, talk: Talk) -> list[Arrived]:
+        """Give the segments that the box made up for a flow."""
+        ends = {talk.client.address.hex(), talk.server.address.hex()}
+        return [each for each in self._made if {each.source, each.destination} == ends]
+
+    def is_hit(self, talk: Talk) -> bool:
+        """Tell whether a packet of a flow was touched."""
+        return any(self.touched(said) for said in talk.said)

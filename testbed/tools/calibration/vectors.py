@@ -1,0 +1,186 @@
+"""Flows that a rule is for, and flows that differ from them in one respect; numbers: the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from ipaddress import IPv4Network
+from typing import Literal, NamedTuple
+
+from testbed.censor.actions import List
+from testbed.censor.profile import Rule
+from testbed.tools.calibration.experiment import INSIDE
+from testbed.tools.calibration.findings import Vector
+from testbed.tools.calibration.flows import copies, settle_s, starts_s
+from testbed.tools.calibration.loads import Load, agrees, load
+from testbed.tools.calibration.openings import NAME, openings, silent
+from testbed.tools.calibration.probe import Probe
+from testbed.tools.calibration.reference import (
+    AMBIGUOUS,
+    NEUTRAL,
+    Expected,
+    Reference,
+    Shape,
+    acts,
+    ports_beside,
+    renamed,
+    witness,
+)
+from testbed.tools.calibration.script import End, Observation, Script, Talk
+
+_COPIES_OF_OTHERS = 8
+"""How often a flow is tried of which no share is to be taken."""
+
+
+class Variation(NamedTuple):
+    """A flow to be tried."""
+
+    what: str
+    shape: Shape
+    same: Sequence[End] = ()
+    """The ends that it has in common with the first flow of all, if it is beside it."""
+
+
+def probe_vectors(reference: Reference, rule: Rule, shape: Shape) -> Probe:
+    """Try a rule's flows and their neighbours, one after another across one box."""
+    script = Script(f"{rule.name} vectors", reference, starts_s=starts_s(rule))
+    tried: list[tuple[Variation, list[Talk]]] = []
+    for variation in _variations(reference, rule, shape):
+        before = tried[0][1] if variation.same else []
+        talks = [_try(script, rule, variation, before[:1])]
+        for number in range(1, _copies(reference, talks[0])):
+            talks.append(_try(script, rule, variation, before[number : number + 1]))
+        tried.append((variation, talks))
+
+    def judge(seen: Observation) -> Sequence[Vector]:
+        return [_judged(rule, variation.what, talks, seen) for variation, talks in tried]
+
+    return Probe(script.experiment(), judge)
+
+
+def _copies(reference: Reference, talk: Talk) -> int:
+    """Give how often a flow is tried: less if no share is to decide about it."""
+    count = copies(reference.profile.rules)
+    depends = any(s.expected is not s.otherwise for s in talk.said)
+    return count if depends else min(count, _COPIES_OF_OTHERS)
+
+
+def _try(script: Script, rule: Rule, variation: Variation, before: Sequence[Talk]) -> Talk:
+    beside = before[0] if before else None
+    talk = script.begin(variation.shape, beside=beside, same=variation.same)
+    at_s = talk.ready_s + settle_s(script.reference, talk)
+    for each in _loads(script.reference, rule, talk, at_s):
+        each.say(script, talk, at_s)
+        at_s = script.now_s + each.gap_s
+    script.now_s += 0.01
+    return talk
+
+
+def _loads(reference: Reference, rule: Rule, talk: Talk, at_s: float) -> list[Load]:
+    """Give what shows the rule, what is done to the flow, and what would be without the rule."""
+    lists = {r.action.list for r in reference.profile.rules if isinstance(r.action, List)}
+    relevant: list[Expected] = [rule]
+    for listed in (frozenset[str](), frozenset(lists)):
+        for without in (None, rule):
+            for up in (True, False):
+                relevant.append(
+                    reference.expected(
+                        talk.shape, talk.known, up=up, at_s=at_s, listed=listed, without=without
+                    )
+                )
+    found = [load(each.action) for each in relevant if isinstance(each, Rule) and acts(each.action)]
+    return list(dict.fromkeys(found)) or [load(None)]
+
+
+def _judged(rule: Rule, what: str, talks: Sequence[Talk], seen: Observation) -> Vector:
+    said = [s for talk in talks for s in talk.said]
+    expected = ", ".join(
+        f"{'up' if up else 'down'}: {_name([s.expected for s in said if s.up is up])}"
+        for up in (True, False)
+    )
+    verdicts = [agrees(talk, seen) for talk in talks]
+    if any(s.expected is not s.otherwise for s in said):
+        otherwise = [agrees(talk.untaken(), seen) for talk in talks]
+        ok = any(v[0] for v in verdicts) and all(
+            v[0] or o[0] for v, o in zip(verdicts, otherwise, strict=True)
+        )
+    else:
+        ok = all(v[0] for v in verdicts)
+    return Vector(
+        rule.name, what, expected, ok, "" if ok else next((v[1] for v in verdicts if not v[0]), "")
+    )
+
+
+def _name(expected: Sequence[Expected]) -> str:
+    """Name the last rule that is sure; what a flow is under once it has shown what it is."""
+    sure = [each for each in expected if each != AMBIGUOUS]
+    last = sure[-1] if sure else None
+    return last.name if isinstance(last, Rule) else "no rule"
+
+
+def _variations(reference: Reference, rule: Rule, shape: Shape) -> Iterator[Variation]:
+    yield Variation(_told(shape), shape)
+    seen = {shape}
+    for variation in (
+        *_other_ends(reference, rule, shape),
+        *_other_names(rule, shape),
+        *_other_openings(reference, rule, shape),
+        *_beside(rule, shape),
+    ):
+        if variation.shape not in seen or variation.same:
+            seen.add(variation.shape)
+            yield variation
+
+
+def _told(shape: Shape) -> str:
+    named = "".join(f" {value}" for key, value in shape.opening.values.items() if key != "alpn")
+    return f"{shape.protocol} {shape.opening.name}{named}, port {shape.port}"
+
+
+def _other_ends(reference: Reference, rule: Rule, shape: Shape) -> Iterator[Variation]:
+    match = rule.match
+    for port in ports_beside(match):
+        yield Variation(f"port {port}", replace(shape, port=port))
+    if match.servers:
+        for what, network in reference.beside(rule):
+            yield Variation(what, replace(shape, servers=network))
+    if match.opened is not None:
+        way: Literal["inside", "outside"] = "outside" if shape.opened == "inside" else "inside"
+        servers = IPv4Network(INSIDE) if way == "outside" else NEUTRAL
+        yield Variation(f"opened {way}", replace(shape, opened=way, servers=servers))
+    if match.client_port is not None:
+        yield Variation("client's port below the server's", replace(shape, client_above=False))
+
+
+def _other_names(rule: Rule, shape: Shape) -> Iterator[Variation]:
+    for name, patterns in rule.match.values.items():
+        for text in patterns:
+            for what in (witness(text), witness(text) + ".x", NAME):
+                if (other := renamed(shape, **{name: what})) is not None:
+                    yield Variation(f"{name} {what}", other)
+
+
+def _other_openings(reference: Reference, rule: Rule, shape: Shape) -> Iterator[Variation]:
+    """Give other beginnings: all of the protocol if they matter, and those of other protocols."""
+    match = rule.match
+    if match.facts or match.inspected:
+        for opening in reference.carriers(shape.protocol, match):
+            yield Variation(f"as {opening.name}", replace(shape, opening=opening))
+    for protocol in ("udp", "tcp", "icmp"):
+        if protocol != shape.protocol:
+            packets = max(2, reference.looks(protocol))
+            other = replace(shape, opening=silent(protocol, packets))
+            yield Variation(f"{protocol} zeros", other)
+
+
+def _beside(rule: Rule, shape: Shape) -> Iterator[Variation]:
+    """Give flows that share some of their ends with one that has been put on a list."""
+    if not isinstance(rule.action, List):
+        return
+    quiet = replace(shape, opening=next(o for o in openings() if o.protocol == shape.protocol))
+    yield Variation("beside it, from another port", quiet, ("client", "server"))
+    yield Variation("beside it, from another client", quiet, ("server",))
+    yield Variation("beside it, to another server", quiet, ("client",))
+    yield Variation(
+        "beside it, to another port", replace(quiet, port=shape.port + 1), ("client", "server")
+    )

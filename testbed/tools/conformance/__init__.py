@@ -1,0 +1,1 @@
+"""The conformance suite of transports: what each must do, tried in guests."""

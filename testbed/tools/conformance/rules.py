@@ -1,0 +1,231 @@
+"""The conformance suite of transports, run in a guest: what each must do, tried; draws no table.
+
+A job folder has `check.pickle` (a `TransportChoice`) and the lab's certificates. What is left there
+is `checks.json`: the verdicts, and when datagrams arrived. `testbed.tools.conformance.sessions` has
+the nodes on which it is tried.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import pickle
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import trio
+
+from testbed.experiment.cell import TransportChoice
+from testbed.experiment.loading import make_transport
+from testbed.lab.net.clock import LabClock
+from testbed.tools.conformance.sessions import Bench, CheckFailed, Session
+from testbed.transport.interface import MAX_DATAGRAM_BYTES, ServerInfo, TransportError
+
+CHECK_FILE, CHECKS_FILE = "check.pickle", "checks.json"
+
+Scene = Callable[[Bench], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of trying one rule."""
+
+    rule: str
+    ok: bool | None
+    """None: it could not be tried."""
+    seen: str
+
+
+RULES = {
+    "connects": "serve and connect return, and a datagram comes to the relay within 10 s",
+    "both ways": "50 datagrams each way, one every 20 ms, all arrive where nothing is lost",
+    "sizes": "datagrams of 1 to 1,200 bytes arrive as they were",
+    "order": "its docstring says `in order` or `unordered`, and the first is true",
+    "cancelled receive": "a receive that is cancelled takes nothing with it",
+    "close": "closing ends a waiting receive at once, and may be done twice",
+    "cancelled connect": "a connect that is cancelled half-way ends, and so does its host",
+    "restart": "to a server that has ended and come back a new connection is made",
+    "loss": "at 5 % loss each way it connects, and at least 80 % of 200 datagrams arrive",
+    "server gone": "connect fails within 30 s, or, without connections, nothing hangs",
+    "path gone": "the same where every packet vanishes; the lab may have to cancel it",
+    "leaves nothing": "no process, socket or network interface outlives its host",
+}
+LOST_SHARE = 0.05
+CONNECT_S = 30.0
+_CANCEL_AFTER_S = 0.03
+_SIZES = (1, 2, 3, 50, 160, 500, 1000, 1199, MAX_DATAGRAM_BYTES)
+
+
+async def run_checks(choice: TransportChoice, job: Path) -> tuple[list[Verdict], list[int]]:
+    """Try every rule; give what came of each, in the order of `RULES`, and all arrivals (ns)."""
+    transport = make_transport(choice)
+    scenes: dict[str, Scene] = {
+        "connects": _one_session,
+        "cancelled connect": _cancelled_connect,
+        "restart": _restart,
+        "loss": _loss,
+        "server gone": _gone,
+    }
+    async with Bench.opened(transport, job) as bench:
+        for rule, scene in scenes.items():
+            before = bench.left_over()
+            await bench.play(rule, scene)
+            if left := bench.left_over() - before:
+                seen = f"after trying `{rule}`: {'; '.join(sorted(left))}"
+                bench.verdicts.setdefault("leaves nothing", (False, seen))
+        bench.verdicts.setdefault("leaves nothing", (True, f"looked {len(scenes)} times"))
+        not_tried = (None, "not tried, for what failed before it")
+        verdicts = [Verdict(rule, *bench.verdicts.get(rule, not_tried)) for rule in RULES]
+        return verdicts, bench.arrivals
+
+
+async def _one_session(bench: Bench) -> None:
+    async with bench.session() as session:
+        bench.verdicts["connects"] = (True, f"{session.set_up_s * 1e3:.1f} ms")
+        await bench.judge("both ways", lambda: _both_ways(session))
+        await bench.judge("sizes", lambda: _sizes(session))
+        await bench.judge("order", lambda: _order(session))
+        await bench.judge("cancelled receive", lambda: _cancelled_receive(session))
+        await bench.judge("close", lambda: _close(session))
+
+
+async def _both_ways(session: Session) -> str:
+    up, down = await session.exchange(count=50, gap_s=0.02)
+    if len(up) < 50 or len(down) < 50:
+        raise CheckFailed(f"{len(up)} of 50 arrived up, {len(down)} of 50 down")
+    medians = [session.median_delay_ms(way) for way in ("up", "down")]
+    return f"median delay {medians[0]:.1f} ms up, {medians[1]:.1f} ms down"
+
+
+async def _sizes(session: Session) -> str:
+    for size in _SIZES:
+        datagram = bytes((size + k) % 251 for k in range(size))
+        await session.channel.send(datagram)
+        if not await session.relay_hears(datagram):
+            raise CheckFailed(f"one of {size} bytes did not come up as it was")
+        await session.relay_sends(datagram)
+        if not await session.client_hears(datagram):
+            raise CheckFailed(f"one of {size} bytes did not come down as it was")
+    return f"{len(_SIZES)} sizes, each way"
+
+
+async def _order(session: Session) -> str:
+    said = (inspect.getdoc(type(session.bench.transport)) or "").lower()
+    if ("in order" in said) == ("unordered" in said):
+        raise CheckFailed("the class's docstring does not say `in order` or `unordered`")
+    up, down = await session.exchange(count=100, gap_s=0.001)
+    orderly = up == sorted(up) and down == sorted(down)
+    if "in order" in said and not orderly:
+        raise CheckFailed("the docstring says `in order`, and they came in another")
+    return "in order" if "in order" in said else f"unordered; came in order: {orderly}"
+
+
+async def _cancelled_receive(session: Session) -> str:
+    with trio.move_on_after(0.1):
+        await session.channel.receive()
+    await session.relay_sends(b"after a receive that was cancelled")
+    if not await session.client_hears(b"after a receive that was cancelled"):
+        raise CheckFailed("what came afterwards was lost")
+    return "what came afterwards was heard"
+
+
+async def _close(session: Session) -> str:
+    ended: list[str] = []
+
+    async def wait() -> None:
+        try:
+            await session.channel.receive()
+        except (trio.ClosedResourceError, trio.BrokenResourceError, trio.EndOfChannel) as error:
+            ended.append(type(error).__name__)
+
+    with trio.move_on_after(1):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait)
+            await trio.sleep(0.1)
+            await session.channel.aclose()
+    if not ended:
+        raise CheckFailed("the waiting receive did not end within 1 s of closing")
+    with trio.fail_after(1):
+        await session.channel.aclose()
+    return f"the waiting receive ended by {ended[0]}"
+
+
+async def _cancelled_connect(bench: Bench) -> None:
+    async def cancel() -> str:
+        async with bench.server() as server, bench.host("caller") as host:
+            with trio.move_on_after(_CANCEL_AFTER_S) as cancelled:
+                await (await bench.transport.connect(host, server)).aclose()
+        how = "cancelled" if cancelled.cancelled_caught else "already done, and closed"
+        return f"{how} after {_CANCEL_AFTER_S * 1e3:g} ms"
+
+    await bench.judge("cancelled connect", cancel)
+
+
+async def _restart(bench: Bench) -> None:
+    async with bench.server():
+        pass
+    async with bench.session() as session:
+        bench.verdicts["restart"] = (True, f"{session.set_up_s * 1e3:.1f} ms")
+
+
+async def _loss(bench: Bench) -> None:
+    async def exchange() -> str:
+        with bench.lossy(LOST_SHARE):
+            async with bench.session() as session:
+                up, down = await session.exchange(count=200, gap_s=0.02)
+        worse = min(len(set(up)), len(set(down)))
+        if worse < 160:
+            raise CheckFailed(f"{len(up)} of 200 arrived up, {len(down)} of 200 down")
+        return f"{len(set(up)) / 2:g} % arrived up, {len(set(down)) / 2:g} % down"
+
+    await bench.judge("loss", exchange)
+
+
+async def _gone(bench: Bench) -> None:
+    async with bench.server() as server:
+        pass
+
+    async def path_gone() -> str:
+        with bench.black_hole():
+            return await _connect_to_nobody(bench, server, lab_cancels=True)
+
+    await bench.judge("server gone", lambda: _connect_to_nobody(bench, server, lab_cancels=False))
+    await bench.judge("path gone", path_gone)
+
+
+async def _connect_to_nobody(bench: Bench, server: ServerInfo, *, lab_cancels: bool) -> str:
+    async with bench.host("caller") as host:
+        began_at = trio.current_time()
+        try:
+            with trio.move_on_after(CONNECT_S) as limit:
+                channel = await bench.transport.connect(host, server)
+        except (TransportError, OSError) as error:
+            took_s = trio.current_time() - began_at
+            return f"{took_s:.1f} s: {type(error).__name__}: {str(error)[:60]}"
+        if limit.cancelled_caught and lab_cancels:
+            return f"the lab cancelled it after {CONNECT_S:g} s"
+        if limit.cancelled_caught:
+            raise CheckFailed(f"neither connected nor failed within {CONNECT_S:g} s")
+        for _ in range(10):
+            await channel.send(b"is anybody there?")
+        with trio.move_on_after(1):
+            await channel.receive()
+        await channel.aclose()
+    return "connects without asking; sent to nobody, and closed"
+
+
+def main(folder: str) -> int:
+    """Try the transport of a job's folder; give the exit status."""
+    job = Path(folder)
+    with (job / CHECK_FILE).open("rb") as file:
+        choice: TransportChoice = pickle.load(file)
+    verdicts, arrivals = trio.run(run_checks, choice, job, clock=LabClock())
+    content = {"verdicts": [asdict(verdict) for verdict in verdicts], "arrivals_ns": arrivals}
+    (job / CHECKS_FILE).write_text(json.dumps(content, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

