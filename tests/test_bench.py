@@ -49,7 +49,7 @@ def printed(
     *words: str,
 ) -> tuple[str, str]:
     """Have the command line say what a bench has measured."""
-    monkeypatch.setattr(bench, "_measure", lambda *_: measured)
+    monkeypatch.setattr(bench, "measure_cells", lambda *_: measured)
     monkeypatch.setattr(sys, "argv", ["testbed", "bench", *words])
     with pytest.raises(SystemExit) as ended:
         app.main()

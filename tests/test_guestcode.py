@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import marshal
+import subprocess
 import sys
 from importlib.util import module_from_spec
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from testbed.guest.boot import BUNDLE, GENERATED, INDEX, Bundle
-from testbed.guest.code_tree import guest_code
+from testbed.guest.code_tree import BOOT, PLACE, guest_code
 
 
 @pytest.fixture(scope="module")
@@ -80,3 +81,12 @@ def test_what_dataclasses_generate_is_what_was_compiled_for_its_text(tmp_path: P
         place: dict[str, object] = {}
         module.run(text, place)
         assert place["made"] == made
+
+
+def test_how_the_hosts_python_optimizes_changes_nothing_in_guests() -> None:
+    asked = "from testbed.guest.code_tree import BOOT, guest_code; print(BOOT, guest_code())"
+    done = subprocess.run(
+        [sys.executable, "-OO", "-c", asked], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == [str(BOOT), str(guest_code())]
+    assert (guest_code() / BOOT.relative_to(PLACE)).is_file()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from testbed.record.cell_record import (
     write_frames,
 )
 from testbed.record.judging import judge
-from testbed.record.results import ResultsError, Run, Wall, clock_of
+from testbed.record.results import CellResult, ResultsError, Run, Wall, clock_of
 from testbed.run.jobs import speech_frames
 from testbed.run.manifest import manifest as manifest_of
 from testbed.show.tables import rows
@@ -76,6 +77,49 @@ def frames(received: int, sent: int = 500, delay_s: float = 0.03) -> dict[str, D
     return {"up": direction(), "down": direction()}
 
 
+def one_side(up: Sequence[int], down: Sequence[int], sent: int = 500) -> CellResult:
+    """A call of which these frames came; both sides speak all the time."""
+    both = {}
+    for way, indexes in (("up", up), ("down", down)):
+        sent_s = [0.5 + 0.02 * index for index in range(sent)]
+        both[way] = DirectionRecord(sent_s, [(i, sent_s[i] + 0.03) for i in indexes])
+    content = record()
+    content["call"]["ended_s"] = 2.5 + sent * 0.02
+    turns = (Turn("up", 0.0, sent * 0.02), Turn("down", 0.0, sent * 0.02))
+    return CellResult(Path("cell"), judge(CELL, content, both, turns), Wall(1.0, 1.0))
+
+
+def test_the_direction_that_made_the_verdict_counts_in_tables_too() -> None:
+    """R does not know that a sentence is missing at once."""
+    steady = [index for index in range(1500) if index % 22]
+    halting = [index for index in range(1500) if not 300 <= index < 355]
+    for up, down, worse in ((steady, halting, "down"), (halting, steady, "up")):
+        result = one_side(up, down, sent=1500)
+        by_r = {way: result.content["quality"][way]["r_fullband_100"] for way in ("up", "down")}
+        assert by_r[worse] == max(by_r.values())
+        quality = result.content["quality"]
+        assert result.directions[0] == worse
+        assert result.worse_direction is quality[worse]
+        assert quality["reasons"][0].endswith(f"({worse})")
+        assert rows([result])[0].concealed_share == quality[worse]["concealed_share"]
+
+
+def test_a_table_tells_when_calls_fell_silent_once_for_all() -> None:
+    def cut(at: int) -> CellResult:
+        return one_side(range(at), range(at))
+
+    def symptoms(*results: CellResult) -> Sequence[str]:
+        return rows(results)[0].symptoms
+
+    assert symptoms(cut(100), cut(100)) == ("went silent at 3 s",)
+    assert symptoms(cut(100), cut(150), cut(200)) == ("went silent at 3 to 5 s",)
+    assert symptoms(cut(100), cut(500)) == ("went silent at 3 s",)
+    assert symptoms(cut(100), cut(500), cut(500)) == ()
+    begins_late = [one_side(range(n, 500), range(n, 500)) for n in (260, 320)]
+    assert symptoms(begins_late[0]) == ("silent for the first 5 s",)
+    assert symptoms(*begins_late) == ("silent",)
+
+
 def job_folder(run: Run, name: str) -> Path:
     job = run.folder / "jobs" / name
     (job / "nodes" / "bridge").mkdir(parents=True)
@@ -98,7 +142,11 @@ def test_a_clean_call_is_good_and_half_of_it_lost_is_not() -> None:
 
 def test_a_call_s_quality_has_its_seconds_symptoms_and_scales() -> None:
     cut = judge(CELL, record(), frames(250), TURNS)["quality"]
-    assert cut["symptoms"] == []  # both sides fell silent: neither one-way nor intermittent
+    assert cut["symptoms"] == ["went silent at 6 s"]  # both sides: neither one-way nor intermittent
+    assert cut["summary"].endswith("; went silent at 6 s")
+    [silence] = cut["down"]["silences"]
+    assert silence["at_s"] == pytest.approx(5.5, abs=0.1)
+    assert (silence["from_start"], silence["to_end"]) == (False, True)
     assert cut["summary"].startswith("unusable: ")
     seconds = cut["up"]["steps"]
     assert seconds[0].keys() == {"from_s", "concealed_share", "r_fullband_100"}
@@ -106,7 +154,7 @@ def test_a_call_s_quality_has_its_seconds_symptoms_and_scales() -> None:
     assert seconds[-2] == {"from_s": 9.0, "concealed_share": 1, "r_fullband_100": 0}
     assert [r["scale"] for r in cut["up"]["ratings"]] == ["narrowband", "wideband", "fullband"]
     one_way = judge(CELL, record(), {"up": frames(0)["up"], "down": frames(500)["down"]}, TURNS)
-    assert one_way["quality"]["symptoms"] == ["one-way audio"]
+    assert one_way["quality"]["symptoms"] == ["one-way audio throughout (up)"]
 
 
 @pytest.mark.skipif(not SPEECH_FOLDER.is_dir(), reason="needs the package pocketsphinx-testdata")

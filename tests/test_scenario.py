@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from datetime import date
 from pathlib import Path
 
 import pytest
 
+from testbed.call.messenger import PlayoutOptions
 from testbed.evidence import Evidence
 from testbed.experiment import choosing, scenario
 from testbed.experiment.cell import Link
@@ -14,6 +16,7 @@ from testbed.experiment.explanations import ScenarioError
 from testbed.experiment.linkset import LinkSet
 from testbed.experiment.scenario import cell_id, cells, load_scenario
 
+REVIEWED = 'reviewed = "2026-11-30"\n'
 FOUNDING = scenario.SCENARIOS / "ru-calls-2025-08.toml"
 
 
@@ -168,6 +171,11 @@ def test_a_messenger_that_is_like_another_says_only_what_differs() -> None:
         ("like = 'whatsapp'\nrepair = { nack = true }\n", r"missing for \['repair'\]"),
         ("like = 'whatsapp'\nrepair = { copies = 0 }\n", "repair: copies, copy_after_ms"),
         ("like = 'telegram'\nrepair = { nack = true }\n", "a real engine has its own"),
+        ("like = 'max'\nplayout = { min_delay_ms = 50 }\n", r"missing for \['playout'\]"),
+        (
+            "like = 'max'\nplayout = { min_delay_ms = -1 }\n",
+            "min_delay_ms: must not be less than 0",
+        ),
     ],
 )
 def test_a_wrong_likeness_is_refused(
@@ -175,7 +183,7 @@ def test_a_wrong_likeness_is_refused(
 ) -> None:
     for path in scenario.MESSENGERS.glob("*.toml"):
         (tmp_path / path.name).write_text(path.read_text())
-    (tmp_path / "mine.toml").write_text(text)
+    (tmp_path / "mine.toml").write_text(REVIEWED + text)
     monkeypatch.setattr(scenario, "MESSENGERS", tmp_path)
     with pytest.raises(ScenarioError, match=message):
         scenario.load_messenger("mine")
@@ -266,6 +274,44 @@ def test_what_is_not_there_is_named(tmp_path: Path, text: str, said: str) -> Non
         cells(written(tmp_path, text))
 
 
+def sweep(word: str, value: float, number: str = "loss-5") -> str:
+    censor = f'name = "{number}", sweep = "{word}", numbers = ["all.probability"]'
+    return f"{{ {censor}, values = [0, {value}] }}"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            f"censors = [{sweep('p', 0.1)}, {sweep('p', 0.1000000001)}]",
+            r"0\.1 would both|0\.1' and",
+        ),
+        ('censors = ["open", "FOLDER/open"]', r"'open' and '\S+/open' would both be called"),
+        ('messengers = ["max", "FOLDER/max"]', r"'max' and '\S+/max' would both be called"),
+        (
+            f"censors = [{sweep('a b', 0.1)}, {sweep('a-b', 0.1)}]",
+            r"cells: .* would both be called",
+        ),
+    ],
+)
+def test_two_of_one_name_are_refused_and_neither_is_lost(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    for folder, name in ((scenario.CENSORS, "open"), (scenario.MESSENGERS, "max")):
+        of_file = (folder / f"{name}.toml").read_text()
+        (tmp_path / f"{name}.toml").write_text(of_file.replace("title = ", 'title = "Other" #', 1))
+    with pytest.raises(ScenarioError, match=said):
+        cells(written(tmp_path, text.replace("FOLDER", str(tmp_path))))
+
+
+def test_what_is_asked_for_twice_is_run_once(tmp_path: Path) -> None:
+    twice = 'censors = ["open", "open"]\nmessengers = ["max", "max"]\nseeds = [1, 1]\n'
+    twice += 'include = [{ messenger = "max" }]'
+    assert [cell_id(cell) for cell in cells(written(tmp_path, twice))] == [
+        "max--direct--open--seed-1"
+    ]
+
+
 @pytest.mark.parametrize("name", scenario.link_set_names())
 def test_every_number_of_a_shipped_link_set_says_where_it_comes_from(name: str) -> None:
     loaded = scenario.load_links(name)
@@ -290,3 +336,101 @@ def test_a_link_set_cites_what_it_has_and_nothing_else(
 ) -> None:
     with pytest.raises(ValueError, match=said):
         LinkSet("t", evidence, access=links.get("access", Link()))
+
+
+DEPENDS = f"""{REVIEWED}
+title = "by hour"
+description = "a test"
+[[rules]]
+name = "r"
+match = {{ share = {{ 5 = 0.7, 20 = 0.05 }} }}
+action = {{ kind = "drop" }}
+[rules.evidence]
+match = {{ source = "a test of local time", confidence = "assumed" }}
+action = {{ source = "a test of local time", confidence = "assumed" }}
+probability = {{ source = "a test of local time", confidence = "assumed" }}
+share = {{ source = "a test of local time", confidence = "assumed" }}
+"""
+
+
+def test_local_time_names_the_censors_that_depend_on_it_and_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scenario, "CENSORS", tmp_path)
+    (tmp_path / "by-hour.toml").write_text(DEPENDS)
+    shipped = scenario.SCENARIOS / "censors" / "open.toml"
+    (tmp_path / "open.toml").write_text(shipped.read_text())
+    mine = 'censors = ["open", "by-hour"]\nseeds = [7]\n'
+
+    def planned(more: str) -> list[tuple[str, str]]:
+        plan = cells(written(tmp_path, mine + more))
+        return [(cell_id(cell), cell.local_time) for cell in plan]
+
+    assert planned("") == [
+        ("whatsapp--direct--open--seed-7", "20:00"),
+        ("whatsapp--direct--by-hour-at-20-00--seed-7", "20:00"),
+    ]
+    assert planned('local_time = ["05:00", "20:00"]\nexclude = [{ censor = "open" }]\n') == [
+        ("whatsapp--direct--by-hour-at-05-00--seed-7", "05:00"),
+        ("whatsapp--direct--by-hour-at-20-00--seed-7", "20:00"),
+    ]
+    assert planned('local_time = "05:00"\nexclude = [{ censor = "by-hour" }]\n') == [
+        ("whatsapp--direct--open--seed-7", "05:00")
+    ]
+
+
+@pytest.mark.parametrize("wrong", ['"24:00"', '"8pm"', "20", "20:00:00", "[]", '"5:00"'])
+def test_a_wrong_local_time_is_named(tmp_path: Path, wrong: str) -> None:
+    with pytest.raises(ScenarioError, match=r"local_time: "):
+        written(tmp_path, f"local_time = {wrong}\n")
+
+
+SHIPPED = [
+    *(("censor", name) for name in scenario.censor_names()),
+    *(("messenger", name) for name in scenario.messenger_names()),
+]
+
+
+@pytest.mark.parametrize(("kind", "name"), SHIPPED)
+def test_each_shipped_file_says_when_it_was_held_against_its_sources(kind: str, name: str) -> None:
+    of_censor = kind == "censor"
+    loaded = scenario.load_censor(name) if of_censor else scenario.load_messenger(name)
+    assert date.fromisoformat(loaded.reviewed) >= date(2026, 11, 30)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("title = 't'\ndescription = 'd'\n", r"reviewed: missing, the date"),
+        ("reviewed = 'soon'\ntitle = 't'\ndescription = 'd'\n", r"'soon' is no date such as 2026"),
+        ("like = 'open'\ntitle = 't'\n", r"reviewed: missing, the date"),
+        (REVIEWED + "like = 'nosuch'\n", r"no censor profile 'nosuch'"),
+        (REVIEWED + "like = 'cn-quic-sni-2025'\n", r"is itself like 'cn-quic-sni-2024'"),
+    ],
+)
+def test_a_profile_that_is_not_reviewed_or_wrongly_like_another_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, said: str
+) -> None:
+    for path in scenario.CENSORS.glob("*.toml"):
+        (tmp_path / path.name).write_text(path.read_text())
+    (tmp_path / "mine.toml").write_text(text)
+    monkeypatch.setattr(scenario, "CENSORS", tmp_path)
+    with pytest.raises(ScenarioError, match=said):
+        scenario.load_censor("mine")
+
+
+def test_a_profile_like_another_has_its_rules_in_their_order_but_for_what_it_says() -> None:
+    base, like = (scenario.load_censor(f"ru-whitelist-mobile{end}") for end in ("", "-reset"))
+    assert like.rules[:3] == base.rules[:3]
+    assert [rule.name for rule in like.rules] == [*(r.name for r in base.rules), "rest-udp"]
+    assert (base.rules[3].action.kind, like.rules[3].action.kind) == ("police", "reset")
+    assert like.title != base.title
+
+
+def test_telegram_desktop_changes_how_calls_are_played_and_others_do_not() -> None:
+    changed = {
+        name
+        for name in scenario.messenger_names()
+        if scenario.load_messenger(name).playout != PlayoutOptions()
+    }
+    assert changed == {"telegram-desktop-model"}

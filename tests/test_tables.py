@@ -7,7 +7,7 @@ from dataclasses import replace
 from rich.console import Console
 
 from testbed.call.quality.symptoms import Symptom
-from testbed.show.tables import LEGEND, Row, summary
+from testbed.show.tables import LEGEND, Row, summary, table_by_keys
 
 
 def row(
@@ -89,3 +89,12 @@ def test_with_every_column_no_word_is_cut_either() -> None:
 
 def test_the_legend_says_that_r_may_be_below_0() -> None:
     assert "below 0" in " ".join(LEGEND.split())
+
+
+def test_a_time_of_day_that_all_calls_have_stands_above_the_table() -> None:
+    keys = [("A", transport, "by-hour at 20:00") for transport in ("direct", "obfs4")]
+    table, begins = table_by_keys(keys)
+    assert str(table.title).endswith("Censor: by-hour at 20:00 (local time)")
+    assert begins == [["direct"], ["obfs4"]]
+    several = [("A", "direct", f"by-hour at {at}") for at in ("05:00", "20:00")]
+    assert [begin[-1] for begin in table_by_keys(several)[1]] == ["at 05:00", "at 20:00"]

@@ -72,15 +72,27 @@ def held_up(direction: DirectionRecord) -> list[float]:
     return found
 
 
+Measures = Mapping[str, float]
+"""What one call cost, before it is compared: see `measures`."""
+
+
 def costs(results: Iterable[CellResult]) -> list[Cost]:
     """Compare the calls of which anything was heard with direct ones alike but for the transport.
 
     NothingToCompareError: there are none.
     """
-    groups: dict[tuple[str, str, str], list[Mapping[str, float]]] = {}
-    for result in results:
-        if any(direction.received for direction in frames_of(result).values()):
-            groups.setdefault(result.key, []).append(_measured(result))
+    return compared((result.key, measures(result)) for result in results)
+
+
+def compared(measured: Iterable[tuple[tuple[str, str, str], Measures | None]]) -> list[Cost]:
+    """Compare what calls cost, by `CellResult.key`; None: nothing was heard of one.
+
+    NothingToCompareError: there are no direct calls to compare with.
+    """
+    groups: dict[tuple[str, str, str], list[Measures]] = {}
+    for key, cell in measured:
+        if cell is not None:
+            groups.setdefault(key, []).append(cell)
     medians = {
         key: {name: median(cell[name] for cell in cells) for name in cells[0]}
         for key, cells in groups.items()
@@ -109,9 +121,12 @@ def costs(results: Iterable[CellResult]) -> list[Cost]:
     return found
 
 
-def _measured(result: CellResult) -> dict[str, float]:
+def measures(result: CellResult) -> Measures | None:
+    """Return what a call cost, in seconds, bytes and packets; None: nothing was heard of it."""
     record = result.content["record"]
     directions = frames_of(result).values()
+    if not any(direction.received for direction in directions):
+        return None
     delays = sorted(
         at - direction.sent_s[index] for direction in directions for index, at in direction.received
     )

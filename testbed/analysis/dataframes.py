@@ -141,7 +141,7 @@ def _key(result: CellResult) -> dict[str, Any]:
 
 def _cell(result: CellResult) -> dict[str, Any]:
     content, quality, record = result.content, result.content["quality"], result.content["record"]
-    set_up, drop, worse = quality["set_up"], quality["drop"], result.worse_direction
+    set_up, drop = quality["set_up"], quality["drop"]
     rules = record["middlebox"]["rules"].values()
     return {
         **_key(result),
@@ -154,9 +154,7 @@ def _cell(result: CellResult) -> dict[str, Any]:
         "set_up_outcome": set_up["outcome"],
         "set_up_s": set_up["elapsed_s"] if quality["up"] is not None else None,
         "drop_at_s": drop["at_s"] if drop else None,
-        "worse_direction": next((s for s in ("up", "down") if worse is quality[s]), None)
-        if worse
-        else None,
+        "worse_direction": next(iter(result.directions), None),
         **{
             f"{side}_{name}": (quality[side] or {}).get(name)
             for side in ("up", "down")

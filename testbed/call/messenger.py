@@ -9,7 +9,7 @@ from typing import Literal
 from testbed.call.adaptation import Adaptation
 from testbed.call.dialects import DIALECTS, RelayProtocol
 from testbed.call.engines import ENGINES
-from testbed.evidence import Evidence
+from testbed.evidence import Evidence, check_reviewed
 
 _FORBID_UNKNOWN_KEYS = {"extra": "forbid"}
 
@@ -66,6 +66,22 @@ class Repair:
 
 
 @dataclass(frozen=True)
+class PlayoutOptions:
+    """What a messenger changes of NetEq's defaults (`testbed.call.jitterbuffer.playout`)."""
+
+    __pydantic_config__ = _FORBID_UNKNOWN_KEYS
+
+    fast_accelerate: bool = False
+    """A buffer that is far above its target is shortened faster."""
+    min_delay_ms: float = 0.0
+    """The target delay is at least this."""
+
+    def __post_init__(self) -> None:
+        if self.min_delay_ms < 0:
+            raise ValueError("min_delay_ms: must not be less than 0")
+
+
+@dataclass(frozen=True)
 class Chat:
     """The messages beside a call: over TLS 1.3 to the messenger's own server, echoed by it."""
 
@@ -118,17 +134,20 @@ class Messenger:
     probes: tuple[Probes, ...] = ()
     """What a model sends to try its path."""
     repair: Repair = field(default_factory=Repair)
+    playout: PlayoutOptions = field(default_factory=PlayoutOptions)
+    """How its receivers play what arrives."""
+    reviewed: str = field(default="", kw_only=True)
+    """When it was last held against its sources, such as `2026-11-30`; a file needs it."""
     name: str = field(default="", kw_only=True)
     """The file's name."""
 
     def __post_init__(self) -> None:
+        check_reviewed(self.reviewed)
         if self.engine == "model" and self.dialect not in DIALECTS:
             raise ValueError(f"dialect: {self.dialect!r} is none of {sorted(DIALECTS)}")
         if other := set(self.relay_protocols) - set(ENGINES[self.engine].relay_protocols):
             raise ValueError(f"relay_protocols: the engine {self.engine} has no {sorted(other)}")
         is_model, by_stream = self.engine == "model", {*self.relay_protocols} - {"udp"}
-        if is_model and by_stream and DIALECTS[self.dialect][0].framing is None:
-            raise ValueError(f"relay_protocols: the dialect {self.dialect} has only UDP")
         if not is_model and (self.probes or self.repair != Repair()):
             raise ValueError("probes, repair: a real engine has its own")
         has_peer = is_model and DIALECTS[self.dialect][0].has_peer
@@ -136,11 +155,12 @@ class Messenger:
             what = f"the dialect {self.dialect}" if is_model else f"the engine {self.engine}"
             raise ValueError(f"peer_to_peer: {what} has no path without a relay")
         of_paths = {"relay_protocols", "peer_to_peer", "relay_tls_port"}
-        of_media = {"adaptation", "probes", "repair"}
-        others = {"title", "evidence", "engine", "name", *of_paths, *of_media}
+        of_media = {"adaptation", "probes", "repair", "playout"}
+        others = {"title", "evidence", "engine", "reviewed", "name", *of_paths, *of_media}
         needed = {f.name for f in fields(self)} - others
         needed |= {key for key in ("adaptation", "probes") if getattr(self, key)}
         needed |= {"repair"} if self.repair != Repair() else set()
+        needed |= {"playout"} if self.playout != PlayoutOptions() else set()
         if is_model and by_stream:
             needed |= {"relay_protocols"}
             needed |= {"relay_tls_port"} if "tls" in self.relay_protocols else set()

@@ -176,6 +176,25 @@ class Reset:
     kind: Literal["reset"] = "reset"
 
 
+Reply = Literal["echo-reply", "no-route", "host-unreachable", "port-unreachable", "prohibited"]
+"""What ICMP says: the answer to an echo request, or "destination unreachable" for a reason."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Answer each packet by ICMP, as if from its destination, so that the box stays unseen.
+
+    An echo reply answers echo requests alone; nothing answers an ICMP error or a fragment after
+    the first (RFC 1122, 3.2.2). What is not answered passes.
+    """
+
+    __pydantic_config__ = _FORBID_UNKNOWN_KEYS
+    reply: Reply
+    packet: Literal["drop", "pass"] = "drop"
+    """What becomes of the packet that is answered."""
+    kind: Literal["answer"] = "answer"
+
+
 @dataclass(frozen=True)
 class List:
     """Put a flow on a list, once; what is done to listed flows is for rules that match `listed`."""
@@ -185,13 +204,20 @@ class List:
     """The list's name."""
     by: By
     for_s: float | None = None
-    """How long it stays on the list; None: for the rest of the run."""
+    """How long it stays on the list from the packet on that was the reason; None: for the rest of
+    the run."""
     restarts: bool = False
-    """True: each packet that a rule hits because of the list begins that time anew."""
+    """True: each further flow that a rule hits because of the list begins that time anew."""
     cycle_min_s: float = 0.0
     cycle_max_s: float = 0.0
-    """The list is updated after a time drawn anew between these for each cycle, beginning with the
-    first packet of the run, and what was put on it counts from then on; 0: at once."""
+    """The list is updated after a time drawn anew between these for each cycle, the first of which
+    begins with the origin of times (`Censor.begin`): the dialling of a cell's call. What was put on
+    it counts from its next update on; 0: at once."""
+    delay_median_s: float | None = None
+    delay_p95_s: float | None = None
+    delay_max_s: float | None = None
+    """What was put on it counts after a delay, drawn for each entry from the log-normal
+    distribution with this median and this 95th percentile, below the maximum; None: at once."""
     packet: Literal["drop", "pass"] = "pass"
     """What becomes of the packet that was the reason."""
     kind: Literal["list"] = "list"
@@ -201,6 +227,18 @@ class List:
             raise ValueError("for_s: must be more than 0")
         if not 0 <= self.cycle_min_s <= self.cycle_max_s:
             raise ValueError("cycle_min_s, cycle_max_s: 0 <= cycle_min_s <= cycle_max_s must hold")
+        self._check_delay()
+
+    def _check_delay(self) -> None:
+        names = "delay_median_s, delay_p95_s, delay_max_s"
+        given = [self.delay_median_s, self.delay_p95_s, self.delay_max_s]
+        delays = [each for each in given if each is not None]
+        if len(delays) not in (0, len(given)):
+            raise ValueError(f"{names}: all of them or none must be given")
+        if delays and self.cycle_max_s:
+            raise ValueError(f"{names}: a list that is updated in cycles has no other delay")
+        if delays and (delays[0] <= 0 or delays != sorted(delays)):
+            raise ValueError(f"{names}: each must be more than 0 and at least the one before")
 
 
 Action = (
@@ -215,23 +253,30 @@ Action = (
     | Duplicate
     | Freeze
     | Reset
+    | Answer
     | List
 )
 
 
 def action_numbers(action: Action) -> list[str]:
-    """Name the numbers that an action has; those that were left at 0 or None by default are none.
+    """Return the names of the numbers by which an action does something, which need evidence.
 
-    A number with another default counts: it does something.
+    Those are not among them that are None, or that are 0 by default and have that value.
     """
-    named = [f for f in fields(action) if f.name != "kind"]
+    defaults = {f.name: f.default for f in fields(action)}
+    values = {name: getattr(action, name) for name in number_types(action)}
     return [
-        f.name
-        for f in named
-        if isinstance(value := getattr(action, f.name), int | float)
-        and not isinstance(value, bool)
-        and not (value == 0 and f.default == 0)
+        name
+        for name, value in values.items()
+        if value is not None and not (value == 0 and defaults[name] == 0)
     ]
+
+
+def number_types(action: Action) -> dict[str, type[int] | type[float]]:
+    """Return the type of each number that an action can have, by name, whatever its value is."""
+    kinds = {"int": int, "float": float}
+    texts = {f.name: str(f.type).removesuffix(" | None") for f in fields(action)}
+    return {name: kinds[text] for name, text in texts.items() if text in kinds}
 
 
 def described(action: Action) -> str:

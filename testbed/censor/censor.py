@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
 from random import Random
 from typing import NamedTuple
 
+from testbed.censor import local_time as time_of_day
 from testbed.censor.actions import List, Pass, described
 from testbed.censor.condition import resolve
-from testbed.censor.detectors import DETECTORS, Kind
+from testbed.censor.detectors import Kind
 from testbed.censor.detectors.unknown import is_parsed_first
 from testbed.censor.effects import Effect, effect, scope
-from testbed.censor.facts import Detector
+from testbed.censor.facts import UNFINISHED, Detector, Fact, Reading
 from testbed.censor.flow import Fate, Flow
 from testbed.censor.lists import FlowLists
 from testbed.censor.packet import Direction, Endpoint, Packet
 from testbed.censor.profile import Profile, Rule
 from testbed.censor.release import Release
+from testbed.censor.stream import MAX_PIECES, Stream
 
 MAX_FLOWS = 65536
 """How many flows are remembered; the one that began first is forgotten first."""
@@ -58,35 +60,54 @@ class Event(NamedTuple):
 class Censor:
     """One box during one run: built from a profile, the lab's address lists and a generator.
 
-    `lists` gives IP networks by the names that profiles use. ValueError: a rule names another.
+    `lists` gives IP networks by the names that profiles use, `local_time` is the time of day inside
+    the country at the origin of times (`begin`), from which the times of rules and the cycles of
+    lists count. ValueError: a rule names another list; no such time.
     """
 
     def __init__(
-        self, profile: Profile, rng: Random, lists: Mapping[str, Sequence[str]] | None = None
+        self,
+        profile: Profile,
+        rng: Random,
+        lists: Mapping[str, Sequence[str]] | None = None,
+        local_time: str = time_of_day.DEFAULT,
     ) -> None:
         self.counters = {rule.name: RuleCounters() for rule in profile.rules}
         self.events: list[Event] = []
         self._rng = rng
         self._inspection = profile.inspection
-        self._idle_s = inf if profile.inspection.idle_s is None else profile.inspection.idle_s
+        self.idle_s = inf if profile.inspection.idle_s is None else profile.inspection.idle_s
+        """After how long without packets a flow is forgotten (s)."""
         self._conditions = [resolve(rule, lists or {}) for rule in profile.rules]
         self._kinds = _kinds(profile)
+        self._reading = profile.inspection.reading
         self._flow_lists = FlowLists(
             (rule.action for rule in profile.rules if isinstance(rule.action, List)), rng
         )
         self._flows: OrderedDict[tuple[str, Endpoint, Endpoint], Flow] = OrderedDict()
         self._shared: dict[tuple[str, bytes, Direction | None], Effect] = {}
-        self._began_at: float | None = None
+        self._taken: OrderedDict[tuple[str, Hashable], bool] = OrderedDict()
+        """By rule and what its share is of, if that is more than a flow: whether it is taken."""
+        self._hour_at_origin = time_of_day.hours(local_time)
+        self._origin: float | None = None
+
+    def begin(self, at: float) -> None:
+        """Let the times of rules and the cycles of lists count from `at` on (s).
+
+        Whoever drives the box says when that is: the dialling of a cell's call, so that transports
+        compare which take unlike times to connect; the first packet of a capture. Before, rules
+        with `from_s` do not hold, those with `to_s` alone do, no list on a cycle is updated, and it
+        is the time of day that it is at the origin.
+        """
+        self._origin = at
+        self._flow_lists.begin(at)  # by which all that was decided is decided anew
 
     def on_packet(self, packet: Packet, now: float) -> Sequence[Release]:
         """Decide about a packet that came at `now` (s): () drops it; `now` never goes back."""
-        if self._began_at is None:
-            self._began_at = now
-            self._flow_lists.begin(now)
         if now >= self._flow_lists.next_update:
             self._flow_lists.update(now)
         flow = self._flow_of(packet, now)
-        if flow.looking and packet.payload:
+        if flow.looking:
             self._look(flow, packet, now)
         fate = flow.fates.get(packet.direction)
         if fate is None or now >= fate.until or flow.lists_version != self._flow_lists.version:
@@ -100,9 +121,8 @@ class Censor:
     ) -> Sequence[Release]:
         counters = self.counters[rule.name]
         counters.matched += 1
-        if rule.match.listed is not None:
-            flow_list = self._flow_lists[rule.match.listed]
-            flow_list.restart(flow.key(flow_list.kept.by), now)
+        if rule.match.listed is not None and rule.match.listed not in flow.counted_on:
+            self._restart(rule.match.listed, flow, now)
         if fate.effect is None:
             return (Release(now, packet.data, packet.direction, fate.settled),)
         releases = fate.effect.apply(packet, now)
@@ -114,26 +134,38 @@ class Censor:
         return releases
 
     def _flow_of(self, packet: Packet, now: float) -> Flow:
-        source, destination = packet.source, packet.destination
-        ends = (source, destination) if source <= destination else (destination, source)
-        key = (packet.protocol, *ends)
+        key = _key(packet.protocol, *_ends(packet))
         flow = self._flows.get(key)
-        if flow is not None and now - flow.seen_at <= self._idle_s:
+        if flow is not None and now - flow.seen_at <= self.idle_s:
             flow.seen_at = now
             return flow
         if flow is not None:
             del self._flows[key]
         elif len(self._flows) >= MAX_FLOWS:
             self._flows.popitem(last=False)
-        flow = self._flows[key] = Flow(
+        flow = self._flows[key] = self._begun(packet, now)
+        return flow
+
+    def _begun(self, packet: Packet, now: float) -> Flow:
+        """Begin a flow. That of ICMP errors has the ends of the flow that they are about.
+
+        So a rule for ICMP can ask for the servers and ports that an error is about.
+        """
+        client, server = _ends(packet)
+        opened = packet.direction
+        if packet.quoted is not None:
+            opened = packet.direction.opposite
+            about = self._flows.get(_key(packet.quoted.protocol, client, server))
+            if about is not None:
+                client, server, opened = about.client, about.server, about.opened
+        return Flow(
             packet.protocol,
-            client=source,
-            server=destination,
-            opened=packet.direction,
+            client=client,
+            server=server,
+            opened=opened,
             looking=self._detectors(packet.protocol),
             seen_at=now,
         )
-        return flow
 
     def _detectors(self, protocol: str) -> dict[Kind, tuple[Detector, float]]:
         inspection = self._inspection
@@ -142,28 +174,50 @@ class Censor:
             limit += self._rng.randint(0, inspection.packets_spread)
         return {
             kind: (
-                kind.make(inspection.reassembles),
+                kind.make(self._reading),
                 inf if (packets := limit or kind.packets) is None else packets,
             )
             for kind in self._kinds.get(protocol, ())
         }
 
     def _look(self, flow: Flow, packet: Packet, now: float) -> None:
+        stream = self._stream(flow, packet)
+        if not packet.payload:
+            return
         flow.payload_packets += 1
         if self._ends_inspection(flow, packet.payload):
             flow.looking.clear()
             flow.fates.clear()
             return
         for kind, (detector, limit) in tuple(flow.looking.items()):
-            facts = detector.feed(packet, now)
-            if facts is None and flow.payload_packets < limit:
-                continue
-            del flow.looking[kind]
-            flow.fates.clear()
-            for fact in facts or ():
-                flow.learn(fact)
-                text = f"{fact.name} = {fact.value}" if fact.value else f"recognised as {fact.name}"
-                self._log(now, flow, text)
+            seen = stream if kind.reads_stream else packet
+            # Where a direction's beginning is yet to come, there is nothing to look at.
+            facts = detector.feed(seen, now) if seen.payload else UNFINISHED
+            if not self._goes_on(facts, flow.payload_packets, limit):
+                del flow.looking[kind]
+                self._learn(flow, facts or (), now)
+        if not flow.looking:
+            flow.streams.clear()
+
+    def _goes_on(self, facts: Sequence[Fact] | None, packets: int, limit: float) -> bool:
+        """Tell whether a detector that has answered so looks at the packet after so many."""
+        if facts is UNFINISHED:
+            return packets < (limit if self._inspection.packets else max(limit, MAX_PIECES))
+        return facts is None and packets < limit
+
+    def _learn(self, flow: Flow, facts: Sequence[Fact], now: float) -> None:
+        flow.fates.clear()
+        for fact in facts:
+            flow.learn(fact)
+            text = f"{fact.name} = {fact.value}" if fact.value else f"recognised as {fact.name}"
+            self._log(now, flow, text)
+
+    def _stream(self, flow: Flow, packet: Packet) -> Packet:
+        """Give what has come of a packet's direction, in the packet's place, if that is joined."""
+        if packet.protocol != "tcp" or "tcp-segments" not in self._reading.reassembles:
+            return packet
+        stream = flow.streams.setdefault(packet.direction, Stream())
+        return replace(packet, payload=stream.add(packet))
 
     def _ends_inspection(self, flow: Flow, payload: bytes) -> bool:
         least_bytes = self._inspection.unparsed_bytes
@@ -177,7 +231,11 @@ class Censor:
             flow.fates.clear()
             flow.lists_version = self._flow_lists.version
         rule, until = self._first_rule(flow, direction, now)
-        settled = not flow.looking and all(self._only_passes(flow, way) for way in Direction)
+        settled = (
+            flow.has_ports
+            and not flow.looking
+            and all(self._only_passes(flow, way) for way in Direction)
+        )
         if rule is not None and flow.logged.get(direction) != rule.name:
             flow.logged[direction] = rule.name
             self._log(now, flow, f"{direction.value}: rule {rule.name}: {described(rule.action)}")
@@ -189,23 +247,38 @@ class Censor:
         self, flow: Flow, direction: Direction, now: float
     ) -> tuple[Rule | None, float]:
         """Give the first rule that holds, and until when it stays the first."""
-        assert self._began_at is not None
         until = inf
         for condition in self._conditions:
             if not condition.may_hold(flow, direction):
                 continue
-            span = condition.holds_from_to(flow, self._flow_lists, self._began_at, now)
+            span = condition.holds_from_to(flow, self._flow_lists, self._origin, now)
             until = min(until, span.until)
-            if span.holds and self._is_taken(condition.rule, flow):
+            if span.holds and self._is_taken(condition.rule, flow, now):
                 return condition.rule, until
         return None, until
 
-    def _is_taken(self, rule: Rule, flow: Flow) -> bool:
+    def _is_taken(self, rule: Rule, flow: Flow, now: float) -> bool:
         if rule.match.share is None:
             return True
         if rule.name not in flow.taken:
-            flow.taken[rule.name] = self._rng.random() < rule.match.share
+            flow.taken[rule.name] = self._draw(rule, flow, now)
         return flow.taken[rule.name]
+
+    def _draw(self, rule: Rule, flow: Flow, now: float) -> bool:
+        """Draw whether a flow is of a rule's share, or tell what was drawn for others like it."""
+        key = None
+        if rule.match.share_by != "flow":
+            key = (rule.name, flow.key(rule.match.share_by))
+            if key in self._taken:
+                return self._taken[key]
+        since_s = 0.0 if self._origin is None else now - self._origin
+        hour = (self._hour_at_origin + since_s / 3600) % 24
+        taken = self._rng.random() < rule.match.share_at(hour)
+        if key is not None:
+            if len(self._taken) >= MAX_FLOWS:
+                self._taken.popitem(last=False)
+            self._taken[key] = taken
+        return taken
 
     def _only_passes(self, flow: Flow, direction: Direction) -> bool:
         """Tell of a flow that no detector looks at whether it passes whatever may come."""
@@ -237,8 +310,16 @@ class Censor:
                 flow.effects[key] = working
         return working
 
+    def _restart(self, name: str, flow: Flow, now: float) -> None:
+        """Begin a flow's time on a list anew, once for each flow, if the list is so."""
+        flow.counted_on.add(name)
+        flow_list = self._flow_lists[name]
+        if flow_list.restart(flow.key(flow_list.kept.by), now):
+            self._log(now, flow, f"listed as {name} anew")
+
     def _enlist(self, rule: Rule, flow: Flow, now: float) -> None:
         assert isinstance(rule.action, List)
+        flow.counted_on.add(rule.action.list)
         self._flow_lists.add(rule.action.list, flow.key(rule.action.by), now)
         self._log(now, flow, f"listed as {rule.action.list} by {rule.action.by}")
 
@@ -247,19 +328,22 @@ class Censor:
             self.events.append(Event(now, flow.name, what))
 
 
+def _ends(packet: Packet) -> tuple[Endpoint, Endpoint]:
+    """Give source and destination of a packet, or of the one that an ICMP error is about."""
+    about = packet.quoted or packet
+    return about.source, about.destination
+
+
+def _key(protocol: str, one: Endpoint, other: Endpoint) -> tuple[str, Endpoint, Endpoint]:
+    """Give by what a flow is known, whichever way its packets go."""
+    return (protocol, one, other) if one <= other else (protocol, other, one)
+
+
 def _kinds(profile: Profile) -> Mapping[str, Sequence[Kind]]:
     """Give the detectors that a profile needs, by protocol."""
-    matches = [rule.match for rule in profile.rules]
-    needed = [
-        kind
-        for kind in DETECTORS
-        if any(
-            match.facts & set(kind.states) and match.protocol in (None, kind.protocol)
-            for match in matches
-        )
-    ]
+    needed = profile.kinds
     for kind in needed:
-        kind.make(False)  # what it loads is there before a packet has to wait for it
+        kind.make(Reading())  # what it loads is there before a packet has to wait for it
     return {way: [k for k in needed if k.protocol == way] for way in {k.protocol for k in needed}}
 
 

@@ -30,7 +30,8 @@ class Condition(NamedTuple):
     def changes_with_time(self) -> bool:
         """Tell whether it may come to hold, or no longer hold, without a new fact of the flow."""
         rule = self.rule
-        return bool(rule.match.listed or rule.from_s or rule.to_s is not None)
+        timed = rule.from_s is not None or rule.to_s is not None
+        return timed or rule.match.listed is not None
 
     def may_hold(self, flow: Flow, direction: Direction) -> bool:
         """Tell whether all holds but what changes with time, and a share that is not yet drawn."""
@@ -56,9 +57,16 @@ class Condition(NamedTuple):
         number, size = int.from_bytes(address, "big"), len(address)
         return any(n == size and number & mask == net for n, net, mask in self.networks)
 
-    def holds_from_to(self, flow: Flow, lists: FlowLists, began_at: float, now: float) -> _Span:
-        """Tell of a rule that may hold whether it holds at `now`, and until when this is so."""
-        begins, ends = began_at + self.rule.from_s, began_at + (self.rule.to_s or inf)
+    def holds_from_to(
+        self, flow: Flow, lists: FlowLists, origin: float | None, now: float
+    ) -> _Span:
+        """Tell of a rule that may hold whether it holds at `now`, and until when this is so.
+
+        Its times count from `origin` (s); None: that is still to come, nobody knows when.
+        """
+        rule = self.rule
+        begins = -inf if rule.from_s is None else inf if origin is None else origin + rule.from_s
+        ends = inf if rule.to_s is None or origin is None else origin + rule.to_s
         if now < begins:
             return _Span(False, begins)
         if now >= ends:
@@ -66,8 +74,10 @@ class Condition(NamedTuple):
         name = self.rule.match.listed
         if name is None:
             return _Span(True, ends)
-        until = lists[name].until(flow.key(lists[name].kept.by), now)
-        return _Span(False, ends) if until is None else _Span(True, min(ends, until))
+        entry = lists[name].entry(flow.key(lists[name].kept.by))
+        if now < entry.from_s or now >= entry.until_s:
+            return _Span(False, min(ends, entry.from_s) if now < entry.from_s else ends)
+        return _Span(True, min(ends, entry.until_s))
 
 
 class _Span(NamedTuple):

@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 
 from testbed.censor import actions
 from testbed.censor.bucket import TokenBucket
+from testbed.censor.icmp import reply_to
 from testbed.censor.packet import Packet
 from testbed.censor.release import Release
 from testbed.censor.segment import FIN, RST, ending_at_destination, ending_at_source
@@ -176,6 +177,22 @@ class Reset:
         return (itself, *injected) if passes else injected
 
 
+class Answer:
+    """Answers packets by ICMP."""
+
+    def __init__(self, action: actions.Answer) -> None:
+        self._action = action
+
+    def apply(self, packet: Packet, now: float) -> Sequence[Release]:
+        """Make up the answer, if there is one to such a packet."""
+        itself = Release(now, packet.data, packet.direction)
+        reply = reply_to(packet, self._action.reply)
+        if reply is None:
+            return (itself,)
+        answer = Release(now, reply, packet.direction.opposite)
+        return (itself, answer) if self._action.packet == "pass" else (answer,)
+
+
 class Listing:
     """Puts its flow on a list at the first packet; later ones pass."""
 
@@ -231,6 +248,8 @@ def effect(action: actions.Action, rng: Random, enlist: Callable[[float], None])
             made = Freeze(action, rng)
         case actions.Reset():
             made = Reset(action)
+        case actions.Answer():
+            made = Answer(action)
         case actions.List():
             made = Listing(action, enlist)
     return made

@@ -12,6 +12,7 @@ from testbed.censor.effects import Effect
 from testbed.censor.facts import Detector, Fact
 from testbed.censor.packet import Direction, Endpoint
 from testbed.censor.profile import Rule
+from testbed.censor.stream import Stream
 
 
 class Fate(NamedTuple):
@@ -40,6 +41,8 @@ class Flow:
     """The detectors that still look, and how many packets with payload each of them sees."""
     seen_at: float
     """When its last packet came."""
+    streams: dict[Direction, Stream] = field(default_factory=dict)
+    """What has come of each direction, while detectors look and segments are put together."""
     payload_packets: int = 0
     parsed: bool = False
     """A packet has come that lets the box look on (`Inspection.unparsed_bytes`)."""
@@ -51,8 +54,19 @@ class Flow:
     effects: dict[tuple[str, Direction | None], Effect] = field(default_factory=dict)
     taken: dict[str, bool] = field(default_factory=dict)
     """By rule with a share: whether this flow is one of them."""
+    counted_on: set[str] = field(default_factory=set)
+    """Lists that this flow was put on, or whose time it has begun anew."""
     logged: dict[Direction, str] = field(default_factory=dict)
     """The rule that was last written to the log."""
+
+    @property
+    def has_ports(self) -> bool:
+        """Tell whether its ports are known, so that nothing else is taken for the same flow.
+
+        All ICMP between two hosts is one flow here, and so are fragments without ports, and what
+        could not be read.
+        """
+        return self.protocol in ("udp", "tcp") and bool(self.client.port and self.server.port)
 
     @property
     def name(self) -> str:

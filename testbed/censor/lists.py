@@ -4,13 +4,28 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable
-from math import inf
+from math import exp, inf, log
 from random import Random
+from statistics import NormalDist
+from typing import NamedTuple
 
 from testbed.censor.actions import List
 
 MAX_LISTED = 65536
 """How many entries a list has; the one that was listed first is forgotten first."""
+
+
+_Z95 = NormalDist().inv_cdf(0.95)
+
+
+class Entry(NamedTuple):
+    """When a key is on a list (s)."""
+
+    from_s: float
+    until_s: float
+
+
+NEVER = Entry(inf, -inf)
 
 
 class FlowList:
@@ -20,16 +35,17 @@ class FlowList:
         self.kept = kept
         self.next_update = inf
         self._rng = rng
-        self._entries: OrderedDict[Hashable, float] = OrderedDict()
+        self._entries: OrderedDict[Hashable, Entry] = OrderedDict()
         self._waiting: dict[Hashable, None] = {}
+        # Drawn before any packet, so that it does not depend on how many there were.
+        self._first_cycle_s = self._cycle_s() if kept.cycle_max_s else inf
 
-    def begin(self, now: float) -> None:
+    def begin(self, at: float) -> None:
         """Begin the first cycle."""
-        if self.kept.cycle_max_s:
-            self.next_update = now + self._cycle_s()
+        self.next_update = at + self._first_cycle_s
 
     def add(self, key: Hashable, now: float) -> bool:
-        """Put a key on it; True: it counts from now on, False: from the next update."""
+        """Put a key on it; True: its times are known, False: the next update tells them."""
         if not self.kept.cycle_max_s:
             self._enter(key, now)
             return True
@@ -37,15 +53,16 @@ class FlowList:
             self._waiting[key] = None
         return False
 
-    def until(self, key: Hashable, now: float) -> float | None:
-        """Tell until when a key is on it; None: it is not."""
-        until = self._entries.get(key)
-        return until if until is not None and now < until else None
+    def entry(self, key: Hashable) -> Entry:
+        """Return when a key is on it."""
+        return self._entries.get(key, NEVER)
 
-    def restart(self, key: Hashable, now: float) -> None:
-        """Begin a key's time anew, if the list is so."""
-        if self.kept.restarts and key in self._entries:
-            self._entries[key] = self._end(now)
+    def restart(self, key: Hashable, now: float) -> bool:
+        """Begin a key's time anew, if the list is so; tell whether it did."""
+        if not self.kept.restarts or key not in self._entries:
+            return False
+        self._entries[key] = Entry(self._entries[key].from_s, self._end(now))
+        return True
 
     def update(self, now: float) -> None:
         """End the cycle: what was put on it counts from now on."""
@@ -55,10 +72,27 @@ class FlowList:
         self.next_update = now + self._cycle_s()
 
     def _enter(self, key: Hashable, now: float) -> None:
-        self._entries.pop(key, None)
+        before = self._entries.pop(key, NEVER)
         if len(self._entries) >= MAX_LISTED:
             self._entries.popitem(last=False)
-        self._entries[key] = self._end(now)
+        from_s = now + self._delay_s()
+        if now < before.until_s:  # put on it again: it counts at least as early as it did
+            from_s = min(from_s, before.from_s)
+        self._entries[key] = Entry(from_s, self._end(now))
+
+    def _delay_s(self) -> float:
+        median_s, p95_s, max_s = (
+            self.kept.delay_median_s,
+            self.kept.delay_p95_s,
+            self.kept.delay_max_s,
+        )
+        if median_s is None or p95_s is None or max_s is None:
+            return 0.0
+        sigma = log(p95_s / median_s) / _Z95
+        most = log(max_s / median_s) / sigma if sigma else inf
+        while (drawn := self._rng.gauss()) > most:
+            pass  # at most one in 20 is drawn again, for the maximum is above the 95th percentile
+        return min(max_s, median_s * exp(sigma * drawn))
 
     def _end(self, now: float) -> float:
         return inf if self.kept.for_s is None else now + self.kept.for_s
@@ -73,18 +107,20 @@ class FlowLists:
     def __init__(self, kept: Iterable[List], rng: Random) -> None:
         self.version = 0
         """Rises whenever a list has changed otherwise than by time."""
-        self._lists = {action.list: FlowList(action, rng) for action in kept}
+        by_name = {action.list: action for action in kept}
+        self._lists = {name: FlowList(action, rng) for name, action in by_name.items()}
         self.next_update = inf
         """When a list has its next update (s)."""
 
     def __getitem__(self, name: str) -> FlowList:
         return self._lists[name]
 
-    def begin(self, now: float) -> None:
-        """Begin the cycles, with the first packet of the run."""
+    def begin(self, at: float) -> None:
+        """Begin the cycles; until then there are no updates."""
         for flow_list in self._lists.values():
-            flow_list.begin(now)
+            flow_list.begin(at)
         self._plan()
+        self.version += 1
 
     def add(self, name: str, key: Hashable, now: float) -> None:
         """Put a key on a list."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Literal
 
+from testbed.censor.actions import By
 from testbed.censor.detectors import LABELS, VALUES, Label
 
 _FORBID_UNKNOWN_KEYS = {"extra": "forbid"}
@@ -49,8 +50,12 @@ class Match:
     """True: no detector looks at the flow any more, and no rule before this one was for it. As a
     last rule that drops it makes an allow-list of the rules before, which still lets the packets
     pass in which a flow shows what it is."""
-    share: float | None = None
-    """Of the flows for which all else holds, this share is taken; drawn once for each flow."""
+    share: float | Mapping[int, float] | None = None
+    """Of the flows for which all else holds, this share is taken. A table has shares by the hour of
+    local time (0 to 23) from which they hold, until the next hour that the table has."""
+    share_by: By | Literal["flow"] = "flow"
+    """What a share is of, and so what draws once: each flow, or all flows that have this in common;
+    `"server-address"` takes a share of the destinations."""
 
     def __post_init__(self) -> None:
         if self.label is not None and self.label not in LABELS:
@@ -59,8 +64,27 @@ class Match:
             )
         for text in self.server_ports:
             port_range(text)
-        if self.share is not None and not 0 <= self.share <= 1:
-            raise ValueError(f"share: {self.share} is not between 0 and 1")
+        if self.share is None and self.share_by != "flow":
+            raise ValueError("share_by: there is no share")
+        if isinstance(self.share, Mapping):
+            _check_hours(self.share)
+        for share in self.shares.values():
+            if not 0 <= share <= 1:
+                raise ValueError(f"share: {share} is not between 0 and 1")
+
+    @property
+    def shares(self) -> Mapping[str, float]:
+        """Return the shares by name: `share`, or `share.5` for the one from 5 h on."""
+        if isinstance(self.share, Mapping):
+            return {f"share.{hour}": share for hour, share in self.share.items()}
+        return {} if self.share is None else {"share": self.share}
+
+    def share_at(self, hour: float) -> float:
+        """Return the share at an hour of local time (0 to below 24); without one, all flows."""
+        if not isinstance(self.share, Mapping):
+            return 1.0 if self.share is None else self.share
+        begun = [each for each in self.share if each <= hour]
+        return self.share[max(begun or self.share)]  # before the first, the last of yesterday
 
     @property
     def values(self) -> Mapping[str, Sequence[str]]:
@@ -71,6 +95,13 @@ class Match:
     def facts(self) -> frozenset[str]:
         """Name the facts that decide whether it holds."""
         return frozenset(self.values) | ({self.label} if self.label is not None else frozenset())
+
+
+def _check_hours(shares: Mapping[int, float]) -> None:
+    if not shares:
+        raise ValueError("share: the table has no hour")
+    if not set(shares) <= {*range(24)}:
+        raise ValueError(f"share: {sorted(shares)} are not all hours from 0 to 23")
 
 
 def port_range(text: str) -> range:

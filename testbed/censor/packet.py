@@ -12,6 +12,10 @@ _IPV4_HEADER_BYTES = 20
 _IPV6_HEADER_BYTES = 40
 _UDP_HEADER_BYTES = 8
 _TCP_HEADER_BYTES = 20
+_ERRORS = {1: {3, 4, 5, 11, 12}, 58: set(range(1, 128))}
+"""ICMP's and ICMPv6's types of messages that quote the packet that they are about (RFC 792, 4443);
+8 bytes before it."""
+_ERROR_HEADER_BYTES = 8
 _FRAGMENT = 44
 _IPV6_EXTENSIONS = {0, 43, _FRAGMENT, 60}
 """Headers that may stand before the transport's (RFC 8200, 4): hop-by-hop options, routing,
@@ -56,6 +60,14 @@ class TcpFields(NamedTuple):
     flags: int
 
 
+class Quoted(NamedTuple):
+    """The packet that an ICMP error is about, as far as the error quotes it; ports may be 0."""
+
+    protocol: str
+    source: Endpoint
+    destination: Endpoint
+
+
 class _IpHeader(NamedTuple):
     """What the box reads of an IP header; a fragment that is not the first has no ports."""
 
@@ -83,11 +95,15 @@ class Packet:
     """What follows the UDP or TCP header; empty otherwise."""
     ip_header_bytes: int = 0
     """Where the transport's header begins; 0 where the packet could not be read."""
+    is_later_fragment: bool = False
+    """It is a fragment, and not the first."""
+    quoted: Quoted | None = None
+    """What an ICMP error is about; None: it is no error, or quotes nothing that can be read."""
 
     @property
     def tcp(self) -> TcpFields | None:
         """Read sequence number, acknowledgement and flags; None: not TCP, or a later fragment."""
-        if self.protocol != "tcp" or not self.source.port:
+        if self.protocol != "tcp" or self.is_later_fragment:
             return None
         at = self.ip_header_bytes
         return TcpFields(
@@ -103,8 +119,7 @@ def parse_packet(data: bytes, direction: Direction) -> Packet:
     What is truncated or has impossible lengths gives a packet of protocol `other`. Fragments after
     the first have no ports and no payload of their own.
     """
-    version = data[0] >> 4 if data else 0
-    header = _ipv4(data) if version == 4 else _ipv6(data) if version == 6 else _UNREADABLE
+    header = _ip(data)
     protocol = _TRANSPORT_PROTOCOLS.get(header.protocol, "other")
     at = header.bytes
     source_port = destination_port = 0
@@ -125,7 +140,34 @@ def parse_packet(data: bytes, direction: Direction) -> Packet:
         Endpoint(header.destination, destination_port),
         payload,
         at,
+        header.is_later_fragment,
+        _quoted(data, header) if protocol == "icmp" else None,
     )
+
+
+def _quoted(data: bytes, header: _IpHeader) -> Quoted | None:
+    """Read the packet that an ICMP error quotes, which is most often cut short."""
+    at = header.bytes
+    is_error = not header.is_later_fragment and data[at : at + 1] != b""
+    if not is_error or data[at] not in _ERRORS[header.protocol]:
+        return None
+    packet = data[at + _ERROR_HEADER_BYTES :]
+    inner = _ip(packet)
+    if inner is _UNREADABLE:
+        return None
+    protocol = _TRANSPORT_PROTOCOLS.get(inner.protocol, "other")
+    has_ports = protocol in ("udp", "tcp") and not inner.is_later_fragment
+    ports = packet[inner.bytes : inner.bytes + 4] if has_ports else b""
+    return Quoted(
+        protocol,
+        Endpoint(inner.source, int.from_bytes(ports[:2], "big")),
+        Endpoint(inner.destination, int.from_bytes(ports[2:], "big")),
+    )
+
+
+def _ip(data: bytes) -> _IpHeader:
+    version = data[0] >> 4 if data else 0
+    return _ipv4(data) if version == 4 else _ipv6(data) if version == 6 else _UNREADABLE
 
 
 def _ipv4(data: bytes) -> _IpHeader:

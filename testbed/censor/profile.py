@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, Literal
 
-from testbed.censor.actions import Action, List, action_numbers
+from testbed.censor.actions import Action, List, action_numbers, number_types
+from testbed.censor.detectors import DETECTORS, Kind
+from testbed.censor.facts import Part, Reading
 from testbed.censor.match import Match
-from testbed.evidence import Evidence
+from testbed.evidence import Evidence, check_reviewed
 
 _FORBID_UNKNOWN_KEYS = {"extra": "forbid"}
 
@@ -24,19 +27,24 @@ class Rule:
     action: Action
     evidence: Mapping[str, Evidence]
     """For `match`, for `action`, and for each number: its source and confidence."""
-    from_s: float = 0.0
-    """The rule counts from then on: seconds since the box saw its first packet."""
+    from_s: float | None = None
+    """The rule holds from then on: seconds since the origin of times (`Censor.begin`), which is the
+    dialling of a cell's call. 0: from dialling on; None: from the first packet that the box sees,
+    which in a cell comes before, while the transport connects."""
     to_s: float | None = None
-    """Until then; None: to the end."""
+    """Until then, in seconds since the same origin; None: to the end."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.from_s < (float("inf") if self.to_s is None else self.to_s):
+        if not 0 <= (self.from_s or 0.0) < (float("inf") if self.to_s is None else self.to_s):
             raise ValueError("from_s, to_s: 0 <= from_s < to_s must hold")
         needed = {"match", "action", *action_numbers(self.action), *self._own_numbers()}
-        _check_evidence(f"rule {self.name!r}", needed, self.evidence)
+        if "share" in self.evidence:  # one source for all hours of a table
+            needed = {"share", *(name for name in needed if not name.startswith("share."))}
+        given = {n for n in number_types(self.action) if getattr(self.action, n) is not None}
+        _check_evidence(f"rule {self.name!r}", needed, self.evidence, also=given)
 
     def _own_numbers(self) -> Sequence[str]:
-        numbers = {"from_s": self.from_s or None, "to_s": self.to_s, "share": self.match.share}
+        numbers = {"from_s": self.from_s, "to_s": self.to_s, **self.match.shares}
         return [name for name, value in numbers.items() if value is not None]
 
 
@@ -55,15 +63,36 @@ class Inspection:
     unparsed_bytes: int | None = None
     """A packet whose payload has at least this size and is neither TLS, HTTP nor SOCKS ends the
     inspection of its flow, until one that is has come."""
-    reassembles: bool = False
-    """True: TCP segments and QUIC's CRYPTO frames are put together before they are read."""
+    reassembles: tuple[Part, ...] | None = None
+    """What is put together before it is read: `tcp-segments`, `tls-records`, `quic-frames` (CRYPTO
+    frames of a flow's first datagram), `quic-datagrams` (those of several datagrams),
+    `dtls-fragments`. `[]`: nothing is. A profile that asks for a fact that depends on it, such as
+    `sni` or `tls`, has to say, for a ClientHello is often longer than a packet."""
+    quic_hello: Literal["first frame"] | None = None
+    """`first frame`: QUIC's ClientHello is read only in a payload that begins with its CRYPTO
+    frame, and a frame that states a length of 0 is read to the payload's end. None: in CRYPTO
+    frames anywhere in a payload."""
     idle_s: float | None = None
-    """A flow without packets for this time is forgotten; what comes then is a new one. A flow that
-    the kernel forwards alone is not seen, so it is not forgotten either."""
+    """A flow without packets for this time is forgotten; what comes then is a new one. Of a flow
+    that passes whatever comes, the lab's kernel forgets so itself, up to two seconds later. FIN,
+    RST and a new SYN end no flow: those between the same ports are one until they are silent."""
 
     def __post_init__(self) -> None:
-        given = {f.name for f in fields(self) if getattr(self, f.name) not in (None, False, {})}
-        _check_evidence("inspection", given - {"evidence"}, self.evidence)
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "evidence"}
+        given = {name for name, value in values.items() if value is not None}
+        _check_evidence("inspection", given, self.evidence)
+        if self.packets == 0 or self.idle_s == 0:
+            raise ValueError("packets, idle_s: must be more than 0, or left out")
+        joined = set(self.reassembles or ())
+        if "quic-datagrams" in joined and "quic-frames" not in joined:
+            raise ValueError("reassembles: who puts quic-datagrams together does so to quic-frames")
+        if self.quic_hello is not None and joined & {"quic-frames", "quic-datagrams"}:
+            raise ValueError("quic_hello: who reads the first frame alone puts none together")
+
+    @property
+    def reading(self) -> Reading:
+        """Return how the box reads what its detectors look at."""
+        return Reading(frozenset(self.reassembles or ()), self.quic_hello is not None)
 
 
 @dataclass(frozen=True)
@@ -76,14 +105,45 @@ class Profile:
     description: str
     rules: tuple[Rule, ...] = ()
     inspection: Inspection = field(default_factory=Inspection)
+    reviewed: str = field(default="", kw_only=True)
+    """When it was last held against its sources, such as `2026-11-30`; a file needs it."""
     name: str = field(default="", kw_only=True)
     """The file's name, with the overrides of a scenario appended."""
 
     def __post_init__(self) -> None:
+        check_reviewed(self.reviewed)
         names = [rule.name for rule in self.rules]
         if len(set(names)) < len(names):
             raise ValueError(f"rules: the names {names} are not all different")
         self._check_lists()
+        if self.inspection.reassembles is None and (facts := self._facts_in_parts()):
+            raise ValueError(
+                f"inspection: whether a box sees {', '.join(facts)} depends on what it puts "
+                "together; say what it reassembles ([]: nothing), with its evidence"
+            )
+
+    @property
+    def kinds(self) -> list[Kind]:
+        """Return the kinds of detectors whose facts the rules ask for."""
+        matches = [rule.match for rule in self.rules]
+        return [
+            kind
+            for kind in DETECTORS
+            if any(
+                match.facts & set(kind.states) and match.protocol in (None, kind.protocol)
+                for match in matches
+            )
+        ]
+
+    def _facts_in_parts(self) -> list[str]:
+        """Name the facts asked for that depend on what is put together."""
+        stated = {fact for kind in self.kinds if kind.parts for fact in kind.states}
+        return sorted(stated & {fact for rule in self.rules for fact in rule.match.facts})
+
+    @property
+    def depends_on_local_time(self) -> bool:
+        """Whether a rule does other things at other times of day."""
+        return any(isinstance(rule.match.share, Mapping) for rule in self.rules)
 
     def _check_lists(self) -> None:
         kept: dict[str, List] = {}
@@ -107,17 +167,31 @@ def with_numbers(profile: Profile, paths: Sequence[str], value: float) -> Profil
     for path in paths:
         name, _, key = path.rpartition(".")
         rule = rules.get(name)
-        if rule is None or key not in action_numbers(rule.action):
-            known = [f"{r.name}.{k}" for r in profile.rules for k in action_numbers(r.action)]
+        if rule is None or key not in number_types(rule.action):
+            known = [f"{r.name}.{k}" for r in profile.rules for k in number_types(r.action)]
             raise ValueError(f"{path!r} is no number of {profile.name!r}; it has {known}")
+        kind = number_types(rule.action)[key]
+        if kind(value) != value:
+            raise ValueError(f"{path}: {value:g} is not a whole number")
         evidence = {**rule.evidence, key: Evidence("set by the scenario", "assumed")}
-        changes: dict[str, Any] = {key: value}
+        changes: dict[str, Any] = {key: kind(value)}
         rules[name] = replace(rule, action=replace(rule.action, **changes), evidence=evidence)
     return replace(profile, rules=tuple(rules.values()))
 
 
-def _check_evidence(what: str, needed: set[str], evidence: Mapping[str, Evidence]) -> None:
+def _check_evidence(
+    what: str,
+    needed: set[str],
+    evidence: Mapping[str, Evidence],
+    *,
+    also: AbstractSet[str] = frozenset(),
+) -> None:
+    """Check that `evidence` is there for what is needed, and for nothing else but `also`.
+
+    Raises:
+        ValueError: It is missing, or for something that has no value.
+    """
     if missing := needed - set(evidence):
         raise ValueError(f"{what}: evidence is missing for {sorted(missing)}")
-    if unknown := set(evidence) - needed:
+    if unknown := set(evidence) - needed - also:
         raise ValueError(f"{what}: evidence for unknown keys {sorted(unknown)}")

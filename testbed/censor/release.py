@@ -17,4 +17,7 @@ class Release(NamedTuple):
     direction: Direction
     """To which side."""
     settled: bool = False
-    """True: all later packets of this flow, in both directions, would pass at once."""
+    """True: all later packets of this flow, in both directions, would pass at once.
+
+    Only of flows of TCP and UDP whose ports are known: what is related to them is no part of them.
+    """

@@ -1,4 +1,4 @@
-"""Builds the TCP segments that a censor makes up; when and why it does lives elsewhere."""
+"""Builds the packets that a censor makes up, and their TCP segments; when and why: elsewhere."""
 
 from __future__ import annotations
 
@@ -23,16 +23,29 @@ def checksum(data: bytes) -> int:
 
 def segment(source: Endpoint, destination: Endpoint, fields: TcpFields) -> bytes:
     """Build an IPv4 or IPv6 packet with a TCP segment without payload (RFC 791, 8200, 9293)."""
-    addresses = source.address + destination.address
+    ends = (source.address, destination.address)
     numbers = (fields.sequence, fields.acknowledgement, 5 << 4, fields.flags, 0, 0, 0)
     tcp = struct.pack("!HHIIBBHHH", source.port, destination.port, *numbers)
-    # The pseudo headers of both versions give the same sum (RFC 9293, 3.1; RFC 8200, 8.1).
-    pseudo = addresses + struct.pack("!BBH", 0, _TCP, len(tcp))
-    tcp = tcp[:16] + checksum(pseudo + tcp).to_bytes(2, "big") + tcp[18:]
-    if len(source.address) == 16:
-        return struct.pack("!IHBB", 6 << 28, len(tcp), _TCP, _TTL) + addresses + tcp
-    header = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(tcp), 0, 0x4000, _TTL, _TCP, 0) + addresses
-    return header[:10] + checksum(header).to_bytes(2, "big") + header[12:] + tcp
+    summed = checksum(pseudo_header(*ends, _TCP, len(tcp)) + tcp)
+    return ip_packet(*ends, _TCP, tcp[:16] + summed.to_bytes(2, "big") + tcp[18:])
+
+
+def pseudo_header(source: bytes, destination: bytes, protocol: int, length: int) -> bytes:
+    """Return what is summed before the content of TCP, UDP and ICMPv6.
+
+    Those of both versions of IP give the same sum (RFC 9293, 3.1; RFC 8200, 8.1).
+    """
+    return source + destination + struct.pack("!BBH", 0, protocol, length)
+
+
+def ip_packet(source: bytes, destination: bytes, protocol: int, content: bytes) -> bytes:
+    """Build an IPv4 or IPv6 packet, by the length of its addresses (RFC 791, 8200)."""
+    addresses = source + destination
+    if len(source) == 16:
+        return struct.pack("!IHBB", 6 << 28, len(content), protocol, _TTL) + addresses + content
+    fields = (0x45, 0, 20 + len(content), 0, 0x4000, _TTL, protocol, 0)
+    header = struct.pack("!BBHHHBBH", *fields) + addresses
+    return header[:10] + checksum(header).to_bytes(2, "big") + header[12:] + content
 
 
 def length_in_sequence(packet: Packet, fields: TcpFields) -> int:

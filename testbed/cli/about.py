@@ -43,9 +43,7 @@ def print_list(kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> N
         Kind.SCENARIOS: lambda: {
             name: scenario.load_scenario(name).title for name in scenario.scenario_names()
         },
-        Kind.CENSORS: lambda: {
-            name: scenario.load_censor(name).title for name in scenario.censor_names()
-        },
+        Kind.CENSORS: _censors,
         Kind.MESSENGERS: _messengers,
         Kind.TRANSPORTS: transport_summaries,
         Kind.LINKS: lambda: {
@@ -66,8 +64,19 @@ def _messengers() -> dict[str, str]:
     for name in scenario.messenger_names():
         messenger = scenario.load_messenger(name)
         remedy = lacking.get(messenger.engine)
-        found[name] = (f"[red]missing:[/] {remedy}. " if remedy else "") + messenger.title
+        told = _reviewed(messenger.title, messenger.reviewed)
+        found[name] = (f"[red]missing:[/] {remedy}. " if remedy else "") + told
     return found
+
+
+def _censors() -> dict[str, str]:
+    """Name the censor profiles, each with the date when it was held against its sources."""
+    profiles = {name: scenario.load_censor(name) for name in scenario.censor_names()}
+    return {name: _reviewed(each.title, each.reviewed) for name, each in profiles.items()}
+
+
+def _reviewed(title: str, date: str) -> str:
+    return f"{title} [dim](reviewed {date})[/]"
 
 
 def _packages() -> dict[str, str]:

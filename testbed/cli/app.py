@@ -15,9 +15,12 @@ from testbed.cli.calibrate import calibrate
 from testbed.cli.cite import print_citations, print_table
 from testbed.cli.compare import export_tables, plot, print_comparison, print_difference
 from testbed.cli.console import err
+from testbed.cli.docs import docs_app
+from testbed.cli.golden import check_golden
 from testbed.cli.kernel import kernel_app
 from testbed.cli.listen import listen, score
 from testbed.cli.plan import print_schema
+from testbed.cli.recognise import recognise
 from testbed.cli.report import print_report
 from testbed.cli.run import demo, run
 from testbed.cli.saw import print_saw
@@ -28,6 +31,7 @@ from testbed.guest.kernel.builder import KernelBuildError
 from testbed.listen.scores import ScoreError
 from testbed.record.results import ResultsError
 from testbed.run import runner
+from testbed.tools.recognition.capture_file import CaptureError
 from testbed.transport.go_programs import GoBuildError
 
 USAGE_ERROR, FAILURE, INTERRUPTED = 2, 1, 130
@@ -46,7 +50,7 @@ def main() -> None:
     """Run the command line; a known error is one sentence and a status, never a traceback."""
     try:
         app()
-    except (ScenarioError, ResultsError) as error:
+    except (ScenarioError, ResultsError, CaptureError) as error:
         _quit(error, USAGE_ERROR)
     except (runner.LabError, runner.ConductError, KernelBuildError, GoBuildError) as error:
         _quit(error, FAILURE)
@@ -63,6 +67,7 @@ def _quit(error: Exception, status: int) -> None:
     sys.exit(status)
 
 
+check_app.command("golden")(check_golden)
 _COMMANDS: Mapping[str, Mapping[str, Callable[..., None] | typer.Typer]] = {
     "Run an emulation scenario": {
         "demo": demo,
@@ -77,6 +82,7 @@ _COMMANDS: Mapping[str, Mapping[str, Callable[..., None] | typer.Typer]] = {
         "check": check_app,
         "costs": print_costs,
         "saw": print_saw,
+        "recognise": recognise,
         "build": build_programs,
     },
     "Compare what was recorded": {
@@ -90,7 +96,12 @@ _COMMANDS: Mapping[str, Mapping[str, Callable[..., None] | typer.Typer]] = {
         "table": print_table,
         "cite": print_citations,
     },
-    "Look after the lab": {"doctor": doctor, "kernel": kernel_app, "bench": bench_app},
+    "Look after the lab": {
+        "doctor": doctor,
+        "kernel": kernel_app,
+        "bench": bench_app,
+        "docs": docs_app,
+    },
 }
 for _panel, _commands in _COMMANDS.items():
     for _name, _command in _commands.items():

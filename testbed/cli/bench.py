@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -19,16 +19,12 @@ from rich.table import Table
 from testbed.cli.console import err, out
 from testbed.cli.kernel import KernelKind, guest_kernel
 from testbed.cli.syscalls import profile
-from testbed.record.results import ResultsError
+from testbed.record.results import ResultsError, Wall
 from testbed.run import runner
+from testbed.tools.bench_tables import cells_table, forwarding_table, times
 
 bench_app = typer.Typer()
 bench_app.command("profile")(profile)
-_WAYS = {
-    "kernel": "no middlebox: the kernel forwards",
-    "settled": "settled: handed over to the kernel",
-    "python": "every packet asked of in Python",
-}
 _BUSY = 1.15
 """A cell that takes so many times as long as it works shared its processor with others."""
 _JSON = typer.Option("--json", help="Print the numbers as JSON.")
@@ -60,7 +56,7 @@ def bench_cells(
     if context.invoked_subcommand is not None:
         return
     earlier = None if against is None else _read(against)
-    measured = _measure(cell or [], rounds)
+    measured = measure_cells(cell or [], rounds)
     if save is not None:
         save.write_text(json.dumps(measured, indent=1) + "\n")
     if as_json:
@@ -83,8 +79,8 @@ def _read(path: Path) -> dict[str, Any]:
     raise ResultsError(f"{path} is not what `testbed bench --save` keeps: a cell has no rounds")
 
 
-def _measure(names: Sequence[str], rounds: int) -> dict[str, Any]:
-    """Run the bench; give what it says as JSON."""
+def measure_cells(names: Sequence[str], rounds: int) -> dict[str, Any]:
+    """Run the bench behind a progress bar; return what it says as JSON."""
     from testbed.tools import benchmark  # noqa: PLC0415 - brings Mininet and pyroute2, half a second
 
     known = [kind.name for kind in benchmark.KINDS]
@@ -124,30 +120,7 @@ def _show(measured: Mapping[str, Any]) -> None:
 
     machine, cells = measured["machine"], measured["cells"]
     cores = machine["cores"]
-    table = Table(box=None, pad_edge=False)
-    table.add_column("Cell", no_wrap=True)
-    for heading in (
-        "virt. s", "wall s", "CPU s", "ratio", "range", "least", f"{cores} cores",
-        "syscalls", "faults", "execs", "MB",
-    ):  # fmt: skip
-        table.add_column(heading, justify="right")
-    for name, cell in cells.items():
-        ratio, least = median(cell["ratio"]), cell["least_ratio"]
-        table.add_row(
-            name,
-            f"{cell['virtual_s']:.0f}",
-            f"{median(cell['wall_s']):.2f}",
-            f"{median(cell['cpu_s']):.2f}",
-            f"{_times(ratio)}x",
-            f"{_times(min(cell['ratio']))}-{_times(max(cell['ratio']))}",
-            f"[{'green' if ratio >= least else 'red'}]{least:.0f}x[/]",
-            f"{cell['gain']:.2f}x" if cell["gain"] else "-",
-            f"{cell['syscalls']:,}",
-            f"{cell['faults']:,}",
-            f"{cell['execs']}",
-            f"{cell['memory_bytes'] / 1e6:.0f}",
-        )
-    out.print(table)
+    out.print(cells_table(measured))
     for name, why in measured["lacking"].items():
         out.print(f"{name}: not measured: {why}", markup=False)
     for name, row in measured["beside"].items():
@@ -184,10 +157,6 @@ def _show(measured: Mapping[str, Any]) -> None:
         )
 
 
-def _times(ratio: float) -> str:
-    return f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.1f}"
-
-
 def _beside(row: Mapping[str, Any]) -> str:
     if why := row.get("why_not"):
         return f"not measured: {why}"
@@ -212,8 +181,8 @@ def _show_changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
                 text
                 for ratios in (change.then, change.now)
                 for text in (
-                    f"{_times(median(ratios))}x",
-                    f"{_times(min(ratios))}-{_times(max(ratios))}",
+                    f"{times(median(ratios))}x",
+                    f"{times(min(ratios))}-{times(max(ratios))}",
                 )
             ),
             f"{change.factor - 1:+.1%}",
@@ -237,34 +206,29 @@ def middlebox(
 
     Example: testbed bench middlebox --rounds 9
     """
-    from testbed.tools import benchmark  # noqa: PLC0415 - brings Mininet and pyroute2, half a second
-
     cpu = max(os.sched_getaffinity(0))
     if kernel is KernelKind.HOST:
         runner.check_host()
-        run: benchmark.RunModule = partial(runner.run_module_on_host, cpu=cpu)
+        run = partial(runner.run_module_on_host, cpu=cpu)
     else:
         run = partial(runner.run_module, guest_kernel(), seed=1, cpu=cpu)
-    with Progress(console=err, transient=True) as progress:
-        task = progress.add_task("rounds", total=rounds * len(benchmark.PACKETS))
-        measured = trio.run(benchmark.forwarding, run, rounds, partial(progress.advance, task))
-    plain_us = measured[0].median_us
+    rows = measure_forwarding(run, rounds)
     if as_json:
-        rows = [{"way": f.way, "packets": f.packets, "packet_us": f.packet_us} for f in measured]
         json.dump(rows, sys.stdout, indent=1)
         sys.stdout.write("\n")
         return
-    table = Table(box=None, pad_edge=False)
-    for heading in ("Way across the middlebox", "packets/s", "us a packet", "of runs", "ratio"):
-        table.add_column(heading, justify="left" if heading.startswith("Way") else "right")
-    for f in measured:
-        spread = f"{min(f.packet_us):.2f}-{max(f.packet_us):.2f}"
-        ratio = f"{f.median_us / plain_us:.2f}"
-        table.add_row(
-            _WAYS[f.way], f"{1e6 / f.median_us:,.0f}", f"{f.median_us:.2f}", spread, ratio
-        )
-    out.print(table)
+    out.print(forwarding_table(rows))
     out.print(
         f"Datagrams of 160 bytes between two nodes; processor time, median of {rounds} runs.",
         style="dim",
     )
+
+
+def measure_forwarding(run: Callable[..., Awaitable[Wall]], rounds: int) -> list[dict[str, Any]]:
+    """Send packets across the middlebox behind a progress bar; return what they cost as JSON."""
+    from testbed.tools import benchmark  # noqa: PLC0415 - brings Mininet and pyroute2, half a second
+
+    with Progress(console=err, transient=True) as progress:
+        task = progress.add_task("rounds", total=rounds * len(benchmark.PACKETS))
+        measured = trio.run(benchmark.forwarding, run, rounds, partial(progress.advance, task))
+    return [{"way": f.way, "packets": f.packets, "packet_us": f.packet_us} for f in measured]

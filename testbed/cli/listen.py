@@ -120,8 +120,8 @@ def _entries(run: Run, result: CellResult, *, both: bool) -> list[_Heard]:
     name = f"{transport}, {censor}, seed {result.content['seed']}"
     if not sound.heard:
         return [_Heard(name, None, quality["verdict"], quality["reasons"][0])]
-    worse = result.worse_direction
-    directions = [d for d in sound.heard if both or worse is None or quality[d] is worse]
+    worst_first = [d for d in result.directions if d in sound.heard] or list(sound.heard)
+    directions = worst_first if both else worst_first[:1]
     return [
         *(_Heard(_SAID[direction], sound.said[direction]) for direction in directions),
         *(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from testbed.call.messenger import Messenger
+from testbed.censor import local_time as time_of_day
 from testbed.censor.profile import Profile
 from testbed.experiment.netplan import NetworkPlan
 
@@ -131,6 +132,9 @@ class Cell:
     """What happens beside the call and its chat."""
     speech: str = ""
     """A sound file with what is said; empty: the project's own speech (`testbed.audio.speech`)."""
+    local_time: str = time_of_day.DEFAULT
+    """The time of day inside the country as the cell begins. If the censor depends on it, the
+    profile's name says which it is, and so does all that is named by it."""
 
 
 JOB_FILE = "job.pickle"

@@ -14,7 +14,7 @@ from typing import Any, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from testbed.experiment.cell import TransportChoice
-from testbed.experiment.explanations import ScenarioError, describe, names_in
+from testbed.experiment.explanations import ScenarioError, by_name, describe, names_in
 from testbed.experiment.loading import (
     IN_TREE,
     in_tree_names,
@@ -62,12 +62,26 @@ def _kind(table: Mapping[str, Any], default: str) -> tuple[str, dict[str, Any]]:
 
 
 def transport_choices(entries: Entries) -> list[TransportChoice]:
-    """Give a scenario's transports; one may wrap another that stands before it, by its title."""
+    """Return a scenario's transports; one may wrap another that stands before it, by its title.
+
+    Raises:
+        ScenarioError: There is no such transport, or two that differ have one name.
+    """
     titled: dict[str, TransportChoice] = {}
+    asked: list[tuple[str, str, TransportChoice]] = []
     for entry in entries:
         choice = transport_choice(entry, titled)
         titled[str(choice)] = choice
-    return list(titled.values())
+        asked.append((str(choice), _as_asked(entry), choice))
+    remedy = "; give one a name of its own, as by [transports.NAME] with its `kind`"
+    return list(by_name("transports", asked, remedy).values())
+
+
+def _as_asked(entry: str | WithParameters) -> str:
+    """Return the words by which a scenario asks for a transport."""
+    if isinstance(entry, str):
+        return entry
+    return f"[transports.{entry.title}] of kind {entry.name}" if entry.title else entry.name
 
 
 def only_transports(entries: Entries, names: Sequence[str]) -> Entries:
@@ -128,13 +142,21 @@ def _source(name: str) -> str:
             return Path(name).read_text()
         if name in in_tree_names():
             return ""
-        if module := out_of_tree().get(name):
-            return module_text(module)
+        if modules := out_of_tree().get(name):
+            return module_text(_only(name, modules))
+    except ScenarioError:
+        raise
     except (OSError, UnicodeDecodeError) as error:
         raise ScenarioError(f"transport {name}: {error}") from None
     except Exception as error:  # whatever a package of someone's raises when it is imported
         raise ScenarioError(f"transport {name}: {type(error).__name__}: {error}") from None
     raise ScenarioError(f"no transport {name!r}; there are {names_in(transport_names())}")
+
+
+def _only(name: str, modules: Sequence[str]) -> str:
+    if len(modules) > 1:
+        raise ScenarioError(f"transport {name}: several packages bring it: {names_in(modules)}")
+    return modules[0]
 
 
 def _parse(entry: str) -> tuple[str, dict[str, Any]]:

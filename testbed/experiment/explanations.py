@@ -4,18 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from typing import Any, get_args, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from testbed.censor.actions import Action
 
+T = TypeVar("T")
 _ACTIONS = {kind.__name__ for kind in get_args(Action)}
 
 
 class ScenarioError(Exception):
     """A file is wrong; the message names file and key, and what was expected."""
+
+
+def by_name(what: str, asked: Iterable[tuple[str, str, T]], remedy: str = "") -> dict[str, T]:
+    """Return things by their names; each comes with its name and the words that asked for it.
+
+    Raises:
+        ScenarioError: Two that are not the same have one name, so that one would be lost.
+    """
+    words: dict[str, str] = {}
+    found: dict[str, T] = {}
+    for name, as_asked, thing in asked:
+        if found.setdefault(name, thing) != thing:
+            both = f"{words[name]!r} and {as_asked!r}"
+            raise ScenarioError(f"{what}: {both} would both be called {name!r}{remedy}")
+        words.setdefault(name, as_asked)
+    return found
 
 
 def describe(

@@ -11,6 +11,8 @@ import importlib
 import sys
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
+from functools import cache
+from itertools import count
 from pathlib import Path
 from types import ModuleType
 from typing import get_type_hints
@@ -28,13 +30,18 @@ def in_tree_names() -> list[str]:
     return sorted(p.stem for p in IN_TREE.glob("*.py") if not p.stem.startswith("_"))
 
 
-def out_of_tree() -> dict[str, str]:
-    """Give the modules of transports that other packages bring, by name; ours go first."""
+def out_of_tree() -> dict[str, list[str]]:
+    """Return the modules of transports that other packages bring, by name; ours go first.
+
+    A name with several modules is brought by several packages.
+    """
     from importlib.metadata import entry_points  # noqa: PLC0415 - costs a guest, which needs none
 
     ours = set(in_tree_names())
-    found = {point.name: point.module for point in entry_points(group=ENTRY_POINTS)}
-    return {name: found[name] for name in sorted(found) if name not in ours}
+    found: dict[str, set[str]] = {}
+    for point in entry_points(group=ENTRY_POINTS):
+        found.setdefault(point.name, set()).add(point.module)
+    return {name: sorted(found[name]) for name in sorted(found) if name not in ours}
 
 
 def module_text(module: str) -> str:
@@ -52,17 +59,27 @@ def transport_class(name: str, source: str = "") -> type[Transport]:
 
     ImportError: there is none. What a file raises when it is run is let through.
     """
-    if source:
-        module = ModuleType(f"transports_from_elsewhere_{name}")
-        sys.modules[module.__name__] = module
-        exec(compile(source, f"{name}.py", "exec"), vars(module))
-    else:
-        module = importlib.import_module(f"transports.{name}")
+    module = _module_of(name, source) if source else importlib.import_module(f"transports.{name}")
     try:
         kind: type[Transport] = module.Transport
     except AttributeError:
         raise ImportError(f"{name}.py has no class Transport") from None
     return kind
+
+
+_numbers = count()
+
+
+@cache
+def _module_of(name: str, source: str) -> ModuleType:
+    """Run a file's text as a module, which has a name of its own: type hints are looked up by it.
+
+    Two files may have one name, and one of them may wrap the other.
+    """
+    module = ModuleType(f"transport_{next(_numbers)}_{name}")
+    sys.modules[module.__name__] = module
+    exec(compile(source, f"{name}.py", "exec"), vars(module))
+    return module
 
 
 def wrapped_parameters(kind: type[Transport]) -> set[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
 from testbed.call.messenger import Messenger
+from testbed.censor import local_time as time_of_day
 from testbed.censor.profile import Profile, with_numbers
 from testbed.experiment.cell import Cell, Links, OtherTraffic, Said, Topology
 from testbed.experiment.choosing import (
@@ -26,7 +27,7 @@ from testbed.experiment.choosing import (
     transport_choice,
     transport_choices,
 )
-from testbed.experiment.explanations import ScenarioError, describe, names_in
+from testbed.experiment.explanations import ScenarioError, by_name, describe, names_in
 from testbed.experiment.linkset import LinkSet
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -88,8 +89,20 @@ class Scenario:
     speech: str = ""
     """A sound file with what is said, by its path; empty: Debian's clips
     (`testbed.audio.speech`)."""
+    local_time: str | Annotated[tuple[str, ...], Field(min_length=1)] = time_of_day.DEFAULT
+    """The time of day inside the country when calls are made, or several that are compared. It
+    counts for censors that do different things at different hours, and for no other."""
     name: str = Field(default="", kw_only=True)
     """The file's name."""
+
+    def __post_init__(self) -> None:
+        for each in self.local_times:
+            time_of_day.hours(each)
+
+    @property
+    def local_times(self) -> tuple[str, ...]:
+        """The times of day that are compared."""
+        return (self.local_time,) if isinstance(self.local_time, str) else self.local_time
 
     @property
     def link_sets(self) -> dict[str, Links]:
@@ -112,8 +125,17 @@ def load_scenario(name_or_path: str) -> Scenario:
 
 
 def load_censor(name: str) -> Profile:
-    """Read a censor profile by its name in `scenarios/censors/`."""
-    return _load(CENSORS / f"{name}.toml", Profile, "censor profile")
+    """Read a censor profile by its name in `scenarios/censors/`.
+
+    Of a file that is `like` another, rules stand in the place of the other's rules of their names;
+    those of other names come after all of them.
+    """
+    path = CENSORS / f"{name}.toml"
+    base, content = _read_like(path, CENSORS, "censor profile")
+    if base is not None:
+        named = {rule.get("name"): rule for rule in (*base["rules"], *content.get("rules", ()))}
+        content = {**base, **content, "rules": list(named.values())}
+    return _validated(path, content, Profile)
 
 
 def load_messenger(name: str) -> Messenger:
@@ -122,15 +144,34 @@ def load_messenger(name: str) -> Messenger:
     What a file that is `like` another does not say is as there; what it says needs evidence anew.
     """
     path = MESSENGERS / f"{name}.toml"
-    content = _read(path, "messenger")
-    if (other := content.pop("like", None)) is not None:
-        base = _read(MESSENGERS / f"{other}.toml", "messenger")
-        if "like" in base:
-            raise ScenarioError(f"{path}: like: {other!r} is itself like {base['like']!r}")
+    base, content = _read_like(path, MESSENGERS, "messenger")
+    if base is not None:
         inherited = {k: v for k, v in base["evidence"].items() if k not in content}
         evidence = {**inherited, **content.get("evidence", {})}
         content = {**base, **content, "evidence": evidence}
     return _validated(path, content, Messenger)
+
+
+def _read_like(path: Path, folder: Path, what: str) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+    """Read a file and, if it is `like` another one of a folder, that one before it.
+
+    The date of the review is each file's own.
+
+    Raises:
+        ScenarioError: There is no such file; the other one is itself like a third; no review.
+    """
+    content = _read(path, what)
+    if "reviewed" not in content:
+        raise ScenarioError(
+            f"{path}: reviewed: missing, the date when it was last held against its sources, "
+            'such as reviewed = "2026-11-30"'
+        )
+    if (other := content.pop("like", None)) is None:
+        return None, content
+    base = _read(folder / f"{other}.toml", what)
+    if "like" in base:
+        raise ScenarioError(f"{path}: like: {other!r} is itself like {base['like']!r}")
+    return base, content
 
 
 def link_set_names() -> list[str]:
@@ -170,7 +211,7 @@ def cells(scenario: Scenario) -> list[Cell]:
             Cell(
                 messenger,
                 choice,
-                censor,
+                timed,
                 named,
                 seed,
                 scenario.duration_s,
@@ -179,22 +220,34 @@ def cells(scenario: Scenario) -> list[Cell]:
                 compares_topologies,
                 scenario.other_traffic,
                 scenario.speech,
+                local_time,
             )
+            for timed, local_time in _timed(censor, scenario.local_times)
             for seed in scenario.seeds
         ]
     for choice in {str(cell.transport): cell.transport for cell in found}.values():
         load_transport(choice)
-    return found
+    asked = ((cell_id(cell), _in_words(cell), cell) for cell in found)
+    return list(by_name(f"{scenario.name}.toml: cells", asked).values())
+
+
+def _in_words(cell: Cell) -> str:
+    """Return what makes a cell what it is, as people read it."""
+    line = f" over {cell.links.name}" if cell.links.name else ""
+    parts = (cell.messenger.name, str(cell.transport), f"{cell.censor.name}{line}", cell.topology)
+    return f"{', '.join(parts)}, seed {cell.seed}"
 
 
 def _axes(scenario: Scenario) -> dict[Axis, dict[str, Any]]:
     """Give what each axis has, by name, in the order of the axes."""
     source = f"{scenario.name}.toml"
-    censors = [profile for entry in scenario.censors for profile in _censors(entry, source)]
+    read = [(name, load_messenger(name)) for name in scenario.messengers]
+    messengers = [(messenger.name, name, messenger) for name, messenger in read]
+    censors = [found for entry in scenario.censors for found in _censors(entry, source)]
     return {
-        "messenger": {name: load_messenger(name) for name in scenario.messengers},
+        "messenger": by_name(f"{source}: messengers", messengers),
         "transport": {str(choice): choice for choice in transport_choices(scenario.transports)},
-        "censor": {profile.name: profile for profile in censors},
+        "censor": by_name(f"{source}: censors", censors),
         "links": scenario.link_sets,
         "topology": {name: name for name in scenario.topologies},
     }
@@ -250,9 +303,11 @@ def _stems(folder: Path, suffix: str) -> list[str]:
     return sorted(p.stem for p in folder.glob(f"*.{suffix}") if not p.stem.startswith("_"))
 
 
-def _censors(entry: str | Sweep, source: str) -> Iterator[Profile]:
+def _censors(entry: str | Sweep, source: str) -> Iterator[tuple[str, str, Profile]]:
+    """Yield the profiles of an entry, each after its name and the words that ask for it."""
     if isinstance(entry, str):
-        yield load_censor(entry)
+        profile = load_censor(entry)
+        yield profile.name, entry, profile
         return
     profile = load_censor(entry.name)
     for value in entry.values:
@@ -260,7 +315,18 @@ def _censors(entry: str | Sweep, source: str) -> Iterator[Profile]:
             varied = with_numbers(profile, entry.numbers, value)
         except ValueError as error:
             raise ScenarioError(f"{source}: censors: {error}") from None
-        yield replace(varied, name=f"{entry.name} {entry.sweep}={value:g}")
+        name = f"{profile.name} {entry.sweep}={value:g}"
+        asked = f"{entry.name} with {', '.join(entry.numbers)} = {value!r}"
+        yield name, asked, replace(varied, name=name)
+
+
+def _timed(censor: Profile, local_times: Sequence[str]) -> Iterator[tuple[Profile, str]]:
+    """Yield a censor with each time of day, by which it is named if it depends on it."""
+    if not censor.depends_on_local_time:
+        yield censor, local_times[0]
+        return
+    for each in dict.fromkeys(local_times):
+        yield replace(censor, name=f"{censor.name} at {each}"), each
 
 
 def _is_meant(names: Iterable[str], rule: Mapping[Axis, str]) -> bool:

@@ -26,7 +26,8 @@ def schema(kind: str) -> dict[str, Any]:
     """Give the JSON Schema (2020-12) of a kind of file."""
     found = TypeAdapter(KINDS[kind]).json_schema()
     found["properties"].pop("name", None)  # the file's name, not a key
-    if kind == "messenger":
+    if kind in ("censor", "messenger"):
         found["properties"]["like"] = {"type": "string", "title": "Like"}
-        found["anyOf"] = [{"required": ["like"]}, {"required": found.pop("required")}]
+        found["anyOf"] = [{"required": ["like"]}, {"required": found["required"]}]
+        found["required"] = ["reviewed"]
     return {"$schema": GenerateJsonSchema.schema_dialect, **found, "title": f"{kind} (TOML)"}

@@ -26,7 +26,7 @@ from testbed.guest.kernel.cache import cache_folder
 
 PLACE = Path("/run/code")
 """Where a guest has it."""
-BOOT = Path(cache_from_source(str(PLACE / "testbed" / "guestboot.py")))
+BOOT = Path(cache_from_source(str(PLACE / "testbed" / "guestboot.py"), optimization=""))
 """The program to begin with (`testbed.guest.boot`), compiled, where a guest has it."""
 _ROOT = Path(__file__).resolve().parent.parent
 _OURS = ("testbed", "transports")
@@ -39,7 +39,7 @@ _KEPT_S = 7 * 86400
 """A tree that was not used for so long is removed (s)."""
 _COMPILE = (
     "import compileall, py_compile, sys; compileall.compile_dir("
-    "sys.argv[1], quiet=2, stripdir=sys.argv[1], prependdir=sys.argv[2],"
+    "sys.argv[3], quiet=2, stripdir=sys.argv[1], prependdir=sys.argv[2],"
     " invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)"
 )
 
@@ -80,17 +80,28 @@ def _make(tree: Path, files: dict[Path, Path]) -> None:
         for name, path in files.items():
             (fresh / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, fresh / name)
-        # Sets among a module's constants are written in the order of their hashes.
-        command = [sys.executable, "-S", "-c", _COMPILE, str(fresh), str(PLACE)]
-        environment = {"PYTHONHASHSEED": "0", "PYTHONPATH": str(fresh)}
-        subprocess.run(command, env=environment, check=True)
-        bundle = [sys.executable, "-SBPm", "testbed.guest.bundle", str(fresh), str(PLACE)]
-        subprocess.run(bundle, env=environment, check=True)
+        bundle(fresh)
         fresh.chmod(0o755)
         with suppress(OSError):  # another process was faster
             fresh.rename(tree)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+
+
+def bundle(tree: Path, changed: str = "") -> None:
+    """Compile a tree of packages and write its bundle; `changed` is a folder in it, if only that.
+
+    Raises:
+        CalledProcessError: The code has an error.
+    """
+    # Sets among a module's constants are written in the order of their hashes.
+    environment = {"PYTHONHASHSEED": "0", "PYTHONPATH": str(tree)}
+    place = (str(tree), str(PLACE))
+    for command in (
+        ["-S", "-c", _COMPILE, *place, str(tree / changed)],
+        ["-SBPm", "testbed.guest.bundle", *place],
+    ):
+        subprocess.run([sys.executable, *command], env=environment, check=True)
 
 
 def _sweep(trees: Path) -> None:

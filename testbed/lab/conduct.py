@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -25,7 +25,8 @@ from testbed.lab.middlebox import Middlebox
 from testbed.lab.net.addresses import ADDRESS_LISTS, BOXES
 from testbed.lab.net.network import LabNetwork
 from testbed.lab.nodes.capture import capture
-from testbed.lab.nodes.host import LabHost, tls_of
+from testbed.lab.nodes.closing import closing
+from testbed.lab.nodes.host import LOST, LabHost, tls_of
 from testbed.lab.nodes.wire_count import WireCount
 from testbed.lab.servers.messenger_servers import serve_chat
 from testbed.lab.traffic import use
@@ -100,11 +101,8 @@ async def conduct(
                 for name in boxes if pcap else ():
                     hosts[name] = _host(network, name, job, Random(0), nursery)
                     await capture(hosts[name])
-                try:
-                    conducted = await _conduct(cell, frames, job, hosts, rng)
-                finally:
-                    for host in hosts.values():
-                        await host.close()
+                async with closing(hosts.values()):
+                    conducted = await _conduct(cell, frames, job, hosts, boxes.values(), rng)
                 nursery.cancel_scope.cancel()
         if limit.cancelled_caught:
             raise StuckError(f"the cell did not end within {limit_s:g} virtual s")
@@ -126,7 +124,7 @@ def _boxes(cell: Cell, network: LabNetwork) -> dict[str, Middlebox]:
     boxes = {}
     for number, name in enumerate(BOXES[cell.topology], 1):
         of_box = f" {number}" if number > 1 else ""
-        censor = Censor(cell.censor, Random(f"censor {cell.seed}{of_box}"), lists)
+        censor = Censor(cell.censor, Random(f"censor {cell.seed}{of_box}"), lists, cell.local_time)
         boxes[name] = Middlebox(network[name], censor, inside_interface=f"{name}-eth0")
     return boxes
 
@@ -151,6 +149,7 @@ async def _conduct(
     frames: Mapping[str, Sequence[Sequence[bytes]]],
     job: Path,
     hosts: dict[str, LabHost],
+    boxes: Iterable[Middlebox],
     rng: Random,
 ) -> tuple[float, TransportRecord, CallRecord, ChatRecord, list[TrafficRecord]]:
     messenger = cell.messenger
@@ -177,8 +176,12 @@ async def _conduct(
     inside = [hosts[name] for name in _INSIDE_ENDS[cell.topology]]
     channels = await _connect(transport, inside, server, carried)
     carried.set_up = wire.count()
+    if carried.connect_s is None:
+        _let_programs_end(hosts.values())
     await trio.sleep_until(_next_beginning())
     dialled_at = trio.current_time()
+    for box in boxes:
+        box.censor.begin(dialled_at)
     traffic_records: list[TrafficRecord] = []
     async with trio.open_nursery() as workloads:
         workloads.start_soon(
@@ -199,10 +202,16 @@ async def _conduct(
             caller, callee = (Way(hosts[name], relay, channels.get(name)) for name in _ENDS)
             call_record = await engine.call(caller, callee, cell.duration_s)
             carried.call = wire.count()
+            _let_programs_end(hosts.values())  # the chat may go on
     for one in traffic_records:
         one.began_s -= dialled_at
     traffic_records.sort(key=lambda one: one.began_s)
     return dialled_at, carried, call_record, chat_record, traffic_records
+
+
+def _let_programs_end(hosts: Iterable[LabHost]) -> None:
+    for host in hosts:
+        host.let_end()
 
 
 async def _traffic(
@@ -233,8 +242,8 @@ async def _connect(
         try:
             with trio.fail_after(TRANSPORT_CONNECT_S):
                 channels[host.name] = await transport.connect(host, server)
-        except (TransportError, OSError, trio.TooSlowError) as error:
-            reason = str(error) or f"no connection within {TRANSPORT_CONNECT_S:g} s"
+        except (TransportError, trio.TooSlowError, *LOST) as error:
+            reason = _why_not(error)
             record.reason = reason if len(hosts) == 1 else f"{host.name}: {reason}"
             for channel in channels.values():
                 await channel.aclose()
@@ -242,6 +251,16 @@ async def _connect(
         longest_s = max(longest_s, trio.current_time() - began_at)
     record.connect_s = longest_s
     return channels
+
+
+def _why_not(error: Exception) -> str:
+    """Say why a transport has not connected."""
+    match error:
+        case trio.TooSlowError():
+            return f"no connection within {TRANSPORT_CONNECT_S:g} s"
+        case TransportError() | OSError() if str(error):
+            return str(error)
+    return f"{type(error).__name__} while it connected: {error}".removesuffix(": ")
 
 
 def _next_beginning() -> float:

@@ -18,7 +18,7 @@ import trio
 
 from testbed.experiment.cell import ERROR_FILE, EVENTS_FILE, FRAMES_FILE, JOB_FILE, RECORD_FILE, Job
 from testbed.lab.conduct import conduct
-from testbed.lab.net.clock import LabClock, await_round_time
+from testbed.lab.net.clock import LabClock
 from testbed.record.cell_record import as_json, write_events, write_frames
 
 
@@ -28,13 +28,12 @@ def main(folder: str) -> int:
     with (job_folder / JOB_FILE).open("rb") as file:
         job: Job = pickle.load(file)
     conduct_job = partial(conduct, job.cell, job.network, job.frames, job_folder, pcap=job.pcap)
-    await_round_time()
     try:
         record = trio.run(conduct_job, clock=LabClock())
     except BaseException as error:
         traceback.print_exc()
-        reasons = "; ".join(f"{type(leaf).__name__}: {leaf}" for leaf in _leaves(error))
-        (job_folder / ERROR_FILE).write_text(reasons + "\n")
+        reasons = dict.fromkeys(f"{type(leaf).__name__}: {leaf}" for leaf in _leaves(error))
+        (job_folder / ERROR_FILE).write_text("; ".join(reasons) + "\n")
         return 1
     write_frames(record.call, job_folder / FRAMES_FILE)
     write_events(record.events, job_folder / EVENTS_FILE)

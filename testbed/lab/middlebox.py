@@ -4,6 +4,14 @@ All forwarded packets come to NFQUEUE until the censor calls their flow settled:
 then hands the flow to the kernel, whose flow table takes it from one device to the other. A packet
 whose verdict is for later stays in the kernel's queue until then, and keeps no other waiting.
 
+Conntrack's idea of a flow is wider than the censor's. An ICMP error carries the entry of the flow
+whose packet it quotes, and a flow that a conntrack helper expects inherits the mark of its master;
+both are in state `related`. So the mark is set and obeyed for a flow's own packets alone, those in
+state `new` or `established`, and never for a flow that a helper expected. That a packet is what
+conntrack takes it for, the censor makes sure: it calls only TCP and UDP flows settled, and of those
+only packets whose ports it could read. Fragments come as one packet, for conntrack puts them
+together (`nf_defrag`) before it looks for the flow.
+
 The box works in a thread of its own that does nothing but wait for the next packet or the next
 time: two system calls a packet, where trio's event loop would make five. A guest has one processor
 on which nobody is interrupted, so what it does repeats as all else does.
@@ -21,6 +29,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
+from pathlib import Path
 
 import netfilterqueue
 import trio
@@ -36,6 +45,17 @@ _QUEUE_PACKETS = 10_000
 _END = b"end"
 """What who reads the queue is sent in the end; no packet comes in so short a message."""
 _SETTLED = 1
+_OWN = "ct state { new, established } ct status & expected == 0"
+"""Holds for a packet of a flow itself, not of what is merely related to it (nft(8), ct)."""
+_NETFILTER = Path("/proc/sys/net/netfilter")
+_IDLE_TIMES = (
+    "nf_conntrack_udp_timeout",
+    "nf_conntrack_udp_timeout_stream",
+    "nf_conntrack_tcp_timeout_established",
+    "nf_flowtable_udp_timeout",
+    "nf_flowtable_tcp_timeout",
+)
+"""How long a silent flow is remembered, by conntrack and by the flow table (s)."""
 _RAW = {4: (socket.AF_INET, slice(16, 20)), 6: (socket.AF_INET6, slice(24, 40))}
 """By IP version: the family of sockets, and where a header has its destination."""
 
@@ -50,13 +70,13 @@ table inet censor {{
   }}
   chain forward {{
     type filter hook forward priority 0
-    ct mark {_SETTLED} meta l4proto {{ tcp, udp }} flow add @settled
-    ct mark {_SETTLED} accept
+    {_OWN} ct mark {_SETTLED} meta l4proto {{ tcp, udp }} flow add @settled
+    {_OWN} ct mark {_SETTLED} accept
     queue num {_QUEUE}
   }}
   chain postrouting {{
     type filter hook postrouting priority 0
-    meta mark {_SETTLED} ct mark set {_SETTLED}
+    meta mark {_SETTLED} {_OWN} ct mark set {_SETTLED}
   }}
 }}
 """
@@ -87,7 +107,19 @@ class Middlebox:
             stack.callback(self._close)
             stack.callback(queue.unbind)
             self._node.nft(ruleset([interface.name for interface in self._node.interfaces]))
+            self._forget_after(self.censor.idle_s)
             yield queue
+
+    def _forget_after(self, idle_s: float) -> None:
+        """Have the kernel forget a settled flow that is silent for as long as the censor would.
+
+        Otherwise the next packet of such a flow would not be asked about, though it begins a new
+        one. The kernel looks for what has expired once a second.
+        """
+        if idle_s < math.inf:
+            with self._node.namespace.entered():
+                for name in _IDLE_TIMES:
+                    (_NETFILTER / name).write_text(str(math.ceil(idle_s)))
 
     async def run(self, queue: netfilterqueue.NetfilterQueue) -> None:
         """Decide about packets until cancelled."""

@@ -17,7 +17,7 @@ from testbed.audio.speech import voice
 from testbed.call.adaptation import Adaptation, as_sent
 from testbed.call.conversation import Turn
 from testbed.call.jitterbuffer.playout import Playout
-from testbed.call.messenger import Codec
+from testbed.call.messenger import Codec, PlayoutOptions
 from testbed.listen.rendering import render
 from testbed.record.judging import playout_of
 from testbed.record.results import CellResult, ResultsError, Run, frames_of
@@ -77,8 +77,10 @@ def sound_of(run: Run, result: CellResult, directions: Sequence[str] = DIRECTION
         for one in encoding_codecs(codec, adaptation_of(run, result))
     ]
     packets = {n: as_sent([way[n] for way in made], frames[n].variants) for n in directions}
+    options = playout_options_of(run, result)
     playouts = {
-        name: playout_of(frames[name], codec, ended_s, packets[name]) for name in directions
+        name: playout_of(frames[name], codec, ended_s, packets[name], options)
+        for name in directions
     }
     heard = {name: render(p, packets[name], said[name].rate_hz) for name, p in playouts.items()}
     return CallSound(turns, said, playouts, heard)
@@ -112,6 +114,13 @@ def codec_of(run: Run, result: CellResult) -> Codec:
         raise ResultsError(
             f"{run.folder} does not say how {name} codes speech: run it again"
         ) from None
+
+
+def playout_options_of(run: Run, result: CellResult) -> PlayoutOptions:
+    """Return how a cell's receivers played what arrived, as the run's record has it."""
+    name = result.content["messenger"]["name"]
+    messenger: Mapping[str, Any] = run.manifest()["definitions"].get(f"messenger {name}", {})
+    return PlayoutOptions(**messenger.get("playout", {}))
 
 
 def adaptation_of(run: Run, result: CellResult) -> Adaptation | None:

@@ -10,9 +10,9 @@ from typing import Any
 from testbed.audio.opus import has_fec
 from testbed.call.conversation import PAUSE_S, Turn, response_times_s, spoken
 from testbed.call.jitterbuffer.playout import Arrival, Playout, play
-from testbed.call.messenger import Codec
+from testbed.call.messenger import Codec, PlayoutOptions
 from testbed.call.quality.measures import measure
-from testbed.call.quality.symptoms import symptoms
+from testbed.call.quality.symptoms import silences, symptoms
 from testbed.call.quality.verdict import (
     CallQuality,
     Drop,
@@ -43,7 +43,9 @@ def judge(
     if call["set_up_s"] is not None:
         codec, ended_s = cell.messenger.codec, call["ended_s"]
         playouts = {
-            name: playout_of(frames[name], codec, ended_s, (packets or {}).get(name, ()))
+            name: playout_of(
+                frames[name], codec, ended_s, (packets or {}).get(name, ()), cell.messenger.playout
+            )
             for name in ("up", "down")
             if frames[name].sent_s
         }
@@ -85,7 +87,11 @@ def judge(
 
 
 def playout_of(
-    direction: DirectionRecord, codec: Codec, ended_s: float, packets: Sequence[bytes]
+    direction: DirectionRecord,
+    codec: Codec,
+    ended_s: float,
+    packets: Sequence[bytes],
+    options: PlayoutOptions = PlayoutOptions(),  # noqa: B008 - frozen
 ) -> Playout:
     """Play one direction of a call that ended at `ended_s`; times in seconds since dialling.
 
@@ -106,6 +112,8 @@ def playout_of(
         first_sent_s=direction.sent_s[0],
         end_s=ended_s,
         unsent={k for k, packet in enumerate(packets) if not packet} if codec.dtx else (),
+        min_delay_s=options.min_delay_ms / 1000,
+        fast_accelerate=options.fast_accelerate,
     )
 
 
@@ -121,6 +129,7 @@ def _quality_as_json(
         if direction is not None:
             content[name]["verdict"] = direction.verdict.label
             content[name] |= asdict(measure(playouts[name], speech[name]))
+            content[name]["silences"] = [s._asdict() for s in silences(playouts[name])]
     return content
 
 

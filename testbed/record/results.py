@@ -27,7 +27,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from testbed.call.quality.verdict import Verdict
+from testbed.call.quality.verdict import Verdict, rank_of
 from testbed.experiment.cell import EVENTS_FILE, FRAMES_FILE
 from testbed.record.cell_record import DirectionRecord, read_frames
 
@@ -86,7 +86,7 @@ class CellResult:
     @property
     def verdict(self) -> Verdict:
         """The call's verdict."""
-        return next(v for v in Verdict if v.label == self.content["quality"]["verdict"])
+        return _verdict(self.content["quality"]["verdict"])
 
     @property
     def symptoms(self) -> Sequence[str]:
@@ -104,11 +104,27 @@ class CellResult:
         return max((wait for wait in waits if wait is not None), default=None)
 
     @property
+    def directions(self) -> list[str]:
+        """The directions that were recorded, `up` and `down`, the worse one first."""
+        quality = self.content["quality"]
+        recorded = [name for name in ("up", "down") if quality[name] is not None]
+        return sorted(recorded, key=lambda name: _rank(quality[name]))
+
+    @property
     def worse_direction(self) -> Mapping[str, Any] | None:
         """The quality of the direction that counts; None: there was no call."""
-        quality = self.content["quality"]
-        directions = [quality[name] for name in ("up", "down") if quality[name] is not None]
-        return min(directions, key=lambda d: d["r_fullband_100"], default=None)
+        worst = next(iter(self.directions), None)
+        found: Mapping[str, Any] | None = self.content["quality"].get(worst)
+        return found
+
+
+def _verdict(label: str) -> Verdict:
+    return next(verdict for verdict in Verdict if verdict.label == label)
+
+
+def _rank(quality: Mapping[str, Any]) -> tuple[float, ...]:
+    numbers = (quality[n] for n in ("r_fullband_100", "concealed_share", "longest_gap_s"))
+    return rank_of(_verdict(quality["verdict"]), *numbers)
 
 
 def clock_of(manifest: Mapping[str, Any]) -> str:

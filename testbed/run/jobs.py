@@ -154,13 +154,13 @@ def _judged(cell: Cell, job: Path) -> Mapping[str, Any]:
     if cell.said == "symbols":
         sounds = {way: path.read_bytes() for way, path in heard.items()}
         if cell.messenger.engine == "model" and content["quality"]["up"] is not None:
-            sounds = _played(cell.messenger.codec, record["call"]["ended_s"], frames, packets)
+            sounds = _played(cell.messenger, record["call"]["ended_s"], frames, packets)
         content["symbols_missed"] = _missed_by_ear(sounds, cell.duration_s)
     return content
 
 
 def _played(
-    codec: Codec,
+    messenger: Messenger,
     ended_s: float,
     frames: Mapping[str, DirectionRecord],
     packets: Mapping[str, Sequence[bytes]],
@@ -169,7 +169,7 @@ def _played(
     from testbed.listen.rendering import render  # noqa: PLC0415 - brings numpy
 
     playouts = {
-        way: playout_of(frames[way], codec, ended_s, sent)
+        way: playout_of(frames[way], messenger.codec, ended_s, sent, messenger.playout)
         for way, sent in packets.items()
         if frames[way].sent_s
     }

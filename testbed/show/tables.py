@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from testbed.call.quality.symptoms import Symptom
+from testbed.call.quality.symptoms import Symptom, symptom_of
 from testbed.call.quality.verdict import Verdict
 from testbed.record.results import CellResult
 
@@ -75,13 +75,33 @@ def _row(messenger: str, transport: str, censor: str, group: Sequence[CellResult
         _median(chat["median_s"] for chat in chats),
         sum(result.wall.virtual_s for result in group),
         sum(result.wall.wall_s for result in group),
-        tuple(
-            str(symptom)
-            for symptom in Symptom
-            if 2 * sum(symptom in result.symptoms for result in group) >= len(group)
-        ),
+        tuple(_symptoms(group)),
         _median(result.response_s for result in group),
     )
+
+
+def _symptoms(group: Sequence[CellResult]) -> Iterator[str]:
+    """Tell what at least half of the calls were like, once for all if they are told alike."""
+    for symptom in Symptom:
+        told = [[t for t in result.symptoms if symptom_of(t) is symptom] for result in group]
+        having = [(result, texts) for result, texts in zip(group, told, strict=True) if texts]
+        if not having or 2 * len(having) < len(group):
+            continue
+        if all(texts == having[0][1] for _, texts in having):
+            yield from having[0][1]
+        elif symptom is Symptom.WENT_SILENT:
+            at_s = [round(_went_silent_s(result)) for result, _ in having]
+            first, last = min(at_s), max(at_s)
+            yield f"{symptom} at {first}{f' to {last}' if last > first else ''} s"
+        else:
+            yield str(symptom)
+
+
+def _went_silent_s(result: CellResult) -> float:
+    """Return when a call first fell silent that had been heard (s since dialling)."""
+    quality = result.content["quality"]
+    found = [silence for name in result.directions for silence in quality[name]["silences"]]
+    return float(min(silence["at_s"] for silence in found if not silence["from_start"]))
 
 
 def _median(numbers: Iterable[float | None]) -> float | None:
@@ -146,6 +166,8 @@ def _censors(censors: Sequence[str]) -> tuple[str, str, list[str]]:
         return "", "Censor", list(censors)
     [profile] = profiles
     told = [censor.partition(" ")[2] for censor in censors]
+    if len(set(told)) == 1 and told[0].startswith("at "):  # a time of day that all have
+        return f"Censor: {profile} {told[0]} (local time)", "", [""] * len(told)
     swept = {varied.rpartition("=")[0] for varied in told}
     if len(swept) == 1 and (name := swept.pop()):
         above = f"Censor: {profile}, with {name} as below"
@@ -221,7 +243,7 @@ Medians over the calls that were set up, of the worse direction. lost: share of 
 the jitter buffer had no frame for; delay: mouth to ear; R: fullband E-model, 100 at best and below
 0 at worst, with EVS as proxy for Opus. Chat: messages delivered of sent, and their delay. speed:
 virtual over wall seconds. Below a verdict: what at least half of the calls were like
-(testbed/call/quality/symptoms.py)."""
+(testbed/call/quality/symptoms.py), times in seconds since dialling."""
 
 
 def _number(value: float | None, digits: int, factor: float = 1) -> str:

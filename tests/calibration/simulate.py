@@ -10,23 +10,26 @@ from testbed.censor.packet import Direction, parse_packet
 from testbed.censor.profile import Profile
 from testbed.tools.calibration.experiment import Arrived, Experiment
 from testbed.tools.calibration.findings import Calibration, Finding
+from testbed.tools.calibration.packets import kind_of
 from testbed.tools.calibration.planning import plan, unmeasured
 from testbed.tools.calibration.profiles import LISTS
 from testbed.tools.calibration.script import Observation
 
 PATH_S = 15e-6
-Make = Callable[[Profile, Random], Censor]
+Make = Callable[[Profile, Random, str], Censor]
+"""Makes a censor for a profile, with a generator, at a local time."""
 
 
-def right(profile: Profile, rng: Random) -> Censor:
-    return Censor(profile, rng, LISTS)
+def right(profile: Profile, rng: Random, local_time: str) -> Censor:
+    return Censor(profile, rng, LISTS, local_time)
 
 
 def calibrated(profile: Profile, make: Make = right) -> Calibration:
     """Calibrate a profile against what `make` gives for it."""
     findings: list[Finding] = []
     for probe in plan(profile, LISTS):
-        censor = make(profile, Random(f"simulated {probe.experiment.name}"))
+        rng = Random(f"simulated {probe.experiment.name}")
+        censor = make(profile, rng, probe.experiment.local_time)
         findings += probe.judge(Observation(probe.experiment, arrivals(probe.experiment, censor)))
     findings += unmeasured(profile, findings)
     return Calibration(profile.name or "test", tuple(findings), 0)
@@ -34,6 +37,7 @@ def calibrated(profile: Profile, make: Make = right) -> Calibration:
 
 def arrivals(experiment: Experiment, censor: Censor) -> list[Arrived]:
     arrived = []
+    censor.begin(0.0)
     numbered = sorted(enumerate(experiment.packets, start=1), key=lambda each: each[1].at_s)
     for number, sent in numbered:
         packet = parse_packet(sent.data, Direction.UP if sent.up else Direction.DOWN)
@@ -44,5 +48,5 @@ def arrivals(experiment: Experiment, censor: Censor) -> list[Arrived]:
                 arrived.append(Arrived(number, at_s, up))
             else:
                 ends = (data[12:16].hex(), data[16:20].hex())
-                arrived.append(Arrived(0, at_s, up, data[33], *ends))
+                arrived.append(Arrived(0, at_s, up, kind_of(data), *ends))
     return arrived

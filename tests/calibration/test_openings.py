@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from testbed.censor.detectors import DETECTORS, LABELS
+from testbed.censor.facts import Reading
 from testbed.censor.packet import Direction, Endpoint, parse_packet
 from testbed.tools.calibration.openings import Opening, Step, filler, openings
 from testbed.tools.calibration.packets import packet
@@ -20,13 +21,18 @@ def test_each_label_that_a_profile_may_ask_for_has_an_opening() -> None:
 
 @pytest.mark.parametrize("opening", ALL, ids=lambda each: f"{each.protocol} {each.name}")
 def test_detectors_find_in_an_opening_what_it_shows(opening: Opening) -> None:
-    looking = {kind: kind.make(False) for kind in DETECTORS if kind.protocol == opening.protocol}
+    looking = {
+        kind: kind.make(Reading()) for kind in DETECTORS if kind.protocol == opening.protocol
+    }
     values: dict[str, str] = {}
     now = 0.0
+    sequences = {True: 1000, False: 2000}
     for number, step in enumerate([*opening.steps, *AFTERWARDS]):
         now += opening.gap_s
         ends = (CLIENT, SERVER) if step.by_client else (SERVER, CLIENT)
-        data = packet(opening.protocol, *ends, step.payload, number + 1)
+        numbers = (sequences[step.by_client], sequences[not step.by_client])
+        data = packet(opening.protocol, *ends, step.payload, number + 1, numbers)
+        sequences[step.by_client] += len(step.payload)
         way = Direction.UP if step.by_client else Direction.DOWN
         parsed = parse_packet(data, way)
         assert parsed.protocol == opening.protocol

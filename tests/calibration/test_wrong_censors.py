@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from random import Random
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from testbed.censor import actions
 from testbed.censor.actions import Action
 from testbed.censor.censor import Censor
+from testbed.censor.facts import Part
 from testbed.censor.match import Match
 from testbed.censor.profile import Inspection, Profile, Rule
 from testbed.evidence import Evidence
@@ -21,35 +22,53 @@ from tests.calibration.simulate import calibrated
 
 ALL, TLS = Match(), Match(protocol="tcp", label="tls-client-hello")
 VOICE = Match(protocol="udp", label="stun")
-KEYS = ("match", "action", "share", "from_s", "to_s")
+PARTS = {"reassembles": Evidence("a test", "assumed")}
+KEYS = ("match", "action", "share", "share.3", "share.9", "from_s", "to_s")
 
 
 def one_rule(match: Match, action: Action, **window: float) -> Profile:
     rule = _rule("r", match, action, **window)
-    return Profile("test", "a test", (rule,), name="test")
+    inspection = Inspection(PARTS, reassembles=())
+    return Profile("test", "a test", (rule,), inspection, name="test")
 
 
 def listing(
-    action: actions.List, seen: Action | None = None, share: float | None = None
+    action: actions.List,
+    seen: Action | None = None,
+    share: float | Mapping[int, float] | None = None,
 ) -> Profile:
     listed = _rule("listed", Match(listed=action.list), seen or actions.Drop())
     lister = _rule("lister", replace(VOICE, share=share), action)
     return Profile("test", "a test", (listed, lister), name="test")
 
 
-def inspecting(**inspection: Any) -> Profile:  # noqa: ANN401 - of several types
-    evidence = {name: Evidence("a test", "assumed") for name in inspection}
-    rules = (_rule("r", TLS, actions.Drop()),)
-    return Profile("test", "a test", rules, Inspection(evidence, **inspection), name="test")
+def inspecting(share: float | None = None, **inspection: Any) -> Profile:  # noqa: ANN401 - several types
+    given = {"reassembles": (), **inspection}
+    evidence = {name: Evidence("a test", "assumed") for name in given}
+    rules = (_rule("r", replace(TLS, share=share), actions.Drop()),)
+    return Profile("test", "a test", rules, Inspection(evidence, **given), name="test")
+
+
+def reading(*parts: Part, **inspection: Any) -> Profile:  # noqa: ANN401 - of several types
+    """A box that looks for ClientHellos of TLS, QUIC and DTLS."""
+    profile = inspecting(reassembles=parts, **inspection)
+    quic = Match(protocol="udp", label="quic-v1", sni=("*.blocked.example",))
+    dtls = Match(protocol="udp", label="dtls-client-hello")
+    rules = (_rule("quic", quic, actions.Drop()), _rule("dtls", dtls, actions.Drop()))
+    return replace(profile, rules=(*profile.rules, *rules))
 
 
 def _rule(name: str, match: Match, action: Action, **window: float) -> Rule:
     numbers = [*actions.action_numbers(action), *window]
-    keys = ["match", "action", *numbers, *(["share"] if match.share is not None else [])]
+    keys = ["match", "action", *numbers, *match.shares]
     return Rule(name, match, action, {key: Evidence("a test", "assumed") for key in keys}, **window)
 
 
 RESIDUAL = actions.List("l", "3-tuple", for_s=180, packet="drop")
+DELAYED = actions.List(
+    "l", "3-tuple", for_s=180, delay_median_s=0.11, delay_p95_s=0.589, delay_max_s=7.5
+)
+NIGHT = {3: 0.6, 9: 0.05}
 CYCLE = actions.List("l", "server", cycle_min_s=300, cycle_max_s=900)
 PROFILES: Mapping[str, Profile] = {
     "drop": one_rule(VOICE, actions.Drop(0.3)),
@@ -70,18 +89,30 @@ PROFILES: Mapping[str, Profile] = {
     "rewrite": one_rule(TLS, actions.Reset(how="rewrite", flag="fin")),
     "reset beside": one_rule(TLS, actions.Reset(packet="pass")),
     "share": one_rule(replace(VOICE, share=0.25), actions.Drop()),
+    "share by hour": one_rule(replace(VOICE, share=NIGHT), actions.Drop()),
+    "destinations": one_rule(replace(VOICE, share=0.18, share_by="server-address"), actions.Drop()),
     "from": one_rule(ALL, actions.Drop(), from_s=20.0),
     "to": one_rule(ALL, actions.Drop(0.5), from_s=5.0, to_s=50.0),
     "residual": listing(RESIDUAL),
     "residual with share": listing(replace(RESIDUAL, packet="pass"), share=0.3),
     "residual that throttles": listing(RESIDUAL, actions.Police(14_000, 3000)),
-    "restarting": listing(replace(RESIDUAL, by="4-tuple", restarts=True)),
+    "restarting": listing(replace(RESIDUAL, by="2-tuple", restarts=True)),
+    "delayed": listing(DELAYED),
+    "delayed with share": listing(DELAYED, share=NIGHT),
     "cycle": listing(CYCLE, actions.Drop(0.5)),
     "packets": inspecting(packets=3),
+    "packets with share": inspecting(share=0.3, packets=3),
     "packets spread": inspecting(packets=16, packets_spread=5),
     "unparsed": inspecting(unparsed_bytes=101),
     "idle": inspecting(idle_s=60.0),
-    "reassembles": inspecting(reassembles=True),
+    "idle with share": inspecting(share=0.3, idle_s=60.0),
+    "reassembles": reading(*get_args(Part)),
+    "reassembles segments": reading("tcp-segments"),
+    "reassembles frames": reading("quic-frames", "tls-records"),
+    "first frame": reading(quic_hello="first frame"),
+    "answer": one_rule(VOICE, actions.Answer("port-unreachable")),
+    "answer beside": one_rule(TLS, actions.Answer("prohibited", packet="pass")),
+    "echo": one_rule(Match(protocol="icmp"), actions.Answer("echo-reply")),
     "opened outside": one_rule(Match(protocol="tcp", opened="outside"), actions.Drop()),
     "ports": one_rule(Match(protocol="udp", server_ports=("3478", "50000-50100")), actions.Drop()),
     "servers": one_rule(Match(servers=("192.0.2.0/28", "domestic")), actions.Drop()),
@@ -100,7 +131,7 @@ def test_a_right_censor_is_found_right_in_every_number(name: str) -> None:
     assert found.vectors
 
 
-def changed_action(**numbers: float | str) -> Callable[[Profile], Profile]:
+def changed_action(**numbers: float | str | None) -> Callable[[Profile], Profile]:
     def change(profile: Profile) -> Profile:
         rules = []
         for rule in profile.rules:
@@ -114,6 +145,12 @@ def changed_action(**numbers: float | str) -> Callable[[Profile], Profile]:
     return change
 
 
+def changed_rule(**numbers: Any) -> Callable[[Profile], Profile]:  # noqa: ANN401
+    return lambda profile: replace(
+        profile, rules=tuple(replace(rule, **numbers) for rule in profile.rules)
+    )
+
+
 def changed_match(**fields: Any) -> Callable[[Profile], Profile]:  # noqa: ANN401
     def change(profile: Profile) -> Profile:
         *others, last = profile.rules
@@ -125,6 +162,10 @@ def changed_match(**fields: Any) -> Callable[[Profile], Profile]:  # noqa: ANN40
 
 def changed_inspection(**fields: Any) -> Callable[[Profile], Profile]:  # noqa: ANN401
     return lambda profile: replace(profile, inspection=replace(profile.inspection, **fields))
+
+
+def changed_parts(*parts: Part) -> Callable[[Profile], Profile]:
+    return changed_inspection(reassembles=parts, evidence=PARTS)
 
 
 def _own(rule: Rule) -> dict[str, Evidence]:
@@ -157,17 +198,36 @@ WRONG: list[tuple[str, Callable[[Profile], Profile], str]] = [
     ("rewrite", changed_action(flag="rst"), "expected up: r"),
     ("reset beside", changed_action(packet="drop"), "expected up: r"),
     ("share", changed_match(share=0.3), "share"),
+    ("from", changed_rule(from_s=20.1), "from_s"),
+    ("to", changed_rule(to_s=49.9), "to_s"),
     ("residual", changed_action(for_s=180.1), "for_s"),
     ("residual", changed_action(restarts=True), "changes nothing"),
     ("residual", changed_action(by="2-tuple"), "to another port"),
     ("residual", changed_action(by="server"), "from another client"),
     ("restarting", changed_action(restarts=False), "anew"),
+    ("share by hour", changed_match(share={3: 0.6, 9: 0.25}), "share.9"),
+    ("destinations", changed_match(share_by="4-tuple"), "another fate"),
+    ("delayed", changed_action(delay_median_s=0.2), "delay_median_s"),
+    ("delayed", changed_action(delay_p95_s=1.5), "delay_p95_s"),
+    ("delayed", changed_action(delay_max_s=9.9, delay_p95_s=9.5, delay_median_s=9.0), "delay_max"),
+    ("idle with share", changed_inspection(idle_s=60.1), "idle_s"),
     ("cycle", changed_action(cycle_max_s=600), "cycle_max_s"),
     ("packets", changed_inspection(packets=4), "packets"),
     ("packets spread", changed_inspection(packets_spread=6), "packets_spread"),
     ("unparsed", changed_inspection(unparsed_bytes=102), "unparsed_bytes"),
     ("idle", changed_inspection(idle_s=60.1), "idle_s"),
-    ("reassembles", changed_inspection(reassembles=False, evidence={}), "segments"),
+    ("reassembles", changed_parts("tls-records"), "two segments"),
+    ("reassembles", changed_parts("tcp-segments"), "two records: expected"),
+    ("reassembles", changed_parts("quic-frames"), "two datagrams"),
+    ("reassembles", changed_parts(), "two CRYPTO frames"),
+    ("reassembles", changed_parts(), "two fragments"),
+    ("reassembles segments", changed_parts(), "first segment of one byte"),
+    ("reassembles segments", changed_parts(*get_args(Part)), "two records: expected not"),
+    ("first frame", changed_inspection(quic_hello=None, evidence=PARTS), "PING"),
+    ("answer", changed_action(reply="prohibited"), "expected up: r"),
+    ("answer", changed_action(packet="pass"), "expected up: r"),
+    ("answer beside", changed_action(packet="drop"), "expected up: r"),
+    ("echo", changed_action(reply="no-route"), "expected up: r"),
     ("drop", changed_match(label="stun-strict"), "STUN's cookie"),
     ("drop", changed_match(label=None), "as QUIC"),
     ("drop", changed_match(direction="up"), "expected up: r"),
@@ -181,8 +241,8 @@ WRONG: list[tuple[str, Callable[[Profile], Profile], str]] = [
 
 @pytest.mark.parametrize(("name", "wrong", "said"), WRONG, ids=lambda part: str(part)[:24])
 def test_a_wrong_censor_is_found(name: str, wrong: Callable[[Profile], Profile], said: str) -> None:
-    def make(profile: Profile, rng: Random) -> Censor:
-        return Censor(wrong(profile), rng, LISTS)
+    def make(profile: Profile, rng: Random, local_time: str) -> Censor:
+        return Censor(wrong(profile), rng, LISTS, local_time)
 
     failures = calibrated(PROFILES[name], make).failures
     assert any(said in sentence for sentence in failures), failures
@@ -205,6 +265,37 @@ def test_a_cycle_that_one_server_cannot_show_is_a_failure_and_says_why() -> None
     found = calibrated(replace(one_server, rules=(one_server.rules[0], lister)))
     assert len(found.failures) == 2
     assert "servers, and the rule is for fewer" in found.failures[0]
+
+
+def test_that_a_rule_holds_from_the_origin_is_no_failure_since_nothing_comes_before() -> None:
+    found = calibrated(one_rule(ALL, actions.Drop(), from_s=0.0, to_s=50.0))
+    assert not found.failures
+    [(_, told)] = [(m.number, m.how) for m in found.measurements if m.number == "from_s"]
+    assert "nothing is sent before it" in told
+    wrong = changed_rule(to_s=50.1)
+    failures = calibrated(
+        one_rule(ALL, actions.Drop(), from_s=0.0, to_s=50.0),
+        lambda profile, rng, at: Censor(wrong(profile), rng, LISTS, at),
+    ).failures
+    assert any("to_s" in sentence for sentence in failures)
+
+
+@pytest.mark.parametrize(
+    ("action", "number", "wrong"),
+    [
+        (actions.Delay(delay_ms=40), "jitter_ms", changed_action(jitter_ms=10)),
+        (actions.Freeze(after_packets=5), "spread", changed_action(spread=3)),
+    ],
+)
+def test_a_number_that_a_source_says_is_0_is_no_failure_and_another_is(
+    action: Action, number: str, wrong: Callable[[Profile], Profile]
+) -> None:
+    profile = one_rule(TLS, action)
+    [rule] = profile.rules
+    cited = replace(rule, evidence={**rule.evidence, number: rule.evidence["match"]})
+    profile = replace(profile, rules=(cited,))
+    assert not calibrated(profile).failures
+    assert calibrated(profile, lambda p, rng, at: Censor(wrong(p), rng, LISTS, at)).failures
 
 
 def test_an_unknown_list_of_addresses_is_named() -> None:

@@ -7,8 +7,9 @@ from random import Random
 
 import pytest
 
+from testbed.call.conversation import Turn, spoken
 from testbed.call.jitterbuffer.playout import Arrival, Playout, play
-from testbed.call.quality.symptoms import Symptom, symptoms
+from testbed.call.quality.symptoms import Symptom, symptom_of, symptoms
 from testbed.call.quality.verdict import (
     Drop,
     SetUp,
@@ -88,30 +89,98 @@ def test_a_pattern_of_loss_has_its_name(lost: Lost, expected: list[str], seed: i
 
 
 def test_two_long_holes_are_intermittent_and_one_is_not() -> None:
-    def holes(*begins_s: float) -> Lost:
-        return lambda rng: {i for at in begins_s for i in between(at, at + 2)(rng)}
-
-    assert symptoms(PROMPT, up=heard(holes(10, 30)), down=heard()) == (Symptom.INTERMITTENT,)
-    assert symptoms(PROMPT, up=heard(holes(10)), down=heard()) == ()
+    assert symptoms(PROMPT, up=heard(holes((10, 12), (30, 32))), down=heard()) == ("intermittent",)
+    assert symptoms(PROMPT, up=heard(between(10, 12)), down=heard()) == ()
 
 
-def test_one_side_that_is_never_heard_is_one_way_audio() -> None:
-    assert symptoms(PROMPT, up=heard(between(0, 60)), down=heard()) == (Symptom.ONE_WAY_AUDIO,)
-    assert symptoms(PROMPT, up=heard(), down=heard(between(20, 27))) == (Symptom.ONE_WAY_AUDIO,)
-    assert symptoms(PROMPT, up=heard(), down=heard(between(20, 24))) == ()
+def holes(*spans_s: tuple[float, float]) -> Lost:
+    return lambda rng: {i for from_s, to_s in spans_s for i in between(from_s, to_s)(rng)}
 
 
-def test_a_silence_on_both_sides_is_not_one_way() -> None:
-    both = heard(between(20, 40))
-    assert symptoms(PROMPT, up=both, down=both) == ()
-    dead = heard(between(0, 60))
-    assert symptoms(PROMPT, up=dead, down=dead) == ()
+@pytest.mark.parametrize(
+    ("up", "down", "expected"),
+    [
+        (nothing, between(20, 24), []),
+        (between(0, 60), nothing, ["one-way audio throughout (up)"]),
+        (nothing, between(20, 27), ["one-way audio at 20 s for 7 s (down)"]),
+        (nothing, between(20, 60), ["one-way audio at 20 s (down)"]),
+        (between(0, 8), nothing, ["one-way audio for the first 8 s (up)"]),
+        (between(20, 60), between(20, 60), ["went silent at 20 s"]),
+        (between(20, 60), between(20.5, 60), ["went silent at 20 s"]),
+        (between(20, 40), between(20, 40), ["went silent at 20 s for 20 s"]),
+        (between(0, 60), between(0, 60), ["silent throughout"]),
+        (between(0, 8), between(0, 8), ["silent for the first 8 s"]),
+        (
+            holes((10, 17), (30, 40)),
+            holes((10, 17), (30, 40)),
+            ["went silent 2 times, first at 10 s"],
+        ),
+        (
+            holes((10, 17), (50, 60)),
+            holes((10, 17), (50, 60)),
+            ["went silent 2 times, first at 10 s, for good at 50 s"],
+        ),
+        # The other side was heard during a quarter of the first silence, which is not half.
+        (
+            between(20, 60),
+            between(30, 60),
+            ["went silent at 20 s (up)", "went silent at 30 s (down)"],
+        ),
+        # Each side is heard while the other is silent.
+        (
+            between(10, 20),
+            between(30, 40),
+            ["one-way audio at 10 s for 10 s (up)", "one-way audio at 30 s for 10 s (down)"],
+        ),
+        # What is beside a silence is judged by itself.
+        (
+            holes((20, 60), (5, 5.6), (15, 15.6)),
+            between(20, 60),
+            ["went silent at 20 s", "intermittent"],
+        ),
+        (holes((20, 60), (5, 5.1)), between(20, 60), ["went silent at 20 s"]),
+    ],
+)
+def test_a_silence_that_lasts_is_told_with_its_time(
+    up: Lost, down: Lost, expected: list[str]
+) -> None:
+    found = symptoms(PROMPT, up=heard(up), down=heard(down))
+    assert list(found) == expected
+    assert [symptom_of(text) for text in found] == [
+        next(s for s in Symptom if text.startswith(s)) for text in expected
+    ]
+
+
+def test_a_silence_over_many_turns_is_not_intermittent() -> None:
+    """Speech in turns: the conversation cuts one silence into as many holes."""
+    turns = [Turn("up" if at % 4 == 0 else "down", at, at + 1.8) for at in range(0, 60, 2)]
+    both = heard(between(20, 60))
+    said = {
+        way: spoken(both, [turn for turn in turns if turn.way == way]) for way in ("up", "down")
+    }
+    assert len(said["up"].gaps) > 5
+    found = symptoms(PROMPT, up=both, down=both, speech=said)
+    assert list(found) == ["went silent at 20 s"]
+
+
+def test_a_voice_that_buzzes_until_it_falls_silent_is_metallic() -> None:
+    def lost(rng: Random) -> set[int]:
+        return {i for i in at_random(0.1)(rng) if i < 750} | between(15, 60)(rng)
+
+    found = symptoms(PROMPT, up=heard(lost), down=heard(lost))
+    assert list(found) == ["went silent at 15 s", "metallic"]
 
 
 def test_a_call_that_a_client_gave_up_is_dropped() -> None:
     both = heard(between(40, 60))
     found = symptoms(PROMPT, up=both, down=both, drop=Drop(at_s=60.0, silent_s=20.0))
-    assert found == (Symptom.DROPPED,)
+    assert list(found) == ["dropped", "went silent at 40 s"]
+    assert symptom_of(found[1]) is Symptom.WENT_SILENT
+
+
+def test_a_text_that_is_no_symptom_is_refused() -> None:
+    with pytest.raises(ValueError, match="'fine' is no symptom"):
+        symptom_of("fine")
 
 
 @pytest.mark.parametrize(("delay_s", "expected"), [(0.25, []), (0.5, ["laggy"])])

@@ -197,6 +197,34 @@ def test_reasons_of_a_call_name_the_direction_that_counts() -> None:
 
 
 @pytest.mark.parametrize(
+    ("better", "worse"),
+    [
+        (direction(concealed_share=0.16, r=40), direction(concealed_share=0.8, r=-20)),
+        (direction(concealed_share=0.16, r=40), direction(concealed_share=0.8, r=40)),
+        (direction(longest_gap_s=11, r=40), direction(longest_gap_s=30, r=40)),
+        (direction(r=40), direction(r=float("nan"))),
+        (direction(delay_s=0.5, r=55), direction(delay_s=0.7, r=52)),
+    ],
+)
+def test_of_two_directions_with_one_verdict_the_worse_one_is_told_first(
+    better: DirectionQuality, worse: DirectionQuality
+) -> None:
+    assert better.verdict is worse.verdict
+    for quality, name in (
+        (call(up=better, down=worse), "down"),
+        (call(up=worse, down=better), "up"),
+    ):
+        assert quality.reasons[0] == f"{worse.reasons[0]} ({name})"
+        assert quality.summary == f"{worse.verdict}: {worse.reasons[0]} ({name})"
+        assert len(quality.reasons) == len(better.reasons) + len(worse.reasons)
+
+
+def test_a_direction_of_which_nothing_was_recorded_is_told_before_a_bad_one() -> None:
+    quality = judge_call(PROMPT, up=direction(r=float("nan")), down=None)
+    assert quality.reasons[0] == "nothing recorded (down)"
+
+
+@pytest.mark.parametrize(
     ("set_up", "reason"),
     [
         (SetUp(SetUpOutcome.TIMED_OUT, 30.0), "set-up timed out after 30 s"),

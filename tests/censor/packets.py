@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address
 
 from testbed.censor.actions import Action, action_numbers
+from testbed.censor.facts import Part
 from testbed.censor.match import Match
 from testbed.censor.packet import Direction, Packet, parse_packet
 from testbed.censor.profile import Inspection, Profile, Rule
@@ -78,11 +79,15 @@ def tcp(
 
 def rule(name: str, match: Match, action: Action) -> Rule:
     """Make a rule whose evidence says that it is a test's."""
-    shares = () if match.share is None else ("share",)
-    keys = ("match", "action", *action_numbers(action), *shares)
+    keys = ("match", "action", *action_numbers(action), *match.shares)
     return Rule(name, match, action, {key: Evidence("a test", "assumed") for key in keys})
 
 
 def profile(*rules: Rule, inspection: Inspection | None = None) -> Profile:
     """Make a profile of rules."""
-    return Profile("test", "a test", rules, inspection or Inspection())
+    return Profile("test", "a test", rules, inspection or joining())
+
+
+def joining(*parts: Part) -> Inspection:
+    """Make an inspection that puts parts together."""
+    return Inspection({"reassembles": Evidence("a test", "assumed")}, reassembles=parts)

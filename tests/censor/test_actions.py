@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 from random import Random
+from typing import get_args
 
 import pytest
 from hypothesis import given, settings
@@ -55,6 +56,11 @@ ANY_ACTION: st.SearchStrategy[Action] = st.one_of(
         actions.Reset,
         flag=st.sampled_from(["rst", "fin"]),
         how=st.sampled_from(["inject", "rewrite"]),
+        packet=st.sampled_from(["pass", "drop"]),
+    ),
+    st.builds(
+        actions.Answer,
+        reply=st.sampled_from(get_args(actions.Reply)),
         packet=st.sampled_from(["pass", "drop"]),
     ),
     st.builds(
@@ -124,7 +130,7 @@ def test_any_action_is_a_function_and_never_releases_before(
 
 
 @given(TWO_ACTIONS, TRAFFIC)
-def test_nothing_is_invented_but_by_duplicate_and_reset(
+def test_nothing_is_invented_but_by_duplicate_reset_and_answer(
     pair: tuple[Action, Action], traffic: list[tuple[float, Packet]]
 ) -> None:
     kinds = {action.kind for action in pair}
@@ -133,7 +139,7 @@ def test_nothing_is_invented_but_by_duplicate_and_reset(
         made = [release for release in releases if release.data is not packet.data]
         assert all(release.direction is packet.direction for release in own)
         assert len(own) <= (2 if "duplicate" in kinds else 1)
-        assert len(made) <= (2 if "reset" in kinds else 0)
+        assert len(made) <= (2 if "reset" in kinds else 1 if "answer" in kinds else 0)
         assert not any(release.settled for release in releases if len(releases) > 1)
 
 

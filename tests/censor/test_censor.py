@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from testbed.censor.actions import Drop, Pass, Police
+from testbed.censor.actions import Action, Capacity, Delay, Drop, Freeze, List, Pass, Police
 from testbed.censor.censor import Censor
 from testbed.censor.match import Match
 from testbed.censor.packet import Direction, Packet, parse_packet
-from testbed.censor.profile import Profile, with_numbers
+from testbed.censor.profile import Inspection, Profile, Rule, with_numbers
+from testbed.evidence import Evidence
 from tests.censor.packets import STUN_BINDING, profile, rule, tcp, udp
 
 OPEN = profile()
@@ -200,3 +202,51 @@ def test_numbers_are_set_and_their_evidence_becomes_assumed() -> None:
     assert after.rules[0].evidence["probability"].source == "set by the scenario"
     with pytest.raises(ValueError, match=r"'r.rate' is no number .* it has \['r.probability'\]"):
         with_numbers(before, ["r.rate"], 1)
+
+
+@pytest.mark.parametrize(
+    ("action", "number", "values"),
+    [
+        (Delay(50.0), "jitter_ms", (0.0, 20.0, 0.0)),
+        (Delay(50.0, 20.0), "jitter_ms", (0.0, 20.0)),
+        (Freeze(after_bytes=16_000), "spread", (0, 500, 0)),
+        (Freeze(after_bytes=16_000), "after_bytes", (0, 16_000)),
+        (List("l", "server", cycle_max_s=9.0), "cycle_min_s", (0.0, 9.0, 0.0)),
+        (List("l", "server"), "for_s", (60.0,)),
+        (Drop(), "probability", (0.0, 1.0)),
+        (Capacity(3.0), "capacity", (0.0, 100.0)),
+    ],
+)
+def test_a_number_can_be_set_to_0_and_back(
+    action: Action, number: str, values: tuple[float, ...]
+) -> None:
+    set_to = profile(rule("r", Match(), action))
+    for value in values:
+        set_to = with_numbers(set_to, [f"r.{number}"], float(value))
+        found = getattr(set_to.rules[0].action, number)
+        assert (found, type(found)) == (value, type(value))
+        assert set_to.rules[0].evidence[number].source == "set by the scenario"
+        Censor(set_to, Random(0)).on_packet(udp(b"x"), 0.0)
+
+
+def test_a_count_cannot_be_set_to_a_part_of_one() -> None:
+    with pytest.raises(ValueError, match=r"r\.spread: 0\.5 is not a whole number"):
+        with_numbers(profile(rule("r", Match(), Freeze(after_packets=3))), ["r.spread"], 0.5)
+
+
+def test_a_source_may_say_that_a_number_is_0_and_none_is_for_what_is_not_given() -> None:
+    test = Evidence("a test", "assumed")
+    said = dict.fromkeys(("match", "action", "delay_ms", "jitter_ms"), test)
+    assert Rule("r", Match(), Delay(50.0, 0.0), said).evidence["jitter_ms"] is test
+    missing = dict.fromkeys(("match", "action", "for_s"), test)
+    with pytest.raises(ValueError, match=r"evidence for unknown keys \['for_s'\]"):
+        Rule("r", Match(), List("l", "server"), missing)
+
+
+@pytest.mark.parametrize("number", ["packets", "idle_s"])
+def test_a_box_that_inspects_nothing_is_refused_and_not_taken_for_one_without_limit(
+    number: str,
+) -> None:
+    numbers: dict[str, Any] = {number: 0}
+    with pytest.raises(ValueError, match="must be more than 0, or left out"):
+        Inspection({number: Evidence("a test", "assumed")}, **numbers)

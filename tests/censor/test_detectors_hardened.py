@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from itertools import pairwise
 from random import Random
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -17,12 +18,11 @@ from testbed.censor.censor import Censor
 from testbed.censor.detectors import DETECTORS, LABELS, VALUES, Kind
 from testbed.censor.detectors.dns import asked_name
 from testbed.censor.detectors.quic import crypto_frames
-from testbed.censor.facts import Fact
+from testbed.censor.facts import UNFINISHED, Fact, Part, Reading
 from testbed.censor.match import Match
 from testbed.censor.packet import Direction, Packet, parse_packet
-from testbed.censor.profile import Inspection
+from testbed.censor.segment import SYN
 from testbed.censor.stream import MAX_STREAM_BYTES, Stream
-from testbed.evidence import Evidence
 from tests.censor import vectors
 from tests.censor.packets import (
     INSIDE,
@@ -31,12 +31,15 @@ from tests.censor.packets import (
     OUTSIDE6,
     ipv4,
     ipv6,
+    joining,
     profile,
     rule,
     tcp,
     udp,
 )
 
+ALL = Reading(frozenset(get_args(Part)))
+READINGS = (Reading(), ALL, Reading(quic_first_frame=True), Reading(frozenset({"quic-frames"})))
 REAL: Sequence[bytes] = (
     vectors.client_hello(),
     vectors.dns_query(),
@@ -76,19 +79,19 @@ def payloads(draw: st.DrawFn) -> bytes:
 
 @given(
     sent=st.lists(st.tuples(payloads(), st.booleans(), st.floats(0, 0.1)), min_size=1, max_size=12),
-    reassembles=st.booleans(),
+    reading=st.sampled_from(READINGS),
 )
 def test_detectors_take_any_flow(
-    sent: Sequence[tuple[bytes, bool, float]], reassembles: bool
+    sent: Sequence[tuple[bytes, bool, float]], reading: Reading
 ) -> None:
     for kind in DETECTORS:
-        detector = kind.make(reassembles)
+        detector = kind.make(reading)
         now = 0.0
         for payload, up, step in sent:
             now += step
             make = udp if kind.protocol == "udp" else tcp
             stated = detector.feed(make(payload, up=up), now)
-            if stated is not None:
+            if stated is not None and stated is not UNFINISHED:
                 assert all(is_right(fact, kind) for fact in stated)
                 break
 
@@ -102,7 +105,7 @@ def test_detectors_take_any_packet_that_has_a_payload(data: bytes, way: Directio
     packet = parse_packet(b"\x45" + data, way)
     for kind in DETECTORS:
         if packet.payload and packet.protocol == kind.protocol:
-            kind.make(True).feed(packet, 0.0)
+            kind.make(ALL).feed(packet, 0.0)
 
 
 @given(st.binary(max_size=400))
@@ -121,14 +124,17 @@ def segments(data: bytes, cuts: Sequence[int], first: int) -> list[Packet]:
     cuts=st.lists(st.integers(0, 600), max_size=10),
     first=st.integers(0, 2**32 - 1),
     random=st.randoms(use_true_random=False),
+    has_syn=st.booleans(),
 )
 def test_segments_are_joined_in_any_order(
-    data: bytes, cuts: list[int], first: int, random: Random
+    data: bytes, cuts: list[int], first: int, random: Random, has_syn: bool
 ) -> None:
     arriving = segments(data, cuts, first)
     arriving += random.sample(arriving, len(arriving) // 2)
     random.shuffle(arriving)
     stream = Stream()
+    if has_syn:
+        assert stream.add(tcp(b"", sequence=first - 1, flags=SYN)) == b""
     joined = [stream.add(packet) for packet in arriving]
     assert joined[-1] == data
     for part in joined:
@@ -140,13 +146,13 @@ def test_a_stream_is_bounded() -> None:
     for number in range(2000):
         stream.add(tcp(b"x" * 1400, sequence=number * 1400))
     assert len(stream.add(tcp(b"x", sequence=0))) <= MAX_STREAM_BYTES
-    assert sum(len(part) for part in stream._segments.values()) <= 64 * 1400
+    assert sum(len(part) for part in stream._pieces._pieces.values()) <= 64 * 1400
 
 
 @pytest.mark.parametrize("kind", DETECTORS, ids=lambda kind: "-".join(kind.states[:1]))
 def test_a_detectors_state_is_bounded(kind: Kind) -> None:
     """What it keeps after 3000 packets is not much more than after 300."""
-    detector = kind.make(True)
+    detector = kind.make(ALL)
     random = Random(2)
     sizes = []
     for count in (300, 3000):
@@ -154,7 +160,8 @@ def test_a_detectors_state_is_bounded(kind: Kind) -> None:
             payload = b"\xff" + random.randbytes(random.randrange(1, 1200))
             make = udp if kind.protocol == "udp" else tcp
             packet = make(payload, up=random.random() < 0.5)
-            if detector.feed(packet, random.random()) is not None:
+            stated = detector.feed(packet, random.random())
+            if stated is not None and stated is not UNFINISHED:
                 return
         sizes.append(size_of(detector))
     assert sizes[1] <= sizes[0] + 1000
@@ -204,8 +211,7 @@ def whole_packets(draw: st.DrawFn) -> bytes:
 def test_a_censor_that_looks_for_everything_takes_any_packet(
     arriving: Sequence[Packet], reassembles: bool
 ) -> None:
-    evidence = {"reassembles": Evidence("a test", "assumed")} if reassembles else {}
-    inspection = Inspection(evidence, reassembles=reassembles)
+    inspection = joining(*(get_args(Part) if reassembles else ()))
     rules = [rule(label, Match(label=label), Reset()) for label in sorted(LABELS)]
     censor = Censor(profile(*rules, inspection=inspection), Random(0))
     for number, packet in enumerate(arriving):

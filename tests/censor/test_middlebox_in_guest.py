@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -13,6 +14,7 @@ import trio
 from testbed.censor.actions import Action, Delay, Duplicate, Reset, Shape
 from testbed.censor.match import Match
 from testbed.experiment.cell import Cell
+from testbed.experiment.choosing import transport_choice
 from testbed.guest.kernel.builder import Kernel
 from testbed.record.results import CellResult, Run, frames_of
 from testbed.run.runner import Done, in_guest, run_cells
@@ -23,6 +25,7 @@ __all__ = ["kernel", "run"]
 pytestmark = pytest.mark.guest
 UDP = Match(protocol="udp")
 CPUS = sorted(os.sched_getaffinity(0))
+DYING = str(Path(__file__).parents[1] / "lab" / "programs" / "dying.py")
 
 
 def through(kernel: Kernel, run: Run, name: str, match: Match, action: Action) -> CellResult:
@@ -84,3 +87,18 @@ def test_a_reset_ends_the_connection_at_both_ends(kernel: Kernel, run: Run) -> N
     assert result.content["chat"]["sent"] == 0
     assert counters(result) == {"matched": 1, "dropped": 1, "late": 0, "made": 2}
     assert result.verdict.label == "good"
+
+
+def test_datagrams_that_die_on_their_way_do_not_turn_the_censor_off(
+    kernel: Kernel, run: Run
+) -> None:
+    """Two with a time to live of 4 on the call's flow: the router behind the box tells of them."""
+    cell: Cell = short_cell("whatsapp", "direct", "ru-calls-2025-08")
+    cells = [cell, replace(cell, transport=transport_choice(DYING))]
+    ended: list[Done] = []
+    trio.run(run_cells, run, cells, in_guest(kernel), CPUS, ended.append)
+    results = {done.result.key[1]: done.result for done in ended if done.result is not None}
+    labels = {name: result.verdict.label for name, result in results.items()}
+    assert labels == {"direct": "unusable", "dying": "unusable"}
+    asked = {n: r.content["record"]["middlebox"]["packets_asked"] for n, r in results.items()}
+    assert asked["dying"] > 0.9 * asked["direct"]

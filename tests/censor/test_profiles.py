@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -13,6 +14,7 @@ import pytest
 from testbed.censor.censor import Censor
 from testbed.censor.packet import Direction, Packet
 from testbed.censor.profile import Profile
+from testbed.evidence import Evidence
 from testbed.experiment import scenario
 from testbed.experiment.explanations import ScenarioError
 from tests.censor import vectors
@@ -59,8 +61,24 @@ def fate(
     return Fate(up, down, late / len(packets), made)
 
 
-def box(name: str, seed: int = 1) -> Censor:
-    return Censor(loaded(name), Random(seed), LISTS)
+def box(name: str, seed: int = 1, local_time: str = "20:00") -> Censor:
+    return Censor(loaded(name), Random(seed), LISTS, local_time)
+
+
+def taking_all(name: str) -> Censor:
+    """Make a box that takes all flows where the profile takes a share, to see what befalls them."""
+    profile = loaded(name)
+    rules = tuple(
+        rule
+        if rule.match.share is None
+        else replace(
+            rule,
+            match=replace(rule.match, share=1.0),
+            evidence={**rule.evidence, "share": Evidence("a test: all of them", "assumed")},
+        )
+        for rule in profile.rules
+    )
+    return Censor(replace(profile, rules=rules), Random(1), LISTS)
 
 
 @cache
@@ -94,6 +112,17 @@ def random_tcp(packets: int = 20, port: int = 443, client_port: int = 40000) -> 
 
 def voice(packets: int = 200, port: int = 3478) -> list[Packet]:
     return of_udp(vectors.srtp_stream(packets), port)
+
+
+def nonsense(banner: bytes = b"SSH-2.0-x\r\n", port: int = 443) -> list[Packet]:
+    """Data from the client alone, none of which is of a known protocol but the first perhaps."""
+    return of_tcp([(True, banner)] * 20, port)
+
+
+def pion(cookie: bytes, *, offers_13: bool = False) -> list[Packet]:
+    """Snowflake's proxy sends the ClientHello, from outside."""
+    hello = vectors.pion_client_hello(cookie, offers_13=offers_13)
+    return [udp(hello, up=False), *voice(100)]
 
 
 def quic(port: int = 443, client_port: int = 40000) -> list[Packet]:
@@ -141,13 +170,15 @@ TABLE: dict[str, list[Case]] = {
     ],
     "ru-telegram-2026-02": [
         ("up", lambda: voice(400), lambda got: passes(0.5)(got) and got.down == 1),
-        ("TCP", random_tcp, untouched),
+        ("TCP", lambda: random_tcp(800), lambda got: passes(0.5)(got) and got.down == 1),
+        ("its chats", lambda: https("chat.example", 400), passes(0.5)),
     ],
     "ru-capacity": [("before the list", lambda: WHATSAPP, untouched)],
     "ru-twitter-2021": [
         ("Twitter", lambda: https("api.twitter.com", 200), lambda got: got.down < 0.9),
         ("reddit.com has t.co in it", lambda: https("reddit.com", 200), lambda got: got.down < 0.9),
         ("another", lambda: https("example.org"), untouched),
+        ("a split ClientHello", lambda: in_two_segments("api.twitter.com", 200), untouched),
         (
             "a fake first packet of 101 bytes",
             lambda: [tcp(b"\xfa" * 101), *https("api.twitter.com")],
@@ -166,20 +197,53 @@ TABLE: dict[str, list[Case]] = {
         ("SNI-IV", lambda: https("a.sni-4.example", 100), dead),
         ("QUIC", quic, dead),
         ("QUIC on another port", lambda: quic(port=8443), untouched),
-        ("a split ClientHello", lambda: split_hello("a.sni-4.example"), untouched),
+        ("a split ClientHello", lambda: in_two_segments("a.sni-4.example"), untouched),
     ],
-    "ru-16kb-2025": [
+    "ru-16kb-25-packets": [
+        ("TLS", lambda: https("a.example", 100), dead),
+        ("voice", lambda: voice(200), dead),
+        ("SSH", ssh, untouched),
+        ("a short exchange", lambda: https("a.example", 10), untouched),
+    ],
+    "ru-16kb-2025-06": [
         ("TLS", lambda: https("a.example", 100), lambda got: 0.13 < got.down < 0.21),
         ("an exempt name", lambda: https("a.exempt.example", 100), untouched),
+        ("bare TCP", lambda: random_tcp(400), untouched),
+        ("SSH", ssh, untouched),
+    ],
+    "ru-16kb-2025": [
+        ("bare TCP", lambda: random_tcp(400), lambda got: 0.2 < got.down < 0.32),
+        ("voice", lambda: voice(200), untouched),
+        ("TLS", lambda: https("a.example", 100), lambda got: 0.13 < got.down < 0.21),
+        ("an exempt name", lambda: https("a.exempt.example", 100), untouched),
+        (
+            "TLS with a ClientHello in two segments",
+            lambda: in_two_segments("a.example", 100),
+            lambda got: 0.13 < got.down < 0.21,
+        ),
         ("SSH", ssh, untouched),
         ("a short page", lambda: https("a.example", 10), untouched),
     ],
     "ru-whitelist-mobile": [
         ("a listed name", lambda: https("a.listed.example", 100), untouched),
+        ("a listed name in two", lambda: in_two_segments("a.listed.example", 100), untouched),
         ("another name", lambda: https("a.example", 100), lambda got: got.down < 0.2),
         ("voice", lambda: voice(400), passes(0.7)),
     ],
+    "ru-whitelist-mobile-drop": [
+        ("a listed name", lambda: https("a.listed.example", 100), untouched),
+        ("another name", lambda: https("a.example", 100), dead),
+        ("voice", lambda: voice(100), dead),
+    ],
+    "ru-whitelist-mobile-reset": [
+        ("a listed name", lambda: https("a.listed.example", 100), untouched),
+        ("another name", lambda: https("a.example", 100), lambda got: dead(got) and got.made > 100),
+        ("voice", lambda: voice(100), dead),
+    ],
     "ru-snowflake-dtls": [
+        ("pion's default", lambda: pion(b""), dead),
+        ("pion's default with a cookie, by its fingerprint alone", lambda: pion(bytes(20)), dead),
+        ("with DTLS 1.3", lambda: pion(bytes(20), offers_13=True), untouched),
         ("pion's groups", lambda: PION_2022 + voice(100), dead),
         ("OpenSSL", lambda: [udp(vectors.dtls_client_hello()), *voice(100)], untouched),
     ],
@@ -190,6 +254,7 @@ TABLE: dict[str, list[Case]] = {
         ("a name that is not blocked", quic, untouched),
         ("from the lower port", lambda: quic(client_port=400), untouched),
     ],
+    "cn-quic-sni-2025": [("a name that is not blocked", quic, untouched)],
     "ir-udp-2022": [
         ("voice", lambda: voice(800), lambda got: passes(0.5)(got) and got.down == 1),
         ("TCP", random_tcp, untouched),
@@ -198,7 +263,12 @@ TABLE: dict[str, list[Case]] = {
         ("random bytes", lambda: random_tcp(40), lambda got: got.up < 0.1 and got.down == 1),
         ("random bytes on another port", lambda: random_tcp(40, port=9000), untouched),
         ("HTTP", lambda: of_tcp([(True, b"GET / HTTP/1.1\r\n\r\n")] * 5, port=80), untouched),
-        ("SSH on 443", lambda: of_tcp([(True, b"SSH-2.0-x\r\n")] * 20), lambda got: got.up < 0.2),
+        ("a method and 8 bytes", lambda: nonsense(b"PUT \0\0\0\0"), untouched),
+        ("8 bytes in two packets", lambda: nonsense(b"PUT "), untouched),
+        ("a method of 7 bytes", lambda: nonsense(b"GET\0\0\0\0\0"), lambda got: got.up < 0.2),
+        ("TLS on 53", lambda: nonsense(vectors.client_hello("x"), port=53), untouched),
+        ("SSH on 443", nonsense, lambda got: got.up < 0.2),
+        ("opened outside", lambda: [tcp(b"", up=False), *nonsense()], untouched),
     ],
     "ir-allow-list-2025": [
         ("voice", lambda: voice(100), dead),
@@ -235,14 +305,24 @@ TABLE: dict[str, list[Case]] = {
 }
 TOUCHES_ORDINARY = {
     *("shape-128k", "shape-64k", "shape-40k", "loss-5", "loss-10", "loss-20", "loss-30"),
-    *("ru-whitelist-mobile", "burst-loss"),
+    *("ru-whitelist-mobile", "ru-whitelist-mobile-drop", "ru-whitelist-mobile-reset"),
+    "burst-loss",
     *("ir-udp-2022", "ru-telegram-2026-02"),  # any UDP to a server abroad, DNS as well
 }
 
 
-def split_hello(name: str) -> list[Packet]:
-    hello = vectors.client_hello(name)
-    return of_tcp([(True, hello[:100]), (True, hello[100:])])
+def in_two_segments(name: str, packets: int = 40) -> list[Packet]:
+    """As `https`, with numbers as real segments have them."""
+    parts: list[Packet] = []
+    sequences = {True: 1000, False: 2000}
+    for packet in https(name, packets):
+        up = packet.direction is Direction.UP
+        half = len(packet.payload) // 2 if not any(p.payload for p in parts) else 0
+        pieces = [packet.payload[:half], packet.payload[half:]] if half else [packet.payload]
+        for piece in pieces:
+            parts.append(tcp(piece, up=up, sequence=sequences[up]))
+            sequences[up] += len(piece)
+    return parts
 
 
 def test_each_shipped_profile_is_in_the_table() -> None:
@@ -256,7 +336,7 @@ def test_each_shipped_profile_is_in_the_table() -> None:
 )
 def test_a_profile_hits_what_it_is_for(name: str, case: Case) -> None:
     _, make, expected = case
-    got = fate(name, make())
+    got = fate(name, make(), censor=taking_all(name))
     assert expected(got), got
 
 
@@ -267,7 +347,7 @@ def test_ordinary_traffic_is_left_alone(name: str) -> None:
 
 
 def test_capacity_comes_with_the_list() -> None:
-    for sent in (WHATSAPP, [p for p in voice(400) if p.direction.value == "up"]):
+    for sent in (WHATSAPP, TELEGRAM, [p for p in voice(400) if p.direction.value == "up"]):
         censor = box("ru-capacity")
         assert untouched(fate("", sent, censor=censor))
         assert passes(0.5)(fate("", sent, censor=censor, begin=901.0))
@@ -304,19 +384,84 @@ def test_a_blocked_quic_name_blocks_the_clients_udp_to_that_port_for_three_minut
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The RFC's Initial names example.com, so that name is put on the list."""
-    text = (scenario.CENSORS / "cn-quic-sni-2024.toml").read_text()
-    (tmp_path / "cn.toml").write_text(text.replace('"blocked.example"', '"example.com"'))
-    monkeypatch.setattr(scenario, "CENSORS", tmp_path)
-    censor = box("cn")
-    got = fate("", quic(), censor=censor)
-    assert got.up == pytest.approx(1 / 11)
+    block_example_com(tmp_path, monkeypatch)
+    censor = taking_all("cn")
+    assert fate("", quic(), censor=censor).up > 0
+    assert not fate("", quic(), censor=censor, begin=8.0).up
     other = of_udp([(True, b"x")], port=443, client_port=41000)
     assert not fate("", other, censor=censor, begin=100.0).up
     assert fate("", of_udp([(True, b"x")], port=444), censor=censor, begin=100.0).up
     assert fate("", other, censor=censor, begin=181.0).up
-    assert untouched(fate("", [udp(b"random first", port=443), *quic()], censor=box("cn")))
+    assert untouched(fate("", [udp(b"random first", port=443), *quic()], censor=taking_all("cn")))
     second = [udp(vectors.quic("rfc9369-a2"), port=443)] * 20
-    assert untouched(fate("", second, censor=box("cn")))
+    assert untouched(fate("", second, censor=taking_all("cn")))
+
+
+def block_example_com(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the profiles `cn` and `cn-later`, as those of 2024 and 2025, which block that name."""
+    for name, stem in (("cn-quic-sni-2024", "cn"), ("cn-quic-sni-2025", "cn-later")):
+        text = (scenario.CENSORS / f"{name}.toml").read_text()
+        text = text.replace('"blocked.example"', '"example.com"')
+        (tmp_path / f"{stem}.toml").write_text(text.replace('"cn-quic-sni-2024"', '"cn"'))
+    monkeypatch.setattr(scenario, "CENSORS", tmp_path)
+    loaded.cache_clear()
+
+
+def blocked_quic(censor: Censor, after_s: float, flows: int, *, up: bool = True) -> int:
+    """Count of QUIC flows to as many ports those whose next packet is dropped."""
+    count = 0
+    for number in range(flows):
+        now, ends = number * 1e-5, _ends(number, up=up)
+        assert censor.on_packet(udp(vectors.quic("rfc9001-a2"), up=up, **ends), now)
+    for number in range(flows):
+        now, ends = number * 1e-5 + after_s, _ends(number, up=up)
+        count += not censor.on_packet(udp(b"\x5a", up=up, **ends), now)
+    return count
+
+
+def _ends(number: int, *, up: bool) -> dict[str, int]:
+    """Give ports of which the one of who opens the flow is the higher one."""
+    ports = (1 + number, 40000) if up else (40000, 1 + number)
+    return dict(zip(("port", "client_port"), ports, strict=True))
+
+
+def test_quic_is_blocked_by_the_hour_and_after_a_delay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """72 % at 5 h and 5 % in the evening; after 110 ms in the median, and 7.5 s at most."""
+    block_example_com(tmp_path, monkeypatch)
+    assert 185 < blocked_quic(box("cn", local_time="05:00"), 10.0, 300) < 245
+    assert 3 < blocked_quic(box("cn", local_time="20:30"), 10.0, 300) < 30
+    assert blocked_quic(taking_all("cn"), 7.6, 100) == 100
+    assert 70 < blocked_quic(taking_all("cn"), 0.11, 200) < 130
+    assert 175 < blocked_quic(taking_all("cn"), 0.589, 200) < 200
+
+
+def test_since_march_2025_only_quic_from_inside_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    block_example_com(tmp_path, monkeypatch)
+    for name, from_outside in (("cn", 9), ("cn-later", 0)):
+        for up, blocked in ((True, 9), (False, from_outside)):
+            assert blocked_quic(taking_all(name), 10.0, 9, up=up) == blocked
+
+
+def test_the_protocol_filter_takes_a_share_of_destinations_and_restarts_by_flow() -> None:
+    hit = sum(
+        fate("ir-protocol-filter-2020", nonsense(), seed=seed).up < 0.2 for seed in range(300)
+    )
+    assert 0.12 < hit / 300 < 0.25
+    censor = taking_all("ir-protocol-filter-2020")
+    first, second = (
+        of_tcp([(True, b"SSH-2.0-x\r\n")] * 20, client_port=port) for port in (40000, 41000)
+    )
+    assert fate("", first, censor=censor).up < 0.2
+    assert not fate("", first, censor=censor, begin=30.0).up
+    assert fate("", second, censor=censor, begin=50.0).up < 0.2
+    http = of_tcp([(True, b"GET / HTTP/1.1\r\n\r\n")] * 5, client_port=42000)
+    assert fate("", http, censor=censor, begin=55.0).up == 1
+    assert not fate("", first, censor=censor, begin=100.0).up  # 60 s from the second one on
+    assert fate("", first, censor=censor, begin=111.0).up == 1
 
 
 @pytest.mark.parametrize(

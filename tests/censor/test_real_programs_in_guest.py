@@ -12,15 +12,14 @@ import pytest
 import trio
 
 from testbed.censor.censor import Censor
-from testbed.censor.profile import Inspection, Profile
-from testbed.evidence import Evidence
+from testbed.censor.profile import Profile
 from testbed.experiment.choosing import load_transport, transport_choice
 from testbed.experiment.loading import programs_of
 from testbed.guest.kernel.builder import Kernel
 from testbed.record.results import Run
 from testbed.run.runner import Done, in_guest, run_cells
 from tests.censor import captures
-from tests.censor.packets import profile
+from tests.censor.packets import joining, profile
 from tests.censor.test_detectors import EVERYTHING
 from tests.lab.conftest import kernel, run, short_cell
 
@@ -41,22 +40,22 @@ PROGRAMS = {
     "tuic": {f"udp {BRIDGE}:443": QUIC},
     "shadowsocks2022": {f"udp {BRIDGE}:443": {"rtp-timing", "unknown"}},
     "shadowsocks_libev": {f"udp {BRIDGE}:443": {"rtp-timing", "unknown"}},
-    "shadowtls": {f"tcp {BRIDGE}:443": TLS},
-    "trojan_tls": {f"tcp {BRIDGE}:443": TLS},
+    "shadowtls": {f"tcp {BRIDGE}:443": {*TLS, "tls-in-tls"}},
+    "trojan_tls": {f"tcp {BRIDGE}:443": {*TLS, "tls-in-tls"}},
     "anytls": {f"tcp {BRIDGE}:443": TLS},
-    "vless_ws_tls": {f"tcp {BRIDGE}:443": TLS},
+    "vless_ws_tls": {f"tcp {BRIDGE}:443": {*TLS, "tls-in-tls"}},
     "stunnel": {f"tcp {BRIDGE}:443": TLS},
-    "wireguard": {f"udp {BRIDGE}:443": {"wireguard", "rtp-timing"}},
-    "wireguard {implementation = wireguard-go}": {f"udp {BRIDGE}:443": {"wireguard", "rtp-timing"}},
-    "openvpn": {f"udp {BRIDGE}:443": {"openvpn", "unknown", "rtp-timing"}},
+    "wireguard": {f"udp {BRIDGE}:443": {"wireguard"}},
+    "wireguard {implementation = wireguard-go}": {f"udp {BRIDGE}:443": {"wireguard"}},
+    "openvpn": {f"udp {BRIDGE}:443": {"openvpn", "unknown"}},
     "openvpn {over = tcp}": {f"tcp {BRIDGE}:443": {"openvpn", "unknown"}},
     "turn": {f"udp {BRIDGE}:443": {*STUN, "turn-channel-data", "rtp-timing"}},
-    "turn {over = tcp}": {f"tcp {BRIDGE}:443": {"unknown"}},
+    "turn {over = tcp}": {f"tcp {BRIDGE}:443": {"unknown", "stun", "turn-channel-data"}},
     "turn {over = tls}": {f"tcp {BRIDGE}:443": TLS},
-    "iodine": {f"udp {BRIDGE}:53": {"dns", "rtp-timing"}},
+    "iodine": {f"udp {BRIDGE}:53": {"dns"}},
 }
 """By transport: what is stated of its flows, by protocol and server; a call's rhythm shows through
-what sends a packet for each frame. STUN is looked for over UDP alone, as is reported of boxes."""
+what has no shape of its own and sends a packet for each frame."""
 
 
 def labels(pcap: Path, looking: Profile) -> dict[str, set[str]]:
@@ -115,8 +114,7 @@ def test_a_quic_clients_server_name_needs_reassembly(
 ) -> None:
     """quic-go's ClientHello is cut over several CRYPTO frames: boxes that join none miss it."""
     pcap = captured(kernel, run, "whatsapp", transport)
-    evidence = {"reassembles": Evidence("a test", "assumed")}
-    joins = profile(*EVERYTHING.rules, inspection=Inspection(evidence, reassembles=True))
+    joins = profile(*EVERYTHING.rules, inspection=joining("quic-frames", "quic-datagrams"))
     for looking, is_seen in ((EVERYTHING, False), (joins, True)):
         censor = Censor(looking, Random(0))
         for at, packet in captures.packets(pcap):

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from random import Random
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from testbed.censor.actions import By, Drop, List, Pass, action_numbers
 from testbed.censor.censor import Censor
+from testbed.censor.lists import FlowList
 from testbed.censor.match import Match
 from testbed.censor.packet import Packet
 from testbed.censor.profile import Inspection, Profile, Rule
@@ -23,8 +27,8 @@ def passes(censor: Censor, packet: Packet, now: float = 0.0) -> bool:
     return any(release.data is packet.data for release in censor.on_packet(packet, now))
 
 
-def timed(name: str, match: Match, from_s: float, to_s: float | None) -> Rule:
-    keys = ["match", "action", "probability", *(["from_s"] if from_s else [])]
+def timed(name: str, match: Match, from_s: float | None, to_s: float | None) -> Rule:
+    keys = ["match", "action", "probability", *([] if from_s is None else ["from_s"])]
     keys += [] if to_s is None else ["to_s"]
     return Rule(name, match, Drop(), dict.fromkeys(keys, TEST), from_s, to_s)
 
@@ -38,7 +42,8 @@ def inspecting(
 ) -> Profile:
     numbers = {"packets": packets, "unparsed_bytes": unparsed_bytes, "idle_s": idle_s}
     evidence = {name: TEST for name, number in numbers.items() if number is not None}
-    inspection = Inspection(evidence, packets, None, unparsed_bytes, idle_s=idle_s)
+    evidence["reassembles"] = TEST
+    inspection = Inspection(evidence, packets, None, unparsed_bytes, (), idle_s=idle_s)
     return profile(a_rule, inspection=inspection)
 
 
@@ -63,10 +68,64 @@ def test_a_dot_in_a_pattern_is_a_dot() -> None:
     assert passes(censor, tcp(vectors.client_hello("axb.example")))
 
 
-def test_a_schedule_counts_from_the_first_packet_and_ends_what_it_began() -> None:
-    censor = Censor(profile(timed("r", Match(), 10, 20)), Random(0))
-    results = {at: passes(censor, udp(b"x"), 1000.0 + at) for at in (0, 9.9, 10, 19.9, 20, 500)}
-    assert results == {0: True, 9.9: True, 10: False, 19.9: False, 20: True, 500: True}
+@pytest.mark.parametrize(
+    ("from_s", "to_s", "before", "after"),
+    [
+        # Whether packets are dropped before the origin, and when since it.
+        (None, None, True, {0, 9.9, 10, 19.9, 20, 500}),
+        (0.0, None, False, {0, 9.9, 10, 19.9, 20, 500}),
+        (10.0, None, False, {10, 19.9, 20, 500}),
+        (None, 20.0, True, {0, 9.9, 10, 19.9}),
+        (0.0, 20.0, False, {0, 9.9, 10, 19.9}),
+        (10.0, 20.0, False, {10, 19.9}),
+    ],
+)
+def test_a_schedule_counts_from_the_origin_and_ends_what_it_began(
+    from_s: float | None, to_s: float | None, before: bool, after: set[float]
+) -> None:
+    censor = Censor(profile(timed("r", Match(), from_s, to_s)), Random(0))
+    for at in (0.0, 1.0, 40.0):
+        assert passes(censor, udp(b"x"), 1000.0 + at) is not before
+    censor.begin(1050.0)
+    times = (0, 9.9, 10, 19.9, 20, 500)
+    dropped = {at for at in times if not passes(censor, udp(b"x"), 1050.0 + at)}
+    assert dropped == after
+    anew = Censor(profile(timed("r", Match(), from_s, to_s)), Random(0))
+    anew.begin(1050.0)
+    ports = enumerate(times, 41000)
+    new = {at for port, at in ports if not passes(anew, udp(b"x", client_port=port), 1050.0 + at)}
+    assert new == after
+
+
+@given(lead_s=st.floats(0, 100), packets=st.integers(0, 30), seed=st.integers(0, 99))
+def test_what_comes_before_the_origin_does_not_move_schedules_or_cycles(
+    lead_s: float, packets: int, seed: int
+) -> None:
+    cycle = List("l", "server", cycle_min_s=10, cycle_max_s=40)
+    rules = (
+        rule("listed", Match(listed="l"), Drop()),
+        timed("late", Match(protocol="tcp"), 5.0, 9.0),
+        rule("lister", Match(label="stun"), cycle),
+        rule("loss", Match(server_ports=("9",)), Drop(0.5)),
+    )
+
+    def dropped(lead_s: float, packets: int) -> list[tuple[float, int]]:
+        censor = Censor(profile(*rules), Random(seed))
+        for number in range(packets):
+            earlier = udp(b"x", port=9, client_port=41000 + number)
+            censor.on_packet(earlier, 1000.0 - lead_s + lead_s * number / packets)
+        censor.begin(1000.0)
+        return [
+            (at, kind)
+            for at in range(60)
+            for kind, packet in enumerate((udp(STUN_BINDING), tcp(b"x")))
+            if not passes(censor, packet, 1000.0 + at)
+        ]
+
+    found = dropped(lead_s, packets)
+    assert found == dropped(0.0, 0)
+    assert {at for at, kind in found if kind} == {5, 6, 7, 8}
+    assert 10 <= min(at for at, kind in found if not kind) <= 41
 
 
 def test_what_may_change_with_time_is_not_settled() -> None:
@@ -109,17 +168,83 @@ def test_residual_blocking_is_by_its_tuple_and_for_its_time(by: By, hit: set[str
     assert all(passes(censor, packet, 500.0) for packet in flows.values())
 
 
-def test_a_residual_time_may_begin_anew_with_each_packet() -> None:
+TWO_SECONDS_LATER = List(
+    "l", "2-tuple", for_s=60, delay_median_s=2.0, delay_p95_s=2.0, delay_max_s=3.0
+)
+
+
+def listing(trigger: List) -> Censor:
+    """Drop what is on a list, on which STUN comes."""
+    residual = rule("residual", Match(listed="l"), Drop())
+    return Censor(profile(residual, rule("trigger", Match(label="stun"), trigger)), Random(0))
+
+
+def test_a_residual_time_may_begin_anew_with_each_further_flow() -> None:
     for restarts in (False, True):
-        trigger = List("l", "4-tuple", for_s=60, restarts=restarts)
-        rules = (
-            rule("residual", Match(listed="l"), Drop()),
-            rule("trigger", Match(label="stun"), trigger),
-        )
-        censor = Censor(profile(*rules), Random(0))
+        censor = listing(List("l", "2-tuple", for_s=60, restarts=restarts))
         assert passes(censor, udp(STUN_BINDING), 0.0)
-        assert not passes(censor, udp(b"x"), 50.0)
+        assert not passes(censor, udp(b"x"), 30.0)  # the flow itself changes nothing
+        assert not passes(censor, udp(b"x", client_port=41000), 50.0)
+        assert not passes(censor, udp(b"x", client_port=41000), 55.0)  # nor do its later packets
         assert passes(censor, udp(b"x"), 100.0) is not restarts
+        assert passes(censor, udp(b"x"), 110.0)
+
+
+def test_what_is_listed_counts_after_its_delay_and_until_its_time_is_over() -> None:
+    censor = listing(TWO_SECONDS_LATER)
+    assert passes(censor, udp(STUN_BINDING), 0.0)
+    other = udp(b"x", client_port=41000)
+    assert passes(censor, udp(b"x"), 1.99)
+    assert passes(censor, other, 1.99)
+    assert not passes(censor, udp(b"x"), 2.01)
+    assert not passes(censor, other, 59.9)
+    assert passes(censor, udp(b"x"), 60.0)
+
+
+def test_who_is_listed_again_is_not_spared_for_another_delay() -> None:
+    some = profile(
+        rule("trigger", Match(label="stun"), TWO_SECONDS_LATER),
+        rule("residual", Match(listed="l"), Drop()),
+    )
+    censor = Censor(some, Random(0))
+    assert passes(censor, udp(STUN_BINDING), 0.0)
+    assert not passes(censor, udp(b"x", client_port=41000), 10.0)
+    assert passes(censor, udp(STUN_BINDING, client_port=42000), 50.0)
+    assert not passes(censor, udp(b"x", client_port=41000), 50.5)
+    assert not passes(censor, udp(b"x", client_port=41000), 109.9)
+    assert passes(censor, udp(b"x", client_port=41000), 110.0)
+
+
+@given(st.floats(1e-3, 10), st.floats(1, 100), st.floats(1, 100), st.integers(min_value=0))
+def test_no_delay_is_longer_than_the_longest(
+    median_s: float, spread: float, room: float, seed: int
+) -> None:
+    p95_s = median_s * spread
+    kept = List("l", "server", None, False, 0, 0, median_s, p95_s, p95_s * room)
+    found = FlowList(kept, Random(seed))
+    for key in range(20):
+        found.add(key, 100.0)
+        assert 100.0 <= found.entry(key).from_s <= 100.0 + p95_s * room
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"delay_median_s": 1.0}, "all of them or none"),
+        (
+            {"delay_median_s": 2.0, "delay_p95_s": 1.0, "delay_max_s": 3.0},
+            "at least the one before",
+        ),
+        ({"delay_median_s": 0.0, "delay_p95_s": 1.0, "delay_max_s": 3.0}, "more than 0"),
+        (
+            {"delay_median_s": 1.0, "delay_p95_s": 1.0, "delay_max_s": 3.0, "cycle_max_s": 9.0},
+            "no other delay",
+        ),
+    ],
+)
+def test_a_wrong_list_is_refused(fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        List(**{"list": "l", "by": "server", **fields})
 
 
 def test_two_stages_hit_new_and_old_flows_when_the_list_is_updated() -> None:
@@ -130,6 +255,7 @@ def test_two_stages_hit_new_and_old_flows_when_the_list_is_updated() -> None:
         ),
         Random(0),
     )
+    censor.begin(0.0)
     update_at = None
     for now in range(0, 1000, 5):
         hit = not passes(censor, udp(STUN_BINDING), float(now))

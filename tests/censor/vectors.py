@@ -58,6 +58,33 @@ def client_hello(name: str | None = "www.example.org", alpn: Sequence[str] = ("h
 
 
 @cache
+def pion_client_hello(cookie: bytes = b"", *, offers_13: bool = False) -> bytes:
+    """Give the ClientHello of snowflake-proxy 2.5.1 in this lab: the default of pion, its DTLS.
+
+    With a cookie it is the second one (RFC 6347, 4.2.1). `offers_13`: with an extension that offers
+    DTLS 1.3 beside 1.2 (RFC 9147, 5.3), which pion of that time has not.
+    """
+    datagram = bytes.fromhex((_DATA / "pion-client-hello.hex").read_text())
+    record, handshake, body = datagram[:11], datagram[13:25], datagram[25:]
+    if offers_13:
+        offer = b"\0\x2b\0\x05\x04\xfe\xfc\xfe\xfd"
+        at = _extensions_at(body)
+        length = int.from_bytes(body[at : at + 2], "big") + len(offer)
+        body = body[:at] + length.to_bytes(2, "big") + body[at + 2 :] + offer
+    body = body[:35] + bytes([len(cookie)]) + cookie + body[36:]  # after version, random, session
+    size = len(body).to_bytes(3, "big")
+    message = handshake[:1] + size + handshake[4:9] + size + body
+    return record + len(message).to_bytes(2, "big") + message
+
+
+def _extensions_at(body: bytes) -> int:
+    """Give where the extensions' length stands in a DTLS ClientHello (RFC 9147, 5.3)."""
+    at = 34
+    for length_bytes in (1, 1, 2, 1):  # session, cookie, cipher suites, compression
+        at += length_bytes + int.from_bytes(body[at : at + length_bytes], "big")
+    return at
+
+
 def dtls_client_hello() -> bytes:
     """Give the first datagram of `openssl s_client -dtls1_2`."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:

@@ -61,6 +61,12 @@ def test_a_connection_over_ipv6_is_reset(found: dict[str, Any]) -> None:
     assert found["rules"]["web"]["made"] == 2
 
 
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_datagram_is_answered_by_icmp(found: dict[str, Any], version: int) -> None:
+    assert found[f"refused {version}"] == "refused"
+    assert found["rules"]["refused"] == {"matched": 2, "dropped": 2, "late": 0, "made": 2}
+
+
 @pytest.mark.parametrize(("way", "asked"), [("kernel", 0), ("settled", 1), ("python", 2000)])
 def test_a_settled_flow_costs_the_censor_one_question(
     kernel: Kernel, tmp_path: Path, way: Way, asked: int

@@ -10,10 +10,11 @@ import pytest
 import trio
 import trio.testing
 
-from testbed.lab.engines.devtools import DevToolsError, Page
+from testbed.lab.engines.devtools import BrowserEnded, DevToolsError, Page
 from testbed.lab.nodes.host import LabProcess
 
 Content = Mapping[str, Any]
+Answer = Callable[[Content], Content | None]
 
 
 class Browser:
@@ -21,26 +22,38 @@ class Browser:
 
     name = "browser on caller"
 
-    def __init__(self, answer: Callable[[Content], Content]) -> None:
+    def __init__(self, answer: Answer) -> None:
         self._answer = answer
         self._says, self.stdout = trio.testing.memory_stream_one_way_pair()
         self.stdin, self._hears = trio.testing.memory_stream_one_way_pair()
 
     async def run(self) -> None:
         unparsed = b""
-        async for chunk in self._hears:
+        while chunk := await self._hear():
             *messages, unparsed = (unparsed + chunk).split(b"\0")
             for message in map(json.loads, messages):
                 if message["method"] == "Page.navigate":
                     await self.say({"method": "Page.loadEventFired", "params": {}})
-                await self.say({"id": message["id"], **self._answer(message)})
+                if (answer := self._answer(message)) is not None:
+                    await self.say({"id": message["id"], **answer})
+
+    async def _hear(self) -> bytes:
+        try:
+            return bytes(await self._hears.receive_some())
+        except trio.ClosedResourceError:
+            return b""
+
+    async def leave(self) -> None:
+        """End, as a browser that is killed."""
+        await self._says.aclose()
+        await self._hears.aclose()
 
     async def say(self, message: Content) -> None:
         for byte in json.dumps(message).encode() + b"\0":
             await self._says.send_all(bytes([byte]))
 
 
-async def asked(answer: Callable[[Content], Content], ask: Callable[[Page], Any]) -> Any:  # noqa: ANN401
+async def asked(answer: Answer, ask: Callable[[Page], Any]) -> Any:  # noqa: ANN401
     browser = Browser(answer)
     page = Page(cast(LabProcess, browser))
     with trio.fail_after(5):
@@ -85,6 +98,24 @@ def test_what_the_browser_refuses_is_said() -> None:
             await page.command("Runtime.enable")
 
     trio.run(asked, lambda _: {"error": {"message": "not allowed"}}, ask)
+
+
+def test_a_browser_that_ends_leaves_nobody_waiting() -> None:
+    async def ask(page: Page) -> None:
+        browser = cast(Browser, page.process)
+
+        async def ends() -> None:
+            await trio.testing.wait_all_tasks_blocked()
+            await browser.leave()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ends)
+            with pytest.raises(BrowserEnded, match=r"browser on caller ended before it answered"):
+                await page.evaluate("hangUp()")
+        with pytest.raises(BrowserEnded, match=r"ended before it answered to Runtime\.evaluate"):
+            await page.evaluate("hangUp()")
+
+    trio.run(asked, lambda _: None, ask)
 
 
 def test_what_a_page_tells_comes_in_order() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from testbed.censor.match import Match
 from testbed.censor.profile import Rule
-from testbed.experiment.cell import Cell
+from testbed.experiment.cell import Cell, TransportChoice
 from testbed.experiment.scenario import load_censor, load_messenger
 from testbed.guest.kernel.builder import Kernel
 from testbed.record.results import CellResult, Run
@@ -25,16 +25,21 @@ def call(messenger: str, *rules: Rule, duration_s: float = 5) -> Cell:
     return replace(cell, messenger=load_messenger(messenger), censor=censor)
 
 
-def drop(name: str, match: Match, from_s: float = 0.0, to_s: float | None = None) -> Rule:
-    """A rule that drops what it matches, from some second on, until another."""
+def drop(name: str, match: Match, from_s: float | None = None, to_s: float | None = None) -> Rule:
+    """A rule that drops what it matches, from some second of the call on, until another."""
     blocked = load_censor("udp-blocked").rules[0]
-    times = [key for key, at in (("from_s", from_s), ("to_s", to_s)) if at]
+    times = [key for key, at in (("from_s", from_s), ("to_s", to_s)) if at is not None]
     evidence = {**blocked.evidence, **dict.fromkeys(times, blocked.evidence["match"])}
     return replace(blocked, name=name, match=match, from_s=from_s, to_s=to_s, evidence=evidence)
 
 
 def taken(result: CellResult) -> list[str]:
     return [state for _, _, state in result.content["record"]["call"]["states"]]
+
+
+def events(result: CellResult) -> list[tuple[float, str, str]]:
+    found: list[tuple[float, str, str]] = result.content["record"]["middlebox"]["events"]
+    return found
 
 
 UDP, TURN_BY_TCP = Match(protocol="udp"), Match(protocol="tcp", server_ports=("3478",))
@@ -72,7 +77,44 @@ def test_a_call_that_began_by_tcp_stays_there(kernel: Kernel, run: Run, messenge
     assert result.verdict.label == "good"
 
 
-def test_whatsapp_has_no_other_way(kernel: Kernel, run: Run) -> None:
-    [result] = conducted(kernel, run, call("whatsapp", drop("u", UDP), duration_s=2))
-    assert result.verdict.label == "no call"
-    assert taken(result) == []
+def test_whatsapp_has_another_way_in_one_of_its_variants(kernel: Kernel, run: Run) -> None:
+    calls = (call(name, drop("u", UDP), duration_s=2) for name in ("whatsapp", "whatsapp-tls"))
+    by_udp_alone, falls_back = conducted(kernel, run, *calls)
+    assert by_udp_alone.verdict.label == "no call"
+    assert taken(by_udp_alone) == []
+    assert falls_back.verdict.label == "good"
+    assert taken(falls_back) == ["by tls"]
+
+
+def test_a_schedule_counts_from_dialling_however_long_a_transport_connects(
+    kernel: Kernel, run: Run
+) -> None:
+    """OpenVPN connects for seconds before dialling, and a direct call for none."""
+    rules = (drop("late", Match(protocol="udp"), from_s=3.0),)
+    cells = [
+        replace(call("whatsapp", *rules), transport=TransportChoice(name))
+        for name in ("direct", "openvpn")
+    ]
+    for result in conducted(kernel, run, *cells):
+        begins = [at for at, _, what in events(result) if "rule late" in what]
+        assert 3.0 <= min(begins) < 3.1
+        assert result.content["record"]["call"]["set_up_s"] < 3
+
+
+def test_a_rule_from_0_s_spares_what_comes_before_dialling_and_one_without_does_not(
+    kernel: Kernel, run: Run
+) -> None:
+    from_dialling, from_the_first_packet = (
+        replace(call("whatsapp", drop("all", UDP, from_s=from_s)), seed=seed)
+        for seed, from_s in enumerate((0.0, None), 1)
+    )
+    by_openvpn = TransportChoice("openvpn")
+    results = conducted(
+        kernel,
+        run,
+        replace(from_dialling, transport=by_openvpn),
+        replace(from_the_first_packet, transport=by_openvpn),
+    )
+    calls = [result.content["record"]["call"] for result in results]
+    assert "no answer" in calls[0]["reason"]
+    assert calls[1]["reason"].startswith("transport: ")

@@ -12,7 +12,7 @@ import trio
 from testbed.experiment.choosing import load_transport, transport_choice
 from testbed.experiment.loading import programs_of
 from testbed.guest.kernel.builder import Kernel, cached_kernel
-from testbed.tools.conformance.suite import check_transport
+from testbed.tools.conformance.suite import Conformance, check_transport
 
 
 @pytest.fixture(scope="session")
@@ -23,8 +23,13 @@ def kernel() -> Kernel:
     return built
 
 
-def assert_conforms(name: str, kernel: Kernel, folder: Path, *, broken: Sequence[str] = ()) -> None:
-    """Fail unless a transport breaks just the `broken` rules; skip if it is not installed."""
+def assert_conforms(
+    name: str, kernel: Kernel, folder: Path, *, broken: Sequence[str] = ()
+) -> Conformance:
+    """Return what was found; fail unless a transport breaks just the `broken` rules.
+
+    Skip if it is not installed.
+    """
     choice = transport_choice(name)
     missing = [p.remedy for p in programs_of(load_transport(choice)) if p.find() is None]
     if missing:
@@ -33,3 +38,4 @@ def assert_conforms(name: str, kernel: Kernel, folder: Path, *, broken: Sequence
     result = trio.run(check_transport, choice, kernel, folder / "check", cpus)
     seen = {v.rule: v.seen for v in result.verdicts if not v.ok}
     assert set(seen) == set(broken), "\n".join(f"{rule}: {what}" for rule, what in seen.items())
+    return result

@@ -17,6 +17,7 @@ from testbed.experiment.choosing import (
     load_transport,
     only_transports,
     transport_choice,
+    transport_choices,
     transport_names,
 )
 from testbed.experiment.explanations import ScenarioError
@@ -26,6 +27,7 @@ from testbed.run.manifest import manifest
 from tests.transports.test_conformance import FAULTY
 from transports import fec, obfs4, pt
 
+FUTURE = "from __future__ import annotations\n"
 LIST = """transports = ["direct", "obfs4"]"""
 TABLES = """
 [transports.direct]
@@ -174,6 +176,20 @@ def test_a_package_brings_a_transport(package: Path, tmp_path: Path) -> None:
     assert described["definitions"]["transport theirs"] == text
 
 
+def test_two_packages_that_bring_one_name_are_named_and_neither_is_taken(
+    package: Path, tmp_path: Path
+) -> None:
+    entries = package / "theirs-1.0.dist-info" / "entry_points.txt"
+    another = package / "more-1.0.dist-info"
+    another.mkdir()
+    (another / "METADATA").write_text("Name: more\nVersion: 1.0\n")
+    (another / "entry_points.txt").write_text("[testbed.transports]\ntheirs = their_half\n")
+    assert "theirs = their_tunnel" in entries.read_text()
+    with pytest.raises(ScenarioError, match=r"transport theirs: .*their_half, their_tunnel"):
+        transport_choice("theirs")
+    assert "several packages" in transport_summaries()["theirs"]
+
+
 @pytest.mark.guest
 def test_a_packages_transport_keeps_the_rules_although_the_guest_has_it_as_text_only(
     package: Path, tmp_path: Path
@@ -205,3 +221,55 @@ def test_a_file_may_be_wrapped(tmp_path: Path) -> None:
     inner = choice.parameters["inner"]
     assert (inner.name, inner.source) == ("mine", FAULTY)
     assert isinstance(load_transport(choice), fec.Transport)
+
+
+@pytest.fixture
+def two_files(tmp_path: Path) -> tuple[Path, Path]:
+    """Two files of one name in different folders, which are not the same."""
+    files = tmp_path / "a" / "mine.py", tmp_path / "b" / "mine.py"
+    for file in files:
+        file.parent.mkdir()
+        file.write_text(f"{FAULTY}\nPLACE = {file.parent.name!r}\n")
+    return files
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        "['{a}', '{b}']",
+        "['fec {{inner = {a}}}', 'fec {{inner = {b}}}']",
+        "['{a}', {{name = '{b}', title = 'mine'}}]",
+        "['{a}', {{name = 'direct', title = 'mine'}}]",
+    ],
+)
+def test_two_transports_of_one_name_are_refused_and_both_are_named(
+    tmp_path: Path, two_files: tuple[Path, Path], entries: str
+) -> None:
+    a, b = two_files
+    tables = f"transports = {entries.format(a=a, b=b)}\n"
+    path = tmp_path / "two.toml"
+    path.write_text(f"title = 't'\nquestion = 'q'\n{tables}")
+    with pytest.raises(ScenarioError, match=r"would both be called .*mine.*; give one a name of"):
+        cells(load_scenario(str(path)))
+    same = tables.replace(str(b), str(a)).replace("'direct'", f"'{a}'")
+    if "title" not in same:
+        path.write_text(f"title = 't'\nquestion = 'q'\n{same}")
+        assert len({str(cell.transport) for cell in cells(load_scenario(str(path)))}) == 1
+
+
+def test_a_file_with_the_name_of_one_of_ours_does_not_replace_it(
+    tmp_path: Path, two_files: tuple[Path, Path]
+) -> None:
+    ours = two_files[0].rename(two_files[0].with_name("direct.py"))
+    with pytest.raises(ScenarioError, match=rf"'direct' and '{ours}' would both be called"):
+        transport_choices(("direct", str(ours)))
+    assert len(transport_choices(("direct", "direct"))) == 1
+
+
+def test_a_file_wraps_another_of_its_name(tmp_path: Path, two_files: tuple[Path, Path]) -> None:
+    wrapper, inner = two_files
+    text = Path(fec.__file__).read_text().replace("window: int", "window: Mine")
+    text = text.replace("@dataclass", "Mine = int\n\n\n@dataclass", 1)
+    wrapper.write_text(text.replace("from coll", f"{FUTURE}from coll", 1))
+    inner_first = f"{wrapper} {{inner = {inner}, window = 3}}"
+    assert load_transport(transport_choice(inner_first)).window == 3  # type: ignore[attr-defined]

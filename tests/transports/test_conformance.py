@@ -19,9 +19,11 @@ from testbed.cli.transport import (
 )
 from testbed.experiment.choosing import load_transport, transport_choice, transport_names
 from testbed.experiment.explanations import ScenarioError
-from testbed.experiment.loading import transport_class
+from testbed.experiment.loading import programs_of, transport_class
 from testbed.guest.kernel.builder import Kernel
+from testbed.tools.golden import Observed, golden_transports, laboratory
 from testbed.transport.interface import Program
+from tests.golden import assert_golden
 from tests.transports.conftest import assert_conforms
 
 FIRST = {
@@ -97,7 +99,11 @@ class Shortening:
 @pytest.mark.guest
 @pytest.mark.parametrize("name", list(examples()))
 def test_it_keeps_the_rules_of_transports(name: str, kernel: Kernel, tmp_path: Path) -> None:
-    assert_conforms(name, kernel, tmp_path, broken=BROKEN.get(name, ()))
+    found = assert_conforms(name, kernel, tmp_path, broken=BROKEN.get(name, ()))
+    if name in golden_transports():
+        needed = list(programs_of(load_transport(transport_choice(name))))
+        observed = Observed(arrivals_ns=found.arrivals_ns)
+        assert_golden("transport", name, observed, laboratory(needed, kernel.version))
 
 
 def check(argument: str, folder: Path) -> subprocess.CompletedProcess[str]:

@@ -76,8 +76,8 @@ class Framing(NamedTuple):
 class Dialect(Protocol):
     """One end of a call in a messenger's dialect."""
 
-    framing: ClassVar[Framing | None]
-    """None: its relay is reached by UDP alone."""
+    framing: ClassVar[Framing]
+    """How it stands on a stream, for a messenger whose relay is reached by one."""
     has_peer: ClassVar[bool]
     """Whether it is known what ends say that reach each other without a relay."""
 

@@ -17,7 +17,7 @@ HELLO_REPEAT_S = 0.5
 class TelegramReflector(Envelope):
     """Telegram: hello to a reflector by peer tag; WebRTC behind 24 bytes (tgcalls, read)."""
 
-    framing: ClassVar[Framing | None] = Framing(
+    framing: ClassVar[Framing] = Framing(
         reflector.PROLOGUE, reflector.frame_packet, reflector.take_packet
     )
 

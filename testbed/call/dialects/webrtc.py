@@ -27,7 +27,7 @@ class WebRtcTurn(Envelope):
     extension_bytes = 16
     """So that packets are as large as Chromium's: 147 bytes of IP in the mean at 32 kbit/s
     (measured), of which 130 are IP, UDP, RTP, 80 of speech and SRTP's tag; in steps of 4."""
-    framing: ClassVar[Framing | None] = Framing(b"", turn.frame_unit, turn.take_unit)
+    framing: ClassVar[Framing] = Framing(b"", turn.frame_unit, turn.take_unit)
 
     def relay_steps(self) -> Sequence[Step]:
         """Give the exchanges of TURN."""

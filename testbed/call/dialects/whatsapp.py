@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from testbed.call import wire
 from testbed.call.dialects.base import Framing, Joined, Session, Shortcuts, Step, answers
+from testbed.transport.channels import frame_datagram, take_datagram
 from testbed.transport.interface import Address
 
 _WHATSAPP_PING, _WHATSAPP_PONG = 0x0801, 0x0802
@@ -22,7 +23,9 @@ class WhatsApp:
     is our reading. Keys come by the signalling, so nothing like DTLS is seen.
     """
 
-    framing: ClassVar[Framing | None] = None
+    framing: ClassVar[Framing] = Framing(b"", frame_datagram, take_datagram)
+    """On a stream each datagram has its length in front (as in RFC 4571): what WhatsApp does there
+    is not known."""
     has_peer: ClassVar[bool] = False
 
     def __init__(self, session: Session, frame_ms: int, rng: Random) -> None:
@@ -36,7 +39,12 @@ class WhatsApp:
         allocate = wire.stun(wire.ALLOCATE_REQUEST, self._transaction, token)
         ping = wire.stun(_WHATSAPP_PING, self._transaction, token)
         return [
-            Step("relay binding", allocate, answers(allocate, wire.ALLOCATE_SUCCESS)),
+            Step(
+                "relay binding",
+                allocate,
+                answers(allocate, wire.ALLOCATE_SUCCESS),
+                self._session.repeat_s,
+            ),
             Step("ping of the other end", ping, answers(ping, _WHATSAPP_PONG)),
         ]
 

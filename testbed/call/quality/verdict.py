@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum, IntEnum
+from math import inf, isnan
 
 from testbed.call.jitterbuffer.playout import Playout
 from testbed.call.quality.emodel import OPUS_PROXY, Codec, Scale, rate
@@ -70,6 +71,22 @@ class DirectionQuality:
     verdict: Verdict
     reasons: tuple[str, ...]
 
+    @property
+    def rank(self) -> tuple[float, ...]:
+        """What to compare directions by: the worse one's is less (`rank_of`)."""
+        return rank_of(self.verdict, self.r_fullband_100, self.concealed_share, self.longest_gap_s)
+
+
+def rank_of(
+    verdict: Verdict, r_100: float, concealed_share: float, longest_gap_s: float
+) -> tuple[float, ...]:
+    """Return what directions are compared by: verdict, then R, then what was concealed, then gaps.
+
+    The worse direction's is less; a number that is not a number counts as the worst.
+    """
+    better_is_more = (r_100, -concealed_share, -longest_gap_s)
+    return (verdict, *(-inf if isnan(number) else number for number in better_is_more))
+
 
 class SetUpOutcome(Enum):
     """How setting up the call ended."""
@@ -102,7 +119,8 @@ class Drop:
 class CallQuality:
     """What a call was worth. The worse direction counts; `reasons` give the worst first.
 
-    A direction is None if no call was set up or nothing of it was recorded. `symptoms` are names of
+    Of two directions that are equally bad by their verdicts, the one with the lower R comes first.
+    A direction is None if no call was set up or nothing of it was recorded. `symptoms` are texts of
     `testbed.call.quality.symptoms`.
     """
 
@@ -236,17 +254,18 @@ def _set_up(set_up: SetUp) -> _Finding:
 
 
 def _directions(up: DirectionQuality | None, down: DirectionQuality | None) -> Iterator[_Finding]:
-    """The findings of the worse direction, or of both if they are equally bad."""
-    verdicts = {
-        name: Verdict.UNUSABLE if quality is None else quality.verdict
-        for name, quality in (("up", up), ("down", down))
-    }
-    for name, quality in (("up", up), ("down", down)):
-        if verdicts[name] > min(verdicts.values()):
+    """Yield the findings of the worse direction, or of both by their ranks if equally bad."""
+    nothing = rank_of(Verdict.UNUSABLE, -inf, 1.0, inf)
+    ranked = sorted(
+        (("up", up), ("down", down)), key=lambda way: nothing if way[1] is None else way[1].rank
+    )
+    verdicts = [Verdict.UNUSABLE if way is None else way.verdict for _, way in ranked]
+    for (name, quality), verdict in zip(ranked, verdicts, strict=True):
+        if verdict > verdicts[0]:
             continue
         reasons = ("nothing recorded",) if quality is None else quality.reasons
-        for reason in reasons or (verdicts[name].label,):
-            yield _Finding(verdicts[name], f"{reason} ({name})")
+        for reason in reasons or (verdict.label,):
+            yield _Finding(verdict, f"{reason} ({name})")
 
 
 def _concealment(share: float) -> _Finding:

@@ -1,4 +1,9 @@
-"""Detectors, one file each: state facts about a flow, never decide about it."""
+"""Detectors, one file each: state facts about a flow, never decide about it.
+
+A detector is a hypothesis about what a box looks for, made from what is reported of boxes, of
+published classifiers, and of the protocols themselves; none is a measurement of a box. How often
+those of calls and of TLS in TLS are right on captures: `testbed recognise --evaluate`.
+"""
 
 from __future__ import annotations
 
@@ -10,20 +15,21 @@ from testbed.censor.detectors.client_hello import HELLO_VALUES
 from testbed.censor.detectors.dns import Dns
 from testbed.censor.detectors.dtls import Dtls, DtlsClientHello, Snowflake2021, Snowflake2022
 from testbed.censor.detectors.fully_encrypted import FullyEncrypted
-from testbed.censor.detectors.http import Http
+from testbed.censor.detectors.http import Http, HttpHost, HttpStart
 from testbed.censor.detectors.openvpn import OpenVpn
-from testbed.censor.detectors.quic import Quic, QuicTspu
+from testbed.censor.detectors.quic import Quic, QuicClientHello, QuicTspu
 from testbed.censor.detectors.rtp import RtpHeader, RtpTiming
 from testbed.censor.detectors.socks import Socks
 from testbed.censor.detectors.ssh import Ssh
-from testbed.censor.detectors.stun import Stun, StunStrict
+from testbed.censor.detectors.stun import Stun, StunOverTcp, StunStrict
 from testbed.censor.detectors.telegram import TelegramReflector
 from testbed.censor.detectors.tls import Tls, TlsClientHello
-from testbed.censor.detectors.turn import TurnChannelData
+from testbed.censor.detectors.tls_in_tls import TlsInTls
+from testbed.censor.detectors.turn import TurnChannelData, TurnOverTcp
 from testbed.censor.detectors.unknown import Unknown
 from testbed.censor.detectors.whatsapp import WhatsAppLike
 from testbed.censor.detectors.wireguard import WireGuard
-from testbed.censor.facts import Detector
+from testbed.censor.facts import Detector, Part, Reading
 
 Label = str
 """A fact about a flow, by the name that a profile's `match.label` uses."""
@@ -38,16 +44,28 @@ class Kind(NamedTuple):
     """The flows that it looks at."""
     states: tuple[str, ...]
     """The facts that it may state."""
-    make: Callable[[bool], Detector]
-    """Makes one for a flow; True: it puts segments and frames together before it reads them."""
+    make: Callable[[Reading], Detector]
+    """Makes one for a flow."""
     packets: int | None
     """How many packets with payload of a flow it looks at, unless the profile says; None: all."""
+    parts: frozenset[Part] = frozenset()
+    """What it finds depends on whether these are put together."""
+
+    @property
+    def reads_stream(self) -> bool:
+        """Tell whether it is given what has come of a direction so far, if that is put together."""
+        return "tcp-segments" in self.parts
 
 
 def _kind(
     protocol: str, states: tuple[str, ...], make: Callable[[], Detector], packets: int | None
 ) -> Kind:
-    return Kind(protocol, states, lambda reassembles: make(), packets)
+    return Kind(protocol, states, lambda reading: make(), packets)
+
+
+def _stream(states: tuple[str, ...], make: Callable[[Reading], Detector], *parts: Part) -> Kind:
+    """Give a kind that looks at the beginning of a TCP connection's directions."""
+    return Kind("tcp", states, make, _OPENING, frozenset({"tcp-segments", *parts}))
 
 
 _OPENING, _CALL_SET_UP = 4, 40
@@ -58,27 +76,41 @@ DETECTORS: tuple[Kind, ...] = (
     _kind("udp", ("stun-strict",), StunStrict, _CALL_SET_UP),
     _kind("udp", ("turn-channel-data",), TurnChannelData, _CALL_SET_UP),
     _kind("udp", ("dtls",), Dtls, _CALL_SET_UP),
-    _kind("udp", ("dtls-client-hello", *HELLO_VALUES), DtlsClientHello, _CALL_SET_UP),
+    Kind(
+        "udp",
+        ("dtls-client-hello", *HELLO_VALUES),
+        DtlsClientHello,
+        _CALL_SET_UP,
+        frozenset({"dtls-fragments"}),
+    ),
     _kind("udp", ("snowflake-dtls-2021",), Snowflake2021, _CALL_SET_UP),
     _kind("udp", ("snowflake-dtls-2022",), Snowflake2022, _CALL_SET_UP),
     _kind("udp", ("rtp",), RtpHeader, 5 * _CALL_SET_UP),
     _kind("udp", ("rtp-timing",), RtpTiming, None),
     _kind("udp", ("whatsapp-like",), WhatsAppLike, _CALL_SET_UP),
     _kind("udp", ("telegram-reflector",), TelegramReflector, _CALL_SET_UP),
-    _kind("tcp", ("tls",), Tls, _OPENING),
-    Kind("tcp", ("tls-client-hello", "tls-1.3", *HELLO_VALUES), TlsClientHello, _OPENING),
-    Kind("udp", ("quic", "quic-v1", "quic-v2", *HELLO_VALUES), Quic, _OPENING),
+    _stream(("tls",), Tls),
+    _stream(("tls-client-hello", "tls-1.3", *HELLO_VALUES), TlsClientHello, "tls-records"),
+    _kind("udp", ("quic", "quic-v1", "quic-v2"), Quic, _OPENING),
+    Kind(
+        "udp", HELLO_VALUES, QuicClientHello, _OPENING, frozenset({"quic-frames", "quic-datagrams"})
+    ),
+    _kind("tcp", ("stun",), StunOverTcp, _OPENING),
+    _kind("tcp", ("turn-channel-data",), TurnOverTcp, _CALL_SET_UP),
+    _kind("tcp", ("tls-in-tls",), TlsInTls, None),
     _kind("udp", ("quic-tspu",), QuicTspu, _OPENING),
     _kind("udp", ("wireguard",), WireGuard, _OPENING),
     _kind("udp", ("openvpn",), partial(OpenVpn, framed=False), 2 * _OPENING),
     _kind("tcp", ("openvpn",), partial(OpenVpn, framed=True), 2 * _OPENING),
-    _kind("tcp", ("ssh",), Ssh, _OPENING),
-    _kind("tcp", ("http", "http-proxy", "host"), Http, _OPENING),
-    _kind("tcp", ("socks",), Socks, _OPENING),
+    _stream(("ssh",), lambda reading: Ssh()),
+    _stream(("http", "http-proxy"), Http),
+    _stream(("host",), HttpHost),
+    _kind("tcp", ("http-start",), HttpStart, _OPENING),
+    _stream(("socks",), lambda reading: Socks()),
     _kind("udp", ("dns", "host"), partial(Dns, framed=False), _OPENING),
-    _kind("tcp", ("dns", "host"), partial(Dns, framed=True), _OPENING),
+    _stream(("dns", "host"), lambda reading: Dns(framed=True)),
     _kind("tcp", ("fully-encrypted",), FullyEncrypted, _OPENING),
-    _kind("tcp", ("unknown",), partial(Unknown, "tcp"), None),
+    Kind("tcp", ("unknown",), lambda reading: Unknown("tcp"), None, frozenset({"tcp-segments"})),
     _kind("udp", ("unknown",), partial(Unknown, "udp"), None),
 )
 LABELS = frozenset(name for kind in DETECTORS for name in kind.states) - frozenset(VALUES)

@@ -25,6 +25,22 @@ class Dns:
         return None if name is None else (Fact("dns"), Fact("host", name))
 
 
+def has_dns_header(payload: bytes) -> bool:
+    """Tell whether it begins as a message with one question, whole or cut off (RFC 1035, 4.1.1).
+
+    The operation is QUERY, the bit that is still reserved is zero (RFC 4035, 3), no count is above
+    255, and a label or the root follows.
+    """
+    return (
+        len(payload) > _HEADER_BYTES
+        and not payload[2] & 0x78
+        and not payload[3] & 0x40
+        and payload[4:6] == b"\0\1"
+        and not (payload[6] or payload[8] or payload[10])
+        and payload[_HEADER_BYTES] <= _MAX_LABEL_BYTES
+    )
+
+
 def asked_name(payload: bytes, *, framed: bool) -> str | None:
     """Give the name of a message with one question (RFC 1035, 4.1), or None: it is none."""
     if framed:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
-from testbed.censor.detectors.client_hello import CLIENT_HELLO, parse_client_hello
-from testbed.censor.facts import Fact
-from testbed.censor.packet import Packet
+from testbed.censor.detectors.client_hello import CLIENT_HELLO, ClientHello, parse_client_hello
+from testbed.censor.facts import Fact, Reading
+from testbed.censor.packet import Direction, Packet
+from testbed.censor.stream import Pieces
 
 _HANDSHAKE = 22
 _RECORD_HEADER_BYTES, _HANDSHAKE_HEADER_BYTES = 13, 12
+_MAX_MESSAGES = 4
+"""How many messages are put together: a ClientHello, and one with the server's cookie, each way."""
 _VERSIONS = (b"\xfe\xff", b"\xfe\xfd")
 """DTLS 1.0 and 1.2; a 1.3 handshake begins with 1.2's records (RFC 6347, 4.1; RFC 9147, 4)."""
 
@@ -35,24 +39,65 @@ class Dtls:
 
 
 class DtlsClientHello:
-    """Reads the first ClientHello that comes in one fragment, from either end."""
+    """Reads the first ClientHello that is whole, from either end.
+
+    Without reassembly it has to be one fragment, in the first record of a datagram; with it, it may
+    come in fragments of several records and datagrams, in any order (RFC 6347, 4.2.3).
+    """
+
+    def __init__(self, reading: Reading) -> None:
+        self._joins = "dtls-fragments" in reading.reassembles
+        self._messages: dict[tuple[Direction, int], Pieces] = {}
+        """By direction and the message's number."""
 
     def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
         """Look at one datagram."""
-        payload = packet.payload
-        if not looks_like_dtls(payload) or payload[0] != _HANDSHAKE:
-            return None
-        end = _RECORD_HEADER_BYTES + int.from_bytes(payload[11:13], "big")
-        message = payload[_RECORD_HEADER_BYTES:end]
-        # type 1, length 3, sequence 2, fragment's offset 3, fragment's length 3
-        if len(message) < _HANDSHAKE_HEADER_BYTES or message[0] != CLIENT_HELLO:
-            return None
-        whole = message[1:4] == message[9:12] and message[6:9] == b"\0\0\0"
-        body = message[_HANDSHAKE_HEADER_BYTES:]
-        if not whole or len(body) != int.from_bytes(message[1:4], "big"):
-            return None
-        hello = parse_client_hello(body, datagram=True)
-        return None if hello is None else (Fact("dtls-client-hello"), *hello.facts("d"))
+        for fragment in _fragments(packet.payload):
+            hello = self._read(packet.direction, fragment)
+            if hello is not None:
+                return (Fact("dtls-client-hello"), *hello.facts("d"))
+            if not self._joins:
+                break
+        return None
+
+    def _read(self, way: Direction, fragment: _Fragment) -> ClientHello | None:
+        if not self._joins:
+            body = b"" if fragment.offset else fragment.body
+        else:
+            key = (way, fragment.message)
+            if key not in self._messages and len(self._messages) >= _MAX_MESSAGES:
+                return None
+            pieces = self._messages.setdefault(key, Pieces())
+            pieces.add(fragment.offset, fragment.body)
+            body = pieces.joined()
+        return parse_client_hello(body, datagram=True) if len(body) == fragment.length else None
+
+
+class _Fragment(NamedTuple):
+    """A fragment of a ClientHello."""
+
+    message: int
+    """The message's number."""
+    length: int
+    """Of the whole message."""
+    offset: int
+    body: bytes
+
+
+def _fragments(datagram: bytes) -> Iterator[_Fragment]:
+    """Give the fragments of ClientHellos that a datagram's handshake records hold."""
+    while looks_like_dtls(datagram):
+        end = _RECORD_HEADER_BYTES + int.from_bytes(datagram[11:13], "big")
+        rest = datagram[_RECORD_HEADER_BYTES:end] if datagram[0] == _HANDSHAKE else b""
+        # type 1, length 3, number 2, fragment's offset 3, fragment's length 3
+        while len(rest) >= _HANDSHAKE_HEADER_BYTES:
+            numbers = (rest[4:6], rest[1:4], rest[6:9], rest[9:12])
+            message, length, offset, size = (int.from_bytes(each, "big") for each in numbers)
+            body = rest[_HANDSHAKE_HEADER_BYTES : _HANDSHAKE_HEADER_BYTES + size]
+            if rest[0] == CLIENT_HELLO and len(body) == size:
+                yield _Fragment(message, length, offset, body)
+            rest = rest[_HANDSHAKE_HEADER_BYTES + size :]
+        datagram = datagram[end:]
 
 
 class Snowflake2021:

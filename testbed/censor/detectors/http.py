@@ -1,17 +1,21 @@
-"""Recognises HTTP/1 and reads the Host of its first request; nothing else."""
+"""Recognises HTTP/1, by its request line or by no more than its method, and reads the Host."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 
-from testbed.censor.facts import Fact
-from testbed.censor.packet import Packet
+from testbed.censor.facts import UNFINISHED, Fact, Reading
+from testbed.censor.packet import Direction, Packet
+from testbed.censor.stream import MAX_STREAM_BYTES
 
 METHODS = (b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"CONNECT", b"OPTIONS", b"TRACE", b"PATCH")
 """RFC 9110, 9.3, and RFC 5789."""
 _REQUEST = re.compile(rb"(?:%s) (\S{1,8000}) HTTP/1\.[01]\r?\n" % b"|".join(METHODS))
 _HOST = re.compile(rb"\nhost:[ \t]*([^\r\n]{1,255}?)[ \t]*\r?\n", re.IGNORECASE)
+
+_STARTS = (b"GET ", b"POST ", b"HEAD ", b"CONNECT ", b"OPTIONS ", b"DELETE ", b"PUT ")
+_LEAST_BYTES, _PAYLOADS = 8, 2
 
 
 def looks_like_http(payload: bytes) -> bool:
@@ -22,19 +26,70 @@ def looks_like_http(payload: bytes) -> bool:
 class Http:
     """States it at a request line; a request in absolute form, or CONNECT, is one to a proxy.
 
-    A Host has to be in the same segment.
+    Without reassembly of segments the line has to be in one.
     """
+
+    def __init__(self, reading: Reading) -> None:
+        self._joins = "tcp-segments" in reading.reassembles
 
     def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
         """Look at one segment."""
-        request = _REQUEST.match(packet.payload)
+        payload = packet.payload
+        request = _REQUEST.match(payload)
         if request is None:
-            return None
-        is_for_proxy = packet.payload.startswith(b"CONNECT ") or b"://" in request[1][:10]
+            return UNFINISHED if self._joins and _is_begun(payload, b"\n") else None
+        is_for_proxy = payload.startswith(b"CONNECT ") or b"://" in request[1][:10]
         proxy = (Fact("http-proxy"),) if is_for_proxy else ()
-        host = _HOST.search(packet.payload)
-        named = () if host is None else (Fact("host", _without_port(host[1])),)
-        return (Fact("http"), *proxy, *named)
+        return (Fact("http"), *proxy)
+
+
+class HttpHost:
+    """Reads the Host of the first request; without reassembly, where its first segment has it."""
+
+    def __init__(self, reading: Reading) -> None:
+        self._joins = "tcp-segments" in reading.reassembles
+
+    def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
+        """Look at one segment."""
+        payload = packet.payload
+        is_request = _REQUEST.match(payload) is not None
+        host = _HOST.search(payload) if is_request else None
+        if host is not None:
+            return (Fact("host", _without_port(host[1])),)
+        if self._joins and _is_begun(payload, b"\r\n\r\n"):
+            return UNFINISHED
+        return () if is_request else None
+
+
+def _is_begun(stream: bytes, end: bytes) -> bool:
+    """Tell whether it may go on as a request that has not yet come to an end."""
+    begins = looks_like_http(stream) or any(method.startswith(stream) for method in METHODS)
+    return begins and end not in stream and len(stream) < MAX_STREAM_BYTES
+
+
+class HttpStart:
+    """States `http-start` at a method, a space and 8 bytes in all, as Iran's filter of 2020 did.
+
+    It takes the first two payloads of the end that sends first together; that the rest is a request
+    is not asked (Bock et al., "Detecting and Evading Censorship-in-Depth: A Case Study of Iran's
+    Protocol Filter", FOCI 2020, 4.3).
+    """
+
+    def __init__(self) -> None:
+        self._sender: Direction | None = None
+        self._payloads: list[bytes] = []
+
+    def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
+        """Look at one segment."""
+        if self._sender is None:
+            self._sender = packet.direction
+        if packet.direction is not self._sender:
+            return None
+        self._payloads.append(packet.payload)
+        together = b"".join(self._payloads)
+        if len(together) >= _LEAST_BYTES and together.startswith(_STARTS):
+            return (Fact("http-start"),)
+        return () if len(self._payloads) == _PAYLOADS else None
 
 
 def _without_port(host: bytes) -> str:

@@ -46,6 +46,11 @@ class OpenVpn:
         return (Fact("openvpn"),) if opcode in _AFTER else ()
 
 
+def is_client_reset(datagram: bytes) -> bool:
+    """Tell whether it begins as the first packet of a client over UDP does."""
+    return _opcode(datagram, framed=False) in _CLIENT_RESETS
+
+
 def _opcode(payload: bytes, *, framed: bool) -> int | None:
     """Give the first byte of a packet of opcode and key, or None."""
     if framed:

@@ -7,16 +7,16 @@ can open it.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
 from testbed.censor.detectors.client_hello import CLIENT_HELLO, ClientHello, parse_client_hello
-from testbed.censor.facts import Fact
+from testbed.censor.facts import UNFINISHED, Fact, Reading
 from testbed.censor.packet import Packet
+from testbed.censor.stream import Pieces
 
 _MAX_CONNECTION_ID_BYTES = 20
-_MAX_CRYPTO_BYTES = 16384
 _MAX_FRAMES = 256
 _SAMPLE_BYTES = 16
 _TSPU_BYTES = 1001
@@ -46,6 +46,8 @@ class Initial(NamedTuple):
 
     version: str
     frames: bytes
+    size_bytes: int
+    """In the datagram; another packet may follow."""
 
 
 class QuicTspu:
@@ -63,36 +65,64 @@ class QuicTspu:
 
 
 class Quic:
-    """Opens the flow's first datagram; what does not open is not QUIC, whatever comes later.
+    """Opens the flow's first datagram; what does not open is not QUIC, whatever comes later."""
 
-    Without reassembly the ClientHello has to lie in one CRYPTO frame of that datagram; with it, in
-    several frames and datagrams.
+    def __init__(self) -> None:
+        _ciphers()
+
+    def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
+        """Look at one datagram."""
+        initial = open_initial(packet.payload)
+        return () if initial is None else (Fact("quic"), Fact(initial.version))
+
+
+class QuicClientHello:
+    """Reads the ClientHello in the Initials of a flow that begins with one.
+
+    Without reassembly it has to lie in one CRYPTO frame of the first datagram. Frames put together
+    let it be in several of that datagram, datagrams put together in those of several, and in
+    several Initials of one (RFC 9000, 12.2). `Reading.quic_first_frame` is for boxes that want more
+    (`first_crypto_frame`). Post-quantum key shares make it too long for one datagram of 1200 bytes,
+    and Chromium and quic-go cut it on purpose: only a box that joins datagrams reads those.
     """
 
-    def __init__(self, reassembles: bool) -> None:
+    def __init__(self, reading: Reading) -> None:
         _ciphers()
-        self._reassembles = reassembles
-        self._pieces: dict[int, bytes] = {}
+        self._reading = reading
+        self._joins = "quic-datagrams" in reading.reassembles
+        self._pieces = Pieces()
         self._secret_from: bytes | None = None
 
     def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
         """Look at one datagram."""
-        initial = open_initial(packet.payload, self._secret_from)
-        if initial is None:
-            return () if self._secret_from is None else None
+        opened = list(self._initials(packet.payload))
         if self._secret_from is None:
+            if not opened:
+                return ()
             self._secret_from = packet.payload[6 : 6 + packet.payload[5]]
-        pieces = crypto_frames(initial.frames)
-        if self._reassembles:
-            if len(self._pieces) < _MAX_FRAMES:
-                self._pieces.update(pieces)
-            hello = _hello(_joined(self._pieces))
-        else:
-            hello = _hello(pieces.get(0, b""))
-        if hello is None and self._reassembles:
-            return None
-        values = () if hello is None else hello.facts("q")
-        return (Fact("quic"), Fact(initial.version), *values)
+        for initial in opened:
+            hello = self._read(initial.frames)
+            if hello is not None:
+                return hello.facts("q")
+        return UNFINISHED if self._joins else ()
+
+    def _initials(self, datagram: bytes) -> Iterator[Initial]:
+        """Open those at a datagram's beginning: the first or, if datagrams are joined, all."""
+        initial = open_initial(datagram, self._secret_from)
+        while initial is not None:
+            yield initial
+            datagram = datagram[initial.size_bytes :] if self._joins else b""
+            initial = open_initial(datagram, self._secret_from)
+
+    def _read(self, frames: bytes) -> ClientHello | None:
+        if self._reading.quic_first_frame:
+            return _hello(first_crypto_frame(frames))
+        pieces = crypto_frames(frames)
+        if not self._joins and "quic-frames" not in self._reading.reassembles:
+            return next((hello for o, p in pieces if not o and (hello := _hello(p))), None)
+        for offset, piece in pieces:
+            self._pieces.add(offset, piece)
+        return _hello(self._pieces.joined())
 
 
 def looks_like_quic(datagram: bytes) -> bool:
@@ -115,11 +145,11 @@ def open_initial(datagram: bytes, secret_from: bytes | None = None) -> Initial |
     return _decrypt(datagram[:end], number_at, version, keys)
 
 
-def crypto_frames(frames: bytes) -> dict[int, bytes]:
-    """Give what the CRYPTO frames hold by their offset, up to the first frame of another kind."""
-    found: dict[int, bytes] = {}
+def crypto_frames(frames: bytes) -> list[tuple[int, bytes]]:
+    """Give what the CRYPTO frames hold with its offset, up to the first frame of another kind."""
+    found: list[tuple[int, bytes]] = []
     at = 0
-    while at < len(frames):
+    while at < len(frames) and len(found) < _MAX_FRAMES:
         kind = frames[at]
         at += 1
         if kind in (_PADDING, _PING):
@@ -127,13 +157,28 @@ def crypto_frames(frames: bytes) -> dict[int, bytes]:
         if kind == _CRYPTO:
             offset, at = _varint(frames, at)
             length, at = _varint(frames, at)
-            found[offset] = frames[at : at + length]
+            found.append((offset, frames[at : at + length]))
             at += length
         elif kind in (_ACK, _ACK_ECN):
             at = _after_ack(frames, at, kind)
         else:
             break
     return found
+
+
+def first_crypto_frame(frames: bytes) -> bytes:
+    """Give what a CRYPTO frame holds that a payload begins with; empty: it does not.
+
+    So China's boxes read it (gfw-report, USENIX Security 2025, what-triggers-blocking): behind PING
+    and padding they found no ClientHello, but in a CRYPTO frame with a stated length of 0 they did
+    (payloads 8 and 6). That a length of 0 stands for all that follows, and that another one counts
+    as it is, so that a ClientHello over several frames is not read, is how both are put here.
+    """
+    offset, at = _varint(frames, 1)
+    if frames[:1] != bytes([_CRYPTO]) or offset:
+        return b""
+    length, at = _varint(frames, at)
+    return frames[at : at + length] if length else frames[at:]
 
 
 def _header(datagram: bytes) -> tuple[_Version, bytes, int, int] | None:
@@ -170,7 +215,7 @@ def _decrypt(
         frames = aes_gcm(key).decrypt(nonce, packet[number_at + number_bytes :], header)
     except invalid_tag:
         return None
-    return Initial(version.name, frames)
+    return Initial(version.name, frames, len(packet))
 
 
 @cache
@@ -226,15 +271,6 @@ def _after_ack(frames: bytes, at: int, kind: int) -> int:
     for _ in range(1 + 2 * min(ranges, _MAX_FRAMES) + (3 if kind == _ACK_ECN else 0)):
         _, at = _varint(frames, at)
     return at
-
-
-def _joined(pieces: dict[int, bytes]) -> bytes:
-    joined = b""
-    for offset in sorted(pieces):
-        if offset > len(joined) or len(joined) > _MAX_CRYPTO_BYTES:
-            break
-        joined += pieces[offset][len(joined) - offset :]
-    return joined
 
 
 def _hello(crypto: bytes) -> ClientHello | None:

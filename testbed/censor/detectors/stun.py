@@ -1,8 +1,12 @@
-"""Recognises STUN and what is built on it (TURN, ICE); nothing else."""
+"""Recognises STUN and what is built on it (TURN, ICE), over UDP and over TCP.
+
+Behind TLS nothing of it shows but the ALPN of RFC 7443, if the client sends it, which a profile may
+match as `alpn = ["stun.*"]`. Reports of boxes speak of UDP alone: over TCP it is a hypothesis.
+"""
 
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from testbed.censor.facts import Fact
 from testbed.censor.packet import Packet
@@ -33,6 +37,38 @@ class StunStrict:
     def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
         """Look at one datagram."""
         return (Fact("stun-strict"),) if is_stun(packet.payload) else None
+
+
+class StunOverTcp:
+    """States STUN if a direction's first segment begins with one message; gives up if not.
+
+    TURN's control connection has no framing (RFC 8489, 6.2.2); candidates of ICE over TCP have a
+    length of two bytes before each message (RFC 4571, 2; RFC 6544, 10.1).
+    """
+
+    def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
+        """Look at one segment."""
+        found = any(_begins_as_message(packet.payload[at:]) for at in (0, 2))
+        return (Fact("stun"),) if found else ()
+
+
+def _begins_as_message(stream: bytes) -> bool:
+    """Tell whether a stream begins with a header whose fixed bits are right (RFC 8489, 5)."""
+    return (
+        len(stream) >= HEADER_BYTES
+        and not stream[0] & 0xC0
+        and not stream[3] & 3
+        and stream[4:8] == MAGIC_COOKIE
+    )
+
+
+def attribute_types(datagram: bytes) -> Iterator[int]:
+    """Yield the types of a message's attributes (RFC 8489, 14) as far as they are there."""
+    at = HEADER_BYTES
+    while at + 4 <= len(datagram):
+        kind, length = struct.unpack_from("!HH", datagram, at)
+        yield kind
+        at += 4 + length + -length % 4
 
 
 def is_stun(datagram: bytes) -> bool:

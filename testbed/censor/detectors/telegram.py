@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from testbed.censor.facts import Fact
 from testbed.censor.packet import Direction, Packet
 
-_TAG_BYTES, _HEADER_BYTES = 16, 24
+_TAG_BYTES, WRAPPER_BYTES = 16, 24
 _GREETINGS = (b"\xff" * 12 + b"\xfe\xff\xff\xff", b"\xff" * 12 + b"\xfd\xff\xff\xff")
 _NEEDED = 4
 
@@ -25,16 +25,16 @@ class TelegramReflector:
         found = payload[_TAG_BYTES : 2 * _TAG_BYTES] in _GREETINGS
         if not found:
             tag, count = self._in_a_row.get(packet.direction, (b"", 0))
-            fits = _is_wrapped(payload)
+            fits = is_wrapped(payload)
             count = (count + 1 if payload[:_TAG_BYTES] == tag else 1) if fits else 0
             self._in_a_row[packet.direction] = payload[:_TAG_BYTES], count
             found = count == _NEEDED
         return (Fact("telegram-reflector"),) if found else None
 
 
-def _is_wrapped(payload: bytes) -> bool:
+def is_wrapped(payload: bytes) -> bool:
     """Tell whether 16 bytes of tag, 4 of source and a length stand before what is padded to 4."""
-    if len(payload) <= _HEADER_BYTES or len(payload) % 4:
+    if len(payload) <= WRAPPER_BYTES or len(payload) % 4:
         return False
     (length,) = struct.unpack_from(">I", payload, 20)
-    return bool(0 <= len(payload) - _HEADER_BYTES - length < 4)
+    return bool(0 <= len(payload) - WRAPPER_BYTES - length < 4)

@@ -1,13 +1,20 @@
-"""Recognises TLS over TCP by its records and reads its ClientHello; what it says: client_hello."""
+"""Recognises TLS over TCP by its records and reads its ClientHello; what it says: client_hello.
+
+Of a ClientHello in two segments, as post-quantum key shares make it, a box that does not put
+segments together sees the header of a handshake record: it knows that this is TLS, and nothing
+else. Neither the server's name nor the version is read, even where the first segment has it: a
+ClientHello padded beyond a segment was not recognised by the box that throttled Twitter (Xue et
+al., IMC 2021). That other boxes are so, too, is assumed.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from testbed.censor.detectors.client_hello import CLIENT_HELLO, parse_client_hello
-from testbed.censor.facts import Fact
-from testbed.censor.packet import Direction, Packet
-from testbed.censor.stream import Stream
+from testbed.censor.detectors.client_hello import CLIENT_HELLO, ClientHello, parse_client_hello
+from testbed.censor.facts import UNFINISHED, Fact, Reading
+from testbed.censor.packet import Packet
+from testbed.censor.stream import MAX_STREAM_BYTES
 
 _HANDSHAKE = 22
 _RECORD_HEADER_BYTES, _HANDSHAKE_HEADER_BYTES = 5, 4
@@ -26,55 +33,78 @@ def looks_like_tls(payload: bytes) -> bool:
 
 
 class Tls:
-    """States TLS at the first segment that begins with a handshake record."""
+    """States TLS at a handshake record, a client's or a server's, by its header's five bytes.
+
+    Without reassembly they have to begin a segment, so that a first segment of one byte hides TLS;
+    with it, to begin a direction.
+    """
+
+    def __init__(self, reading: Reading) -> None:
+        self._joins = "tcp-segments" in reading.reassembles
 
     def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
         """Look at one segment."""
-        found = looks_like_tls(packet.payload) and packet.payload[0] == _HANDSHAKE
-        return (Fact("tls"),) if found else None
+        payload = packet.payload
+        if looks_like_tls(payload) and payload[0] == _HANDSHAKE:
+            return (Fact("tls"),)
+        return UNFINISHED if self._joins and _may_become_header(payload) else None
 
 
 class TlsClientHello:
     """Reads the first ClientHello that is whole, from either end.
 
-    Without reassembly it has to begin and end in one segment and one record; with it, it may come
-    in several of both.
+    Without reassembly it has to begin and end in one segment and one record. Segments put together
+    let it end in a later one; records put together let it be in several, behind others.
     """
 
-    def __init__(self, reassembles: bool) -> None:
-        self._streams = {way: Stream() for way in Direction} if reassembles else None
+    def __init__(self, reading: Reading) -> None:
+        self._joins_segments = "tcp-segments" in reading.reassembles
+        self._joins_records = "tls-records" in reading.reassembles
 
     def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
         """Look at one segment."""
-        if self._streams is None:
-            handshake = _first_record(packet.payload)
-        else:
-            handshake = _joined_records(self._streams[packet.direction].add(packet))
-        length = int.from_bytes(handshake[1:_HANDSHAKE_HEADER_BYTES], "big")
-        body = handshake[_HANDSHAKE_HEADER_BYTES : _HANDSHAKE_HEADER_BYTES + length]
-        if len(handshake) < _HANDSHAKE_HEADER_BYTES or len(body) < length:
-            return None
-        hello = parse_client_hello(body) if handshake[0] == CLIENT_HELLO else None
-        if hello is None:
-            return None
-        version = (Fact("tls-1.3"),) if hello.version == _TLS13 else ()
-        return (Fact("tls-client-hello"), *version, *hello.facts("t"))
+        handshake = _handshake(packet.payload, joins_records=self._joins_records)
+        hello = _whole_hello(handshake)
+        if hello is not None:
+            version = (Fact("tls-1.3"),) if hello.version == _TLS13 else ()
+            return (Fact("tls-client-hello"), *version, *hello.facts("t"))
+        waits = self._joins_segments and self._is_begun(packet.payload, handshake)
+        return UNFINISHED if waits else None
+
+    def _is_begun(self, stream: bytes, handshake: bytes) -> bool:
+        """Tell whether a direction may go on as a ClientHello that is whole."""
+        if len(stream) >= MAX_STREAM_BYTES:
+            return False
+        if not handshake:
+            return _may_become_header(stream)
+        ends_in_record = len(handshake) < int.from_bytes(stream[3:5], "big")
+        return handshake[0] == CLIENT_HELLO and (self._joins_records or ends_in_record)
 
 
-def _first_record(payload: bytes) -> bytes:
-    """Give what a handshake record at the beginning holds, as far as it is there."""
-    if not looks_like_tls(payload) or payload[0] != _HANDSHAKE:
-        return b""
-    end = _RECORD_HEADER_BYTES + int.from_bytes(payload[3:5], "big")
-    return payload[_RECORD_HEADER_BYTES:end]
+def _may_become_header(stream: bytes) -> bool:
+    """Tell whether it is a beginning of a handshake record's header."""
+    return len(stream) <= _RECORD_HEADER_BYTES and bytes([_HANDSHAKE, 3]).startswith(stream[:2])
 
 
-def _joined_records(stream: bytes) -> bytes:
-    """Give what the handshake records at the beginning hold together; others are skipped."""
+def _handshake(stream: bytes, *, joins_records: bool) -> bytes:
+    """Give what the first record holds of a handshake, or all at the beginning; others count not.
+
+    Only records put together let one of another kind stand before them.
+    """
     joined = b""
     while looks_like_tls(stream):
         end = _RECORD_HEADER_BYTES + int.from_bytes(stream[3:5], "big")
         if stream[0] == _HANDSHAKE:
             joined += stream[_RECORD_HEADER_BYTES:end]
+        if not joins_records:
+            break
         stream = stream[end:]
     return joined
+
+
+def _whole_hello(handshake: bytes) -> ClientHello | None:
+    """Read a ClientHello at the beginning; None: it is none, or not whole."""
+    end = _HANDSHAKE_HEADER_BYTES + int.from_bytes(handshake[1:_HANDSHAKE_HEADER_BYTES], "big")
+    if len(handshake) < max(end, _HANDSHAKE_HEADER_BYTES) or handshake[0] != CLIENT_HELLO:
+        return None
+    return parse_client_hello(handshake[_HANDSHAKE_HEADER_BYTES:end])

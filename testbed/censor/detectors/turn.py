@@ -1,10 +1,15 @@
-"""Recognises TURN's ChannelData, in which relayed media travels; its STUN messages: `stun`."""
+"""Recognises TURN's ChannelData, in which relayed media travels; its STUN messages: `stun`.
+
+Over TCP messages are padded to four bytes and come in segments of any size (RFC 8656, 12.5).
+"""
 
 from collections.abc import Sequence
 
+from testbed.censor.detectors.stun import MAGIC_COOKIE
 from testbed.censor.facts import Fact
 from testbed.censor.packet import Direction, Packet
 
+DATA_HEADER_BYTES = 4
 _NEEDED = 3
 """QUIC's short headers overlap with channel numbers; three fitting lengths in a row do not happen
 by chance."""
@@ -23,6 +28,42 @@ class TurnChannelData:
         count = (count + 1 if channel == before else 1) if channel is not None else 0
         self._in_a_row[packet.direction] = channel, count
         return (Fact("turn-channel-data"),) if count == _NEEDED else None
+
+
+class TurnOverTcp:
+    """States it after three segments of a direction that begin with a message on one channel.
+
+    Only a flow that began with STUN is looked at, since a TURN server allots channels by it. A
+    segment counts if messages fill it to its end, or its first message is longer than it.
+    """
+
+    def __init__(self) -> None:
+        self._began = False
+        self._in_a_row: dict[Direction, tuple[int | None, int]] = {}
+
+    def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
+        """Look at one segment."""
+        payload = packet.payload
+        if not self._began:
+            self._began = True
+            return None if payload[4:8] == MAGIC_COOKIE else ()
+        channel = _channel_of_segment(payload)
+        before, count = self._in_a_row.get(packet.direction, (None, 0))
+        count = (count + 1 if channel == before else 1) if channel is not None else 0
+        self._in_a_row[packet.direction] = channel, count
+        return (Fact("turn-channel-data"),) if count == _NEEDED else None
+
+
+def _channel_of_segment(segment: bytes) -> int | None:
+    """Return the channel of a segment of ChannelData messages, or None."""
+    if len(segment) < 4 or not 0x40 <= segment[0] <= 0x4F:
+        return None
+    channel = int.from_bytes(segment[:2], "big")
+    at = 0
+    while at + 4 <= len(segment) and segment[at : at + 2] == segment[:2]:
+        length = int.from_bytes(segment[at + 2 : at + 4], "big")
+        at += 4 + length + -length % 4
+    return channel if at >= len(segment) else None
 
 
 def channel_number(datagram: bytes) -> int | None:

@@ -39,7 +39,8 @@ _SHAPES: Mapping[str, Sequence[Callable[[bytes], bool]]] = {
 class Unknown:
     """States it if neither of the first two packets with payload begins like a known protocol.
 
-    RTP's header has too few fixed bits for one packet to tell: both have to look like it.
+    RTP's header has too few fixed bits for one packet to tell: both have to look like it. STUN is
+    known over UDP alone; no report is of a box that knows it over TCP.
     """
 
     def __init__(self, protocol: str) -> None:

@@ -1,37 +1,66 @@
-"""Recognises what third parties report of WhatsApp's calls; generic STUN and RTP: elsewhere."""
+"""Recognises WhatsApp's calls by what no other messenger's STUN and RTCP have in common with them.
+
+WhatsApp speaks STUN in a way of its own (read of captures and in nDPI's dissector): message types
+and attributes that no RFC defines, requests for a relay whose length is no multiple of four, and
+checks of the peer that carry a MESSAGE-INTEGRITY alone. Its media is ordinary RTP: the payload type
+120 of its audio is that of Discord's, too. A hypothesis about a box, not a measurement of one.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from testbed.censor.detectors.rtp import rtp_header
-from testbed.censor.detectors.stun import MAGIC_COOKIE
+from testbed.censor.detectors.rtp import rtcp_header
+from testbed.censor.detectors.stun import HEADER_BYTES, MAGIC_COOKIE, attribute_types
 from testbed.censor.facts import Fact
 from testbed.censor.packet import Packet
 
-_OWN_TYPES = (b"\x08\x01", b"\x08\x02")
-"""STUN message types that no RFC defines (reverse-engineered)."""
-_RTP_FIRST_BYTE, _PAYLOAD_TYPES = 0x90, (120, 121)
-_NEEDED = 3
+_OWN_TYPES = range(0x0800, 0x0806)
+"""STUN message types of its relays; no RFC defines them."""
+_OWN_ATTRIBUTES = range(0x4000, 0x4008)
+_ALLOCATE_REQUEST = 0x0003
+_BINDING_REQUEST, _LONE_INTEGRITY_BYTES = 0x0001, 24
+"""A request with MESSAGE-INTEGRITY has a USERNAME, too (RFC 8489, 9.1.2), so no agent of ICE has a
+body of just these 4 + 20 bytes (RFC 8445, 7.2.2 asks for more attributes still)."""
+_OWN_RTCP_TYPES = (208, 209)
+"""AVB (IEEE 1733) and RSI (RFC 5760), of which calls make no use."""
+_NEEDED = 2
+"""So many lone checks, or RTCP packets of these types: one could be chance."""
 
 
 class WhatsAppLike:
-    """States it at a message of WhatsApp's own types with the cookie, or after some of its RTP."""
+    """States it at a STUN message that only its relays know, or at the second peculiar packet."""
 
-    def __init__(self) -> None:
-        self._media_packets = 0
+    def __init__(self, needed: int = _NEEDED) -> None:
+        self._needed = needed
+        self._peculiar = 0
 
     def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
         """Look at one datagram."""
         payload = packet.payload
-        if payload[4:8] == MAGIC_COOKIE:
-            found = payload[:2] in _OWN_TYPES
-        else:
-            is_media = (
-                rtp_header(payload) is not None
-                and payload[0] == _RTP_FIRST_BYTE
-                and payload[1] & 0x7F in _PAYLOAD_TYPES
-            )
-            self._media_packets = self._media_packets + 1 if is_media else 0
-            found = self._media_packets == _NEEDED
-        return (Fact("whatsapp-like"),) if found else None
+        if _is_to_or_from_relay(payload):
+            return (Fact("whatsapp-like"),)
+        is_own_rtcp = rtcp_header(payload) is not None and payload[1] in _OWN_RTCP_TYPES
+        self._peculiar += is_own_rtcp or _is_lone_check(payload)
+        return (Fact("whatsapp-like"),) if self._peculiar >= self._needed else None
+
+
+def _is_to_or_from_relay(datagram: bytes) -> bool:
+    """Tell whether it is STUN of a type or with an attribute of its own, or a misshapen request."""
+    if datagram[4:8] != MAGIC_COOKIE or len(datagram) < HEADER_BYTES:
+        return False
+    kind, length = int.from_bytes(datagram[:2], "big"), int.from_bytes(datagram[2:4], "big")
+    if kind in _OWN_TYPES:
+        return True
+    if kind != _ALLOCATE_REQUEST or length != len(datagram) - HEADER_BYTES:
+        return False
+    # RFC 8489 (5): the last two bits of the length of a message are always zero
+    return bool(length % 4) or any(t in _OWN_ATTRIBUTES for t in attribute_types(datagram))
+
+
+def _is_lone_check(datagram: bytes) -> bool:
+    return (
+        len(datagram) == HEADER_BYTES + _LONE_INTEGRITY_BYTES
+        and datagram[:4] == _BINDING_REQUEST.to_bytes(2, "big") + b"\0\x18"
+        and datagram[4:8] == MAGIC_COOKIE
+    )

@@ -19,7 +19,9 @@ from types import MappingProxyType
 
 import trio
 
+from testbed.guest.boot import FREE_COMM
 from testbed.guest.kernel.builder import Kernel
+from testbed.guest.kernel.etc import make_etc
 from testbed.guest.kernel.job import (
     CONSOLE_FILE,
     END_FILE,
@@ -122,7 +124,8 @@ async def run_guest(
 ) -> GuestResult:
     """Boot a guest, run `argv` in it as root, power it off, and return how the job ended.
 
-    The guest's root is the host's, read-only; /tmp, /run, /var/tmp and /dev are fresh. `folder`
+    The guest's root is the host's, read-only; /tmp, /run, /var/tmp and /dev are fresh, and /etc
+    is the same on every host (`testbed.guest.kernel.etc`). `folder`
     must exist: it is /run/job in the guest, the job's working folder, and the only place that
     outlives the run. The job's output is left there as `stdout` and `stderr`, the kernel's as
     `console`; any such files from before are replaced. Folders in `visible`, by default
@@ -225,6 +228,7 @@ def _guest_home(kernel: Kernel, folder: Path) -> Iterator[Path]:
             raise GuestError(f"the folder for temporary files has a blank in its name: {place}")
         (home / "job").symlink_to(folder)
         (home / "init").symlink_to(kernel.init.resolve())
+        make_etc(home / "etc")
         yield home
     finally:
         shutil.rmtree(home, ignore_errors=True)
@@ -274,10 +278,11 @@ def _command(
         *("dummy.numdummies=0", "ifb.numifbs=0"),
         *("time-travel=inf-cpu", f"time-travel-start={START_NS}"),
         f"tt-syscall-ns={syscall_ns}",
+        f"tt-free-comm={FREE_COMM}",
         f"um-fault-around={fault_around_pages}",
         f"det-random={seed:020d}",
         *(["um-profile"] if profile else []),
-        *("--", f"{home}/job"),
+        *("--", str(home)),
     ]
 
 

@@ -2,9 +2,11 @@
 /*
  * The guest's pid 1: mounts, runs one job, writes down how it ended, powers off.
  *
- * Started by the kernel as "init FOLDER", FOLDER being the run's own folder on
- * the host. It appears as /run/job, the only place the guest can write to that
- * outlives it. Protocol, all in that folder (job.py writes and reads it):
+ * Started by the kernel as "init HOME", a folder of this guest on the host. In
+ * it, `etc` is what the guest has as /etc (etc.py makes it; the host's own is
+ * at /run/host-etc), and `job` the run's own folder, which appears as /run/job,
+ * the only place the guest can write to that outlives it. Protocol, all in that
+ * folder (job.py writes and reads it):
  *
  *   guest.job  in:  a sequence of NUL-ended strings: "job 2"; how long the job
  *                   may take, in nanoseconds of virtual time, 0 for any; then
@@ -37,6 +39,8 @@
 #include <unistd.h>
 
 #define JOB "/run/job"
+#define HOST_ETC "/run/host-etc"
+#define LOCALES "/usr/lib/locale"
 
 struct list {
 	size_t count;
@@ -115,7 +119,16 @@ static void mount_at(const char *type, const char *path, unsigned long flags, co
 		fail("mount %s at %s", type, path);
 }
 
-static void mount_all(const char *folder)
+/* Mounts a folder of the guest's own, HOME/NAME on the host, at path. */
+static void mount_own(const char *home, const char *name, const char *path, unsigned long flags)
+{
+	char folder[4096];
+
+	snprintf(folder, sizeof(folder), "%s/%s", home, name);
+	mount_at("hostfs", path, flags, folder);
+}
+
+static void mount_all(const char *home)
 {
 	mount_at("proc", "/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
 	mount_at("sysfs", "/sys", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
@@ -134,7 +147,14 @@ static void mount_all(const char *folder)
 	make_folder("/run/netns");
 	make_folder("/run/home");
 	make_folder(JOB);
-	mount_at("hostfs", JOB, 0, folder);
+	mount_own(home, "job", JOB, 0);
+	make_folder(HOST_ETC);
+	if (mount("/etc", HOST_ETC, NULL, MS_BIND, NULL) < 0)
+		fail("mount /etc at %s", HOST_ETC);
+	mount_own(home, "etc", "/etc", MS_RDONLY);
+	/* which the host has depends on its user; C and C.UTF-8 are the C library's */
+	if (access(LOCALES, F_OK) == 0 && mount("tmpfs", LOCALES, "tmpfs", MS_RDONLY, NULL) < 0)
+		fail("mount tmpfs at %s", LOCALES);
 }
 
 /* The whole of guest.job, NUL-ended; *length excludes that NUL. */
@@ -332,7 +352,7 @@ int main(int argc, char **argv)
 
 	if (argc < 2) {
 		errno = EINVAL;
-		fail("usage: init FOLDER");
+		fail("usage: init HOME");
 	}
 	umask(022);
 	mount_all(argv[1]);

@@ -162,6 +162,7 @@ async def _clocks(bench: _Bench) -> tuple[bool, str]:
         10**9 <= values.get("rdtsc", 0) < 10**9 + 10**6
         and 10**9 <= values.get("rdtscp", 0) < 10**9 + 10**6
         and abs(values.get("syscalls", 0) - 1000 * SYSCALL_NS) < 10 * SYSCALL_NS
+        and values.get("memory") == values.get("free") == 0
         and values.get("yields", 0) > 0
         and values.get("polls", 0) > 1000  # most reads are no system calls
         and values.get("steps_back") == 0

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import wave
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -69,11 +70,13 @@ _ACCOUNT = (
 
 
 @dataclass(eq=False)
-class _End:
+class BaresipEnd:
+    """One end's baresip."""
+
     name: str
     host: LabHost
     folder: Path
-    control: trio.SocketStream
+    control: trio.abc.Stream
     heard: Path
     signalling: TlsStream | None = None
     hanging_up: bool = False
@@ -91,7 +94,7 @@ class BaresipEngine:
     def __init__(self, setting: Setting) -> None:
         self._setting = setting
         self._messenger = setting.messenger
-        self._ends: list[_End] = []
+        self._ends: list[BaresipEnd] = []
         self._no_signalling: CallRecord | None = None
 
     async def serve_relay(self, servers: LabHost, relay: Address) -> None:
@@ -104,7 +107,9 @@ class BaresipEngine:
         for (name, says, hears), host in zip(ENDS, (caller, callee), strict=True):
             said = microphone(job, says, silence_s=timeout_s)
             control = await self._start(name, host, said)
-            self._ends.append(_End(name, host, host.state_dir, control, job / HEARD_FILES[hears]))
+            self._ends.append(
+                BaresipEnd(name, host, host.state_dir, control, job / HEARD_FILES[hears])
+            )
         self._no_signalling = await sign_in(self._ends, self._setting.chat_server, job, timeout_s)
 
     async def _start(self, name: str, host: LabHost, said: Path) -> trio.SocketStream:
@@ -139,34 +144,44 @@ class BaresipEngine:
         async with trio.open_nursery() as nursery:
             for end, way in zip(self._ends, (caller, callee), strict=True):
                 relay, _ = await call.reach(way, self._messenger.relay_protocols)
-                nursery.start_soon(_follow, end, call.told)
+                nursery.start_soon(follow, end, call.told)
                 await _join(end, relay)
             target = f"sip:callee@{_LOCAL}:{_PORTS['callee']};transport=tcp"
             await self._ends[0].command("dial", target)
             await call.talk(trio.lowlevel.checkpoint, self._messenger.connect_timeout_s)
-            # What it heard is whole on the disk when it has hung up.
-            for end in self._ends:
-                end.hanging_up = True
-                await end.command("hangup")
-            for end in self._ends:
-                await end.hung_up.wait()
+            await hang_up(self._ends)
             nursery.cancel_scope.cancel()
         for end in self._ends:
             _keep_heard(end)
         return await call.end(self._ends)
 
 
-async def _follow(end: _End, told: trio.MemorySendChannel[Change]) -> None:
+async def hang_up(ends: Sequence[BaresipEnd]) -> None:
+    """Tell ends to hang up: what they heard is whole on the disk when they have.
+
+    One that has ended has hung up.
+    """
+    for end in ends:
+        end.hanging_up = True
+        with suppress(trio.BrokenResourceError):
+            await end.command("hangup")
+    for end in ends:
+        await end.hung_up.wait()
+
+
+async def follow(end: BaresipEnd, told: trio.MemorySendChannel[Change]) -> None:
     """Tell of the events of an end's call; note when it has done as it was told to hang up."""
     unparsed = bytearray()
-    async for chunk in end.control:
-        unparsed += chunk
-        while (event := _take_event(unparsed)) is not None:
-            kind = event.get("type", "")
-            if kind in _NOTED:
-                told.send_nowait(Change(end.name, trio.current_time(), kind))
-            elif "response" in event and end.hanging_up:
-                end.hung_up.set()
+    with suppress(trio.BrokenResourceError):
+        async for chunk in end.control:
+            unparsed += chunk
+            while (event := _take_event(unparsed)) is not None:
+                kind = event.get("type", "")
+                if kind in _NOTED:
+                    told.send_nowait(Change(end.name, trio.current_time(), kind))
+                elif "response" in event and end.hanging_up:
+                    end.hung_up.set()
+    end.hung_up.set()  # it says no more
 
 
 def _take_event(unparsed: bytearray) -> Mapping[str, Any] | None:
@@ -180,7 +195,7 @@ def _take_event(unparsed: bytearray) -> Mapping[str, Any] | None:
     return event
 
 
-async def _join(end: _End, relay: Address) -> None:
+async def _join(end: BaresipEnd, relay: Address) -> None:
     """Join an end's baresip by SIP with the other end, with `relay` in what it is told.
 
     The caller's baresip connects to this; to the callee's, this connects.
@@ -214,7 +229,7 @@ async def _join(end: _End, relay: Address) -> None:
         end.host.start_task(partial(serve, local))
 
 
-def _keep_heard(end: _End) -> None:
+def _keep_heard(end: BaresipEnd) -> None:
     """Keep what an end's baresip has decoded, if it has any, as 16-bit mono."""
     for path in end.folder.glob("dump-*-dec.wav"):
         with wave.open(str(path)) as file:

@@ -24,7 +24,7 @@ from testbed.call.engines import CHROMIUM
 from testbed.experiment.cell import HEARD_FILES, SOUND_RATE_HZ
 from testbed.lab.engines.chromium_page import PAGE
 from testbed.lab.engines.coturn import TURN, USER, serve_coturn
-from testbed.lab.engines.devtools import Page
+from testbed.lab.engines.devtools import BrowserEnded, Page
 from testbed.lab.engines.engine import Setting, Way
 from testbed.lab.engines.real_call import ENDS, Change, RealCall, States, microphone
 from testbed.lab.engines.signalling import message, receive, sign_in
@@ -121,7 +121,10 @@ class ChromiumEngine:
             nursery.cancel_scope.cancel()
         record = await call.end(self._ends)
         for end in self._ends:
-            left = await end.do("hangUp")
+            try:
+                left = await end.do("hangUp")
+            except BrowserEnded:
+                continue  # the call is over; what it counted and heard went with it
             record.reports[end.name] = left["reports"]
             if record.set_up_s is not None:
                 end.heard.write_bytes(base64.b64decode(left["heard"]))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import trio
@@ -20,6 +21,10 @@ Content = Mapping[str, Any]
 
 class DevToolsError(Exception):
     """The browser refused a command, or its page threw an exception."""
+
+
+class BrowserEnded(DevToolsError):  # noqa: N818 - it is not always an error of ours
+    """The browser has ended, or its pipe has, and so it answers nothing."""
 
 
 class Page:
@@ -34,17 +39,21 @@ class Page:
         self._loaded = trio.Event()
         self._asked: dict[int, trio.Event] = {}
         self._answers: dict[int, Content] = {}
+        self._has_ended = False
 
     async def run(self) -> None:
-        """Read what the browser says, until cancelled."""
+        """Read what the browser says, until it ends."""
         unparsed = bytearray()
-        while chunk := await self.process.stdout.receive_some():
-            unparsed += chunk
-            *messages, rest = unparsed.split(b"\0")
-            unparsed = bytearray(rest)
-            for message in messages:
-                self._take(json.loads(message))
-        await trio.sleep_forever()  # a program that has ended is for its host to report
+        with suppress(trio.BrokenResourceError):
+            while chunk := await self.process.stdout.receive_some():
+                unparsed += chunk
+                *messages, rest = unparsed.split(b"\0")
+                unparsed = bytearray(rest)
+                for message in messages:
+                    self._take(json.loads(message))
+        self._has_ended = True
+        for waited_for in (self._loaded, *self._asked.values()):
+            waited_for.set()
 
     async def open(self, url: str) -> None:
         """Open a page, and wait until it is loaded."""
@@ -70,15 +79,24 @@ class Page:
         return answer["result"].get("value")
 
     async def command(self, method: str, **parameters: object) -> Content:
-        """Send a command, and wait for its answer. DevToolsError: the browser refuses it."""
+        """Send a command, and wait for its answer.
+
+        Raises:
+            DevToolsError: The browser refuses it.
+            BrowserEnded: The browser has ended before it answered.
+        """
         number = len(self._asked) + 1
         asked = self._asked[number] = trio.Event()
         message = {"id": number, "method": method, "params": parameters}
         if self._session:
             message["sessionId"] = self._session
-        await self.process.stdin.send_all(json.dumps(message).encode() + b"\0")
-        await asked.wait()
-        answer = self._answers.pop(number)
+        with suppress(trio.BrokenResourceError):
+            await self.process.stdin.send_all(json.dumps(message).encode() + b"\0")
+        if not self._has_ended:
+            await asked.wait()
+        answer = self._answers.pop(number, None)
+        if answer is None:
+            raise BrowserEnded(f"{self.process.name} ended before it answered to {method}")
         if "error" in answer:
             raise DevToolsError(f"{self.process.name}: {method}: {answer['error']['message']}")
         result: Content = answer["result"]

@@ -12,12 +12,10 @@ import trio
 from testbed.call.call_setup import Setup
 from testbed.call.dialects import Dialect, PathProtocol, Stage
 from testbed.lab.engines.engine import Channel, Way
+from testbed.lab.nodes.host import LOST
 from testbed.lab.nodes.tls_streams import connect_tls
 from testbed.transport.channels import datagrams_over
 from testbed.transport.interface import Address, TimedChannel
-
-LOST = (OSError, trio.EndOfChannel, trio.BrokenResourceError, trio.ClosedResourceError)
-"""What says that a path is no more."""
 
 
 @dataclass(eq=False)
@@ -103,7 +101,6 @@ class Path:
             leg.open(way.channel or await way.host.open_udp(way.relay))
             return
         framing = leg.dialect.framing
-        assert framing is not None
         stream: trio.abc.Stream
         if self.protocol == "tcp":
             stream = await way.host.open_tcp(way.relay)

@@ -28,9 +28,9 @@ from testbed.call.dialects import DIALECTS, PathProtocol, Session, Stage
 from testbed.call.messenger import Messenger
 from testbed.experiment.cell import TAIL_S
 from testbed.lab.engines.engine import Setting, Way
-from testbed.lab.engines.ice_path import LOST, Leg, Path
+from testbed.lab.engines.ice_path import Leg, Path
 from testbed.lab.engines.media_end import MediaEnd, Timed
-from testbed.lab.nodes.host import LabHost
+from testbed.lab.nodes.host import LOST, LabHost
 from testbed.lab.servers.messenger_servers import run_relay, serve_relay_streams
 from testbed.record.cell_record import CallRecord
 from testbed.transport.interface import Address
@@ -62,7 +62,6 @@ class ModelEngine:
                 servers.start_task(partial(run_relay, servers, relay.port, make_relay()))
                 continue
             framing = make_dialect.framing
-            assert framing is not None
             is_tls = protocol == "tls"
             port = self._messenger.relay_tls_port if is_tls else relay.port
             job = self._job if is_tls else None

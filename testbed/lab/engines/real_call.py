@@ -88,6 +88,7 @@ class RealCall:
         self._duration_s = duration_s
         self._dialled_at = trio.current_time()
         self._taps: list[Tap] = []
+        self._hosts: list[LabHost] = []
 
     async def reach(self, way: Way, protocols: Sequence[str]) -> tuple[Address, Sequence[str]]:
         """Give where an end's relay is for its engine, and by what; watch its door from now on.
@@ -96,6 +97,7 @@ class RealCall:
         caller's comes first.
         """
         relay = way.relay
+        self._hosts.append(way.host)
         if way.channel is not None and not way.is_direct:
             relay = await _lend_port(way.host, way.channel, way.relay.port, self._envelope)
             protocols = ("udp",)
@@ -125,6 +127,8 @@ class RealCall:
                     record.heard_from_s = trio.current_time() - dialled_at
                     await begin()
         record.ended_s = trio.current_time() - dialled_at
+        for host in self._hosts:
+            host.let_end()
         if record.set_up_s is not None:
             record.outcome = "completed" if until_end.cancelled_caught else "dropped"
         elif until_end.cancelled_caught:

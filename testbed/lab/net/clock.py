@@ -7,11 +7,12 @@ import trio
 _ROUND_NS = 10**8
 
 
-def await_round_time() -> None:
+def _await_round_time() -> None:
     """Sleep until a whole tenth of a second, to the nanosecond.
 
     trio wakes up whole milliseconds after it went to sleep, so all that it does later has the
-    phase of its start. Without this a syscall more in what comes before would move a cell's times.
+    phase of its start. Without this a syscall more before the lab's program begins, in the
+    kernel's or the interpreter's own start, would move a cell's times.
     """
     left_ns = -time.monotonic_ns() % _ROUND_NS
     # sleep() takes seconds and rounds them up to nanoseconds.
@@ -22,7 +23,8 @@ class LabClock(trio.abc.Clock):
     """trio's clock without the random offset that trio adds, so that it equals the kernel's."""
 
     def start_clock(self) -> None:
-        """Nothing to start."""
+        """Begin at a round time."""
+        _await_round_time()
 
     def current_time(self) -> float:
         """Give CLOCK_MONOTONIC (s)."""

@@ -11,6 +11,7 @@ import socket
 import struct
 import subprocess
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import IO
@@ -39,7 +40,7 @@ from testbed.transport.program_log import MAX_LOG_BYTES, ProgramLog
 
 _STOP_S = 2.0
 """How long a program is given for each step of its end."""
-_LAST_WORDS_S = 0.1
+LAST_WORDS_S = 0.1
 """How long the end of a program's log may come after the program's."""
 _LOG_TAIL_BYTES = 2000
 _FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
@@ -55,6 +56,10 @@ table ip tunnels {{
   }}
 }}
 """
+
+
+LOST = (OSError, trio.EndOfChannel, trio.BrokenResourceError, trio.ClosedResourceError)
+"""What says that there is nothing more to read from, or to write to."""
 
 
 class ProcessEnded(Exception):  # noqa: N818 - it is not always an error of ours
@@ -75,6 +80,11 @@ class LabProcess:
         """What copies what it says to the log, if the program does not write there itself."""
         self._popen = popen
         self._ended = trio.Event()
+
+    @property
+    def status(self) -> int | None:
+        """The exit status as `wait` gives it; None: it has not ended."""
+        return self._popen.poll()
 
     async def reap(self) -> int:
         """Wait for the end in the one task that does; the others `wait`."""
@@ -99,7 +109,7 @@ class LabProcess:
     async def logged(self) -> None:
         """Wait for its last words to be in the log, if another process does not keep it open."""
         if self.program_log is not None:
-            with trio.move_on_after(_LAST_WORDS_S, shield=True):
+            with trio.move_on_after(LAST_WORDS_S, shield=True):
                 await self.program_log.ended.wait()
 
     def log_tail(self) -> str:
@@ -124,7 +134,7 @@ class LabHost:
         self._timed = {node.interfaces[0].ifindex}
         """Interfaces (indices) that let packets leave at their times."""
         self._spawned = 0
-        self._closing = False
+        self._may_end = False
 
     def free_port(self) -> int:
         """Give a port that nothing on the node uses, for UDP or TCP."""
@@ -211,7 +221,11 @@ class LabHost:
         await sock.bind((at or self.address, port))
         sock.listen()
         listener = trio.SocketListener(sock)
-        self._nursery.start_soon(trio.serve_listeners, handler, [listener])
+
+        async def serve(stream: trio.SocketStream) -> None:
+            await self._run(partial(handler, stream))
+
+        self._nursery.start_soon(trio.serve_listeners, serve, [listener])
         return Address(*sock.getsockname())
 
     async def start_process(
@@ -293,11 +307,28 @@ class LabHost:
 
     def start_task(self, task: Callable[[], Awaitable[object]], /) -> None:
         """Run a task until the host closes."""
-        self._nursery.start_soon(task)
+        self._nursery.start_soon(self._run, task)
+
+    async def _run(self, task: Callable[[], Awaitable[object]]) -> None:
+        """Run a task, which may find the end of what it reads from once programs may end."""
+        try:
+            await task()
+        except* LOST:
+            if not self._may_end:
+                raise
+
+    def let_end(self) -> None:
+        """From now on let programs end, as they do when the call is over, or others end."""
+        self._may_end = True
+
+    async def ended(self) -> list[str]:
+        """Say of each program that has ended, though it was not yet to, how it did."""
+        found = [] if self._may_end else [(p, p.status) for p, _ in self._processes]
+        return [await _how_it_ended(p, status) for p, status in found if status is not None]
 
     async def close(self) -> None:
         """End all processes, the last started first; remove the interfaces that were made."""
-        self._closing = True
+        self.let_end()
         with trio.CancelScope(shield=True):
             for process, stop in reversed(self._processes):
                 await _end(process, stop)
@@ -315,11 +346,8 @@ class LabHost:
 
     async def _supervise(self, process: LabProcess) -> None:
         status = await process.reap()
-        if not self._closing:
-            await process.logged()
-            flooded = process.log.stat().st_size >= MAX_LOG_BYTES
-            how = f"ended with status {status}" + " when its log was full" * flooded
-            raise ProcessEnded(f"{process.name} {how}; its log ends: {process.log_tail()}")
+        if not self._may_end:
+            raise ProcessEnded(await _how_it_ended(process, status))
 
 
 def tls_of(job: Path) -> Tls:
@@ -330,6 +358,13 @@ def tls_of(job: Path) -> Tls:
         authority=job / CERTIFICATE_FILE,
         server_name=BRIDGE_NAME,
     )
+
+
+async def _how_it_ended(process: LabProcess, status: int) -> str:
+    await process.logged()
+    flooded = process.log.stat().st_size >= MAX_LOG_BYTES
+    how = f"ended with status {status}" + " when its log was full" * flooded
+    return f"{process.name} {how}; its log ends: {process.log_tail()}"
 
 
 async def _end(process: LabProcess, stop: Callable[[Process], Awaitable[None]] | None) -> None:

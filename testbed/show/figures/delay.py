@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from testbed.call.messenger import Codec
+from testbed.call.messenger import Codec, PlayoutOptions
 from testbed.call.quality.verdict import GOOD_DELAY_S, USABLE_DELAY_S
 from testbed.record.judging import playout_of
 from testbed.record.results import CellResult, Run, frames_of
@@ -30,6 +30,7 @@ _ALL = "all calls"
 _END_MS = 2000.0
 """What takes longer is beyond the edge: nobody talks so."""
 _DENSE_MS = 600.0
+_Coded = tuple[Codec, PlayoutOptions]
 Delays = NDArray[np.float64]
 
 
@@ -43,7 +44,7 @@ def delay(run: Run) -> Figure:
     heard = [r for r in data.results if r.content["quality"]["up"] is not None]
     if not heard:
         raise sheet.NothingToDrawError("delays need a call that was set up")
-    codecs = _codecs(data.manifest)
+    coded = _coded(data.manifest)
     kinds = list(dict.fromkeys((r.key[0], r.key[2]) for r in heard))
     censors = {censor for _, censor in kinds}
     groups: defaultdict[str, defaultdict[str, list[CellResult]]] = defaultdict(
@@ -54,7 +55,7 @@ def delay(run: Run) -> Figure:
         name = f"{messenger}, {censor}" if len(censors) > 1 else messenger
         groups[transport][name if len(kinds) <= _LINES else _ALL].append(result)
     curves = {
-        transport: {name: _quantiles_ms(calls, codecs) for name, calls in named.items()}
+        transport: {name: _quantiles_ms(calls, coded) for name, calls in named.items()}
         for transport, named in groups.items()
     }
     lines = list(dict.fromkeys(name for named in curves.values() for name in named))
@@ -145,23 +146,26 @@ def _handle(name: str, index: int) -> Line2D:
     return Line2D([], [], color=look.colour, ls=look.dash, lw=1.4, label=name)
 
 
-def _quantiles_ms(calls: Sequence[CellResult], codecs: Mapping[str, Codec]) -> Delays:
+def _quantiles_ms(calls: Sequence[CellResult], coded: Mapping[str, _Coded]) -> Delays:
     """Give the delays in ms that the shares of `_SHARES` of all frames keep."""
     delays: list[float] = []
     for call in calls:
-        codec = codecs[call.content["messenger"]["name"]]
+        codec, options = coded[call.content["messenger"]["name"]]
         for direction in filter(lambda d: d.sent_s, frames_of(call).values()):
             ended_s = call.content["record"]["call"]["ended_s"]
             # Frames that only FEC brought back are left out: no record tells which those are.
-            delays += playout_of(direction, codec, ended_s, ()).mouth_to_ear_s
+            delays += playout_of(direction, codec, ended_s, (), options).mouth_to_ear_s
     quantiles: Delays = 1000 * np.quantile(delays, _SHARES) if delays else np.full(401, np.nan)
     return quantiles
 
 
-def _codecs(manifest: Mapping[str, Any]) -> dict[str, Codec]:
-    """Give each messenger's codec, as the manifest defines it, but without FEC."""
+def _coded(manifest: Mapping[str, Any]) -> dict[str, _Coded]:
+    """Give each messenger's codec, as the manifest defines it, but without FEC, and its playout."""
     return {
-        name.removeprefix("messenger "): replace(Codec(**content["codec"]), fec=False, dtx=False)
+        name.removeprefix("messenger "): (
+            replace(Codec(**content["codec"]), fec=False, dtx=False),
+            PlayoutOptions(**content.get("playout", {})),
+        )
         for name, content in manifest["definitions"].items()
         if name.startswith("messenger ")
     }

@@ -12,7 +12,7 @@ from testbed.analysis.comparison import DIRECT, Comparison, compare
 from testbed.analysis.costs import Cost, NothingToCompareError, costs
 from testbed.call.quality.measures import steps
 from testbed.call.quality.verdict import Verdict
-from testbed.listen.call_sound import codec_of
+from testbed.listen.call_sound import codec_of, playout_options_of
 from testbed.record.judging import playout_of
 from testbed.record.results import CellResult, Run, frames_of
 
@@ -82,8 +82,7 @@ def kinds_of(results: Sequence[CellResult]) -> list[Kind]:
 
 def worse_side(result: CellResult) -> str | None:
     """Name the direction that counts; None: there was no call."""
-    worse = result.worse_direction
-    return next((s for s in SIDES if worse and result.content["quality"][s] is worse), None)
+    return next(iter(result.directions), None)
 
 
 def lost_by_second(run: Run, result: CellResult) -> dict[str, tuple[int, list[float]]]:
@@ -112,7 +111,8 @@ def _steps_from_frames(run: Run, result: CellResult, side: str) -> list[tuple[fl
     if codec.fec or codec.dtx:  # which packets carry it, or were not sent, is not in the record
         return []
     ended_s = result.content["record"]["call"]["ended_s"]
-    playout = playout_of(frames_of(result)[side], codec, ended_s, ())
+    options = playout_options_of(run, result)
+    playout = playout_of(frames_of(result)[side], codec, ended_s, (), options)
     return [(step.from_s, step.concealed_share) for step in steps(playout)]
 
 

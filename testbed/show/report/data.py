@@ -122,8 +122,7 @@ def _cell(run: Run, cell: CellResult, words: Words) -> dict[str, Any]:
         "ended": round(call["ended_s"], 1),
         "directions": {
             side: [words.index(text) for text in _direction(quality[side])]
-            for side in SIDES
-            if quality[side] is not None
+            for side in cell.directions
         },
         "lost": {
             side: [first, [round(100 * share) for share in shares]]

@@ -156,9 +156,15 @@ def _rule(rule: Mapping[str, Any]) -> list[Fact]:
     values |= {
         "from_s": rule.get("from_s"),
         "to_s": rule.get("to_s"),
-        "share": rule["match"].get("share"),
+        **_shares(rule["match"].get("share")),
     }
     return _facts(values, rule["evidence"])
+
+
+def _shares(share: object) -> dict[str, object]:
+    """Return a share by the names that its evidence may have: a table's as a whole, and by hour."""
+    hours = share.items() if isinstance(share, Mapping) else ()
+    return {"share": share, **{f"share.{hour}": value for hour, value in hours}}
 
 
 def _inspection(profile: Mapping[str, Any]) -> Iterator[tuple[str, list[Fact]]]:

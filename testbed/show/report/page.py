@@ -179,6 +179,8 @@ def _symptoms() -> list[tuple[str, str]]:
     told = {
         Symptom.NO_SET_UP: "it never rang, or was not connected within 30 s",
         Symptom.DROPPED: "a client ended it because nothing came any more",
+        Symptom.SILENT: "from the start on, neither was heard for 5 s or more",
+        Symptom.WENT_SILENT: "later, neither was heard for 5 s or more; times are since dialling",
         Symptom.ONE_WAY_AUDIO: "for 5 s or more only one of the two was heard",
         Symptom.INTERMITTENT: "holes of 60 ms and more, often or for long",
         Symptom.METALLIC: "much of what was heard is concealment of short gaps",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from random import Random
 
-from scipy.stats import beta, geom, kstest
+from scipy.stats import beta, binom, geom, kstest
 
 CONFIDENCE = 0.999
 """Of every interval: one right number in a thousand is called wrong."""
@@ -27,6 +27,16 @@ def range_overshoot(n: int, confidence: float = CONFIDENCE) -> float:
     As a share of its width: all n lie above that share of it with a probability of 1 - confidence.
     """
     return float(1 - (1 - confidence) ** (1 / n)) if n else 1.0
+
+
+def order_statistics(n: int, quantile: float, confidence: float = CONFIDENCE) -> tuple[int, int]:
+    """Return which two of n sorted draws (from 0 on) the quantile lies between, with confidence.
+
+    How many draws are below it is binomial (Conover, Practical Nonparametric Statistics, 3.2).
+    """
+    tail = (1 - confidence) / 2
+    first, last = (int(binom.ppf(p, n, quantile)) for p in (tail, 1 - tail))
+    return max(0, first - 1), min(n - 1, last)
 
 
 def is_uniform(values: Sequence[float], low: float, high: float) -> tuple[bool, float]:

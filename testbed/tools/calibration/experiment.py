@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from testbed.censor import local_time as time_of_day
 from testbed.censor.profile import Profile
 from testbed.experiment.cell import Link
 
@@ -38,7 +39,8 @@ class Arrived(NamedTuple):
     """Since the experiment's beginning, by the kernel's time stamp."""
     up: bool
     flags: int = 0
-    """Of a segment that the box made up: TCP's, and the addresses in hexadecimal."""
+    """Of a packet that the box made up: TCP's flags, or ICMP's type and code in a byte each; and
+    the addresses in hexadecimal."""
     source: str = ""
     destination: str = ""
 
@@ -52,6 +54,8 @@ class Experiment:
     """In the order of their numbers, from 1 on."""
     until_s: float
     """When the last may have arrived."""
+    local_time: str = time_of_day.DEFAULT
+    """The time of day as it begins."""
 
 
 @dataclass(frozen=True)

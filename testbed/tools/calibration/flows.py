@@ -7,7 +7,8 @@ from math import ceil, log
 
 from testbed.censor.actions import List
 from testbed.censor.profile import Rule
-from testbed.tools.calibration.findings import Measurement
+from testbed.tools.calibration.findings import Finding, Measurement
+from testbed.tools.calibration.probe import Probe
 from testbed.tools.calibration.reference import Reference, Shape
 from testbed.tools.calibration.script import Observation, Script, Talk
 
@@ -22,17 +23,22 @@ def starts_s(rule: Rule) -> float:
     return rule.from_s + 1.0 if rule.from_s else 0.0
 
 
-def copies(rules: Iterable[Rule]) -> int:
+def copies(reference: Reference, rules: Iterable[Rule]) -> int:
     """Give how many flows are needed so that surely one is of each rule's share."""
-    shares = (rule.match.share or 0 for rule in rules)
+    shares = (reference.share(rule) for rule in rules)
     return max((ceil(log(_SURELY) / log(1 - s)) for s in shares if 0 < s < 1), default=1)
 
 
 def settle_s(reference: Reference, talk: Talk) -> float:
     """Give how long after its opening a flow is surely on the lists on which it is put."""
     names = talk.has_listed
-    lists = [r.action for r in reference.profile.rules if r.name in names]
-    return max((a.cycle_max_s + 0.01 for a in lists if isinstance(a, List)), default=0.0)
+    return longest_wait_s(rule for rule in reference.profile.rules if rule.name in names)
+
+
+def longest_wait_s(rules: Iterable[Rule]) -> float:
+    """Return how long it takes at most until what rules have put on lists counts."""
+    kept = [rule.action for rule in rules if isinstance(rule.action, List)]
+    return max((a.cycle_max_s + (a.delay_max_s or 0) + 0.01 for a in kept), default=0.0)
 
 
 def flows(script: Script, rule: Rule, shape: Shape, count: int = 1) -> list[Talk]:
@@ -40,7 +46,7 @@ def flows(script: Script, rule: Rule, shape: Shape, count: int = 1) -> list[Talk
     wanted = [rule]
     if rule.match.listed is not None:
         wanted += script.reference.listers(rule.match.listed)
-    talks = [script.begin(shape) for _ in range(count * copies(wanted))]
+    talks = [script.begin(shape) for _ in range(count * copies(script.reference, wanted))]
     script.now_s += max(settle_s(script.reference, talk) for talk in talks)
     return talks
 
@@ -60,6 +66,21 @@ def ways(rule: Rule, talk: Talk) -> list[bool]:
 def way_name(up: bool) -> str:
     """Name a direction."""
     return "up" if up else "down"
+
+
+def listed_at_s(talk: Talk, rule: Rule) -> float:
+    """Return when a rule decided about a flow first, and so put it on its list."""
+    return next(s.at_s for s in talk.said if s.expected is rule)
+
+
+def unmeasurable(rule: Rule, numbers: Sequence[str], why: str) -> Probe:
+    """Return an experiment without packets that says of numbers that they were not measured."""
+
+    def judge(seen: Observation) -> Sequence[Finding]:
+        del seen
+        return [not_seen(rule, number, why) for number in numbers]
+
+    return Probe(Script.empty(f"{rule.name} {' '.join(numbers)}"), judge)
 
 
 def not_seen(rule: Rule, number: str, why: str) -> Measurement:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from hashlib import sha256
+from itertools import pairwise
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -37,17 +38,35 @@ def client_hello(sni: str, alpn: str, *, tls13: bool = True, datagram: bool = Fa
     return version + random + b"\0" + cookie + ciphers + b"\x01\0" + _vector(2, extensions)
 
 
+def handshake(sni: str, alpn: str, *, tls13: bool = True) -> bytes:
+    """Build a handshake message with a ClientHello (RFC 8446, 4)."""
+    return b"\x01" + _vector(3, client_hello(sni, alpn, tls13=tls13))
+
+
 def tls(sni: str, alpn: str, *, tls13: bool = True) -> bytes:
     """Build a record with a ClientHello (RFC 8446, 5.1)."""
-    body = client_hello(sni, alpn, tls13=tls13)
-    return b"\x16\x03\x01" + _vector(2, b"\x01" + _vector(3, body))
+    return tls_record(handshake(sni, alpn, tls13=tls13))
+
+
+def tls_record(content: bytes) -> bytes:
+    """Build a handshake record (RFC 8446, 5.1)."""
+    return b"\x16\x03\x01" + _vector(2, content)
 
 
 def dtls(sni: str, alpn: str) -> bytes:
     """Build a DTLS 1.2 record with a ClientHello in one fragment (RFC 6347, 4)."""
+    [record] = dtls_fragments(sni, alpn, 1)
+    return record
+
+
+def dtls_fragments(sni: str, alpn: str, count: int) -> list[bytes]:
+    """Build DTLS 1.2 records, each with a fragment of a ClientHello (RFC 6347, 4.2.3)."""
     body = client_hello(sni, alpn, tls13=False, datagram=True)
-    length = len(body).to_bytes(3, "big")
-    return dtls_record(b"\x01" + length + b"\0\0" + b"\0\0\0" + length + body)
+    records = []
+    for offset, part in cut(body, count):
+        numbers = len(body).to_bytes(3, "big") + b"\0\0" + offset.to_bytes(3, "big")
+        records.append(dtls_record(b"\x01" + numbers + _vector(3, part)))
+    return records
 
 
 def dtls_record(content: bytes, kind: int = 22) -> bytes:
@@ -55,15 +74,29 @@ def dtls_record(content: bytes, kind: int = 22) -> bytes:
     return bytes([kind]) + b"\xfe\xfd" + bytes(8) + _vector(2, content)
 
 
+def cut(data: bytes, count: int) -> list[tuple[int, bytes]]:
+    """Cut bytes into parts of about one length, each with its offset."""
+    edges = [len(data) * number // count for number in range(count + 1)]
+    return [(begin, data[begin:end]) for begin, end in pairwise(edges)]
+
+
+def crypto_frame(offset: int, data: bytes) -> bytes:
+    """Build a CRYPTO frame (RFC 9000, 19.6)."""
+    return b"\x06" + struct.pack("!HH", 0x4000 | offset, 0x4000 | len(data)) + data
+
+
 def quic(sni: str, alpn: str, *, version: int = 1, size_bytes: int = 1200) -> bytes:
-    """Build a client's Initial with a ClientHello in one CRYPTO frame (RFC 9000, 17.2.2)."""
+    """Build a client's Initial with a ClientHello in one CRYPTO frame."""
+    frame = crypto_frame(0, handshake(sni, alpn))
+    return quic_initial(frame, version=version, size_bytes=size_bytes)
+
+
+def quic_initial(frames: bytes, *, version: int = 1, size_bytes: int = 1200) -> bytes:
+    """Build a client's Initial with these frames, and padding behind them (RFC 9000, 17.2.2)."""
     salt, prefix, first = _QUIC[version]
-    body = client_hello(sni, alpn)
-    message = b"\x01" + _vector(3, body)
     header = bytes([first]) + version.to_bytes(4, "big") + _vector(1, _CONNECTION_ID) + b"\0\0"
     length = size_bytes - len(header) - 2
     header += (0x4000 | length).to_bytes(2, "big") + bytes(4)
-    frames = b"\x06\0" + (0x4000 | len(message)).to_bytes(2, "big") + message
     frames = frames.ljust(length - 4 - 16, b"\0")
     extract = HMAC(salt, SHA256())
     extract.update(_CONNECTION_ID)

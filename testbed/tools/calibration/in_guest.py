@@ -12,7 +12,7 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from random import Random
 
@@ -39,6 +39,7 @@ from testbed.tools.calibration.experiment import (
     Sent,
     Task,
 )
+from testbed.tools.calibration.packets import kind_of
 
 _ETH_P_IP = 0x0800
 _SOL_PACKET, _PACKET_STATISTICS = 263, 6
@@ -115,13 +116,20 @@ class End:
         self._receiver.close()
 
 
-async def play(network: LabNetwork, experiment: Experiment) -> list[Arrived]:
-    """Send an experiment's packets and give what arrived, in the order in which it did."""
+async def play(
+    network: LabNetwork, experiment: Experiment, begin: Callable[[float], object] | None = None
+) -> list[Arrived]:
+    """Send an experiment's packets and give what arrived, in the order in which it did.
+
+    `begin` is told when its times begin (s, CLOCK_MONOTONIC).
+    """
     ends = {up: End(network[name]) for up, name in ((True, "inside"), (False, "outside"))}
     arrived: list[Arrived] = []
     volleys = list(_volleys(experiment.packets))
     first_s = _lead_s(volleys[0]) if volleys else 0.0
     begin_ns = time.monotonic_ns() + round(first_s * 1e9)
+    if begin is not None:
+        begin(begin_ns / 1e9)
     for volley in volleys:
         await _sleep_until(begin_ns / 1e9 + volley[0].at_s - _lead_s(volley))
         for up, end in ends.items():
@@ -172,8 +180,7 @@ def _arrivals(experiment: Experiment, end: End, up: bool, begin_ns: int) -> Iter
         if sent is not None and sent.up is up and sent.data[20:] == data[20:]:
             yield Arrived(number, at_s, up)
         else:
-            flags = data[33] if data[9] == socket.IPPROTO_TCP else 0
-            yield Arrived(0, at_s, up, flags, data[12:16].hex(), data[16:20].hex())
+            yield Arrived(0, at_s, up, kind_of(data), data[12:16].hex(), data[16:20].hex())
 
 
 async def across_box(task: Task, number: int) -> list[Arrived]:
@@ -182,12 +189,12 @@ async def across_box(task: Task, number: int) -> list[Arrived]:
     with LabNetwork(plan_of(Across(link=Link(), seed=number))) as network:
         await network.settled()
         rng = Random(f"calibrate {task.profile.name} {experiment.name}")
-        censor = Censor(task.profile, rng, task.lists)
+        censor = Censor(task.profile, rng, task.lists, experiment.local_time)
         box = Middlebox(network["middlebox"], censor, inside_interface="middlebox-eth0")
         with box.attached() as queue:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(box.run, queue)
-                arrived = await play(network, experiment)
+                arrived = await play(network, experiment, censor.begin)
                 nursery.cancel_scope.cancel()
     return arrived
 

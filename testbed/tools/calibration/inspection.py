@@ -9,20 +9,23 @@ from typing import NamedTuple
 
 from testbed.censor.detectors import DETECTORS
 from testbed.censor.detectors.client_hello import HELLO_VALUES
+from testbed.censor.facts import Reading
 from testbed.censor.packet import Direction, Endpoint, parse_packet
 from testbed.censor.profile import Rule
+from testbed.tools.calibration.cuts import Cut, cuts
 from testbed.tools.calibration.findings import Finding, Measurement, Vector
+from testbed.tools.calibration.flows import copies, longest_wait_s, settle_s
 from testbed.tools.calibration.loads import SMALL
 from testbed.tools.calibration.openings import Opening, Step, filler
 from testbed.tools.calibration.packets import packet
 from testbed.tools.calibration.probe import Probe
 from testbed.tools.calibration.reference import Known, Reference, Shape, acts
 from testbed.tools.calibration.script import Observation, Script, Talk
-from testbed.tools.calibration.times import Trial, around, limit, look
+from testbed.tools.calibration.times import Look, Trial, around, limit, look
 
 _UNSEEN = 5e-4
 """How often flows with different limits all look as if they had one."""
-_OF_HELLO = {"tls-client-hello", "tls-1.3", *HELLO_VALUES}
+_OF_HELLO = {"tls-client-hello", "tls-1.3", "dtls-client-hello", *HELLO_VALUES}
 """What only a whole ClientHello shows."""
 _FLOWS = 4
 """Where all have the same."""
@@ -54,9 +57,16 @@ def probe_inspection(reference: Reference) -> Iterator[Probe]:
         starting = [w for w in single if w.is_touched and not _goes_on(w)]
         probe = _forgotten if lasting else _looked_at_anew
         yield _or_nothing(("idle_s",), lasting or starting, reference, probe)
-    split = [w for w in going_on if w.shape.protocol == "tcp" and w.rule.match.facts & _OF_HELLO]
-    if split:
-        yield _segments(reference, split[0])
+    seen = set()
+    for witness in single:
+        name = witness.shape.opening.name
+        if (
+            witness.rule.match.facts & _OF_HELLO
+            and name not in seen
+            and cuts(witness.shape.opening)
+        ):
+            seen.add(name)
+            yield _in_pieces(reference, witness)
 
 
 def _witnesses(reference: Reference) -> Iterator[Witness]:
@@ -83,7 +93,7 @@ def _witnesses(reference: Reference) -> Iterator[Witness]:
 def _acting(reference: Reference, rule: Rule, shape: Shape, known: Known) -> Rule | None:
     """Give the rule that does something to a flow; None: none does."""
     for up in (True, False):
-        got = reference.expected(shape, known, up=up, at_s=rule.from_s)
+        got = reference.expected(shape, known, up=up, at_s=rule.from_s or 0.0)
         if not isinstance(got, Rule):
             continue
         shows = reference.shows(got)
@@ -98,7 +108,7 @@ def _goes_on(witness: Witness) -> bool:
     ends = Endpoint(bytes(4), 50_000), Endpoint(bytes(4), 9)
     zeros = parse_packet(packet(protocol, *ends, filler(SMALL), 1), Direction.UP)
     kinds = [k for k in DETECTORS if k.protocol == protocol and facts <= set(k.states)]
-    return any(kind.make(False).feed(zeros, 0.0) is None for kind in kinds)
+    return any(kind.make(Reading()).feed(zeros, 0.0) is None for kind in kinds)
 
 
 def _or_nothing(
@@ -129,16 +139,23 @@ def _led(opening: Opening, payloads: Sequence[int]) -> Opening:
     return replace(opening, steps=(*(Step(filler(size)) for size in payloads), *opening.steps))
 
 
-def _flow(script: Script, witness: Witness, opening: Opening) -> Talk:
-    """Open a flow and send what shows whether it was recognised."""
-    talk = script.begin(replace(witness.shape, opening=opening))
-    look(script, witness.shows, talk, talk.ready_s + 1e-3)
+def _flow(script: Script, witness: Witness, opening: Opening) -> list[Talk]:
+    """Open a flow and send what shows whether it was recognised; more of them if it takes a share.
+
+    They are flows of unlike clients and servers, of which surely one is of each rule's share.
+    """
+    reference = script.reference
+    shape = replace(witness.shape, opening=opening)
+    talks = [script.begin(shape) for _ in range(_copies(reference))]
+    for talk in talks:
+        wait_s = settle_s(reference, talk) + 1e-3
+        look(script, witness.shows, talk, talk.ready_s + wait_s)
     script.now_s += 1e-2
-    return talk
+    return talks
 
 
-def _recognised(witness: Witness, talk: Talk, seen: Observation) -> bool:
-    return seen.is_hit(talk) is witness.is_touched
+def _recognised(witness: Witness, talks: Sequence[Talk], seen: Observation) -> bool:
+    return any(seen.is_hit(talk) for talk in talks) is witness.is_touched
 
 
 def _packets(reference: Reference, witness: Witness) -> Probe:
@@ -234,9 +251,11 @@ def _forgotten(reference: Reference, witness: Witness) -> Probe:
     script = Script("inspection idle_s", reference)
     trials = []
     for after_s in around(reference.profile.inspection.idle_s or 0):
-        talk = script.begin(witness.shape)
-        last_s = talk.said[-1].at_s
-        trials.append(look(script, witness.shows, talk, last_s + after_s, since_s=last_s))
+        trial: list[Look] = []
+        for talk in [script.begin(witness.shape) for _ in range(_copies(reference))]:
+            last_s = talk.said[-1].at_s
+            trial += look(script, witness.shows, talk, last_s + after_s, since_s=last_s)
+        trials.append(trial)
         script.now_s += 1
     return _idle(reference, trials, script, hit_before=True)
 
@@ -248,28 +267,46 @@ def _looked_at_anew(reference: Reference, witness: Witness) -> Probe:
     for after_s in around(reference.profile.inspection.idle_s or 0):
         # The flow's first payload is made a flow's whole opening, the second comes late.
         opening = replace(_led(witness.shape.opening, [SMALL]), gap_s=after_s)
-        talk = script.begin(replace(witness.shape, opening=opening))
-        last_s = talk.said[-2].at_s
-        looked = look(script, witness.shows, talk, talk.said[-1].at_s + 1e-2, since_s=last_s)
-        trials.append([each._replace(after_s=each.after_s - 1e-2) for each in looked])
+        shape = replace(witness.shape, opening=opening)
+        began_s, trial = script.now_s, list[Look]()
+        for number in range(_copies(reference)):
+            talk = script.begin(shape, began_s + number * 1e-3)
+            last_s = talk.said[-2].at_s
+            wait_s = longest_wait_s(reference.profile.rules) + 1e-2
+            looked = look(script, witness.shows, talk, talk.said[-1].at_s + wait_s, since_s=last_s)
+            trial += [each._replace(after_s=each.after_s - wait_s) for each in looked]
+        trials.append(trial)
         script.now_s += 1
     return _idle(reference, trials, script, hit_before=False)
 
 
-def _segments(reference: Reference, witness: Witness) -> Probe:
-    """Show what a flow is in two segments: a box that puts them together recognises it."""
-    [step] = witness.shape.opening.steps
-    half = len(step.payload) // 2
-    parts = (Step(step.payload[:half]), Step(step.payload[half:], step.labels))
-    script = Script("inspection segments", reference)
-    talk = _flow(script, witness, replace(witness.shape.opening, steps=parts))
-    reassembles = reference.profile.inspection.reassembles
+def _copies(reference: Reference) -> int:
+    """Return how many flows are needed so that surely one is of each rule's share."""
+    return copies(reference, reference.profile.rules)
+
+
+def _in_pieces(reference: Reference, witness: Witness) -> Probe:
+    """Show what a flow is by a ClientHello in pieces, cut in all ways."""
+    opening = witness.shape.opening
+    script = Script(f"inspection {opening.name} in pieces", reference)
+    tried = []
+    for cut in cuts(opening):
+        *first, last = cut.payloads
+        steps = (*map(Step, first), Step(last, opening.labels))
+        pieces = replace(opening, steps=steps)
+        tried.append((cut, _flow(script, witness, pieces)))
 
     def judge(seen: Observation) -> Sequence[Finding]:
-        known = _recognised(witness, talk, seen)
-        expected = "recognised" if reassembles else "not recognised"
-        told = "it was recognised" if known else "it was not recognised"
-        what = f"{witness.shape.opening.name} in two segments"
-        return [Vector("inspection", what, expected, known is reassembles, told)]
+        return [_of_pieces(reference, witness, cut, talks, seen) for cut, talks in tried]
 
     return Probe(script.experiment(), judge)
+
+
+def _of_pieces(
+    reference: Reference, witness: Witness, cut: Cut, talks: Sequence[Talk], seen: Observation
+) -> Vector:
+    known = _recognised(witness, talks, seen)
+    wanted = cut.is_read(reference.profile.inspection.reading)
+    expected, told = (f"{'' if yes else 'not '}recognised" for yes in (wanted, known))
+    what = f"{witness.shape.opening.name} {cut.how}"
+    return Vector("inspection", what, expected, known is wanted, f"it was {told}")

@@ -8,13 +8,17 @@ from typing import NamedTuple
 
 from testbed.censor import actions
 from testbed.censor.actions import Action
+from testbed.censor.icmp import TYPES
 from testbed.censor.profile import Rule
 from testbed.censor.segment import FIN, RST
 from testbed.tools.calibration.estimates import OF_VECTORS, share_interval
+from testbed.tools.calibration.reference import AMBIGUOUS
 from testbed.tools.calibration.script import LATE_S, Observation, Said, Script, Talk
 
 _UNSEEN = 1e-5
 """With this probability a load does not show its action."""
+_ICMP = 1
+"""Its protocol number; a calibration sends IPv4."""
 SMALL, LARGE = 20, 1400
 """Bytes of payload; none is of voice's sizes."""
 
@@ -91,9 +95,11 @@ def agrees(talk: Talk, seen: Observation) -> tuple[bool, str]:
     untouched = talk.of(None)
     if not _all(untouched, seen, times=1, late=False):
         return False, f"without a rule {summary(untouched, seen)}"
-    resets = any(isinstance(rule.action, actions.Reset) for rule in rules.values())
-    if seen.made(talk) and not resets:
-        return False, f"the box made {len(seen.made(talk))} segments up"
+    making = actions.Reset | actions.Answer
+    makes = any(isinstance(rule.action, making) for rule in rules.values())
+    unsure = any(s.expected == AMBIGUOUS for s in talk.said)
+    if seen.made(talk) and not makes and not unsure:
+        return False, f"the box made {len(seen.made(talk))} packets up"
     return True, ""
 
 
@@ -139,6 +145,8 @@ def _agrees(action: Action, said: Sequence[Said], talk: Talk, seen: Observation)
             ok = not (late or twice) and _froze(action, said, seen)
         case actions.Reset():
             ok = _was_reset(action, said, talk, seen)
+        case actions.Answer():
+            ok = _was_answered(action, said, talk, seen)
         case actions.List():
             ok = not (late or twice) and lost == list(said[: action.packet == "drop"])
     return ok
@@ -195,4 +203,21 @@ def _was_reset(action: actions.Reset, said: Sequence[Said], talk: Talk, seen: Ob
         and all(each.flags & flag for each in made)
         and len(made) == count
         and ways == both
+    )
+
+
+def _was_answered(
+    action: actions.Answer, said: Sequence[Said], talk: Talk, seen: Observation
+) -> bool:
+    """Tell whether each packet that has an answer, and no other, was answered."""
+    client = talk.shape.up(True)
+    answered = list(said)
+    if action.reply == "echo-reply":
+        answered = [s for s in said if talk.shape.protocol == "icmp" and s.up is client]
+    kind, code = TYPES[action.reply][_ICMP]
+    made = seen.made(talk)
+    return (
+        all(seen.passed(s) is (s not in answered or action.packet == "pass") for s in said)
+        and all(each.flags == kind << 8 | code for each in made)
+        and [each.up for each in made] == [not s.up for s in answered]
     )

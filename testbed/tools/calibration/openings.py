@@ -129,15 +129,48 @@ def _tcp_connections(sni: str, host: str, alpn: str) -> Iterator[Opening]:
     yield _single("TLS 1.2", "tcp", hello.tls(sni, alpn, tls13=False), *shown, **names)
     yield _single("TLS ServerHello", "tcp", b"\x16\x03\x03\x00\x14\x02" + filler(19), "tls")
     request = f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
-    yield _single("HTTP", "tcp", request, "http", host=host)
+    yield _single("HTTP", "tcp", request, "http", "http-start", host=host)
+    yield _single("HTTP's method", "tcp", b"PUT \x00\x01\x02\x03", "http-start")
     proxied = f"CONNECT {host}:443 HTTP/1.1\r\nHost: {host}:443\r\n\r\n".encode()
-    yield _single("HTTP to a proxy", "tcp", proxied, "http", "http-proxy", host=host)
+    labels = ("http", "http-proxy", "http-start")
+    yield _single("HTTP to a proxy", "tcp", proxied, *labels, host=host)
     yield _single("SSH", "tcp", b"SSH-2.0-calibration\r\n", "ssh")
     yield _single("SOCKS", "tcp", b"\5\1\0", "socks")
     query = _dns(host)
     yield _single("DNS", "tcp", len(query).to_bytes(2, "big") + query, "dns", host=host)
     yield _openvpn("tcp")
+    yield from _turn_over_tcp()
+    yield _tls_in_tls(sni, alpn)
     yield _pair("random bytes", "tcp", _balanced(400), "fully-encrypted")
+
+
+def _turn_over_tcp() -> Iterator[Opening]:
+    """Yield a request to a TURN server (RFC 8489, 6.2.2), and data behind it (RFC 8656, 12)."""
+    allocate = struct.pack("!HH", 3, 0) + _COOKIE + filler(12)
+    yield _pair("STUN", "tcp", allocate, "stun")
+    channel = Step(b"\x40\x01\x00\x10" + filler(16))
+    steps = (
+        Step(allocate, frozenset({"stun"})),
+        channel._replace(labels=frozenset({"unknown"})),
+        channel,
+        channel._replace(labels=frozenset({"turn-channel-data"})),
+    )
+    yield Opening("TURN data", "tcp", steps)
+
+
+def _tls_in_tls(sni: str, alpn: str) -> Opening:
+    """Return a handshake and behind it bursts of 300, 200, 200 and 100 bytes (OpenGFW's tree)."""
+    ready = b"\x14\x03\x03\0\1\1"
+    steps = (
+        Step(hello.tls(sni, alpn), frozenset({"tls", "tls-client-hello", "tls-1.3"})),
+        Step(b"\x17\x03\x03\x05\x73" + filler(1395), by_client=False),
+        Step(ready + filler(294)),
+        Step(filler(200), by_client=False),
+        Step(filler(200)),
+        Step(filler(100), by_client=False),
+        Step(filler(20), frozenset({"tls-in-tls"})),
+    )
+    return Opening("TLS in TLS", "tcp", steps, {"sni": sni, "alpn": alpn})
 
 
 def _single(name: str, protocol: str, payload: bytes, *labels: str, **values: str) -> Opening:

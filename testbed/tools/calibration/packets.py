@@ -14,6 +14,12 @@ _PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17}
 _TTL = 64
 
 
+def kind_of(data: bytes) -> int:
+    """Return what tells made-up packets apart: TCP's flags, ICMP's type and code; 0: neither."""
+    at = {_PROTOCOLS["tcp"]: slice(33, 34), _PROTOCOLS["icmp"]: slice(20, 22)}
+    return int.from_bytes(data[at.get(data[9], slice(0))], "big")
+
+
 def packet(
     protocol: str,
     source: Endpoint,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from testbed.censor.actions import action_numbers, number_types
 from testbed.censor.profile import Profile, Rule
+from testbed.tools.calibration.delays import probe_delay
 from testbed.tools.calibration.findings import Finding, Measurement
 from testbed.tools.calibration.inspection import probe_inspection
 from testbed.tools.calibration.limits import probe_limits
@@ -12,6 +14,7 @@ from testbed.tools.calibration.numbers import probe_numbers
 from testbed.tools.calibration.probe import Probe
 from testbed.tools.calibration.reference import Reference
 from testbed.tools.calibration.script import Observation, Script
+from testbed.tools.calibration.shares import probe_shares
 from testbed.tools.calibration.times import probe_times
 from testbed.tools.calibration.vectors import probe_vectors
 
@@ -34,7 +37,9 @@ def _probes(reference: Reference) -> Iterator[Probe]:
         yield probe_vectors(reference, rule, shape)
         yield from probe_numbers(reference, rule, shape)
         yield from probe_limits(reference, rule, shape)
+        yield from probe_shares(reference, rule, shape)
         yield from probe_times(reference, rule, shape)
+        yield from probe_delay(reference, rule, shape)
     yield from probe_inspection(reference)
 
 
@@ -47,7 +52,7 @@ def numbers_of(profile: Profile) -> dict[tuple[str, str], float]:
     }
     inspection = profile.inspection
     for name in inspection.evidence:
-        if name != "reassembles":
+        if name not in ("reassembles", "quic_hello"):
             numbers["inspection", name] = float(getattr(inspection, name))
     return numbers
 
@@ -63,13 +68,15 @@ def unmeasured(profile: Profile, findings: Sequence[Finding]) -> list[Measuremen
 
 
 def _numbers_of(rule: Rule) -> dict[str, float]:
-    """Give a rule's own numbers: those that have evidence."""
-    holders = (rule.action, rule.match, rule)
-    return {
+    """Return a rule's own numbers: those that have evidence, and do something."""
+    holders = (rule.action, rule)
+    idle = {*number_types(rule.action)} - {*action_numbers(rule.action)}
+    own = {
         name: float(next(getattr(h, name) for h in holders if hasattr(h, name)))
         for name in rule.evidence
-        if name not in ("match", "action")
+        if name not in {"match", "action", *idle} and not name.startswith("share")
     }
+    return {**own, **rule.match.shares}
 
 
 def _unreached(rule: Rule) -> Probe:

@@ -24,6 +24,8 @@ NEUTRAL = IPv4Network("198.18.0.0/15")
 """Servers that no profile names (RFC 2544)."""
 _INSIDE = IPv4Network(INSIDE)
 _NEUTRAL_PORTS = (9, 443)
+_LONGEST_H = 3
+"""How many hours an experiment takes at most, if it depends on the time of day."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,8 @@ class Reference:
         held_ms = (r.action.delay_ms for r in profile.rules if isinstance(r.action, Reorder))
         self.holds_s = max(held_ms, default=0.0) / 1000
         """How long a packet may be held while later ones are not."""
+        self.hour = max(range(24), key=self._least_share)
+        """The hour of local time with which experiments begin: that with the largest shares."""
         self._networks = {
             rule.name: [
                 network
@@ -78,6 +82,17 @@ class Reference:
             ]
             for rule in profile.rules
         }
+
+    def share(self, rule: Rule) -> float:
+        """Return the least share of a rule during an experiment; without one, all flows."""
+        return self._share_from(rule, self.hour)
+
+    def _least_share(self, hour: int) -> float:
+        return min((self._share_from(rule, hour) for rule in self.profile.rules), default=1.0)
+
+    def _share_from(self, rule: Rule, hour: int) -> float:
+        hours = range(hour, hour + _LONGEST_H)
+        return min(rule.match.share_at(each % 24) for each in hours)
 
     def expected(
         self,
@@ -99,11 +114,15 @@ class Reference:
             if rule is without or not self._may_hold(rule, shape, known, up=up):
                 continue
             match = rule.match
-            if not rule.from_s <= at_s < (float("inf") if rule.to_s is None else rule.to_s):
+            if (
+                not (rule.from_s or 0.0)
+                <= at_s
+                < (float("inf") if rule.to_s is None else rule.to_s)
+            ):
                 continue
             if match.listed is not None and match.listed not in listed:
                 continue
-            if match.share is not None and not (taken and match.share > 0):
+            if match.share is not None and not (taken and self.share(rule) > 0):
                 continue
             if match.inspected and known.inspected is None:
                 return AMBIGUOUS
@@ -183,7 +202,7 @@ class Reference:
     def _decides(self, rule: Rule | None, shape: Shape, without: Rule | None) -> bool:
         """Tell whether a rule, or with None any that does something, decides about a flow."""
         known = Known(shape.opening.labels, shape.opening.values, self.is_inspected(shape.opening))
-        at_s = 0.0 if rule is None else rule.from_s
+        at_s = 0.0 if rule is None else rule.from_s or 0.0
         asked = None if rule is None else rule.match.listed
         listed = frozenset() if asked is None else frozenset({asked})
         got = [

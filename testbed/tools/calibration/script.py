@@ -74,6 +74,8 @@ class Talk:
     payload_packets: int = 0
     has_listed: set[str] = field(default_factory=set)
     """The rules that have put it on a list."""
+    counted_on: set[str] = field(default_factory=set)
+    """The lists that it was put on, or whose time it has begun anew."""
     sequences: dict[bool, int] = field(default_factory=lambda: {True: 1, False: 1})
     """TCP's, by whether the client sends."""
 
@@ -93,8 +95,11 @@ class Talk:
 class Script:
     """One experiment; all times are seconds since the box saw its first packet."""
 
-    def __init__(self, name: str, reference: Reference, *, starts_s: float = 0.0) -> None:
+    def __init__(
+        self, name: str, reference: Reference, *, starts_s: float = 0.0, hour: int | None = None
+    ) -> None:
         self.name = name
+        self.local_time = f"{reference.hour if hour is None else hour:02}:00"
         self.reference = reference
         self.talks: list[Talk] = []
         self.now_s = 0.0
@@ -157,7 +162,7 @@ class Script:
 
     def experiment(self, *, wait_s: float = 0.5) -> Experiment:
         """End it, some time after the last packet."""
-        return Experiment(self.name, tuple(self._sent), self.now_s + wait_s)
+        return Experiment(self.name, tuple(self._sent), self.now_s + wait_s, self.local_time)
 
     def _ends(
         self, shape: Shape, number: int, beside: Talk | None, same: Sequence[End]
@@ -208,6 +213,7 @@ class Script:
             talk.known = Known(inspected=not self.reference.looks(talk.shape.protocol))
             talk.payload_packets = 0
             talk.has_listed.clear()
+            talk.counted_on.clear()
 
     def _expected(self, talk: Talk, at_s: float, up: bool) -> Expected:
         sure, perhaps = frozenset[str](), frozenset[str]()
@@ -228,11 +234,18 @@ class Script:
         action = rule.action
         if isinstance(action, List) and rule.name not in talk.has_listed:
             talk.has_listed.add(rule.name)
+            talk.counted_on.add(action.list)
             first_s = max(at_s, action.cycle_min_s)
-            self._listings[_key(action, talk)] = Listing(
-                first_s, at_s + action.cycle_max_s, first_s + (action.for_s or inf)
-            )
-        elif rule.match.listed is not None and (kept := self._lists[rule.match.listed]).restarts:
+            surely_s = at_s + action.cycle_max_s + (action.delay_max_s or 0.0)
+            until_s = first_s + (action.for_s or inf)
+            self._listings[_key(action, talk)] = Listing(first_s, surely_s, until_s)
+        elif (name := rule.match.listed) is not None and name not in talk.counted_on:
+            talk.counted_on.add(name)
+            self._restart(self._lists[name], talk, at_s)
+
+    def _restart(self, kept: List, talk: Talk, at_s: float) -> None:
+        """Keep in mind that a flow begins its time on a list anew, if the list is so."""
+        if kept.restarts:
             listing = self._listings[_key(kept, talk)]
             until_s = at_s + (kept.for_s or inf)
             self._listings[_key(kept, talk)] = listing._replace(until_s=until_s)

@@ -6,17 +6,16 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from testbed.censor.actions import List
+from testbed.censor.actions import Freeze, List, action_numbers
 from testbed.censor.profile import Rule
-from testbed.tools.calibration.estimates import range_overshoot, share_interval
+from testbed.tools.calibration.estimates import range_overshoot
 from testbed.tools.calibration.findings import Finding, Measurement, Vector
-from testbed.tools.calibration.flows import copies, not_seen, settle_s, starts_s
+from testbed.tools.calibration.flows import copies, listed_at_s, not_seen, starts_s, unmeasurable
 from testbed.tools.calibration.loads import load
 from testbed.tools.calibration.probe import Probe
 from testbed.tools.calibration.reference import Reference, Shape
 from testbed.tools.calibration.script import Observation, Said, Script, Talk
 
-_FLOWS_OF_SHARE = 2000
 _CYCLES, _STEPS_A_RANGE = 30, 20
 _BEFORE_S = 0.1
 """How long before a time in question a flow is opened."""
@@ -80,23 +79,26 @@ def limit(
 def look(script: Script, rule: Rule, talk: Talk, at_s: float, *, since_s: float = 0.0) -> Trial:
     """Send what shows a rule in a flow, one way; give it with the times since something."""
     before = len(talk.said)
-    way = talk.shape.up(True) if rule.match.direction is None else rule.match.direction == "up"
-    load(rule.action).say(script, talk, at_s, (way,))
+    load(rule.action).say(script, talk, at_s, (acting_up(rule, talk.shape),))
     return [Look(s.at_s - since_s, s) for s in talk.said[before:]]
 
 
+def acting_up(rule: Rule, shape: Shape) -> bool:
+    """Tell whether packets that go up show a rule; False: those that go down do."""
+    way = rule.match.direction
+    if way is None and isinstance(rule.action, Freeze) and rule.action.counts != "both":
+        way = rule.action.counts
+    return shape.up(True) if way is None else way == "up"
+
+
 def probe_times(reference: Reference, rule: Rule, shape: Shape) -> Iterator[Probe]:
-    """Give the experiments for a rule's list, its share and the times at which it holds."""
-    if rule.match.share is not None:
-        yield _share(reference, rule, shape)
-    for number in ("from_s", "to_s"):
-        if getattr(rule, number):
-            yield _time_of_run(reference, rule, shape, number)
+    """Give the experiments for a rule's list and the times at which it holds."""
+    yield from _schedule(reference, rule, shape)
     if isinstance(rule.action, List):
         acting = reference.shows(rule)
         if acting is None:
-            numbers = [*_cycle_numbers(rule.action), *(["for_s"] if rule.action.for_s else [])]
-            yield _not_seen(rule, numbers, "no rule asks for the list")
+            numbers = action_numbers(rule.action)
+            yield unmeasurable(rule, numbers, "no rule asks for the list")
             return
         if rule.action.for_s is not None:
             yield _residual(reference, rule, shape, rule.action, acting)
@@ -104,38 +106,22 @@ def probe_times(reference: Reference, rule: Rule, shape: Shape) -> Iterator[Prob
             yield _cycle(reference, rule, shape, rule.action, acting)
 
 
-def _not_seen(rule: Rule, numbers: Sequence[str], why: str) -> Probe:
+def _schedule(reference: Reference, rule: Rule, shape: Shape) -> Iterator[Probe]:
+    if rule.from_s == 0:
+        yield _from_the_origin(rule)
+    for number in ("from_s", "to_s"):
+        if getattr(rule, number):
+            yield _time_of_run(reference, rule, shape, number)
+
+
+def _from_the_origin(rule: Rule) -> Probe:
+    why = "times count from the calibration's first packet, and nothing is sent before it"
+
     def judge(seen: Observation) -> Sequence[Finding]:
         del seen
-        return [not_seen(rule, number, why) for number in numbers]
+        return [Measurement(rule.name, "from_s", 0.0, None, how=why, is_inherent=True)]
 
-    return Probe(Script.empty(f"{rule.name} list"), judge)
-
-
-def _share(reference: Reference, rule: Rule, shape: Shape) -> Probe:
-    """Count the flows of many clients to which the rule does what it does."""
-    script = Script(f"{rule.name} of flows", reference, starts_s=starts_s(rule))
-    shows = reference.shows(rule) or rule
-    talks = []
-    for _ in range(_FLOWS_OF_SHARE):
-        talk = script.begin(shape, shakes_hands=False)
-        opening = [s for s in talk.said if s.expected is rule]
-        if not (opening and isinstance(rule.action, List) and rule.action.packet == "drop"):
-            look(script, shows, talk, talk.ready_s + settle_s(reference, talk))
-        talks.append(talk)
-
-    def judge(seen: Observation) -> Sequence[Finding]:
-        hits = sum(seen.is_hit(talk) for talk in talks)
-        low, high = share_interval(hits, len(talks))
-        requested = float(rule.match.share or 0)
-        measured = hits / len(talks)
-        return [
-            Measurement(
-                rule.name, "share", requested, measured, low, high, len(talks), "Clopper-Pearson"
-            )
-        ]
-
-    return Probe(script.experiment(), judge)
+    return Probe(Script.empty(f"{rule.name} from_s"), judge)
 
 
 def _time_of_run(reference: Reference, rule: Rule, shape: Shape, number: str) -> Probe:
@@ -145,13 +131,13 @@ def _time_of_run(reference: Reference, rule: Rule, shape: Shape, number: str) ->
     trials: list[Trial] = []
     for at_s in around(requested):
         begin_s = max(1e-3, at_s - _BEFORE_S)
-        talks = [script.begin(shape, begin_s) for _ in range(copies([rule]))]
+        talks = [script.begin(shape, begin_s) for _ in range(copies(reference, [rule]))]
         trials.append([each for talk in talks for each in look(script, rule, talk, at_s)])
 
     def judge(seen: Observation) -> Sequence[Finding]:
         side = trials
         if rule.to_s is not None:
-            middle = (rule.from_s + rule.to_s) / 2
+            middle = ((rule.from_s or 0.0) + rule.to_s) / 2
             side = [t for t in trials if (t[0].after_s > middle) == (number == "to_s")]
         return [limit(rule.name, number, requested, side, seen, hit_before=number == "to_s")]
 
@@ -164,8 +150,8 @@ def _residual(reference: Reference, rule: Rule, shape: Shape, action: List, acti
     script = Script(f"{rule.name} for_s", reference, starts_s=starts_s(rule))
     trials: list[Trial] = []
     for after_s in around(action.for_s):
-        talks = [script.begin(shape) for _ in range(copies([rule]))]
-        listed = [(talk, _hit_s(talk, rule)) for talk in talks]
+        talks = [script.begin(shape) for _ in range(copies(reference, [rule]))]
+        listed = [(talk, listed_at_s(talk, rule)) for talk in talks]
         trials.append(
             [
                 each
@@ -174,28 +160,58 @@ def _residual(reference: Reference, rule: Rule, shape: Shape, action: List, acti
             ]
         )
         script.now_s += action.for_s + 1
-    later: list[Look] = []
-    for talk in [script.begin(shape) for _ in range(copies([rule]))]:
-        hit_s = _hit_s(talk, rule)
-        look(script, acting, talk, hit_s + 0.9 * action.for_s)
-        later += look(script, acting, talk, hit_s + 1.8 * action.for_s)
+    by_itself, by_another = (
+        _listed_later(reference, rule, shape, script, by_another=by) for by in (False, True)
+    )
 
     def judge(seen: Observation) -> Sequence[Finding]:
         if action.cycle_max_s:
             why = "it begins with an update of the list, at a time that nobody sees"
             return [not_seen(rule, "for_s", why)]
         found = limit(rule.name, "for_s", action.for_s or 0, trials, seen, hit_before=True)
-        touched = first_hit_s(later, seen) is not None
-        expected = "begins its time anew" if action.restarts else "changes nothing"
-        told = "it was touched" if touched else "it was not touched"
-        what = "a packet while it is listed, and one later"
-        return [found, Vector(rule.name, what, expected, touched is action.restarts, told)]
+        return [
+            found,
+            _restarted(rule, "a packet while it is listed", by_itself, seen, anew=False),
+            _restarted(
+                rule, "another flow while it is listed", by_another, seen, anew=action.restarts
+            ),
+        ]
 
     return Probe(script.experiment(), judge)
 
 
-def _hit_s(talk: Talk, rule: Rule) -> float:
-    return next(s.at_s for s in talk.said if s.expected is rule)
+def _listed_later(
+    reference: Reference, rule: Rule, shape: Shape, script: Script, *, by_another: bool
+) -> list[tuple[Trial, Trial]]:
+    """Get flows on the list, hit them or flows beside them again, and look at them later.
+
+    Return of each flow what shows that it was listed, and what shows whether it still is.
+    """
+    assert isinstance(rule.action, List)
+    acting, for_s = reference.shows(rule), rule.action.for_s
+    assert acting is not None
+    assert for_s is not None
+    talks = [script.begin(shape) for _ in range(copies(reference, [rule]))]
+    early = [look(script, acting, t, listed_at_s(t, rule) + 0.5 * for_s) for t in talks]
+    for talk in talks:
+        again_s = listed_at_s(talk, rule) + 0.9 * for_s
+        if by_another:
+            script.begin(shape, again_s, beside=talk, same=("client", "server"), shakes_hands=False)
+        else:
+            look(script, acting, talk, again_s)
+    late = [look(script, acting, t, listed_at_s(t, rule) + 1.7 * for_s) for t in talks]
+    script.now_s += 2 * for_s
+    return list(zip(early, late, strict=True))
+
+
+def _restarted(
+    rule: Rule, what: str, looks: list[tuple[Trial, Trial]], seen: Observation, *, anew: bool
+) -> Vector:
+    late = [late for early, late in looks if first_hit_s(early, seen) is not None]
+    touched = any(first_hit_s(trial, seen) is not None for trial in late)
+    expected = "begins its time anew" if anew else "changes nothing"
+    told = "it was touched" if touched else "it was not touched"
+    return Vector(rule.name, f"{what}, and one later", expected, touched is anew, told)
 
 
 def _cycle(reference: Reference, rule: Rule, shape: Shape, action: List, acting: Rule) -> Probe:
@@ -208,7 +224,7 @@ def _cycle(reference: Reference, rule: Rule, shape: Shape, action: List, acting:
     steps = round(_CYCLES * (low + high) / 2 / step_s)
     if action.by.startswith("server") and shape.servers.num_addresses < steps:
         why = f"it takes flows to {steps} servers, and the rule is for fewer"
-        return _not_seen(rule, _cycle_numbers(action), why)
+        return unmeasurable(rule, _cycle_numbers(action), why)
     script = Script(f"{rule.name} cycle", reference)
     trials = []
     for number in range(steps):

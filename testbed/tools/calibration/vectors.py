@@ -46,11 +46,7 @@ def probe_vectors(reference: Reference, rule: Rule, shape: Shape) -> Probe:
     script = Script(f"{rule.name} vectors", reference, starts_s=starts_s(rule))
     tried: list[tuple[Variation, list[Talk]]] = []
     for variation in _variations(reference, rule, shape):
-        before = tried[0][1] if variation.same else []
-        talks = [_try(script, rule, variation, before[:1])]
-        for number in range(1, _copies(reference, talks[0])):
-            talks.append(_try(script, rule, variation, before[number : number + 1]))
-        tried.append((variation, talks))
+        tried.append((variation, _try(script, rule, variation, tried[0][1] if tried else [])))
 
     def judge(seen: Observation) -> Sequence[Vector]:
         return [_judged(rule, variation.what, talks, seen) for variation, talks in tried]
@@ -60,20 +56,29 @@ def probe_vectors(reference: Reference, rule: Rule, shape: Shape) -> Probe:
 
 def _copies(reference: Reference, talk: Talk) -> int:
     """Give how often a flow is tried: less if no share is to decide about it."""
-    count = copies(reference.profile.rules)
+    count = copies(reference, reference.profile.rules)
     depends = any(s.expected is not s.otherwise for s in talk.said)
     return count if depends else min(count, _COPIES_OF_OTHERS)
 
 
-def _try(script: Script, rule: Rule, variation: Variation, before: Sequence[Talk]) -> Talk:
-    beside = before[0] if before else None
-    talk = script.begin(variation.shape, beside=beside, same=variation.same)
-    at_s = talk.ready_s + settle_s(script.reference, talk)
-    for each in _loads(script.reference, rule, talk, at_s):
-        each.say(script, talk, at_s)
-        at_s = script.now_s + each.gap_s
-    script.now_s += 0.01
-    return talk
+def _try(script: Script, rule: Rule, variation: Variation, first: Sequence[Talk]) -> list[Talk]:
+    """Begin as many flows as are needed, wait until lists count, and send what shows the rule."""
+    talks = [_begin(script, variation, first, 0)]
+    for number in range(1, _copies(script.reference, talks[0])):
+        talks.append(_begin(script, variation, first, number))
+    script.now_s += max(settle_s(script.reference, talk) for talk in talks)
+    for talk in talks:
+        at_s = script.now_s
+        for each in _loads(script.reference, rule, talk, at_s):
+            each.say(script, talk, at_s)
+            at_s = script.now_s + each.gap_s
+        script.now_s += 0.01
+    return talks
+
+
+def _begin(script: Script, variation: Variation, first: Sequence[Talk], number: int) -> Talk:
+    beside = first[number] if variation.same and number < len(first) else None
+    return script.begin(variation.shape, beside=beside, same=variation.same if beside else ())
 
 
 def _loads(reference: Reference, rule: Rule, talk: Talk, at_s: float) -> list[Load]:
@@ -122,10 +127,10 @@ def _variations(reference: Reference, rule: Rule, shape: Shape) -> Iterator[Vari
     yield Variation(_told(shape), shape)
     seen = {shape}
     for variation in (
+        *_beside(rule, shape),  # while it is listed
         *_other_ends(reference, rule, shape),
         *_other_names(rule, shape),
         *_other_openings(reference, rule, shape),
-        *_beside(rule, shape),
     ):
         if variation.shape not in seen or variation.same:
             seen.add(variation.shape)

@@ -59,7 +59,7 @@ _SIZES = (1, 2, 3, 50, 160, 500, 1000, 1199, MAX_DATAGRAM_BYTES)
 
 
 async def run_checks(choice: TransportChoice, job: Path) -> tuple[list[Verdict], list[int]]:
-    """Try every rule; give what came of each, in the order of `RULES`, and all arrivals (ns)."""
+    """Try every rule; give what came of each, in the order of `RULES`, and `Bench.arrivals`."""
     transport = make_transport(choice)
     scenes: dict[str, Scene] = {
         "connects": _one_session,

@@ -44,10 +44,11 @@ class Bench:
         self.verdicts: dict[str, tuple[bool, str]] = {}
         """By rule: whether it was kept, and what was seen."""
         self.arrivals: list[int] = []
-        """When each datagram of an exchange arrived (ns), to tell one run from another."""
+        """When each datagram of an exchange arrived, since the network was there (ns)."""
         self._network = network
         self._job = job
         self._hosts = 0
+        self._opened_at = trio.current_time()
 
     @classmethod
     @asynccontextmanager
@@ -56,6 +57,10 @@ class Bench:
         with LabNetwork(plan_of(CallTopo(links=_LINKS, seed=1))) as network:
             await network.settled()
             yield cls(network, transport, job)
+
+    def note_arrival(self, now: float) -> None:
+        """Note that a datagram of an exchange arrived."""
+        self.arrivals.append(round((now - self._opened_at) * 1e9))
 
     async def judge(self, rule: str, check: Callable[[], Awaitable[str]]) -> None:
         """Try a rule and note what came of it."""
@@ -226,7 +231,7 @@ class Session:
                     number, now = int(words[2]), trio.current_time()
                     numbers.append(number)
                     self.delays_s[way].append(now - began_at - number * gap_s)
-                    self.bench.arrivals.append(round(now * 1e9))
+                    self.bench.note_arrival(now)
 
         with trio.move_on_at(began_at + count * gap_s + _WAIT_S):
             async with trio.open_nursery() as nursery:

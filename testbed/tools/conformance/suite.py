@@ -28,6 +28,8 @@ class Conformance:
 
     verdicts: Sequence[Verdict]
     """One a rule, in the order of `ALL_RULES`."""
+    arrivals_ns: Sequence[int]
+    """When each datagram of an exchange arrived, since the suite began."""
     wall: Wall
 
     @property
@@ -69,9 +71,11 @@ async def check_transport(
     if failure:
         raise ConductError(failure)
     first, again = ((folder / name / CHECKS_FILE).read_text() for name in ("first", "again"))
-    verdicts = [Verdict(**verdict) for verdict in json.loads(first)["verdicts"]]
+    content = json.loads(first)
+    verdicts = [Verdict(**verdict) for verdict in content["verdicts"]]
     seen = "equal" if first == again else f"compare {CHECKS_FILE} and the logs in {folder}"
-    return Conformance([*verdicts, Verdict(TWICE, first == again, seen)], walls["first"])
+    verdicts.append(Verdict(TWICE, first == again, seen))
+    return Conformance(verdicts, content["arrivals_ns"], walls["first"])
 
 
 def _job(folder: Path, choice: TransportChoice) -> Path:

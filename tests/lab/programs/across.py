@@ -11,7 +11,7 @@ from random import Random
 
 import trio
 
-from testbed.censor.actions import Pass, Reset
+from testbed.censor.actions import Answer, Pass, Reset
 from testbed.censor.censor import Censor
 from testbed.censor.match import Match
 from testbed.lab.middlebox import Middlebox
@@ -21,7 +21,7 @@ from testbed.lab.net.plan import plan_of
 from testbed.tools.forwarding import Across
 from tests.censor.packets import STUN_BINDING, profile, rule
 
-PORT = 3478
+PORT, REFUSED_PORT = 3478, 9
 WAIT_S = 1.0
 LARGE = STUN_BINDING + bytes(4000)
 FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
@@ -101,10 +101,29 @@ async def reset(network: LabNetwork) -> str:
     return "nothing"
 
 
+async def refused(network: LabNetwork, version: int) -> str:
+    """A datagram to a port that the box says is closed."""
+    with network["inside"].namespace.entered():
+        inside = socket.socket(FAMILIES[version], socket.SOCK_DGRAM)
+    inside.setblocking(False)
+    outside = network["outside"].interfaces[0]
+    inside.connect((outside.ip if version == 4 else outside.ip6, REFUSED_PORT))
+    inside.send(b"hello")
+    try:
+        with trio.move_on_after(WAIT_S):
+            await trio.socket.from_stdlib_socket(inside).recv(1)
+    except ConnectionRefusedError:
+        return "refused"
+    finally:
+        inside.close()
+    return "nothing"
+
+
 async def play(folder: Path) -> None:
     rules = (
         rule("web", Match(protocol="tcp", host=("blocked.example",)), Reset()),
         rule("stun", Match(label="stun"), Pass()),
+        rule("refused", Match(server_ports=(str(REFUSED_PORT),)), Answer("port-unreachable")),
     )
     censor = Censor(profile(*rules), Random(0))
     found: dict[str, object] = {}
@@ -118,6 +137,8 @@ async def play(folder: Path) -> None:
                     found[f"large {version}"] = await exchange(network, version, LARGE)
                 found["overlapping"] = await overlapping_fragments(network)
                 found["reset 6"] = await reset(network)
+                for version in FAMILIES:
+                    found[f"refused {version}"] = await refused(network, version)
                 nursery.cancel_scope.cancel()
     found["events"] = [[event.flow, event.what] for event in censor.events]
     found["rules"] = {name: asdict(counters) for name, counters in censor.counters.items()}

@@ -3,7 +3,8 @@
  * Do the time stamp counter and polling loops follow virtual time?
  *
  * Prints one line each: the counter's ticks (RDTSC, then RDTSCP) over a sleep of
- * one second; nanoseconds that 1000 system calls take; how often a thread could
+ * one second; nanoseconds that 1000 system calls take, that 1000 of those that
+ * manage memory do, and that 1000 take in a task of the free name; how often a thread could
  * yield until another one's sleep of 10 ms was over; how often a thread had to
  * read the clock until 1 ms was over, and how often it then went back.
  */
@@ -11,6 +12,8 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -55,6 +58,18 @@ int main(void)
 	for (int i = 0; i < 1000; i++)
 		syscall(SYS_getppid);
 	printf("syscalls %lld\n", now_ns() - started);
+
+	started = now_ns();
+	for (int i = 0; i < 500; i++)
+		munmap(mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), 4096);
+	printf("memory %lld\n", now_ns() - started);
+
+	prctl(PR_SET_NAME, "testbed-lab");
+	started = now_ns();
+	for (int i = 0; i < 1000; i++)
+		close(-1);
+	printf("free %lld\n", now_ns() - started);
+	prctl(PR_SET_NAME, "clocks");
 
 	pthread_create(&thread, NULL, sleeper, NULL);
 	while (!woke) {

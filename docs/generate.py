@@ -1,0 +1,300 @@
+"""Write the pages that follow from data, so that no document repeats it by hand.
+
+Two kinds of pages are generated:
+
+- *kept* pages are read in the repository itself: the index of decisions and the table of claims
+  in ARTIFACT.md. They are committed, and a test checks that they are up to date.
+- *built* pages exist only in the site: the commands, the keys of TOML files, and the public
+  interface in Python. They follow from the code, and are written before each build.
+
+`python docs/generate.py` writes the kept pages, `--check` only compares them, and `--built` writes
+the built pages.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import html
+import json
+import re
+import subprocess
+import sys
+import tomllib
+import typing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+DOCS = Path(__file__).parent
+ROOT = DOCS.parent
+
+API = {
+    "testbed": ("load",),
+    "testbed.analysis.dataframes": ("RunTables",),
+    "testbed.transport.interface": (),
+    "testbed.transport.loopback": ("LoopbackHost",),
+}
+"""The public interface: each module with its public names; no names: all that have a docstring."""
+
+KINDS = {
+    "scenario": "Scenarios (`scenarios/*.toml`)",
+    "censor": "Censor profiles (`scenarios/censors/*.toml`)",
+    "messenger": "Messengers (`scenarios/messengers/*.toml`)",
+    "links": "Link sets (`scenarios/links/*.toml`)",
+}
+"""The kinds of TOML files that people write, with the headings of their sections."""
+
+NOTE = "<!-- Written by docs/generate.py; edit {source} instead. -->"
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Return a Markdown table."""
+    lines = [list(head), *(list(row) for row in rows)]
+    lines.insert(1, ["---"] * len(lines[0]))
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+# The kept pages.
+
+
+def decision_index() -> str:
+    """Return the index of decisions, one row per file, in the order of their numbers."""
+    rows = []
+    for file in sorted((DOCS / "decisions").glob("[0-9]*.md")):
+        text = file.read_text()
+        title = _first(r"^# (\d+\. .+)$", text, file)
+        date = _first(r"^- Date: (\d{4}-\d\d-\d\d)$", text, file)
+        status = _first(r"^- Status: (.+)$", text, file)
+        rows.append((f"[{title}]({file.name})", date, status))
+    intro = (DOCS / "decisions" / "intro.md").read_text()
+    note = NOTE.format(source="intro.md and the decisions themselves")
+    files = "\n".join(sorted(file.stem for file in (DOCS / "decisions").glob("[0-9]*.md")))
+    tree = f"```{{toctree}}\n:hidden:\n\n{files}\n```\n"
+    return f"{note}\n\n{intro}\n{table(('Decision', 'Date', 'Status'), rows)}\n{tree}"
+
+
+def _first(pattern: str, text: str, file: Path) -> str:
+    found = re.search(pattern, text, re.MULTILINE)
+    if found is None:
+        raise ValueError(f"{file}: there is no line {pattern}")
+    return found[1]
+
+
+def artifact() -> str:
+    """Return ARTIFACT.md: its introduction, and the claims with how to reproduce each."""
+    content = tomllib.loads((DOCS / "claims.toml").read_text())
+    parts = [NOTE.format(source="docs/claims.toml"), content["introduction"].strip()]
+    claims = content["claims"]
+    rows = [
+        (f"[{key}](#{key})", each["claim"], f"{each['minutes']}") for key, each in claims.items()
+    ]
+    parts.append(table(("Name", "Claim", "Minutes"), rows).strip())
+    parts += [_claim(key, each) for key, each in claims.items()]
+    return "\n\n".join(parts) + "\n"
+
+
+def _claim(key: str, claim: Mapping[str, Any]) -> str:
+    rows = [
+        (each["what"], f"{each['expected']}", each["tolerance"], each["where"])
+        for each in claim["values"]
+    ]
+    return "\n\n".join(
+        (
+            f"## {key}",
+            claim["claim"] + ".",
+            f"```sh\n{claim['command']}\n```",
+            table(("Value", "Expected", "Tolerance", "Where it is printed"), rows).strip(),
+            claim["note"].strip(),
+        )
+    )
+
+
+KEPT: Mapping[Path, Callable[[], str]] = {
+    DOCS / "decisions" / "index.md": decision_index,
+    ROOT / "ARTIFACT.md": artifact,
+}
+
+
+# The built pages.
+
+
+def commands() -> str:
+    """Return the reference of the command line, by typer's own documentation command."""
+    typer = [sys.executable, "-m", "typer", "testbed.cli.app", "utils", "docs", "--name", "testbed"]
+    done = subprocess.run(typer, cwd=ROOT, check=True, capture_output=True, text=True)
+    text = html.unescape(done.stdout).replace(f"{ROOT}/", "")
+    text = re.sub(r"\[/?bold\]", "`", text)  # rich's markup
+    text = re.sub(r"^Example: (testbed .+)$", r"Example: `\1`", text, flags=re.MULTILINE)
+    title = "# Commands\n\n`./lab` and `testbed` take the same words.\n"
+    return _whole_summaries(text).replace("# `testbed`\n", title, 1)
+
+
+def _whole_summaries(text: str) -> str:
+    """Replace typer's shortened summaries of commands by whole ones, with links."""
+    summaries = dict(re.findall(r"^#+ `(testbed .+)`\n\n(.+)$", text, re.MULTILINE))
+    lines, current = [], ""
+    for line in text.splitlines():
+        heading = re.match(r"#+ `(testbed.*)`$", line)
+        current = heading[1] if heading else current
+        entry = re.match(r"\* `([a-z][a-z-]*)`: ", line)
+        command = f"{current} {entry[1]}" if entry else ""
+        if entry and command in summaries:
+            anchor = command.replace(" ", "-")
+            lines.append(f"* [`{entry[1]}`](#{anchor}): {summaries[command]}")
+        else:
+            lines.append(line)
+    return "\n".join(lines) + "\n"
+
+
+def toml_keys() -> str:
+    """Return the reference of the keys in TOML files, by their JSON Schemas."""
+    from testbed.experiment import schema  # noqa: PLC0415
+
+    parts = ["# TOML keys", (DOCS / "reference" / "toml-intro.md").read_text().strip()]
+    for kind, heading in KINDS.items():
+        found = schema.schema(kind)
+        docs = dict(_attribute_docs(schema.KINDS[kind]))
+        parts += [f"## {heading}", _keys(kind, schema.KINDS[kind].__name__, found, docs)]
+        for name, definition in sorted(found.get("$defs", {}).items()):
+            if "properties" in definition:
+                parts += [f"({_anchor(kind, name)})=\n### {name} ({kind})"]
+                parts += [_prose(definition.get("description", ""))]
+                parts += [_keys(kind, name, definition, docs)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _anchor(kind: str, name: str) -> str:
+    return f"{kind}-{name}".lower()
+
+
+def _keys(kind: str, name: str, definition: Mapping[str, Any], docs: Mapping[Any, str]) -> str:
+    required = definition.get("required", ())
+    rows = []
+    for key, value in definition.get("properties", {}).items():
+        default = "required" if key in required else _default(value)
+        rows.append((f"`{key}`", _type(kind, value), default, docs.get((name, key), "")))
+    return table(("Key", "Type", "Default", "Meaning"), rows) if rows else ""
+
+
+def _default(value: Mapping[str, Any]) -> str:
+    if value.get("default") is None:
+        return ""
+    text = json.dumps(value["default"], ensure_ascii=False).replace("|", "\\|")
+    return f"`{text}`"
+
+
+def _type(kind: str, value: Mapping[str, Any]) -> str:
+    """Return a readable type of a key by its JSON Schema."""
+    if "$ref" in value:
+        name = value["$ref"].rpartition("/")[2]
+        return f"[{name}](#{_anchor(kind, name)})"
+    for several in ("anyOf", "oneOf"):
+        if several in value:
+            return ", or ".join(dict.fromkeys(_type(kind, each) for each in value[several]))
+    if "enum" in value:
+        return ", ".join(f"`{each}`" for each in value["enum"])
+    if "const" in value:
+        return f"`{value['const']}`"
+    return _plain_type(kind, value)
+
+
+def _plain_type(kind: str, value: Mapping[str, Any]) -> str:
+    name = str(value.get("type", "any"))
+    if name == "array":
+        inner = value.get("items") or value.get("prefixItems", [{}])[0]
+        return f"list of {_type(kind, inner)}"
+    inner = value.get("additionalProperties")
+    if name == "object" and isinstance(inner, dict):
+        return f"table of {_type(kind, inner)}"
+    return {"object": "table", "null": "nothing"}.get(name, name)
+
+
+def _attribute_docs(cls: type) -> Iterator[tuple[tuple[str, str], str]]:
+    """Find the docstrings of the fields of a dataclass and of all dataclasses inside it."""
+    from sphinx.pycode import ModuleAnalyzer  # noqa: PLC0415
+
+    for each in _dataclasses(cls, set()):
+        for base in reversed(each.__mro__[:-1]):
+            found = ModuleAnalyzer.for_module(base.__module__).find_attr_docs()
+            for (name, key), lines in found.items():
+                if name == base.__name__:
+                    yield (each.__name__, key), _prose(" ".join(lines)).replace("|", "\\|")
+
+
+def _dataclasses(kind: object, seen: set[type]) -> Iterator[type]:
+    for inner in typing.get_args(kind):
+        yield from _dataclasses(inner, seen)
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind) and kind not in seen:
+        seen.add(kind)
+        yield kind
+        for hint in typing.get_type_hints(kind).values():
+            yield from _dataclasses(hint, seen)
+
+
+def _prose(text: str) -> str:
+    """Return a docstring as Markdown."""
+    return re.sub(r"[ \t]+", " ", text.replace("``", "`")).strip()
+
+
+def api() -> str:
+    """Return the reference of the public interface, for autodoc."""
+    parts = ["# Python interface", (DOCS / "reference" / "api-intro.md").read_text().strip()]
+    for module, names in API.items():
+        parts.append(f"## {module}")
+        if names:
+            lines = [_directive(module, name) for name in names]
+        else:
+            lines = [f".. automodule:: {module}\n   :members:\n   :member-order: bysource"]
+        parts.append("```{eval-rst}\n" + "\n\n".join(lines) + "\n```")
+        if module == "testbed.analysis.dataframes":
+            parts.append(_columns())
+    return "\n\n".join(parts) + "\n"
+
+
+def _columns() -> str:
+    from testbed.analysis import dataframes  # noqa: PLC0415
+
+    parts = []
+    for name in ("cells", "steps", "events"):
+        columns = getattr(dataframes, name.upper())
+        rows = [(f"`{column.name}`", str(column.type)) for column in columns]
+        parts.append(f"Columns of `{name}`:\n\n{table(('Column', 'Type'), rows)}")
+    return "\n".join(parts).strip()
+
+
+def _directive(module: str, name: str) -> str:
+    from importlib import import_module  # noqa: PLC0415
+
+    if isinstance(getattr(import_module(module), name), type):
+        return f".. autoclass:: {module}.{name}\n   :members:"
+    return f".. autofunction:: {module}.{name}"
+
+
+BUILT: Mapping[Path, Callable[[], str]] = {
+    DOCS / "reference" / "commands.md": commands,
+    DOCS / "reference" / "toml.md": toml_keys,
+    DOCS / "reference" / "api.md": api,
+}
+
+
+def main() -> int:
+    """Write or check pages; return the exit status."""
+    parser = argparse.ArgumentParser(description="Write the pages that follow from data.")
+    parser.add_argument("--check", action="store_true", help="compare the kept pages; write none")
+    parser.add_argument("--built", action="store_true", help="write the pages of the site instead")
+    options = parser.parse_args()
+    stale = []
+    for file, make in (BUILT if options.built else KEPT).items():
+        text = make()
+        if options.check and (not file.exists() or file.read_text() != text):
+            stale.append(file)
+        elif not options.check:
+            file.write_text(text)
+    for file in stale:
+        print(f"{file.relative_to(ROOT)} is out of date: run python docs/generate.py")
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

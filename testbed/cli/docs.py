@@ -1,0 +1,128 @@
+"""The command line's words about the project's documents: makes their tables, from records."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from testbed import __version__
+from testbed.cli.about import DEMO
+from testbed.cli.bench import measure_cells, measure_forwarding
+from testbed.cli.calibrate import calibrations
+from testbed.cli.compare import plot
+from testbed.cli.console import err, out, short
+from testbed.cli.kernel import guest_kernel
+from testbed.cli.run import run
+from testbed.experiment.scenario import ROOT
+from testbed.record.results import ResultsError, Run
+from testbed.run.runner import run_module
+from testbed.tools import published
+
+docs_app = typer.Typer(no_args_is_help=True, help="Make what the documents show from records.")
+_FIGURES: Mapping[str, str] = {"demo": "usability", "profiles-x-transports": "matrix"}
+"""By record: the figure of it that README.md shows."""
+_ROUNDS = {"bench": 3, "middlebox": 5}
+
+
+@docs_app.callback()
+def _docs() -> None: ...
+
+
+@docs_app.command("tables")
+def make_tables(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="RECORD...", help="Only these; none: all.")
+    ] = None,
+    run_again: Annotated[
+        bool, typer.Option("--run", help="Run again what the records are made from.")
+    ] = False,
+) -> None:
+    """Write the tables of the documents from the records in docs/results.
+
+    With --run, first make the records again: all take a quarter of an hour on two idle cores, most
+    of it `profiles-x-transports` (6 min) and `bench` (3 min).
+
+    Examples: testbed docs tables; testbed docs tables --run demo calibration
+    """
+    known = published.RECORD_NAMES
+    if unknown := sorted(set(names or ()) - set(known)):
+        raise ResultsError(f"no record {', '.join(unknown)}; there are {', '.join(known)}")
+    wanted = [name for name in known if name in (names or known)]
+    for name in wanted if run_again else ():
+        err.print(f"[bold]{name}[/]")
+        content, command = _MAKE[name]()
+        published.write_record(name, {"content": content, **_about(command)})
+    for document in dict.fromkeys(table.document for table in published.TABLES.values()):
+        fill(ROOT / document, wanted)
+
+
+def _about(command: str) -> dict[str, str]:
+    """Say when, how and by what a record was made."""
+    from testbed.tools.benchmark import machine  # noqa: PLC0415 - brings Mininet and pyroute2, half a second
+
+    made_on = machine(guest_kernel().version)
+    return {
+        "recorded": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "by": f"`{command}`, version {__version__}, guests of Linux {made_on['guest']}, on "
+        f"{made_on['cores']} cores of {made_on['cpu']}",
+    }
+
+
+def fill(path: Path, wanted: list[str]) -> None:
+    """Write the tables of a document that are made from the records `wanted`."""
+    text = path.read_text()
+    there = published.blocks(text)
+
+    def text_of(name: str) -> str:
+        record = published.TABLES[name].record
+        if record not in wanted or not published.record_path(record).exists():
+            return there[name]
+        return published.table_text(name, published.read_record(record))
+
+    path.write_text(published.filled(text, text_of))
+    out.print(f"Tables: {short(path)}")
+
+
+def _scenario(record: str, scenario: str) -> tuple[Any, str]:
+    """Run a scenario afresh, and draw the figure that is shown of it."""
+    folder = ROOT / "results" / record
+    run(scenario, out_folder=folder, fresh=True)
+    if figure := _FIGURES.get(record):
+        plot(folder, [figure])
+        shutil.copyfile(folder / "figures" / f"{figure}.png", ROOT / "results" / f"{scenario}.png")
+    command = "./lab demo" if record == "demo" else f"./lab run {scenario}"
+    return published.run_content(Run(folder)), command
+
+
+def _calibration() -> tuple[Any, str]:
+    return published.calibration_content(calibrations()), "./lab calibrate --all"
+
+
+def _bench() -> tuple[Any, str]:
+    return measure_cells([], _ROUNDS["bench"]), "./lab bench"
+
+
+def _middlebox() -> tuple[Any, str]:
+    cpu = max(os.sched_getaffinity(0))
+    module = partial(run_module, guest_kernel(), seed=1, cpu=cpu)
+    return measure_forwarding(module, _ROUNDS["middlebox"]), "./lab bench middlebox"
+
+
+_MAKE: Mapping[str, Callable[[], tuple[Any, str]]] = {
+    "demo": partial(_scenario, "demo", DEMO),
+    **{
+        name: partial(_scenario, name, name)
+        for name in ("ru-transports-2025-08", "profiles-x-transports")
+    },
+    "calibration": _calibration,
+    "middlebox": _middlebox,
+    "bench": _bench,
+}
+"""By record: makes its content again, and says by which command."""

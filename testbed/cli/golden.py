@@ -1,0 +1,129 @@
+"""The command line's words about golden hashes; what they stand for lives in `golden`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+import trio
+import typer
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from testbed.cli.console import err, out, short
+from testbed.cli.kernel import guest_kernel
+from testbed.experiment.choosing import load_transport
+from testbed.experiment.explanations import ScenarioError
+from testbed.experiment.loading import programs_of
+from testbed.guest.kernel.builder import Kernel
+from testbed.run.manifest import programs
+from testbed.tools import golden
+from testbed.tools.conformance.suite import check_transport
+from testbed.transport.interface import Program
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Something that has a golden hash, and how it is observed."""
+
+    kind: str
+    name: str
+    needed: Sequence[Program]
+
+    def observe(self, kernel: Kernel, folder: Path, cpus: Sequence[int]) -> golden.Observed:
+        """Observe it in guests, in a folder that does not exist yet. ConductError: it failed."""
+        if self.kind == "cell":
+            cell = golden.golden_cells()[self.name]
+            return trio.run(golden.observe_cell, kernel, cell, folder, cpus[-1])
+        choice = golden.golden_transports()[self.name]
+        found = trio.run(check_transport, choice, kernel, folder, cpus)
+        return golden.Observed(arrivals_ns=found.arrivals_ns)
+
+
+def check_golden(
+    name: Annotated[
+        list[str] | None, typer.Option(help="Only this engine or transport (repeatable).")
+    ] = None,
+    update: Annotated[
+        bool, typer.Option("--update", help="Keep the hashes of what is observed now, all of them.")
+    ] = False,
+) -> None:
+    """Compare what is observed in cells and transports with their golden hashes (two minutes).
+
+    Hashes are compared where all versions of programs and libraries are those of the golden
+    laboratory; elsewhere it is said which are not. Status 1: a hash differs.
+
+    Examples: testbed check golden --name obfs4; testbed check golden --update
+    """
+    if update and name:
+        raise ScenarioError("--update keeps all hashes, for they share one table of versions")
+    subjects = list(_subjects())
+    if unknown := sorted(set(name or ()) - {subject.name for subject in subjects}):
+        raise ScenarioError(f"nothing is called {', '.join(unknown)} that has a golden hash")
+    wanted = [subject for subject in subjects if not name or subject.name in name]
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with TemporaryDirectory() as folder, Progress(*columns, console=err, transient=True) as bar:
+        bench = _Bench(guest_kernel(), Path(folder), sorted(os.sched_getaffinity(0)))
+        tracked = bar.track(wanted, description="observes")
+        ok = _update(bench, tracked) if update else _compare(bench, tracked)
+    if not ok:
+        raise typer.Exit(1)
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """Where subjects are observed."""
+
+    kernel: Kernel
+    folder: Path
+    cpus: Sequence[int]
+
+    def observe(self, subject: Subject) -> golden.Observed:
+        folder = self.folder / f"{subject.kind} {subject.name}"
+        return subject.observe(self.kernel, folder, self.cpus)
+
+
+def _compare(bench: _Bench, subjects: Iterable[Subject]) -> bool:
+    """Say of each subject whether its hash is golden; return whether none differs."""
+    kept, ok = golden.read_golden(), True
+    for subject in subjects:
+        what = f"{subject.kind} {subject.name}"
+        here = golden.laboratory(subject.needed, bench.kernel.version)
+        if other := kept.other_laboratory(here):
+            out.print(f"[yellow]not tried[/] {escape(f'{what}: {other}')}")
+            continue
+        complaint = kept.complaint(subject.kind, subject.name, bench.observe(subject))
+        ok &= not complaint
+        said = (
+            f"[red]differs[/]   {escape(complaint)}" if complaint else f"[green]equal[/]     {what}"
+        )
+        out.print(said)
+    return ok
+
+
+def _update(bench: _Bench, subjects: Iterable[Subject]) -> bool:
+    """Observe all subjects and keep their hashes; return whether all programs are there."""
+    versions: dict[str, str] = {}
+    hashes: dict[str, dict[str, str]] = {}
+    for subject in subjects:
+        if missing := [p.remedy for p in subject.needed if p.find() is None]:
+            out.print(f"No hash was changed: a program is missing: {', '.join(missing)}")
+            return False
+        versions |= golden.laboratory(subject.needed, bench.kernel.version)
+        hashes.setdefault(subject.kind, {})[subject.name] = golden.golden_hash(
+            bench.observe(subject)
+        )
+    golden.write_golden(golden.Golden(versions, hashes))
+    out.print(f"Wrote {short(golden.GOLDEN_FILE)}")
+    return True
+
+
+def _subjects() -> Iterator[Subject]:
+    for name, cell in golden.golden_cells().items():
+        yield Subject("cell", name, programs([cell]))
+    for name, choice in golden.golden_transports().items():
+        yield Subject("transport", name, list(programs_of(load_transport(choice))))

@@ -1,0 +1,134 @@
+"""The command line's word about captures; reading and recognising: `recognition`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from testbed.censor.profile import Profile
+from testbed.cli.console import out
+from testbed.experiment.explanations import ScenarioError
+from testbed.experiment.scenario import load_censor
+from testbed.tools.recognition.capture_file import Capture, CaptureError
+from testbed.tools.recognition.evaluation import evaluate, evaluation_json, print_evaluation
+from testbed.tools.recognition.flow_tables import answer, as_json, flows_table
+from testbed.tools.recognition.replay import Replay
+
+_LEGEND = """\
+What is recognised is what the lab's detectors state: hypotheses about boxes, none of them a
+measurement of one. The capture is replayed; nothing of it is dropped, delayed or answered. A rule
+with a share draws its flows by seed 0, and names of address lists mean the lab's networks."""
+_MAX_ROWS = 200
+
+
+def recognise(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A capture: pcap or pcapng.")],
+    censor: Annotated[
+        str | None,
+        typer.Option(metavar="PROFILE", help="Which of its rules would apply (`list censors`)."),
+    ] = None,
+    inside: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CIDR", help="The users' network; may be given more than once."),
+    ] = None,
+    written_json: Annotated[bool, typer.Option("--json", help="Print JSON, not a table.")] = False,
+    evaluate_: Annotated[
+        bool,
+        typer.Option(
+            "--evaluate",
+            help="FILE has labelled flows (.jsonl.gz): print how often the detectors are right.",
+        ),
+    ] = False,
+) -> None:
+    """Show what a middlebox would see in a capture: each flow, what is recognised, and when.
+
+    Without --inside the private end of a flow is inside, or else the end that sent first.
+
+    Example: testbed recognise call.pcapng --censor ru-calls-2025-08
+    """
+    if evaluate_:
+        evaluation = evaluate(file)
+        if written_json:
+            _print_json(evaluation_json(evaluation))
+        else:
+            print_evaluation(evaluation)
+        return
+    profile = None if censor is None else load_censor(censor)
+    replay = _replay(profile, [_network(text) for text in inside or ()])
+    with Capture(file) as capture:
+        for captured in capture:
+            replay.show(captured)
+    if not replay.flows:
+        _say_why_empty(file, capture)
+    if written_json:
+        found = {
+            "file": str(file),
+            "frames": capture.frames,
+            "not_ip": capture.not_ip,
+            "cut_short": capture.cut,
+            "ends_early": capture.ends_early,
+            "censor": None if profile is None else profile.name,
+            "unlisted_packets": replay.unlisted,
+            "flows": [as_json(flow) for flow in replay.flows],
+        }
+        _print_json(found)
+        return
+    _print(capture, replay, None if profile is None else profile.name)
+
+
+def _print(capture: Capture, replay: Replay, censor: str | None) -> None:
+    flows = replay.flows
+    out.print(answer(flows, censor), markup=False)
+    for note in _notes(capture, replay):
+        out.print(note, markup=False)
+    out.print(flows_table(flows[:_MAX_ROWS], with_rules=censor is not None))
+    if len(flows) > _MAX_ROWS:
+        out.print(f"{len(flows) - _MAX_ROWS} more flows are in --json.")
+    out.print(_LEGEND, style="dim")
+
+
+def _notes(capture: Capture, replay: Replay) -> list[str]:
+    """Return what limits the answer."""
+    notes = {
+        f"The file ends early, after {capture.frames} frames: {capture.ends_early}.": (
+            capture.ends_early
+        ),
+        f"{capture.not_ip} of {capture.frames} frames carry no IP.": capture.not_ip,
+        f"{capture.cut} packets were captured in part; what is missing counts as zeros.": (
+            capture.cut
+        ),
+        f"{replay.unlisted} packets are of flows beyond those listed.": replay.unlisted,
+    }
+    return [note for note, holds in notes.items() if holds]
+
+
+def _say_why_empty(file: Path, capture: Capture) -> None:
+    if capture.ends_early is not None:
+        raise CaptureError(f"{file} ends before its first packet: {capture.ends_early}")
+    if not capture.frames:
+        raise CaptureError(f"{file} is a capture without a packet")
+    raise CaptureError(f"{file} holds no whole IP packet in its {capture.frames} frames")
+
+
+def _replay(profile: Profile | None, inside: list[IPv4Network | IPv6Network]) -> Replay:
+    try:
+        return Replay(profile, inside)
+    except ValueError as error:
+        raise ScenarioError(str(error)) from None
+
+
+def _network(text: str) -> IPv4Network | IPv6Network:
+    try:
+        return ip_network(text)
+    except ValueError as error:
+        raise ScenarioError(f"--inside {text}: {error}") from None
+
+
+def _print_json(content: object) -> None:
+    json.dump(content, sys.stdout, indent=1)
+    sys.stdout.write("\n")

@@ -1,0 +1,221 @@
+"""Golden hashes: whether what is observed here is what was observed before; prints nothing.
+
+A golden hash stands for everything that was observed in a cell, or in a transport's conformance
+suite, in a laboratory of known versions (`Golden.laboratory`). Where all versions are the same,
+another hash means that the project's own code has changed its results. Where one is not, nothing
+is said about the code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import ssl
+import subprocess
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from testbed.call.engines import ENGINES
+from testbed.experiment.cell import FRAMES_FILE, RECORD_FILE, Cell, TransportChoice
+from testbed.experiment.choosing import transport_choices
+from testbed.experiment.scenario import ROOT, cells, load_messenger, load_scenario, messenger_names
+from testbed.guest.kernel.builder import Kernel
+from testbed.record.cell_record import DirectionRecord, read_frames
+from testbed.run.jobs import prepare_job
+from testbed.run.manifest import programs, versions
+from testbed.run.runner import in_guest
+from testbed.transport.interface import Program
+
+GOLDEN_FILE = ROOT / "tests" / "golden.toml"
+DURATION_S = 10.0
+"""How long the calls of golden cells are."""
+SLOW_ENGINES = ("chromium",)
+"""Engines whose golden cell takes most of a minute."""
+_SCENARIO, _TRANSPORTS = "speed", "ru-transports-2025-08"
+"""What gives golden cells their links, with jitter; and what names the transports."""
+_CENSORS: Mapping[str, str] = {"model": "ru-calls-2025-08"}
+"""By engine: the censor of its golden cell, if it is not `_LOSS`, which lets all be set up."""
+_LOSS = "loss-10"
+_LIBRARY = re.compile(r"(/\S+) \(0x")
+"""A library that ldd(1) has found, by its path."""
+
+Series = Sequence[int | None]
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What was observed; times in nanoseconds since dialling, None for what never happened."""
+
+    sent_ns: Sequence[Series] = ()
+    """By direction (up, down): when each frame left, by its index."""
+    received: Sequence[Sequence[tuple[int, int]]] = ()
+    """By direction (up, down): index and time of each frame, in the order in which they came."""
+    set_up_ns: Series = ()
+    """How long the transport took to connect, and when the call was set up and over."""
+    chat_ns: Sequence[Series] = ()
+    """How long connecting took; when each message left; when each was acknowledged."""
+    events: Sequence[tuple[int, str, str]] = ()
+    """Of the middleboxes: when, which flow, what was found or done."""
+    arrivals_ns: Series = ()
+    """Of a conformance suite: when each datagram arrived, since the suite began."""
+
+
+def golden_hash(observed: Observed) -> str:
+    """Return the SHA-256 (hexadecimal) of what was observed, in its one canonical form.
+
+    That is the JSON array of the fields of `Observed` in their order, in ASCII without blanks. No
+    name of a field, file, schema or verdict is in it.
+    """
+    parts = (
+        observed.sent_ns,
+        observed.received,
+        observed.set_up_ns,
+        observed.chat_ns,
+        observed.events,
+        observed.arrivals_ns,
+    )
+    text = json.dumps(parts, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def observed_in_cell(record: Mapping[str, Any], frames: Mapping[str, DirectionRecord]) -> Observed:
+    """Return what was observed in a cell, from its record (as `lab.record.as_json`) and frames."""
+    call, chat = record["call"], record["chat"]
+    directions = [frames[name] for name in ("up", "down")]
+    return Observed(
+        sent_ns=[_ns(each.sent_s) for each in directions],
+        received=[[(index, round(at * 1e9)) for index, at in d.received] for d in directions],
+        set_up_ns=_ns((record["transport_connect_s"], call["set_up_s"], call["ended_s"])),
+        chat_ns=[_ns((chat["connected_s"],)), _ns(chat["sent_s"]), _ns(chat["acknowledged_s"])],
+        events=[(round(at * 1e9), flow, what) for at, flow, what in record["middlebox"]["events"]],
+    )
+
+
+def _ns(times_s: Sequence[float | None]) -> list[int | None]:
+    return [None if at is None else round(at * 1e9) for at in times_s]
+
+
+def golden_cells() -> dict[str, Cell]:
+    """Return a short cell for each engine that makes calls, by the engine's name."""
+    messengers: dict[str, str] = {
+        load_messenger(name).engine: name for name in reversed(messenger_names())
+    }
+    found = {}
+    for engine in ENGINES:
+        scenario = replace(
+            load_scenario(_SCENARIO),
+            messengers=(messengers[engine] if engine != "model" else "whatsapp",),
+            transports=("direct",),
+            censors=(_CENSORS.get(engine, _LOSS),),
+            duration_s=DURATION_S,
+            seeds=(1,),
+        )
+        [found[engine]] = cells(scenario)
+    return found
+
+
+def golden_transports() -> dict[str, TransportChoice]:
+    """Return the transports whose conformance suite has a golden hash, by how they are named.
+
+    One that wraps another is taken around `direct`, which shows what is its own.
+    """
+    direct = TransportChoice("direct")
+    choices = (
+        replace(choice, parameters={k: _plain(v, direct) for k, v in choice.parameters.items()})
+        for choice in transport_choices(load_scenario(_TRANSPORTS).transports)
+    )
+    return {str(choice): choice for choice in choices}
+
+
+def _plain(value: object, direct: TransportChoice) -> object:
+    return direct if isinstance(value, TransportChoice) else value
+
+
+async def observe_cell(kernel: Kernel, cell: Cell, folder: Path, cpu: int) -> Observed:
+    """Conduct a cell in a guest, in a folder that does not exist yet; return what was observed.
+
+    Raises:
+        ConductError: It could not be conducted.
+    """
+    prepare_job(folder, cell)
+    await in_guest(kernel)(folder, cell, cpu)
+    record = json.loads((folder / RECORD_FILE).read_text())
+    return observed_in_cell(record, read_frames(folder / FRAMES_FILE))
+
+
+def laboratory(needed: Sequence[Program], linux: str) -> dict[str, str]:
+    """Return the versions, by name, of all that takes part and is not the project's own code.
+
+    `linux` is the guest kernel's version. A program's libraries count as part of it.
+    """
+    found = versions(needed, ())
+    del found["testbed"]
+    for program in needed:
+        if path := program.find():
+            found[program.name] += f", libraries {_libraries(path)}"
+    return {"linux": linux, "openssl": ssl.OPENSSL_VERSION, **found}
+
+
+def laboratory_of_cell(cell: Cell, linux: str) -> dict[str, str]:
+    """Return the versions of all that takes part in a cell."""
+    return laboratory(programs([cell]), linux)
+
+
+@cache
+def _libraries(path: Path) -> str:
+    """Return a short hash over the libraries that a program loads: their names and sizes."""
+    asked = subprocess.run(["ldd", str(path)], capture_output=True, text=True, check=False)
+    files = sorted(Path(found).resolve() for found in _LIBRARY.findall(asked.stdout))
+    text = "\n".join(f"{file} {file.stat().st_size}" for file in files)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+@dataclass(frozen=True)
+class Golden:
+    """The golden hashes, and the versions with which they were observed."""
+
+    versions: Mapping[str, str] = field(default_factory=dict)
+    hashes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """By kind (`cell` or `transport`) and name."""
+
+    def other_laboratory(self, here: Mapping[str, str]) -> str:
+        """Say which versions are not those of the golden hashes; empty: all are."""
+        differing = [
+            f"{name} is {version}, expected {self.versions.get(name, 'none')}"
+            for name, version in here.items()
+            if self.versions.get(name) != version
+        ]
+        return f"another laboratory: {'; '.join(differing)}" if differing else ""
+
+    def complaint(self, kind: str, name: str, observed: Observed) -> str:
+        """Say what is wrong with what was observed in the golden laboratory; empty: nothing."""
+        wanted, found = self.hashes.get(kind, {}).get(name), golden_hash(observed)
+        if wanted is None:
+            return f"{kind} {name} has no golden hash: run `testbed check golden --update`"
+        if wanted == found:
+            return ""
+        return (
+            f"{kind} {name}: what was observed is not what it was, by the same versions of all "
+            f"programs: hash {found[:12]}, expected {wanted[:12]}. If a change of the code is "
+            "meant to change results, run `testbed check golden --update`"
+        )
+
+
+def read_golden(path: Path = GOLDEN_FILE) -> Golden:
+    """Read the golden hashes; none, if there is no such file."""
+    content = tomllib.loads(path.read_text()) if path.exists() else {}
+    return Golden(content.pop("versions", {}), content)
+
+
+def write_golden(golden: Golden, path: Path = GOLDEN_FILE) -> None:
+    """Write the golden hashes."""
+    lines = ["# Written by `testbed check golden --update`: see testbed/tools/golden.py."]
+    for title, table in {"versions": golden.versions, **golden.hashes}.items():
+        lines += ["", f"[{title}]"]
+        lines += [f"{json.dumps(name)} = {json.dumps(table[name])}" for name in sorted(table)]
+    path.write_text("\n".join(lines) + "\n")

@@ -1,0 +1,106 @@
+"""Reads the IP packets of a capture file, pcap or pcapng, one after another.
+
+libpcap reads it (by cypcap), as tcpdump does: it knows both formats, either byte order, and times
+in micro- and nanoseconds, which it gives in microseconds, and holds one packet at a time. We looked
+at dpkt and python-pcapng, too: the former takes the first interface of a pcapng for all and any
+length for true, the latter reads no pcap, and neither had a release for years. Scapy is under the
+GPL, version 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import cypcap
+
+from testbed.tools.recognition import linklayer
+from testbed.tools.recognition.fragments import Fragments
+
+_NOT_CAPTURED = "unknown file format"
+
+
+class CaptureError(ValueError):
+    """A file from which no packets can be read; the text is for people."""
+
+
+class Captured(NamedTuple):
+    """An IP packet of a capture."""
+
+    number: int
+    """Of the frame in the file, from 1; of a packet in fragments: of the one that completed it."""
+    at: float
+    """Seconds since the first frame; never less than for the packet before."""
+    data: bytes
+    """From the IP header on, as long as the header says. What the capture cut off is zeros."""
+
+
+class Capture:
+    """A capture file, read once from its beginning to its end; it is open until the context ends.
+
+    Raises:
+        CaptureError: it is no capture, or its link type is not known.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._file = cypcap.open_offline(str(path), cypcap.TstampPrecision.MICRO)
+            self._link_type = int(self._file.datalink())
+        except (cypcap.Error, OSError) as error:
+            reason = str(error.args[-1]) if error.args else str(error)
+            what = "it is neither pcap nor pcapng" if reason == _NOT_CAPTURED else reason
+            raise CaptureError(f"{path} cannot be read as a capture: {what}") from None
+        if not linklayer.is_read(self._link_type):
+            self._file.close()
+            raise CaptureError(
+                f"{path} has link type {self._link_type}, which is not read; "
+                f"those are: {linklayer.READ}"
+            )
+        self._fragments = Fragments()
+        self.frames = 0
+        """How many were read so far."""
+        self.not_ip = 0
+        self.cut = 0
+        """Of the packets, how many the capture did not hold to their end."""
+        self.ends_early: str | None = None
+        """Why the file was not read to its end, if so."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+
+    def __iter__(self) -> Iterator[Captured]:
+        began_at = now = 0.0
+        for at, frame in self._frames():
+            began_at = began_at if self.frames else at
+            self.frames += 1
+            now = max(now, round(at - began_at, 6))
+            packet = linklayer.ip_packet(self._link_type, frame)
+            if packet is None:
+                self.not_ip += 1
+                continue
+            whole = self._fragments.add(self._as_long_as_it_says(packet), now)
+            if whole is not None:
+                yield Captured(self.frames, now, whole)
+
+    def _frames(self) -> Iterator[tuple[float, bytes]]:
+        try:
+            for header, frame in self._file:
+                yield float(header.ts), bytes(frame)
+        except cypcap.Error as error:
+            self.ends_early = str(error.args[-1])
+
+    def _as_long_as_it_says(self, packet: bytes) -> bytes:
+        """Cut off what pads a frame, and put zeros for what was not captured of a packet."""
+        if packet[0] >> 4 == 4:
+            length = int.from_bytes(packet[2:4], "big")
+        else:
+            payload = int.from_bytes(packet[4:6], "big")
+            length = 40 + payload if payload else 0
+        if not length:  # a packet that the network card cuts into segments only later
+            return packet
+        self.cut += length > len(packet)
+        return packet[:length].ljust(length, b"\0")

@@ -1,0 +1,102 @@
+"""Shows what was recognised in a capture: an answer, a table, or JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+
+from testbed.tools.recognition.replay import CALL_LABELS, RuleMet, SeenFlow
+
+_HARMLESS = ("pass", "list")
+"""Kinds of actions that do nothing to the packets of the flow that they meet."""
+_STUN = {"stun", "stun-strict"}
+
+
+def answer(flows: Sequence[SeenFlow], censor: str | None) -> str:
+    """Return in a sentence what matters most."""
+    total = f"{len(flows)} {'flow' if len(flows) == 1 else 'flows'}"
+    calls = [flow for flow in flows if flow.labels & CALL_LABELS]
+    stun = [flow for flow in flows if flow.labels & _STUN and flow not in calls]
+    unknown = [flow for flow in flows if not flow.labels - {"unknown"}]
+    if censor is None:
+        return (
+            f"{len(calls)} of {total} would be recognised as calls, {len(stun)} more by STUN alone;"
+            f" nothing would be recognised of {len(unknown)}."
+        )
+    met = [flow for flow in flows if any(_does_something(rule) for rule in flow.rules)]
+    return (
+        f"{len(met)} of {total} would meet a rule of {censor} that does more than pass; what it "
+        f"looks for was recognised in {len(flows) - len(unknown)}."
+    )
+
+
+def _does_something(rule: RuleMet) -> bool:
+    return rule.action.partition(",")[0] not in _HARMLESS
+
+
+def flows_table(flows: Sequence[SeenFlow], *, with_rules: bool) -> Table:
+    """Return a table of flows for a terminal of 100 columns."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("Flow", justify="right")
+    table.add_column("client > server", overflow="fold", min_width=22)
+    table.add_column("Packets\nup/down", justify="right")
+    table.add_column("recognised as", overflow="fold", min_width=18)
+    table.add_column("at packet", justify="right")
+    table.add_column("after s", justify="right")
+    if with_rules:
+        table.add_column("rule that applies", overflow="fold", min_width=20)
+    for flow in flows:
+        up, down = flow.packets.values()
+        # One line for each fact, so that packet and time stand beside it.
+        facts = [
+            (f"{fact.name} = {fact.value}" if fact.value else fact.name, fact.when)
+            for fact in flow.facts
+        ]
+        rows = [(name, str(at.packet), f"{at.after_s:.3f}") for name, at in facts] or [("-",) * 3]
+        rules = "\n".join(f"{rule.direction}: {rule.rule}: {rule.action}" for rule in flow.rules)
+        begin = (f"{flow.number}", _ends(flow), f"{up}/{down}")
+        for row_number, row in enumerate(rows):
+            first = row_number == 0
+            last = ((rules or "-") if first else "",) if with_rules else ()
+            table.add_row(*(begin if first else ("",) * 3), *row, *last)
+    return table
+
+
+def _ends(flow: SeenFlow) -> str:
+    return f"{flow.protocol} {flow.client}\n> {flow.server}"
+
+
+def as_json(flow: SeenFlow) -> Mapping[str, Any]:
+    """Return a flow as JSON's types."""
+    return {
+        "id": flow.number,
+        "protocol": flow.protocol,
+        "client": str(flow.client),
+        "server": str(flow.server),
+        "opened": "inside" if flow.opened.value == "up" else "outside",
+        "first_packet": flow.began.packet,
+        "first_s": flow.began.after_s,
+        "packets": {way.value: count for way, count in flow.packets.items()},
+        "payload_bytes": {way.value: count for way, count in flow.payload_bytes.items()},
+        "recognised": [
+            {
+                "fact": fact.name,
+                "value": fact.value or None,
+                "packet": fact.when.packet,
+                "after_s": fact.when.after_s,
+            }
+            for fact in flow.facts
+        ],
+        "rules": [
+            {
+                "direction": rule.direction,
+                "rule": rule.rule,
+                "action": rule.action,
+                "packet": rule.when.packet,
+                "after_s": rule.when.after_s,
+            }
+            for rule in flow.rules
+        ],
+    }

@@ -1,0 +1,195 @@
+"""Replays a capture through the lab's censor, and tells of each flow what was seen and when.
+
+The censor is the one that runs in the lab's middlebox. It is asked about each packet in turn; what
+it would drop, delay or send is not done, since the capture goes on as it was taken.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from random import Random
+from typing import get_args
+
+from testbed.censor.actions import Pass
+from testbed.censor.censor import MAX_FLOWS, Censor
+from testbed.censor.detectors import LABELS, VALUES
+from testbed.censor.facts import Part
+from testbed.censor.match import Match
+from testbed.censor.packet import Direction, Endpoint, Packet, parse_packet
+from testbed.censor.profile import Inspection, Profile, Rule
+from testbed.evidence import Evidence
+from testbed.lab.net.addresses import ADDRESS_LISTS
+from testbed.tools.recognition.capture_file import Captured
+
+CALL_LABELS = frozenset(
+    {"rtp", "rtp-timing", "whatsapp-like", "telegram-reflector", "turn-channel-data"}
+)
+"""Facts by which a flow is taken for a call. STUN is none: it also prepares data channels."""
+_RULE = re.compile(r"(?P<way>up|down): rule (?P<rule>.+?): (?P<action>.+)")
+_FACT = re.compile(r"recognised as (?P<label>.+)|(?P<name>\S+) = (?P<value>.*)", re.DOTALL)
+_LISTED = "listed as "
+_RELAY = "10.2.3.2"
+"""The address of the messengers' foreign servers in the lab (`lab.topology`)."""
+_PRIVATE = (
+    *map(ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")),
+    *map(ip_network, ("169.254.0.0/16", "fc00::/7", "fe80::/10")),
+)
+"""Of RFC 1918, 6598, 3927, 4193, and 4291."""
+Networks = Sequence[IPv4Network | IPv6Network]
+
+
+@dataclass(frozen=True)
+class When:
+    """A place in a capture."""
+
+    packet: int
+    """The frame's number in the file, from 1."""
+    after_s: float
+    """Since the first frame."""
+
+
+@dataclass(frozen=True)
+class StatedFact:
+    """Something that a detector stated."""
+
+    name: str
+    value: str
+    """Empty for a label."""
+    when: When
+
+
+@dataclass(frozen=True)
+class RuleMet:
+    """A rule that was the first to match a direction of a flow, from some packet on."""
+
+    direction: str
+    rule: str
+    action: str
+    """With its numbers."""
+    when: When
+
+
+@dataclass
+class SeenFlow:
+    """A flow of a capture. The client is the source of its first packet."""
+
+    number: int
+    """From 1, by first packets."""
+    protocol: str
+    client: Endpoint
+    server: Endpoint
+    opened: Direction
+    """Up: from inside."""
+    began: When
+    packets: dict[Direction, int] = field(default_factory=lambda: dict.fromkeys(Direction, 0))
+    payload_bytes: dict[Direction, int] = field(default_factory=lambda: dict.fromkeys(Direction, 0))
+    facts: list[StatedFact] = field(default_factory=list)
+    rules: list[RuleMet] = field(default_factory=list)
+
+    @property
+    def labels(self) -> set[str]:
+        """Return what the flow was recognised as."""
+        return {fact.name for fact in self.facts if not fact.value}
+
+
+class Replay:
+    """A censor to which the packets of a capture are shown.
+
+    `inside` are the users' networks. Without any, the private end of a flow is inside, or else the
+    end that sent first. Without a profile all detectors look, as those of a box that reassembles.
+
+    Raises:
+        ValueError: the profile names an address list that does not exist.
+    """
+
+    def __init__(self, profile: Profile | None = None, inside: Networks = ()) -> None:
+        lists = {**ADDRESS_LISTS, "messenger-foreign": (_RELAY,)}
+        self._censor = Censor(everything() if profile is None else profile, Random(0), lists)
+        self._censor.begin(0.0)  # times count from the first packet of the capture
+        self._keeps_rules = profile is not None
+        self._inside = inside
+        self._flows: dict[tuple[str, Endpoint, Endpoint], SeenFlow] = {}
+        self.unlisted = 0
+        """Packets of flows beyond the number that is kept; the censor saw them, too."""
+
+    @property
+    def flows(self) -> Sequence[SeenFlow]:
+        """Return the flows so far, by their first packets."""
+        return list(self._flows.values())
+
+    def show(self, captured: Captured) -> None:
+        """Show the censor a packet."""
+        when = When(captured.number, captured.at)
+        packet = parse_packet(captured.data, Direction.UP)
+        flow = self._flow_of(packet, when)
+        is_clients = flow is None or packet.source == flow.client
+        opened = self._opened(packet) if flow is None else flow.opened
+        direction = opened if is_clients else opened.opposite
+        if direction is not packet.direction:
+            packet = parse_packet(captured.data, direction)
+        self._censor.on_packet(packet, captured.at)
+        events = [event.what for event in self._censor.events]
+        self._censor.events.clear()
+        if flow is None:
+            self.unlisted += 1
+            return
+        flow.packets[direction] += 1
+        flow.payload_bytes[direction] += len(packet.payload)
+        self._note(flow, events, when)
+
+    def _note(self, flow: SeenFlow, events: Iterable[str], when: When) -> None:
+        for what in events:
+            rule = _RULE.fullmatch(what)
+            if rule is not None:
+                if self._keeps_rules:
+                    flow.rules.append(RuleMet(rule["way"], rule["rule"], rule["action"], when))
+            elif not what.startswith(_LISTED) and (fact := _FACT.fullmatch(what)):
+                name, value = fact["label"] or fact["name"], fact["value"] or ""
+                flow.facts.append(StatedFact(name, value, when))
+
+    def _flow_of(self, packet: Packet, when: When) -> SeenFlow | None:
+        """Return the packet's flow, a new one if need be; None: there are too many."""
+        source, destination = packet.source, packet.destination
+        ends = (source, destination) if source <= destination else (destination, source)
+        key = (packet.protocol, *ends)
+        flow = self._flows.get(key)
+        if flow is None and len(self._flows) < MAX_FLOWS:
+            number, opened = len(self._flows) + 1, self._opened(packet)
+            flow = SeenFlow(number, packet.protocol, source, destination, opened, when)
+            self._flows[key] = flow
+        return flow
+
+    def _opened(self, packet: Packet) -> Direction:
+        """Tell which way a packet goes that begins a flow."""
+        from_inside, to_inside = (
+            self._is_inside(end) for end in (packet.source, packet.destination)
+        )
+        return Direction.DOWN if to_inside and not from_inside else Direction.UP
+
+    def _is_inside(self, end: Endpoint) -> bool:
+        if len(end.address) not in (4, 16):
+            return False
+        address = ip_address(end.address)
+        return any(address in network for network in self._inside or _PRIVATE)
+
+
+def everything() -> Profile:
+    """Return a profile that only looks, with all detectors there are."""
+    evidence = Evidence("made to look at captures", "assumed")
+    matches = {
+        **{label: Match(label=label) for label in sorted(LABELS)},
+        "sni": Match(sni=("*",)),
+        "host": Match(host=("*",)),
+        "alpn": Match(alpn=("*",)),
+        "fingerprint": Match(fingerprint=("*",)),
+    }
+    assert set(VALUES) <= set(matches)
+    rules = [
+        Rule(name, match, Pass(), {"match": evidence, "action": evidence})
+        for name, match in matches.items()
+    ]
+    inspection = Inspection({"reassembles": evidence}, reassembles=get_args(Part))
+    return Profile("Everything", "All detectors, no rule.", tuple(rules), inspection)

@@ -1,0 +1,114 @@
+"""What is no part of an experiment, the lab's code or the host, moves no frame by a nanosecond."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache, partial
+from pathlib import Path
+
+import pytest
+import trio
+
+from testbed.experiment.cell import Cell, TransportChoice
+from testbed.guest import code_tree
+from testbed.guest.kernel import guest
+from testbed.guest.kernel.builder import Kernel
+from testbed.guest.kernel.etc import make_etc
+from testbed.run import runner
+from testbed.run.manifest import lacking
+from testbed.tools.golden import Observed, observe_cell
+from tests.lab.conftest import short_cell
+
+CENSOR = "ru-calls-2025-08"
+LAB = Path("testbed") / "lab"
+SPARE = {
+    **{f"spare_{number}": "" for number in range(12)},
+    "draws": "import random, secrets, uuid\nkept = [secrets.token_bytes(999), uuid.uuid4()]\n",
+    "imports": "import asyncio, decimal, email.message, http.client\n",
+    "keeps": "kept = [bytearray(500) for _ in range(60_000)]\ndel kept[::2]\n",
+}
+"""Modules by name: trivial ones, and such as draw random numbers, bring what cells would import
+later, and leave an allocator that asks for memory at other times."""
+
+
+@pytest.fixture(scope="module")
+def other_code(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The code of guests, whose program imports some modules more and one fewer."""
+    tree = tmp_path_factory.mktemp("code") / "tree"
+    shutil.copytree(code_tree.guest_code(), tree)
+    main = tree / LAB / "main.py"
+    text = main.read_text()
+    fewer = text.replace("import traceback\n", "")
+    assert fewer != text
+    imports = "".join(f"import testbed.lab.{name}\n" for name in SPARE)
+    main.write_text(fewer.replace("import json\n", f"import json\n{imports}"))
+    for name, body in SPARE.items():
+        (tree / LAB / f"{name}.py").write_text(body)
+    shutil.rmtree(tree / LAB / "__pycache__")
+    code_tree.bundle(tree, str(LAB))
+    return tree
+
+
+def calls() -> dict[str, Cell]:
+    """Calls without a program, through real programs on both ends, and by a real engine."""
+    direct = short_cell("whatsapp", "direct", CENSOR)
+    through = {
+        name: replace(direct, transport=TransportChoice(name))
+        for name in ("direct", "obfs4", "hysteria2")
+    }
+    return {**through, "engine": short_cell("telegram", "direct", "open")}
+
+
+CELLS = calls()
+Observe = Callable[[str], Observed]
+
+
+@pytest.fixture(scope="module")
+def observe(kernel: Kernel, tmp_path_factory: pytest.TempPathFactory) -> Observe:
+    """Conducts one of the cells with the code and the files of the host that there are now."""
+
+    def conduct(name: str) -> Observed:
+        cell = CELLS[name]
+        if lacks := lacking([cell]):
+            pytest.skip(lacks)
+        job = tmp_path_factory.mktemp(name) / "job"
+        found = trio.run(observe_cell, kernel, cell, job, max(os.sched_getaffinity(0)))
+        assert all(found.received), "nothing was heard"
+        return found
+
+    return conduct
+
+
+@pytest.fixture(scope="module")
+def usual(observe: Observe) -> Observe:
+    """What is observed in a cell, once for all tests."""
+    return cache(observe)
+
+
+@pytest.mark.guest
+@pytest.mark.parametrize("name", CELLS)
+def test_more_and_fewer_imports_of_the_lab_move_nothing(
+    usual: Observe, observe: Observe, other_code: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    before = usual(name)
+    monkeypatch.setattr(runner, "guest_code", lambda: other_code)
+    assert observe(name) == before
+
+
+@pytest.mark.guest
+@pytest.mark.parametrize("name", ["obfs4", "engine"])
+def test_what_else_is_installed_on_the_host_moves_nothing(
+    usual: Observe, observe: Observe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """An unrelated package makes the loader's cache larger; a user chooses a time zone."""
+    before = usual(name)
+    libraries = Path("/etc/ld.so.cache").read_bytes()
+    (tmp_path / "ld.so.cache").write_bytes(libraries + bytes(40_000))
+    (tmp_path / "localtime").symlink_to("/usr/share/zoneinfo/Asia/Tokyo")
+    monkeypatch.setattr(guest, "make_etc", partial(make_etc, host=tmp_path))
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    monkeypatch.setenv("LANG", "de_DE.UTF-8")
+    assert observe(name) == before

@@ -1,0 +1,196 @@
+"""Golden hashes: what is observed is what it was, and any difference is found and told."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+import trio
+import typer
+from hypothesis import given
+from hypothesis import strategies as st
+
+from testbed.call.engines import ENGINES
+from testbed.cli import golden
+from testbed.experiment.explanations import ScenarioError
+from testbed.guest.kernel.builder import Kernel
+from testbed.record.cell_record import DirectionRecord
+from testbed.run.manifest import lacking
+from testbed.tools import golden
+from testbed.tools.golden import (
+    SLOW_ENGINES,
+    Golden,
+    Observed,
+    golden_cells,
+    golden_hash,
+    golden_transports,
+    laboratory,
+    laboratory_of_cell,
+    observe_cell,
+    observed_in_cell,
+    read_golden,
+    write_golden,
+)
+from testbed.transport.interface import Program
+from tests.golden import assert_golden
+from tests.lab.conftest import kernel
+
+__all__ = ["kernel"]
+SLOW = pytest.mark.slow
+times = st.lists(st.one_of(st.none(), st.integers(0, 10**12)), max_size=4)
+observations = st.builds(
+    Observed,
+    sent_ns=st.lists(times, max_size=2),
+    received=st.lists(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 99)), max_size=3)),
+    set_up_ns=times,
+    chat_ns=st.lists(times, max_size=3),
+    events=st.lists(st.tuples(st.integers(0, 99), st.text(max_size=3), st.text(max_size=3))),
+    arrivals_ns=times,
+)
+
+
+@pytest.mark.guest
+@pytest.mark.parametrize(
+    "engine",
+    [pytest.param(name, marks=SLOW if name in SLOW_ENGINES else ()) for name in ENGINES],
+)
+def test_what_is_observed_in_a_cell_is_golden(kernel: Kernel, tmp_path: Path, engine: str) -> None:
+    cell = golden_cells()[engine]
+    if lacks := lacking([cell]):
+        pytest.skip(lacks)
+    cpu = max(os.sched_getaffinity(0))
+    observed = trio.run(observe_cell, kernel, cell, tmp_path / "job", cpu)
+    assert all(observed.received), "nothing was heard"
+    assert_golden("cell", engine, observed, laboratory_of_cell(cell, kernel.version))
+
+
+def test_all_engines_and_transports_have_a_golden_hash() -> None:
+    hashes = read_golden().hashes
+    assert set(hashes["cell"]) == set(ENGINES)
+    assert set(hashes["transport"]) == set(golden_transports())
+    assert len({*hashes["cell"].values(), *hashes["transport"].values()}) == len(ENGINES) + len(
+        golden_transports()
+    )
+
+
+@given(observations, observations)
+def test_equal_hashes_are_equal_observations(one: Observed, other: Observed) -> None:
+    assert (golden_hash(one) == golden_hash(other)) == (one == other)
+
+
+def test_a_nanosecond_and_an_event_make_another_hash() -> None:
+    observed = Observed(((0, 20),), (((0, 30), (1, 50)),), events=((5, "a flow", "recognised"),))
+    assert golden_hash(observed) == golden_hash(replace(observed))
+    late = replace(observed, received=(((0, 30), (1, 51)),))
+    other_event = replace(observed, events=((5, "a flow", "dropped"),))
+    swapped = replace(observed, received=(((1, 50), (0, 30)),))
+    assert len({golden_hash(each) for each in (observed, late, other_event, swapped)}) == 4
+
+
+def test_the_canonical_form_is_fixed() -> None:
+    """Whoever changes it makes all golden hashes worthless, and should know."""
+    observed = Observed(((0, None),), (((0, 30),),), (1,), ((), (2,)), ((5, "a", "b"),), (7,))
+    text = b'[[[0,null]],[[[0,30]]],[1],[[],[2]],[[5,"a","b"]],[7]]'
+    assert golden_hash(observed) == hashlib.sha256(text).hexdigest()
+
+
+def test_what_is_observed_in_a_record_is_what_it_says() -> None:
+    record = {
+        "transport_connect_s": 0.5,
+        "call": {"set_up_s": None, "ended_s": 30.0, "outcome": "no set-up"},
+        "chat": {"connected_s": 0.1, "sent_s": [1.0], "acknowledged_s": [None]},
+        "middlebox": {"events": [[0.25, "a flow", "recognised"]]},
+    }
+    frames = {"up": DirectionRecord([0.02], [(0, 0.06)]), "down": DirectionRecord()}
+    assert observed_in_cell(record, frames) == Observed(
+        sent_ns=[[20_000_000], []],
+        received=[[(0, 60_000_000)], []],
+        set_up_ns=[500_000_000, None, 30_000_000_000],
+        chat_ns=[[100_000_000], [1_000_000_000], [None]],
+        events=[(250_000_000, "a flow", "recognised")],
+    )
+
+
+def test_another_version_is_told_and_a_difference_complains(tmp_path: Path) -> None:
+    observed = Observed(arrivals_ns=(1, 2))
+    kept = Golden({"tor": "1", "linux": "6"}, {"transport": {"tor": golden_hash(observed)}})
+    path = tmp_path / "golden.toml"
+    write_golden(kept, path)
+    assert read_golden(path) == kept
+    assert kept.other_laboratory({"tor": "1"}) == ""
+    assert kept.other_laboratory({"tor": "2"}) == "another laboratory: tor is 2, expected 1"
+    assert kept.other_laboratory({"nft": "9"}) == "another laboratory: nft is 9, expected none"
+    assert kept.complaint("transport", "tor", observed) == ""
+    assert "is not what it was" in kept.complaint("transport", "tor", Observed())
+    assert "has no golden hash" in kept.complaint("transport", "obfs4", observed)
+    assert read_golden(tmp_path / "none.toml") == Golden()
+
+
+def test_a_laboratory_names_what_takes_part_and_not_our_own_code() -> None:
+    shell = laboratory([Program("sh")], "6.12.1")
+    assert shell["linux"] == "6.12.1"
+    assert {"python", "openssl", "trio", "sh"} <= set(shell)
+    assert "sha256" in shell["sh"]
+    assert "libraries" in shell["sh"]
+    assert "testbed" not in shell
+    assert shell["sh"] != laboratory([Program("env")], "6.12.1")["env"]
+
+
+@dataclass(frozen=True)
+class Instant:
+    """A subject that is observed at once (`golden.Subject`)."""
+
+    kind: str
+    name: str
+    seen: Observed
+    needed: Sequence[Program] = ()
+
+    def observe(self, *_: object) -> Observed:
+        return self.seen
+
+
+def check(monkeypatch: pytest.MonkeyPatch, path: Path, *seen: Observed, update: bool) -> int:
+    """The status of `testbed check golden` where these are all that is observed."""
+    subjects = [Instant("cell", f"number {number}", each) for number, each in enumerate(seen)]
+    monkeypatch.setattr(golden, "_subjects", lambda: subjects)
+    monkeypatch.setattr(golden, "guest_kernel", lambda: Kernel(Path(), Path(), "", "6.12.1"))
+    monkeypatch.setattr(golden, "read_golden", partial(read_golden, path))
+    monkeypatch.setattr(golden, "write_golden", partial(write_golden, path=path))
+    try:
+        golden.check_golden(update=update)
+    except typer.Exit as end:
+        return end.exit_code
+    return 0
+
+
+def test_the_command_keeps_hashes_and_tells_a_difference(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "golden.toml"
+    one, other = Observed(arrivals_ns=(1,)), Observed(arrivals_ns=(2,))
+    assert check(monkeypatch, path, one, other, update=False) == 0
+    assert "not tried" in capsys.readouterr().out  # as long as there is no laboratory to compare
+    assert check(monkeypatch, path, one, other, update=True) == 0
+    assert check(monkeypatch, path, one, other, update=False) == 0
+    capsys.readouterr()
+    assert check(monkeypatch, path, one, one, update=False) == 1
+    said = capsys.readouterr().out
+    assert "equal" in said
+    assert "cell number 1: what was observed is not what it was" in " ".join(said.split())
+    monkeypatch.setattr(ssl, "OPENSSL_VERSION", "OpenSSL 0.9.1")
+    assert check(monkeypatch, path, one, one, update=False) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "not tried cell number 1: another laboratory: openssl is OpenSSL 0.9.1, expected" in said
+
+
+def test_one_hash_alone_cannot_be_kept() -> None:
+    with pytest.raises(ScenarioError, match="all hashes"):
+        golden.check_golden(name=["tor"], update=True)
+    with pytest.raises(ScenarioError, match="nothing is called nosuch"):
+        golden.check_golden(name=["nosuch"])
