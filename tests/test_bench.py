@@ -93,7 +93,7 @@ def test_what_is_no_bench_is_told_so(
     )
     with pytest.raises(SystemExit) as ended:
         app.main()
-    assert ended.value.code == app.USAGE_ERROR
+    assert ended.value.code == 2
     assert "is not what `testbed bench --save` keeps" in capfd.readouterr().err
 
 

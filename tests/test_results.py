@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from testbed.audio.opus import SPEECH_FOLDER
 from testbed.call.conversation import Turn
 from testbed.experiment.scenario import cell_id, cells, load_scenario
+from testbed.listen.script import speech_frames
 from testbed.record.cell_record import (
     BoxRecord,
     CallRecord,
@@ -28,7 +29,6 @@ from testbed.record.cell_record import (
 )
 from testbed.record.judging import judge
 from testbed.record.results import ResultsError, Run, Wall, clock_of
-from testbed.run.jobs import speech_frames
 from testbed.run.manifest import manifest as manifest_of
 from testbed.show.tables import rows
 

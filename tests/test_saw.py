@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from testbed.analysis.censor_view import Seen, saw, seen_table
+from testbed.analysis.censor_view import Seen, saw
 from testbed.call.quality.verdict import Verdict
 from testbed.censor.censor import Censor
 from testbed.experiment.scenario import load_censor
 from testbed.record.results import CellResult, Wall
+from testbed.show.censor_view_table import seen_table
 from tests.censor.packets import OUTSIDE, STUN_BINDING, tcp, udp
 
 CHAT = f"{OUTSIDE}:443"

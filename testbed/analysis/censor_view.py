@@ -11,11 +11,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from rich.table import Table
-
 from testbed.call.quality.verdict import Verdict
 from testbed.record.results import CellResult
-from testbed.show.tables import table_by_keys
 
 _RULE = re.compile(r"(?P<way>up|down): rule (?P<rule>.+?): (?P<action>.+)")
 _FACT = re.compile(r"recognised as (?P<label>.+)|(?P<name>\S+) = (?P<value>.*)")
@@ -91,27 +88,3 @@ def _meaning(group: Sequence[CellResult], facts: Sequence[str], rules: Sequence[
     connects = any(result.content["record"]["transport_connect_s"] is not None for result in failed)
     what = "bad at calls" if connects else "does not connect"
     return f"{how}{what}, not restricted{because}"
-
-
-LEGEND = """\
-Of all flows between the caller and the outside but the chat's. restricted: calls failed, and a rule
-that does more than pass met a flow, be it one that only served to connect; bad at calls: they
-failed, and none did."""
-
-
-def seen_table(found: Sequence[Seen]) -> Table:
-    """Show it, at most 100 columns wide."""
-    table, begins = table_by_keys([(seen.messenger, seen.transport, seen.censor) for seen in found])
-    # No narrower than their usual words: `unusable`, `recognised`, `telegram-ports:`, `restricted:`
-    least = {"Calls": 8, "recognised\nas": 10, "rules that met it": 15, "so it": 12}
-    for name, width in least.items():
-        table.add_column(name, min_width=width, overflow="fold")
-    for seen, begin in zip(found, begins, strict=True):
-        table.add_row(
-            *begin,
-            ", ".join(f"{count} {verdict}" for verdict, count in seen.verdicts.items()),
-            "\n".join(seen.facts) or "-",
-            "\n".join(seen.rules) or "-",
-            seen.meaning,
-        )
-    return table

@@ -11,6 +11,8 @@ from typing import Final
 import opuslib_next
 from opuslib_next.api import libopus
 
+from testbed.errors import KnownError
+
 RATES_HZ: Final = (8000, 12000, 16000, 24000, 48000)
 """Sampling rates that Opus takes and gives (RFC 6716, section 2)."""
 FRAMES_MS: Final = (2.5, 5, 10, 20, 40, 60)
@@ -36,7 +38,7 @@ class Speech:
         return len(self.pcm) / _SAMPLE_BYTES / self.rate_hz
 
 
-class SpeechError(Exception):
+class SpeechError(KnownError):
     """There is no speech to be had from a file; the message says why and what would do."""
 
 

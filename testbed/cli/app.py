@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 
 import typer
 
-from testbed.audio.opus import SpeechError
 from testbed.cli.about import doctor, print_list
 from testbed.cli.bench import bench_app
 from testbed.cli.build import build_programs
@@ -23,14 +22,10 @@ from testbed.cli.run import demo, run
 from testbed.cli.saw import print_saw
 from testbed.cli.transport import check_app, new_app, print_costs
 from testbed.cli.validate import validate_calls
-from testbed.experiment.explanations import ScenarioError
-from testbed.guest.kernel.builder import KernelBuildError
-from testbed.listen.scores import ScoreError
-from testbed.record.results import ResultsError
-from testbed.run import runner
-from testbed.transport.go_programs import GoBuildError
+from testbed.errors import KnownError
+from testbed.run.runner import Interrupted
 
-USAGE_ERROR, FAILURE, INTERRUPTED = 2, 1, 130
+INTERRUPTED = 130
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -46,13 +41,11 @@ def main() -> None:
     """Run the command line; a known error is one sentence and a status, never a traceback."""
     try:
         app()
-    except (ScenarioError, ResultsError) as error:
-        _quit(error, USAGE_ERROR)
-    except (runner.LabError, runner.ConductError, KernelBuildError, GoBuildError) as error:
-        _quit(error, FAILURE)
-    except (SpeechError, ScoreError, OSError) as error:
-        _quit(error, FAILURE)
-    except runner.Interrupted:
+    except KnownError as error:
+        _quit(error, error.exit_status)
+    except OSError as error:
+        _quit(error, KnownError.exit_status)
+    except Interrupted:
         err.print("Interrupted. What is finished is kept: run it again to go on.")
         sys.exit(INTERRUPTED)
 
@@ -98,7 +91,3 @@ for _panel, _commands in _COMMANDS.items():
             app.add_typer(_command, name=_name, rich_help_panel=_panel)
         else:
             app.command(_name, rich_help_panel=_panel)(_command)
-
-
-if __name__ == "__main__":
-    main()

@@ -10,9 +10,10 @@ from typing import Annotated
 
 import typer
 
-from testbed.analysis.censor_view import LEGEND, saw, seen_table
+from testbed.analysis.censor_view import saw
 from testbed.cli.console import out
 from testbed.record.results import Run
+from testbed.show.censor_view_table import LEGEND, seen_table
 
 
 def print_saw(

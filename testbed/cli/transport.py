@@ -21,7 +21,7 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
-from testbed.analysis.costs import LEGEND, NothingToCompareError, cost_table, costs
+from testbed.analysis.costs import NothingToCompareError, costs
 from testbed.cli.console import err, out
 from testbed.cli.kernel import guest_kernel
 from testbed.experiment.choosing import (
@@ -36,6 +36,7 @@ from testbed.experiment.loading import IN_TREE, own_programs, programs_of
 from testbed.experiment.scenario import ROOT, cell_id
 from testbed.record.results import Run
 from testbed.run.manifest import lacking
+from testbed.show.cost_table import LEGEND, cost_table
 from testbed.tools import repeatability
 from testbed.tools.conformance.rules import Verdict
 from testbed.tools.conformance.suite import ALL_RULES, Conformance, check_transport

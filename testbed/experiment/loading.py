@@ -18,7 +18,7 @@ from typing import get_type_hints
 from testbed.experiment.cell import TransportChoice
 from testbed.transport.interface import Program, Transport
 
-IN_TREE = Path(__file__).resolve().parent.parent / "transports"
+IN_TREE = Path(__file__).resolve().parents[2] / "transports"
 ENTRY_POINTS = "testbed.transports"
 """The group: `NAME = "PACKAGE.MODULE"` says that this module's file is the transport NAME."""
 

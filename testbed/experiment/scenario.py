@@ -29,7 +29,7 @@ from testbed.experiment.choosing import (
 from testbed.experiment.explanations import ScenarioError, describe, names_in
 from testbed.experiment.linkset import LinkSet
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SCENARIOS = ROOT / "scenarios"
 CENSORS = SCENARIOS / "censors"
 MESSENGERS = SCENARIOS / "messengers"

@@ -19,9 +19,9 @@ from testbed.call.conversation import Turn
 from testbed.call.jitterbuffer.playout import Playout
 from testbed.call.messenger import Codec
 from testbed.listen.rendering import render
+from testbed.listen.script import encoding_codecs, speech_frames, what_is_said
 from testbed.record.judging import playout_of
 from testbed.record.results import CellResult, ResultsError, Run, frames_of
-from testbed.run.jobs import encoding_codecs, speech_frames, what_is_said
 
 OPUS_COMPRESSION: Final = 0.8
 """libsndfile's, some 60 kbit/s: what the files add to the call's own coding is not heard."""

@@ -24,6 +24,7 @@ from testbed.audio.opus import Speech
 from testbed.audio.speech import resampled
 from testbed.call.conversation import Turn, heard_at_s
 from testbed.call.jitterbuffer.playout import Playout
+from testbed.errors import KnownError
 from testbed.listen.call_sound import CallSound, samples, sound_of
 from testbed.record.results import SCORES, CellResult, Run
 
@@ -39,7 +40,7 @@ Samples = NDArray[np.float64]
 """Mono at RATE_HZ, -1 to 1."""
 
 
-class ScoreError(Exception):
+class ScoreError(KnownError):
     """There is nothing to score with, or nothing to score; the message says what to do."""
 
 

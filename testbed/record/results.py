@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from testbed.call.quality.verdict import Verdict
+from testbed.errors import InputError
 from testbed.experiment.cell import EVENTS_FILE, FRAMES_FILE
 from testbed.record.cell_record import DirectionRecord, read_frames
 
@@ -39,7 +40,7 @@ READABLE = (1, 2, 3, 4, 5)
 CELL, WALL, MANIFEST, SCORES = "cell.json", "wall.json", "run.json", "scores.json"
 
 
-class ResultsError(Exception):
+class ResultsError(InputError):
     """A run's folder is missing, of another run, or not ours; the message says what to do."""
 
 

@@ -5,16 +5,13 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from testbed.audio.opus import Speech, SpeechError, encode, write_wav
-from testbed.audio.speech import voice
-from testbed.call.adaptation import Adaptation, as_sent
-from testbed.call.conversation import Conversation, conversation, monologues
-from testbed.call.messenger import Codec, Messenger
+from testbed.audio.opus import Speech, SpeechError, write_wav
+from testbed.call.adaptation import as_sent
+from testbed.call.messenger import Codec
 from testbed.experiment.cell import (
     FRAMES_FILE,
     HEARD_FILES,
@@ -29,6 +26,7 @@ from testbed.experiment.cell import (
 )
 from testbed.lab.net.plan import plan_of
 from testbed.lab.net.topology import CallTopo
+from testbed.listen.script import speech_encodings, what_is_said
 from testbed.record.cell_record import DirectionRecord, read_frames
 from testbed.record.judging import judge, playout_of
 from testbed.run.certificate import write_certificates
@@ -54,71 +52,6 @@ def prepare_job(job: Path, cell: Cell, *, pcap: bool = False) -> None:
         network = plan_of(CallTopo(cell.links, cell.seed, cell.topology))
         pickle.dump(Job(cell, network, frames, pcap), file)
     write_certificates(job)
-
-
-@cache
-def what_is_said(
-    said: Said | Literal["monologues"], duration_s: float, file: str = ""
-) -> Conversation:
-    """Give what both ends of a call say: speech by `testbed.audio.speech.voice`, in turns, or symbols.
-
-    Monologues are speech that both say at once and all the time, as in records of old schemas.
-    """
-    if said == "symbols":
-        from testbed.audio import symbols  # noqa: PLC0415 - brings numpy
-
-        signal = symbols.signal(duration_s, SOUND_RATE_HZ)
-        return monologues(Speech(signal, SOUND_RATE_HZ), duration_s)
-    if said == "monologues":
-        return monologues(voice(file).joined, duration_s)
-    return conversation(voice(file).clips, duration_s)
-
-
-@cache
-def speech_frames(
-    codec: Codec, duration_s: float, said: Said | Literal["monologues"], file: str = ""
-) -> dict[str, tuple[bytes, ...]]:
-    """Encode what either end of a call says, by direction. SpeechError: no speech is there."""
-    return {
-        way: tuple(
-            encode(
-                speech,
-                seconds=duration_s,
-                frame_ms=codec.frame_ms,
-                bitrate_bps=codec.bitrate_bps,
-                fec=codec.fec,
-                expected_loss_percent=codec.expected_loss_percent,
-                cbr=codec.cbr,
-                dtx=codec.dtx,
-            )
-        )
-        for way, speech in what_is_said(said, duration_s, file).said.items()
-    }
-
-
-def speech_encodings(
-    messenger: Messenger, duration_s: float, said: Said, file: str = ""
-) -> dict[str, tuple[tuple[bytes, ...], ...]]:
-    """Encode what either end says in each way that its sender may choose: one if it does not adapt.
-
-    SpeechError: no speech is there.
-    """
-    made = [
-        speech_frames(codec, duration_s, said, file)
-        for codec in encoding_codecs(messenger.codec, messenger.adaptation)
-    ]
-    return {way: tuple(frames[way] for frames in made) for way in made[0]}
-
-
-def encoding_codecs(codec: Codec, adaptation: Adaptation | None) -> list[Codec]:
-    """Give the codec as each of a sender's encodings has it, in their order."""
-    if adaptation is None:
-        return [codec]
-    loss = codec.expected_loss_percent
-    return [
-        replace(codec, bitrate_bps=one.bitrate_bps, expected_loss_percent=one.expected_loss_percent)
-        for one in adaptation.encodings(codec.bitrate_bps, loss, fec=codec.fec)
-    ]
 
 
 @cache

@@ -19,6 +19,7 @@ from time import monotonic
 import trio
 
 from testbed.call.engines import ENGINES, GUEST_MB
+from testbed.errors import KnownError
 from testbed.experiment.cell import ERROR_FILE, Cell
 from testbed.experiment.scenario import ROOT, cell_id
 from testbed.guest.code_tree import BOOT, PLACE, guest_code
@@ -47,11 +48,11 @@ _RUN_MODULE = (
 """How programs of the lab start on a host kernel."""
 
 
-class LabError(Exception):
+class LabError(KnownError):
     """The lab cannot run here; the message says what is missing and what to do."""
 
 
-class ConductError(Exception):
+class ConductError(KnownError):
     """A cell could not be conducted; the message is the reason."""
 
 

@@ -1,4 +1,4 @@
-"""Builds the Go programs in `testbed/transport/go/`, where there is a Go compiler; it runs none of them.
+"""Builds the Go programs in the folder `go` beside it, where there is a Go compiler.
 
 A program is a folder with its source and `needs.toml`, which names the Debian packages of the
 libraries that it imports. They come from Debian's archive as source, so a build needs no network
@@ -18,6 +18,8 @@ import tempfile
 import tomllib
 from pathlib import Path
 
+from testbed.errors import KnownError
+
 PROGRAMS = Path(__file__).parent / "go"
 LIBRARIES = Path("/usr/share/gocode")
 """Where Debian's golang-*-dev packages put the source of Go libraries."""
@@ -27,7 +29,7 @@ _SYSTEM_GO = "/usr/local/go/bin"
 _BUILD_LIMIT_S = 540.0
 
 
-class GoBuildError(Exception):
+class GoBuildError(KnownError):
     """A program cannot be built here; the message says why and what to do."""
 
 

@@ -13,8 +13,8 @@ from testbed.experiment.cell import Cell
 from testbed.experiment.scenario import load_censor
 from testbed.guest.kernel.builder import Kernel
 from testbed.listen.call_sound import sound_of
+from testbed.listen.script import speech_encodings
 from testbed.record.results import CellResult, Run, frames_of
-from testbed.run.jobs import speech_encodings
 from tests.lab.conftest import short_cell
 from tests.lab.test_cells_in_guest import conducted, files_of
 

@@ -14,8 +14,8 @@ from testbed.censor.profile import with_numbers
 from testbed.experiment.cell import TransportChoice
 from testbed.experiment.scenario import load_censor
 from testbed.guest.kernel.builder import Kernel
+from testbed.listen.script import what_is_said
 from testbed.record.results import CellResult, Run, frames_of
-from testbed.run.jobs import what_is_said
 from tests.lab.conftest import short_cell
 from tests.lab.test_cells_in_guest import conducted, files_of
 

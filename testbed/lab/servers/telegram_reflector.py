@@ -7,7 +7,6 @@ from contextlib import suppress
 import trio
 
 from testbed.call.reflector import Reflector, frame_packet, take_packet
-from testbed.lab.engines.engine import Channel
 from testbed.lab.nodes.host import LabHost
 from testbed.lab.servers.shortcut import Shortcut
 from testbed.transport.channels import datagrams_over
@@ -16,11 +15,11 @@ from testbed.transport.interface import Address
 
 async def serve_reflector(host: LabHost, port: int) -> None:
     """Serve a reflector on a port of a node's address, by UDP and TCP, until the host closes."""
-    reflector: Reflector[Address | Channel] = Reflector()
+    reflector: Reflector[Address | trio.abc.Channel[bytes]] = Reflector()
     udp = await host.serve_udp(Address(host.address, port))
     shortcut = Shortcut(host.node, udp.address)
 
-    async def pass_on(packet: bytes, source: Address | Channel) -> None:
+    async def pass_on(packet: bytes, source: Address | trio.abc.Channel[bytes]) -> None:
         outgoing = reflector.on_datagram(packet, source)
         shortcut.follow(
             {
