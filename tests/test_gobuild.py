@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed.cli.transport import missing_for_transports
+from testbed.cli.requirements import missing_for_transports
 from testbed.transport import go_programs
 from testbed.transport.go_programs import GoBuildError, build, is_current, program_names
 from testbed.transport.interface import find_program

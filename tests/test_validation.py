@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from testbed.analysis.agreement import compare
-from testbed.cli.validate import table
+from testbed.cli.validate_calls import table
 from testbed.record.results import CellResult, ResultsError, Wall
 from testbed.show.figures.files import write
 from testbed.show.figures.validation import validation

@@ -18,6 +18,7 @@ from rich.table import Table
 
 from testbed.cli.console import err, out
 from testbed.cli.kernel import KernelKind, guest_kernel
+from testbed.cli.registry import Command, Panel
 from testbed.cli.syscalls import profile
 from testbed.record.results import ResultsError
 from testbed.run import runner
@@ -268,3 +269,6 @@ def middlebox(
         f"Datagrams of 160 bytes between two nodes; processor time, median of {rounds} runs.",
         style="dim",
     )
+
+
+COMMAND = Command(Panel.LAB, bench_app)

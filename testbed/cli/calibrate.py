@@ -18,6 +18,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from testbed.censor.profile import Profile
 from testbed.cli.console import err, out
 from testbed.cli.kernel import guest_kernel
+from testbed.cli.registry import Command, Panel
 from testbed.experiment.explanations import ScenarioError
 from testbed.experiment.scenario import ROOT, censor_names, load_censor, load_scenario
 from testbed.run.runner import Interrupted
@@ -156,3 +157,6 @@ def _short(path: Path) -> str:
         return str(path.resolve().relative_to(Path.cwd()))
     except ValueError:
         return str(path)
+
+
+COMMAND = Command(Panel.RUN, calibrate)

@@ -1,4 +1,4 @@
-"""The command line's words that run scenarios; running them lives in `runner`."""
+"""The command `run`."""
 
 from __future__ import annotations
 
@@ -17,11 +17,10 @@ from typing import Annotated, Any
 import trio
 import typer
 
-from testbed.cli.about import DEMO
-from testbed.cli.compare import plot
 from testbed.cli.console import err, out, short
+from testbed.cli.dry_run import progress_of, show_plan
 from testbed.cli.kernel import KernelKind, guest_kernel
-from testbed.cli.plan import progress_of, show_plan
+from testbed.cli.registry import Command, Panel
 from testbed.experiment import scenario
 from testbed.experiment.cell import Cell
 from testbed.experiment.choosing import only_transports
@@ -282,13 +281,4 @@ def _compare_again(
     return failures
 
 
-def demo() -> None:
-    """Reproduce the news of August 2025, and draw it: the table, the record and one figure.
-
-    Runs `ru-calls-2025-08` afresh into results/demo.
-
-    Example: testbed demo
-    """
-    folder = ROOT / "results" / "demo"
-    run(DEMO, out_folder=folder, fresh=True)
-    plot(folder, ["usability"])
+COMMAND = Command(Panel.RUN, run, place=0)

@@ -12,6 +12,7 @@ import typer
 
 from testbed.analysis.censor_view import saw
 from testbed.cli.console import out
+from testbed.cli.registry import Command, Panel
 from testbed.record.results import Run
 from testbed.show.censor_view_table import LEGEND, seen_table
 
@@ -33,3 +34,6 @@ def print_saw(
         return
     out.print(seen_table(found))
     out.print(LEGEND, style="dim")
+
+
+COMMAND = Command(Panel.TRANSPORT, print_saw)

@@ -31,6 +31,8 @@ from testbed.experiment.linkset import LinkSet
 
 ROOT = Path(__file__).resolve().parents[2]
 SCENARIOS = ROOT / "scenarios"
+DEMO = "ru-calls-2025-08"
+"""The scenario of `testbed demo`."""
 CENSORS = SCENARIOS / "censors"
 MESSENGERS = SCENARIOS / "messengers"
 LINKS = SCENARIOS / "links"

@@ -187,7 +187,7 @@ def test_host_kernel_mode_runs_the_same_cells(kernel: Kernel, tmp_path: Path) ->
     status, output, errors = in_guest_python(
         kernel,
         tmp_path,
-        ["-m", "testbed.cli.app", *words.split(), "--out", "/run/job/out"],
+        ["-m", "testbed", *words.split(), "--out", "/run/job/out"],
     )
     assert status == 0, errors
     assert "1 good" in output

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed.cli.transport import missing_for_transports, transport_summaries
+from testbed.cli.requirements import missing_for_transports, transport_summaries
 from testbed.experiment.cell import Cell
 from testbed.experiment.choosing import (
     load_transport,
@@ -181,7 +181,7 @@ def test_a_packages_transport_keeps_the_rules_although_the_guest_has_it_as_text_
     command = [
         sys.executable,
         "-m",
-        "testbed.cli.app",
+        "testbed",
         "check",
         "transport",
         "fec {inner = theirs}",

@@ -11,11 +11,11 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 
-from testbed.cli.transport import (
+from testbed.cli.new import write_transport
+from testbed.cli.requirements import (
     missing_for_transports,
     transport_packages,
     transport_summaries,
-    write_transport,
 )
 from testbed.experiment.choosing import load_transport, transport_choice, transport_names
 from testbed.experiment.explanations import ScenarioError
@@ -101,7 +101,7 @@ def test_it_keeps_the_rules_of_transports(name: str, kernel: Kernel, tmp_path: P
 
 
 def check(argument: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "testbed.cli.app", "check", "transport", argument]
+    command = [sys.executable, "-m", "testbed", "check", "transport", argument]
     return subprocess.run(
         [*command, "--out", str(folder)],
         capture_output=True,

@@ -13,6 +13,7 @@ from rich.table import Table
 from testbed.analysis import agreement
 from testbed.analysis.agreement import PAIRS, Comparison, Pair, Side
 from testbed.cli.console import err, out
+from testbed.cli.registry import Command, Panel
 from testbed.cli.run import run
 from testbed.experiment.explanations import ScenarioError
 from testbed.experiment.scenario import ROOT, load_scenario
@@ -138,3 +139,6 @@ def _of_side(side: Side) -> tuple[str, ...]:
     numbers = ((side.missed, "{:.1%}"), (side.concealed, "{:.1%}"), (side.visqol, "{:.2f}"))
     told = ("-" if number is None else form.format(number) for number, form in numbers)
     return f"{side.set_up}/{side.calls}", str(side.by_tcp) if side.set_up else "-", *told
+
+
+COMMAND = Command(Panel.RUN, validate_calls)

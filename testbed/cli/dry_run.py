@@ -1,33 +1,18 @@
-"""The command line's words about what would be run: dry runs, schemas; it runs nothing."""
+"""What a run would be, and how far it is: the dry run and the progress bar."""
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from enum import StrEnum
-from typing import Annotated
 
-import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from testbed.cli.console import err, out
 from testbed.experiment.cell import Cell
 from testbed.experiment.scenario import ROOT, cell_id
-from testbed.experiment.schema import schema
 from testbed.record.results import Run
 from testbed.run.estimate import recorded_speeds
-
-
-class SchemaKind(StrEnum):
-    """What files people write."""
-
-    SCENARIO = "scenario"
-    CENSOR = "censor"
-    MESSENGER = "messenger"
-    LINKS = "links"
 
 
 def show_plan(run: Run, plan: Sequence[Cell], processors: int) -> None:
@@ -96,14 +81,3 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
-
-
-def print_schema(
-    kind: Annotated[SchemaKind, typer.Argument(help="Which kind of file.")],
-) -> None:
-    """Print the JSON Schema of a kind of file, by which editors complete and check it.
-
-    Example: testbed schema scenario > scenario.schema.json
-    """
-    json.dump(schema(kind.value), sys.stdout, indent=1)
-    sys.stdout.write("\n")
