@@ -1,4 +1,4 @@
-"""AnyTLS by the real sing-box on both ends: TLS whose first records are padded at random."""
+"""AnyTLS, by sing-box on both ends: TLS whose first records are padded at random."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Hysteria 2 by the real sing-box on both ends: QUIC's datagrams, dressed as HTTP/3."""
+"""Hysteria 2, by sing-box on both ends: QUIC datagrams that look like HTTP/3."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,19 +12,23 @@ class Transport(singbox.SingBoxTransport):
     """Hysteria 2 (sing-box), in QUIC datagrams. Unreliable and unordered."""
 
     salamander: bool = False
-    """Whether packets are scrambled, so that they are no QUIC to an onlooker."""
+    """Whether packets are scrambled, so that an observer does not recognise QUIC."""
 
     def inbound(self, host: Host, secrets: Mapping[str, str]) -> singbox.Options:
         """Return the server's side."""
         return {
-            **{"type": "hysteria2", "users": [secrets], **self._obfuscation(secrets)},
+            "type": "hysteria2",
+            "users": [secrets],
+            **self._obfuscation(secrets),
             "tls": singbox.server_tls(host, "h3"),
         }
 
     def outbound(self, host: Host, secrets: Mapping[str, str]) -> singbox.Options:
         """Return a client's side."""
         return {
-            **{"type": "hysteria2", **secrets, **self._obfuscation(secrets)},
+            "type": "hysteria2",
+            **secrets,
+            **self._obfuscation(secrets),
             "tls": singbox.client_tls(host, "h3"),
         }
 

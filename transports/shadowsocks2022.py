@@ -1,4 +1,4 @@
-"""Shadowsocks 2022 by the real sing-box on both ends: random-looking UDP packets (SIP022)."""
+"""Shadowsocks 2022, by sing-box on both ends: UDP packets that look random (SIP022)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from testbed.transport.interface import Host
 
 @dataclass(frozen=True)
 class Transport(singbox.SingBoxTransport):
-    """Shadowsocks 2022 (sing-box), a UDP packet each. Unreliable and unordered."""
+    """Shadowsocks 2022 (sing-box), one UDP packet per datagram. Unreliable and unordered."""
 
     def inbound(self, host: Host, secrets: Mapping[str, str]) -> singbox.Options:
         """Return the server's side."""

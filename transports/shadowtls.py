@@ -1,7 +1,7 @@
-"""ShadowTLS 3 by the real sing-box on both ends: a true TLS handshake with a cover site's server.
+"""ShadowTLS 3, by sing-box on both ends: a genuine TLS handshake with a cover site's server.
 
-What follows the handshake is Shadowsocks 2022 with its datagrams in the stream. The cover site is
-`testbed.transport.tunnel`'s, on the bridge itself; a real one is somebody else's.
+After the handshake, the stream carries datagrams by Shadowsocks 2022. The cover site is
+`testbed.transport.tunnel.serve_cover`, on the bridge itself; in reality it is somebody else's.
 """
 
 from dataclasses import dataclass
@@ -25,8 +25,12 @@ class Transport:
         secrets = {"password": singbox.password(host)}
         inner = {"type": "shadowsocks", "method": singbox.SHADOWSOCKS_METHOD, **secrets}
         outer = {
-            **{"type": "shadowtls", "version": 3, **singbox.on(listen), "users": [secrets]},
-            **{"handshake": singbox.to(ServerInfo(await serve_cover(host))), "strict_mode": True},
+            "type": "shadowtls",
+            "version": 3,
+            **singbox.on(listen),
+            "users": [secrets],
+            "handshake": singbox.to(ServerInfo(await serve_cover(host))),
+            "strict_mode": True,
         }
         inbounds: list[singbox.Options] = [
             {**outer, "detour": "inner"},

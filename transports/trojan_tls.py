@@ -1,4 +1,4 @@
-"""Trojan by the real sing-box on both ends: a TLS server that looks like any other."""
+"""Trojan, by sing-box on both ends: a TLS server that looks like any other."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

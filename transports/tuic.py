@@ -1,4 +1,4 @@
-"""TUIC 5 by the real sing-box on both ends: datagrams in QUIC, dressed as HTTP/3."""
+"""TUIC 5, by sing-box on both ends: datagrams in QUIC that looks like HTTP/3."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,23 +13,29 @@ class Transport(singbox.SingBoxTransport):
     """TUIC 5 (sing-box), in QUIC datagrams or streams. Unreliable and unordered."""
 
     relay: Literal["native", "quic"] = "native"
-    """A QUIC datagram for each datagram, or a QUIC stream of its own."""
+    """Whether each datagram is a QUIC datagram ("native") or a QUIC stream of its own ("quic")."""
     congestion: Literal["cubic", "new_reno", "bbr"] = "cubic"
+    """QUIC's congestion control."""
 
     def secrets(self, host: Host) -> dict[str, str]:
-        """Draw a user and their password."""
+        """Draw a user and a password."""
         return {"uuid": singbox.uuid(host), "password": singbox.password(host)}
 
     def inbound(self, host: Host, secrets: Mapping[str, str]) -> singbox.Options:
         """Return the server's side."""
         return {
-            **{"type": "tuic", "users": [secrets], "congestion_control": self.congestion},
+            "type": "tuic",
+            "users": [secrets],
+            "congestion_control": self.congestion,
             "tls": singbox.server_tls(host, "h3"),
         }
 
     def outbound(self, host: Host, secrets: Mapping[str, str]) -> singbox.Options:
         """Return a client's side."""
         return {
-            **{"type": "tuic", **secrets, "congestion_control": self.congestion},
-            **{"udp_relay_mode": self.relay, "tls": singbox.client_tls(host, "h3")},
+            "type": "tuic",
+            **secrets,
+            "congestion_control": self.congestion,
+            "udp_relay_mode": self.relay,
+            "tls": singbox.client_tls(host, "h3"),
         }

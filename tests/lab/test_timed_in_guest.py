@@ -18,8 +18,9 @@ from dataclasses import dataclass
 
 import trio
 
-from testbed.datagrams import datagrams_over, forward_stream
-from testbed.transport import ServerInfo
+from testbed.transport.channels import forward_tcp
+from testbed.transport.interface import ServerInfo
+from testbed.transport.tcp_datagrams import TcpDatagrams
 
 
 class OneByOne(trio.abc.Channel):
@@ -49,14 +50,14 @@ class Transport:
         if self.over == "udp":
             return ServerInfo(forward)
         return ServerInfo(
-            await host.serve_tcp(listen.port, lambda stream: forward_stream(host, stream, forward))
+            await host.serve_tcp(listen.port, lambda stream: forward_tcp(host, stream, forward))
         )
 
     async def connect(self, host, server):
         if self.over == "udp":
             channel = await host.open_udp(server.address)
         else:
-            channel = datagrams_over(await host.open_tcp(server.address), host)
+            channel = TcpDatagrams(await host.open_tcp(server.address))
         return channel if self.timed else OneByOne(channel)
 '''
 """Without `timed` it hides its channel's times, so that each frame is a wake-up."""

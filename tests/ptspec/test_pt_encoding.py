@@ -134,7 +134,6 @@ def test_server_environment() -> None:
         listen=Address("::", 443),
         orport=Address("127.0.0.1", 9001),
         options={"iat-mode": "1"},
-        extended_orport=ExtendedOrPort(Address("127.0.0.1", 9002), Path("/cookie")),
     )
     assert environment == {
         "TOR_PT_MANAGED_TRANSPORT_VER": "1",
@@ -144,25 +143,19 @@ def test_server_environment() -> None:
         "TOR_PT_SERVER_BINDADDR": "obfs4-[::]:443",
         "TOR_PT_SERVER_TRANSPORT_OPTIONS": "obfs4:iat-mode=1",
         "TOR_PT_ORPORT": "127.0.0.1:9001",
-        "TOR_PT_EXTENDED_SERVER_PORT": "127.0.0.1:9002",
-        "TOR_PT_AUTH_COOKIE_FILE": "/cookie",
     }
 
 
-def test_a_server_without_a_port_to_hand_connections_to_is_refused() -> None:
-    with pytest.raises(ValueError, match="ORPort"):
-        encoding.server_environment(
-            "obfs4", state_location=Path("/state"), listen=Address("127.0.0.1", 1)
-        )
-
-
-def test_outbound_bind_addresses() -> None:
-    assert encoding.outbound_bind_environment("192.0.2.1") == {
-        "TOR_PT_OUTBOUND_BIND_ADDRESS_V4": "192.0.2.1"
-    }
-    assert encoding.outbound_bind_environment("2001:db8::1") == {
-        "TOR_PT_OUTBOUND_BIND_ADDRESS_V6": "[2001:db8::1]"
-    }
+def test_server_environment_with_an_extended_orport() -> None:
+    environment = encoding.server_environment(
+        "obfs4",
+        state_location=Path("/state"),
+        listen=Address("127.0.0.1", 443),
+        orport=ExtendedOrPort(Address("127.0.0.1", 9002), Path("/cookie")),
+    )
+    assert environment["TOR_PT_EXTENDED_SERVER_PORT"] == "127.0.0.1:9002"
+    assert environment["TOR_PT_AUTH_COOKIE_FILE"] == "/cookie"
+    assert "TOR_PT_ORPORT" not in environment
 
 
 @pytest.mark.parametrize(

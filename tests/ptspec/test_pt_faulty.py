@@ -145,7 +145,7 @@ def test_malformed_method(tmp_path: Path) -> None:
     message = failure(
         tmp_path, 'say("VERSION 1", "CMETHOD fake socks5 nowhere"); until_stdin_closes()'
     )
-    assert "broke the protocol: malformed line 'CMETHOD fake socks5 nowhere'" in message
+    assert "violated the protocol: malformed line 'CMETHOD fake socks5 nowhere'" in message
 
 
 def test_wrong_version(tmp_path: Path) -> None:
@@ -156,12 +156,12 @@ def test_wrong_version(tmp_path: Path) -> None:
 @pytest.mark.parametrize("attempt", range(5))
 def test_the_last_words_win_over_the_exit_status(tmp_path: Path, attempt: int) -> None:
     message = failure(tmp_path, 'say("VERSION-ERROR no-version"); os._exit(1)')
-    assert "(client of fake) cannot be had: VERSION-ERROR: no-version" in message
+    assert "(client of fake) does not offer the transport: VERSION-ERROR: no-version" in message
 
 
 def test_last_words_without_a_line_end(tmp_path: Path) -> None:
     script = 'sys.stdout.write("ENV-ERROR no such thing"); sys.stdout.flush(); os._exit(1)'
-    assert "cannot be had: ENV-ERROR: no such thing" in failure(tmp_path, script)
+    assert "transport: ENV-ERROR: no such thing" in failure(tmp_path, script)
 
 
 @pytest.mark.parametrize("attempt", range(5))

@@ -26,7 +26,7 @@ def with_hosts(use: Callable[[LoopbackHost, LoopbackHost], Awaitable[None]]) -> 
     trio.run(main)
 
 
-async def answer_with_digest(stream: trio.abc.HalfCloseableStream) -> None:
+async def answer_with_digest(stream: trio.SocketStream) -> None:
     """Read a length (8 bytes) and so many bytes; answer with their SHA-256, again and again."""
     async with stream:
         unread = bytearray()
@@ -71,19 +71,13 @@ def test_a_pair_carries_bytes_both_ways(iat_mode: str) -> None:
 def test_the_extended_orport_tells_who_is_there() -> None:
     peers: list[extorport.Peer] = []
 
-    async def handler(peer: extorport.Peer, stream: trio.abc.HalfCloseableStream) -> None:
+    async def handler(peer: extorport.Peer, stream: trio.SocketStream) -> None:
         peers.append(peer)
         await answer_with_digest(stream)
 
     async def use(bridge: LoopbackHost, caller: LoopbackHost) -> None:
-        server = await pt.start_server(
-            bridge,
-            ARGV,
-            "obfs4",
-            listen=ANYWHERE,
-            orport=None,
-            extended_orport=await extorport.serve(bridge, handler),
-        )
+        orport = await extorport.serve(bridge, handler)
+        server = await pt.start_server(bridge, ARGV, "obfs4", listen=ANYWHERE, orport=orport)
         client = await pt.start_client(caller, ARGV, "obfs4")
         async with await client.open_stream(server) as stream:
             await check_digests(stream)
@@ -131,12 +125,13 @@ def server_error(name: str = "obfs4", listen: Address = ANYWHERE, iat_mode: str 
 @pytest.mark.parametrize("attempt", range(3))
 def test_an_unknown_client_transport(attempt: int) -> None:
     assert client_error(name="nosuch").startswith(
-        "obfs4proxy (client of nosuch) cannot be had: CMETHOD-ERROR: no such transport is supported"
+        "obfs4proxy (client of nosuch) does not offer the transport: "
+        "CMETHOD-ERROR: no such transport is supported"
     )
 
 
 def test_an_unknown_server_transport() -> None:
-    assert "(server of nosuch) cannot be had: SMETHOD" in server_error("nosuch")
+    assert "(server of nosuch) does not offer the transport: SMETHOD" in server_error("nosuch")
 
 
 def test_a_proxy_by_name() -> None:
@@ -187,7 +182,7 @@ def test_a_proxy_that_is_not_there() -> None:
 
 
 def test_a_server_of_another_kind() -> None:
-    async def hang_up(stream: trio.abc.HalfCloseableStream) -> None:
+    async def hang_up(stream: trio.SocketStream) -> None:
         await stream.aclose()
 
     async def use(bridge: LoopbackHost, caller: LoopbackHost) -> None:

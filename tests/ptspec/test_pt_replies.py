@@ -180,7 +180,7 @@ def hear(
     negotiation = Negotiation(transport, side=side, proxy=proxy)
     for line in LineSplitter().feed(transcript.encode()):
         if (reply := parse_reply(line)) is not None:
-            negotiation.hear(reply)
+            negotiation.handle(reply)
     return negotiation
 
 

@@ -118,10 +118,10 @@ def test_every_socks4_reply_is_named(code: int) -> None:
     [
         (b"\x05\xff", r"does not accept arguments .* no acceptable methods \(0xff\)"),
         (b"\x05\x00", r"does not accept arguments .* another method \(0x00\)"),
-        (b"HTTP/1.1 400", "not SOCKS: the method selection begins with 0x48"),
+        (b"HTTP/1.1 400", "not speak SOCKS: the method selection begins with 0x48"),
         (b"\x05\x02\x01\x01", "rejects the arguments"),
-        (b"\x05\x02\x05\x00", "not SOCKS: the answer to the arguments"),
-        (b"\x05\x02\x01\x00\x04\x00\x00" + BOUND4, "not SOCKS: the reply"),
+        (b"\x05\x02\x05\x00", "not speak SOCKS: the answer to the arguments"),
+        (b"\x05\x02\x01\x00\x04\x00\x00" + BOUND4, "not speak SOCKS: the reply"),
         (b"\x05\x02\x01\x00\x05\x00\x00\x09", "unknown type 0x09"),
     ],
 )

@@ -11,8 +11,9 @@ from testbed.call.dialects import Framing, Relay
 from testbed.lab.nodes.host import LabHost
 from testbed.lab.nodes.tls_streams import TlsStream, serve_tls, server_context
 from testbed.lab.servers.shortcut import Shortcut
-from testbed.transport.channels import datagrams_over
+from testbed.transport.channels import StreamDatagrams
 from testbed.transport.interface import Address
+from testbed.transport.tcp_datagrams import TcpDatagrams
 
 _MAX_BYTES = 65535
 OBJECTS = b"objects on request"
@@ -52,9 +53,12 @@ async def serve_relay_streams(
     async def serve(stream: trio.SocketStream) -> None:
         source = Address(*stream.socket.getpeername())
         inner: trio.abc.Stream = stream
-        if context is not None:
+        if context is None:
+            clients[source] = TcpDatagrams(stream, frame=framing.frame, take=framing.take)
+        else:
             inner = serve_tls(stream, context)
-        clients[source] = datagrams_over(inner, host, frame=framing.frame, take=framing.take)
+            form = {"frame": framing.frame, "take": framing.take}
+            clients[source] = StreamDatagrams(inner, host, **form)
         try:
             async for datagram in clients[source]:
                 outgoing = relay.on_datagram(datagram, source)

@@ -9,8 +9,8 @@ import trio
 from testbed.call.reflector import Reflector, frame_packet, take_packet
 from testbed.lab.nodes.host import LabHost
 from testbed.lab.servers.shortcut import Shortcut
-from testbed.transport.channels import datagrams_over
 from testbed.transport.interface import Address
+from testbed.transport.tcp_datagrams import TcpDatagrams
 
 
 async def serve_reflector(host: LabHost, port: int) -> None:
@@ -43,7 +43,7 @@ async def serve_reflector(host: LabHost, port: int) -> None:
 
     async def serve_stream(stream: trio.SocketStream) -> None:
         with suppress(trio.BrokenResourceError, ValueError):
-            async with datagrams_over(stream, host, frame=frame_packet, take=take_packet) as end:
+            async with TcpDatagrams(stream, frame=frame_packet, take=take_packet) as end:
                 async for packet in end:
                     await pass_on(packet, end)
 
