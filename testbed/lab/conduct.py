@@ -22,7 +22,7 @@ from testbed.lab.engines.engine import CallEngine, Setting, Way
 from testbed.lab.engines.model import ModelEngine
 from testbed.lab.engines.ntgcalls import NtgcallsEngine
 from testbed.lab.middlebox import Middlebox
-from testbed.lab.net.addresses import ADDRESS_LISTS, BOXES
+from testbed.lab.net.addresses import ADDRESS_LISTS, MIDDLEBOXES
 from testbed.lab.net.network import LabNetwork
 from testbed.lab.nodes.capture import capture
 from testbed.lab.nodes.host import LabHost, tls_of
@@ -124,7 +124,7 @@ def _boxes(cell: Cell, network: LabNetwork) -> dict[str, Middlebox]:
     relay = network[_SERVER_NODES["foreign"]].address
     lists = {**ADDRESS_LISTS, "messenger-foreign": (relay,)}
     boxes = {}
-    for number, name in enumerate(BOXES[cell.topology], 1):
+    for number, name in enumerate(MIDDLEBOXES[cell.topology], 1):
         of_box = f" {number}" if number > 1 else ""
         censor = Censor(cell.censor, Random(f"censor {cell.seed}{of_box}"), lists)
         boxes[name] = Middlebox(network[name], censor, inside_interface=f"{name}-eth0")

@@ -1,9 +1,11 @@
-"""Counts packets and flows between the caller's node and the wire, but for other traffic; no times.
+"""Counts the packets, bytes and flows of a call at the caller's network interface, with nftables.
 
-Packets are counted at the node's network interface as IP packets with their headers. A train of
-TCP segments that the kernel leaves to the device to cut counts as one packet, with one header.
-A flow is what the node sent from one port to one server's port. CPU is not counted here: computing
-takes no time in a guest, so its host counts it (`testbed.record.results.Wall`).
+Packets are IP packets, and their bytes include the headers. TCP segments that the kernel leaves to
+the device to cut (segmentation offload) count as one packet with one header. A flow is what the
+node sent from one port to one port of a server. Other traffic, such as the chat's, is left out.
+
+CPU time is not counted here: computing takes no time in a guest, so the host counts it
+(`testbed.record.results.Wall`).
 """
 
 from __future__ import annotations
@@ -44,7 +46,7 @@ class WireCount:
     """The counters of one node."""
 
     def __init__(self, node: NetworkNode, *others: Address) -> None:
-        """Count from now on all but what goes to and comes from other servers, as the chat's."""
+        """Start to count, except what `others` exchange with the node, such as the chat server."""
         self._node = node
         self._before: dict[str, int] = {}
         device = node.interfaces[0].name
@@ -56,7 +58,7 @@ class WireCount:
         node.nft(_RULESET.format(table=_TABLE, flows=_MAX_FLOWS, device=device, **rules))
 
     def count(self) -> dict[str, int]:
-        """Give what was counted since the last time, by name."""
+        """Return what was counted since the last call, by name."""
         listed = self._node.nft(f"list table ip {_TABLE}", json=True)
         total = dict(_counters(json.loads(listed)))
         since = {name: number - self._before.get(name, 0) for name, number in total.items()}
