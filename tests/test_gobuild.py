@@ -93,9 +93,7 @@ def test_what_is_missing_is_told_with_how_to_get_it(
         build("hello")
     fake_go(tmp_path, monkeypatch, "echo go1.20")
     (source / "needs.toml").write_text('apt = ["golang-hello-dev"]\nimports = ["example/hello"]\n')
-    with pytest.raises(
-        GoBuildError, match=r"example/hello; install it with `apt install golang-hello-dev`"
-    ):
+    with pytest.raises(GoBuildError, match=r"example/hello; .*`apt install golang-hello-dev`"):
         build("hello")
 
 

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from testbed.audio.opus import (
     SPEECH_FOLDER,
     Decoder,
+    OpusSettings,
     Speech,
     default_speech,
     encode,
@@ -93,7 +94,7 @@ def test_scores_are_kept_beside_the_cell_and_not_computed_again(run: Run) -> Non
 
 def test_a_clip_is_followed_to_where_the_buffer_put_it_and_says_what_it_lacks() -> None:
     speech = repeated(default_speech(), 30 * 16000)
-    packets = encode(speech, seconds=30, frame_ms=20, bitrate_bps=24_000)
+    packets = encode(speech, OpusSettings(frame_ms=20, bitrate_bps=24_000), seconds=30)
     # The second ten seconds are late by 2 s of concealment, and half of the third is missing.
     order = [*range(500), *[None] * 100, *range(500, 1000)]
     order += [n if n % 2 else None for n in range(1000, 1500)]
@@ -220,11 +221,8 @@ def test_visqol_reads_our_sound_as_it_was_measured(decoded: Decoded) -> None:
         loss = 20 if fec else 0
         return encode(
             speech,
+            OpusSettings(frame_ms=20, bitrate_bps=24_000, fec=fec, expected_loss_percent=loss),
             seconds=SECONDS,
-            frame_ms=20,
-            bitrate_bps=24_000,
-            fec=fec,
-            expected_loss_percent=loss,
         )
 
     packets = {False: coded(fec=False), True: coded(fec=True)}

@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import cache
 from typing import Literal
 
-from testbed.audio.opus import Speech, encode
+from testbed.audio.opus import OpusSettings, Speech, encode
 from testbed.audio.speech import voice
 from testbed.call.adaptation import Adaptation
 from testbed.call.conversation import Conversation, conversation, monologues
@@ -37,19 +37,16 @@ def speech_frames(
     codec: Codec, duration_s: float, said: Said | Literal["monologues"], file: str = ""
 ) -> dict[str, tuple[bytes, ...]]:
     """Encode what either end of a call says, by direction. SpeechError: no speech is there."""
+    settings = OpusSettings(
+        frame_ms=codec.frame_ms,
+        bitrate_bps=codec.bitrate_bps,
+        fec=codec.fec,
+        expected_loss_percent=codec.expected_loss_percent,
+        cbr=codec.cbr,
+        dtx=codec.dtx,
+    )
     return {
-        way: tuple(
-            encode(
-                speech,
-                seconds=duration_s,
-                frame_ms=codec.frame_ms,
-                bitrate_bps=codec.bitrate_bps,
-                fec=codec.fec,
-                expected_loss_percent=codec.expected_loss_percent,
-                cbr=codec.cbr,
-                dtx=codec.dtx,
-            )
-        )
+        way: tuple(encode(speech, settings, seconds=duration_s))
         for way, speech in what_is_said(said, duration_s, file).said.items()
     }
 

@@ -51,7 +51,7 @@ class NetworkNode:
 
     @contextmanager
     def netlink(self) -> Iterator[Any]:
-        """Open pyroute2's `IPRoute` in the node, for requests that no plan has; no cell needs it."""
+        """Open pyroute2's `IPRoute` in the node, for requests outside the plan; cells need none."""
         from pyroute2 import IPRoute  # noqa: PLC0415 - its import is expensive
 
         with self.namespace.entered():

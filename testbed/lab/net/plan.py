@@ -151,7 +151,7 @@ class _Plan(Mininet):  # type: ignore[misc] # Mininet is untyped
         self._macs = 0
 
     def randMac(self) -> str:  # noqa: N802 - Mininet's name
-        """Return the next locally administered address: a counter, so that runs are reproducible."""
+        """Return the next locally administered address: a counter, so that runs repeat."""
         self._macs += 1
         return "02:00:00:00:" + self._macs.to_bytes(2, "big").hex(":")
 

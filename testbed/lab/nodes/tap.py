@@ -88,7 +88,7 @@ class _Packets:
     def __init__(self, take: Take) -> None:
         self.seen: list[Seen] = []
         self._take = take
-        self._streams: dict[object, InOrder] = {}
+        self._streams: dict[object, Reassembly] = {}
 
     def add(self, at: float, packet: Packet) -> None:
         if packet.protocol == "udp":

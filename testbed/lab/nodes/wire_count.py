@@ -11,7 +11,8 @@ CPU time is not counted here: computing takes no time in a guest, so the host co
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from testbed.lab.net.network import NetworkNode
 from testbed.transport.interface import Address
@@ -28,14 +29,14 @@ table ip {table} {{
   chain up {{
     type filter hook postrouting priority 300
     oifname != "{device}" accept
-    {not_up}
+    {not_counted_up}
     counter
     add @flows {{ meta l4proto . ip daddr . th sport . th dport }}
   }}
   chain down {{
     type filter hook prerouting priority -400
     iifname != "{device}" accept
-    {not_down}
+    {not_counted_down}
     counter
   }}
 }}
@@ -50,31 +51,36 @@ class WireCount:
         self._node = node
         self._before: dict[str, int] = {}
         device = node.interfaces[0].name
-        not_up, not_down = (
+        up, down = (
             "\n    ".join(f"ip {a}addr {o.host} tcp {a}port {o.port} accept" for o in others)
-            for a in "ds"
+            for a in "ds"  # destination or source
         )
-        rules = {"not_up": not_up, "not_down": not_down}
-        node.nft(_RULESET.format(table=_TABLE, flows=_MAX_FLOWS, device=device, **rules))
+        node.nft(
+            _RULESET.format(
+                table=_TABLE,
+                flows=_MAX_FLOWS,
+                device=device,
+                not_counted_up=up,
+                not_counted_down=down,
+            )
+        )
 
     def count(self) -> dict[str, int]:
         """Return what was counted since the last call, by name."""
         listed = self._node.nft(f"list table ip {_TABLE}", json=True)
-        total = dict(_counters(json.loads(listed)))
+        total = dict(_counters(json.loads(listed)["nftables"]))
         since = {name: number - self._before.get(name, 0) for name, number in total.items()}
         self._before = total
         return since
 
 
-def _counters(listed: Mapping[str, list[dict[str, dict[str, object]]]]) -> list[tuple[str, int]]:
-    found = []
-    for entry in listed["nftables"]:
-        if "set" in entry:
-            flows = entry["set"].get("elem", [])
-            found.append(("wire_flows_up", len(flows)))  # type: ignore[arg-type]
-        rule = entry.get("rule", {})
-        for expression in rule.get("expr", []):  # type: ignore[attr-defined]
+def _counters(objects: Iterable[Any]) -> Iterator[tuple[str, int]]:
+    """Yield names and numbers from nftables' JSON objects (libnftables-json(5))."""
+    for found in objects:
+        if "set" in found:
+            yield "wire_flows_up", len(found["set"].get("elem", []))
+        rule = found.get("rule", {})
+        for expression in rule.get("expr", []):
             if counter := expression.get("counter"):
-                for what in ("packets", "bytes"):
-                    found.append((f"wire_{what}_{rule['chain']}", int(counter[what])))
-    return found
+                for unit in ("packets", "bytes"):
+                    yield f"wire_{unit}_{rule['chain']}", int(counter[unit])
