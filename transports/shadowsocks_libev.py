@@ -32,9 +32,11 @@ class Transport:
         await await_echo(await self._tunnel(host, server, "echo"))
         return await self._tunnel(host, server, "forward")
 
-    async def _tunnel(self, host: Host, server: ServerInfo, goal: str) -> trio.abc.Channel[bytes]:
+    async def _tunnel(
+        self, host: Host, server: ServerInfo, destination: str
+    ) -> trio.abc.Channel[bytes]:
         (remote, port), local, args = server.address, host.free_port(), server.args
         command = f"ss-tunnel -U -s {remote} -p {port} -m {self.method} -k {args['key']}"
-        command += f" -b 127.0.0.1 -l {local} -L {args[goal]}"
+        command += f" -b 127.0.0.1 -l {local} -L {args[destination]}"
         await host.start_process(command.split(), ready="TCP relay disabled")
         return await host.open_udp(Address("127.0.0.1", local))

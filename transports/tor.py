@@ -127,22 +127,22 @@ class Transport:
         known = {key: server.args[key] for key in ("args", "fingerprint")}
         client = _CLIENT.format(port=port, plugin=plugin.address, bridge=server.address, **known)
         torrc = client + server.args["network"]
-        goal = Address.of(server.args["service"])
+        destination = Address.of(server.args["service"])
         with trio.move_on_after(_CONNECT_S):
             await _start(host, f"client{port}", torrc, ready=_HAS_CIRCUITS)
-            stream = await _open_stream(host, Address("127.0.0.1", port), goal)
+            stream = await _open_stream(host, Address("127.0.0.1", port), destination)
             channel = TcpDatagrams(stream)
             await await_greeting(channel)
             return channel
         raise TransportError(f"tor opened no stream within {_CONNECT_S:g} s; its log says why")
 
 
-async def _open_stream(host: Host, proxy: Address, goal: Address) -> trio.SocketStream:
+async def _open_stream(host: Host, proxy: Address, destination: Address) -> trio.SocketStream:
     """Ask tor for a stream until it opens one: it refuses while it has no circuit to the exit."""
     while True:
         stream = await host.open_tcp(proxy)
         try:
-            await socks.connect(stream, 5, goal, {})
+            await socks.connect(stream, 5, destination, {})
         except (socks.SocksError, EarlyEndError, trio.BrokenResourceError):
             await stream.aclose()
             await trio.sleep(_ASK_EVERY_S)

@@ -302,8 +302,7 @@ def _mute_per_sample(louder: float, voiced: float, lag: int, rate_hz: int) -> fl
 
 
 def _best_lags(history: Samples, rate_hz: int) -> tuple[int, int]:
-    """Return two pitch periods in samples: the best by correlation, and the one near it that
-    differs least.
+    """Return the best lag by correlation, and the one near it by difference; both in samples.
 
     The search is coarse first. Its three best candidates are refined at the full rate; the best of
     them has the highest ratio of correlation to difference (`Expand::AnalyzeSignal`).

@@ -33,10 +33,11 @@ table ip shortcut {{
 """
 _INCOMING = (
     "ip saddr {source.host} udp sport {source.port} ip daddr {relay.host} udp dport {relay.port} "
-    "@th,64,{bits} 0x{begins} ip daddr set {goal.host} udp dport set {goal.port}"
+    "@th,64,{bits} 0x{begins} ip daddr set {destination.host} udp dport set {destination.port}"
 )
 _OUTGOING = (
-    "ip saddr {source.host} udp sport {source.port} ip daddr {goal.host} udp dport {goal.port} "
+    "ip saddr {source.host} udp sport {source.port} "
+    "ip daddr {destination.host} udp dport {destination.port} "
     "ip saddr set {relay.host} udp sport set {relay.port} ip ttl set {ttl}"
 )
 
@@ -62,8 +63,13 @@ class Shortcut:
             self._route_back()
         self._installed = dict(shortcuts)
         rules = [
-            {"source": source, "goal": goal, "begins": begins.hex(), "bits": len(begins) * 8}
-            for (source, begins), goal in shortcuts.items()
+            {
+                "source": source,
+                "destination": destination,
+                "begins": begins.hex(),
+                "bits": len(begins) * 8,
+            }
+            for (source, begins), destination in shortcuts.items()
         ]
         come, go = (
             "\n    ".join(form.format(relay=self._relay, ttl=_TTL, **rule) for rule in rules)
