@@ -11,7 +11,7 @@ from typing import Any
 from testbed.call.conversation import Turn
 from testbed.experiment.cell import Cell, TransportChoice
 from testbed.experiment.scenario import cell_id, cells, load_scenario
-from testbed.record.cell_record import CallRecord, DirectionRecord, write_frames
+from testbed.record.observation import CallRecord, DirectionRecord, write_frames
 from testbed.record.judging import judge
 from testbed.record.results import Run, Wall
 
