@@ -12,7 +12,7 @@ import trio
 
 from testbed.experiment.cell import EVENTS_FILE, FRAMES_FILE, RECORD_FILE, Cell
 from testbed.experiment.scenario import cell_id, cells, load_scenario
-from testbed.record.cell_record import CallRecord, write_frames
+from testbed.record.observation import CallRecord, write_frames
 from testbed.record.results import Run, Wall
 from testbed.run.runner import Conduct, ConductError, Done, LabError, run_cells
 from tests.test_results import frames, manifest, record

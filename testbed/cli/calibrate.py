@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
@@ -57,10 +55,12 @@ def calibrate(
     found = _run(run)
     path = folder / f"{stem}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(as_json(found), indent=1) + "\n"
-    path.write_text(text)
-    drawn = import_module("testbed.show.figures.calibration").calibration(json.loads(text))
-    paths = [path, *import_module("testbed.show.figures.files").write(drawn, folder / stem)]
+    path.write_text(text := as_json(found))
+    # Not at the top: other commands do not pay for matplotlib.
+    from testbed.show.figures.files import write  # noqa: PLC0415
+    from testbed.tools.calibration.figure import calibration  # noqa: PLC0415
+
+    paths = [path, *write(calibration(found), folder / stem)]
     if written_json:
         sys.stdout.write(text)
     else:

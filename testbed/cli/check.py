@@ -29,7 +29,7 @@ from testbed.experiment.choosing import (
 from testbed.experiment.explanations import ScenarioError
 from testbed.experiment.loading import programs_of
 from testbed.experiment.scenario import ROOT, cell_id
-from testbed.run.manifest import lacking
+from testbed.run.provenance import lacking
 from testbed.tools import repeatability
 from testbed.tools.conformance.rules import Verdict
 from testbed.tools.conformance.suite import ALL_RULES, Conformance, check_transport

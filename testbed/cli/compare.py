@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -26,19 +25,14 @@ def print_comparison(folder: RunFolder, as_json: AsJson = False) -> None:
 
     Example: testbed compare results/ru-transports-2025-08
     """
-    compared = compare(Run(folder).results())
+    compared = compare(Run(folder).cells())
     if not compared:
         raise ResultsError(f"{folder} has no call to compare: run its scenario first")
     if as_json:
-        _print_json(comparison_tables.comparison_json(compared))
+        sys.stdout.write(comparison_tables.comparison_json(compared) + "\n")
         return
     out.print(comparison_tables.comparison_table(compared))
     out.print(comparison_tables.legend(compared), style="dim")
-
-
-def _print_json(content: object) -> None:
-    json.dump(content, sys.stdout, indent=1)
-    sys.stdout.write("\n")
 
 
 COMMAND = Command(Panel.COMPARE, print_comparison, place=0)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from testbed.analysis.costs import NothingToCompareError, costs
-from testbed.cli.console import out
+from testbed.cli.console import out, print_json, without_key
 from testbed.cli.registry import Command, Panel
 from testbed.experiment.explanations import ScenarioError
 from testbed.record.results import Run
@@ -27,12 +24,12 @@ def print_costs(
     Example: testbed costs results/ru-calls-2025-08
     """
     try:
-        found = costs(Run(folder).results())
+        run = Run(folder)
+        found = costs(run, run.cells())
     except NothingToCompareError as error:
         raise ScenarioError(str(error)) from None
     if as_json:
-        json.dump([asdict(cost) for cost in found], sys.stdout, indent=1)
-        sys.stdout.write("\n")
+        print_json([{**cost.key._asdict(), **without_key(cost)} for cost in found])
         return
     out.print(cost_table(found))
     out.print(LEGEND, style="dim")

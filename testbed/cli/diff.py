@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -34,7 +33,7 @@ def print_difference(
     """
     found = difference(Run(before), Run(after))
     if as_json:
-        _print_json(comparison_tables.difference_json(found))
+        sys.stdout.write(comparison_tables.difference_json(found) + "\n")
     else:
         if found.shifts:
             out.print(comparison_tables.difference_table(found.shifts))
@@ -42,11 +41,6 @@ def print_difference(
             out.print(line, markup=False)
     if not found.is_empty:
         raise typer.Exit(_DIFFERENT)
-
-
-def _print_json(content: object) -> None:
-    json.dump(content, sys.stdout, indent=1)
-    sys.stdout.write("\n")
 
 
 COMMAND = Command(Panel.COMPARE, print_difference)

@@ -17,7 +17,7 @@ from testbed.cli.requirements import (
 from testbed.experiment import scenario
 from testbed.experiment.scenario import cells
 from testbed.guest.kernel.builder import KernelBuildError, cached_kernel
-from testbed.run.manifest import programs
+from testbed.run.provenance import programs
 
 
 def doctor() -> None:

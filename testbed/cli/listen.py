@@ -5,20 +5,22 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.progress import track
 from rich.table import Table
 
+from testbed.analysis.groups import grouped
 from testbed.audio.opus import Speech
+from testbed.call.quality.verdict import DirectionQuality
 from testbed.cli.console import err, out
 from testbed.cli.registry import Command, Panel
 from testbed.listen.call_sound import HEARD_BY, SAID_BY, samples, sound_of, write_opus, write_wav
-from testbed.record.results import CellResult, ResultsError, Run
+from testbed.record.results import RecordedCell, ResultsError, Run
 
 PLAYERS = (
     ("pw-play",),
@@ -64,12 +66,12 @@ def listen(
     Example: testbed listen results/ru-calls-2025-08 --export /tmp/calls
     """
     run = Run(folder)
-    results = run.results()
-    chosen = [_named(results, cell)] if cell is not None else _first_of_each(results)
+    results = run.cells()
+    chosen = [named(results, cell)] if cell is not None else _first_of_each(results)
     target = export or folder / "listen"
     player = None if export else _player()
-    for title in dict.fromkeys(result.key[0] for result in chosen):
-        group = [result for result in chosen if result.key[0] == title]
+    for title in dict.fromkeys(result.record.key.messenger for result in chosen):
+        group = [result for result in chosen if result.record.key.messenger == title]
         heard = [
             entry
             for result in track(group, description=title, console=err, transient=True)
@@ -90,49 +92,49 @@ def listen(
 _SAID = {way: f"what the {speaker} said" for way, speaker in SAID_BY.items()}
 
 
-def _named(results: Sequence[CellResult], part: str) -> CellResult:
-    found = [result for result in results if result.folder.name == part]
-    found = found or [result for result in results if part in result.folder.name]
+def named(results: Sequence[RecordedCell], part: str) -> RecordedCell:
+    """Return the cell of that name, or the only one whose name has that part."""
+    found = [result for result in results if result.id == part]
+    found = found or [result for result in results if part in result.id]
     if len(found) == 1:
         return found[0]
-    names = ", ".join(result.folder.name for result in (found or results)[:6])
+    names = ", ".join(result.id for result in (found or results)[:6])
     many = f"{len(found)} cells have {part!r} in their names" if found else f"no cell {part!r}"
     raise ResultsError(f"{many}: give one of {names}{', ...' if len(found or results) > 6 else ''}")
 
 
-def _first_of_each(results: Sequence[CellResult]) -> list[CellResult]:
+def _first_of_each(results: Sequence[RecordedCell]) -> list[RecordedCell]:
     """The first seed of each messenger, transport and censor; direct before others."""
-    first = {result.key: result for result in reversed(results)}
-    ordered = [first[key] for key in dict.fromkeys(result.key for result in results)]
-    return sorted(ordered, key=lambda result: result.key[1] != "direct")
+    ordered = [group[0] for group in grouped(results).values()]
+    return sorted(ordered, key=lambda result: not result.record.key.is_direct)
 
 
-def _entries(run: Run, result: CellResult, *, both: bool) -> list[_Heard]:
+def _entries(run: Run, result: RecordedCell, *, both: bool) -> list[_Heard]:
     sound = sound_of(run, result)
-    quality = result.content["quality"]
-    _, transport, censor = result.key
-    name = f"{transport}, {censor}, seed {result.content['seed']}"
+    record = result.record
+    _, transport, censor = record.key
+    name = f"{transport}, {censor}, seed {record.seed}"
     if not sound.heard:
-        return [_Heard(name, None, quality["verdict"], quality["reasons"][0])]
-    worse = result.worse_direction
-    directions = [d for d in sound.heard if both or worse is None or quality[d] is worse]
+        return [_Heard(name, None, record.verdict.label, record.quality.reasons[0])]
+    worse = record.worse_direction
+    directions = [d for d in sound.heard if both or worse in (None, d)]
     return [
         *(_Heard(_SAID[direction], sound.said[direction]) for direction in directions),
         *(
             _Heard(
                 f"{name}, {HEARD_BY[direction]} hears",
                 sound.heard[direction],
-                quality["verdict"],
-                ", ".join(result.symptoms),
-                _percent(quality[direction]),
+                record.verdict.label,
+                ", ".join(record.quality.symptoms),
+                _percent(record.directions.get(direction)),
             )
             for direction in directions
         ),
     ]
 
 
-def _percent(direction: Mapping[str, Any] | None) -> str:
-    return "" if direction is None else f"{100 * direction['concealed_share']:.1f}"
+def _percent(direction: DirectionQuality | None) -> str:
+    return "" if direction is None else f"{100 * direction.concealed_share:.1f}"
 
 
 def _numbered(entries: Sequence[_Heard]) -> list[_Heard]:

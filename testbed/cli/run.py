@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
@@ -12,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import trio
 import typer
@@ -26,9 +25,10 @@ from testbed.experiment.cell import Cell
 from testbed.experiment.choosing import only_transports
 from testbed.experiment.scenario import ROOT, Scenario, cell_id, cells
 from testbed.lab.nodes.capture import TCPDUMP
-from testbed.record.results import ResultsError, Run, clock_of
+from testbed.record.manifest import KernelBuild, Manifest
+from testbed.record.results import RecordedCell, ResultsError, Run
 from testbed.run import runner
-from testbed.run.manifest import lacking, manifest
+from testbed.run.provenance import lacking, manifest
 from testbed.show import tables
 from testbed.tools.repeatability import differing
 
@@ -113,9 +113,9 @@ def run(
             the_run.begin(about, _source(scenario_name), fresh=fresh)
             failures = _run_all(the_run, plan, conduct, places, "cells", pcap=pcap)
             wanted = {cell_id(cell) for cell in plan}
-            results = [r for r in the_run.results() if r.folder.name in wanted]
-            if results or as_json:
-                _show(results, folder, about, as_json=as_json)
+            found = [each for each in the_run.cells() if each.id in wanted]
+            if found or as_json:
+                _show(found, folder, about, as_json=as_json)
             if twice:
                 failures |= _compare_again(the_run, plan, conduct, places)
     _show_failures(failures, the_run)
@@ -147,12 +147,11 @@ def _source(name: str) -> str:
     return scenario.scenario_path(name).read_text()
 
 
-def _conduct(kernel: KernelKind) -> tuple[runner.Conduct, dict[str, str]]:
+def _conduct(kernel: KernelKind) -> tuple[runner.Conduct, KernelBuild]:
     if kernel is KernelKind.HOST:
-        return runner.on_host(), {"kind": "host", "version": os.uname().release}
+        return runner.on_host(), KernelBuild("host", os.uname().release)
     built = guest_kernel()
-    about = {"kind": "virtual", "version": built.version, "build": built.key}
-    return runner.in_guest(built), about
+    return runner.in_guest(built), KernelBuild("virtual", built.version, built.key)
 
 
 @contextmanager
@@ -183,7 +182,7 @@ def _sent_to(
 
 def _run_all(
     the_run: Run,
-    plan: Sequence[Any],
+    plan: Sequence[Cell],
     conduct: runner.Conduct,
     cpus: Sequence[int],
     what: str,
@@ -209,19 +208,18 @@ def _run_all(
     return failures
 
 
-def _show(results: Sequence[Any], folder: Path, about: Mapping[str, Any], *, as_json: bool) -> None:
-    table_rows = tables.rows(results)
+def _show(found: Sequence[RecordedCell], folder: Path, about: Manifest, *, as_json: bool) -> None:
+    table_rows = tables.rows(found)
     if as_json:
-        json.dump(tables.as_json(table_rows), sys.stdout, indent=1)
-        sys.stdout.write("\n")
+        sys.stdout.write(tables.as_json(table_rows) + "\n")
         return
     out.print(tables.summary(table_rows))
-    if (traffic := tables.traffic_table(results)) is not None:
+    if (traffic := tables.traffic_table(found)) is not None:
         out.print(traffic)
     virtual_s = sum(row.virtual_s for row in table_rows)
     wall_s = sum(row.wall_s for row in table_rows)
-    speech = about["definitions"]["speech"]["label"]
-    out.print(f"{tables.LEGEND} Speech: {speech}. Clock: {clock_of(about)}.", style="dim")
+    speech = about.definitions.speech.label
+    out.print(f"{tables.LEGEND} Speech: {speech}. Clock: {about.kernel.clock}.", style="dim")
     if wall_s:
         out.print(
             f"{virtual_s:.0f} virtual s in {wall_s:.1f} s of one core:"
@@ -231,8 +229,8 @@ def _show(results: Sequence[Any], folder: Path, about: Mapping[str, Any], *, as_
 
 def _check_captured(the_run: Run, plan: Sequence[Cell]) -> None:
     """See that no cell of the plan is recorded without a capture. ResultsError: one is."""
-    kept = [the_run.folder / "cells" / cell_id(cell) for cell in plan]
-    bare = [folder for folder in kept if folder.is_dir() and not any(folder.glob("*.pcap"))]
+    ids = [cell_id(cell) for cell in plan]
+    bare = [name for name in ids if the_run.has(name) and not the_run.captures(name)]
     if bare:
         raise ResultsError(
             f"{len(bare)} cells of {short(the_run.folder)} are recorded without a capture: give "
@@ -255,7 +253,7 @@ def _show_failures(failures: Mapping[str, str], the_run: Run) -> None:
 
 
 def _compare_again(
-    the_run: Run, plan: Sequence[Any], conduct: runner.Conduct, cpus: Sequence[int]
+    the_run: Run, plan: Sequence[Cell], conduct: runner.Conduct, cpus: Sequence[int]
 ) -> dict[str, str]:
     """Run cells into another folder and compare all files but the cost."""
     with tempfile.TemporaryDirectory(dir=the_run.folder) as temporary:

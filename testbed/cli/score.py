@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from time import monotonic
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.progress import track
 from rich.table import Table
 
-from testbed.cli.console import err, out
+from testbed.analysis.groups import grouped
+from testbed.cli.console import err, out, print_json
+from testbed.cli.listen import named
 from testbed.cli.registry import Command, Panel
-from testbed.listen.scores import Scorer, score_cells, scorers, worse
-from testbed.record.results import CellResult, ResultsError, Run
+from testbed.listen.scores import CellScores, Scorer, score_cells, scorers
+from testbed.record.results import RecordedCell, Run
 from testbed.show.tables import table_by_keys
-
-
-def _named(results: Sequence[CellResult], part: str) -> CellResult:
-    found = [result for result in results if result.folder.name == part]
-    found = found or [result for result in results if part in result.folder.name]
-    if len(found) == 1:
-        return found[0]
-    names = ", ".join(result.folder.name for result in (found or results)[:6])
-    many = f"{len(found)} cells have {part!r} in their names" if found else f"no cell {part!r}"
-    raise ResultsError(f"{many}: give one of {names}{', ...' if len(found or results) > 6 else ''}")
 
 
 def score(
@@ -48,20 +38,19 @@ def score(
     Example: testbed score results/ru-calls-2025-08
     """
     run = Run(folder)
-    results = run.results()
-    chosen = [_named(results, cell)] if cell is not None else results
+    results = run.cells()
+    chosen = [named(results, cell)] if cell is not None else results
     models = scorers()
     began_s = monotonic()
     made = score_cells([(run, result) for result in chosen], models)
     steps = track(made, description="cells", total=len(chosen), console=err, transient=True)
     scored = list(zip(chosen, steps, strict=True))
     if as_json:
-        json.dump({r.folder.name: content for r, content in scored}, sys.stdout, indent=1)
-        sys.stdout.write("\n")
+        print_json({each.id: found for each, found in scored})
         return
     out.print(_score_table(scored, models))
     out.print(_legend(models), style="dim")
-    took_s, said_s = monotonic() - began_s, sum(r.content["duration_s"] for r in chosen)
+    took_s, said_s = monotonic() - began_s, sum(each.record.duration_s for each in chosen)
     out.print(
         f"{len(chosen)} calls, {said_s:g} s together, were scored in {took_s:.1f} s; those that "
         "had been before took none.",
@@ -70,26 +59,25 @@ def score(
 
 
 def _score_table(
-    scored: Sequence[tuple[CellResult, Mapping[str, Any]]], models: Sequence[Scorer]
+    scored: Sequence[tuple[RecordedCell, CellScores]], models: Sequence[Scorer]
 ) -> Table:
-    """Give medians over seeds, at most 100 columns wide."""
-    groups: dict[tuple[str, str, str], list[tuple[CellResult, Mapping[str, Any]]]] = {}
-    for result, content in scored:
-        groups.setdefault(result.key, []).append((result, content))
+    """Return medians over seeds, at most 100 columns wide."""
+    scores = {cell.id: found for cell, found in scored}
+    groups = grouped(cell for cell, _ in scored)
     table, begins = table_by_keys(list(groups))
     table.add_column("Calls")
     for model in models:
         table.add_column(model.name, justify="right", no_wrap=True)
     for begin, group in zip(begins, groups.values(), strict=True):
-        verdicts = Counter(result.verdict for result, _ in group)
+        verdicts = Counter(cell.record.verdict for cell in group)
         calls = ", ".join(f"{verdicts[v]} {v}" for v in sorted(verdicts, reverse=True))
-        cells = [_median_worse(group, model.name) for model in models]
-        table.add_row(*begin, calls, *cells)
+        of_group = [scores[cell.id] for cell in group]
+        table.add_row(*begin, calls, *(_median_worse(of_group, model.name) for model in models))
     return table
 
 
-def _median_worse(group: Sequence[tuple[CellResult, Mapping[str, Any]]], name: str) -> str:
-    found = [value for _, content in group if (value := worse(content, name)) is not None]
+def _median_worse(scores: Sequence[CellScores], name: str) -> str:
+    found = [value for each in scores if (value := each.worse(name)) is not None]
     return f"{median(found):.2f}" if found else "-"
 
 

@@ -33,7 +33,7 @@ def print_table(
     Example: testbed table results/ru-transports-2025-08 --format latex > table.tex
     """
     run = Run(folder)
-    compared = compare(run.results())
+    compared = compare(run.cells())
     if not compared:
         raise ResultsError(f"{folder} has no call to compare: run its scenario first")
     sys.stdout.write(papers.FORMATS[in_format.value](compared, run.manifest()))

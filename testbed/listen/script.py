@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
-from typing import Literal
 
 from testbed.audio.opus import OpusSettings, Speech, encode
 from testbed.audio.speech import voice
@@ -15,26 +14,19 @@ from testbed.experiment.cell import SOUND_RATE_HZ, Said
 
 
 @cache
-def what_is_said(
-    said: Said | Literal["monologues"], duration_s: float, file: str = ""
-) -> Conversation:
-    """Return what both ends of a call say: speech (`testbed.audio.speech`) in turns, or symbols.
-
-    Monologues are speech that both say at once and all the time, as in records of old schemas.
-    """
+def what_is_said(said: Said, duration_s: float, file: str = "") -> Conversation:
+    """Return what both ends of a call say: speech (`testbed.audio.speech`) in turns, or symbols."""
     if said == "symbols":
         from testbed.audio import symbols  # noqa: PLC0415 - brings numpy
 
         signal = symbols.signal(duration_s, SOUND_RATE_HZ)
         return monologues(Speech(signal, SOUND_RATE_HZ), duration_s)
-    if said == "monologues":
-        return monologues(voice(file).joined, duration_s)
     return conversation(voice(file).clips, duration_s)
 
 
 @cache
 def speech_frames(
-    codec: Codec, duration_s: float, said: Said | Literal["monologues"], file: str = ""
+    codec: Codec, duration_s: float, said: Said, file: str = ""
 ) -> dict[str, tuple[bytes, ...]]:
     """Encode what either end of a call says, by direction. SpeechError: no speech is there."""
     settings = OpusSettings(

@@ -17,7 +17,7 @@ failed, and none did."""
 
 def seen_table(found: Sequence[Seen]) -> Table:
     """Show it, at most 100 columns wide."""
-    table, begins = table_by_keys([(seen.messenger, seen.transport, seen.censor) for seen in found])
+    table, begins = table_by_keys([seen.key for seen in found])
     # No narrower than their usual words: `unusable`, `recognised`, `telegram-ports:`, `restricted:`
     least = {"Calls": 8, "recognised\nas": 10, "rules that met it": 15, "so it": 12}
     for name, width in least.items():

@@ -19,7 +19,7 @@ which nothing was heard: where there were no others, there is no row."""
 
 def cost_table(found: Sequence[Cost]) -> Table:
     """Show costs, at most 100 columns wide."""
-    table, begins = table_by_keys([(cost.messenger, cost.transport, cost.censor) for cost in found])
+    table, begins = table_by_keys([cost.key for cost in found])
     for name in ("connects", "delay", "95 %", "held up", "bytes", "packets", "re", "CPU"):
         table.add_column(name, justify="right", no_wrap=True)
     for cost, begin in zip(found, begins, strict=True):

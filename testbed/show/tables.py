@@ -6,24 +6,24 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
 
+from pydantic_core import to_json
 from rich.table import Table
 from rich.text import Text
 
+from testbed.analysis.groups import grouped
 from testbed.call.quality.symptoms import Symptom
 from testbed.call.quality.verdict import Verdict
-from testbed.record.results import CellResult
+from testbed.record.cell_record import CallKey, TrafficSummary
+from testbed.record.results import RecordedCell
 
 
 @dataclass(frozen=True)
 class Row:
     """Calls that differ in their seed alone; medians over the calls that were set up."""
 
-    messenger: str
-    transport: str
-    censor: str
-    verdicts: dict[str, int]
+    key: CallKey
+    verdicts: Mapping[Verdict, int]
     """Calls by verdict, the best first."""
     set_up_s: float | None
     concealed_share: float | None
@@ -37,7 +37,7 @@ class Row:
     chat_median_s: float | None
     virtual_s: float
     wall_s: float
-    symptoms: tuple[str, ...] = ()
+    symptoms: tuple[Symptom, ...] = ()
     """Those that at least half of the calls had."""
     response_s: float | None = None
     """How long the end that waits longer waits for an answer."""
@@ -48,39 +48,33 @@ class Row:
         return sum(self.verdicts.values())
 
 
-def rows(results: Iterable[CellResult]) -> list[Row]:
-    """Add results up, in the order in which calls first come."""
-    groups: dict[tuple[str, str, str], list[CellResult]] = {}
-    for result in results:
-        groups.setdefault(result.key, []).append(result)
-    return [_row(*key, group) for key, group in groups.items()]
+def rows(cells: Iterable[RecordedCell]) -> list[Row]:
+    """Add cells up, in the order in which calls first come."""
+    return [_row(key, group) for key, group in grouped(cells).items()]
 
 
-def _row(messenger: str, transport: str, censor: str, group: Sequence[CellResult]) -> Row:
-    verdicts = Counter(result.verdict for result in group)
-    qualities = [result.content["quality"] for result in group]
-    heard = [worse for result in group if (worse := result.worse_direction) is not None]
-    chats = [result.content["chat"] for result in group]
+def _row(key: CallKey, group: Sequence[RecordedCell]) -> Row:
+    calls = [cell.record for cell in group]
+    verdicts = Counter(call.verdict for call in calls)
+    heard = [call.worse for call in calls if call.worse is not None]
     return Row(
-        messenger,
-        transport,
-        censor,
-        {v.label: verdicts[v] for v in sorted(Verdict, reverse=True) if v in verdicts},
-        _median(q["set_up"]["elapsed_s"] for q in qualities if q["up"] is not None),
-        _median(worse["concealed_share"] for worse in heard),
-        _median(worse["mouth_to_ear_median_s"] for worse in heard),
-        _median(worse["r_fullband_100"] for worse in heard),
-        sum(chat["sent"] for chat in chats),
-        sum(chat["delivered"] for chat in chats),
-        _median(chat["median_s"] for chat in chats),
-        sum(result.wall.virtual_s for result in group),
-        sum(result.wall.wall_s for result in group),
+        key,
+        {v: verdicts[v] for v in sorted(verdicts, reverse=True)},
+        _median(call.set_up_s for call in calls),
+        _median(worse.concealed_share for worse in heard),
+        _median(worse.mouth_to_ear_median_s for worse in heard),
+        _median(worse.r_fullband_100 for worse in heard),
+        sum(call.chat.sent for call in calls),
+        sum(call.chat.delivered for call in calls),
+        _median(call.chat.median_s for call in calls),
+        sum(cell.wall.virtual_s for cell in group),
+        sum(cell.wall.wall_s for cell in group),
         tuple(
-            str(symptom)
+            symptom
             for symptom in Symptom
-            if 2 * sum(symptom in result.symptoms for result in group) >= len(group)
+            if 2 * sum(symptom in call.quality.symptoms for call in calls) >= len(calls)
         ),
-        _median(result.response_s for result in group),
+        _median(call.response_s for call in calls),
     )
 
 
@@ -89,14 +83,15 @@ def _median(numbers: Iterable[float | None]) -> float | None:
     return median(known) if known else None
 
 
-def table_by_keys(keys: Sequence[tuple[str, str, str]]) -> tuple[Table, list[list[str]]]:
+def table_by_keys(keys: Sequence[CallKey]) -> tuple[Table, list[list[str]]]:
     """Begin a table by messenger, transport, censor; give it and what each row begins with.
 
     What all rows have in common stands above the table and has no column: a messenger, a transport,
     a profile of which a sweep varied a number. Rows of one messenger name it once.
     """
-    messengers, transports = ([key[part] for key in keys] for part in (0, 1))
-    above, heading, told = _censors([key[2] for key in keys])
+    messengers = [key.messenger for key in keys]
+    transports = [key.transport for key in keys]
+    above, heading, told = _censors([key.censor for key in keys])
     several = len(keys) > 1
     one_transport = several and len(set(transports)) == 1
     one_messenger = several and len(set(messengers)) == 1
@@ -159,8 +154,7 @@ def _longest_word(texts: Iterable[str]) -> int:
 
 def summary(table_rows: Sequence[Row]) -> Table:
     """Give the table of a run, at most 100 columns wide."""
-    keys = [(row.messenger, row.transport, row.censor) for row in table_rows]
-    table, begins = table_by_keys(keys)
+    table, begins = table_by_keys([row.key for row in table_rows])
     told = [_calls(row) for row in table_rows]
     table.add_column("Calls", min_width=_longest_word(text.plain for text in told))
     for name in ("set-up\ns", "lost\n%", "delay\nms", "R", "Chat\nms", "speed"):
@@ -179,32 +173,24 @@ def summary(table_rows: Sequence[Row]) -> Table:
     return table
 
 
-def traffic_table(results: Iterable[CellResult]) -> Table | None:
+def traffic_table(cells: Iterable[RecordedCell]) -> Table | None:
     """Give what became of the other traffic beside calls; None: there was none."""
-    groups: dict[tuple[str, str, str], list[CellResult]] = {}
-    for result in results:
-        if result.content.get("traffic"):
-            groups.setdefault(result.key, []).append(result)
+    groups = grouped(cell for cell in cells if cell.record.traffic)
     if not groups:
         return None
-    kinds = list(
-        dict.fromkeys(k for of in groups.values() for r in of for k in r.content["traffic"])
-    )
+    kinds = dict.fromkeys(k for of in groups.values() for cell in of for k in cell.record.traffic)
     table, begins = table_by_keys(list(groups))
     for kind in kinds:
         table.add_column(kind.replace(" ", "\n"), justify="right", no_wrap=True)
     for group, begin in zip(groups.values(), begins, strict=True):
-        cells = [
-            _traffic([r.content["traffic"][k] for r in group if k in r.content["traffic"]])
-            for k in kinds
-        ]
-        table.add_row(*begin, *cells)
+        found = [[t for cell in group if (t := cell.record.traffic.get(k))] for k in kinds]
+        table.add_row(*begin, *map(_traffic, found))
     return table
 
 
-def _traffic(ones: Sequence[Mapping[str, Any]]) -> str:
+def _traffic(ones: Sequence[TrafficSummary]) -> str:
     """How many were done, and the median time that those took."""
-    took_s = [one["took_s"] for one in ones if one["done"]]
+    took_s = [one.took_s for one in ones if one.done]
     return f"{len(took_s)}/{len(ones)} {_number(_median(took_s), 2)} s"
 
 
@@ -228,6 +214,10 @@ def _number(value: float | None, digits: int, factor: float = 1) -> str:
     return "-" if value is None else f"{value * factor:.{digits}f}"
 
 
-def as_json(table_rows: Iterable[Row]) -> list[dict[str, Any]]:
-    """Give the rows for JSON, in SI units."""
-    return [dict(vars(row)) for row in table_rows]
+def as_json(table_rows: Iterable[Row]) -> str:
+    """Write the rows as JSON, in SI units."""
+    flat = [
+        {**row.key._asdict(), **{k: v for k, v in vars(row).items() if k != "key"}}
+        for row in table_rows
+    ]
+    return to_json(flat, indent=1).decode()

@@ -19,7 +19,7 @@ from PIL import Image
 
 from testbed.call.quality.verdict import Verdict
 from testbed.experiment.scenario import load_messenger
-from testbed.record.cell_record import CallRecord, write_frames
+from testbed.record.observation import CallRecord, write_frames
 from testbed.record.results import ResultsError, Run
 from testbed.show import figures
 from testbed.show.figures import FIGURES, draw, style

@@ -22,7 +22,7 @@ from testbed.experiment.choosing import (
 from testbed.experiment.explanations import ScenarioError
 from testbed.experiment.loading import programs_of
 from testbed.experiment.scenario import SCENARIOS, cell_id, cells, load_scenario
-from testbed.run.manifest import manifest
+from testbed.run.provenance import manifest
 from tests.transports.test_conformance import FAULTY
 from transports import fec, obfs4, pt
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from testbed.analysis.costs import Cost, NothingToCompareError, costs, held_up
-from testbed.record.cell_record import DirectionRecord
+from testbed.record.observation import DirectionRecord
 from testbed.record.results import CellResult, Wall
 
 
