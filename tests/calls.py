@@ -10,6 +10,7 @@ from random import Random
 from testbed.call.conversation import Turn
 from testbed.experiment.cell import Cell, TransportChoice
 from testbed.experiment.scenario import cell_id, cells, load_scenario
+from testbed.record.judging import judge
 from testbed.record.observation import (
     CallRecord,
     ChatRecord,
@@ -19,7 +20,6 @@ from testbed.record.observation import (
     TransportRecord,
     write_frames,
 )
-from testbed.record.judging import judge
 from testbed.record.results import Run, Wall
 from tests.records import manifest
 
