@@ -222,8 +222,7 @@ class Expansion:
         self._gain *= 1 - per_sample * count
         if self._gain < _LEAST_GAIN:
             self._gain = 0.0
-        factors: Samples = 1 - per_sample * np.arange(count)
-        return factors
+        return np.asarray(1 - per_sample * np.arange(count), np.float64)
 
     def _unvoiced(self, count: int) -> Samples:
         """Return noise with the voice's spectrum, which continues what was heard."""

@@ -213,8 +213,8 @@ def _has_header(datagram: bytes) -> bool:
     if len(datagram) < HEADER_BYTES:
         return False
     kind, length, cookie = _HEADER.unpack_from(datagram)
-    is_stun = kind >> 14 == 0 and cookie == MAGIC_COOKIE
-    return is_stun and length == len(datagram) - HEADER_BYTES
+    expected = (0, len(datagram) - HEADER_BYTES, MAGIC_COOKIE)
+    return (kind >> 14, length, cookie) == expected
 
 
 def _signature(before: bytes, key: bytes) -> bytes:

@@ -32,7 +32,8 @@ from testbed.experiment.cell import (
 )
 from testbed.lab.net.network import NetworkNode
 from testbed.lab.net.udp import BoundUdp, UdpChannel, open_socket
-from testbed.lab.nodes.tap import Take, Tap
+from testbed.lab.nodes.tap import Tap
+from testbed.transport.framing import Take
 from testbed.transport.interface import (
     PROGRAM_PATH,
     READY_TIMEOUT_S,

@@ -63,8 +63,7 @@ async def serve_relay_streams(
             clients[source] = TcpDatagrams(stream, frame=framing.frame, take=framing.take)
         else:
             inner = serve_tls(stream, context)
-            form = {"frame": framing.frame, "take": framing.take}
-            clients[source] = StreamDatagrams(inner, host, **form)
+            clients[source] = StreamDatagrams(inner, host, frame=framing.frame, take=framing.take)
         try:
             async for datagram in clients[source]:
                 outgoing = relay.on_datagram(datagram, source)
