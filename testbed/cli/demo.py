@@ -5,7 +5,7 @@ from __future__ import annotations
 from testbed.cli.plot import plot
 from testbed.cli.registry import Command, Panel
 from testbed.cli.run import run
-from testbed.experiment.scenario import DEMO
+from testbed.experiment.scenario import DEMO, RESULTS
 
 
 def demo() -> None:
