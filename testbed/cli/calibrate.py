@@ -18,7 +18,7 @@ from testbed.cli.console import err, out
 from testbed.cli.kernel import guest_kernel
 from testbed.cli.registry import Command, Panel
 from testbed.experiment.explanations import ScenarioError
-from testbed.experiment.scenario import ROOT, censor_names, load_censor, load_scenario
+from testbed.experiment.scenario import RESULTS, censor_names, load_censor, load_scenario
 from testbed.run.runner import Interrupted
 from testbed.tools.calibration import finding_tables
 from testbed.tools.calibration.findings import Calibration, as_json
@@ -35,8 +35,7 @@ def calibrate(
     links: Annotated[
         str | None, typer.Option(metavar="SCENARIO", help="A scenario's links, not its censors.")
     ] = None,
-    folder: Annotated[Path, typer.Option("--out", help="Where JSON and figure go.")] = ROOT
-    / "results"
+    folder: Annotated[Path, typer.Option("--out", help="Where JSON and figure go.")] = RESULTS
     / "calibration",
     written_json: Annotated[bool, typer.Option("--json", help="Print JSON, not tables.")] = False,
 ) -> None:

@@ -28,7 +28,7 @@ from testbed.experiment.choosing import (
 )
 from testbed.experiment.explanations import ScenarioError
 from testbed.experiment.loading import programs_of
-from testbed.experiment.scenario import ROOT, cell_id
+from testbed.experiment.scenario import RESULTS, cell_id
 from testbed.run.provenance import lacking
 from testbed.tools import repeatability
 from testbed.tools.conformance.rules import Verdict
@@ -63,7 +63,7 @@ def check_transport_command(
     for program in programs_of(load_transport(choice)):
         if program.find() is None:
             raise ScenarioError(f"{name} needs the program {program.name}: {program.remedy}")
-    kept_in = folder or ROOT / "results" / f"check-{choice.name}"
+    kept_in = folder or RESULTS / f"check-{choice.name}"
     if kept_in.exists() and not (kept_in / "first").is_dir():
         raise ScenarioError(f"{kept_in} is something else: give another --out")
     shutil.rmtree(kept_in, ignore_errors=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from testbed.cli.plot import plot
 from testbed.cli.registry import Command, Panel
 from testbed.cli.run import run
-from testbed.experiment.scenario import DEMO, ROOT
+from testbed.experiment.scenario import DEMO, RESULTS
 
 
 def demo() -> None:
@@ -15,7 +15,7 @@ def demo() -> None:
 
     Example: testbed demo
     """
-    folder = ROOT / "results" / "demo"
+    folder = RESULTS / "demo"
     run(DEMO, out_folder=folder, fresh=True)
     plot(folder, ["usability"])
 

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from testbed.cli.console import err, out
 from testbed.experiment.cell import Cell
-from testbed.experiment.scenario import ROOT, cell_id
+from testbed.experiment.scenario import RESULTS, cell_id
 from testbed.record.results import Run
 from testbed.run.estimate import recorded_speeds
 
@@ -37,7 +37,7 @@ def show_plan(run: Run, plan: Sequence[Cell], processors: int) -> None:
     out.print(table)
     if left_out := combinations - len(plan):
         out.print(f"Of {combinations} combinations, the scenario leaves out {left_out}.")
-    speeds = recorded_speeds(ROOT / "results")
+    speeds = recorded_speeds(RESULTS)
     basis = f"{speeds.cells} recorded cells" if speeds.cells else "usual speeds"
     cores = f"{processors} processor{'s' if processors > 1 else ''}"
     out.print(
@@ -55,7 +55,7 @@ def progress_of(cells: Sequence[Cell], what: str) -> Iterator[Callable[[str], No
 
     Gives what is called with the name of each cell that has ended.
     """
-    speeds = recorded_speeds(ROOT / "results")
+    speeds = recorded_speeds(RESULTS)
     costs = {cell_id(cell): speeds.wall_s([cell], 1) for cell in cells}
     columns = (
         TextColumn("{task.description}"),

@@ -23,7 +23,7 @@ from testbed.cli.registry import Command, Panel
 from testbed.experiment import scenario
 from testbed.experiment.cell import Cell
 from testbed.experiment.choosing import only_transports
-from testbed.experiment.scenario import ROOT, Scenario, cell_id, cells
+from testbed.experiment.scenario import RESULTS, Scenario, cell_id, cells
 from testbed.lab.nodes.capture import TCPDUMP
 from testbed.record.manifest import KernelBuild, Manifest
 from testbed.record.results import RecordedCell, ResultsError, Run
@@ -91,7 +91,7 @@ def run(
     chosen = _chosen(scenario.load_scenario(scenario_name), messenger, transport, seed)
     if speech is not None:
         chosen = replace(chosen, speech=str(speech))
-    folder = out_folder or ROOT / "results" / chosen.name
+    folder = out_folder or RESULTS / chosen.name
     plan = cells(chosen)
     if pcap and TCPDUMP.find() is None:
         raise runner.LabError(f"--pcap needs the program tcpdump: {TCPDUMP.remedy}")

@@ -16,7 +16,7 @@ from testbed.cli.console import err, out
 from testbed.cli.registry import Command, Panel
 from testbed.cli.run import run
 from testbed.experiment.explanations import ScenarioError
-from testbed.experiment.scenario import ROOT, load_scenario
+from testbed.experiment.scenario import RESULTS, load_scenario
 from testbed.listen.scores import ScoreError, score_cells, scorers
 from testbed.record.results import Run
 
@@ -52,7 +52,7 @@ def validate_calls(
         of_scenario = load_scenario(name).messengers
         chosen = [n for p in pairs for n in (p.engine, p.model) if n in of_scenario]
         if chosen:
-            folder = ROOT / "results" / name
+            folder = RESULTS / name
             run(name, messenger=chosen, seed=seed, out_folder=folder)
             runs.append(Run(folder))
     if not print_validation(runs, pairs):
