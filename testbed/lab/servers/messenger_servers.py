@@ -1,9 +1,9 @@
 """Runs a messenger's relay and its chat server.
 
-What a relay answers, `testbed.call.dialects.Relay` decides; here are its sockets. The chat server
-echoes what it gets, which stands for messages. With a first word, a client asks it for something
-else: to carry a call's signalling (`JOIN`), or to serve objects of given sizes (`OBJECTS`), which
-stand for pictures and web pages.
+`testbed.call.dialects.Relay` decides what a relay answers; this module has its sockets. The chat
+server echoes what it gets, which stands for messages. By its first words, a connection can ask for
+something else: to carry a call's signalling (`JOIN`), or to be sent objects of given sizes
+(`OBJECTS`), which stand for pictures and web pages.
 """
 
 from __future__ import annotations
