@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
+
+from testbed.guest.kernel.builder import Kernel, cached_kernel
+from testbed.record.results import Run
+from tests.records import manifest
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -13,3 +18,19 @@ def pytest_configure(config: pytest.Config) -> None:
     if worker:
         cpus = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {cpus[int(worker.removeprefix("gw")) % len(cpus)]})
+
+
+@pytest.fixture(scope="session")
+def kernel() -> Kernel:
+    """The guest kernel that `./lab test` has built."""
+    built = cached_kernel()
+    assert built is not None, "there is no guest kernel: run `testbed kernel build`"
+    return built
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """A run without cells."""
+    begun = Run(tmp_path / "run")
+    begun.begin(manifest(), "", fresh=False)
+    return begun

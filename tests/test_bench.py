@@ -18,9 +18,7 @@ from testbed.cli import app, bench
 from testbed.guest.kernel.builder import Kernel
 from testbed.run.runner import in_guest
 from testbed.tools import benchmark
-from tests.lab.conftest import kernel
 
-__all__ = ["kernel"]
 
 
 def said(ratios: Sequence[float], machine: str = "a processor") -> dict[str, Any]:

@@ -16,9 +16,7 @@ from testbed.guest.kernel.builder import Kernel, build_kernel
 from testbed.record.results import WALL
 from testbed.run.provenance import lacking
 from testbed.tools.repeatability import circumstances, differing, repeat, repeat_cells
-from tests.lab.conftest import kernel
 
-__all__ = ["kernel"]
 CELLS = {cell_id(cell): cell for cell in repeat_cells([], [])}
 
 

@@ -86,8 +86,8 @@ def test_each_fault_has_its_reason_and_the_run_goes_on(kernel: Kernel, run: Run)
     for kind, said in UNCONNECTED.items():
         result = by_name[cell_id(faulty(kind))].result
         assert result is not None, (kind, by_name[cell_id(faulty(kind))].failure)
-        assert result.verdict.label == "no call"
-        assert_matches(result.content["record"]["call"]["reason"], said)
+        assert result.record.verdict.label == "no call"
+        assert_matches(result.record.observation.call.reason, said)
 
 
 def assert_matches(text: str, pattern: str) -> None:

@@ -11,7 +11,7 @@ from testbed.censor.profile import Rule
 from testbed.experiment.cell import Cell
 from testbed.experiment.scenario import load_censor, load_messenger
 from testbed.guest.kernel.builder import Kernel
-from testbed.record.results import CellResult, Run
+from testbed.record.results import RecordedCell, Run
 from tests.lab.conftest import short_cell
 from tests.lab.test_cells_in_guest import conducted
 
@@ -33,8 +33,8 @@ def drop(name: str, match: Match, from_s: float = 0.0, to_s: float | None = None
     return replace(blocked, name=name, match=match, from_s=from_s, to_s=to_s, evidence=evidence)
 
 
-def taken(result: CellResult) -> list[str]:
-    return [state for _, _, state in result.content["record"]["call"]["states"]]
+def taken(result: RecordedCell) -> list[str]:
+    return [state for _, _, state in result.record.observation.call.states]
 
 
 UDP, TURN_BY_TCP = Match(protocol="udp"), Match(protocol="tcp", server_ports=("3478",))
@@ -51,17 +51,17 @@ def test_udp_is_preferred_then_tcp_then_tls(kernel: Kernel, run: Run) -> None:
     assert taken(by_tcp) == ["by tcp"]
     assert taken(by_tls) == ["by tls"]
     for result in (by_udp, by_tcp, by_tls):
-        assert result.verdict.label == "good"
-        assert result.content["quality"]["up"]["concealed_share"] < 0.01
-    assert by_tcp.content["quality"]["set_up"]["elapsed_s"] < 1
+        assert result.record.verdict.label == "good"
+        assert result.record.directions["up"].concealed_share < 0.01
+    assert by_tcp.record.quality.set_up.elapsed_s < 1
 
 
 def test_a_call_that_falls_silent_does_not_come_back_by_tcp(kernel: Kernel, run: Run) -> None:
     late = drop("u", UDP, from_s=14.0)
     [result] = conducted(kernel, run, call("webrtc-model", late, duration_s=30))
     assert taken(result) == ["by udp"]
-    assert result.content["record"]["call"]["outcome"] == "dropped"
-    assert result.content["record"]["call"]["silent_s"] == 15
+    assert result.record.observation.call.outcome == "dropped"
+    assert result.record.observation.call.silent_s == 15
 
 
 @pytest.mark.parametrize("messenger", ["webrtc-model", "telegram-tcp-model"])
@@ -69,10 +69,10 @@ def test_a_call_that_began_by_tcp_stays_there(kernel: Kernel, run: Run, messenge
     early = drop("u", UDP, to_s=5.0)
     [result] = conducted(kernel, run, call(messenger, early, duration_s=8))
     assert taken(result) == ["by tcp"]
-    assert result.verdict.label == "good"
+    assert result.record.verdict.label == "good"
 
 
 def test_whatsapp_has_no_other_way(kernel: Kernel, run: Run) -> None:
     [result] = conducted(kernel, run, call("whatsapp", drop("u", UDP), duration_s=2))
-    assert result.verdict.label == "no call"
+    assert result.record.verdict.label == "no call"
     assert taken(result) == []
