@@ -20,7 +20,6 @@ from testbed.run.runner import in_guest
 from testbed.tools import benchmark
 
 
-
 def said(ratios: Sequence[float], machine: str = "a processor") -> dict[str, Any]:
     """Make what a bench says of direct cells."""
     kind = benchmark.KINDS[0]

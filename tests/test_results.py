@@ -15,6 +15,7 @@ from testbed.audio.opus import SPEECH_FOLDER
 from testbed.call.conversation import Turn
 from testbed.experiment.scenario import cell_id, cells, load_scenario
 from testbed.listen.script import speech_frames
+from testbed.record.judging import judge
 from testbed.record.observation import (
     BoxRecord,
     CallRecord,
@@ -27,7 +28,6 @@ from testbed.record.observation import (
     write_events,
     write_frames,
 )
-from testbed.record.judging import judge
 from testbed.record.results import ResultsError, Run, Wall, clock_of
 from testbed.run.provenance import manifest as manifest_of
 from testbed.show.tables import rows

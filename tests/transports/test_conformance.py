@@ -57,8 +57,8 @@ FAULTY = '''
 from dataclasses import dataclass
 from typing import ClassVar
 
-from testbed.transport import Program, ServerInfo
-from testbed.tunnel import serve_clients
+from testbed.transport.interface import Program, ServerInfo
+from testbed.transport.tunnel import serve_clients
 
 
 @dataclass(frozen=True)
