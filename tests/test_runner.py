@@ -77,7 +77,9 @@ def test_a_record_that_cannot_be_judged_stops_no_other(run: Run) -> None:
         return wall
 
     bad, good = conducted(run, conduct, count=2)
-    assert bad.failure.startswith("its record cannot be judged: KeyError")
+    assert bad.failure.startswith(
+        "its record cannot be judged: ValueError('transport: Field required"
+    )
     assert run.failures() == {bad.cell_id: bad.failure}
     assert good.result is not None
 

@@ -16,9 +16,11 @@ def row(
     symptoms: tuple[Symptom, ...] = (),
     messenger: str = "WhatsApp (model)",
 ) -> Row:
-    verdicts = dict(zip(Verdict, (61, 17, 0, 12, 10), strict=True))
+    verdicts = {
+        Verdict.GOOD: 10, Verdict.USABLE: 12, Verdict.UNUSABLE: 17, Verdict.NO_CALL: 61,
+    }  # fmt: skip
     return Row(
-        CallKey(messenger, transport, censor), {v: n for v, n in verdicts.items() if n}, 12.345, 0.305, 1.0912, 33.4, 3000, 2999,
+        CallKey(messenger, transport, censor), verdicts, 12.345, 0.305, 1.0912, 33.4, 3000, 2999,
         0.0402, 3456.7, 123.4, symptoms,
     )  # fmt: skip
 
