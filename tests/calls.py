@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -11,6 +11,7 @@ from testbed.call.conversation import Turn
 from testbed.experiment.cell import Cell, TransportChoice
 from testbed.experiment.scenario import cell_id, cells, load_scenario
 from testbed.record.judging import judge
+from testbed.record.manifest import ScenarioTitle
 from testbed.record.observation import (
     CallRecord,
     ChatRecord,
@@ -21,7 +22,7 @@ from testbed.record.observation import (
     write_frames,
 )
 from testbed.record.results import Run, Wall
-from tests.records import manifest
+from tests.records import SCENARIO, manifest
 
 DURATION_S = 10.0
 TURNS = (Turn("up", 0.0, 7.1), Turn("down", 7.3, 10.0))
@@ -75,14 +76,20 @@ def keep(run: Run, cell: Cell, call_record: CallRecord) -> None:
     run.keep(name, job, judge(cell, seen, frames, TURNS), Wall(2.0, 13.0))
 
 
-def make_run(folder: Path, losses: Mapping[str, float | None]) -> Run:
-    """A run of one cell for each transport, with calls of these losses."""
-    plan = [
-        replace(CELL, transport=TransportChoice(transport), seed=seed)
-        for seed, transport in enumerate(losses)
-    ]
+def make_run(
+    folder: Path,
+    losses: Mapping[str, float | None] | Sequence[tuple[Cell, float | None]],
+    title: ScenarioTitle = SCENARIO,
+) -> Run:
+    """A run with calls of these losses: of cells, or of one for each transport."""
+    if isinstance(losses, Mapping):
+        losses = [
+            (replace(CELL, transport=TransportChoice(transport), seed=seed), loss)
+            for seed, (transport, loss) in enumerate(losses.items())
+        ]
+    about = replace(manifest(plan=[cell for cell, _ in losses]), scenario=title)
     run = Run(folder)
-    run.begin(manifest(plan=plan), "", fresh=False)
-    for cell, loss in zip(plan, losses.values(), strict=True):
+    run.begin(about, "seeds = [1, 2, 3]\n", fresh=False)
+    for cell, loss in losses:
         keep(run, cell, call(loss, cell.seed))
     return run

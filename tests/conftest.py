@@ -9,6 +9,7 @@ import pytest
 
 from testbed.guest.kernel.builder import Kernel, cached_kernel
 from testbed.record.results import Run
+from tests.calls import make_run
 from tests.records import manifest
 
 
@@ -34,3 +35,9 @@ def run(tmp_path: Path) -> Run:
     begun = Run(tmp_path / "run")
     begun.begin(manifest(), "", fresh=False)
     return begun
+
+
+@pytest.fixture
+def calls_run(tmp_path: Path) -> Run:
+    """A run of three calls: one loses 30 % of its frames, one nothing, one was never set up."""
+    return make_run(tmp_path / "run", {"direct": 0.3, "obfs4": 0.0, "tuic": None})

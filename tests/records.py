@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from testbed.audio.speech import voice
@@ -16,7 +15,7 @@ from testbed.call.quality.verdict import (
     SetUpOutcome,
     Verdict,
 )
-from testbed.experiment.cell import Cell, Links
+from testbed.experiment.cell import EVENTS_FILE, FRAMES_FILE, Cell, Links
 from testbed.experiment.scenario import cell_id, load_messenger
 from testbed.record.cell_record import CellRecord, ChatSummary, Conversation
 from testbed.record.manifest import (
@@ -29,15 +28,19 @@ from testbed.record.manifest import (
 from testbed.record.observation import (
     CallRecord,
     ChatRecord,
+    DirectionRecord,
     Event,
     MiddleboxRecord,
     Observation,
     TransportRecord,
+    write_events,
+    write_frames,
 )
 from testbed.record.results import RecordedCell, Run, Wall
 
 RUSSIA = "ru-calls-2025-08"
 WALL = Wall(1.0, 33.0)
+SCENARIO = ScenarioTitle("s", "t", "q")
 
 
 def direction(
@@ -56,11 +59,13 @@ def record(
     messenger: str = "WhatsApp",
     r: float | None = 90.0,
     delivered: int = 30,
+    set_up_s: float = 0.5,
+    steps: Sequence[Step] = (),
 ) -> CellRecord:
     """A call; without `r`, or with the verdict "no call", it was never set up."""
     is_set_up = r is not None and verdict is not Verdict.NO_CALL
     one = direction(r or 0.0, verdict) if is_set_up else None
-    measures = Measures(0.01, 0.99, 0.0, 1, 2.0, (), (Step(0.0, 0.01, 90.0),))
+    measures = Measures(0.01, 0.99, 0.0, 1, 2.0, (), tuple(steps))
     outcome = SetUpOutcome.CONNECTED if is_set_up else SetUpOutcome.TIMED_OUT
     return CellRecord(
         messenger=messenger.lower(),
@@ -72,7 +77,7 @@ def record(
         seed=seed,
         duration_s=30.0,
         quality=CallQuality(
-            SetUp(outcome, 0.5), None, one, one, verdict if is_set_up else Verdict.NO_CALL, ()
+            SetUp(outcome, set_up_s), None, one, one, verdict if is_set_up else Verdict.NO_CALL, ()
         ),
         measures={"up": measures, "down": measures} if is_set_up else {},
         conversation=Conversation("speech", 0.2, (), {}),
@@ -102,6 +107,16 @@ def observation(
     )
 
 
+def frames(received: int, sent: int = 500, delay_s: float = 0.03) -> dict[str, DirectionRecord]:
+    """Frames of 20 ms, of which the first ones arrive, each after the same delay."""
+
+    def one() -> DirectionRecord:
+        times = [0.5 + 0.02 * index for index in range(sent)]
+        return DirectionRecord(times, [(i, times[i] + delay_s) for i in range(received)])
+
+    return {"up": one(), "down": one()}
+
+
 def id_of(one: CellRecord) -> str:
     """Name a cell as `cell_id` does."""
     parts = (one.messenger, one.transport, one.censor, f"seed {one.seed}")
@@ -121,7 +136,7 @@ def manifest(cells: Iterable[str] = (), plan: Sequence[Cell] = ()) -> Manifest:
     censors = {cell.censor.name: cell.censor for cell in plan}
     names = [*(f"messenger {m}" for m in messengers), *(f"censor {c}" for c in censors), "links"]
     return Manifest(
-        ScenarioTitle("s", "t", "q"),
+        SCENARIO,
         KernelBuild("virtual", "6.12", "abc"),
         {"testbed": "0.1.0 (code 123)"},
         dict.fromkeys(names, "abcdef"),
@@ -140,30 +155,33 @@ def manifest(cells: Iterable[str] = (), plan: Sequence[Cell] = ()) -> Manifest:
     )
 
 
+def keep_cell(
+    run: Run, one: CellRecord, wall: Wall = WALL, sent: CallRecord | None = None
+) -> RecordedCell:
+    """Keep a cell in a run's folder, with these frames."""
+    job = run.folder / "jobs" / id_of(one)
+    job.mkdir(parents=True)
+    write_frames(sent or CallRecord(), job / FRAMES_FILE)
+    write_events(one.observation.events, job / EVENTS_FILE)
+    return run.keep(job.name, job, one, wall)
+
+
 def write_run(
     folder: Path,
     records: Iterable[CellRecord],
     failed: Iterable[str] = (),
     about: Manifest | None = None,
-    walls: Mapping[str, Wall] | None = None,
+    wall: Wall = WALL,
+    sent: CallRecord | None = None,
 ) -> Run:
-    """Write a run's folder as the testbed does; its cells have no frames."""
+    """Write a run's folder as the testbed does, each cell with the same frames."""
     found = {id_of(one): one for one in records}
     run = Run(folder)
     run.begin(about or manifest(found), "", fresh=False)
-    for name, one in found.items():
-        job = run.folder / "jobs" / name
-        job.mkdir(parents=True)
-        for file in ("frames.csv", "events.log"):
-            (job / file).write_text("")
-        run.keep(name, job, one, (walls or {}).get(name, WALL))
+    for one in found.values():
+        keep_cell(run, one, wall, sent)
     for name in failed:
         job = run.folder / "jobs" / name
         job.mkdir(parents=True)
         run.keep_failed(name, job, "the guest died")
     return run
-
-
-def titled(about: Manifest, name: str, title: str, question: str) -> Manifest:
-    """The same manifest of another scenario."""
-    return replace(about, scenario=ScenarioTitle(name, title, question))

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,67 +11,48 @@ from hypothesis import strategies as st
 
 from testbed.audio.opus import SPEECH_FOLDER
 from testbed.call.conversation import Turn
+from testbed.call.quality.measures import Step
+from testbed.call.quality.verdict import Verdict
 from testbed.experiment.scenario import cell_id, cells, load_scenario
 from testbed.listen.script import speech_frames
+from testbed.record.cell_record import ChatSummary
 from testbed.record.judging import judge
+from testbed.record.manifest import KernelBuild
 from testbed.record.observation import (
-    BoxRecord,
     CallRecord,
-    CellRecord,
     ChatRecord,
     DirectionRecord,
+    MiddleboxRecord,
+    Observation,
+    Outcome,
     TransportRecord,
-    as_json,
     read_frames,
     write_events,
     write_frames,
 )
-from testbed.record.results import ResultsError, Run, Wall, clock_of
+from testbed.record.results import ResultsError, Run, Wall
 from testbed.run.provenance import manifest as manifest_of
 from testbed.show.tables import rows
+from tests.records import frames, manifest
 
 CELL = next(
     cell for cell in cells(load_scenario("ru-calls-2025-08")) if cell.messenger.name == "whatsapp"
 )
+VIRTUAL = KernelBuild("virtual", "6.12")
 TURNS = (Turn("up", 0.0, 10.0), Turn("down", 0.0, 10.0))
 """Both say the same all the time."""
 
 
-def manifest(**changes: object) -> dict[str, Any]:
-    content = {
-        "schema": 1,
-        "scenario": {"name": "s", "title": "t", "question": "q"},
-        "kernel": "k",
-        "versions": {"testbed": "1"},
-        "inputs": {"messenger a": "hash"},
-        "definitions": {"messenger a": {}},
-        "cells": ["a"],
-    }
-    return {**content, **changes}
-
-
-def record(set_up_s: float | None = 0.5, outcome: str = "completed") -> dict[str, Any]:
-    return {
-        "transport_connect_s": 0.0,
-        "call": {
-            "outcome": outcome,
-            "reason": "",
-            "set_up_s": set_up_s,
-            "ended_s": 12.5 if set_up_s is not None else 30.0,
-            "silent_s": 10.0 if outcome == "dropped" else None,
-        },
-        "chat": {"connected_s": 0.1, "sent_s": [1.0, 2.0], "acknowledged_s": [1.04, None]},
-        "middlebox": {"packets_asked": 0, "rules": {}, "events": []},
-        "virtual_s": 13.0,
-    }
-
-
-def frames(received: int, sent: int = 500, delay_s: float = 0.03) -> dict[str, DirectionRecord]:
-    def direction() -> DirectionRecord:
-        times = [0.5 + 0.02 * index for index in range(sent)]
-        return DirectionRecord(times, [(i, times[i] + delay_s) for i in range(received)])
-
-    return {"up": direction(), "down": direction()}
+def seen(set_up_s: float | None = 0.5, outcome: Outcome = "completed") -> Observation:
+    """A call of 12 s, and a chat of two messages, one of which is echoed."""
+    call = CallRecord(
+        outcome,
+        set_up_s=set_up_s,
+        ended_s=30.0 if set_up_s is None else 12.5,
+        silent_s=10.0 if outcome == "dropped" else None,
+    )
+    chat = ChatRecord("", 0.1, [1.0, 2.0], [1.04, None])
+    return Observation(TransportRecord(0.0), call, chat, [], {}, 13.0)
 
 
 def job_folder(run: Run, name: str) -> Path:
@@ -86,27 +65,25 @@ def job_folder(run: Run, name: str) -> Path:
 
 
 def test_a_clean_call_is_good_and_half_of_it_lost_is_not() -> None:
-    clean = judge(CELL, record(), frames(500), TURNS)
-    assert clean["quality"]["verdict"] == "good"
-    assert clean["quality"]["up"]["concealed_share"] == 0
-    assert clean["chat"] == {
-        "sent": 2, "delivered": 1, "median_s": 0.04, "longest_s": 0.04,
-    }  # fmt: skip
-    cut = judge(CELL, record(), frames(250), TURNS)
-    assert cut["quality"]["verdict"] == "unusable"
+    clean = judge(CELL, seen(), frames(500), TURNS)
+    assert clean.verdict is Verdict.GOOD
+    assert clean.directions["up"].concealed_share == 0
+    assert clean.chat == ChatSummary(sent=2, delivered=1, median_s=0.04, longest_s=0.04)
+    cut = judge(CELL, seen(), frames(250), TURNS)
+    assert cut.verdict is Verdict.UNUSABLE
 
 
 def test_a_call_s_quality_has_its_seconds_symptoms_and_scales() -> None:
-    cut = judge(CELL, record(), frames(250), TURNS)["quality"]
-    assert cut["symptoms"] == []  # both sides fell silent: neither one-way nor intermittent
-    assert cut["summary"].startswith("unusable: ")
-    seconds = cut["up"]["steps"]
-    assert seconds[0].keys() == {"from_s", "concealed_share", "r_fullband_100"}
-    assert [step["concealed_share"] for step in seconds[1:3]] == [0, 0]
-    assert seconds[-2] == {"from_s": 9.0, "concealed_share": 1, "r_fullband_100": 0}
-    assert [r["scale"] for r in cut["up"]["ratings"]] == ["narrowband", "wideband", "fullband"]
-    one_way = judge(CELL, record(), {"up": frames(0)["up"], "down": frames(500)["down"]}, TURNS)
-    assert one_way["quality"]["symptoms"] == ["one-way audio"]
+    cut = judge(CELL, seen(), frames(250), TURNS)
+    assert cut.quality.symptoms == ()  # both sides fell silent: neither one-way nor intermittent
+    assert cut.quality.summary.startswith("unusable: ")
+    seconds = cut.measures["up"].steps
+    assert [step.concealed_share for step in seconds[1:3]] == [0, 0]
+    assert seconds[-2] == Step(from_s=9.0, concealed_share=1, r_fullband_100=0)
+    scales = [rating.scale for rating in cut.measures["up"].ratings]
+    assert scales == ["narrowband", "wideband", "fullband"]
+    one_way = judge(CELL, seen(), {"up": frames(0)["up"], "down": frames(500)["down"]}, TURNS)
+    assert one_way.quality.symptoms == ("one-way audio",)
 
 
 @pytest.mark.skipif(not SPEECH_FOLDER.is_dir(), reason="needs the package pocketsphinx-testdata")
@@ -115,71 +92,74 @@ def test_what_fec_saves_is_not_concealed() -> None:
     cell = replace(CELL, messenger=replace(CELL.messenger, codec=codec))
     lossy = frames(500)
     lossy["up"].received = [(i, at) for i, at in lossy["up"].received if i % 10]
-    plain = judge(CELL, record(), lossy, TURNS)["quality"]["up"]
+    plain = judge(CELL, seen(), lossy, TURNS)
     packets = speech_frames(codec, 10.0, "monologues")
-    saved = judge(cell, record(), lossy, TURNS, packets)["quality"]["up"]
-    assert plain["concealed_share"] == pytest.approx(0.1, abs=0.01)
-    assert plain["recovered_share"] == 0
-    assert saved["concealed_share"] < 0.03  # pauses carry no FEC
-    assert saved["recovered_share"] + saved["concealed_share"] == pytest.approx(0.1, abs=0.01)
+    saved = judge(cell, seen(), lossy, TURNS, packets)
+    concealed, recovered = (
+        saved.directions["up"].concealed_share,
+        saved.measures["up"].recovered_share,
+    )
+    assert plain.directions["up"].concealed_share == pytest.approx(0.1, abs=0.01)
+    assert plain.measures["up"].recovered_share == 0
+    assert concealed < 0.03  # pauses carry no FEC
+    assert recovered + concealed == pytest.approx(0.1, abs=0.01)
     with pytest.raises(ValueError, match="none were given"):
-        judge(cell, record(), lossy, TURNS)
+        judge(cell, seen(), lossy, TURNS)
 
 
 def test_a_call_that_was_not_set_up_is_no_call() -> None:
-    content = judge(CELL, record(set_up_s=None, outcome="no set-up"), frames(0, sent=0), TURNS)
-    assert content["quality"]["symptoms"] == ["no set-up"]
-    assert content["quality"]["verdict"] == "no call"
-    assert content["quality"]["up"] is None
+    found = judge(CELL, seen(set_up_s=None, outcome="no set-up"), frames(0, sent=0), TURNS)
+    assert found.quality.symptoms == ("no set-up",)
+    assert found.verdict is Verdict.NO_CALL
+    assert found.directions == {}
 
 
 def test_a_call_that_was_dropped_says_after_what() -> None:
-    content = judge(CELL, record(outcome="dropped"), frames(100), TURNS)
-    assert content["quality"]["verdict"] == "unusable"
-    assert any("dropped after 10.0 s" in reason for reason in content["quality"]["reasons"])
-    assert "dropped" in content["quality"]["symptoms"]
+    found = judge(CELL, seen(outcome="dropped"), frames(100), TURNS)
+    assert found.verdict is Verdict.UNUSABLE
+    assert any("dropped after 10.0 s" in reason for reason in found.quality.reasons)
+    assert "dropped" in found.quality.symptoms
 
 
-def test_a_cell_is_kept_whole_and_read_back(tmp_path: Path) -> None:
-    run = Run(tmp_path / "run")
-    run.begin(manifest(), "text", fresh=False)
+def test_a_cell_is_kept_whole_and_read_back(run: Run) -> None:
     name = cell_id(CELL)
     assert not run.has(name)
-    content = judge(CELL, record(), frames(500), TURNS)
-    run.keep(name, job_folder(run, name), content, Wall(2.0, 30.0))
+    found = judge(CELL, seen(), frames(500), TURNS)
+    run.keep(name, job_folder(run, name), found, Wall(2.0, 30.0))
     assert run.has(name)
-    [result] = run.results()
+    [result] = run.cells()
     assert (result.folder / "bridge-obfs4proxy-0.log").read_text() == "a line\n"
     [row] = rows([result])
-    assert row.verdicts == {"good": 1}
+    assert row.verdicts == {Verdict.GOOD: 1}
     assert result.wall.ratio == 15
 
 
-def test_a_failed_cell_is_kept_with_its_reason_until_it_is_run_well(tmp_path: Path) -> None:
-    run = Run(tmp_path / "run")
-    run.begin(manifest(), "text", fresh=False)
+def test_a_failed_cell_is_kept_with_its_reason_until_it_is_run_well(run: Run) -> None:
     name = cell_id(CELL)
     run.keep_failed(name, job_folder(run, name), "the guest hung")
     assert run.failures() == {name: "the guest hung"}
     assert not run.has(name)
-    content = judge(CELL, record(), frames(500), TURNS)
-    run.keep(name, job_folder(run, name), content, Wall(2.0, 30.0))
+    found = judge(CELL, seen(), frames(500), TURNS)
+    run.keep(name, job_folder(run, name), found, Wall(2.0, 30.0))
     assert run.failures() == {}
 
 
 def test_a_run_goes_on_and_grows_but_is_never_mixed(tmp_path: Path) -> None:
     run = Run(tmp_path / "run")
-    run.begin(manifest(), "text", fresh=False)
-    more = manifest(inputs={"messenger b": "hash"}, cells=["b"])
+    first = replace(manifest(["a"]), inputs={"messenger a": "hash"})
+    run.begin(first, "text", fresh=False)
+    more = replace(first, inputs={"messenger b": "hash"}, cells=("b",))
     run.begin(more, "text", fresh=False)
-    assert run.manifest()["cells"] == ["a", "b"]
-    assert run.manifest()["inputs"] == {"messenger a": "hash", "messenger b": "hash"}
+    for read in (run, Run(run.folder)):
+        assert read.manifest().cells == ("a", "b")
+        assert read.manifest().inputs == {"messenger a": "hash", "messenger b": "hash"}
     with pytest.raises(ResultsError, match=r"made of another messenger a: give --fresh"):
-        run.begin(manifest(inputs={"messenger a": "changed"}), "text", fresh=False)
+        run.begin(replace(first, inputs={"messenger a": "changed"}), "text", fresh=False)
+    other = replace(first, kernel=KernelBuild("host", "6.1"))
     with pytest.raises(ResultsError, match=r"made of another kernel, testbed"):
-        run.begin(manifest(kernel="x", versions={"testbed": "2"}), "text", fresh=False)
-    run.begin(manifest(kernel="x"), "text", fresh=True)
-    assert run.manifest()["kernel"] == "x"
+        run.begin(replace(other, versions={"testbed": "2"}), "text", fresh=False)
+    run.begin(other, "text", fresh=True)
+    assert Run(run.folder).manifest() == other
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
@@ -187,12 +167,6 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(ResultsError, match=r"is not empty and no run's"):
         Run(tmp_path).begin(manifest(), "text", fresh=True)
     with pytest.raises(ResultsError, match=r"is no run's folder"):
-        Run(tmp_path).manifest()
-
-
-def test_a_later_schema_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "run.json").write_text(json.dumps(manifest(schema=99)))
-    with pytest.raises(ResultsError, match=r"schema 99, and this version reads 1 and 2"):
         Run(tmp_path).manifest()
 
 
@@ -216,49 +190,42 @@ def test_frames_are_read_back_as_written(
 
 def test_two_boxes_add_up_and_are_told_apart() -> None:
     caller_s, callee_s = (
-        BoxRecord(5, {"stun": {"matched": 3, "dropped": 1}}, [(1.0, "udp a > r", "x")]),
-        BoxRecord(7, {"stun": {"matched": 4, "dropped": 2}}, [(0.5, "udp b > r", "y")]),
+        MiddleboxRecord(5, {"stun": {"matched": 3, "dropped": 1}}, [(1.0, "udp a > r", "x")]),
+        MiddleboxRecord(7, {"stun": {"matched": 4, "dropped": 2}}, [(0.5, "udp b > r", "y")]),
     )
-    parts = (TransportRecord(), CallRecord(), ChatRecord())
-    both = as_json(CellRecord(*parts, [], {"middlebox": caller_s, "middlebox2": callee_s}, 9.0))
-    assert both["middlebox"] == {
-        "packets_asked": 12,
-        "rules": {"stun": {"matched": 7, "dropped": 3}},
-        "events": [[0.5, "middlebox2: udp b > r", "y"], [1.0, "middlebox: udp a > r", "x"]],
-        "boxes": {
-            "middlebox": {"packets_asked": 5, "rules": {"stun": {"matched": 3, "dropped": 1}}},
-            "middlebox2": {"packets_asked": 7, "rules": {"stun": {"matched": 4, "dropped": 2}}},
-        },
-    }
-    one = as_json(CellRecord(*parts, [], {"middlebox": caller_s}, 9.0))
-    assert one["middlebox"] == {
-        "packets_asked": 5,
-        "rules": {"stun": {"matched": 3, "dropped": 1}},
-        "events": [[1.0, "udp a > r", "x"]],
-    }
+    both = replace(seen(), middleboxes={"middlebox": caller_s, "middlebox2": callee_s})
+    assert both.packets_asked == 12
+    assert both.rules == {"stun": {"matched": 7, "dropped": 3}}
+    assert both.events == [
+        (0.5, "middlebox2: udp b > r", "y"),
+        (1.0, "middlebox: udp a > r", "x"),
+    ]
+    one = replace(seen(), middleboxes={"middlebox": caller_s})
+    assert one.packets_asked == 5
+    assert one.rules == {"stun": {"matched": 3, "dropped": 1}}
+    assert one.events == [(1.0, "udp a > r", "x")]
 
 
 def test_a_run_with_another_topology_is_another_run(tmp_path: Path) -> None:
     """Where a run has but one, a cell's name does not say which it is."""
     scenario = replace(load_scenario("quick"), seeds=(1,), transports=("direct",))
     run = Run(tmp_path)
-    run.begin(manifest_of(scenario, cells(scenario), {}), "text", fresh=False)
+    run.begin(manifest_of(scenario, cells(scenario), VIRTUAL), "text", fresh=False)
     inside = replace(scenario, topologies=("both-sides",))
     assert [cell_id(c) for c in cells(inside)] == [cell_id(c) for c in cells(scenario)]
     with pytest.raises(ResultsError, match="another topology"):
-        run.begin(manifest_of(inside, cells(inside), {}), "text", fresh=False)
+        run.begin(manifest_of(inside, cells(inside), VIRTUAL), "text", fresh=False)
 
 
 @pytest.mark.parametrize(
     ("kernel", "said"),
     [
-        ({"kind": "virtual"}, "virtual time"),
-        ({"kind": "host"}, "real time on the host's kernel (not repeatable)"),
-        ({}, "kernel not recorded"),
+        (VIRTUAL, "virtual time"),
+        (KernelBuild("host", "6.1"), "real time on the host's kernel (not repeatable)"),
     ],
 )
-def test_a_run_says_by_which_clock_it_went(kernel: dict[str, str], said: str) -> None:
-    assert clock_of(manifest(kernel=kernel)) == said
+def test_a_run_says_by_which_clock_it_went(kernel: KernelBuild, said: str) -> None:
+    assert kernel.clock == said
 
 
 def test_a_folder_takes_one_run_at_a_time(tmp_path: Path) -> None:

@@ -107,7 +107,11 @@ def _packets(run: Run, cell: RecordedCell) -> dict[str, Sequence[bytes]]:
 
 def _messenger(run: Run, cell: RecordedCell) -> Messenger:
     """Return a cell's messenger as it was run, whatever its file says by now."""
-    return run.manifest().definitions.messengers[cell.record.messenger]
+    name = cell.record.messenger
+    found = run.manifest().definitions.messengers.get(name)
+    if found is None:
+        raise ResultsError(f"{run.folder} does not say how {name} codes speech")
+    return found
 
 
 def speech_file(run: Run) -> str:

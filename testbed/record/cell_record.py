@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, TypeVar
+from typing import Final, Literal, NamedTuple, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import from_json
 
 from testbed.call.conversation import Turn
 from testbed.call.quality.measures import Measures
@@ -18,7 +19,7 @@ from testbed.call.quality.verdict import CallQuality, DirectionQuality, Verdict
 from testbed.record.observation import Observation
 
 T = TypeVar("T")
-SCHEMA = 1
+SCHEMA: Final = 1
 """The version of `cell.json` and `run.json`."""
 DIRECT = "direct"
 """The transport that is none, with which others are compared."""
@@ -108,7 +109,7 @@ class CellRecord:
     observation: Observation
     symbols_missed: Mapping[str, float] = field(default_factory=dict)
     """By direction, if symbols were said: the share that was not heard."""
-    schema: int = SCHEMA
+    schema: Literal[1] = SCHEMA
 
     @property
     def key(self) -> CallKey:
@@ -167,7 +168,7 @@ class CellRecord:
         Raises:
             ValueError: It is something else; the message names the first wrong key.
         """
-        return _checked(_RECORDS, text)
+        return parsed(_RECORDS, text)
 
 
 def read_observation(text: str | bytes) -> Observation:
@@ -176,12 +177,17 @@ def read_observation(text: str | bytes) -> Observation:
     Raises:
         ValueError: It is something else; the message names the first wrong key.
     """
-    return _checked(_OBSERVATIONS, text)
+    return parsed(_OBSERVATIONS, text)
 
 
-def _checked(kind: TypeAdapter[T], text: str | bytes) -> T:
+def parsed(kind: TypeAdapter[T], text: str | bytes) -> T:
+    """Read JSON, in which every number is finite, as a type.
+
+    Raises:
+        ValueError: It is something else; the message names the first wrong key.
+    """
     try:
-        return kind.validate_json(text)
+        return kind.validate_python(from_json(text, allow_inf_nan=False))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"

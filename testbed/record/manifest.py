@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from pydantic import JsonValue, TypeAdapter, ValidationError
+from pydantic import JsonValue, TypeAdapter
 
 from testbed.call.messenger import Messenger
 from testbed.censor.profile import Profile
 from testbed.experiment.cell import Links, OtherTraffic, Said, Topology
-from testbed.record.cell_record import SCHEMA
+from testbed.record.cell_record import SCHEMA, parsed
 
 _CLOCKS = {"virtual": "virtual time", "host": "real time on the host's kernel (not repeatable)"}
 
@@ -106,7 +106,7 @@ class Manifest:
     definitions: Definitions
     cells: tuple[str, ...]
     """The ids of the cells, in the scenario's order."""
-    schema: int = SCHEMA
+    schema: Literal[1] = SCHEMA
 
     def changed(self, other: Manifest) -> list[str]:
         """Name what both have and in which they differ, so that they cannot be one run."""
@@ -143,12 +143,7 @@ class Manifest:
         Raises:
             ValueError: It is something else; the message names the first wrong key.
         """
-        try:
-            return _MANIFESTS.validate_json(text)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"])) or "the file"
-            raise ValueError(f"{where}: {first['msg']}") from None
+        return parsed(_MANIFESTS, text)
 
 
 _MANIFESTS = TypeAdapter(Manifest)

@@ -27,9 +27,11 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from testbed.errors import InputError
 from testbed.experiment.cell import EVENTS_FILE, FRAMES_FILE
-from testbed.record.cell_record import CellRecord
+from testbed.record.cell_record import CellRecord, parsed
 from testbed.record.manifest import Manifest
 from testbed.record.observation import DirectionRecord, read_frames
 
@@ -57,6 +59,9 @@ class Wall:
     def ratio(self) -> float:
         """Virtual seconds per wall second."""
         return self.virtual_s / self.wall_s
+
+
+_WALLS = TypeAdapter(Wall)
 
 
 @dataclass(frozen=True)
@@ -244,8 +249,8 @@ class Run:
         for cell in sorted(folder.iterdir()) if folder.is_dir() else ():
             try:
                 record = CellRecord.from_json((cell / CELL).read_bytes())
-                wall = Wall(**json.loads((cell / WALL).read_text()))
-            except (OSError, ValueError, TypeError) as error:
+                wall = parsed(_WALLS, (cell / WALL).read_bytes())
+            except (OSError, ValueError) as error:
                 raise ResultsError(f"{cell}: {error}; remove it and run again") from None
             yield RecordedCell(cell, record, wall)
 
