@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from random import Random
-from typing import Any
 
 from testbed.call.conversation import Turn
 from testbed.experiment.cell import Cell, TransportChoice
 from testbed.experiment.scenario import cell_id, cells, load_scenario
-from testbed.record.cell_record import CallRecord, DirectionRecord, write_frames
 from testbed.record.judging import judge
+from testbed.record.manifest import ScenarioTitle
+from testbed.record.observation import (
+    CallRecord,
+    ChatRecord,
+    DirectionRecord,
+    MiddleboxRecord,
+    Observation,
+    TransportRecord,
+    write_frames,
+)
 from testbed.record.results import Run, Wall
+from tests.records import SCENARIO, manifest
 
 DURATION_S = 10.0
 TURNS = (Turn("up", 0.0, 7.1), Turn("down", 7.3, 10.0))
@@ -45,52 +54,42 @@ def call(loss: float | None, seed: int, duration_s: float = DURATION_S) -> CallR
     )
 
 
-def keep(run: Run, cell: Cell, record: CallRecord) -> None:
+def keep(run: Run, cell: Cell, call_record: CallRecord) -> None:
     """Keep a cell in a run's folder."""
     name = cell_id(cell)
     job = run.folder / "jobs" / name
     job.mkdir(parents=True)
-    write_frames(record, job / "frames.csv")
+    write_frames(call_record, job / "frames.csv")
     (job / "events.log").write_text("")
-    content: Mapping[str, Any] = {
-        "transport_connect_s": 0.0,
-        "transport": {"set_up": {}, "call": {"wire_packets_up": 500, "wire_bytes_up": 50_000}},
-        "call": {
-            "outcome": record.outcome,
-            "reason": record.reason,
-            "set_up_s": record.set_up_s,
-            "ended_s": record.ended_s,
-            "silent_s": record.silent_s,
-        },
-        "chat": {"connected_s": 0.1, "sent_s": [1.0], "acknowledged_s": [1.04]},
-        "middlebox": {
-            "packets_asked": 1000,
-            "rules": {"stun": {"matched": 1000, "dropped": 300, "late": 0, "made": 0}},
-            "events": [[0.5, "udp 10.1.1.1:1 > 10.2.3.2:3478", "recognised as stun"]],
-        },
-        "virtual_s": 13.0,
-    }
-    frames = {"up": record.up, "down": record.down}
-    run.keep(name, job, judge(cell, content, frames, TURNS), Wall(2.0, 13.0))
+    rules = {"stun": {"matched": 1000, "dropped": 300, "late": 0, "made": 0}}
+    noted = [(0.5, "udp 10.1.1.1:1 > 10.2.3.2:3478", "recognised as stun")]
+    bare = replace(call_record, up=DirectionRecord(), down=DirectionRecord())
+    seen = Observation(
+        TransportRecord(0.0, call={"wire_packets_up": 500, "wire_bytes_up": 50_000}),
+        bare,
+        ChatRecord("", 0.1, [1.0], [1.04]),
+        [],
+        {"middlebox": MiddleboxRecord(1000, rules, noted)},
+        13.0,
+    )
+    frames = {"up": call_record.up, "down": call_record.down}
+    run.keep(name, job, judge(cell, seen, frames, TURNS), Wall(2.0, 13.0))
 
 
-def make_run(folder: Path, losses: Mapping[str, float | None]) -> Run:
-    """A run of one cell for each transport, with calls of these losses."""
-    plan = [
-        replace(CELL, transport=TransportChoice(transport), seed=seed)
-        for seed, transport in enumerate(losses)
-    ]
-    manifest = {
-        "schema": 3,
-        "scenario": {"name": "s", "title": "t", "question": "q"},
-        "kernel": {},
-        "versions": {},
-        "inputs": {},
-        "definitions": {"messenger whatsapp": asdict(CELL.messenger)},
-        "cells": [cell_id(cell) for cell in plan],
-    }
+def make_run(
+    folder: Path,
+    losses: Mapping[str, float | None] | Sequence[tuple[Cell, float | None]],
+    title: ScenarioTitle = SCENARIO,
+) -> Run:
+    """A run with calls of these losses: of cells, or of one for each transport."""
+    if isinstance(losses, Mapping):
+        losses = [
+            (replace(CELL, transport=TransportChoice(transport), seed=seed), loss)
+            for seed, (transport, loss) in enumerate(losses.items())
+        ]
+    about = replace(manifest(plan=[cell for cell, _ in losses]), scenario=title)
     run = Run(folder)
-    run.begin(manifest, "", fresh=False)
-    for cell, loss in zip(plan, losses.values(), strict=True):
+    run.begin(about, "seeds = [1, 2, 3]\n", fresh=False)
+    for cell, loss in losses:
         keep(run, cell, call(loss, cell.seed))
     return run

@@ -2,50 +2,52 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trio
 
 from testbed.cli import app, bench
 from testbed.guest.kernel.builder import Kernel
+from testbed.guest.kernel.job import Counts
 from testbed.run.runner import in_guest
 from testbed.tools import benchmark
-from tests.lab.conftest import kernel
-
-__all__ = ["kernel"]
 
 
-def said(ratios: Sequence[float], machine: str = "a processor") -> dict[str, Any]:
+def said(ratios: Sequence[float], machine: str = "a processor") -> benchmark.Bench:
     """Make what a bench says of direct cells."""
     kind = benchmark.KINDS[0]
-    wall = {"ratio": ratios, "wall_s": [60 / r for r in ratios], "cpu_s": [59 / r for r in ratios]}
-    counts = {"syscalls": 12_345, "faults": 6_789, "execs": 5, "memory_bytes": 80_000_000}
-    cell = {
-        **wall, **counts, "what": kind.what, "least_ratio": kind.least_ratio, "virtual_s": 60.0,
-        "judged_s": [24 / r for r in ratios], "packets_asked": 40,
-        "together_s": [60 / r for r in ratios], "gain": 2.0,
-    }  # fmt: skip
-    return {
-        "machine": {"cpu": machine, "cores": 2, "kernel": "6.1", "guest": "6.12", "python": "3.11"},
-        "rounds": len(ratios),
-        "cells": {kind.name: cell},
-        "lacking": {"obfs4": "obfs4proxy is not installed: apt install obfs4proxy"},
-        "beside": {"mininet": {"what": "direct", "why_not": "the host kernel lacks netem"}},
-    }
+    cell = benchmark.CellCosts(
+        what=kind.what,
+        least_ratio=kind.least_ratio,
+        virtual_s=60.0,
+        ratio=list(ratios),
+        wall_s=[60 / r for r in ratios],
+        cpu_s=[59 / r for r in ratios],
+        counts=Counts(12_345, 6_789, 5, 80_000_000),
+        packets_asked=40,
+        judged_s=[24 / r for r in ratios],
+        together_s=[60 / r for r in ratios],
+        gain=2.0,
+    )
+    return benchmark.Bench(
+        benchmark.Machine(machine, 2, "6.1", "6.12", "3.11"),
+        len(ratios),
+        {kind.name: cell},
+        {"obfs4": "obfs4proxy is not installed: apt install obfs4proxy"},
+        {"mininet": benchmark.Beside("direct", why_not="the host kernel lacks netem")},
+    )
 
 
 def printed(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
-    measured: dict[str, Any],
+    measured: benchmark.Bench,
     *words: str,
 ) -> tuple[str, str]:
     """Have the command line say what a bench has measured."""
@@ -74,7 +76,7 @@ def test_a_bench_is_compared_to_an_earlier_one_beyond_the_rounds_spread(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     earlier = tmp_path / "before.json"
-    earlier.write_text(json.dumps(said([110, 100, 90])))
+    earlier.write_text(said([110, 100, 90]).to_json())
     words = ("--against", str(earlier))
     same, _ = printed(monkeypatch, capfd, said([112, 105, 91]), *words)
     assert re.search(r"\+5\.0% +-4\.8%  within the spread", same)
@@ -93,7 +95,7 @@ def test_what_is_no_bench_is_told_so(
     )
     with pytest.raises(SystemExit) as ended:
         app.main()
-    assert ended.value.code == app.USAGE_ERROR
+    assert ended.value.code == 2
     assert "is not what `testbed bench --save` keeps" in capfd.readouterr().err
 
 
@@ -112,14 +114,13 @@ def test_the_bench_measures_cells_of_which_the_box_is_asked_as_they_say(kernel: 
     heard: list[benchmark.CellKind] = []
     cpus = sorted(os.sched_getaffinity(0))
     times = trio.run(benchmark.cell_times, chosen, in_guest(kernel), cpus, 1, heard.append)
-    direct, handed_over, python = times
+    direct, handed_over, python = (times[kind.name] for kind in chosen)
     assert heard == chosen
-    for each in times:
-        [wall] = each.alone
-        assert 6 < wall.virtual_s < 30
-        assert wall.counts is not None
-        assert wall.counts["syscalls"] > wall.counts["execs"] > 0
-        assert 20e6 < wall.counts["memory_bytes"] < 256e6
+    for each in times.values():
+        assert len(each.wall_s) == 1
+        assert 6 < each.virtual_s < 30
+        assert each.counts.syscalls > each.counts.execs > 0
+        assert 20e6 < each.counts.memory_bytes < 256e6
         assert bool(each.together_s) == (len(cpus) > 1)
     # 50 packets a second each way are asked of if they are not handed over
     assert direct.packets_asked < handed_over.packets_asked < 200 < python.packets_asked

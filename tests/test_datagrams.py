@@ -6,7 +6,8 @@ import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from testbed.transport.channels import DatagramStream, frame_datagram, take_datagram
+from testbed.transport.channels import StreamDatagrams
+from testbed.transport.framing import frame_datagram, take_datagram
 from testbed.transport.loopback import LoopbackHost
 from testbed.transport.tcp_datagrams import QUEUE_DATAGRAMS
 from tests.loopback import with_host
@@ -83,7 +84,7 @@ def test_a_datagram_stream_reassembles_from_any_chunks(
     async def use(host: LoopbackHost) -> None:
         ours, theirs = trio.testing.memory_stream_pair()
         stream = b"".join(map(frame_datagram, datagrams))
-        channel = DatagramStream(ours, host)
+        channel = StreamDatagrams(ours, host)
 
         async def write() -> None:
             for at in range(0, len(stream), chunk_bytes):
@@ -104,7 +105,7 @@ def test_what_a_datagram_stream_sends(datagrams: list[bytes]) -> None:
     async def use(host: LoopbackHost) -> None:
         stream = BlockedStream()
         stream.open.set()
-        channel = DatagramStream(stream, host)
+        channel = StreamDatagrams(stream, host)
         for datagram in datagrams:
             await channel.send(datagram)
         await trio.testing.wait_all_tasks_blocked()
@@ -121,7 +122,7 @@ def numbered(count: int, first: int = 0) -> list[bytes]:
 def test_a_blocked_stream_holds_a_queue_and_drops_the_newest() -> None:
     async def use(host: LoopbackHost) -> None:
         stream = BlockedStream()
-        channel = DatagramStream(stream, host)
+        channel = StreamDatagrams(stream, host)
         await channel.send(b"in the stream")
         await trio.testing.wait_all_tasks_blocked()
         for datagram in numbered(QUEUE_DATAGRAMS + 7):
@@ -142,7 +143,7 @@ def test_a_blocked_stream_holds_a_queue_and_drops_the_newest() -> None:
 def test_after_a_write_failure_all_is_dropped_and_the_sender_goes_on() -> None:
     async def use(host: LoopbackHost) -> None:
         stream = BlockedStream(broken=True)
-        channel = DatagramStream(stream, host)
+        channel = StreamDatagrams(stream, host)
         stream.open.set()
         await channel.send(b"lost")
         await trio.testing.wait_all_tasks_blocked()
@@ -158,7 +159,7 @@ def test_sizes_at_the_limit_of_the_length_field() -> None:
     async def use(host: LoopbackHost) -> None:
         stream = BlockedStream()
         stream.open.set()
-        channel = DatagramStream(stream, host)
+        channel = StreamDatagrams(stream, host)
         await channel.send(bytes(0xFFFF))
         with pytest.raises(ValueError, match="65536 bytes"):
             await channel.send(bytes(0x10000))
@@ -171,7 +172,7 @@ def test_sizes_at_the_limit_of_the_length_field() -> None:
 def test_a_stream_that_ends_within_a_datagram_ends_the_channel() -> None:
     async def use(host: LoopbackHost) -> None:
         ours, theirs = trio.testing.memory_stream_pair()
-        channel = DatagramStream(ours, host)
+        channel = StreamDatagrams(ours, host)
         await theirs.send_all(frame_datagram(b"whole") + b"\x00\x09half")
         await theirs.aclose()
         assert await channel.receive() == b"whole"
@@ -184,7 +185,7 @@ def test_a_stream_that_ends_within_a_datagram_ends_the_channel() -> None:
 def test_a_closed_channel_says_so() -> None:
     async def use(host: LoopbackHost) -> None:
         ours, theirs = trio.testing.memory_stream_pair()
-        channel = DatagramStream(ours, host)
+        channel = StreamDatagrams(ours, host)
         await channel.send(b"queued")
         await channel.aclose()
         await trio.testing.wait_all_tasks_blocked()

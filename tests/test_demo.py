@@ -10,7 +10,8 @@ from statistics import median
 import pytest
 
 from testbed.call.quality.verdict import Verdict
-from testbed.record.results import CellResult, Run
+from testbed.record.cell_record import CellRecord
+from testbed.record.results import Run
 from tests.test_cli import testbed
 
 pytestmark = pytest.mark.slow
@@ -18,26 +19,25 @@ RESTRICTED = "ru-calls-2025-08"
 
 
 @pytest.fixture(scope="module")
-def calls(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str, str], list[CellResult]]:
+def calls(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str, str], list[CellRecord]]:
     folder = tmp_path_factory.mktemp("demo") / "run"
     done = testbed("run", RESTRICTED, "--out", str(folder), "--json")
     assert done.returncode == 0, done.stderr
     assert len(json.loads(done.stdout)) == 9
-    groups: dict[tuple[str, str, str], list[CellResult]] = {}
-    for result in Run(Path(folder)).results():
-        content = result.content
-        key = (content["messenger"]["name"], content["transport"], content["censor"])
-        groups.setdefault(key, []).append(result)
+    groups: dict[tuple[str, str, str], list[CellRecord]] = {}
+    for result in Run(Path(folder)).cells():
+        call = result.record
+        groups.setdefault((call.messenger, call.transport, call.censor), []).append(call)
     return groups
 
 
-def concealed(results: list[CellResult]) -> Iterator[float]:
+def concealed(results: list[CellRecord]) -> Iterator[float]:
     for result in results:
-        if (worse := result.worse_direction) is not None:
-            yield worse["concealed_share"]
+        if result.worse is not None:
+            yield result.worse.concealed_share
 
 
-Calls = dict[tuple[str, str, str], list[CellResult]]
+Calls = dict[tuple[str, str, str], list[CellRecord]]
 
 
 def test_telegram_calls_barely_function(calls: Calls) -> None:
@@ -47,10 +47,10 @@ def test_telegram_calls_barely_function(calls: Calls) -> None:
 
 def test_whatsapp_calls_connect_and_break_up(calls: Calls) -> None:
     results = calls["whatsapp", "direct", RESTRICTED]
-    assert sum(r.worse_direction is not None for r in results) >= 0.8 * len(results)
+    assert sum(r.is_set_up for r in results) >= 0.8 * len(results)
     assert all(share > 0.05 for share in concealed(results))
     # "intermittent sound and a metallic buzzing"
-    heard = [set(r.symptoms) for r in results if r.worse_direction is not None]
+    heard = [set(r.quality.symptoms) for r in results if r.is_set_up]
     assert all({"intermittent", "metallic"} <= symptoms for symptoms in heard)
 
 
@@ -64,9 +64,9 @@ def test_no_chat_is_touched(calls: Calls) -> None:
     for messenger in ("telegram", "whatsapp", "max"):
         delays = {}
         for censor in ("open", RESTRICTED):
-            chats = [r.content["chat"] for r in calls[messenger, "direct", censor]]
-            assert all(chat["delivered"] == chat["sent"] == 30 for chat in chats)
-            delays[censor] = median(chat["median_s"] for chat in chats)
+            chats = [r.chat for r in calls[messenger, "direct", censor]]
+            assert all(chat.delivered == chat.sent == 30 for chat in chats)
+            delays[censor] = median(chat.median_s for chat in chats if chat.median_s is not None)
         assert delays[RESTRICTED] == pytest.approx(delays["open"], rel=0.02)
 
 

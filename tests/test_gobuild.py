@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed.cli.transport import missing_for_transports
+from testbed.cli.requirements import missing_for_transports
 from testbed.transport import go_programs
 from testbed.transport.go_programs import GoBuildError, build, is_current, program_names
 from testbed.transport.interface import find_program
@@ -93,7 +93,7 @@ def test_what_is_missing_is_told_with_how_to_get_it(
         build("hello")
     fake_go(tmp_path, monkeypatch, "echo go1.20")
     (source / "needs.toml").write_text('apt = ["golang-hello-dev"]\nimports = ["example/hello"]\n')
-    with pytest.raises(GoBuildError, match=r"example/hello: apt install golang-hello-dev"):
+    with pytest.raises(GoBuildError, match=r"example/hello; .*`apt install golang-hello-dev`"):
         build("hello")
 
 

@@ -14,7 +14,7 @@ from testbed.cli import app
 from testbed.experiment.cell import TransportChoice
 from testbed.experiment.scenario import cell_id, cells, load_scenario
 from testbed.record.results import ResultsError
-from testbed.run.manifest import lacking, transports_in_tree, versions
+from testbed.run.provenance import lacking, transports_in_tree, versions
 from testbed.run.runner import LabError
 from tests.lab.conftest import short_cell
 
@@ -100,7 +100,7 @@ def test_a_new_transport_leaves_runs_of_others_as_they_were(
     for name in ("testbed/a.py", "transports/__init__.py", "transports/direct.py"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("1")
-    monkeypatch.setattr("testbed.run.manifest.ROOT", tmp_path)
+    monkeypatch.setattr("testbed.run.provenance.ROOT", tmp_path)
     before = versions([], ["direct"])
     (tmp_path / "transports/mine.py").write_text("2")
     assert versions([], ["direct"]) == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,8 @@ from testbed.cli.app import app
 from testbed.evidence import Evidence
 from testbed.show.bibliography import bibtex, sources
 from testbed.show.papers import escaped
-from tests.test_comparison import made, two_transports
+from tests.records import write_run
+from tests.test_comparison import two_transports
 
 
 def printed(*words: str) -> str:
@@ -24,7 +26,7 @@ def printed(*words: str) -> str:
 
 
 def test_a_markdown_table_has_a_row_a_kind_of_call_and_says_n(tmp_path: Path) -> None:
-    lines = printed("table", str(made(tmp_path, *two_transports()).folder)).splitlines()
+    lines = printed("table", str(write_run(tmp_path / "run", two_transports()).folder)).splitlines()
     assert len({line.count("|") for line in lines[:4]}) == 1
     assert lines[3].startswith("| WhatsApp (model) | obfs4 | ru-calls-2025-08 | 3 | 100 | 44-100 |")
     assert "n = 3 calls a row" in lines[-1]
@@ -33,8 +35,8 @@ def test_a_markdown_table_has_a_row_a_kind_of_call_and_says_n(tmp_path: Path) ->
 
 
 def test_a_latex_table_escapes_names_and_closes_what_it_opens(tmp_path: Path) -> None:
-    calls = [{**call, "transport": "fec {inner = vless_ws_tls}"} for call in two_transports()[3:]]
-    text = printed("table", str(made(tmp_path, *calls).folder), "--format", "latex")
+    calls = [replace(call, transport="fec {inner = vless_ws_tls}") for call in two_transports()[3:]]
+    text = printed("table", str(write_run(tmp_path / "run", calls).folder), "--format", "latex")
     assert r"fec \{inner = vless\_ws\_tls\}" in text
     opened, closed = (re.findall(rf"\\{word}{{(\w+)}}", text) for word in ("begin", "end"))
     assert opened == closed[::-1] == ["table", "tabular"]

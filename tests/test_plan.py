@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from testbed.cli import app
-from testbed.cli.plan import duration
+from testbed.cli.dry_run import duration
 from testbed.experiment import scenario
 from testbed.experiment.cell import Cell, TransportChoice
 from testbed.experiment.scenario import cells, load_messenger, load_scenario

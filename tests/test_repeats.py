@@ -14,11 +14,9 @@ from testbed.experiment.scenario import cell_id
 from testbed.guest.kernel import builder
 from testbed.guest.kernel.builder import Kernel, build_kernel
 from testbed.record.results import WALL
-from testbed.run.manifest import lacking
+from testbed.run.provenance import lacking
 from testbed.tools.repeatability import circumstances, differing, repeat, repeat_cells
-from tests.lab.conftest import kernel
 
-__all__ = ["kernel"]
 CELLS = {cell_id(cell): cell for cell in repeat_cells([], [])}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from errno import ENOSPC
 from pathlib import Path
@@ -12,10 +11,10 @@ import trio
 
 from testbed.experiment.cell import EVENTS_FILE, FRAMES_FILE, RECORD_FILE, Cell
 from testbed.experiment.scenario import cell_id, cells, load_scenario
-from testbed.record.cell_record import CallRecord, write_frames
+from testbed.record.observation import CallRecord, write_frames, write_observation
 from testbed.record.results import Run, Wall
 from testbed.run.runner import Conduct, ConductError, Done, LabError, run_cells
-from tests.test_results import frames, manifest, record
+from tests.records import frames, observation
 
 PLAN = [replace(c, duration_s=1) for c in cells(load_scenario("ru-calls-2025-08")) if c.seed == 1]
 
@@ -25,7 +24,7 @@ def left_by_a_call(job: Path) -> Wall:
     directions = frames(500)
     write_frames(CallRecord(up=directions["up"], down=directions["down"]), job / FRAMES_FILE)
     (job / EVENTS_FILE).write_text("")
-    (job / RECORD_FILE).write_text(json.dumps(record()))
+    write_observation(observation(), job / RECORD_FILE)
     return Wall(1.0, 30.0)
 
 
@@ -42,13 +41,6 @@ def failing(times: int) -> tuple[Conduct, list[str]]:
         return left_by_a_call(job)
 
     return conduct, asked
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Run:
-    begun = Run(tmp_path / "run")
-    begun.begin(manifest(), "text", fresh=False)
-    return begun
 
 
 def conducted(run: Run, conduct: Conduct, count: int = 1) -> list[Done]:
@@ -85,7 +77,9 @@ def test_a_record_that_cannot_be_judged_stops_no_other(run: Run) -> None:
         return wall
 
     bad, good = conducted(run, conduct, count=2)
-    assert bad.failure.startswith("its record cannot be judged: KeyError")
+    assert bad.failure.startswith(
+        "its record cannot be judged: ValueError('transport: Field required"
+    )
     assert run.failures() == {bad.cell_id: bad.failure}
     assert good.result is not None
 
@@ -111,5 +105,5 @@ def test_a_disk_without_room_is_said_as_one_and_loses_nothing(
     monkeypatch.setattr(Run, "keep", full)
     with pytest.raises(LabError, match=r"is full\. What is finished is kept: make room, and run"):
         conducted(run, well, count=2)
-    assert len(run.results()) == 1
+    assert len(run.cells()) == 1
     assert not (run.folder / "jobs").exists()

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import replace
 from random import Random
-from typing import Any
 
 import pytest
 from rich.console import Console
 
-from testbed.analysis.censor_view import Seen, saw, seen_table
+from testbed.analysis.censor_view import Seen, saw
 from testbed.call.quality.verdict import Verdict
 from testbed.censor.censor import Censor
 from testbed.experiment.scenario import load_censor
-from testbed.record.results import CellResult, Wall
+from testbed.record.cell_record import CallKey
+from testbed.record.results import RecordedCell
+from testbed.show.censor_view_table import seen_table
 from tests.censor.packets import OUTSIDE, STUN_BINDING, tcp, udp
+from tests.records import observation, record, recorded
 
 CHAT = f"{OUTSIDE}:443"
 
@@ -35,20 +37,9 @@ def result(
     noted: list[tuple[float, str, str]],
     reason: str = "",
     connect_s: float | None = 0.1,
-) -> CellResult:
-    content: dict[str, Any] = {
-        "messenger": {"title": "M"},
-        "transport": transport,
-        "censor": "c",
-        "quality": {"verdict": verdict.label},
-        "record": {
-            "transport_connect_s": connect_s,
-            "call": {"reason": reason},
-            "chat": {"server": CHAT},
-            "middlebox": {"events": noted},
-        },
-    }
-    return CellResult(Path("cell"), content, Wall(1, 1))
+) -> RecordedCell:
+    seen = observation(events=noted, reason=reason, connect_s=connect_s, server=CHAT)
+    return recorded(replace(record(transport, verdict=verdict), observation=seen))
 
 
 RECOGNISED = events(40000, STUN_BINDING)
@@ -73,7 +64,7 @@ def test_blocked_is_told_from_bad_at_calls(
     meaning: str,
 ) -> None:
     [seen] = saw([result("t", verdict, noted)])
-    assert seen == Seen("M", "t", "c", {verdict.label: 1}, facts, rules, meaning)
+    assert seen == Seen(record("t").key, {verdict.label: 1}, facts, rules, meaning)
 
 
 def test_a_transport_that_cannot_run_says_why() -> None:
@@ -98,7 +89,13 @@ def test_seeds_are_told_together_and_the_chat_is_left_out() -> None:
 def test_the_table_fits_and_cuts_no_word() -> None:
     dead = "no answer within 30 s: caller to relay binding, callee to ping of the other end"
     found = [
-        Seen(m, t, c, {"unusable": 1}, ("stun",), ("telegram-ports: drop, probability 0.9",), so)
+        Seen(
+            CallKey(m, t, c),
+            {"unusable": 1},
+            ("stun",),
+            ("telegram-ports: drop, probability 0.9",),
+            so,
+        )
         for m, t, c, so in [
             ("WhatsApp + copies, experiment (model)", "direct", "ru-calls-2025-08", "restricted"),
             ("Signal peer to peer (model)", "hysteria2", "burst-loss", f"restricted: {dead}"),

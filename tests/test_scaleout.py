@@ -21,9 +21,9 @@ from testbed.guest.kernel.builder import Kernel
 from testbed.record.results import WALL, Run
 from testbed.run import cluster
 from testbed.run.runner import Done, Interrupted, LabError, in_guest, run_cells
-from tests.lab.conftest import kernel, run, short_cell
+from tests.lab.conftest import short_cell
+from tests.records import manifest
 
-__all__ = ["kernel", "run"]
 pytestmark = pytest.mark.guest
 CPUS = sorted(os.sched_getaffinity(0))
 PLAN = [
@@ -49,8 +49,7 @@ def plain(kernel: Kernel, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
 
 def begun(folder: Path) -> Run:
     begun_run = Run(folder / "run")
-    manifest = {"schema": 1, "scenario": {}, "kernel": {}, "versions": {}, "inputs": {}}
-    begun_run.begin({**manifest, "definitions": {}, "cells": []}, "", fresh=False)
+    begun_run.begin(manifest(), "", fresh=False)
     return begun_run
 
 
@@ -119,7 +118,7 @@ def test_an_interrupted_run_keeps_what_is_finished(run: Run) -> None:
 
     with cluster.on_workers("local:1", PLAN) as conduct, pytest.raises(Interrupted):
         trio.run(run_cells, run, PLAN, conduct, range(8), interrupt)
-    assert len(run.results()) == 1
+    assert len(run.cells()) == 1
 
 
 @pytest.mark.slow
@@ -161,9 +160,9 @@ def test_no_scheduler_is_said_as_that(monkeypatch: pytest.MonkeyPatch) -> None:
 CONDUCT_IN = """
 import sys, trio
 from pathlib import Path
-from testbed.kernel.build import cached_kernel
-from testbed.runner import in_guest, run_cells
-from testbed.results import Run
+from testbed.guest.kernel.builder import cached_kernel
+from testbed.run.runner import in_guest, run_cells
+from testbed.record.results import Run
 from tests.test_scaleout import PLAN, begun
 there = begun(Path(sys.argv[1]))
 trio.run(run_cells, there, PLAN[:2], in_guest(cached_kernel()), [int(sys.argv[2])], print)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
 from importlib.util import find_spec
-from pathlib import Path
 from random import Random
 from statistics import fmean
 
@@ -17,6 +15,7 @@ from typer.testing import CliRunner
 from testbed.audio.opus import (
     SPEECH_FOLDER,
     Decoder,
+    OpusSettings,
     Speech,
     default_speech,
     encode,
@@ -30,6 +29,7 @@ from testbed.listen.call_sound import CallSound, samples, sound_of
 from testbed.listen.rendering import render
 from testbed.listen.scores import (
     RATE_HZ,
+    CellScores,
     Samples,
     ScoreError,
     Scorer,
@@ -37,10 +37,8 @@ from testbed.listen.scores import (
     score_cells,
     score_clips,
     scorers,
-    worse,
 )
 from testbed.record.results import SCORES, Run
-from tests.calls import make_run
 
 pytestmark = pytest.mark.skipif(
     not SPEECH_FOLDER.is_dir(), reason="needs the package pocketsphinx-testdata"
@@ -58,9 +56,8 @@ def loudness(said: Samples, heard: Samples) -> float:
 LOUDNESS = Scorer("loudness", "loudness of the heard over the said (1)", loudness)
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Run:
-    return make_run(tmp_path / "run", {"direct": 0.3, "obfs4": 0.0, "tuic": None})
+def loudness_of(found: CellScores) -> float:
+    return found.directions["up"].means["loudness"]
 
 
 def counting(asked: list[int], version: int) -> Scorer:
@@ -73,27 +70,25 @@ def counting(asked: list[int], version: int) -> Scorer:
     return Scorer("loudness", f"version {version}", count)
 
 
-def test_scores_are_kept_beside_the_cell_and_not_computed_again(run: Run) -> None:
+def test_scores_are_kept_beside_the_cell_and_not_computed_again(calls_run: Run) -> None:
     asked: list[int] = []
     model = counting(asked, version=1)
-    lossy, clean, never = run.results()
-    found = score_cell(run, clean, [model])
+    lossy, clean, never = calls_run.cells()
+    found = score_cell(calls_run, clean, [model])
     assert asked == [round(7.1 * RATE_HZ), round(2.7 * RATE_HZ)]
-    assert (
-        found == json.loads((clean.folder / SCORES).read_text()) == score_cell(run, clean, [model])
-    )
+    assert found == score_cell(calls_run, clean, [model])
     assert len(asked) == 2
-    score_cell(run, clean, [counting(asked, version=2)])
+    score_cell(calls_run, clean, [counting(asked, version=2)])
     assert len(asked) == 4
-    assert found["up"]["loudness"] > score_cell(run, lossy, [model])["up"]["loudness"]
-    silent = score_cell(run, never, [model])
-    assert silent["up"] is None
-    assert worse(silent, "loudness") is None
+    assert loudness_of(found) > loudness_of(score_cell(calls_run, lossy, [model]))
+    silent = score_cell(calls_run, never, [model])
+    assert silent.directions == {}
+    assert silent.worse("loudness") is None
 
 
 def test_a_clip_is_followed_to_where_the_buffer_put_it_and_says_what_it_lacks() -> None:
     speech = repeated(default_speech(), 30 * 16000)
-    packets = encode(speech, seconds=30, frame_ms=20, bitrate_bps=24_000)
+    packets = encode(speech, OpusSettings(frame_ms=20, bitrate_bps=24_000), seconds=30)
     # The second ten seconds are late by 2 s of concealment, and half of the third is missing.
     order = [*range(500), *[None] * 100, *range(500, 1000)]
     order += [n if n % 2 else None for n in range(1000, 1500)]
@@ -111,29 +106,29 @@ def test_a_clip_is_followed_to_where_the_buffer_put_it_and_says_what_it_lacks() 
         "up",
         [Scorer("alike", "", alike)],
     )
-    assert [clip["from_s"] for clip in clips] == [0, 10, 20]
-    assert [clip["concealed_share"] for clip in clips] == pytest.approx([1 / 6, 0, 0.5], abs=0.002)
+    assert [clip.from_s for clip in clips] == [0, 10, 20]
+    assert [clip.concealed_share for clip in clips] == pytest.approx([1 / 6, 0, 0.5], abs=0.002)
     said, clip = asked[1]
     assert len(said) == len(clip) == 10 * RATE_HZ
     assert float(said @ clip / np.sqrt((said @ said) * (clip @ clip))) > 0.7
 
 
-def test_cells_are_scored_in_their_order_and_only_those_that_are_not_yet(run: Run) -> None:
+def test_cells_are_scored_in_their_order_and_only_those_that_are_not_yet(calls_run: Run) -> None:
     asked: list[int] = []
     model = counting(asked, version=1)
-    cells = [(run, result) for result in run.results()]
+    cells = [(calls_run, result) for result in calls_run.cells()]
     alone = [score_cell(*cell, [model]) for cell in cells[1:]]
     count_before = len(asked)
     assert list(score_cells(cells, [model]))[1:] == alone
     assert len(asked) == count_before + 2  # of the one that was missing
 
 
-def test_what_the_end_of_the_call_cut_off_is_not_scored(run: Run) -> None:
-    sound = sound_of(run, run.results()[1])
+def test_what_the_end_of_the_call_cut_off_is_not_scored(calls_run: Run) -> None:
+    sound = sound_of(calls_run, calls_run.cells()[1])
     turns = [Turn("up", at_s, at_s + 4) for at_s in (0, 5, 8)]
     said = {"up": repeated(sound.said["up"], 40 * 16000)}
     longer = CallSound(turns, said, sound.playouts, sound.heard)
-    assert [clip["from_s"] for clip in score_clips(longer, "up", [LOUDNESS])] == [0, 5]
+    assert [clip.from_s for clip in score_clips(longer, "up", [LOUDNESS])] == [0, 5]
 
 
 @pytest.mark.parametrize("lacking", ["visqol", "ai_edge_litert", "ai_edge_litert.interpreter"])
@@ -220,11 +215,8 @@ def test_visqol_reads_our_sound_as_it_was_measured(decoded: Decoded) -> None:
         loss = 20 if fec else 0
         return encode(
             speech,
+            OpusSettings(frame_ms=20, bitrate_bps=24_000, fec=fec, expected_loss_percent=loss),
             seconds=SECONDS,
-            frame_ms=20,
-            bitrate_bps=24_000,
-            fec=fec,
-            expected_loss_percent=loss,
         )
 
     packets = {False: coded(fec=False), True: coded(fec=True)}
@@ -255,19 +247,20 @@ def test_visqol_reads_our_sound_as_it_was_measured(decoded: Decoded) -> None:
 @pytest.mark.slow
 @needs_visqol
 @pytest.mark.filterwarnings("default")
-def test_a_run_is_scored_and_the_table_fits(run: Run) -> None:
-    done = CliRunner().invoke(app, ["score", str(run.folder)])
+def test_a_run_is_scored_and_the_table_fits(calls_run: Run) -> None:
+    done = CliRunner().invoke(app, ["score", str(calls_run.folder)])
     assert done.exit_code == 0, done.output
     assert all(len(line) <= 100 for line in done.output.splitlines())
     assert "3 calls, 30 s together, were scored in " in done.output
-    scores = [json.loads((r.folder / SCORES).read_text()) for r in run.results()]
-    lossy, clean, never = (worse(found, "visqol") for found in scores)
+    models = scorers()
+    scores = [score_cell(calls_run, cell, models) for cell in calls_run.cells()]
+    lossy, clean, never = (found.worse("visqol") for found in scores)
     assert clean is not None
     assert lossy is not None
     assert clean > 3.8
     assert lossy < 3.4
     assert never is None
-    for result in run.results():
-        alone = score_cell(run, result, scorers())
+    for result in calls_run.cells():
+        alone = score_cell(calls_run, result, scorers())
         (result.folder / SCORES).unlink()
-        assert score_cell(run, result, scorers()) == alone  # as other processes found
+        assert score_cell(calls_run, result, scorers()) == alone  # as other processes found

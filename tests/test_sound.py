@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,18 +13,14 @@ from typer.testing import CliRunner
 from testbed.audio.opus import SPEECH_FOLDER, Speech, default_speech, repeated
 from testbed.cli import listen
 from testbed.cli.app import app
+from testbed.experiment.scenario import load_messenger
 from testbed.listen.call_sound import SAID_BY, aligned, samples, sound_of, write_opus, write_wav
-from testbed.record.results import CELL, ResultsError, Run
-from tests.calls import make_run
+from testbed.record.manifest import SpeechSource
+from testbed.record.results import MANIFEST, ResultsError, Run
 
 pytestmark = pytest.mark.skipif(
     not SPEECH_FOLDER.is_dir(), reason="needs the package pocketsphinx-testdata"
 )
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Run:
-    return make_run(tmp_path / "run", {"direct": 0.3, "obfs4": 0.0, "tuic": None})
 
 
 @pytest.fixture
@@ -37,8 +33,8 @@ def likeness(one: Speech, other: Speech, until: int = 64000) -> float:
     return float(left @ right / np.sqrt((left @ left) * (right @ right)))
 
 
-def test_what_was_heard_is_laid_beside_what_was_said(run: Run) -> None:
-    lossy, clean, never = (sound_of(run, result) for result in run.results())
+def test_what_was_heard_is_laid_beside_what_was_said(calls_run: Run) -> None:
+    lossy, clean, never = (sound_of(calls_run, result) for result in calls_run.cells())
     # For half a second, the jitter buffer plays straight on; then it hurries to lessen the delay.
     said = samples(clean.said["up"]).astype(float)[2000:7000]
     heard = samples(clean.heard["up"]).astype(float)
@@ -48,22 +44,29 @@ def test_what_was_heard_is_laid_beside_what_was_said(run: Run) -> None:
     assert {speech.duration_s for speech in clean.said.values()} == {10}
     assert clean.heard["down"].duration_s == pytest.approx(10, abs=0.1)
     assert never.heard == {}
-    assert sound_of(run, run.results()[0]) == lossy
+    assert sound_of(calls_run, calls_run.cells()[0]) == lossy
 
 
-def test_the_codec_is_the_one_that_the_run_says(run: Run) -> None:
-    manifest = run.folder / "run.json"
-    manifest.write_text(manifest.read_text().replace("messenger whatsapp", "messenger other"))
+def with_definitions(run: Run, **changes: object) -> None:
+    """Say that a run was made of something else."""
+    about = run.manifest()
+    definitions = replace(about.definitions, **changes)  # type: ignore[arg-type]
+    (run.folder / MANIFEST).write_text(replace(about, definitions=definitions).to_json())
+
+
+def test_the_codec_is_the_one_that_the_run_says(calls_run: Run) -> None:
+    with_definitions(calls_run, messengers={"other": load_messenger("max")})
+    found = Run(calls_run.folder)
     with pytest.raises(ResultsError, match="does not say how whatsapp codes speech"):
-        sound_of(run, run.results()[0])
+        sound_of(found, found.cells()[0])
 
 
-def test_a_real_engine_s_own_sound_is_taken_as_it_is(run: Run) -> None:
-    result = run.results()[1]
-    said = sound_of(run, result).said["up"]
+def test_a_real_engine_s_own_sound_is_taken_as_it_is(calls_run: Run) -> None:
+    result = calls_run.cells()[1]
+    said = sound_of(calls_run, result).said["up"]
     late = Speech(bytes(2 * 7000) + said.pcm, said.rate_hz)
     write_wav(late, result.folder / "heard-up.wav")
-    heard = sound_of(run, result).heard
+    heard = sound_of(calls_run, result).heard
     assert heard.keys() == {"up"}
     assert heard["up"].pcm == said.pcm
 
@@ -92,9 +95,9 @@ def test_sound_files_are_read_back_and_have_the_same_bytes_each_time(
     assert (tmp_path / "one.opus").stat().st_size < 60_000
 
 
-def test_listen_exports_each_way_side_by_side(run: Run, tmp_path: Path) -> None:
+def test_listen_exports_each_way_side_by_side(calls_run: Run, tmp_path: Path) -> None:
     target = tmp_path / "calls"
-    done = CliRunner().invoke(app, ["listen", str(run.folder), "--export", str(target)])
+    done = CliRunner().invoke(app, ["listen", str(calls_run.folder), "--export", str(target)])
     assert done.exit_code == 0, done.output
     [messenger] = target.iterdir()
     assert messenger.name == "WhatsApp (model)"
@@ -109,25 +112,25 @@ def test_listen_exports_each_way_side_by_side(run: Run, tmp_path: Path) -> None:
     assert all(len(line.rstrip()) <= 100 for line in done.output.splitlines())
 
 
-def test_listen_to_one_cell_has_both_sides(run: Run) -> None:
-    done = CliRunner().invoke(app, ["listen", str(run.folder), "obfs4"])
+def test_listen_to_one_cell_has_both_sides(calls_run: Run) -> None:
+    done = CliRunner().invoke(app, ["listen", str(calls_run.folder), "obfs4"])
     assert done.exit_code == 0, done.output
-    names = [path.stem for path in sorted(run.folder.glob("listen/*/*.wav"))]
+    names = [path.stem for path in sorted(calls_run.folder.glob("listen/*/*.wav"))]
     assert [name.rpartition(", ")[2] for name in names] == [
         "0 what the callee said", "1 what the caller said", "callee hears", "caller hears",
     ]  # fmt: skip
 
 
-def test_a_cell_that_is_not_there_is_an_error_that_names_those_that_are(run: Run) -> None:
-    done = CliRunner().invoke(app, ["listen", str(run.folder), "nosuch"])
+def test_a_cell_that_is_not_there_is_an_error_that_names_those_that_are(calls_run: Run) -> None:
+    done = CliRunner().invoke(app, ["listen", str(calls_run.folder), "nosuch"])
     assert isinstance(done.exception, ResultsError)
     assert "no cell 'nosuch': give one of whatsapp--direct--" in str(done.exception)
-    many = CliRunner().invoke(app, ["listen", str(run.folder), "whatsapp"])
+    many = CliRunner().invoke(app, ["listen", str(calls_run.folder), "whatsapp"])
     assert "3 cells have 'whatsapp' in their names" in str(many.exception)
 
 
 def test_a_player_is_given_the_beginning_of_each(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    calls_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     player = tmp_path / "bin" / "aplay"
     player.parent.mkdir()
@@ -135,46 +138,29 @@ def test_a_player_is_given_the_beginning_of_each(
     player.chmod(0o755)
     monkeypatch.setenv("PATH", f"{player.parent}:/usr/bin:/bin")
     monkeypatch.setattr(listen, "PLAYERS", (("aplay", "-q"),))
-    done = CliRunner().invoke(app, ["listen", str(run.folder), "--seconds", "2"])
+    done = CliRunner().invoke(app, ["listen", str(calls_run.folder), "--seconds", "2"])
     assert done.exit_code == 0, done.output
     played = (tmp_path / "played").read_text().split()
     assert set(played) == {str(44 + 2 * 2 * 16000)}
-    assert len(played) == len(list(run.folder.rglob("*.wav")))
-    assert not list(run.folder.rglob(".excerpt.wav"))
+    assert len(played) == len(list(calls_run.folder.rglob("*.wav")))
+    assert not list(calls_run.folder.rglob(".excerpt.wav"))
 
 
 def test_a_player_that_fails_says_so_once(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    calls_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     player = tmp_path / "aplay"
     player.write_text("#!/bin/sh\necho no sound card >&2\nexit 1\n")
     player.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.setattr(listen, "PLAYERS", (("aplay", "-q"),))
-    done = CliRunner().invoke(app, ["listen", str(run.folder)])
+    done = CliRunner().invoke(app, ["listen", str(calls_run.folder)])
     assert done.exit_code == 0
     assert done.output.count("no sound card") == 1
 
 
-def test_in_records_before_schema_3_both_said_the_same_all_the_time(run: Run) -> None:
-    result = run.results()[1]
-    content = {k: v for k, v in result.content.items() if k not in ("conversation", "traffic")}
-    (result.folder / CELL).write_text(json.dumps({**content, "schema": 2}))
-    manifest = run.manifest()
-    definitions = {k: v for k, v in manifest["definitions"].items() if k != "speech"}
-    old = {**manifest, "schema": 2, "definitions": definitions}
-    (run.folder / "run.json").write_text(json.dumps(old))
-    result = run.results()[1]
-    sound = sound_of(run, result)
-    assert sound.said["up"] == sound.said["down"] == repeated(default_speech(), 10 * 16000)
-    assert [turn.way for turn in sound.turns] == ["up", "down"]
-    assert result.response_s is None
-    assert sound.heard["up"] == sound.heard["down"]
-
-
-def test_sound_is_not_made_of_other_speech_than_was_said(run: Run) -> None:
-    manifest = run.manifest()
-    manifest["definitions"]["speech"] = {"label": "own file a.wav", "file": "", "sha256": "0"}
-    (run.folder / "run.json").write_text(json.dumps(manifest))
+def test_sound_is_not_made_of_other_speech_than_was_said(calls_run: Run) -> None:
+    with_definitions(calls_run, speech=SpeechSource("own file a.wav", "", "0"))
+    found = Run(calls_run.folder)
     with pytest.raises(ResultsError, match="made of other speech"):
-        sound_of(run, run.results()[0])
+        sound_of(found, found.cells()[0])

@@ -8,7 +8,8 @@ import pytest
 import trio
 import trio.testing
 
-from testbed.transport.channels import datagrams_over, forward_stream, frame_datagram
+from testbed.transport.channels import forward_tcp
+from testbed.transport.framing import frame_datagram
 from testbed.transport.interface import MAX_DATAGRAM_BYTES
 from testbed.transport.loopback import LoopbackHost
 from testbed.transport.tcp_datagrams import QUEUE_DATAGRAMS, TcpDatagrams
@@ -19,21 +20,18 @@ from tests.test_datagrams import numbered
 async def by_tcp(host: LoopbackHost) -> tuple[TcpDatagrams, trio.SocketStream]:
     accepted, theirs = trio.open_memory_channel[trio.SocketStream](1)
 
-    async def accept(stream: trio.abc.HalfCloseableStream) -> None:
-        assert isinstance(stream, trio.SocketStream)
+    async def accept(stream: trio.SocketStream) -> None:
         accepted.send_nowait(stream)
         await trio.sleep_forever()
 
     ours = await host.open_tcp(await host.serve_tcp(0, accept))
-    channel = datagrams_over(ours, host)
-    assert isinstance(channel, TcpDatagrams)
-    return channel, await theirs.receive()
+    return TcpDatagrams(ours), await theirs.receive()
 
 
 def test_by_tcp_what_the_kernel_does_not_take_keeps_its_place() -> None:
     async def use(host: LoopbackHost) -> None:
         channel, theirs = await by_tcp(host)
-        other = datagrams_over(theirs, host)
+        other = TcpDatagrams(theirs)
         sent = []
         number = 0
         while not channel.dropped:
@@ -95,17 +93,16 @@ def test_a_closed_tcp_channel_says_so() -> None:
 def test_by_tcp_datagrams_leave_at_their_times_and_arrive_with_them() -> None:
     async def use(host: LoopbackHost) -> None:
         channel, theirs = await by_tcp(host)
-        other = datagrams_over(theirs, host)
-        assert isinstance(other, TcpDatagrams)
-        assert other.receive_stamped() == []
+        other = TcpDatagrams(theirs)
+        assert other.timed().receive_stamped() == []
         now = time.monotonic()
         schedule = [(now + 0.01 * k, datagram) for k, datagram in enumerate(numbered(6))]
-        channel.send_at(schedule[:4])
-        channel.send_at(schedule[4:])
+        channel.timed().send_at(schedule[:4])
+        channel.timed().send_at(schedule[4:])
         arrived: list[tuple[float, bytes]] = []
         while len(arrived) < len(schedule):
             await trio.lowlevel.checkpoint()
-            arrived += other.receive_stamped()
+            arrived += other.timed().receive_stamped()
         assert [datagram for _, datagram in arrived] == numbered(6)
         for (sent_at, _), (arrived_at, _) in zip(schedule, arrived, strict=True):
             assert sent_at <= arrived_at <= time.monotonic()
@@ -123,13 +120,12 @@ def test_by_tcp_what_is_no_datagram_is_told_who_asks_for_them() -> None:
 
     async def use(host: LoopbackHost) -> None:
         sender, theirs = await by_tcp(host)
-        channel = datagrams_over(theirs, host, take=take)
-        assert isinstance(channel, TcpDatagrams)
-        channel.receive_stamped()
+        channel = TcpDatagrams(theirs, take=take)
+        channel.timed().receive_stamped()
         await sender.send(b"anything")
         while True:
             try:
-                assert channel.receive_stamped() == []
+                assert channel.timed().receive_stamped() == []
             except ValueError as error:
                 assert str(error) == "no datagram"  # noqa: PT017 - it is raised at some time
                 break
@@ -140,12 +136,12 @@ def test_by_tcp_what_is_no_datagram_is_told_who_asks_for_them() -> None:
     with_host(use)
 
 
-def test_forward_stream_ends_with_its_host() -> None:
+def test_forward_tcp_ends_with_its_host() -> None:
     async def use(client: LoopbackHost) -> None:
         async with LoopbackHost("server") as server:
             relay = await serve_udp_echo(server)
-            port = await server.serve_tcp(0, lambda stream: forward_stream(server, stream, relay))
-            channel = datagrams_over(await client.open_tcp(port), client)
+            port = await server.serve_tcp(0, lambda stream: forward_tcp(server, stream, relay))
+            channel = TcpDatagrams(await client.open_tcp(port))
             await channel.send(b"hello")
             assert await channel.receive() == b"hello"
         with pytest.raises((trio.EndOfChannel, trio.BrokenResourceError)):
@@ -155,12 +151,12 @@ def test_forward_stream_ends_with_its_host() -> None:
     with_host(use)
 
 
-def test_forward_stream_serves_clients_side_by_side() -> None:
+def test_forward_tcp_serves_clients_side_by_side() -> None:
     async def use(host: LoopbackHost) -> None:
         relay = await serve_udp_echo(host)
-        port = await host.serve_tcp(0, lambda stream: forward_stream(host, stream, relay))
-        first = datagrams_over(await host.open_tcp(port), host)
-        second = datagrams_over(await host.open_tcp(port), host)
+        port = await host.serve_tcp(0, lambda stream: forward_tcp(host, stream, relay))
+        first = TcpDatagrams(await host.open_tcp(port))
+        second = TcpDatagrams(await host.open_tcp(port))
         async with first, second:
             for datagram in [b"", b"a", bytes(MAX_DATAGRAM_BYTES)]:
                 await first.send(b"1" + datagram)
@@ -174,11 +170,11 @@ def test_forward_stream_serves_clients_side_by_side() -> None:
     with_host(use)
 
 
-def test_forward_stream_serves_as_many_clients_as_there_are() -> None:
+def test_forward_tcp_serves_as_many_clients_as_there_are() -> None:
     async def use(host: LoopbackHost) -> None:
         relay = await serve_udp_echo(host)
-        port = await host.serve_tcp(0, lambda stream: forward_stream(host, stream, relay))
-        clients = [datagrams_over(await host.open_tcp(port), host) for _ in range(50)]
+        port = await host.serve_tcp(0, lambda stream: forward_tcp(host, stream, relay))
+        clients = [TcpDatagrams(await host.open_tcp(port)) for _ in range(50)]
         for number, client in enumerate(clients):
             await client.send(b"%d" % number)
             assert await client.receive() == b"%d" % number
@@ -188,17 +184,16 @@ def test_forward_stream_serves_as_many_clients_as_there_are() -> None:
     with_host(use)
 
 
-def test_forward_stream_survives_a_connection_that_is_reset() -> None:
+def test_forward_tcp_survives_a_connection_that_is_reset() -> None:
     async def use(host: LoopbackHost) -> None:
         relay = await serve_udp_echo(host)
         done = trio.Event()
 
-        async def forward(stream: trio.abc.Stream) -> None:
-            await forward_stream(host, stream, relay)
+        async def forward(stream: trio.SocketStream) -> None:
+            await forward_tcp(host, stream, relay)
             done.set()
 
         stream = await host.open_tcp(await host.serve_tcp(0, forward))
-        assert isinstance(stream, trio.SocketStream)
         stream.setsockopt(
             trio.socket.SOL_SOCKET, trio.socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00"
         )

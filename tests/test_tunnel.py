@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from testbed.transport import http, tunnel
-from testbed.transport.channels import frame_datagram
+from testbed.transport.channels import StreamDatagrams
+from testbed.transport.framing import frame_datagram
 from testbed.transport.http import Answer, Request, answer_requests
 from testbed.transport.interface import TransportError
 from testbed.transport.loopback import LoopbackHost
@@ -79,10 +80,10 @@ def test_a_body_that_never_ends_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(
     ("sent", "said"),
     [
-        (b"", "ended before its server was heard"),
-        (b"\x00", "ended before its server was heard"),
+        (b"", "ended before its server answered"),
+        (b"\x00", "ended before its server answered"),
         (frame_datagram(b"SSH-2.0"), "is not from its server"),
-        (None, r"was not heard within 0\.1 s"),
+        (None, r"did not answer through the tunnel within 0\.1 s"),
     ],
 )
 def test_a_stream_that_leads_nowhere_is_told_from_one_that_does(
@@ -97,7 +98,7 @@ def test_a_stream_that_leads_nowhere_is_told_from_one_that_does(
                 await theirs.send_all(sent)
                 await theirs.send_eof()
             with pytest.raises(TransportError, match=said):
-                await tunnel.greeted(host, ours)
+                await tunnel.await_greeting(StreamDatagrams(ours, host))
             with pytest.raises(trio.ClosedResourceError):
                 await ours.send_all(b"more")
 
@@ -109,20 +110,19 @@ def test_a_greeted_stream_carries_datagrams() -> None:
         with trio.fail_after(5):
             async with LoopbackHost() as host:
                 echo = await tunnel.serve_echo(host)
-                ours, theirs = trio.testing.memory_stream_pair()
-                host.start_task(lambda: tunnel.greet_and_forward(host, theirs, echo))
-                async with await tunnel.greeted(host, ours) as channel:
+                server = await tunnel.serve_streams(host, echo)
+                async with await tunnel.connect_stream(host, server) as channel:
                     await channel.send(b"hello")
                     assert await channel.receive() == b"hello"
 
     trio.run(main)
 
 
-def test_a_program_at_home_goes_by_its_name_and_has_its_variables(tmp_path: Path) -> None:
+def test_a_wrapped_program_keeps_its_name_and_gets_its_variables(tmp_path: Path) -> None:
     async def main() -> str:
         async with LoopbackHost(state_dir=tmp_path) as host:
-            names, env = {"a.example": "192.0.2.1"}, {"SSL_CERT_FILE": "/it's here"}
-            return tunnel.at_home(host, "env", names=names, env=env)
+            hosts, env = {"a.example": "192.0.2.1"}, {"SSL_CERT_FILE": "/it's here"}
+            return tunnel.wrap_program(host, "env", hosts=hosts, env=env)
 
     command = Path(trio.run(main))
     assert command.name == "env"

@@ -5,36 +5,40 @@ from __future__ import annotations
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import pytest
 from rich.console import Console
 
 from testbed.analysis.agreement import compare
-from testbed.cli.validate import table
-from testbed.record.results import CellResult, ResultsError, Wall
+from testbed.cli.validate_calls import table
+from testbed.record.results import RecordedCell, ResultsError
 from testbed.show.figures.files import write
 from testbed.show.figures.validation import validation
+from tests.records import WALL, record
 
 
-def call(messenger: str, concealed: float | None, missed: float | None = None) -> CellResult:
-    way = None if concealed is None else {"output_concealed_share": concealed}
-    content: dict[str, Any] = {
-        "messenger": {"name": messenger},
-        "censor": "loss-10",
-        "quality": {"set_up": {"elapsed_s": 0.4}, "up": way, "down": way},
-    }
+def call(messenger: str, concealed: float | None, missed: float | None = None) -> RecordedCell:
+    one = record(messenger=messenger, censor="loss-10", r=None if concealed is None else 90.0)
+    if concealed is not None:
+        way = replace(one.measures["up"], output_concealed_share=concealed)
+        one = replace(one, measures={"up": way, "down": way})
     if missed is not None:
-        content["symbols_missed"] = {"up": missed, "down": missed}
-    return CellResult(Path(messenger), content, Wall(1.0, 1.0))
+        one = replace(one, symbols_missed={"up": missed, "down": missed})
+    return RecordedCell(Path(messenger), one, WALL)
 
 
-def counting(result: CellResult, concealed: int) -> CellResult:
+def observed(cell: RecordedCell, **changes: object) -> RecordedCell:
+    """The same call of which the guest saw something else."""
+    seen = cell.record.observation
+    changed = replace(seen.call, **changes)  # type: ignore[arg-type]
+    return replace(cell, record=replace(cell.record, observation=replace(seen, call=changed)))
+
+
+def counting(cell: RecordedCell, concealed: int) -> RecordedCell:
     """A call of which an engine says itself how many of 200 samples its caller's end concealed."""
     last = {"total": 200, "concealed": concealed, "by_tcp": 1}
     reports = {"caller": [{"total": 100, "concealed": 90, "by_tcp": 0}, last]}
-    call = {"reports": {**reports, "callee": []}}
-    return replace(result, content={**result.content, "record": {"call": call}})
+    return observed(cell, reports={**reports, "callee": []})
 
 
 @pytest.mark.parametrize(
@@ -49,7 +53,9 @@ def counting(result: CellResult, concealed: int) -> CellResult:
         (call("e", 0.10, 0.10), call("m", None), ["set-up"]),
     ],
 )
-def test_deviations_are_named(engine: CellResult, model: CellResult, deviations: list[str]) -> None:
+def test_deviations_are_named(
+    engine: RecordedCell, model: RecordedCell, deviations: list[str]
+) -> None:
     [comparison] = compare([engine, model], "e", "m")
     assert comparison.deviations == deviations
 
@@ -73,9 +79,8 @@ def test_what_an_engine_counts_itself_is_what_was_missed() -> None:
 
 
 def test_what_calls_are_like_is_compared_and_those_by_tcp_are_counted() -> None:
-    def by(protocol: str, result: CellResult) -> CellResult:
-        record = {"call": {"states": [[0.3, "call", "by tcp"], [0.9, "call", f"by {protocol}"]]}}
-        return replace(result, content={**result.content, "record": record})
+    def by(protocol: str, cell: RecordedCell) -> RecordedCell:
+        return observed(cell, states=[(0.3, "call", "by tcp"), (0.9, "call", f"by {protocol}")])
 
     engine = [call("e", 0.1), call("e", 0.12), call("e", 0.14)]
     model = [by("udp", call("m", 0.1)), by("udp", call("m", 0.11)), by("tcp", call("m", 0.9))]

@@ -1,1 +1,1 @@
-"""One module a transport, each with a class named Transport; nothing else lives here."""
+"""The transports that come with the testbed: one module each, with a class named `Transport`."""

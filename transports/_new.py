@@ -1,6 +1,6 @@
-"""Datagrams by UDP to a small server on the bridge, each XORed with a key: a start for your own.
+"""Datagrams by UDP to a small server on the bridge, each XORed with a key: a template.
 
-Say here what the program or protocol is and where it is described.
+Say here what the program or protocol is, and where it is described.
 """
 
 from dataclasses import dataclass
@@ -19,12 +19,12 @@ class Transport:
     """One line for `testbed list transports`. Unreliable and unordered."""
 
     key_bytes: int = 16
-    """A parameter: a scenario may set it, and a wrong value is refused with its name."""
+    """A parameter: a scenario may set it, and an error about its value names it."""
 
     programs: ClassVar[tuple[Program, ...]] = ()
 
     async def serve(self, host: Host, listen: Address, forward: Address) -> ServerInfo:
-        """Serve on `listen`; datagrams go to `forward`. Return once clients may connect."""
+        """Serve on `listen` and pass datagrams to `forward`; return once clients may connect."""
         key = host.random.randbytes(self.key_bytes)
 
         async def serve_client(channel: trio.abc.Channel[bytes]) -> None:
@@ -34,7 +34,7 @@ class Transport:
         return ServerInfo(address, {"key": key.hex()})
 
     async def connect(self, host: Host, server: ServerInfo) -> trio.abc.Channel[bytes]:
-        """Connect to a server that `serve` has started."""
+        """Connect to the server that `serve` has started."""
         key = bytes.fromhex(server.args["key"])
         return _Scrambled(await host.open_udp(server.address), key)
 

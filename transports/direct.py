@@ -1,4 +1,4 @@
-"""No transport: the messenger's own UDP to its own relay, as without any circumvention."""
+"""No transport: the messenger's own UDP to its own relay, without any circumvention."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -15,7 +15,7 @@ class Transport:
     programs: ClassVar[tuple[Program, ...]] = ()
 
     async def serve(self, host: Host, listen: Address, forward: Address) -> ServerInfo:
-        """Nothing runs on the bridge: clients go straight to `forward`."""
+        """Return `forward` itself: nothing runs on the bridge."""
         return ServerInfo(forward)
 
     async def connect(self, host: Host, server: ServerInfo) -> trio.abc.Channel[bytes]:

@@ -1,6 +1,6 @@
-"""Each datagram twice by UDP, to a small server on the bridge that passes each on once.
+"""Each datagram twice by UDP, to a small server on the bridge that passes it on once.
 
-A datagram is preceded by its number, 4 bytes, big-endian, by which the second copy is known.
+A number in front of each datagram (4 bytes, big-endian) tells that the second copy is one.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from testbed.transport.interface import Address, Host, Program, ServerInfo
 from testbed.transport.tunnel import serve_clients
 
 _REMEMBERED = 1000
-"""How many numbers below the newest may still come; at 50 a second, 20 s."""
+"""How far below the newest a number may be and still be accepted: at 50 a second, 20 s."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Transport:
     programs: ClassVar[tuple[Program, ...]] = ()
 
     async def serve(self, host: Host, listen: Address, forward: Address) -> ServerInfo:
-        """Serve on `listen` by UDP."""
+        """Serve UDP on `listen`."""
 
         async def serve_client(channel: trio.abc.Channel[bytes]) -> None:
             await forward_channel(host, _Twice(channel), forward)
@@ -31,7 +31,7 @@ class Transport:
         return ServerInfo(await serve_clients(host, listen, serve_client))
 
     async def connect(self, host: Host, server: ServerInfo) -> trio.abc.Channel[bytes]:
-        """Open a UDP socket; the server learns of it by the first datagram."""
+        """Open a UDP socket; the server learns of the client by its first datagram."""
         return _Twice(await host.open_udp(server.address))
 
 

@@ -1,4 +1,7 @@
-"""Forward error correction around any other transport: an XOR parity after every few datagrams."""
+"""Forward error correction around any other transport: an XOR parity after every few datagrams.
+
+The code itself is `testbed.transport.parity`.
+"""
 
 from collections import deque
 from dataclasses import dataclass
@@ -15,19 +18,19 @@ from testbed.transport.tunnel import serve_clients
 
 @dataclass(frozen=True)
 class Transport:
-    """XOR parity around another transport: a lost datagram comes late. Unordered."""
+    """XOR parity around another transport: lost datagrams arrive late. Unordered."""
 
     inner: interface.Transport
     """The transport to wrap; it must carry 7 bytes more than the largest datagram."""
     window: int = 5
-    """Datagrams for each parity: one in `window` + 1 packets is added."""
+    """How many datagrams share one parity packet."""
     programs: ClassVar[tuple[Program, ...]] = ()
 
     def __post_init__(self) -> None:
-        Encoder(self.window)  # it refuses a wrong one
+        Encoder(self.window)  # raises ValueError for a wrong window
 
     async def serve(self, host: Host, listen: Address, forward: Address) -> ServerInfo:
-        """Serve the inner interface, and what decodes behind it."""
+        """Serve the inner transport, and a decoder behind it."""
 
         async def decode(channel: trio.abc.Channel[bytes]) -> None:
             await forward_channel(host, _Protected(channel, self.window), forward)

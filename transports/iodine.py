@@ -1,4 +1,4 @@
-"""iodine on both ends, a DNS tunnel: a UDP socket goes through its interface (iodine(8))."""
+"""iodine, a DNS tunnel, on both ends: a UDP socket goes through its interface (iodine(8))."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -16,12 +16,13 @@ class Transport:
     """iodine, in UDP packets to DNS's port or in DNS queries. Unreliable and unordered."""
 
     raw: bool = True
-    """Whether raw packets are tried, as iodine does wherever it reaches its server by itself. In
-    queries one datagram is under way at a time: a call's wait in line, and loss stops them."""
+    """Whether raw packets are tried, as iodine does wherever it reaches its server without a
+    resolver. In DNS queries only one datagram is under way at a time, so a call's datagrams queue
+    up, and loss stops them."""
     programs: ClassVar[tuple[Program, ...]] = tuple(Program(p, apt="iodine") for p in _PROGRAMS)
 
     async def serve(self, host: Host, listen: Address, forward: Address) -> ServerInfo:
-        """Run a server, on DNS's port: clients know no other."""
+        """Run a server on DNS's port, the only one that its clients know."""
         device, args = f"dns{host.free_port()}", {"password": host.random.randbytes(8).hex()}
         command = f"iodined -f -c -d {device} -P {args['password']} -l {listen.host} -m 1400"
         command += f" {_SERVER}/24 {_DOMAIN}"
@@ -29,7 +30,10 @@ class Transport:
         return await serve_vpn(host, device, _SERVER, listen._replace(port=53), forward, args)
 
     async def connect(self, host: Host, server: ServerInfo) -> trio.abc.Channel[bytes]:
-        """Run a client and wait for its first answer; it would give up, and end, after 15 s."""
+        """Run a client and wait for its first answer.
+
+        The limit is 14 s, since the client itself gives up and ends after 15 s.
+        """
         device, how = f"dns{host.free_port()}", "" if self.raw else "-r"
         command = f"iodine -f -d {device} -P {server.args['password']} {how}".split()
         command += [server.address.host, _DOMAIN]

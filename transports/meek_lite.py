@@ -1,11 +1,11 @@
-"""meek: polling by HTTPS POST, its client's name for a front in the TLS, its bridge's inside it.
+"""meek: a stream in polls by HTTPS POST, where the TLS names a front and the HTTP the bridge.
 
-The client is the real one of obfs4proxy, `meek_lite`. The server is ours, for Debian has none: it
-follows meek-server 0.26 in what a client can notice, the constants below. The CDN in between is
-not modelled: the front is the bridge's own address.
+The client is `meek_lite` of obfs4proxy. The server is our own, since Debian has none. It follows
+meek-server 0.26 in what a client can notice: the constants below. A poll's body is what the client
+has to send; the answer's body is what has come from the ORPort within a short time. Polls with one
+session ID are one stream. The CDN in between is not modelled: the front is the bridge's address.
 """
 
-import ssl
 from dataclasses import dataclass, field
 from functools import partial
 from typing import ClassVar
@@ -15,11 +15,18 @@ import trio
 from testbed.transport import pt
 from testbed.transport.http import Answer, Request, answer_requests
 from testbed.transport.interface import Address, Host, Program, ServerInfo
-from testbed.transport.tunnel import at_home, greeted, serve_streams
+from testbed.transport.tcp_datagrams import TcpDatagrams
+from testbed.transport.tunnel import (
+    await_greeting,
+    serve_streams,
+    server_tls_context,
+    wrap_program,
+)
 
 _NAME = "meek.bridge.example"
 _MIN_SESSION_ID_LENGTH, _MAX_PAYLOAD_BYTES = 8, 0x10000
 _TURNAROUND_S, _MAX_STALENESS_S = 0.01, 120.0
+"""How long an answer waits for data, and how long a session without polls is kept."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +38,7 @@ class Transport:
     async def serve(self, host: Host, listen: Address, forward: Address) -> ServerInfo:
         """Serve meek by HTTPS on `listen`."""
         orport = await serve_streams(host, forward)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(host.tls.certificate, host.tls.key)
+        context = server_tls_context(host)
         server = _Server(host, orport)
 
         async def serve_client(stream: trio.abc.Stream) -> None:
@@ -45,11 +51,13 @@ class Transport:
 
     async def connect(self, host: Host, server: ServerInfo) -> trio.abc.Channel[bytes]:
         """Run a client, which trusts the lab's authority, and wait for its first answer."""
-        names = {host.tls.server_name: server.address.host}
+        hosts = {host.tls.server_name: server.address.host}
         env = {"SSL_CERT_FILE": str(host.tls.authority)}
-        command = at_home(host, "obfs4proxy", names=names, env=env)
+        command = wrap_program(host, "obfs4proxy", hosts=hosts, env=env)
         client = await pt.start_client(host, [command], "meek_lite")
-        return await greeted(host, await client.open_stream(server))
+        channel = TcpDatagrams(await client.open_stream(server))
+        await await_greeting(channel)
+        return channel
 
 
 @dataclass
@@ -69,7 +77,7 @@ class _Server:
         self._sessions: dict[str, _Session] = {}
 
     async def answer(self, request: Request) -> Answer:
-        """Take what a poll brings to its session, and give what waits there."""
+        """Pass a poll's body to its session's stream, and return what has come from there."""
         number = request.headers.get("x-session-id", "")
         if request.method != "POST" or len(number) < _MIN_SESSION_ID_LENGTH:
             return Answer(400)

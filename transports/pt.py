@@ -1,11 +1,12 @@
-"""Any pluggable transport program, as a scenario names it: a new binary needs no file of its own.
+"""Any pluggable transport program that a scenario names, so that it needs no file of its own.
 
-[transports.mine]
-kind = "pt"
-name = "obfs4"
-server = ["obfs4proxy"]
-client = ["obfs4proxy"]
-server_options = { iat-mode = "1" }
+Example:
+    [transports.mine]
+    kind = "pt"
+    name = "obfs4"
+    server = ["obfs4proxy"]
+    client = ["obfs4proxy"]
+    server_options = { iat-mode = "1" }
 """
 
 from collections.abc import Mapping
@@ -14,8 +15,9 @@ from dataclasses import dataclass, field
 import trio
 
 from testbed.transport import pt
-from testbed.transport.channels import datagrams_over, forward_stream
+from testbed.transport.channels import forward_tcp
 from testbed.transport.interface import Address, Host, Program, ServerInfo
+from testbed.transport.tcp_datagrams import TcpDatagrams
 
 
 @dataclass(frozen=True)
@@ -23,31 +25,31 @@ class Transport:
     """A pluggable transport program that a scenario names, framed. Reliable and in order."""
 
     name: str
-    """What it calls the transport: pt-spec's name."""
+    """The name by which the program knows the transport (pt-spec, 3.1)."""
     server: tuple[str, ...]
-    """The command of its server, the program and its arguments."""
+    """The server's command: the program and its arguments."""
     client: tuple[str, ...]
-    """The command of its client."""
+    """The client's command."""
     server_options: Mapping[str, str] = field(default_factory=dict)
     """TOR_PT_SERVER_TRANSPORT_OPTIONS (pt-spec, 3.2.3)."""
     client_args: Mapping[str, str] = field(default_factory=dict)
-    """Arguments of a connection (pt-spec, 3.5) beside those that the server gives."""
+    """A connection's arguments (pt-spec, 3.5) in addition to those that the server reports."""
 
     def __post_init__(self) -> None:
         for what, command in (("server", self.server), ("client", self.client)):
             if not command:
                 raise ValueError(f"{what}: a command is a list of a program and its arguments")
             if "/" in command[0] and not command[0].startswith("/"):
-                raise ValueError(f"{what}: {command[0]!r} is neither a name nor a whole path")
+                raise ValueError(f"{what}: {command[0]!r} is neither a name nor an absolute path")
 
     @property
     def programs(self) -> tuple[Program, ...]:
-        """The programs of both commands; who named them knows how to get them."""
+        """The programs of both commands."""
         return tuple(map(Program, dict.fromkeys((self.server[0], self.client[0]))))
 
     async def serve(self, host: Host, listen: Address, forward: Address) -> ServerInfo:
         """Run a server on `listen`."""
-        orport = await host.serve_tcp(0, lambda stream: forward_stream(host, stream, forward))
+        orport = await host.serve_tcp(0, lambda stream: forward_tcp(host, stream, forward))
         server = await pt.start_server(
             host,
             self.server,
@@ -61,4 +63,4 @@ class Transport:
     async def connect(self, host: Host, server: ServerInfo) -> trio.abc.Channel[bytes]:
         """Run a client and open one stream through it."""
         client = await pt.start_client(host, self.client, self.name)
-        return datagrams_over(await client.open_stream(server), host)
+        return TcpDatagrams(await client.open_stream(server))

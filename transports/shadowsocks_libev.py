@@ -1,4 +1,4 @@
-"""Shadowsocks by the real shadowsocks-libev on both ends: random-looking UDP packets (SIP004)."""
+"""Shadowsocks, by shadowsocks-libev on both ends: UDP packets that look random (SIP004)."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -13,7 +13,7 @@ _PROGRAMS = [Program(name, apt="shadowsocks-libev") for name in ("ss-server", "s
 
 @dataclass(frozen=True)
 class Transport:
-    """Shadowsocks (shadowsocks-libev), a UDP packet each. Unreliable and unordered."""
+    """Shadowsocks (shadowsocks-libev), one UDP packet per datagram. Unreliable and unordered."""
 
     method: Literal["aes-128-gcm", "aes-256-gcm", "chacha20-ietf-poly1305"] = "aes-256-gcm"
     programs: ClassVar[tuple[Program, ...]] = tuple(_PROGRAMS)
@@ -28,13 +28,15 @@ class Transport:
         return ServerInfo(listen, {**args, "echo": str(await serve_echo(host))})
 
     async def connect(self, host: Host, server: ServerInfo) -> trio.abc.Channel[bytes]:
-        """Run a tunnel to an echo, wait for its answer, and run one to where datagrams go."""
+        """Run a tunnel to an echo, wait for its answer, then run one to where datagrams go."""
         await await_echo(await self._tunnel(host, server, "echo"))
         return await self._tunnel(host, server, "forward")
 
-    async def _tunnel(self, host: Host, server: ServerInfo, goal: str) -> trio.abc.Channel[bytes]:
+    async def _tunnel(
+        self, host: Host, server: ServerInfo, destination: str
+    ) -> trio.abc.Channel[bytes]:
         (remote, port), local, args = server.address, host.free_port(), server.args
         command = f"ss-tunnel -U -s {remote} -p {port} -m {self.method} -k {args['key']}"
-        command += f" -b 127.0.0.1 -l {local} -L {args[goal]}"
+        command += f" -b 127.0.0.1 -l {local} -L {args[destination]}"
         await host.start_process(command.split(), ready="TCP relay disabled")
         return await host.open_udp(Address("127.0.0.1", local))

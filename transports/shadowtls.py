@@ -1,7 +1,7 @@
-"""ShadowTLS 3 by the real sing-box on both ends: a true TLS handshake with a cover site's server.
+"""ShadowTLS 3, by sing-box on both ends: a genuine TLS handshake with a cover site's server.
 
-What follows the handshake is Shadowsocks 2022 with its datagrams in the stream. The cover site is
-`testbed.transport.tunnel`'s, on the bridge itself; a real one is somebody else's.
+After the handshake, the stream carries datagrams by Shadowsocks 2022. The cover site is
+`testbed.transport.tunnel.serve_cover`, on the bridge itself; in reality it is somebody else's.
 """
 
 from dataclasses import dataclass
@@ -13,8 +13,6 @@ from testbed.transport import singbox
 from testbed.transport.interface import Address, Host, Program, ServerInfo
 from testbed.transport.tunnel import serve_cover
 
-_METHOD = "2022-blake3-aes-128-gcm"
-
 
 @dataclass(frozen=True)
 class Transport:
@@ -24,17 +22,29 @@ class Transport:
 
     async def serve(self, host: Host, listen: Address, forward: Address) -> ServerInfo:
         """Run a ShadowTLS server on `listen`, and the cover site that it imitates."""
-        password, cover = singbox.secret(host), singbox.to(ServerInfo(await serve_cover(host)))
-        outer = {"type": "shadowtls", **singbox.on(listen), "version": 3, "detour": "inner"}
-        outer |= {"users": [{"password": password}], "strict_mode": True, "handshake": cover}
-        inner = {"type": "shadowsocks", "tag": "inner", "method": _METHOD, "password": password}
-        inner |= {"listen": "127.0.0.1"}
-        return await singbox.serve(host, [outer, inner], listen, forward, {"password": password})
+        secrets = {"password": singbox.password(host)}
+        inner = {"type": "shadowsocks", "method": singbox.SHADOWSOCKS_METHOD, **secrets}
+        outer = {
+            "type": "shadowtls",
+            "version": 3,
+            **singbox.on(listen),
+            "users": [secrets],
+            "handshake": singbox.to(ServerInfo(await serve_cover(host))),
+            "strict_mode": True,
+        }
+        inbounds: list[singbox.Options] = [
+            {**outer, "detour": "inner"},
+            {**inner, "tag": "inner", "listen": "127.0.0.1"},
+        ]
+        return await singbox.serve(host, inbounds, listen, forward, secrets)
 
     async def connect(self, host: Host, server: ServerInfo) -> trio.abc.Channel[bytes]:
         """Run a client and wait for its first answer."""
-        secret = {"password": server.args["password"]}
-        inner = {"type": "shadowsocks", "method": _METHOD, **secret, "udp_over_tcp": True}
-        outer = {"type": "shadowtls", "tag": "outer", **singbox.to(server), "version": 3, **secret}
-        outer["tls"] = singbox.client_tls(host)
-        return await singbox.connect(host, server, [inner | {"detour": "outer"}, outer])
+        secrets = {"password": server.args["password"]}
+        inner = {"type": "shadowsocks", "method": singbox.SHADOWSOCKS_METHOD, **secrets}
+        outer = {"type": "shadowtls", "version": 3, **singbox.to(server), **secrets}
+        outbounds: list[singbox.Options] = [
+            {**inner, "udp_over_tcp": True, "detour": "outer"},
+            {**outer, "tag": "outer", "tls": singbox.client_tls(host)},
+        ]
+        return await singbox.connect(host, server, outbounds)

@@ -1,21 +1,24 @@
 """Snowflake: WebRTC to a volunteer's proxy, which a broker finds and which relays to the server.
 
-Real and unmodified are Debian's client and proxy. The server is ours in Go, on their own library
-(`testbed/transport/go/snowflake-server`), and so are the broker and the STUN server below, with the
-messages and time limits of broker 2.5.1. Client and broker meet by HTTPS behind a front. Proxy,
-server and STUN are on the bridge's node, and no NAT is on the way: clients announce their own
-addresses.
+1. The proxy polls the broker and waits for a client.
+2. The client posts a WebRTC offer to the broker, by HTTPS with a front's name in the TLS.
+3. The broker gives the offer to the proxy, and the proxy's answer to the client.
+4. Client and proxy connect by WebRTC; the proxy relays to the server by WebSocket.
+
+Client and proxy are Debian's, unmodified. The server is our own, in Go on Snowflake's library
+(`testbed/transport/go/snowflake-server`). The broker and the STUN server below are our own as well,
+with the messages and time limits of broker 2.5.1. Proxy, server and STUN server run on the bridge's
+node, and there is no NAT: clients announce their own addresses.
 """
 
 import json
-import ssl
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import trio
 
-from testbed.transport import pt
+from testbed.transport import pt, stun
 from testbed.transport.http import Answer, Request, answer_requests
 from testbed.transport.interface import (
     READY_TIMEOUT_S,
@@ -25,12 +28,18 @@ from testbed.transport.interface import (
     ServerInfo,
     TransportError,
 )
-from testbed.transport.tunnel import at_home, greeted, serve_streams
+from testbed.transport.tcp_datagrams import TcpDatagrams
+from testbed.transport.tunnel import (
+    await_greeting,
+    serve_streams,
+    server_tls_context,
+    wrap_program,
+)
 
 _NAME = "broker.bridge.example"
 _STUN_PORT = 3478
 _PATIENCE_S = 10.0
-"""How long the broker keeps a proxy that waits for a client, and a client that waits for it."""
+"""How long the broker lets a proxy wait for a client, and a client for the proxy's answer."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +55,12 @@ class Transport:
     async def serve(self, host: Host, listen: Address, forward: Address) -> ServerInfo:
         """Run a server, a broker on `listen`, a STUN server, and a proxy that awaits a client."""
         orport = await serve_streams(host, forward)
-        place = Address(host.address, host.free_port())
+        local = Address(host.address, host.free_port())
         server = await pt.start_server(
-            host, ["snowflake-server"], "snowflake", listen=place, orport=orport
+            host, ["snowflake-server"], "snowflake", listen=local, orport=orport
         )
         broker = _Broker()
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(host.tls.certificate, host.tls.key)
+        context = server_tls_context(host)
 
         async def serve_client(stream: trio.abc.Stream) -> None:
             tls = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
@@ -60,31 +68,33 @@ class Transport:
 
         address = await host.serve_tcp(listen.port, serve_client)
         inside = await host.serve_tcp(0, lambda stream: answer_requests(stream, broker.answer))
-        stun = await _serve_stun(host)
+        ice = await _serve_stun(host)
         urls = ["-broker", f"http://{inside}/", "-relay", f"ws://{server.address}/"]
-        local = ["-stun", stun, "-keep-local-addresses", "-allow-non-tls-relay"]
-        await host.start_process(["snowflake-proxy", *urls, *local])
+        options = ["-stun", ice, "-keep-local-addresses", "-allow-non-tls-relay"]
+        await host.start_process(["snowflake-proxy", *urls, *options])
         with trio.move_on_after(READY_TIMEOUT_S) as limit:
             await broker.has_proxy.wait()
         if limit.cancelled_caught:
-            raise TransportError("snowflake-proxy did not come to the broker: see its log")
+            raise TransportError("snowflake-proxy never polled the broker; its log may say why")
         front = f"{host.tls.server_name}:{address.port}"
-        return ServerInfo(address, {"url": f"https://{_NAME}/", "front": front, "ice": stun})
+        return ServerInfo(address, {"url": f"https://{_NAME}/", "front": front, "ice": ice})
 
     async def connect(self, host: Host, server: ServerInfo) -> trio.abc.Channel[bytes]:
         """Run a client, which trusts the lab's authority, and wait for the server's greeting."""
         log = host.state_dir / f"snowflake-client-{host.free_port()}.log"
-        names = {host.tls.server_name: server.address.host}
+        hosts = {host.tls.server_name: server.address.host}
         env = {"SSL_CERT_FILE": str(host.tls.authority)}
-        command = [at_home(host, "snowflake-client", names=names, env=env)]
+        command = [wrap_program(host, "snowflake-client", hosts=hosts, env=env)]
         command += ["-keep-local-addresses", "-log", str(log)]
         client = await pt.start_client(host, command, "snowflake")
-        return await greeted(host, await client.open_stream(server))
+        channel = TcpDatagrams(await client.open_stream(server))
+        await await_greeting(channel)
+        return channel
 
 
 @dataclass
 class _Poll:
-    """A proxy's question for a client."""
+    """A proxy's request for a client, from the poll to its answer."""
 
     offer: str = ""
     nat: str = ""
@@ -100,61 +110,64 @@ class _Broker:
         self._matched: dict[str, _Poll] = {}
 
     async def answer(self, request: Request) -> Answer:
-        """Answer what clients and proxies send (snowflake's common/messages, versions 1.x)."""
-        ways = {"/proxy": self._on_proxy, "/answer": self._on_answer, "/client": self._on_client}
-        way = ways.get(request.path)
+        """Answer a request of a client or a proxy (Snowflake's common/messages, versions 1.x)."""
+        handlers = {
+            "/proxy": self._on_proxy,
+            "/answer": self._on_answer,
+            "/client": self._on_client,
+        }
+        handler = handlers.get(request.path)
+        if handler is None:
+            return Answer(404)
         try:
-            asked = json.loads(request.body[request.body.find(b"{") :])
-            return Answer(200, json.dumps(await way(asked)).encode()) if way else Answer(404)
+            # A client's message has a line with its version in front.
+            message = json.loads(request.body[request.body.find(b"{") :])
+            return Answer(200, json.dumps(await handler(message)).encode())
         except (ValueError, KeyError):
             return Answer(400)
 
-    async def _on_proxy(self, asked: dict[str, Any]) -> dict[str, str]:
-        poll = self._matched[asked["Sid"]] = _Poll()
+    async def _on_proxy(self, message: dict[str, Any]) -> dict[str, str]:
+        poll = self._matched[message["Sid"]] = _Poll()
         self._waiting.append(poll)
         self.has_proxy.set()
         with trio.move_on_after(_PATIENCE_S):
             await poll.matched.wait()
             return {"Status": "client match", "Offer": poll.offer, "NAT": poll.nat, "RelayURL": ""}
         self._waiting.remove(poll)
-        del self._matched[asked["Sid"]]
+        del self._matched[message["Sid"]]
         return {"Status": "no match"}
 
-    async def _on_client(self, asked: dict[str, Any]) -> dict[str, str]:
+    async def _on_client(self, message: dict[str, Any]) -> dict[str, str]:
         if not self._waiting:
             return {"error": "no snowflake proxies currently available"}
         poll = self._waiting.popleft()
-        poll.offer, poll.nat = asked["offer"], asked.get("nat", "unknown")
+        poll.offer, poll.nat = message["offer"], message.get("nat", "unknown")
         poll.matched.set()
         with trio.move_on_after(_PATIENCE_S):
             await poll.answered.wait()
             return {"answer": poll.answer}
         return {"error": "timed out waiting for answer!"}
 
-    async def _on_answer(self, asked: dict[str, Any]) -> dict[str, str]:
-        poll = self._matched.pop(asked["Sid"], None)
+    async def _on_answer(self, message: dict[str, Any]) -> dict[str, str]:
+        poll = self._matched.pop(message["Sid"], None)
         if poll is None:
             return {"Status": "client gone"}
-        poll.answer = asked["Answer"]
+        poll.answer = message["Answer"]
         poll.answered.set()
         return {"Status": "success"}
 
 
 async def _serve_stun(host: Host) -> str:
-    """Tell who asks what its address looks like from here (RFC 8489, a Binding); give the URL."""
+    """Serve STUN, which tells a client its own address (RFC 8489, Binding); return the URL."""
     server = await host.serve_udp(Address(host.address, _STUN_PORT))
 
     async def answer() -> None:
         while True:
-            asked, (address, port) = await server.receive()
-            if asked[:2] != b"\x00\x01" or len(asked) < 20:
-                continue
-            cookie = asked[4:8]
-            seen = port.to_bytes(2, "big"), bytes(map(int, address.split(".")))
-            masked = b"".join(bytes(a ^ b for a, b in zip(s, cookie, strict=False)) for s in seen)
-            mapped = b"\x00\x20\x00\x08\x00\x01" + masked  # XOR-MAPPED-ADDRESS, IPv4
-            answer = b"\x01\x01" + len(mapped).to_bytes(2, "big") + asked[4:20] + mapped
-            await server.send(answer, Address(address, port))
+            request, client = await server.receive()
+            if stun.type_of(request) == stun.BINDING:
+                mapped = (stun.XOR_MAPPED_ADDRESS, stun.xor_address(client))
+                kind, transaction = stun.BINDING + stun.SUCCESS, stun.transaction_of(request)
+                await server.send(stun.build(kind, transaction, mapped), client)
 
     host.start_task(answer)
     return f"stun:{server.address}"

@@ -1,4 +1,4 @@
-"""stunnel on both ends: datagrams framed in a stream, which it wraps in TLS (stunnel(8))."""
+"""stunnel on both ends: it wraps a stream of framed datagrams in TLS (stunnel(8))."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -16,14 +16,14 @@ class Transport:
     programs: ClassVar[tuple[Program, ...]] = (Program("stunnel4", apt="stunnel4"),)
 
     async def serve(self, host: Host, listen: Address, forward: Address) -> ServerInfo:
-        """Run a TLS server on `listen`, and behind it what unpacks the datagrams."""
+        """Run a TLS server on `listen`, and behind it a service that unpacks the datagrams."""
         behind = await serve_streams(host, forward)
         files = f"cert = {host.tls.certificate}\nkey = {host.tls.key}"
         await _run(host, f"accept = {listen}\nconnect = {behind}\n{files}")
         return ServerInfo(listen)
 
     async def connect(self, host: Host, server: ServerInfo) -> trio.abc.Channel[bytes]:
-        """Run a client, which checks the server's certificate, and wait to be greeted."""
+        """Run a client, which checks the server's certificate, and wait for the greeting."""
         local, name = Address("127.0.0.1", host.free_port()), host.tls.server_name
         checks = f"verifyChain = yes\nCAfile = {host.tls.authority}\ncheckHost = {name}"
         places = f"accept = {local}\nconnect = {server.address}\nsni = {name}"

@@ -1,11 +1,11 @@
-"""Tor in a network of its own, all unmodified: a client, an obfs4 bridge, an authority, an exit.
+"""Tor, unmodified, in a network of its own: a client, an obfs4 bridge, an authority and an exit.
 
-These three are the hops of its circuits, in this order, as long as there is one authority.
-Datagrams are framed by PT 3.0 in a stream through the client's SOCKS port; a TCP service behind
-the exit hands them on by UDP. The network is as chutney makes one: TestingTorNetwork, and votes
-within seconds (tor(1), TESTING NETWORK OPTIONS). All relays run on the bridge's node, so the hops
-between them add no delay of a path; the way to the bridge has that of the links. The client does
-without conflux, which asks for a second bridge.
+With one authority, a circuit's hops are the bridge, the authority and the exit. Datagrams are
+framed by PT 3.0 in a stream through the client's SOCKS port, and a TCP service behind the exit
+passes them on by UDP. The network is set up as chutney does it: TestingTorNetwork, and votes within
+seconds (tor(1), TESTING NETWORK OPTIONS). All relays run on the bridge's node, so the hops between
+them add no network delay; the path to the bridge has that of the links. The client does not use
+conflux, which needs a second bridge.
 """
 
 import re
@@ -20,7 +20,8 @@ from testbed.transport import pt
 from testbed.transport.interface import Address, Host, Program, ServerInfo, TransportError
 from testbed.transport.pt import socks
 from testbed.transport.pt.exactly import EarlyEndError
-from testbed.transport.tunnel import greeted, serve_streams
+from testbed.transport.tcp_datagrams import TcpDatagrams
+from testbed.transport.tunnel import await_greeting, serve_streams
 
 _COMMON = """
 TestingTorNetwork 1
@@ -74,7 +75,8 @@ ClientTransportPlugin obfs4 socks5 {plugin}
 Bridge obfs4 {bridge} {fingerprint} {args}
 """
 _INTERVAL_S, _FIRST_CONSENSUS_S = 20, 10
-"""Votes fall on a grid of the clock; it is moved so that by the first one all relays have come."""
+"""Votes take place at multiples of the interval. They are offset so that the first one comes when
+all relays have published themselves."""
 _CONNECT_S, _ASK_EVERY_S = 25.0, 0.5
 _VOTES, _KNOWS_THE_NETWORK = "Scheduling voting", "(enough_dirinfo)"
 _HAS_CIRCUITS = "Bootstrapped 100%"
@@ -85,7 +87,7 @@ class Transport:
     """Tor through an obfs4 bridge, datagrams framed over its stream. Reliable and in order."""
 
     authorities: int = 1
-    """How many directory authorities there are; a call notices nothing of more than one."""
+    """How many directory authorities there are; more than one makes no difference to a call."""
 
     programs: ClassVar[tuple[Program, ...]] = (
         Program("tor", apt="tor"),
@@ -95,15 +97,16 @@ class Transport:
 
     def __post_init__(self) -> None:
         if self.authorities < 1:
-            raise ValueError(f"authorities: {self.authorities} is not a number from 1")
+            raise ValueError(f"authorities: {self.authorities} is less than 1")
 
     async def serve(self, host: Host, listen: Address, forward: Address) -> ServerInfo:
         """Run a Tor network with a bridge on `listen`, and the service behind its exit."""
         service = await serve_streams(host, forward)
-        authorities = [await _Authority.made(host, f"auth{k}") for k in range(self.authorities)]
+        authorities = [await _Authority.create(host, f"auth{k}") for k in range(self.authorities)]
         network = "".join(authority.line for authority in authorities)
         for authority in authorities:
-            # A relay publishes itself when it starts, and is not heard if it comes too soon.
+            # A relay publishes itself when it starts, and again only much later: the authority
+            # must accept descriptors by then.
             await _start(host, authority.name, authority.torrc + network, ready=_VOTES)
         relay = _RELAY.format(host=host.address, orport=host.free_port())
         await _start(host, "exit", relay + _EXIT + network)
@@ -124,20 +127,22 @@ class Transport:
         known = {key: server.args[key] for key in ("args", "fingerprint")}
         client = _CLIENT.format(port=port, plugin=plugin.address, bridge=server.address, **known)
         torrc = client + server.args["network"]
-        goal, _, goal_port = server.args["service"].rpartition(":")
+        destination = Address.of(server.args["service"])
         with trio.move_on_after(_CONNECT_S):
             await _start(host, f"client{port}", torrc, ready=_HAS_CIRCUITS)
-            stream = await _ask(host, Address("127.0.0.1", port), Address(goal, int(goal_port)))
-            return await greeted(host, stream)
-        raise TransportError(f"tor led nowhere within {_CONNECT_S:g} s: its log says why")
+            stream = await _open_stream(host, Address("127.0.0.1", port), destination)
+            channel = TcpDatagrams(stream)
+            await await_greeting(channel)
+            return channel
+        raise TransportError(f"tor opened no stream within {_CONNECT_S:g} s; its log says why")
 
 
-async def _ask(host: Host, proxy: Address, goal: Address) -> trio.abc.Stream:
-    """Ask tor for a stream until it gives one: it refuses while it has no circuit to the exit."""
+async def _open_stream(host: Host, proxy: Address, destination: Address) -> trio.SocketStream:
+    """Ask tor for a stream until it opens one: it refuses while it has no circuit to the exit."""
     while True:
         stream = await host.open_tcp(proxy)
         try:
-            await socks.connect(stream, 5, goal, {})
+            await socks.connect(stream, 5, destination, {})
         except (socks.SocksError, EarlyEndError, trio.BrokenResourceError):
             await stream.aclose()
             await trio.sleep(_ASK_EVERY_S)
@@ -153,11 +158,11 @@ class _Authority:
     name: str
     torrc: str
     line: str
-    """By which the others know it."""
+    """The line of a torrc by which other relays know this authority."""
 
     @classmethod
-    async def made(cls, host: Host, name: str) -> "_Authority":
-        """Make an authority's keys."""
+    async def create(cls, host: Host, name: str) -> "_Authority":
+        """Create an authority's keys and its configuration."""
         orport, dirport = host.free_port(), host.free_port()
         folder = host.state_dir / name
         keys = folder / "keys"
@@ -175,8 +180,8 @@ class _Authority:
             ],
             input=b"nobody's\n",
         )
-        of_directory = re.search(r"^fingerprint (\w+)$", certificate.read_text(), re.MULTILINE)
-        assert of_directory is not None
+        identity = re.search(r"^fingerprint (\w+)$", certificate.read_text(), re.MULTILINE)
+        assert identity is not None
         listed = await host.run_process(
             [
                 *("tor", "--defaults-torrc", "none", "--ignore-missing-torrc", "-f", "none"),
@@ -184,18 +189,18 @@ class _Authority:
                 *("--ORPort", "1", "--Nickname", name),
             ]
         )
-        of_relay = listed.decode().split(maxsplit=1)[1].replace(" ", "").strip()
+        fingerprint = listed.decode().split(maxsplit=1)[1].replace(" ", "").strip()
         torrc = _RELAY.format(host=host.address, orport=orport)
         offset = int(time.time() + _FIRST_CONSENSUS_S) % _INTERVAL_S
         torrc += _AUTHORITY.format(
             host=host.address, dirport=dirport, interval=_INTERVAL_S, offset=offset
         )
-        line = f"orport={orport} v3ident={of_directory[1]} {address} {of_relay}"
+        line = f"orport={orport} v3ident={identity[1]} {address} {fingerprint}"
         return cls(name, torrc, f"DirAuthority {name} {line}\n")
 
 
 async def _start(host: Host, name: str, torrc: str, ready: str = "") -> Path:
-    """Start tor, and wait until it has said `ready`; give its folder."""
+    """Start tor and wait until it has said `ready`; return its folder."""
     folder = host.state_dir / name
     folder.mkdir(mode=0o700, exist_ok=True)
     path = host.state_dir / f"{name}.torrc"

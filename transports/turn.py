@@ -1,6 +1,6 @@
-"""TURN by the real coturn, and a client of RFC 8656 written here (`testbed.transport.turn`).
+"""TURN, by coturn on the bridge and our own client of RFC 8656 (`testbed.transport.turn`).
 
-The allocation's address on the bridge talks to the messenger's relay by UDP.
+From the address that it allocates on the bridge, coturn exchanges UDP with the messenger's relay.
 """
 
 from dataclasses import dataclass
@@ -8,8 +8,9 @@ from typing import ClassVar, Literal
 
 import trio
 
-from testbed.transport.channels import datagrams_over
+from testbed.transport.channels import StreamDatagrams
 from testbed.transport.interface import Address, Host, Program, ServerInfo
+from testbed.transport.tcp_datagrams import TcpDatagrams
 from testbed.transport.tunnel import open_tls
 from testbed.transport.turn import frame_unit, open_channel, take_unit
 
@@ -22,6 +23,7 @@ class Transport:
     """TURN (coturn) as ChannelData, by UDP or in one stream of TCP or TLS. Unordered."""
 
     over: Literal["udp", "tcp", "tls"] = "udp"
+    """The protocol between the client and the TURN server."""
 
     programs: ClassVar[tuple[Program, ...]] = (Program("turnserver", apt="coturn"),)
 
@@ -47,5 +49,7 @@ class Transport:
     async def _link(self, host: Host, server: Address) -> trio.abc.Channel[bytes]:
         if self.over == "udp":
             return await host.open_udp(server)
-        opened = host.open_tcp(server) if self.over == "tcp" else open_tls(host, server)
-        return datagrams_over(await opened, host, frame=frame_unit, take=take_unit)
+        if self.over == "tcp":
+            return TcpDatagrams(await host.open_tcp(server), frame=frame_unit, take=take_unit)
+        tls = await open_tls(host, server)
+        return StreamDatagrams(tls, host, frame=frame_unit, take=take_unit)

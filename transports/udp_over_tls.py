@@ -1,14 +1,13 @@
 """Datagrams framed in one TLS stream, without any disguise: what a transport over TCP costs."""
 
-import ssl
 from dataclasses import dataclass
 from typing import ClassVar
 
 import trio
 
-from testbed.transport.channels import datagrams_over, forward_stream
+from testbed.transport.channels import StreamDatagrams, forward_channel
 from testbed.transport.interface import Address, Host, Program, ServerInfo
-from testbed.transport.tunnel import open_tls
+from testbed.transport.tunnel import open_tls, server_tls_context
 
 
 @dataclass(frozen=True)
@@ -19,15 +18,14 @@ class Transport:
 
     async def serve(self, host: Host, listen: Address, forward: Address) -> ServerInfo:
         """Serve TLS on `listen`."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(host.tls.certificate, host.tls.key)
+        context = server_tls_context(host)
 
-        async def serve_client(stream: trio.abc.HalfCloseableStream) -> None:
+        async def serve_client(stream: trio.SocketStream) -> None:
             tls = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
-            await forward_stream(host, tls, forward)
+            await forward_channel(host, StreamDatagrams(tls, host), forward)
 
         return ServerInfo(await host.serve_tcp(listen.port, serve_client))
 
     async def connect(self, host: Host, server: ServerInfo) -> trio.abc.Channel[bytes]:
-        """Open one TLS stream, which checks the server's certificate."""
-        return datagrams_over(await open_tls(host, server.address), host)
+        """Open one TLS stream, and check the server's certificate."""
+        return StreamDatagrams(await open_tls(host, server.address), host)

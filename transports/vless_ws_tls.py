@@ -1,36 +1,36 @@
-"""VLESS in a WebSocket in TLS by the real sing-box on both ends, as through a CDN."""
+"""VLESS in a WebSocket in TLS, by sing-box on both ends, as it is used through a CDN."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
-from uuid import UUID
-
-import trio
 
 from testbed.transport import singbox
-from testbed.transport.interface import Address, Host, Program, ServerInfo
+from testbed.transport.interface import Host
 
 _WEBSOCKET = {"type": "ws", "path": "/news"}
 
 
 @dataclass(frozen=True)
-class Transport:
+class Transport(singbox.SingBoxTransport):
     """VLESS over WebSocket over TLS (sing-box). Reliable and in order."""
 
-    programs: ClassVar[tuple[Program, ...]] = (singbox.PROGRAM,)
+    def secrets(self, host: Host) -> dict[str, str]:
+        """Draw a user's UUID."""
+        return {"uuid": singbox.uuid(host)}
 
-    async def serve(self, host: Host, listen: Address, forward: Address) -> ServerInfo:
-        """Run a VLESS server on `listen`."""
-        uuid = str(UUID(bytes=host.random.randbytes(16), version=4))
-        inbound = {
-            **{"type": "vless", **singbox.on(listen), "users": [{"uuid": uuid}]},
-            **{"tls": singbox.server_tls(host), "transport": _WEBSOCKET},
+    def inbound(self, host: Host, secrets: Mapping[str, str]) -> singbox.Options:
+        """Return the server's side."""
+        return {
+            "type": "vless",
+            "users": [secrets],
+            "transport": _WEBSOCKET,
+            "tls": singbox.server_tls(host),
         }
-        return await singbox.serve(host, [inbound], listen, forward, {"uuid": uuid})
 
-    async def connect(self, host: Host, server: ServerInfo) -> trio.abc.Channel[bytes]:
-        """Run a client and wait for its first answer."""
-        outbound = {
-            **{"type": "vless", **singbox.to(server), "uuid": server.args["uuid"]},
-            **{"tls": singbox.client_tls(host), "transport": _WEBSOCKET},
+    def outbound(self, host: Host, secrets: Mapping[str, str]) -> singbox.Options:
+        """Return a client's side."""
+        return {
+            "type": "vless",
+            **secrets,
+            "transport": _WEBSOCKET,
+            "tls": singbox.client_tls(host),
         }
-        return await singbox.connect(host, server, [outbound])

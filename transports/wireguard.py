@@ -1,4 +1,8 @@
-"""WireGuard on both ends: a UDP socket goes through its tunnel (sources: wg(8), wireguard-go)."""
+"""WireGuard on both ends: a UDP socket goes through its tunnel (sources: wg(8), wireguard-go).
+
+Both ends of a call may be clients, and a server knows each by its key and its address in the
+tunnel, so there is one of either for each end.
+"""
 
 from base64 import b64encode
 from collections.abc import Sequence
@@ -12,12 +16,12 @@ from testbed.transport.tunnel import connect_vpn, serve_vpn
 
 _SERVER, _ALL = "10.200.0.1", "AllowedIPs = 0.0.0.0/0"
 _CLIENTS = {"caller": "10.200.0.2", "callee": "10.200.0.3"}
-"""Their addresses in the tunnel: a server knows each client by its key and its address."""
+"""The clients' addresses in the tunnel, by node."""
 
 
 @dataclass(frozen=True)
 class Transport:
-    """WireGuard (the kernel's own or wireguard-go), a UDP packet each. Unreliable and unordered."""
+    """WireGuard (kernel or wireguard-go), one UDP packet per datagram. Unreliable and unordered."""
 
     implementation: Literal["kernel", "wireguard-go"] = "kernel"
     programs: ClassVar[tuple[Program, ...]] = (
@@ -28,7 +32,7 @@ class Transport:
     )
 
     async def serve(self, host: Host, listen: Address, forward: Address) -> ServerInfo:
-        """Make the server's tunnel, and a key for each client."""
+        """Set up the server's tunnel, and a key for each client."""
         server, *keys = [b64encode(host.random.randbytes(32)).decode() for _ in ("", *_CLIENTS)]
         clients = dict(zip(_CLIENTS, keys, strict=True))
         peers = [
@@ -40,7 +44,7 @@ class Transport:
         return await serve_vpn(host, device, _SERVER, listen, forward, args)
 
     async def connect(self, host: Host, server: ServerInfo) -> trio.abc.Channel[bytes]:
-        """Make the client's tunnel and wait for its first answer."""
+        """Set up the client's tunnel and wait for its first answer."""
         peer = f"PublicKey = {server.args['server']}\nEndpoint = {server.address}\n{_ALL}"
         name = "callee" if host.name == "callee" else "caller"
         device = await self._add_tunnel(host, server.args[name], _CLIENTS[name], [peer], port=0)
@@ -49,7 +53,7 @@ class Transport:
     async def _add_tunnel(
         self, host: Host, key: str, address: str, peers: Sequence[str], port: int
     ) -> str:
-        """Add a tunnel interface, through which everything may be sent that asks for it."""
+        """Add a tunnel interface, with a default route that only sockets bound to it use."""
         device = f"wg{host.name[:6]}{host.free_port()}"
         config = host.state_dir / f"{device}.conf"
         sections = [f"[Interface]\nPrivateKey = {key}\nListenPort = {port}", *peers]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median
 
-from testbed.record.results import CellResult, ResultsError
+from testbed.record.results import RecordedCell, ResultsError
 
 SET_UP_TOLERANCE = 0.34
 """By how much the shares of calls that are set up may differ: one call of three."""
@@ -90,7 +90,7 @@ class Comparison:
 
 
 def compare(
-    results: Iterable[CellResult],
+    cells: Iterable[RecordedCell],
     engine: str,
     model: str,
     visqol: Mapping[Path, Sequence[float]] | None = None,
@@ -99,11 +99,11 @@ def compare(
 
     `visqol` has the scores of a cell's directions, by its folder.
     """
-    calls: dict[str, dict[str, list[CellResult]]] = {}
-    for result in results:
-        if (name := result.content["messenger"]["name"]) in (engine, model):
-            of_condition = calls.setdefault(result.content["censor"], {engine: [], model: []})
-            of_condition[name].append(result)
+    calls: dict[str, dict[str, list[RecordedCell]]] = {}
+    for cell in cells:
+        if (name := cell.record.messenger) in (engine, model):
+            of_condition = calls.setdefault(cell.record.censor, {engine: [], model: []})
+            of_condition[name].append(cell)
     for condition, by_messenger in calls.items():
         for name in (engine, model):
             if not by_messenger[name]:
@@ -116,56 +116,55 @@ def compare(
         if not any(map(_by_ear, of_engine)) and any(map(_counted, of_engine)):
             engine_by, model_by = _counted, _concealed
         sides = [
-            _side(results, missed_by, visqol or {})
-            for results, missed_by in ((of_engine, engine_by), (of_model, model_by))
+            _side(those, missed_by, visqol or {})
+            for those, missed_by in ((of_engine, engine_by), (of_model, model_by))
         ]
         comparisons.append(Comparison(condition, *sides))
     return comparisons
 
 
-def _by_ear(result: CellResult) -> Sequence[float]:
-    return list(result.content.get("symbols_missed", {}).values())
+def _by_ear(cell: RecordedCell) -> Sequence[float]:
+    return list(cell.record.symbols_missed.values())
 
 
-def _counted(result: CellResult) -> Sequence[float]:
+def _counted(cell: RecordedCell) -> Sequence[float]:
     """Give what an engine's ends counted by their last reports."""
-    last = [report for report in _last_reports(result) if report.get("total")]
+    last = [report for report in _last_reports(cell) if report.get("total")]
     return [report["concealed"] / report["total"] for report in last]
 
 
-def _concealed(result: CellResult) -> Sequence[float]:
-    quality = result.content["quality"]
-    return [quality[way]["output_concealed_share"] for way in ("up", "down") if quality[way]]
+def _concealed(cell: RecordedCell) -> Sequence[float]:
+    return [measures.output_concealed_share for measures in cell.record.measures.values()]
 
 
-def _is_by_tcp(result: CellResult) -> bool:
+def _is_by_tcp(cell: RecordedCell) -> bool:
     """Whether an end reached its relay by TCP in the end, as the engine or the model says."""
-    states = result.content.get("record", {}).get("call", {}).get("states", ())
+    states = cell.record.observation.call.states
     taken = [state for _, _, state in states if state.startswith("by ")]
-    counted = any(report.get("by_tcp") for report in _last_reports(result))
+    counted = any(report.get("by_tcp") for report in _last_reports(cell))
     return counted or taken[-1:] == ["by tcp"]
 
 
-def _last_reports(result: CellResult) -> list[Mapping[str, float]]:
-    reports = result.content.get("record", {}).get("call", {}).get("reports", {})
-    return [of_end[-1] for of_end in reports.values() if of_end]
+def _last_reports(cell: RecordedCell) -> list[Mapping[str, float]]:
+    reports = cell.record.observation.call.reports.values()
+    return [of_end[-1] for of_end in reports if of_end]
 
 
 def _side(
-    results: Sequence[CellResult],
-    missed_by: Callable[[CellResult], Sequence[float]],
+    cells: Sequence[RecordedCell],
+    missed_by: Callable[[RecordedCell], Sequence[float]],
     visqol: Mapping[Path, Sequence[float]],
 ) -> Side:
-    def typical(of_call: Callable[[CellResult], Sequence[float]]) -> float | None:
-        calls = [fmean(ways) for ways in map(of_call, results) if ways]
+    def typical(of_call: Callable[[RecordedCell], Sequence[float]]) -> float | None:
+        calls = [fmean(ways) for ways in map(of_call, cells) if ways]
         return median(calls) if calls else None
 
-    connected = [result for result in results if result.content["quality"]["up"] is not None]
+    connected = [cell for cell in cells if cell.record.is_set_up]
     return Side(
-        calls=len(results),
+        calls=len(cells),
         set_up=len(connected),
         by_tcp=sum(map(_is_by_tcp, connected)),
         concealed=typical(_concealed),
         missed=typical(missed_by),
-        visqol=typical(lambda result: visqol.get(result.folder, ())),
+        visqol=typical(lambda cell: visqol.get(cell.folder, ())),
     )

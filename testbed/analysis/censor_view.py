@@ -11,11 +11,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from rich.table import Table
-
+from testbed.analysis.groups import grouped
 from testbed.call.quality.verdict import Verdict
-from testbed.record.results import CellResult
-from testbed.show.tables import table_by_keys
+from testbed.record.cell_record import CallKey, CellRecord
+from testbed.record.observation import Observation
+from testbed.record.results import RecordedCell
 
 _RULE = re.compile(r"(?P<way>up|down): rule (?P<rule>.+?): (?P<action>.+)")
 _FACT = re.compile(r"recognised as (?P<label>.+)|(?P<name>\S+) = (?P<value>.*)")
@@ -28,9 +28,7 @@ _WORKS = (Verdict.GOOD, Verdict.USABLE)
 class Seen:
     """Calls that differ in their seed alone, as the middlebox met the flows of their transport."""
 
-    messenger: str
-    transport: str
-    censor: str
+    key: CallKey
     verdicts: Mapping[str, int]
     """Calls by verdict."""
     facts: tuple[str, ...]
@@ -41,16 +39,13 @@ class Seen:
     """What follows from all that."""
 
 
-def saw(results: Iterable[CellResult]) -> list[Seen]:
+def saw(cells: Iterable[RecordedCell]) -> list[Seen]:
     """Tell of each transport of a run, in the order in which calls first come."""
-    groups: dict[tuple[str, str, str], list[CellResult]] = {}
-    for result in results:
-        groups.setdefault(result.key, []).append(result)
-    return [_seen(*key, group) for key, group in groups.items()]
+    return [_seen(key, [cell.record for cell in group]) for key, group in grouped(cells).items()]
 
 
-def _seen(messenger: str, transport: str, censor: str, group: Sequence[CellResult]) -> Seen:
-    whats = dict.fromkeys(what for result in group for what in _of_transport(result))
+def _seen(key: CallKey, group: Sequence[CellRecord]) -> Seen:
+    whats = dict.fromkeys(what for result in group for what in _of_transport(result.observation))
     rules = dict.fromkeys(
         f"{found['rule']}: {found['action']}" for what in whats if (found := _RULE.fullmatch(what))
     )
@@ -60,9 +55,7 @@ def _seen(messenger: str, transport: str, censor: str, group: Sequence[CellResul
         if not _RULE.fullmatch(what) and (found := _FACT.fullmatch(what))
     )
     return Seen(
-        messenger,
-        transport,
-        censor,
+        key,
         Counter(result.verdict.label for result in group),
         tuple(facts),
         tuple(rules),
@@ -70,17 +63,16 @@ def _seen(messenger: str, transport: str, censor: str, group: Sequence[CellResul
     )
 
 
-def _of_transport(result: CellResult) -> list[str]:
-    """Give what the middlebox noted of all flows but the chat's."""
-    record = result.content["record"]
-    chat = f" > {record['chat'].get('server', '')}"
-    return [what for _, flow, what in record["middlebox"]["events"] if not flow.endswith(chat)]
+def _of_transport(observation: Observation) -> list[str]:
+    """Return what the middlebox noted of all flows but the chat's."""
+    chat = f" > {observation.chat.server}"
+    return [what for _, flow, what in observation.events if not flow.endswith(chat)]
 
 
-def _meaning(group: Sequence[CellResult], facts: Sequence[str], rules: Sequence[str]) -> str:
+def _meaning(group: Sequence[CellRecord], facts: Sequence[str], rules: Sequence[str]) -> str:
     met = [rule for rule in rules if rule.partition(": ")[2].partition(",")[0] not in _HARMLESS]
     failed = [result for result in group if result.verdict not in _WORKS]
-    reasons = dict.fromkeys(result.content["record"]["call"]["reason"] for result in failed)
+    reasons = dict.fromkeys(result.observation.call.reason for result in failed)
     because = "".join(f": {reason}" for reason in list(reasons)[:1] if reason)
     if not failed:
         unseen = "passes, and is recognised" if facts else "passes unrecognised"
@@ -88,30 +80,6 @@ def _meaning(group: Sequence[CellResult], facts: Sequence[str], rules: Sequence[
     how = "" if len(failed) == len(group) else f"{len(failed)} of {len(group)} "
     if met:
         return f"{how}restricted{because}"
-    connects = any(result.content["record"]["transport_connect_s"] is not None for result in failed)
+    connects = any(result.observation.transport.connect_s is not None for result in failed)
     what = "bad at calls" if connects else "does not connect"
     return f"{how}{what}, not restricted{because}"
-
-
-LEGEND = """\
-Of all flows between the caller and the outside but the chat's. restricted: calls failed, and a rule
-that does more than pass met a flow, be it one that only served to connect; bad at calls: they
-failed, and none did."""
-
-
-def seen_table(found: Sequence[Seen]) -> Table:
-    """Show it, at most 100 columns wide."""
-    table, begins = table_by_keys([(seen.messenger, seen.transport, seen.censor) for seen in found])
-    # No narrower than their usual words: `unusable`, `recognised`, `telegram-ports:`, `restricted:`
-    least = {"Calls": 8, "recognised\nas": 10, "rules that met it": 15, "so it": 12}
-    for name, width in least.items():
-        table.add_column(name, min_width=width, overflow="fold")
-    for seen, begin in zip(found, begins, strict=True):
-        table.add_row(
-            *begin,
-            ", ".join(f"{count} {verdict}" for verdict, count in seen.verdicts.items()),
-            "\n".join(seen.facts) or "-",
-            "\n".join(seen.rules) or "-",
-            seen.meaning,
-        )
-    return table

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
+from testbed.analysis.groups import grouped
 from testbed.analysis.statistics import (
     Estimate,
     median_effect,
@@ -20,28 +20,27 @@ from testbed.analysis.statistics import (
     share_effect,
 )
 from testbed.call.quality.verdict import Verdict
-from testbed.record.results import CellResult
-
-DIRECT = "direct"
-"""The transport that is none, with which others are compared."""
+from testbed.record.cell_record import CallKey, CellRecord
+from testbed.record.results import RecordedCell
 
 
-def _set_up_s(result: CellResult) -> float | None:
-    quality = result.content["quality"]
-    seconds: float | None = quality["set_up"]["elapsed_s"] if quality["up"] is not None else None
-    return seconds
+def _concealed_share(call: CellRecord) -> float | None:
+    return None if call.worse is None else call.worse.concealed_share
 
 
-def _of_worse(result: CellResult, name: str) -> float | None:
-    worse = result.worse_direction
-    return None if worse is None else worse[name]
+def _mouth_to_ear_s(call: CellRecord) -> float | None:
+    return None if call.worse is None else call.worse.mouth_to_ear_median_s
 
 
-MEASURES: Mapping[str, Callable[[CellResult], float | None]] = {
-    "set_up_s": _set_up_s,
-    "concealed_share": partial(_of_worse, name="concealed_share"),
-    "mouth_to_ear_s": partial(_of_worse, name="mouth_to_ear_median_s"),
-    "r_fullband_100": partial(_of_worse, name="r_fullband_100"),
+def _r_fullband_100(call: CellRecord) -> float | None:
+    return None if call.worse is None else call.worse.r_fullband_100
+
+
+MEASURES: Mapping[str, Callable[[CellRecord], float | None]] = {
+    "set_up_s": lambda call: call.set_up_s,
+    "concealed_share": _concealed_share,
+    "mouth_to_ear_s": _mouth_to_ear_s,
+    "r_fullband_100": _r_fullband_100,
 }
 """What a call is measured by, of its worse direction; None: the call was not set up."""
 
@@ -50,10 +49,7 @@ MEASURES: Mapping[str, Callable[[CellResult], float | None]] = {
 class Comparison:
     """The calls of one messenger, transport and censor, over all seeds."""
 
-    messenger: str
-    """Its title."""
-    transport: str
-    censor: str
+    key: CallKey
     verdicts: Mapping[Verdict, int]
     """How many calls ended so, the best first; only what occurred."""
     usable: Estimate
@@ -81,16 +77,14 @@ class Comparison:
         return worst_first[(len(worst_first) - 1) // 2]
 
 
-def compare(results: Iterable[CellResult]) -> list[Comparison]:
-    """Add results up by messenger, transport and censor, in the order in which they first come."""
-    groups: defaultdict[tuple[str, str, str], list[CellResult]] = defaultdict(list)
-    for result in results:
-        groups[result.key].append(result)
+def compare(cells: Iterable[RecordedCell]) -> list[Comparison]:
+    """Add cells up by messenger, transport and censor, in the order in which they first come."""
+    groups = grouped(cells)
     ratings = {key: _rating(group) for key, group in groups.items()}
     places = _places(ratings)
     return [
         Comparison(
-            *key,
+            key,
             verdicts=_verdicts(group),
             usable=_usable(group),
             rating=ratings[key],
@@ -109,53 +103,53 @@ def compare(results: Iterable[CellResult]) -> list[Comparison]:
     ]
 
 
-def by_seed(group: Iterable[CellResult], measure: str) -> dict[int, float]:
+def by_seed(group: Iterable[RecordedCell], measure: str) -> dict[int, float]:
     """Give a measure of the calls that have it, by seed."""
     read = MEASURES[measure]
-    return {
-        result.content["seed"]: value for result in group if (value := read(result)) is not None
-    }
+    return {cell.record.seed: value for cell in group if (value := read(cell.record)) is not None}
 
 
-def _direct(
-    groups: Mapping[tuple[str, str, str], list[CellResult]], key: tuple[str, str, str]
-) -> Sequence[CellResult]:
-    messenger, transport, censor = key
-    return () if transport == DIRECT else groups.get((messenger, DIRECT, censor), ())
+def _direct(groups: Mapping[CallKey, list[RecordedCell]], key: CallKey) -> Sequence[RecordedCell]:
+    return () if key.is_direct else groups.get(key.direct, ())
 
 
-def _usable_effect(group: Sequence[CellResult], direct: Sequence[CellResult]) -> Estimate | None:
+def _usable_effect(
+    group: Sequence[RecordedCell], direct: Sequence[RecordedCell]
+) -> Estimate | None:
     return share_effect(_usable_by_seed(group), _usable_by_seed(direct))
 
 
-def _usable_by_seed(group: Iterable[CellResult]) -> dict[int, bool]:
-    return {result.content["seed"]: result.verdict >= Verdict.USABLE for result in group}
+def _usable_by_seed(group: Iterable[RecordedCell]) -> dict[int, bool]:
+    return {cell.record.seed: cell.record.verdict >= Verdict.USABLE for cell in group}
 
 
-def _usable(group: Sequence[CellResult]) -> Estimate:
-    return share(sum(result.verdict >= Verdict.USABLE for result in group), len(group))
+def _usable(group: Sequence[RecordedCell]) -> Estimate:
+    return share(sum(_usable_by_seed(group).values()), len(group))
 
 
-def _rating(group: Iterable[CellResult]) -> Estimate:
+def _rating(group: Iterable[RecordedCell]) -> Estimate:
     rating = median_of(list(_rating_by_seed(group).values()))
     assert rating is not None  # a group has a call
     return rating
 
 
-def _rating_by_seed(group: Iterable[CellResult]) -> dict[int, float]:
-    return {r.content["seed"]: _of_worse(r, "r_fullband_100") or 0.0 for r in group}
+def _rating_by_seed(group: Iterable[RecordedCell]) -> dict[int, float]:
+    return {
+        cell.record.seed: worse.r_fullband_100 if (worse := cell.record.worse) else 0.0
+        for cell in group
+    }
 
 
-def _verdicts(group: Iterable[CellResult]) -> dict[Verdict, int]:
-    counts = Counter(result.verdict for result in group)
+def _verdicts(group: Iterable[RecordedCell]) -> dict[Verdict, int]:
+    counts = Counter(cell.record.verdict for cell in group)
     return {verdict: counts[verdict] for verdict in sorted(counts, reverse=True)}
 
 
-def _places(ratings: Mapping[tuple[str, str, str], Estimate]) -> dict[tuple[str, str, str], int]:
+def _places(ratings: Mapping[CallKey, Estimate]) -> dict[CallKey, int]:
     """Rank each among those of the same messenger and censor."""
-    rivals: defaultdict[tuple[str, str], list[tuple[str, str, str]]] = defaultdict(list)
+    rivals: defaultdict[tuple[str, str], list[CallKey]] = defaultdict(list)
     for key in ratings:
-        rivals[key[0], key[2]].append(key)
+        rivals[key.messenger, key.censor].append(key)
     return {
         key: rank
         for keys in rivals.values()

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import ceil, isnan, nan
 from statistics import median
+from typing import NamedTuple
 
-from rich.table import Table
+from testbed.analysis.groups import grouped
+from testbed.record.cell_record import CallKey
+from testbed.record.observation import DirectionRecord
+from testbed.record.results import RecordedCell, Run
 
-from testbed.record.cell_record import DirectionRecord
-from testbed.record.results import CellResult, frames_of
-from testbed.show.tables import table_by_keys
-
-DIRECT = "direct"
 TOGETHER_S = 0.001
 """Frames leave 20 ms apart or more; what arrives as close as this was handed over together."""
 
@@ -26,9 +25,7 @@ class NothingToCompareError(Exception):
 class Cost:
     """One transport's, as medians over the seeds of one messenger and censor."""
 
-    messenger: str
-    transport: str
-    censor: str
+    key: CallKey
     connect_s: float
     """From the start of the transport's client to a channel that carries."""
     added_delay_median_s: float
@@ -72,46 +69,20 @@ def held_up(direction: DirectionRecord) -> list[float]:
     return found
 
 
-Measures = Mapping[str, float]
-"""What one call cost, before it is compared: see `measures`."""
-
-
-def costs(results: Iterable[CellResult]) -> list[Cost]:
+def costs(run: Run, cells: Iterable[RecordedCell]) -> list[Cost]:
     """Compare the calls of which anything was heard with direct ones alike but for the transport.
 
     NothingToCompareError: there are none.
     """
-    return compared((result.key, measures(result)) for result in results)
-
-
-def compared(measured: Iterable[tuple[tuple[str, str, str], Measures | None]]) -> list[Cost]:
-    """Compare what calls cost, by `CellResult.key`; None: nothing was heard of one.
-
-    NothingToCompareError: there are no direct calls to compare with.
-    """
-    groups: dict[tuple[str, str, str], list[Measures]] = {}
-    for key, cell in measured:
-        if cell is not None:
-            groups.setdefault(key, []).append(cell)
-    medians = {
-        key: {name: median(cell[name] for cell in cells) for name in cells[0]}
-        for key, cells in groups.items()
-    }
+    medians: dict[CallKey, _Measured] = {}
+    for key, group in grouped(cells).items():
+        measured = [m for cell in group if (m := _measured(cell, run.frames(cell))) is not None]
+        if measured:
+            medians[key] = _Measured(*map(median, zip(*measured, strict=True)))
     found = [
-        Cost(
-            *key,
-            connect_s=cell["connect_s"],
-            added_delay_median_s=cell["median_s"] - direct["median_s"],
-            added_delay_95_s=cell["percentile_95_s"] - direct["percentile_95_s"],
-            bytes_factor=cell["bytes"] / direct["bytes"],
-            packets_factor=cell["packets"] / direct["packets"],
-            held_up_share=cell["held_up_share"],
-            held_up_s=cell["held_up_s"],
-            reconnections=cell["reconnections"],
-            added_cpu_s=None if isnan(cell["cpu_s"]) else cell["cpu_s"] - direct["cpu_s"],
-        )
-        for key, cell in medians.items()
-        if (direct := medians.get((key[0], DIRECT, key[2]))) is not None
+        _cost(key, call, direct)
+        for key, call in medians.items()
+        if (direct := medians.get(key.direct)) is not None
     ]
     if not found:
         raise NothingToCompareError(
@@ -121,56 +92,55 @@ def compared(measured: Iterable[tuple[tuple[str, str, str], Measures | None]]) -
     return found
 
 
-def measures(result: CellResult) -> Measures | None:
-    """Return what a call cost, in seconds, bytes and packets; None: nothing was heard of it."""
-    record = result.content["record"]
-    directions = frames_of(result).values()
-    if not any(direction.received for direction in directions):
-        return None
+class _Measured(NamedTuple):
+    """What one call took, or the medians of several."""
+
+    connect_s: float
+    delay_median_s: float
+    delay_95_s: float
+    bytes: float
+    packets: float
+    held_up_share: float
+    held_up_s: float
+    reconnections: float
+    cpu_s: float
+    """Not a number, where it was not counted."""
+
+
+def _measured(cell: RecordedCell, frames: Mapping[str, DirectionRecord]) -> _Measured | None:
+    """Return what a call took; None: nothing was heard."""
+    directions = frames.values()
     delays = sorted(
         at - direction.sent_s[index] for direction in directions for index, at in direction.received
     )
+    carried = cell.record.observation.transport
+    if not delays or carried.connect_s is None:
+        return None
     waited = [delay for direction in directions for delay in held_up(direction)]
-    wire, call = record["transport"]["set_up"], record["transport"]["call"]
-    is_first = wire.get("wire_flows_up", 0) == 0
-    cpu_s = result.wall.cpu_s
-    return {
-        "connect_s": record["transport_connect_s"],
-        "median_s": median(delays),
-        "percentile_95_s": delays[ceil(0.95 * len(delays)) - 1],
-        "bytes": call["wire_bytes_up"],
-        "packets": call["wire_packets_up"],
-        "held_up_share": len(waited) / len(delays),
-        "held_up_s": median(waited) if waited else 0.0,
-        "reconnections": max(call.get("wire_flows_up", 0) - is_first, 0),
-        "cpu_s": nan if cpu_s is None else cpu_s,
-    }
+    is_first = carried.set_up.get("wire_flows_up", 0) == 0
+    return _Measured(
+        connect_s=carried.connect_s,
+        delay_median_s=median(delays),
+        delay_95_s=delays[ceil(0.95 * len(delays)) - 1],
+        bytes=carried.call["wire_bytes_up"],
+        packets=carried.call["wire_packets_up"],
+        held_up_share=len(waited) / len(delays),
+        held_up_s=median(waited) if waited else 0.0,
+        reconnections=max(carried.call.get("wire_flows_up", 0) - is_first, 0),
+        cpu_s=nan if cell.wall.cpu_s is None else cell.wall.cpu_s,
+    )
 
 
-LEGEND = """\
-Beside direct calls of the same messenger and censor, medians over seeds. delay: one way, ms added
-to the median frame and to the 95th of 100; held up: frames that waited behind a lost one, and for
-how long; bytes, packets: sent by the caller during the call; re: flows it opened anew meanwhile;
-CPU: seconds added, for all programs of the cell and the kernel under them. Left out are calls of
-which nothing was heard: where there were no others, there is no row."""
-
-
-def cost_table(found: Sequence[Cost]) -> Table:
-    """Show costs, at most 100 columns wide."""
-    table, begins = table_by_keys([(cost.messenger, cost.transport, cost.censor) for cost in found])
-    for name in ("connects", "delay", "95 %", "held up", "bytes", "packets", "re", "CPU"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for cost, begin in zip(found, begins, strict=True):
-        waited = f"{cost.held_up_share:.1%} {cost.held_up_s * 1e3:.0f} ms"
-        table.add_row(
-            *begin,
-            f"{cost.connect_s * 1e3:.0f} ms",
-            f"{cost.added_delay_median_s * 1e3:+.1f}",
-            f"{cost.added_delay_95_s * 1e3:+.1f}",
-            waited if cost.held_up_share else "-",
-            f"x {cost.bytes_factor:.2f}",
-            f"x {cost.packets_factor:.2f}",
-            f"{cost.reconnections:.0f}",
-            "" if cost.added_cpu_s is None else f"{cost.added_cpu_s:+.1f}",
-        )
-    return table
+def _cost(key: CallKey, call: _Measured, direct: _Measured) -> Cost:
+    return Cost(
+        key,
+        connect_s=call.connect_s,
+        added_delay_median_s=call.delay_median_s - direct.delay_median_s,
+        added_delay_95_s=call.delay_95_s - direct.delay_95_s,
+        bytes_factor=call.bytes / direct.bytes,
+        packets_factor=call.packets / direct.packets,
+        held_up_share=call.held_up_share,
+        held_up_s=call.held_up_s,
+        reconnections=call.reconnections,
+        added_cpu_s=None if isnan(call.cpu_s) else call.cpu_s - direct.cpu_s,
+    )

@@ -1,98 +1,173 @@
-"""A run as tables: one row a cell, a second of a direction, an event; judges nothing.
+"""A run as tables: one row a cell, a second of a direction, an event. Judges nothing.
 
-The run's folder stays the only truth: the Parquet files are made from it, and never read back.
+A column is its name, its Arrow type and how it is read of a record. The run's folder stays the only
+truth: the Parquet files are made from it, and never read back.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Generic, NamedTuple, TypeVar
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from testbed.call.quality.verdict import Verdict
-from testbed.experiment.cell import TRAFFIC
-from testbed.record.results import CellResult, Run
+from testbed.call.quality.measures import Step
+from testbed.call.quality.verdict import DirectionQuality, Verdict
+from testbed.experiment.cell import TRAFFIC, OtherTraffic
+from testbed.record.cell_record import DIRECTIONS, CellRecord, TrafficSummary
+from testbed.record.results import RecordedCell, Run
 
-_CELL_KEY = [
-    ("cell", pa.string()),
-    ("messenger", pa.string()),
-    ("transport", pa.string()),
-    ("censor", pa.string()),
-    ("links", pa.string()),
-    ("topology", pa.string()),
-    ("seed", pa.int64()),
-]
-_DIRECTION = [
-    ("verdict", pa.string()),
-    ("concealed_share", pa.float64()),
-    ("longest_gap_s", pa.float64()),
-    ("mouth_to_ear_median_s", pa.float64()),
-    ("mouth_to_ear_p95_s", pa.float64()),
-    ("r_fullband_100", pa.float64()),
-]
-_WIRE = ("wire_packets_up", "wire_bytes_up", "wire_packets_down", "wire_bytes_down")
-_TRAFFIC = ("done", "took_s", "goodput_bps")
-CELLS = pa.schema(
-    [
-        *_CELL_KEY,
-        ("messenger_title", pa.string()),
-        ("duration_s", pa.float64()),
-        ("verdict", pa.string()),
-        ("usable", pa.bool_()),
-        ("reasons", pa.list_(pa.string())),
-        ("symptoms", pa.list_(pa.string())),
-        ("set_up_outcome", pa.string()),
-        ("set_up_s", pa.float64()),
-        ("drop_at_s", pa.float64()),
-        ("worse_direction", pa.string()),
-        *((f"{side}_{name}", kind) for side in ("up", "down") for name, kind in _DIRECTION),
-        ("caller_response_s", pa.float64()),
-        ("callee_response_s", pa.float64()),
-        ("chat_sent", pa.int64()),
-        ("chat_delivered", pa.int64()),
-        ("chat_median_s", pa.float64()),
-        ("chat_longest_s", pa.float64()),
-        *(
-            (f"{kind.replace(' ', '_')}_{what}", pa.bool_() if what == "done" else pa.float64())
-            for kind in TRAFFIC
-            for what in _TRAFFIC
-        ),
-        ("transport_connect_s", pa.float64()),
-        *((name, pa.int64()) for name in _WIRE),
-        ("middlebox_asked_packets", pa.int64()),
-        ("middlebox_dropped_packets", pa.int64()),
-        ("virtual_s", pa.float64()),
+Value = str | float | bool | Sequence[str] | None
+"""What a field of a table may hold."""
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True)
+class Column(Generic[Row]):
+    """A column of a table."""
+
+    name: str
+    type: pa.DataType
+    read: Callable[[Row], Value]
+
+
+class _StepRow(NamedTuple):
+    cell: RecordedCell
+    direction: str
+    step: Step
+
+
+class _EventRow(NamedTuple):
+    cell: RecordedCell
+    at_s: float
+    flow: str
+    event: str
+
+
+def _key(of: Callable[[Row], RecordedCell]) -> list[Column[Row]]:
+    """Return the columns by which rows of different tables belong together."""
+    return [
+        Column("cell", pa.string(), lambda row: of(row).id),
+        Column("messenger", pa.string(), lambda row: of(row).record.messenger),
+        Column("transport", pa.string(), lambda row: of(row).record.transport),
+        Column("censor", pa.string(), lambda row: of(row).record.censor),
+        Column("links", pa.string(), lambda row: of(row).record.links or None),
+        Column("topology", pa.string(), lambda row: of(row).record.topology or None),
+        Column("seed", pa.int64(), lambda row: of(row).record.seed),
     ]
-)
+
+
+def _record(
+    name: str, kind: pa.DataType, read: Callable[[CellRecord], Value]
+) -> Column[RecordedCell]:
+    return Column(name, kind, lambda cell: read(cell.record))
+
+
+def _of_direction(
+    direction: str, name: str, kind: pa.DataType, read: Callable[[DirectionQuality], Value]
+) -> Column[RecordedCell]:
+    def found(record: CellRecord) -> Value:
+        quality = record.directions.get(direction)
+        return None if quality is None else read(quality)
+
+    return _record(f"{direction}_{name}", kind, found)
+
+
+def _direction(direction: str) -> list[Column[RecordedCell]]:
+    number = pa.float64()
+    return [
+        _of_direction(direction, "verdict", pa.string(), lambda q: q.verdict.label),
+        _of_direction(direction, "concealed_share", number, lambda q: q.concealed_share),
+        _of_direction(direction, "longest_gap_s", number, lambda q: q.longest_gap_s),
+        _of_direction(
+            direction, "mouth_to_ear_median_s", number, lambda q: q.mouth_to_ear_median_s
+        ),
+        _of_direction(direction, "mouth_to_ear_p95_s", number, lambda q: q.mouth_to_ear_p95_s),
+        _of_direction(direction, "r_fullband_100", number, lambda q: q.r_fullband_100),
+    ]
+
+
+def _of_traffic(
+    kind: OtherTraffic, name: str, type_: pa.DataType, read: Callable[[TrafficSummary], Value]
+) -> Column[RecordedCell]:
+    def found(record: CellRecord) -> Value:
+        one = record.traffic.get(kind)
+        return None if one is None else read(one)
+
+    return _record(f"{kind.replace(' ', '_')}_{name}", type_, found)
+
+
+def _traffic(kind: OtherTraffic) -> list[Column[RecordedCell]]:
+    return [
+        _of_traffic(kind, "done", pa.bool_(), lambda one: one.done),
+        _of_traffic(kind, "took_s", pa.float64(), lambda one: one.took_s),
+        _of_traffic(kind, "goodput_bps", pa.float64(), lambda one: one.goodput_bps),
+    ]
+
+
+def _wire(name: str) -> Column[RecordedCell]:
+    return _record(name, pa.int64(), lambda r: r.observation.transport.call.get(name))
+
+
+CELLS: Sequence[Column[RecordedCell]] = [
+    *_key(lambda cell: cell),
+    _record("messenger_title", pa.string(), lambda r: r.messenger_title),
+    _record("duration_s", pa.float64(), lambda r: r.duration_s),
+    _record("verdict", pa.string(), lambda r: r.verdict.label),
+    _record("usable", pa.bool_(), lambda r: r.verdict >= Verdict.USABLE),
+    _record("reasons", pa.list_(pa.string()), lambda r: r.quality.reasons),
+    _record("symptoms", pa.list_(pa.string()), lambda r: r.quality.symptoms),
+    _record("set_up_outcome", pa.string(), lambda r: r.quality.set_up.outcome.value),
+    _record("set_up_s", pa.float64(), lambda r: r.set_up_s),
+    _record("drop_at_s", pa.float64(), lambda r: r.quality.drop.at_s if r.quality.drop else None),
+    _record("worse_direction", pa.string(), lambda r: r.worse_direction),
+    *(column for direction in DIRECTIONS for column in _direction(direction)),
+    _record("caller_response_s", pa.float64(), lambda r: r.conversation.response_s.get("caller")),
+    _record("callee_response_s", pa.float64(), lambda r: r.conversation.response_s.get("callee")),
+    _record("chat_sent", pa.int64(), lambda r: r.chat.sent),
+    _record("chat_delivered", pa.int64(), lambda r: r.chat.delivered),
+    _record("chat_median_s", pa.float64(), lambda r: r.chat.median_s),
+    _record("chat_longest_s", pa.float64(), lambda r: r.chat.longest_s),
+    *(column for kind in TRAFFIC for column in _traffic(kind)),
+    _record("transport_connect_s", pa.float64(), lambda r: r.observation.transport.connect_s),
+    *map(_wire, ("wire_packets_up", "wire_bytes_up", "wire_packets_down", "wire_bytes_down")),
+    _record("middlebox_asked_packets", pa.int64(), lambda r: r.observation.packets_asked),
+    _record(
+        "middlebox_dropped_packets",
+        pa.int64(),
+        lambda r: sum(rule["dropped"] for rule in r.observation.rules.values()),
+    ),
+    _record("virtual_s", pa.float64(), lambda r: r.observation.virtual_s),
+]
 """One row a cell. Names and units are those of `cell.json`; what a cell does not have is null.
 
 What a cell cost is not in it: it differs between equal runs (`wall.json` has it).
 """
-STEPS = pa.schema(
-    [
-        *_CELL_KEY,
-        ("direction", pa.string()),
-        ("from_s", pa.float64()),
-        ("concealed_share", pa.float64()),
-        ("r_fullband_100", pa.float64()),
-    ]
-)
-"""One row a second of each direction, from `from_s` on, since dialling; none in old runs."""
-EVENTS = pa.schema(
-    [*_CELL_KEY, ("at_s", pa.float64()), ("flow", pa.string()), ("event", pa.string())]
-)
+STEPS: Sequence[Column[_StepRow]] = [
+    *_key(lambda row: row.cell),
+    Column("direction", pa.string(), lambda row: row.direction),
+    Column("from_s", pa.float64(), lambda row: row.step.from_s),
+    Column("concealed_share", pa.float64(), lambda row: row.step.concealed_share),
+    Column("r_fullband_100", pa.float64(), lambda row: row.step.r_fullband_100),
+]
+"""One row a second of each direction, from `from_s` on, since dialling."""
+EVENTS: Sequence[Column[_EventRow]] = [
+    *_key(lambda row: row.cell),
+    Column("at_s", pa.float64(), lambda row: row.at_s),
+    Column("flow", pa.string(), lambda row: row.flow),
+    Column("event", pa.string(), lambda row: row.event),
+]
 """One row an event of the middlebox, in seconds since dialling."""
 
 
 @dataclass(frozen=True)
 class RunTables:
-    """A run's tables, in the scenario's order. The columns are those of the schemas here."""
+    """A run's tables, in the scenario's order; their columns are `CELLS`, `STEPS` and `EVENTS`."""
 
     cells: pd.DataFrame
     steps: pd.DataFrame
@@ -100,14 +175,21 @@ class RunTables:
 
 
 def load(folder: str | Path) -> RunTables:
-    """Read a run's folder into DataFrames. ResultsError: it is no run's, or damaged."""
+    """Read a run's folder into DataFrames.
+
+    Raises:
+        ResultsError: It is no run's, or damaged.
+    """
     return RunTables(*(table.to_pandas() for table in _tables(Run(Path(folder))).values()))
 
 
 def export(run: Run, folder: Path) -> list[Path]:
-    """Write a run's tables to `folder` as Parquet, each whole or not at all, and give the paths.
+    """Write a run's tables to `folder` as Parquet, each whole or not at all; return the paths.
 
-    Runs with the same cells give the same bytes. ResultsError: it is no run's folder, or damaged.
+    Runs with the same cells give the same bytes.
+
+    Raises:
+        ResultsError: It is no run's folder, or damaged.
     """
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
@@ -121,78 +203,20 @@ def export(run: Run, folder: Path) -> list[Path]:
 
 
 def _tables(run: Run) -> dict[str, pa.Table]:
-    results = run.results()
+    cells = run.cells()
+    steps = [
+        _StepRow(cell, direction, step)
+        for cell in cells
+        for direction, measures in cell.record.measures.items()
+        for step in measures.steps
+    ]
+    events = [_EventRow(cell, *event) for cell in cells for event in cell.record.observation.events]
     return {
-        "cells": pa.Table.from_pylist([_cell(r) for r in results], schema=CELLS),
-        "steps": pa.Table.from_pylist([s for r in results for s in _steps(r)], schema=STEPS),
-        "events": pa.Table.from_pylist([e for r in results for e in _events(r)], schema=EVENTS),
+        "cells": _table(CELLS, cells),
+        "steps": _table(STEPS, steps),
+        "events": _table(EVENTS, events),
     }
 
 
-def _key(result: CellResult) -> dict[str, Any]:
-    content = result.content
-    return {
-        "cell": result.folder.name,
-        "messenger": content["messenger"]["name"],
-        **{name: content[name] for name in ("transport", "censor", "seed")},
-        **{name: content.get(name) for name in ("links", "topology")},
-    }
-
-
-def _cell(result: CellResult) -> dict[str, Any]:
-    content, quality, record = result.content, result.content["quality"], result.content["record"]
-    set_up, drop = quality["set_up"], quality["drop"]
-    rules = record["middlebox"]["rules"].values()
-    return {
-        **_key(result),
-        "messenger_title": content["messenger"]["title"],
-        "duration_s": content["duration_s"],
-        "verdict": quality["verdict"],
-        "usable": result.verdict >= Verdict.USABLE,
-        "reasons": quality["reasons"],
-        "symptoms": _symptoms(quality),
-        "set_up_outcome": set_up["outcome"],
-        "set_up_s": set_up["elapsed_s"] if quality["up"] is not None else None,
-        "drop_at_s": drop["at_s"] if drop else None,
-        "worse_direction": next(iter(result.directions), None),
-        **{
-            f"{side}_{name}": (quality[side] or {}).get(name)
-            for side in ("up", "down")
-            for name, _ in _DIRECTION
-        },
-        **{f"{end}_response_s": wait for end, wait in _responses_s(content).items()},
-        **{f"chat_{name}": content["chat"][name] for name in ("sent", "delivered")},
-        **{f"chat_{name}_s": content["chat"][f"{name}_s"] for name in ("median", "longest")},
-        **{
-            f"{kind.replace(' ', '_')}_{what}": one[what]
-            for kind, one in content.get("traffic", {}).items()
-            for what in _TRAFFIC
-        },
-        "transport_connect_s": record["transport_connect_s"],
-        **{name: record["transport"]["call"].get(name) for name in _WIRE},
-        "middlebox_asked_packets": record["middlebox"]["packets_asked"],
-        "middlebox_dropped_packets": sum(rule["dropped"] for rule in rules),
-        "virtual_s": record["virtual_s"],
-    }
-
-
-def _responses_s(content: Mapping[str, Any]) -> Mapping[str, float | None]:
-    """Give how long each end waits for answers; a record before schema 3 does not say."""
-    waits: Mapping[str, float | None] = content.get("conversation", {}).get("response_s", {})
-    return waits
-
-
-def _symptoms(quality: Mapping[str, Any]) -> list[str]:
-    """Give the names of a call's symptoms; a record of schema 1 has none."""
-    return list(quality.get("symptoms", ()))
-
-
-def _steps(result: CellResult) -> Iterator[dict[str, Any]]:
-    for side in ("up", "down"):
-        for step in (result.content["quality"][side] or {}).get("steps", ()):
-            yield {**_key(result), "direction": side, **step}
-
-
-def _events(result: CellResult) -> Iterator[dict[str, Any]]:
-    for at_s, flow, event in result.content["record"]["middlebox"]["events"]:
-        yield {**_key(result), "at_s": at_s, "flow": flow, "event": event}
+def _table(columns: Iterable[Column[Row]], rows: Sequence[Row]) -> pa.Table:
+    return pa.table({c.name: pa.array([c.read(row) for row in rows], c.type) for c in columns})

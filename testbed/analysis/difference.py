@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import isinf
-from typing import Any
 
 from testbed.analysis.comparison import MEASURES, by_seed
+from testbed.analysis.groups import grouped
 from testbed.analysis.statistics import Estimate, median_effect, median_of
-from testbed.record.results import CellResult, Run
-
-Key = tuple[str, str, str]
+from testbed.record.cell_record import CallKey
+from testbed.record.manifest import Manifest
+from testbed.record.results import RecordedCell, Run
 
 
 @dataclass(frozen=True)
@@ -28,8 +27,7 @@ class Change:
 class Shift:
     """A measure of the same calls whose median changed."""
 
-    key: Key
-    """Messenger's title, transport, censor."""
+    key: CallKey
     measure: str
     before: Estimate
     after: Estimate
@@ -72,27 +70,29 @@ class Difference:
 
 def difference(before: Run, after: Run) -> Difference:
     """Compare two runs. ResultsError: one of them is none."""
-    old, new = ({r.folder.name: r for r in run.results()} for run in (before, after))
+    old, new = ({cell.id: cell for cell in run.cells()} for run in (before, after))
     common = [name for name in old if name in new]
     return Difference(
         tuple(_changes(_made_of(before.manifest()), _made_of(after.manifest()))),
         tuple(name for name in old if name not in new),
         tuple(name for name in new if name not in old),
         tuple(
-            Change(name, old[name].verdict.label, new[name].verdict.label)
+            Change(name, old[name].record.verdict.label, new[name].record.verdict.label)
             for name in common
-            if old[name].verdict != new[name].verdict
+            if old[name].record.verdict is not new[name].record.verdict
         ),
         tuple(_shifts([old[n] for n in common], [new[n] for n in common])),
         len(common),
     )
 
 
-def _made_of(manifest: Mapping[str, Any]) -> dict[str, str]:
-    parts = {"scenario": manifest["scenario"]["name"]}
-    for group in ("kernel", "versions", "inputs"):
-        parts |= {f"{group}: {name}": str(value) for name, value in manifest[group].items()}
-    return parts
+def _made_of(manifest: Manifest) -> dict[str, str]:
+    kernel = {name: value for name, value in asdict(manifest.kernel).items() if value}
+    groups = {"kernel": kernel, "versions": manifest.versions, "inputs": manifest.inputs}
+    return {
+        "scenario": manifest.scenario.name,
+        **{f"{group}: {k}": value for group, found in groups.items() for k, value in found.items()},
+    }
 
 
 def _changes(before: Mapping[str, str], after: Mapping[str, str]) -> Iterable[Change]:
@@ -101,8 +101,8 @@ def _changes(before: Mapping[str, str], after: Mapping[str, str]) -> Iterable[Ch
             yield Change(part, before.get(part), after.get(part))
 
 
-def _shifts(before: Iterable[CellResult], after: Iterable[CellResult]) -> Iterable[Shift]:
-    old, new = _grouped(before), _grouped(after)
+def _shifts(before: Iterable[RecordedCell], after: Iterable[RecordedCell]) -> Iterable[Shift]:
+    old, new = grouped(before), grouped(after)
     for key in old:
         for measure in MEASURES:
             was, now = by_seed(old[key], measure), by_seed(new.get(key, ()), measure)
@@ -110,10 +110,3 @@ def _shifts(before: Iterable[CellResult], after: Iterable[CellResult]) -> Iterab
             earlier, later = median_of(list(was.values())), median_of(list(now.values()))
             if was != now and earlier and later and effect:
                 yield Shift(key, measure, earlier, later, effect)
-
-
-def _grouped(results: Iterable[CellResult]) -> dict[Key, list[CellResult]]:
-    groups: defaultdict[Key, list[CellResult]] = defaultdict(list)
-    for result in results:
-        groups[result.key].append(result)
-    return groups

@@ -1,1 +1,1 @@
-"""Samples and codec: Opus, concealment, time stretching, speech clips."""
+"""Sound as samples: the Opus codec, concealment of gaps, time stretching, speech and test tones."""

@@ -1,12 +1,23 @@
-"""Lives here: making up speech that is missing from what was heard before; no codec, no timeline.
+"""Makes up missing speech from the speech before it, as WebRTC's NetEq does.
 
-After WebRTC NetEq (BSD-3, `modules/audio_coding/neteq`: `expand.cc`, `merge.cc`, `normal.cc`,
-`dsp_helper.cc`), which conceals for Chromium, Telegram and whoever else is built on libwebrtc, and
-does not ask libopus to. The last pitch period is repeated, noise of the voice's spectrum is mixed
-in as far as it was not voiced, and both fade; what comes next is faded in where it is most like
-what was made up. Not as there: a frame may also begin earlier, since here the jitter buffer's model
-has decided when; the search for periods begins with plain means of samples; background noise, which
-libwebrtc has off, is neither learnt nor made; numbers are not of 16 bits.
+Programs that are built on libwebrtc (Chromium, Telegram and others) conceal gaps with NetEq and not
+with libopus. This module follows it (BSD-3, `modules/audio_coding/neteq`: `expand.cc`, `merge.cc`,
+`normal.cc`, `dsp_helper.cc`):
+
+1. The end of the speech is analysed (`_analyse`): its pitch period, how voiced it is, its spectrum,
+   and whether it was rising (an onset) or falling.
+2. The last period is repeated. To sound less mechanical, the lag alternates between three close
+   values, and the period before the last one is mixed in.
+3. As far as the speech was not voiced, the periods are mixed with noise of the same spectrum: white
+   noise through the filter of a linear prediction.
+4. Both fade, the faster the longer the gap lasts.
+5. The next frame is faded in where it resembles the made-up speech most (`merge.cc`) or, if it
+   directly follows what was heard, at the end of a period (`normal.cc`).
+
+Differences from NetEq: a frame may also begin earlier than planned, since here the jitter buffer's
+model has already decided when it is due. The search for periods starts from plain means of samples
+instead of a low-pass filter. Background noise, which libwebrtc has switched off, is neither learnt
+nor generated. Samples are floating-point numbers instead of 16-bit integers.
 """
 
 from __future__ import annotations
@@ -21,13 +32,13 @@ Samples = NDArray[np.float64]
 """Mono sound in 16-bit units."""
 
 HISTORY_S: Final = 0.032
-"""How much of what was heard before is looked at."""
+"""How much of the speech before the gap is analysed."""
 LONGEST_PERIOD_S: Final = 0.015
-"""Pitch periods are looked for up to this."""
+"""The longest pitch period that is considered."""
 
 _SHORTEST_S = 0.0025
 _COARSE_HZ = 4000
-"""The rate at which periods are looked for first."""
+"""The rate of the first, coarse search for periods."""
 _COARSE_LAGS = range(10, 61)
 """2.5 to 15 ms at that rate."""
 _COARSE_WINDOW = 60
@@ -36,43 +47,51 @@ _OVERLAP_S = 0.000625
 _ORDER = 6
 _LPC_S = 0.020
 _RESIDUAL = 128
-"""How many samples tell how strong the noise is, at any rate."""
+"""How many samples determine the level of the noise, at any rate."""
 _MERGE_S = 0.0075
 _NORMAL_S = 0.001
 _MERGE_WINDOW = 40
-"""Samples at the coarse rate by which likeness to a new frame is measured: 10 ms."""
+"""How many samples of a new frame are compared, at the coarse rate: 10 ms."""
 _ENERGY_S = 0.008
 _NOISE_ENERGY = 2500.0
-"""Mean square of background noise, as NetEq begins with; it does not learn it here."""
+"""The mean square of background noise: NetEq's initial value, since it is not learnt here."""
 _LEAST_GAIN = 2**-14
-"""What is weaker is silence."""
+"""A lower gain is silence."""
+_ONSET = 1.5
+"""A period that is this many times louder than the one before belongs to an onset."""
 _UNMUTE_PER_S = 32.0
-"""How fast a gain comes back at least (0.004 a sample at 8 kHz); within a frame it does anyway."""
+"""The lowest rate at which a gain rises again (0.004 per sample at 8 kHz). It reaches 1 within one
+frame in any case."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Voice:
-    """What the end of some speech was like; lags in samples."""
+    """What the end of some speech was like. Lags are in samples."""
 
     lags: tuple[int, int, int]
+    """The lags at which periods are repeated, in turn."""
     longest: int
+    """The longest lag."""
     period: Samples
-    """The last sound, the longest lag and the overlap long."""
+    """The last samples: as many as the longest lag and the overlap."""
     period_before: Samples
-    """The same, one period earlier and as loud."""
+    """As many samples, one period earlier and as loud."""
     filter: Samples
-    """Of the linear prediction, 1 first."""
+    """The prediction error filter, whose first coefficient is 1."""
     noise: float
-    """Root mean square of what the prediction leaves."""
+    """The root mean square of the prediction error."""
     voiced_share: float
     mute_per_sample: float
+    """By how much the gain falls with each sample."""
     is_onset: bool
+    """Whether the speech was getting much louder."""
 
 
 class Expansion:
     """One gap: what was heard until it, and what is made up from then on.
 
-    `heard` has HISTORY_S at least; ValueError: it is shorter.
+    Raises:
+        ValueError: `heard` is shorter than `HISTORY_S`.
     """
 
     def __init__(self, heard: Samples, rate_hz: int) -> None:
@@ -80,19 +99,22 @@ class Expansion:
             raise ValueError(f"{len(heard)} samples at {rate_hz} Hz are less than {HISTORY_S} s")
         self._rate_hz = rate_hz
         self._overlap = round(_OVERLAP_S * rate_hz)
-        self._voice = _voice(heard[-round(HISTORY_S * rate_hz) :], rate_hz, self._overlap)
+        self._voice = _analyse(heard[-round(HISTORY_S * rate_hz) :], rate_hz, self._overlap)
         self._pieces = [heard.copy()]
         self._begun = self._made = len(heard)
         self._count = 0
+        """How many periods were made up."""
         self._last_period = 0
         self._voiced = 1.0
+        """The voiced share at the end of what was made up; it falls to the voice's."""
         self._gain = 1.0
         self._is_ending = False
+        """Whether what is made up now only serves to fade in the next frame."""
         self._state = _initial_state(self._voice.filter, heard[-_ORDER:])
-        self._random = np.random.default_rng(0)  # NetEq, too, begins each gap with the same noise
+        self._random = np.random.default_rng(0)  # NetEq, too, starts each gap with the same noise
 
     def until(self, samples: int) -> Samples:
-        """Give what was heard, and so many made up samples behind it."""
+        """Return what was heard, followed by this many made-up samples."""
         missing = self._begun + samples - self._made
         while missing > 0:
             self._append(self._period() if self._gain else np.zeros(missing))
@@ -101,10 +123,10 @@ class Expansion:
         return self._pieces[0][: self._begun + samples].copy()
 
     def followed_by(self, frame: Samples, samples: int, *, is_next: bool) -> Samples:
-        """Give what was heard, about so many made up samples, and the frame faded in.
+        """Return what was heard, about this many made-up samples, and the frame faded in.
 
-        The frame that is next, which came late, goes on where a period ends. Any other begins where
-        it is most like what was made up. Both may be half a pitch period earlier or later.
+        A frame that is the next one, which came late, starts where a period ends. Any other starts
+        where it resembles the made-up speech most. Both may be half a period earlier or later.
         """
         self.until(samples)
         gain = self._gain
@@ -114,7 +136,7 @@ class Expansion:
         return self._merged(frame, samples, gain)
 
     def _resumed(self, frame: Samples, samples: int, gain: float) -> Samples:
-        """As `normal.cc` after an expansion."""
+        """Fade in the next frame, as `normal.cc` does after an expansion."""
         begin = self._made - self._begun
         if begin - samples > self._last_period // 2:
             begin -= self._last_period
@@ -128,7 +150,10 @@ class Expansion:
         return np.concatenate((self.until(begin), new))
 
     def _merged(self, frame: Samples, samples: int, gain: float) -> Samples:
-        """As `merge.cc`, which looks for the frame's begin up to a pitch period later only."""
+        """Fade in a later frame, as `merge.cc` does.
+
+        NetEq lets the frame begin up to a period later; here it may also begin earlier.
+        """
         half = self._voice.longest // 2
         earliest, latest = max(samples - half, 0), samples + half
         fade = min(round(_MERGE_S * self._rate_hz), len(frame))
@@ -144,16 +169,16 @@ class Expansion:
         begin = samples
         if energy_made_up:
             coarse, coarse_made_up = (_coarse(s, step) for s in (frame, made_up[earliest:]))
-            likeness = np.correlate(coarse_made_up, coarse[:_MERGE_WINDOW])
-            likeness = likeness[: (latest - earliest) // step + 1]
-            best, _ = _peak(likeness, int(np.argmax(likeness)))
+            correlation = np.correlate(coarse_made_up, coarse[:_MERGE_WINDOW])
+            correlation = correlation[: (latest - earliest) // step + 1]
+            best, _ = _peak(correlation, int(np.argmax(correlation)))
             begin = min(earliest + round(best * step), latest)
         falling = 1 - np.arange(1, fade + 1) / (fade + 1)
         new[:fade] = falling * made_up[begin : begin + fade] + (1 - falling) * new[:fade]
         return np.concatenate((self.until(begin), new))
 
     def _risen(self, frame: Samples, gain: float) -> Samples:
-        """Give a frame that begins with a gain, and ends with 1."""
+        """Return a frame whose gain rises from `gain` to 1."""
         per_sample = max(_UNMUTE_PER_S / self._rate_hz, (1 - gain) / len(frame))
         risen: Samples = frame * np.minimum(gain + per_sample * np.arange(len(frame)), 1.0)
         return risen
@@ -163,9 +188,9 @@ class Expansion:
         self._made += len(piece)
 
     def _period(self) -> Samples:
-        """Make up one period, and fade into it what there is."""
+        """Return one made-up period; the end of what there is, is faded into it in place."""
         voice, overlap = self._voice, self._overlap
-        # The three lags in turn, there and back; an ending begins with the first again.
+        # The three lags in turn, back and forth; an ending starts with the first again.
         turn = 0 if self._is_ending else (0, 1, 2, 1)[self._count % 4]
         lag = voice.lags[turn]
         earlier_share = turn / 4
@@ -178,33 +203,37 @@ class Expansion:
         unvoiced = self._unvoiced(lag)
         share = self._voiced_shares(lag)
         made_up = share * voiced[overlap:] + (1 - share) * unvoiced
-        if self._count or not voice.is_onset:
+        if self._count or not voice.is_onset:  # the first period of an onset keeps its level
             made_up *= self._gain
             if not self._is_ending:
-                mute_per_sample = voice.mute_per_sample
-                per_sample_8khz = 8000 / self._rate_hz
-                if self._count >= 3:
-                    mute_per_sample = max(mute_per_sample, 0.001 * per_sample_8khz)
-                if self._count >= 7:
-                    mute_per_sample = max(mute_per_sample, 0.002 * per_sample_8khz)
-                made_up *= 1 - mute_per_sample * np.arange(lag)
-                self._gain *= 1 - mute_per_sample * lag
-                if self._gain < _LEAST_GAIN:
-                    self._gain = 0.0
+                made_up *= self._fade(lag)
         self._count += 1
         self._last_period = lag
         return made_up
 
+    def _fade(self, count: int) -> Samples:
+        """Return factors by which so many samples fade, and lower the gain accordingly."""
+        per_sample = self._voice.mute_per_sample
+        per_sample_8khz = 8000 / self._rate_hz  # NetEq's constants are for 8 kHz
+        if self._count >= 3:
+            per_sample = max(per_sample, 0.001 * per_sample_8khz)
+        if self._count >= 7:
+            per_sample = max(per_sample, 0.002 * per_sample_8khz)
+        self._gain *= 1 - per_sample * count
+        if self._gain < _LEAST_GAIN:
+            self._gain = 0.0
+        return np.asarray(1 - per_sample * np.arange(count), np.float64)
+
     def _unvoiced(self, count: int) -> Samples:
-        """Give noise with the voice's spectrum that goes on from what was heard."""
-        from scipy.signal import lfilter  # noqa: PLC0415 - most of a second, seldom needed
+        """Return noise with the voice's spectrum, which continues what was heard."""
+        from scipy.signal import lfilter  # noqa: PLC0415 - takes most of a second, seldom needed
 
         noise = self._random.standard_normal(count) * self._voice.noise
         sound, self._state = lfilter([1.0], self._voice.filter, noise, zi=self._state)
         return np.asarray(sound, np.float64)
 
     def _voiced_shares(self, count: int) -> Samples:
-        """Give the share of the repeated period in so many samples: it falls to the voice's."""
+        """Return the share of the repeated period in each sample; it falls to the voice's share."""
         per_sample = 0.0 if self._is_ending else 2.0 ** (-1 - self._voice.longest.bit_length())
         falling = self._voiced - per_sample * np.arange(count + 1)
         shares: Samples = np.maximum(falling, self._voice.voiced_share)
@@ -212,44 +241,71 @@ class Expansion:
         return shares[:-1]
 
 
-def _voice(history: Samples, rate_hz: int, overlap: int) -> _Voice:
-    """Find what the end of some speech was like: `Expand::AnalyzeSignal`."""
+def _analyse(history: Samples, rate_hz: int, overlap: int) -> _Voice:
+    """Return what the end of some speech was like: `Expand::AnalyzeSignal`."""
     by_correlation, by_distortion = _best_lags(history, rate_hz)
     longest = max(by_correlation, by_distortion)
-    correlation = _correlation(history, by_correlation, by_distortion, rate_hz)
     size = longest + overlap
     period = history[-size:]
-    before = history[-size - by_distortion : -by_distortion]
+    before, louder = _matched(period, history[-size - by_distortion : -by_distortion])
+    voiced = _voiced_share(_correlation(history, by_correlation, by_distortion, rate_hz))
+    middle = (by_correlation + by_distortion) / 2
+    towards = -0.5 if by_distortion > by_correlation else 0.5
+    prediction = _prediction(history[-round(_LPC_S * rate_hz) :])
+    residual = np.convolve(history[-_RESIDUAL - _ORDER :], prediction, "valid")
+    return _Voice(
+        lags=(by_distortion, int(middle), int(middle + towards)),
+        longest=longest,
+        period=period,
+        period_before=before,
+        filter=prediction,
+        noise=float(np.sqrt(np.mean(residual**2))),
+        voiced_share=voiced,
+        mute_per_sample=_mute_per_sample(louder, voiced, by_distortion, rate_hz),
+        is_onset=louder > _ONSET,
+    )
+
+
+def _matched(period: Samples, before: Samples) -> tuple[Samples, float]:
+    """Return the period before the last, made as loud as that, and how much louder that is.
+
+    If they differ by more than a factor of 2, the last period itself takes its place.
+    """
     energy, energy_before = float(period @ period), float(before @ before)
     if energy / 4 < energy_before and energy > energy_before / 4:
         louder = float(np.sqrt(energy / energy_before))
-        before = before * louder
-    else:
-        before = period
-        louder = 0.5 if energy / 4 < energy_before or not energy_before else 2.0
-    voiced = 0.0
-    if correlation > 0.48:
-        polynomial = np.polyval([5776, -16422, 19931, -5179], correlation) / 4096
-        voiced = min(max(float(polynomial), 0.0), 1.0)
-    if is_onset := louder > 1.5:
-        mute = (louder - 1) / (by_distortion * louder) / (2 if louder > 1.8 else 8)
-    else:
-        mute = (1 - louder) / by_distortion
-        if voiced <= 0.8:
-            mute = max(mute, 0.005 * 8000 / rate_hz)
-        elif louder > 0.98:
-            mute = 0.0
-    middle = (by_correlation + by_distortion) / 2
-    towards = -0.5 if by_distortion > by_correlation else 0.5
-    lags = (by_distortion, int(middle), int(middle + towards))
-    prediction = _prediction(history[-round(_LPC_S * rate_hz) :])
-    residual = np.convolve(history[-_RESIDUAL - _ORDER :], prediction, "valid")
-    noise = float(np.sqrt(np.mean(residual**2)))
-    return _Voice(lags, longest, period, before, prediction, noise, voiced, mute, is_onset)
+        return before * louder, louder
+    return period, 0.5 if energy / 4 < energy_before or not energy_before else 2.0
+
+
+def _voiced_share(correlation: float) -> float:
+    """Return how voiced speech is, 0 to 1, by NetEq's polynomial of its periods' correlation."""
+    if correlation <= 0.48:
+        return 0.0
+    polynomial = np.polyval([5776, -16422, 19931, -5179], correlation) / 4096
+    return min(max(float(polynomial), 0.0), 1.0)
+
+
+def _mute_per_sample(louder: float, voiced: float, lag: int, rate_hz: int) -> float:
+    """Return by how much the gain falls with each sample.
+
+    A falling voice goes on falling as fast as it did from one period to the next. A steady voiced
+    one does not fade at first, and an unvoiced one always does.
+    """
+    if louder > _ONSET:
+        return (louder - 1) / (lag * louder) / (2 if louder > 1.8 else 8)
+    mute = (1 - louder) / lag
+    if voiced <= 0.8:
+        return max(mute, 0.005 * 8000 / rate_hz)
+    return 0.0 if louder > 0.98 else mute
 
 
 def _best_lags(history: Samples, rate_hz: int) -> tuple[int, int]:
-    """Give the best lag by correlation, and the one near it by difference; samples."""
+    """Return the best lag by correlation, and the one near it by difference; both in samples.
+
+    The search is coarse first. Its three best candidates are refined at the full rate; the best of
+    them has the highest ratio of correlation to difference (`Expand::AnalyzeSignal`).
+    """
     step = rate_hz // _COARSE_HZ
     coarse = _coarse(history, step)
     recent = coarse[-_COARSE_WINDOW:]
@@ -275,13 +331,13 @@ def _best_lags(history: Samples, rate_hz: int) -> tuple[int, int]:
 
 
 def _before(history: Samples, lags: range, window: int) -> Samples:
-    """Give, for each lag, the window that ends so many samples before the end."""
+    """Return, for each lag (rows), the window that ends that many samples before the end."""
     reach = history[-window - lags[-1] : len(history) - lags[0]]
     return np.lib.stride_tricks.sliding_window_view(reach, window)[::-1]
 
 
 def _correlation(history: Samples, by_correlation: int, by_distortion: int, rate_hz: int) -> float:
-    """Give the best correlation coefficient between the two lags."""
+    """Return the best correlation coefficient of any lag between the two."""
     per_ms = rate_hz / 1000
     length = round(max(min(by_distortion + 10, 15 * per_ms), 7.5 * per_ms))
     recent = history[-length:]
@@ -294,31 +350,31 @@ def _correlation(history: Samples, by_correlation: int, by_distortion: int, rate
 
 
 def _prediction(sound: Samples) -> Samples:
-    """Give the filter whose output is what cannot be predicted of a sound from before."""
-    from scipy.linalg import solve_toeplitz  # noqa: PLC0415 - most of a second, seldom needed
+    """Return the filter whose output is the error of the sound's linear prediction."""
+    from scipy.linalg import solve_toeplitz  # noqa: PLC0415 - takes most of a second, seldom needed
 
     correlation = np.array([sound[lag:] @ sound[: len(sound) - lag] for lag in range(_ORDER + 1)])
     if correlation[0] <= 0:
         return np.array([1.0])
-    correlation[0] *= 1 + 1e-9  # never singular
+    correlation[0] *= 1 + 1e-9  # so that the system is never singular
     return np.concatenate(([1.0], -solve_toeplitz(correlation[:-1], correlation[1:])))
 
 
 def _initial_state(prediction: Samples, heard: Samples) -> Samples:
-    from scipy.signal import lfiltic  # noqa: PLC0415 - most of a second, seldom needed
+    from scipy.signal import lfiltic  # noqa: PLC0415 - takes most of a second, seldom needed
 
     return np.asarray(lfiltic([1.0], prediction, heard[::-1]), np.float64)
 
 
 def _coarse(sound: Samples, step: int) -> Samples:
-    """Give a sound at the coarse rate."""
+    """Return a sound at the coarse rate, by means of `step` samples."""
     whole = sound[: len(sound) // step * step]
     coarse: Samples = whole.reshape(-1, step).mean(axis=1)
     return coarse
 
 
 def _peak(values: Samples, top: int) -> tuple[float, float]:
-    """Give place and height of the parabola through the largest value and its neighbours."""
+    """Return place and height of the peak of the parabola through a value and its neighbours."""
     if not 0 < top < len(values) - 1:
         return float(top), float(values[top])
     left, middle, right = (float(v) for v in values[top - 1 : top + 2])

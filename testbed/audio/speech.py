@@ -1,4 +1,4 @@
-"""Which speech a run's calls have: Debian's clips, a person's own file, or a synthetic stand-in."""
+"""Chooses the speech of a run's calls: Debian's clips, the user's own file, or synthetic speech."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from testbed.audio.opus import SPEECH_FOLDER, Speech, SpeechError, default_clips
 
 RATE_HZ: Final = 16000
-"""Of all speech here: wideband, which the scores take and real engines are given."""
+"""The rate of all speech: wideband, which the scores expect and real engines get."""
 SHORTEST_S, LONGEST_S = 2.0, 600.0
-"""How long an own file may be."""
+"""How long the user's own file may be."""
 TURN_S: Final = (3.0, 7.0)
-"""An own file is cut into turns of at least and at most so long, as Debian's clips are."""
+"""The shortest and the longest turn into which an own file is cut; Debian's clips are like that."""
 SYNTHESISER: Final = "espeak-ng"
 SYNTHETIC_TEXT: Final = (
     "The boy ran to the harbour to see the old ship come in.",
@@ -38,28 +38,30 @@ Samples = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Voice:
-    """What people say in turn, and what it is."""
+    """What people say in turn, and where it comes from."""
 
     label: str
-    """For people; a synthetic voice and an own file say that they are."""
+    """The source, in words, which also say whether the voice is synthetic."""
     clips: tuple[Speech, ...]
+    """One turn each."""
 
     @property
     def joined(self) -> Speech:
-        """All of it in one piece."""
+        """All clips in one piece."""
         return Speech(b"".join(clip.pcm for clip in self.clips), RATE_HZ)
 
     @property
     def sha256(self) -> str:
-        """Hash of the samples: the same speech gives the same calls."""
+        """The hash of the samples; with the same speech, calls are the same."""
         return hashlib.sha256(self.joined.pcm).hexdigest()
 
 
 @cache
 def voice(file: str = "") -> Voice:
-    """Give the speech of an own file, or Debian's, or if that is missing a synthetic one.
+    """Return the speech in the user's own file, if given, or else Debian's, or else synthetic.
 
-    SpeechError: the file does not do, or there is neither of the others.
+    Raises:
+        SpeechError: The file is unusable, or neither of the others is installed.
     """
     if file:
         return Voice(f"own file {Path(file).name}", _turns(read_any(Path(file))))
@@ -69,10 +71,13 @@ def voice(file: str = "") -> Voice:
 
 
 def read_any(path: Path) -> Speech:
-    """Read a sound file of any rate and any number of channels, mixed, at RATE_HZ.
+    """Read a sound file of any rate; return it at `RATE_HZ`, with its channels mixed.
 
-    It may be WAV, FLAC, Ogg and what else libsndfile reads. SpeechError: it is missing, no such
-    file, shorter than SHORTEST_S, longer than LONGEST_S, or silent.
+    It may be WAV, FLAC, Ogg or whatever else libsndfile reads.
+
+    Raises:
+        SpeechError: The file is missing, not a sound file, shorter than `SHORTEST_S`, longer than
+            `LONGEST_S`, or silent.
     """
     try:
         return _converted(path.read_bytes(), str(path))
@@ -84,21 +89,21 @@ def _converted(content: bytes, what: str) -> Speech:
     try:
         with soundfile.SoundFile(io.BytesIO(content)) as file:
             if not SHORTEST_S <= file.frames / file.samplerate <= LONGEST_S:
-                took_s = file.frames / file.samplerate
+                duration_s = file.frames / file.samplerate
                 limits = f"{SHORTEST_S:g} to {LONGEST_S:g} s"
-                raise SpeechError(f"{what}: {took_s:.1f} s long, expected {limits}")
+                raise SpeechError(f"{what} is {duration_s:.1f} s long, expected {limits}")
             rate_hz, sound = file.samplerate, file.read(dtype="float64", always_2d=True)
     except soundfile.LibsndfileError as error:
-        raise SpeechError(f"{what}: cannot be read as sound: {error.error_string}") from None
+        raise SpeechError(f"{what} cannot be read as sound: {error.error_string}") from None
     samples = resampled(sound.mean(axis=1), rate_hz)
     if not np.any(np.abs(samples) > 1e-4):
-        raise SpeechError(f"{what}: there is nothing to be heard in it")
-    loudest = max(1.0, float(np.max(np.abs(samples))))  # resampling may overshoot
+        raise SpeechError(f"{what} is silent")
+    loudest = max(1.0, float(np.max(np.abs(samples))))  # resampling can overshoot
     return Speech(np.rint(samples / loudest * 32767).astype("<i2").tobytes(), RATE_HZ)
 
 
 def resampled(samples: Samples, rate_hz: int) -> Samples:
-    """Give a sound of some rate at RATE_HZ."""
+    """Return samples of any rate at `RATE_HZ`."""
     if rate_hz == RATE_HZ:
         return samples
     from scipy.signal import resample_poly  # noqa: PLC0415 - most of a second, seldom needed
@@ -108,7 +113,7 @@ def resampled(samples: Samples, rate_hz: int) -> Samples:
 
 
 def _turns(speech: Speech) -> tuple[Speech, ...]:
-    """Cut speech where it is quietest, into turns of TURN_S."""
+    """Return speech cut into turns of `TURN_S`, where it is quietest."""
     samples = np.frombuffer(speech.pcm, "<i2").astype(float)
     size = round(_LEVEL_S * RATE_HZ)
     levels = (samples[: len(samples) // size * size].reshape(-1, size) ** 2).mean(axis=1)
@@ -131,6 +136,7 @@ def _synthesise(text: str) -> Speech:
         )
     except (OSError, subprocess.SubprocessError) as error:
         raise SpeechError(
-            f"{SYNTHESISER} does not speak ({error}): apt-get install pocketsphinx-testdata"
+            f"{SYNTHESISER} failed ({error}); install recorded speech instead: "
+            "apt-get install pocketsphinx-testdata"
         ) from None
     return _converted(done.stdout, SYNTHESISER)

@@ -1,22 +1,10 @@
-"""The bytes of STUN, RTP, RTCP, DTLS as a middlebox sees them; who sends which: `dialects`."""
+"""The bytes of RTP, RTCP and DTLS as a middlebox sees them; who sends which: `dialects`."""
 
 from __future__ import annotations
 
 import hashlib
 import struct
 
-MAGIC_COOKIE = 0x2112A442
-"""RFC 8489, 5."""
-
-BINDING_REQUEST, BINDING_SUCCESS = 0x0001, 0x0101
-ALLOCATE_REQUEST, ALLOCATE_SUCCESS, ALLOCATE_ERROR = 0x0003, 0x0103, 0x0113
-CHANNEL_BIND_REQUEST, CHANNEL_BIND_SUCCESS = 0x0009, 0x0109
-"""STUN message types (RFC 8489, 18.2; RFC 8656, 17)."""
-
-USERNAME, MESSAGE_INTEGRITY, ERROR_CODE, REALM, NONCE = 0x0006, 0x0008, 0x0009, 0x0014, 0x0015
-"""STUN attribute types (RFC 8489, 18.3)."""
-
-_STUN_HEADER_BYTES = 20
 _RTP_HEADER_BYTES = 12
 _RTP_NUMBERS = struct.Struct("!HII")
 """After its first two bytes: sequence number, timestamp, SSRC."""
@@ -24,41 +12,6 @@ _SRTP_TAG_BYTES = 10
 """The authentication tag of AES_CM_128_HMAC_SHA1_80 (RFC 3711, 8.2), of RTP and RTCP."""
 _RTP_CLOCK_HZ = 48000
 """Opus has one RTP clock rate (RFC 7587, 4.1)."""
-
-
-def stun(message_type: int, transaction: bytes, *attributes: tuple[int, bytes]) -> bytes:
-    """Build a STUN message; `transaction` has 12 bytes."""
-    body = b"".join(
-        struct.pack("!HH", kind, len(value)) + value + bytes(-len(value) % 4)
-        for kind, value in attributes
-    )
-    return struct.pack("!HHI", message_type, len(body), MAGIC_COOKIE) + transaction + body
-
-
-def stun_type(datagram: bytes) -> int | None:
-    """Give the type of a STUN message with the magic cookie, or None."""
-    if len(datagram) < _STUN_HEADER_BYTES:
-        return None
-    message_type, length, cookie = struct.unpack_from("!HHI", datagram)
-    if cookie != MAGIC_COOKIE or _STUN_HEADER_BYTES + length > len(datagram):
-        return None
-    return int(message_type)
-
-
-def stun_transaction(datagram: bytes) -> bytes:
-    """Give the transaction of a STUN message."""
-    return datagram[8:_STUN_HEADER_BYTES]
-
-
-def stun_attribute(datagram: bytes, kind: int) -> bytes | None:
-    """Give the value of a STUN message's first attribute of a kind, or None."""
-    at = _STUN_HEADER_BYTES
-    while at + 4 <= len(datagram):
-        found, length = struct.unpack_from("!HH", datagram, at)
-        if found == kind:
-            return datagram[at + 4 : at + 4 + length]
-        at += 4 + length + -length % 4
-    return None
 
 
 def dtls_flight(flight: int, size_bytes: int) -> bytes:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import trio
 import typer
@@ -18,10 +19,14 @@ from rich.table import Table
 
 from testbed.cli.console import err, out
 from testbed.cli.kernel import KernelKind, guest_kernel
+from testbed.cli.registry import Command, Panel
 from testbed.cli.syscalls import profile
 from testbed.record.results import ResultsError, Wall
 from testbed.run import runner
 from testbed.tools.bench_tables import cells_table, forwarding_table, times
+
+if TYPE_CHECKING:
+    from testbed.tools.benchmark import Bench, Beside
 
 bench_app = typer.Typer()
 bench_app.command("profile")(profile)
@@ -58,29 +63,32 @@ def bench_cells(
     earlier = None if against is None else _read(against)
     measured = measure_cells(cell or [], rounds)
     if save is not None:
-        save.write_text(json.dumps(measured, indent=1) + "\n")
+        save.write_text(measured.to_json())
     if as_json:
-        json.dump(measured, sys.stdout, indent=1)
-        sys.stdout.write("\n")
+        sys.stdout.write(measured.to_json())
         return
     _show(measured)
     if earlier is not None:
         _show_changes(earlier, measured)
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """Read an earlier bench. ResultsError: it is none."""
+def _read(path: Path) -> Bench:
+    """Read an earlier bench.
+
+    Raises:
+        ResultsError: It is none.
+    """
+    from testbed.tools.benchmark import Bench  # noqa: PLC0415 - brings Mininet and pyroute2
+
     try:
-        earlier: dict[str, Any] = json.loads(path.read_text())
-        if all(cell["ratio"] for cell in earlier["cells"].values()) and earlier["machine"]:
-            return earlier
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ResultsError(f"{path} is not what `testbed bench --save` keeps: {error}") from None
-    raise ResultsError(f"{path} is not what `testbed bench --save` keeps: a cell has no rounds")
+        return Bench.from_json(path.read_bytes())
+    except (OSError, ValueError) as error:
+        first = str(error).partition("\n")[0]
+        raise ResultsError(f"{path} is not what `testbed bench --save` keeps: {first}") from None
 
 
-def measure_cells(names: Sequence[str], rounds: int) -> dict[str, Any]:
-    """Run the bench behind a progress bar; return what it says as JSON."""
+def measure_cells(names: Sequence[str], rounds: int) -> Bench:
+    """Run the bench behind a progress bar."""
     from testbed.tools import benchmark  # noqa: PLC0415 - brings Mininet and pyroute2, half a second
 
     known = [kind.name for kind in benchmark.KINDS]
@@ -99,57 +107,31 @@ def measure_cells(names: Sequence[str], rounds: int) -> dict[str, Any]:
             progress.advance(task, kind.expected_s)
 
         conduct = runner.in_guest(kernel)
-        times = trio.run(benchmark.cell_times, kinds, conduct, cpus, rounds, report)
+        costs = trio.run(benchmark.cell_times, kinds, conduct, cpus, rounds, report)
         progress.update(task, description="a call in real time")
         beside = {}
         if not names:
             beside["mininet"] = trio.run(benchmark.on_this_kernel, cpus[-1])
             progress.update(task, description="in ns-3")
             beside["ns-3"] = benchmark.on_ns3(cpus[-1])
-    return {
-        "machine": benchmark.machine(kernel.version),
-        "rounds": rounds,
-        "cells": {each.kind.name: benchmark.as_json(each) for each in times},
-        "lacking": lacking,
-        "beside": beside,
-    }
+    return benchmark.Bench(benchmark.Machine.here(kernel.version), rounds, costs, lacking, beside)
 
 
-def _show(measured: Mapping[str, Any]) -> None:
-    from testbed.tools.benchmark import LEAST_GAIN, MOST_MEMORY_BYTES  # noqa: PLC0415 - as above
-
-    machine, cells = measured["machine"], measured["cells"]
-    cores = machine["cores"]
+def _show(measured: Bench) -> None:
+    machine = measured.machine
     out.print(cells_table(measured))
-    for name, why in measured["lacking"].items():
+    for name, why in measured.lacking.items():
         out.print(f"{name}: not measured: {why}", markup=False)
-    for name, row in measured["beside"].items():
-        out.print(f"{name}: {_beside(row)}", markup=False)
+    for name, beside in measured.beside.items():
+        out.print(f"{name}: {_beside(beside)}", markup=False)
     out.print(
-        f"{machine['cpu']}, {cores} cores, Linux {machine['kernel']}, guests {machine['guest']}, "
-        f"Python {machine['python']}. Medians of {measured['rounds']} rounds on one core.",
+        f"{machine.cpu}, {machine.cores} cores, Linux {machine.kernel}, guests {machine.guest}, "
+        f"Python {machine.python}. Medians of {measured.rounds} rounds on one core.",
         style="dim",
     )
-    unmet = [n for n, cell in cells.items() if median(cell["ratio"]) < cell["least_ratio"]]
-    met = len(cells) - len(unmet)
-    out.print(f"{met} of {len(cells)} kinds are as fast as wanted", end="")
-    out.print(f"; not {', '.join(unmet)}." if unmet else ".")
-    if cores > 1 and cells:
-        alone_s = sum(median(cell["wall_s"]) for cell in cells.values()) * cores
-        gain = alone_s / sum(median(cell["together_s"]) for cell in cells.values())
-        out.print(f"{cores} cores against one: {gain:.2f}x, {LEAST_GAIN:g}x wanted of two.")
-    if "direct" in cells:
-        mb, most = cells["direct"]["memory_bytes"] / 1e6, MOST_MEMORY_BYTES / 1e6
-        out.print(f"A direct cell takes {mb:.0f} MB, at most {most:.0f} wanted.")
-    if cells:
-        share, name = max(
-            (median(cell["judged_s"]) / median(cell["cpu_s"]), name) for name, cell in cells.items()
-        )
-        out.print(
-            f"Scoring a call takes at most {share:.0%} of what its cell does ({name}), beside the "
-            "next cell, without ViSQOL; less than all wanted."
-        )
-    busy = [n for n, c in cells.items() if median(c["wall_s"]) > _BUSY * median(c["cpu_s"])]
+    for sentence in _sentences(measured):
+        out.print(sentence)
+    busy = [n for n, c in measured.cells.items() if median(c.wall_s) > _BUSY * median(c.cpu_s)]
     if busy:
         err.print(
             f"[yellow]This machine was busy:[/] {', '.join(busy)} took more than "
@@ -157,23 +139,47 @@ def _show(measured: Mapping[str, Any]) -> None:
         )
 
 
-def _beside(row: Mapping[str, Any]) -> str:
-    if why := row.get("why_not"):
-        return f"not measured: {why}"
-    return f"{row['what']}: {row['virtual_s']:.0f} s of it took {row['wall_s']:.2f} s"
+def _sentences(measured: Bench) -> Iterator[str]:
+    """Say what of all that is as it is to be."""
+    from testbed.tools.benchmark import LEAST_GAIN, MOST_MEMORY_BYTES  # noqa: PLC0415 - as above
+
+    cells, cores = measured.cells, measured.machine.cores
+    slow = [name for name, cell in cells.items() if not cell.is_fast_enough]
+    met = f"{len(cells) - len(slow)} of {len(cells)} kinds are as fast as wanted"
+    yield f"{met}; not {', '.join(slow)}." if slow else f"{met}."
+    if cores > 1 and cells:
+        alone_s = sum(median(cell.wall_s) for cell in cells.values()) * cores
+        gain = alone_s / sum(median(cell.together_s) for cell in cells.values())
+        yield f"{cores} cores against one: {gain:.2f}x, {LEAST_GAIN:g}x wanted of two."
+    if "direct" in cells:
+        mb, most = cells["direct"].counts.memory_bytes / 1e6, MOST_MEMORY_BYTES / 1e6
+        yield f"A direct cell takes {mb:.0f} MB, at most {most:.0f} wanted."
+    if cells:
+        share, name = max((median(c.judged_s) / median(c.cpu_s), name) for name, c in cells.items())
+        yield (
+            f"Scoring a call takes at most {share:.0%} of what its cell does ({name}), beside the "
+            "next cell, without ViSQOL; less than all wanted."
+        )
 
 
-def _show_changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def _beside(beside: Beside) -> str:
+    if beside.why_not:
+        return f"not measured: {beside.why_not}"
+    return f"{beside.what}: {beside.virtual_s:.0f} s of it took {beside.wall_s:.2f} s"
+
+
+def _show_changes(then: Bench, now: Bench) -> None:
     from testbed.tools.benchmark import changes  # noqa: PLC0415 - as above
 
-    if differing := [k for k, v in now["machine"].items() if then["machine"].get(k) != v]:
+    before, here = asdict(then.machine), asdict(now.machine)
+    if differing := [name for name in here if here[name] != before[name]]:
         err.print(f"[yellow]It was another machine:[/] not the same {', '.join(differing)}.")
     table = Table(box=None, pad_edge=False)
     table.add_column("Cell", no_wrap=True)
     for heading in ("then", "of rounds", "now", "of rounds", "change", "CPU time"):
         table.add_column(heading, justify="right")
     table.add_column("")
-    for change in changes(then["cells"], now["cells"]):
+    for change in changes(then, now):
         words = "faster" if change.factor > 1 else "slower"
         table.add_row(
             change.name,
@@ -224,11 +230,13 @@ def middlebox(
     )
 
 
-def measure_forwarding(run: Callable[..., Awaitable[Wall]], rounds: int) -> list[dict[str, Any]]:
-    """Send packets across the middlebox behind a progress bar; return what they cost as JSON."""
+def measure_forwarding(run: Callable[..., Awaitable[Wall]], rounds: int) -> list[Forwarding]:
+    """Send packets across the middlebox behind a progress bar; return what they cost."""
     from testbed.tools import benchmark  # noqa: PLC0415 - brings Mininet and pyroute2, half a second
 
     with Progress(console=err, transient=True) as progress:
         task = progress.add_task("rounds", total=rounds * len(benchmark.PACKETS))
-        measured = trio.run(benchmark.forwarding, run, rounds, partial(progress.advance, task))
-    return [{"way": f.way, "packets": f.packets, "packet_us": f.packet_us} for f in measured]
+        return trio.run(benchmark.forwarding, run, rounds, partial(progress.advance, task))
+
+
+COMMAND = Command(Panel.LAB, bench_app)

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from testbed.cli.console import err, out
+from testbed.cli.registry import Command, Panel
 from testbed.transport.go_programs import build, is_current, program_names
 
 
@@ -26,3 +27,6 @@ def build_programs(
         with err.status(f"builds {name} by Go"):
             path = build(name)
         out.print(f"{name}: {path}")
+
+
+COMMAND = Command(Panel.TRANSPORT, build_programs)

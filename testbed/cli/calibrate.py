@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
@@ -18,8 +16,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from testbed.censor.profile import Profile
 from testbed.cli.console import err, out
 from testbed.cli.kernel import guest_kernel
+from testbed.cli.registry import Command, Panel
 from testbed.experiment.explanations import ScenarioError
-from testbed.experiment.scenario import ROOT, censor_names, load_censor, load_scenario
+from testbed.experiment.scenario import RESULTS, censor_names, load_censor, load_scenario
 from testbed.run.runner import Interrupted
 from testbed.tools.calibration import finding_tables
 from testbed.tools.calibration.findings import Calibration, as_json
@@ -36,8 +35,7 @@ def calibrate(
     links: Annotated[
         str | None, typer.Option(metavar="SCENARIO", help="A scenario's links, not its censors.")
     ] = None,
-    folder: Annotated[Path, typer.Option("--out", help="Where JSON and figure go.")] = ROOT
-    / "results"
+    folder: Annotated[Path, typer.Option("--out", help="Where JSON and figure go.")] = RESULTS
     / "calibration",
     written_json: Annotated[bool, typer.Option("--json", help="Print JSON, not tables.")] = False,
 ) -> None:
@@ -56,10 +54,12 @@ def calibrate(
     found = _run(run)
     path = folder / f"{stem}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(as_json(found), indent=1) + "\n"
-    path.write_text(text)
-    drawn = import_module("testbed.show.figures.calibration").calibration(json.loads(text))
-    paths = [path, *import_module("testbed.show.figures.files").write(drawn, folder / stem)]
+    path.write_text(text := as_json(found))
+    # Not at the top: other commands do not pay for matplotlib.
+    from testbed.show.figures.files import write  # noqa: PLC0415
+    from testbed.tools.calibration.figure import calibration  # noqa: PLC0415
+
+    paths = [path, *write(calibration(found), folder / stem)]
     if written_json:
         sys.stdout.write(text)
     else:
@@ -161,3 +161,6 @@ def _short(path: Path) -> str:
         return str(path.resolve().relative_to(Path.cwd()))
     except ValueError:
         return str(path)
+
+
+COMMAND = Command(Panel.RUN, calibrate)

@@ -1,46 +1,18 @@
-"""The command line's words for papers: tables and citations; what they say lives elsewhere."""
+"""The command `cite`."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from testbed.analysis.comparison import compare
+from testbed.cli.registry import Command, Panel
 from testbed.evidence import Evidence
 from testbed.experiment import scenario
 from testbed.experiment.explanations import ScenarioError
-from testbed.record.results import ResultsError, Run
-from testbed.show import papers
 from testbed.show.bibliography import bibtex, sources
-
-
-class Format(StrEnum):
-    """What a table is written in."""
-
-    MARKDOWN = "markdown"
-    LATEX = "latex"
-
-
-def print_table(
-    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
-    in_format: Annotated[
-        Format, typer.Option("--format", help="latex needs the package booktabs.")
-    ] = Format.MARKDOWN,
-) -> None:
-    """Print a run's comparison as a table for a paper, with a note on what it shows.
-
-    Example: testbed table results/ru-transports-2025-08 --format latex > table.tex
-    """
-    run = Run(folder)
-    compared = compare(run.results())
-    if not compared:
-        raise ResultsError(f"{folder} has no call to compare: run its scenario first")
-    sys.stdout.write(papers.FORMATS[in_format.value](compared, run.manifest()))
 
 
 def print_citations(
@@ -79,3 +51,6 @@ def _evidence() -> dict[str, Sequence[Evidence]]:
         **{name: list(messenger.evidence.values()) for name, messenger in messengers.items()},
         **{name: list(link_set.evidence.values()) for name, link_set in links.items()},
     }
+
+
+COMMAND = Command(Panel.COMPARE, print_citations)

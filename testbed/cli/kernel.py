@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from testbed.cli.console import err, out
+from testbed.cli.registry import Command, Panel
 from testbed.guest.kernel import selftest
 from testbed.guest.kernel.builder import Kernel, build_kernel, cached_kernel
 
@@ -69,3 +70,6 @@ def kernel_test() -> None:
     out.print(table)
     if not all(check.ok for check in checks):
         raise typer.Exit(1)
+
+
+COMMAND = Command(Panel.LAB, kernel_app)

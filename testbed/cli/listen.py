@@ -1,30 +1,26 @@
-"""The command line's words about sound: lets a person hear a run's calls, and scores them."""
+"""The command `listen`: lets a person hear what was said and what was heard."""
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import subprocess
-import sys
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
-from time import monotonic
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.progress import track
 from rich.table import Table
 
+from testbed.analysis.groups import grouped
 from testbed.audio.opus import Speech
+from testbed.call.quality.verdict import DirectionQuality
 from testbed.cli.console import err, out
+from testbed.cli.registry import Command, Panel
 from testbed.listen.call_sound import HEARD_BY, SAID_BY, samples, sound_of, write_opus, write_wav
-from testbed.listen.scores import Scorer, score_cells, scorers, worse
-from testbed.record.results import CellResult, ResultsError, Run
-from testbed.show.tables import table_by_keys
+from testbed.record.results import RecordedCell, ResultsError, Run
 
 PLAYERS = (
     ("pw-play",),
@@ -70,12 +66,12 @@ def listen(
     Example: testbed listen results/ru-calls-2025-08 --export /tmp/calls
     """
     run = Run(folder)
-    results = run.results()
-    chosen = [_named(results, cell)] if cell is not None else _first_of_each(results)
+    results = run.cells()
+    chosen = [named(results, cell)] if cell is not None else _first_of_each(results)
     target = export or folder / "listen"
     player = None if export else _player()
-    for title in dict.fromkeys(result.key[0] for result in chosen):
-        group = [result for result in chosen if result.key[0] == title]
+    for title in dict.fromkeys(result.record.key.messenger for result in chosen):
+        group = [result for result in chosen if result.record.key.messenger == title]
         heard = [
             entry
             for result in track(group, description=title, console=err, transient=True)
@@ -96,31 +92,31 @@ def listen(
 _SAID = {way: f"what the {speaker} said" for way, speaker in SAID_BY.items()}
 
 
-def _named(results: Sequence[CellResult], part: str) -> CellResult:
-    found = [result for result in results if result.folder.name == part]
-    found = found or [result for result in results if part in result.folder.name]
+def named(results: Sequence[RecordedCell], part: str) -> RecordedCell:
+    """Return the cell of that name, or the only one whose name has that part."""
+    found = [result for result in results if result.id == part]
+    found = found or [result for result in results if part in result.id]
     if len(found) == 1:
         return found[0]
-    names = ", ".join(result.folder.name for result in (found or results)[:6])
+    names = ", ".join(result.id for result in (found or results)[:6])
     many = f"{len(found)} cells have {part!r} in their names" if found else f"no cell {part!r}"
     raise ResultsError(f"{many}: give one of {names}{', ...' if len(found or results) > 6 else ''}")
 
 
-def _first_of_each(results: Sequence[CellResult]) -> list[CellResult]:
+def _first_of_each(results: Sequence[RecordedCell]) -> list[RecordedCell]:
     """The first seed of each messenger, transport and censor; direct before others."""
-    first = {result.key: result for result in reversed(results)}
-    ordered = [first[key] for key in dict.fromkeys(result.key for result in results)]
-    return sorted(ordered, key=lambda result: result.key[1] != "direct")
+    ordered = [group[0] for group in grouped(results).values()]
+    return sorted(ordered, key=lambda result: not result.record.key.is_direct)
 
 
-def _entries(run: Run, result: CellResult, *, both: bool) -> list[_Heard]:
+def _entries(run: Run, result: RecordedCell, *, both: bool) -> list[_Heard]:
     sound = sound_of(run, result)
-    quality = result.content["quality"]
-    _, transport, censor = result.key
-    name = f"{transport}, {censor}, seed {result.content['seed']}"
+    record = result.record
+    _, transport, censor = record.key
+    name = f"{transport}, {censor}, seed {record.seed}"
     if not sound.heard:
-        return [_Heard(name, None, quality["verdict"], quality["reasons"][0])]
-    worst_first = [d for d in result.directions if d in sound.heard] or list(sound.heard)
+        return [_Heard(name, None, record.verdict.label, record.quality.reasons[0])]
+    worst_first = [d for d in record.directions if d in sound.heard] or list(sound.heard)
     directions = worst_first if both else worst_first[:1]
     return [
         *(_Heard(_SAID[direction], sound.said[direction]) for direction in directions),
@@ -128,17 +124,17 @@ def _entries(run: Run, result: CellResult, *, both: bool) -> list[_Heard]:
             _Heard(
                 f"{name}, {HEARD_BY[direction]} hears",
                 sound.heard[direction],
-                quality["verdict"],
-                ", ".join(result.symptoms),
-                _percent(quality[direction]),
+                record.verdict.label,
+                ", ".join(record.quality.symptoms),
+                _percent(record.directions.get(direction)),
             )
             for direction in directions
         ),
     ]
 
 
-def _percent(direction: Mapping[str, Any] | None) -> str:
-    return "" if direction is None else f"{100 * direction['concealed_share']:.1f}"
+def _percent(direction: DirectionQuality | None) -> str:
+    return "" if direction is None else f"{100 * direction.concealed_share:.1f}"
 
 
 def _numbered(entries: Sequence[_Heard]) -> list[_Heard]:
@@ -201,70 +197,4 @@ def _play(player: Sequence[str], entries: Sequence[_Heard], into: Path, seconds:
             return
 
 
-def score(
-    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
-    cell: Annotated[
-        str | None,
-        typer.Argument(metavar="[CELL]", help="One cell: its name, or what only its name has."),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print all scores as JSON.")] = False,
-) -> None:
-    """Score how a run's calls sounded: ViSQOL, and PLCMOS, ESTOI and PESQ if they are installed.
-
-    Keeps the scores of each cell beside it as scores.json; what is there is not computed again. The
-    first time takes a minute more, while ViSQOL is compiled.
-
-    Example: testbed score results/ru-calls-2025-08
-    """
-    run = Run(folder)
-    results = run.results()
-    chosen = [_named(results, cell)] if cell is not None else results
-    models = scorers()
-    began_s = monotonic()
-    made = score_cells([(run, result) for result in chosen], models)
-    steps = track(made, description="cells", total=len(chosen), console=err, transient=True)
-    scored = list(zip(chosen, steps, strict=True))
-    if as_json:
-        json.dump({r.folder.name: content for r, content in scored}, sys.stdout, indent=1)
-        sys.stdout.write("\n")
-        return
-    out.print(_score_table(scored, models))
-    out.print(_legend(models), style="dim")
-    took_s, said_s = monotonic() - began_s, sum(r.content["duration_s"] for r in chosen)
-    out.print(
-        f"{len(chosen)} calls, {said_s:g} s together, were scored in {took_s:.1f} s; those that "
-        "had been before took none.",
-        style="dim",
-    )
-
-
-def _score_table(
-    scored: Sequence[tuple[CellResult, Mapping[str, Any]]], models: Sequence[Scorer]
-) -> Table:
-    """Give medians over seeds, at most 100 columns wide."""
-    groups: dict[tuple[str, str, str], list[tuple[CellResult, Mapping[str, Any]]]] = {}
-    for result, content in scored:
-        groups.setdefault(result.key, []).append((result, content))
-    table, begins = table_by_keys(list(groups))
-    table.add_column("Calls")
-    for model in models:
-        table.add_column(model.name, justify="right", no_wrap=True)
-    for begin, group in zip(begins, groups.values(), strict=True):
-        verdicts = Counter(result.verdict for result, _ in group)
-        calls = ", ".join(f"{verdicts[v]} {v}" for v in sorted(verdicts, reverse=True))
-        cells = [_median_worse(group, model.name) for model in models]
-        table.add_row(*begin, calls, *cells)
-    return table
-
-
-def _median_worse(group: Sequence[tuple[CellResult, Mapping[str, Any]]], name: str) -> str:
-    found = [value for _, content in group if (value := worse(content, name)) is not None]
-    return f"{median(found):.2f}" if found else "-"
-
-
-def _legend(models: Sequence[Scorer]) -> str:
-    lines = [
-        "Medians over the calls that were set up, of the worse direction, each turn by turn.",
-        "Models of listeners disagree: compare within a column only.",
-    ]
-    return "\n".join([*lines, *(f"{model.name}: {model.label}" for model in models)])
+COMMAND = Command(Panel.COMPARE, listen)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from testbed.cli.console import err, out, short
+from testbed.cli.registry import Command, Panel
 from testbed.record.results import Run
 from testbed.show import report
 
@@ -36,3 +37,6 @@ def print_report(
     )
     if page.left_out:
         out.print(f"{page.left_out} more kinds of calls: hear them with testbed listen.")
+
+
+COMMAND = Command(Panel.COMPARE, print_report, place=0)

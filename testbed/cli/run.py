@@ -1,8 +1,7 @@
-"""The command line's words that run scenarios; running them lives in `runner`."""
+"""The command `run`."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
@@ -12,24 +11,24 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import trio
 import typer
 
-from testbed.cli.about import DEMO
-from testbed.cli.compare import plot
 from testbed.cli.console import err, out, short
+from testbed.cli.dry_run import progress_of, show_plan
 from testbed.cli.kernel import KernelKind, guest_kernel
-from testbed.cli.plan import progress_of, show_plan
+from testbed.cli.registry import Command, Panel
 from testbed.experiment import scenario
 from testbed.experiment.cell import Cell
 from testbed.experiment.choosing import only_transports
-from testbed.experiment.scenario import ROOT, Scenario, cell_id, cells
+from testbed.experiment.scenario import RESULTS, Scenario, cell_id, cells
 from testbed.lab.nodes.capture import TCPDUMP
-from testbed.record.results import ResultsError, Run, clock_of
+from testbed.record.manifest import KernelBuild, Manifest
+from testbed.record.results import RecordedCell, ResultsError, Run
 from testbed.run import runner
-from testbed.run.manifest import lacking, manifest
+from testbed.run.provenance import lacking, manifest
 from testbed.show import tables
 from testbed.tools.repeatability import differing
 
@@ -92,7 +91,7 @@ def run(
     chosen = _chosen(scenario.load_scenario(scenario_name), messenger, transport, seed)
     if speech is not None:
         chosen = replace(chosen, speech=str(speech))
-    folder = out_folder or ROOT / "results" / chosen.name
+    folder = out_folder or RESULTS / chosen.name
     plan = cells(chosen)
     if pcap and TCPDUMP.find() is None:
         raise runner.LabError(f"--pcap needs the program tcpdump: {TCPDUMP.remedy}")
@@ -114,9 +113,9 @@ def run(
             the_run.begin(about, _source(scenario_name), fresh=fresh)
             failures = _run_all(the_run, plan, conduct, places, "cells", pcap=pcap)
             wanted = {cell_id(cell) for cell in plan}
-            results = [r for r in the_run.results() if r.folder.name in wanted]
-            if results or as_json:
-                _show(results, folder, about, as_json=as_json)
+            found = [each for each in the_run.cells() if each.id in wanted]
+            if found or as_json:
+                _show(found, folder, about, as_json=as_json)
             if twice:
                 failures |= _compare_again(the_run, plan, conduct, places)
     _show_failures(failures, the_run)
@@ -148,12 +147,11 @@ def _source(name: str) -> str:
     return scenario.scenario_path(name).read_text()
 
 
-def _conduct(kernel: KernelKind) -> tuple[runner.Conduct, dict[str, str]]:
+def _conduct(kernel: KernelKind) -> tuple[runner.Conduct, KernelBuild]:
     if kernel is KernelKind.HOST:
-        return runner.on_host(), {"kind": "host", "version": os.uname().release}
+        return runner.on_host(), KernelBuild("host", os.uname().release)
     built = guest_kernel()
-    about = {"kind": "virtual", "version": built.version, "build": built.key}
-    return runner.in_guest(built), about
+    return runner.in_guest(built), KernelBuild("virtual", built.version, built.key)
 
 
 @contextmanager
@@ -184,7 +182,7 @@ def _sent_to(
 
 def _run_all(
     the_run: Run,
-    plan: Sequence[Any],
+    plan: Sequence[Cell],
     conduct: runner.Conduct,
     cpus: Sequence[int],
     what: str,
@@ -210,19 +208,18 @@ def _run_all(
     return failures
 
 
-def _show(results: Sequence[Any], folder: Path, about: Mapping[str, Any], *, as_json: bool) -> None:
-    table_rows = tables.rows(results)
+def _show(found: Sequence[RecordedCell], folder: Path, about: Manifest, *, as_json: bool) -> None:
+    table_rows = tables.rows(found)
     if as_json:
-        json.dump(tables.as_json(table_rows), sys.stdout, indent=1)
-        sys.stdout.write("\n")
+        sys.stdout.write(tables.as_json(table_rows) + "\n")
         return
     out.print(tables.summary(table_rows))
-    if (traffic := tables.traffic_table(results)) is not None:
+    if (traffic := tables.traffic_table(found)) is not None:
         out.print(traffic)
     virtual_s = sum(row.virtual_s for row in table_rows)
     wall_s = sum(row.wall_s for row in table_rows)
-    speech = about["definitions"]["speech"]["label"]
-    out.print(f"{tables.LEGEND} Speech: {speech}. Clock: {clock_of(about)}.", style="dim")
+    speech = about.definitions.speech.label
+    out.print(f"{tables.LEGEND} Speech: {speech}. Clock: {about.kernel.clock}.", style="dim")
     if wall_s:
         out.print(
             f"{virtual_s:.0f} virtual s in {wall_s:.1f} s of one core:"
@@ -232,8 +229,8 @@ def _show(results: Sequence[Any], folder: Path, about: Mapping[str, Any], *, as_
 
 def _check_captured(the_run: Run, plan: Sequence[Cell]) -> None:
     """See that no cell of the plan is recorded without a capture. ResultsError: one is."""
-    kept = [the_run.folder / "cells" / cell_id(cell) for cell in plan]
-    bare = [folder for folder in kept if folder.is_dir() and not any(folder.glob("*.pcap"))]
+    ids = [cell_id(cell) for cell in plan]
+    bare = [name for name in ids if the_run.has(name) and not the_run.captures(name)]
     if bare:
         raise ResultsError(
             f"{len(bare)} cells of {short(the_run.folder)} are recorded without a capture: give "
@@ -256,7 +253,7 @@ def _show_failures(failures: Mapping[str, str], the_run: Run) -> None:
 
 
 def _compare_again(
-    the_run: Run, plan: Sequence[Any], conduct: runner.Conduct, cpus: Sequence[int]
+    the_run: Run, plan: Sequence[Cell], conduct: runner.Conduct, cpus: Sequence[int]
 ) -> dict[str, str]:
     """Run cells into another folder and compare all files but the cost."""
     with tempfile.TemporaryDirectory(dir=the_run.folder) as temporary:
@@ -282,13 +279,4 @@ def _compare_again(
     return failures
 
 
-def demo() -> None:
-    """Reproduce the news of August 2025, and draw it: the table, the record and one figure.
-
-    Runs `ru-calls-2025-08` afresh into results/demo.
-
-    Example: testbed demo
-    """
-    folder = ROOT / "results" / "demo"
-    run(DEMO, out_folder=folder, fresh=True)
-    plot(folder, ["usability"])
+COMMAND = Command(Panel.RUN, run, place=0)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from testbed.analysis.censor_view import LEGEND, saw, seen_table
-from testbed.cli.console import out
+from testbed.analysis.censor_view import saw
+from testbed.cli.console import out, print_json, without_key
+from testbed.cli.registry import Command, Panel
 from testbed.record.results import Run
+from testbed.show.censor_view_table import LEGEND, seen_table
 
 
 def print_saw(
@@ -25,10 +24,12 @@ def print_saw(
 
     Example: testbed saw results/ru-calls-2025-08
     """
-    found = saw(Run(folder).results())
+    found = saw(Run(folder).cells())
     if as_json:
-        json.dump([asdict(seen) for seen in found], sys.stdout, indent=1)
-        sys.stdout.write("\n")
+        print_json([{**seen.key._asdict(), **without_key(seen)} for seen in found])
         return
     out.print(seen_table(found))
     out.print(LEGEND, style="dim")
+
+
+COMMAND = Command(Panel.TRANSPORT, print_saw)

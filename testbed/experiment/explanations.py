@@ -10,12 +10,13 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from testbed.censor.actions import Action
+from testbed.errors import InputError
 
 T = TypeVar("T")
 _ACTIONS = {kind.__name__ for kind in get_args(Action)}
 
 
-class ScenarioError(Exception):
+class ScenarioError(InputError):
     """A file is wrong; the message names file and key, and what was expected."""
 
 

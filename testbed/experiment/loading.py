@@ -20,7 +20,7 @@ from typing import get_type_hints
 from testbed.experiment.cell import TransportChoice
 from testbed.transport.interface import Program, Transport
 
-IN_TREE = Path(__file__).resolve().parent.parent / "transports"
+IN_TREE = Path(__file__).resolve().parents[2] / "transports"
 ENTRY_POINTS = "testbed.transports"
 """The group: `NAME = "PACKAGE.MODULE"` says that this module's file is the transport NAME."""
 
@@ -98,7 +98,7 @@ def make_transport(choice: TransportChoice) -> Transport:
 
 def own_programs(kind: type[Transport]) -> tuple[Program, ...]:
     """Give the programs that a class needs with any parameters, and so without any."""
-    declared = vars(kind).get("programs", ())
+    declared = getattr(kind, "programs", ())
     return declared if isinstance(declared, tuple) else ()
 
 

@@ -30,8 +30,15 @@ from testbed.experiment.choosing import (
 from testbed.experiment.explanations import ScenarioError, by_name, describe, names_in
 from testbed.experiment.linkset import LinkSet
 
-ROOT = Path(__file__).resolve().parent.parent
-SCENARIOS = ROOT / "scenarios"
+ROOT = Path(__file__).resolve().parents[2]
+"""What has the packages `testbed` and `transports`: a checkout, or `site-packages`."""
+_IS_CHECKOUT = (ROOT / "pyproject.toml").is_file()
+SCENARIOS = ROOT / "scenarios" if _IS_CHECKOUT else ROOT / "testbed" / "scenarios"
+"""In a checkout they lie beside the packages, in a wheel within."""
+RESULTS = (ROOT if _IS_CHECKOUT else Path.cwd()) / "results"
+"""Where the folders of runs go, unless a person says otherwise."""
+DEMO = "ru-calls-2025-08"
+"""The scenario of `testbed demo`."""
 CENSORS = SCENARIOS / "censors"
 MESSENGERS = SCENARIOS / "messengers"
 LINKS = SCENARIOS / "links"

@@ -26,9 +26,9 @@ from testbed.guest.kernel.cache import cache_folder
 
 PLACE = Path("/run/code")
 """Where a guest has it."""
-BOOT = Path(cache_from_source(str(PLACE / "testbed" / "guestboot.py"), optimization=""))
+BOOT = Path(cache_from_source(str(PLACE / "testbed" / "guest" / "boot.py"), optimization=""))
 """The program to begin with (`testbed.guest.boot`), compiled, where a guest has it."""
-_ROOT = Path(__file__).resolve().parent.parent
+_ROOT = Path(__file__).resolve().parents[2]
 _OURS = ("testbed", "transports")
 _PACKAGES = (
     *("attr", "attrs", "h11", "idna", "mininet", "netfilterqueue", "opuslib_next", "outcome"),

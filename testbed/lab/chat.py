@@ -9,7 +9,7 @@ import trio
 from testbed.call.messenger import Chat
 from testbed.lab.nodes.host import LabHost
 from testbed.lab.nodes.tls_streams import TlsStream, connect_tls
-from testbed.record.cell_record import ChatRecord
+from testbed.record.observation import ChatRecord
 from testbed.transport.interface import Address
 
 

@@ -22,7 +22,7 @@ from testbed.lab.engines.engine import CallEngine, Setting, Way
 from testbed.lab.engines.model import ModelEngine
 from testbed.lab.engines.ntgcalls import NtgcallsEngine
 from testbed.lab.middlebox import Middlebox
-from testbed.lab.net.addresses import ADDRESS_LISTS, BOXES
+from testbed.lab.net.addresses import ADDRESS_LISTS, MIDDLEBOXES
 from testbed.lab.net.network import LabNetwork
 from testbed.lab.nodes.capture import capture
 from testbed.lab.nodes.closing import closing
@@ -30,11 +30,11 @@ from testbed.lab.nodes.host import LOST, LabHost, tls_of
 from testbed.lab.nodes.wire_count import WireCount
 from testbed.lab.servers.messenger_servers import serve_chat
 from testbed.lab.traffic import use
-from testbed.record.cell_record import (
-    BoxRecord,
+from testbed.record.observation import (
     CallRecord,
-    CellRecord,
     ChatRecord,
+    MiddleboxRecord,
+    Observation,
     TrafficRecord,
     TransportRecord,
 )
@@ -75,7 +75,7 @@ async def conduct(
     job: Path,
     *,
     pcap: bool = False,
-) -> CellRecord:
+) -> Observation:
     """Run a cell over a network; `frames` is the encoded speech by direction, `job` the folder.
 
     With `pcap`, what crosses the middleboxes is captured.
@@ -107,12 +107,12 @@ async def conduct(
         if limit.cancelled_caught:
             raise StuckError(f"the cell did not end within {limit_s:g} virtual s")
     dialled_at, transport_record, call_record, chat_record, traffic_records = conducted
-    return CellRecord(
+    return Observation(
         transport=transport_record,
         call=call_record,
         chat=chat_record,
         traffic=traffic_records,
-        boxes={name: _record_of(box, dialled_at) for name, box in boxes.items()},
+        middleboxes={name: _record_of(box, dialled_at) for name, box in boxes.items()},
         virtual_s=trio.current_time() - began_at,
     )
 
@@ -122,16 +122,16 @@ def _boxes(cell: Cell, network: LabNetwork) -> dict[str, Middlebox]:
     relay = network[_SERVER_NODES["foreign"]].address
     lists = {**ADDRESS_LISTS, "messenger-foreign": (relay,)}
     boxes = {}
-    for number, name in enumerate(BOXES[cell.topology], 1):
+    for number, name in enumerate(MIDDLEBOXES[cell.topology], 1):
         of_box = f" {number}" if number > 1 else ""
         censor = Censor(cell.censor, Random(f"censor {cell.seed}{of_box}"), lists, cell.local_time)
         boxes[name] = Middlebox(network[name], censor, inside_interface=f"{name}-eth0")
     return boxes
 
 
-def _record_of(box: Middlebox, dialled_at: float) -> BoxRecord:
+def _record_of(box: Middlebox, dialled_at: float) -> MiddleboxRecord:
     censor = box.censor
-    return BoxRecord(
+    return MiddleboxRecord(
         packets_asked=box.packets_asked,
         rules={name: asdict(counters) for name, counters in censor.counters.items()},
         events=[(event.at - dialled_at, event.flow, event.what) for event in censor.events],

@@ -7,7 +7,6 @@ being conducted, and the state folders of the nodes with their programs' logs an
 
 from __future__ import annotations
 
-import json
 import pickle
 import sys
 import traceback
@@ -19,7 +18,7 @@ import trio
 from testbed.experiment.cell import ERROR_FILE, EVENTS_FILE, FRAMES_FILE, JOB_FILE, RECORD_FILE, Job
 from testbed.lab.conduct import conduct
 from testbed.lab.net.clock import LabClock
-from testbed.record.cell_record import as_json, write_events, write_frames
+from testbed.record.observation import write_events, write_frames, write_observation
 
 
 def main(folder: str) -> int:
@@ -29,15 +28,15 @@ def main(folder: str) -> int:
         job: Job = pickle.load(file)
     conduct_job = partial(conduct, job.cell, job.network, job.frames, job_folder, pcap=job.pcap)
     try:
-        record = trio.run(conduct_job, clock=LabClock())
+        observation = trio.run(conduct_job, clock=LabClock())
     except BaseException as error:
         traceback.print_exc()
         reasons = dict.fromkeys(f"{type(leaf).__name__}: {leaf}" for leaf in _leaves(error))
         (job_folder / ERROR_FILE).write_text("; ".join(reasons) + "\n")
         return 1
-    write_frames(record.call, job_folder / FRAMES_FILE)
-    write_events(record.events, job_folder / EVENTS_FILE)
-    (job_folder / RECORD_FILE).write_text(json.dumps(as_json(record), indent=1) + "\n")
+    write_frames(observation.call, job_folder / FRAMES_FILE)
+    write_events(observation.events, job_folder / EVENTS_FILE)
+    write_observation(observation, job_folder / RECORD_FILE)
     return 0
 
 

@@ -16,7 +16,7 @@ from testbed.experiment.cell import TRAFFIC, OtherTraffic
 from testbed.lab.nodes.host import LabHost
 from testbed.lab.nodes.tls_streams import connect_tls
 from testbed.lab.servers.messenger_servers import OBJECT, OBJECTS
-from testbed.record.cell_record import TrafficRecord
+from testbed.record.observation import TrafficRecord
 from testbed.transport.interface import Address
 
 

@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import soundfile
@@ -14,20 +14,21 @@ from numpy.typing import NDArray
 
 from testbed.audio.opus import Speech, read_speech
 from testbed.audio.speech import voice
-from testbed.call.adaptation import Adaptation, as_sent
+from testbed.call.adaptation import as_sent
 from testbed.call.conversation import Turn
 from testbed.call.jitterbuffer.playout import Playout
-from testbed.call.messenger import Codec, PlayoutOptions
+from testbed.call.messenger import Messenger
 from testbed.listen.rendering import render
+from testbed.listen.script import speech_encodings, what_is_said
+from testbed.record.cell_record import DIRECTIONS
 from testbed.record.judging import playout_of
-from testbed.record.results import CellResult, ResultsError, Run, frames_of
-from testbed.run.jobs import encoding_codecs, speech_frames, what_is_said
+from testbed.record.observation import DirectionRecord
+from testbed.record.results import RecordedCell, ResultsError, Run
 
 OPUS_COMPRESSION: Final = 0.8
 """libsndfile's, some 60 kbit/s: what the files add to the call's own coding is not heard."""
 ALIGN_S: Final = 20.0
 """How much of a recorded sound is compared to find where it begins."""
-DIRECTIONS: Final = ("up", "down")
 HEARD_BY: Final = {"up": "callee", "down": "caller"}
 """Who listens to a direction."""
 SAID_BY: Final = {"up": "caller", "down": "callee"}
@@ -49,91 +50,84 @@ class CallSound:
     heard: Mapping[str, Speech]
 
 
-def sound_of(run: Run, result: CellResult, directions: Sequence[str] = DIRECTIONS) -> CallSound:
+def sound_of(run: Run, cell: RecordedCell, directions: Sequence[str] = DIRECTIONS) -> CallSound:
     """Make the sound of a cell again from its record: the same bytes each time.
 
     What a real engine played is in the record as it was, and is only laid beside what was said.
-    ResultsError: the record does not say how the speech was coded. SpeechError: there is no speech
-    on this machine.
+
+    Raises:
+        ResultsError: The speech that was said is not what is there now.
+        SpeechError: There is no speech on this machine.
     """
-    codec, duration_s = codec_of(run, result), result.content["duration_s"]
-    # Before schema 3 both ends said the same all the time, and before 5 models did for symbols.
-    what = result.content.get("conversation", {"said": "monologues"})["said"]
-    if what == "symbols" and result.content["schema"] < 5:
-        what = "monologues"
-    file = speech_file(run)
-    turns, said = (talk := what_is_said(what, duration_s, file)).turns, talk.said
-    recorded = {name: result.folder / f"heard-{name}.wav" for name in directions}
-    if any(path.exists() for path in recorded.values()):
-        heard = {name: read_speech(path) for name, path in recorded.items() if path.exists()}
-        laid = {name: aligned(said[name], sound) for name, sound in heard.items()}
+    record = cell.record
+    talk = what_is_said(record.conversation.said, record.duration_s, speech_file(run))
+    turns, said = talk.turns, talk.said
+    recorded = {name: path for name in directions if (path := run.heard(cell, name))}
+    if recorded:
+        laid = {name: aligned(said[name], read_speech(path)) for name, path in recorded.items()}
         return CallSound(turns, said, {}, laid)
-    if result.content["quality"]["up"] is None:
+    if not record.is_set_up:
         return CallSound(turns, said, {}, {})
-    ended_s = result.content["record"]["call"]["ended_s"]
-    frames = frames_of(result)
-    made = [
-        speech_frames(one, duration_s, what, file)
-        for one in encoding_codecs(codec, adaptation_of(run, result))
-    ]
-    packets = {n: as_sent([way[n] for way in made], frames[n].variants) for n in directions}
-    options = playout_options_of(run, result)
-    playouts = {
-        name: playout_of(frames[name], codec, ended_s, packets[name], options)
-        for name in directions
-    }
+    frames, packets = run.frames(cell), _packets(run, cell)
+    playouts = {name: _playout(run, cell, frames[name], packets[name]) for name in directions}
     heard = {name: render(p, packets[name], said[name].rate_hz) for name, p in playouts.items()}
     return CallSound(turns, said, playouts, heard)
 
 
-def speech_file(run: Run) -> str:
-    """Give the file with a run's speech, empty for the project's own, once it is the same yet.
+def playouts_of(run: Run, cell: RecordedCell) -> dict[str, Playout]:
+    """Play a cell's frames again, as they were when it was judged, by direction.
 
-    ResultsError: what is said now is not what was said.
+    Raises:
+        ResultsError: The speech that was said is not what is there now.
+        SpeechError: There is no speech on this machine.
     """
-    speech = run.manifest()["definitions"].get("speech", {"file": ""})
-    found = voice(speech["file"])
-    if found.sha256 != speech.get("sha256", found.sha256):
+    frames, packets = run.frames(cell), _packets(run, cell)
+    return {
+        name: _playout(run, cell, direction, packets[name])
+        for name, direction in frames.items()
+        if direction.sent_s
+    }
+
+
+def _playout(
+    run: Run, cell: RecordedCell, direction: DirectionRecord, packets: Sequence[bytes]
+) -> Playout:
+    messenger, ended_s = _messenger(run, cell), cell.record.observation.call.ended_s
+    return playout_of(direction, messenger.codec, ended_s, packets, messenger.playout)
+
+
+def _packets(run: Run, cell: RecordedCell) -> dict[str, Sequence[bytes]]:
+    """Encode what was said as each sender did, by direction."""
+    record = cell.record
+    made = speech_encodings(
+        _messenger(run, cell), record.duration_s, record.conversation.said, speech_file(run)
+    )
+    return {name: as_sent(made[name], each.variants) for name, each in run.frames(cell).items()}
+
+
+def _messenger(run: Run, cell: RecordedCell) -> Messenger:
+    """Return a cell's messenger as it was run, whatever its file says by now."""
+    name = cell.record.messenger
+    found = run.manifest().definitions.messengers.get(name)
+    if found is None:
+        raise ResultsError(f"{run.folder} does not say how {name} codes speech")
+    return found
+
+
+def speech_file(run: Run) -> str:
+    """Return the file with a run's speech, empty for the project's own, if it is still the same.
+
+    Raises:
+        ResultsError: What is said now is not what was said.
+    """
+    speech = run.manifest().definitions.speech
+    found = voice(speech.file)
+    if found.sha256 != speech.sha256:
         raise ResultsError(
-            f"{run.folder} was made of other speech ({speech['label']}, {speech['file'] or 'ours'})"
+            f"{run.folder} was made of other speech ({speech.label}, {speech.file or 'ours'})"
             f" than is there now ({found.label}): its sound cannot be made again"
         )
-    return str(speech["file"])
-
-
-def codec_of(run: Run, result: CellResult) -> Codec:
-    """Give the codec of a cell as it was run, whatever the messenger's file says by now.
-
-    ResultsError: the record does not say it.
-    """
-    name = result.content["messenger"]["name"]
-    messenger: Mapping[str, Any] = run.manifest()["definitions"].get(f"messenger {name}", {})
-    try:
-        return Codec(**messenger["codec"])
-    except (KeyError, TypeError):
-        raise ResultsError(
-            f"{run.folder} does not say how {name} codes speech: run it again"
-        ) from None
-
-
-def playout_options_of(run: Run, result: CellResult) -> PlayoutOptions:
-    """Return how a cell's receivers played what arrived, as the run's record has it."""
-    name = result.content["messenger"]["name"]
-    messenger: Mapping[str, Any] = run.manifest()["definitions"].get(f"messenger {name}", {})
-    return PlayoutOptions(**messenger.get("playout", {}))
-
-
-def adaptation_of(run: Run, result: CellResult) -> Adaptation | None:
-    """Give how a cell's senders adapted; None: they did not, as before schema 4."""
-    name = result.content["messenger"]["name"]
-    messenger: Mapping[str, Any] = run.manifest()["definitions"].get(f"messenger {name}", {})
-    found: Mapping[str, Any] | None = messenger.get("adaptation")
-    if found is None:
-        return None
-    arguments: dict[str, Any] = {
-        k: tuple(v) if isinstance(v, list) else v for k, v in found.items()
-    }
-    return Adaptation(**arguments)
+    return speech.file
 
 
 def aligned(said: Speech, heard: Speech) -> Speech:

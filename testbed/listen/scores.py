@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
@@ -15,20 +14,21 @@ from importlib import metadata
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from testbed.audio.opus import Speech
 from testbed.audio.speech import resampled
 from testbed.call.conversation import Turn, heard_at_s
 from testbed.call.jitterbuffer.playout import Playout
+from testbed.errors import KnownError
 from testbed.listen.call_sound import CallSound, samples, sound_of
-from testbed.record.results import SCORES, CellResult, Run
+from testbed.record.cell_record import DIRECTIONS
+from testbed.record.results import RecordedCell, Run
 
-SCHEMA: Final = 2
-"""2 scores turns, each as a clip."""
 CLIP_S: Final = 10.0
 """Most that is scored at once: the models were made for sentences of 5 to 10 s."""
 SHORTEST_CLIP_S: Final = 2.0
@@ -39,7 +39,7 @@ Samples = NDArray[np.float64]
 """Mono at RATE_HZ, -1 to 1."""
 
 
-class ScoreError(Exception):
+class ScoreError(KnownError):
     """There is nothing to score with, or nothing to score; the message says what to do."""
 
 
@@ -153,26 +153,66 @@ def _version(package: str) -> str:
     return metadata.version(package)
 
 
-def score_cells(
-    cells: Sequence[tuple[Run, CellResult]], models: Sequence[Scorer]
-) -> Iterator[dict[str, Any]]:
-    """Score cells as `score_cell` does, on all processors; give their scores in their order.
+@dataclass(frozen=True)
+class ClipScores:
+    """What a part of one direction was worth, in seconds since the first frame."""
 
-    Other processes make models of their own, so these must be some that `scorers` gives.
+    from_s: float
+    to_s: float
+    scores: Mapping[str, float]
+    """By model."""
+    concealed_share: float | None = None
+    """None: a real engine played it, and nobody knows."""
+
+
+@dataclass(frozen=True)
+class DirectionScores:
+    """What one direction was worth."""
+
+    means: Mapping[str, float]
+    """By model, over the clips by their length."""
+    clips: tuple[ClipScores, ...]
+
+
+@dataclass(frozen=True)
+class CellScores:
+    """The content of `scores.json`."""
+
+    models: Mapping[str, str]
+    """Each model's label: what it is, and its version."""
+    directions: Mapping[str, DirectionScores]
+    """Those of which something was heard."""
+    clip_s: float = CLIP_S
+
+    def worse(self, model: str) -> float | None:
+        """Return a model's score of the worse direction; None: there was no call."""
+        found = [each.means[model] for each in self.directions.values() if model in each.means]
+        return min(found, default=None)
+
+
+_SCORES = TypeAdapter(CellScores)
+
+
+def score_cells(
+    cells: Sequence[tuple[Run, RecordedCell]], models: Sequence[Scorer]
+) -> Iterator[CellScores]:
+    """Score cells as `score_cell` does, on all processors; yield their scores in their order.
+
+    Other processes make models of their own, so these must be some that `scorers` returns.
     """
-    missing = sum(_kept(result, models) is None for _, result in cells)
+    missing = sum(_kept(run, cell, models) is None for run, cell in cells)
     processes = min(len(os.sched_getaffinity(0)), missing)
     if processes < 2:
-        for run, result in cells:
-            yield score_cell(run, result, models)
+        for run, cell in cells:
+            yield score_cell(run, cell, models)
         return
     names = [model.name for model in models]
     with ProcessPoolExecutor(processes, get_context("spawn")) as workers:
         yield from workers.map(partial(_score_elsewhere, names), *zip(*cells, strict=True))
 
 
-def _score_elsewhere(names: Sequence[str], run: Run, result: CellResult) -> dict[str, Any]:
-    return score_cell(run, result, [model for model in _own_scorers() if model.name in names])
+def _score_elsewhere(names: Sequence[str], run: Run, cell: RecordedCell) -> CellScores:
+    return score_cell(run, cell, [model for model in _own_scorers() if model.name in names])
 
 
 @cache
@@ -180,50 +220,51 @@ def _own_scorers() -> list[Scorer]:
     return scorers()
 
 
-def score_cell(run: Run, result: CellResult, models: Sequence[Scorer]) -> dict[str, Any]:
+def score_cell(run: Run, cell: RecordedCell, models: Sequence[Scorer]) -> CellScores:
     """Score both directions of a cell, and keep it beside the cell as `scores.json`.
 
     What is there already, of the same versions of the same models, is not computed again.
     """
-    if (before := _kept(result, models)) is not None:
+    if (before := _kept(run, cell, models)) is not None:
         return before
-    sound = sound_of(run, result)
-    content: dict[str, Any] = {"schema": SCHEMA, "clip_s": CLIP_S, "models": _labels(models)}
-    for name in ("up", "down"):
-        clips = score_clips(sound, name, models) if name in sound.heard else []
-        lengths_s = [clip["to_s"] - clip["from_s"] for clip in clips]
-        means = {
-            model.name: round(fmean([clip[model.name] for clip in clips], lengths_s), 4)
-            for model in models
-            if clips
-        }
-        content[name] = {**means, "clips": clips} if clips else None
-    (result.folder / SCORES).write_text(json.dumps(content, indent=1) + "\n")
-    return content
+    sound = sound_of(run, cell)
+    clips = {name: score_clips(sound, name, models) for name in DIRECTIONS if name in sound.heard}
+    scores = CellScores(
+        _labels(models), {name: _direction(found, models) for name, found in clips.items() if found}
+    )
+    run.keep_scores(cell, _SCORES.dump_json(scores, indent=1).decode() + "\n")
+    return scores
 
 
-def _kept(result: CellResult, models: Sequence[Scorer]) -> dict[str, Any] | None:
-    """Give a cell's scores if they are there, by the same versions of the same models."""
-    path = result.folder / SCORES
-    if not path.exists():
+def _direction(clips: Sequence[ClipScores], models: Sequence[Scorer]) -> DirectionScores:
+    lengths_s = [clip.to_s - clip.from_s for clip in clips]
+    means = {
+        model.name: round(fmean([clip.scores[model.name] for clip in clips], lengths_s), 4)
+        for model in models
+    }
+    return DirectionScores(means, tuple(clips))
+
+
+def _kept(run: Run, cell: RecordedCell, models: Sequence[Scorer]) -> CellScores | None:
+    """Return a cell's scores if they are there, by the same versions of the same models."""
+    if (text := run.scores(cell)) is None:
         return None
-    kept: dict[str, Any] = json.loads(path.read_text())
-    is_same = kept["schema"] == SCHEMA and kept["models"] == _labels(models)
-    return kept if is_same else None
+    try:
+        kept = _SCORES.validate_json(text)
+    except ValueError:
+        return None
+    return kept if kept.models == _labels(models) else None
 
 
 def _labels(models: Sequence[Scorer]) -> dict[str, str]:
     return {model.name: model.label for model in models}
 
 
-def score_clips(
-    sound: CallSound, direction: str, models: Sequence[Scorer]
-) -> list[dict[str, float]]:
+def score_clips(sound: CallSound, direction: str, models: Sequence[Scorer]) -> list[ClipScores]:
     """Score a direction turn by turn, each with the share of it that was concealed.
 
     A clip is what was heard of a turn, wherever the jitter buffer put it; who only listened is not
-    scored. Speech that the call's end cut short is left out. `from_s` and `to_s` count from the
-    first frame.
+    scored. Speech that the call's end cut short is left out.
     """
     heard, playout = sound.heard[direction], sound.playouts.get(direction)
     said = _prepared(sound.said[direction])
@@ -235,13 +276,12 @@ def score_clips(
             break
         reference = said[round(from_s * RATE_HZ) : round(to_s * RATE_HZ)]
         clip = whole[round(begin_s * RATE_HZ) : round(end_s * RATE_HZ)]
-        scores: dict[str, float] = {"from_s": from_s, "to_s": to_s}
-        if playout is not None:
-            scores["concealed_share"] = round(_concealed_share(playout, begin_s, end_s), 4)
-        for model in models:
-            value = model.score(reference, clip) if np.any(clip) else model.silent
-            scores[model.name] = round(value, 4)
-        clips.append(scores)
+        values = {
+            model.name: round(model.score(reference, clip) if np.any(clip) else model.silent, 4)
+            for model in models
+        }
+        share = None if playout is None else _concealed_share(playout, begin_s, end_s)
+        clips.append(ClipScores(from_s, to_s, values, None if share is None else round(share, 4)))
     return clips
 
 
@@ -275,9 +315,3 @@ def _concealed_share(playout: Playout, begin_s: float, end_s: float) -> float:
         for gap in playout.gaps
     )
     return concealed_s / (end_s - begin_s)
-
-
-def worse(scores: Mapping[str, Any], name: str) -> float | None:
-    """A model's score of the worse direction; None: there was no call."""
-    found = [scores[d][name] for d in ("up", "down") if scores[d] and name in scores[d]]
-    return min(found, default=None)

@@ -1,242 +1,200 @@
-"""What is written down of one cell, as data; judging it lives elsewhere."""
+"""What came of one cell, judged: the content of `cell.json`, typed from end to end.
+
+A guest leaves an `Observation`; `testbed.record.judging` makes a `CellRecord` of it, and everything
+that people look at is made from that. `to_json` and `from_json` are each other's inverse.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+from typing import Final, Literal, NamedTuple, TypeVar
 
-Outcome = Literal["completed", "dropped", "no set-up"]
-_BUFFER_BYTES = 1 << 18
-"""A file of frames is one or two writes: each costs a guest a system call."""
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import from_json
 
+from testbed.call.conversation import Turn
+from testbed.call.quality.measures import Measures
+from testbed.call.quality.symptoms import Silence
+from testbed.call.quality.verdict import CallQuality, DirectionQuality, Verdict
+from testbed.record.observation import Observation
 
-@dataclass
-class DirectionRecord:
-    """The frames of one direction; times in seconds since dialling."""
-
-    sent_s: list[float] = field(default_factory=list)
-    """By frame index: when it left the sender."""
-    received: list[tuple[int, float]] = field(default_factory=list)
-    """Frame index and time, as they arrived; a duplicate stands twice."""
-    variants: list[int] = field(default_factory=list)
-    """By frame index: how it was encoded (`testbed.call.adaptation`); empty: there is one way."""
-
-
-@dataclass
-class CallRecord:
-    """One call; times in seconds since dialling."""
-
-    outcome: Outcome = "no set-up"
-    reason: str = ""
-    """Why it was not completed."""
-    set_up_s: float | None = None
-    """When both ends were connected."""
-    ended_s: float = 0.0
-    """When it was over: hung up, dropped, or given up."""
-    silent_s: float | None = None
-    """If it was dropped: for how long an end had heard nothing."""
-    states: list[tuple[float, str, str]] = field(default_factory=list)
-    """Of a real engine's connections: when, which end, what it said."""
-    heard_from_s: float | None = None
-    """When the sound in the cell's files begins, if a real engine played any."""
-    reports: dict[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
-    """By end: what a real engine counted itself, once a second from the set-up on."""
-    up: DirectionRecord = field(default_factory=DirectionRecord)
-    down: DirectionRecord = field(default_factory=DirectionRecord)
+T = TypeVar("T")
+SCHEMA: Final = 1
+"""The version of `cell.json` and `run.json`."""
+DIRECT = "direct"
+"""The transport that is none, with which others are compared."""
+OPEN = "open"
+"""The censor profile that restricts nothing."""
+DIRECTIONS = ("up", "down")
+"""What the caller says and the callee hears, and the other way round."""
 
 
-@dataclass
-class ChatRecord:
-    """The messages beside a call; times in seconds since dialling."""
+class CallKey(NamedTuple):
+    """What calls are compared by; those with the same key differ in their seed alone."""
 
-    server: str = ""
-    """Address and port: by it the chat's flow is told from the transport's."""
-    connected_s: float | None = None
-    """How long TCP and TLS took; None: never."""
-    sent_s: list[float] = field(default_factory=list)
-    acknowledged_s: list[float | None] = field(default_factory=list)
-    """By message: when the server's echo was back; None: never."""
+    messenger: str
+    """The messenger's title."""
+    transport: str
+    censor: str
+    """Where a run compares links, the name ends with ` over LINKS`; where it compares topologies,
+    with the topology's."""
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether no transport is in between."""
+        return self.transport == DIRECT
+
+    @property
+    def direct(self) -> CallKey:
+        """The key of the direct calls with which these are compared."""
+        return self._replace(transport=DIRECT)
 
 
-@dataclass
-class TrafficRecord:
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """Who spoke when, and how long each end waited for answers."""
+
+    said: Literal["speech", "symbols"]
+    pause_s: float
+    """Between one's last word and the other's first."""
+    turns: tuple[Turn, ...]
+    response_s: Mapping[str, float | None]
+    """By end: the median wait for an answer (s); None: there was none."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatSummary:
+    """The messages beside the call."""
+
+    sent: int
+    delivered: int
+    median_s: float | None
+    """The time to the server's echo; None: nothing came back."""
+    longest_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class TrafficSummary:
     """One piece of other traffic."""
 
-    kind: str
-    began_s: float
-    """Since dialling, once the cell has ended."""
-    connected_s: float | None = None
-    """How long TCP and TLS took; None: never."""
-    took_s: float | None = None
-    """From its beginning to the last byte; None: it was not done by the end of the call."""
-    payload_bytes: int = 0
-    """What was exchanged of it, both ways."""
+    done: bool
+    """Whether it was done before the call ended."""
+    took_s: float | None
+    goodput_bps: float | None
+    """Of what was exchanged, over all of that time."""
 
 
-@dataclass
-class TransportRecord:
-    """What carrying the call took; the counts are those of `testbed.lab.nodes.wire_count`."""
-
-    connect_s: float | None = None
-    """How long the transport took to connect; None: it could not."""
-    reason: str = ""
-    """Why it could not."""
-    set_up: Mapping[str, int] = field(default_factory=dict)
-    """Counted while it connected."""
-    call: Mapping[str, int] = field(default_factory=dict)
-    """Counted from then on to the end of the call."""
-
-
-Event = tuple[float, str, str]
-"""Something that a censor found or did: seconds since dialling, flow, what."""
-
-
-@dataclass
-class BoxRecord:
-    """What one middlebox did."""
-
-    packets_asked: int
-    """How many packets its censor was asked about."""
-    rules: Mapping[str, Mapping[str, int]]
-    """By rule: packets matched and dropped."""
-    events: Sequence[Event]
-
-
-@dataclass
+@dataclass(frozen=True, slots=True)
 class CellRecord:
-    """All that a conducted cell leaves behind."""
+    """What came of one cell."""
 
-    transport: TransportRecord
-    call: CallRecord
-    chat: ChatRecord
-    traffic: Sequence[TrafficRecord]
-    boxes: Mapping[str, BoxRecord]
-    """By the name of the middlebox, the caller's first."""
-    virtual_s: float
-    """From the start of the lab to its end."""
+    messenger: str
+    """The messenger's name."""
+    messenger_title: str
+    transport: str
+    censor: str
+    links: str
+    """The link set's name, where a run compares several; or empty."""
+    topology: str
+    """The topology's name, where a run compares several; or empty."""
+    seed: int
+    duration_s: float
+    quality: CallQuality
+    measures: Mapping[str, Measures]
+    """By direction; none if no call was set up."""
+    silences: Mapping[str, tuple[Silence, ...]]
+    """By direction: each time when nothing was heard for long."""
+    conversation: Conversation
+    chat: ChatSummary
+    traffic: Mapping[str, TrafficSummary]
+    """By kind."""
+    observation: Observation
+    symbols_missed: Mapping[str, float] = field(default_factory=dict)
+    """By direction, if symbols were said: the share that was not heard."""
+    schema: Literal[1] = SCHEMA
 
     @property
-    def packets_asked(self) -> int:
-        """How many packets the boxes' censors were asked about."""
-        return sum(box.packets_asked for box in self.boxes.values())
+    def key(self) -> CallKey:
+        """What this call is compared by."""
+        over = f" over {self.links}" if self.links else ""
+        topology = f" {self.topology}" if self.topology else ""
+        return CallKey(self.messenger_title, self.transport, self.censor + over + topology)
 
     @property
-    def rules(self) -> dict[str, dict[str, int]]:
-        """By rule: packets matched and dropped, over all boxes."""
-        total: dict[str, Counter[str]] = {}
-        for box in self.boxes.values():
-            for name, counters in box.rules.items():
-                total.setdefault(name, Counter()).update(counters)
-        return {name: dict(counters) for name, counters in total.items()}
+    def verdict(self) -> Verdict:
+        """The call's verdict."""
+        return self.quality.verdict
 
     @property
-    def events(self) -> list[Event]:
-        """All boxes' events by time; of several, a flow's name begins with its box's."""
-        several = len(self.boxes) > 1
-        found = [
-            (at, f"{name}: {flow}" if several else flow, what)
-            for name, box in self.boxes.items()
-            for at, flow, what in box.events
-        ]
-        return sorted(found, key=lambda event: event[0])
+    def is_set_up(self) -> bool:
+        """Whether both ends were connected, so that there is a quality of both directions."""
+        return self.quality.up is not None
+
+    @property
+    def set_up_s(self) -> float | None:
+        """How long the set-up took; None: the call was never set up."""
+        return self.quality.set_up.elapsed_s if self.is_set_up else None
+
+    @property
+    def directions(self) -> dict[str, DirectionQuality]:
+        """The quality of each direction that was recorded, the worse one first."""
+        found = {"up": self.quality.up, "down": self.quality.down}
+        recorded = {name: quality for name, quality in found.items() if quality is not None}
+        return dict(sorted(recorded.items(), key=lambda named: named[1].rank))
+
+    @property
+    def worse_direction(self) -> str | None:
+        """The direction that counts; None: there was no call."""
+        return next(iter(self.directions), None)
+
+    @property
+    def worse(self) -> DirectionQuality | None:
+        """The quality of the direction that counts; None: there was no call."""
+        return next(iter(self.directions.values()), None)
+
+    @property
+    def response_s(self) -> float | None:
+        """How long the end that waits longer waits for an answer (s); None: there was none."""
+        waits = self.conversation.response_s.values()
+        return max((wait for wait in waits if wait is not None), default=None)
+
+    def to_json(self) -> str:
+        """Write the record as JSON; equal records give equal texts."""
+        return _RECORDS.dump_json(self, indent=1).decode() + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> CellRecord:
+        """Read what `to_json` wrote.
+
+        Raises:
+            ValueError: It is something else; the message names the first wrong key.
+        """
+        return parsed(_RECORDS, text)
 
 
-def write_frames(call: CallRecord, path: Path) -> None:
-    """Write one line a frame: direction, index, sent and received in ns since dialling.
+def read_observation(text: str | bytes) -> Observation:
+    """Read what a guest's `write_observation` wrote.
 
-    A frame that never arrived has no time of arrival; one that came twice stands twice. If the
-    senders adapt, a fifth column has the number of the frame's encoding.
+    Raises:
+        ValueError: It is something else; the message names the first wrong key.
     """
-    adapts = bool(call.up.variants or call.down.variants)
-    with path.open("w", buffering=_BUFFER_BYTES) as lines:
-        lines.write("direction,index,sent_ns,received_ns" + ",variant" * adapts + "\n")
-        for name, direction in (("up", call.up), ("down", call.down)):
-            arrived: dict[int, list[float]] = {}
-            for index, at in direction.received:
-                arrived.setdefault(index, []).append(at)
-            for index, sent in enumerate(direction.sent_s):
-                times = [str(round(at * 1e9)) for at in arrived.get(index, ())] or [""]
-                variant = f",{direction.variants[index]}" if adapts else ""
-                for received in times:
-                    lines.write(f"{name},{index},{round(sent * 1e9)},{received}{variant}\n")
+    return parsed(_OBSERVATIONS, text)
 
 
-def write_events(events: Sequence[Event], path: Path) -> None:
-    """Write what the censor found and did, for people: seconds since dialling, flow, what."""
-    width = max((len(flow) for _, flow, _ in events), default=0)
-    lines = [f"{at:12.6f} s  {flow:<{width}}  {what}\n" for at, flow, what in events]
-    path.write_text("".join(lines))
+def parsed(kind: TypeAdapter[T], text: str | bytes) -> T:
+    """Read JSON, in which every number is finite, as a type.
+
+    Raises:
+        ValueError: It is something else; the message names the first wrong key.
+    """
+    try:
+        return kind.validate_python(from_json(text, allow_inf_nan=False))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise ValueError(f"{where}: {first['msg']}") from None
 
 
-def read_frames(path: Path) -> dict[str, DirectionRecord]:
-    """Read what `write_frames` wrote, by direction. ValueError: it is something else."""
-    directions = {"up": DirectionRecord(), "down": DirectionRecord()}
-    with path.open() as lines:
-        next(lines)
-        for line in lines:
-            name, index, sent, received, *variant = line.rstrip("\n").split(",")
-            direction = directions[name]
-            if int(index) == len(direction.sent_s):
-                direction.sent_s.append(int(sent) / 1e9)
-                direction.variants += map(int, variant)
-            if received:
-                direction.received.append((int(index), int(received) / 1e9))
-    for direction in directions.values():
-        direction.received.sort(key=lambda arrival: arrival[1])
-    return directions
-
-
-def as_json(record: CellRecord) -> dict[str, Any]:
-    """Give the record without the frames, for JSON; seconds rounded to nanoseconds."""
-    call = record.call
-    return {
-        "transport_connect_s": _rounded(record.transport.connect_s),
-        "transport": {"set_up": record.transport.set_up, "call": record.transport.call},
-        "call": {
-            "outcome": call.outcome,
-            "reason": call.reason,
-            "set_up_s": _rounded(call.set_up_s),
-            "ended_s": _rounded(call.ended_s),
-            "silent_s": _rounded(call.silent_s),
-            "states": [[_rounded(at), end, state] for at, end, state in call.states],
-            "heard_from_s": _rounded(call.heard_from_s),
-            **({"reports": call.reports} if call.reports else {}),
-        },
-        "chat": {
-            "server": record.chat.server,
-            "connected_s": _rounded(record.chat.connected_s),
-            "sent_s": [_rounded(at) for at in record.chat.sent_s],
-            "acknowledged_s": [_rounded(at) for at in record.chat.acknowledged_s],
-        },
-        "traffic": [
-            {
-                "kind": one.kind,
-                "began_s": _rounded(one.began_s),
-                "connected_s": _rounded(one.connected_s),
-                "took_s": _rounded(one.took_s),
-                "payload_bytes": one.payload_bytes,
-            }
-            for one in record.traffic
-        ],
-        "middlebox": {
-            "packets_asked": record.packets_asked,
-            "rules": record.rules,
-            "events": [[_rounded(at), flow, what] for at, flow, what in record.events],
-            **({"boxes": _by_box(record.boxes)} if len(record.boxes) > 1 else {}),
-        },
-        "virtual_s": _rounded(record.virtual_s),
-    }
-
-
-def _by_box(boxes: Mapping[str, BoxRecord]) -> dict[str, Any]:
-    return {
-        name: {"packets_asked": box.packets_asked, "rules": box.rules}
-        for name, box in boxes.items()
-    }
-
-
-def _rounded(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds, 9)
+_RECORDS = TypeAdapter(CellRecord)
+_OBSERVATIONS = TypeAdapter(Observation)

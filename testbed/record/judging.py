@@ -1,11 +1,9 @@
-"""Makes of a conducted cell's record what came of its call: playout, scores, verdict; no files."""
+"""Makes a record of what a guest observed: playout, scores, verdict. Reads and writes no files."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from statistics import median
-from typing import Any
 
 from testbed.audio.opus import has_fec
 from testbed.call.conversation import PAUSE_S, Turn, response_times_s, spoken
@@ -22,68 +20,100 @@ from testbed.call.quality.verdict import (
     judge_direction,
 )
 from testbed.experiment.cell import Cell
-from testbed.record.cell_record import DirectionRecord
-from testbed.record.results import SCHEMA
+from testbed.record.cell_record import (
+    DIRECTIONS,
+    CellRecord,
+    ChatSummary,
+    Conversation,
+    TrafficSummary,
+)
+from testbed.record.observation import (
+    ChatRecord,
+    DirectionRecord,
+    Observation,
+    TrafficRecord,
+)
 
 
 def judge(
     cell: Cell,
-    record: Mapping[str, Any],
+    observation: Observation,
     frames: Mapping[str, DirectionRecord],
     turns: Sequence[Turn],
     packets: Mapping[str, Sequence[bytes]] | None = None,
-) -> dict[str, Any]:
-    """Turn a conducted cell's record into the content of `cell.json`.
+) -> CellRecord:
+    """Judge a conducted cell.
 
     `turns` say who spoke when. `packets` are by direction the encoded frames that were sent; they
-    are needed if the codec uses FEC.
+    are needed if the codec uses FEC or DTX.
     """
-    call = record["call"]
-    playouts: dict[str, Playout] = {}
-    if call["set_up_s"] is not None:
-        codec, ended_s = cell.messenger.codec, call["ended_s"]
-        playouts = {
-            name: playout_of(
-                frames[name], codec, ended_s, (packets or {}).get(name, ()), cell.messenger.playout
-            )
-            for name in ("up", "down")
-            if frames[name].sent_s
-        }
-        set_up = SetUp(SetUpOutcome.CONNECTED, call["set_up_s"])
-    elif record["transport_connect_s"] is None:
-        set_up = SetUp(SetUpOutcome.FAILED, call["ended_s"])
-    else:
-        set_up = SetUp(SetUpOutcome.TIMED_OUT, call["ended_s"])
-    dropped = call["outcome"] == "dropped"
-    drop = Drop(at_s=call["ended_s"], silent_s=call["silent_s"]) if dropped else None
+    playouts = _playouts(cell.messenger, observation, frames, packets or {})
     speech = {
         name: spoken(playout, [turn for turn in turns if turn.way == name])
         for name, playout in playouts.items()
     }
+    waits = response_times_s(turns, playouts)
+    return CellRecord(
+        messenger=cell.messenger.name,
+        messenger_title=cell.messenger.title,
+        transport=str(cell.transport),
+        censor=cell.censor.name,
+        links=cell.links.name,
+        topology=cell.topology if cell.compares_topologies else "",
+        seed=cell.seed,
+        duration_s=cell.duration_s,
+        quality=_quality(observation, playouts, speech),
+        measures={name: measure(playouts[name], speech[name]) for name in playouts},
+        silences={name: tuple(silences(playouts[name])) for name in playouts},
+        conversation=Conversation(
+            cell.said,
+            PAUSE_S,
+            tuple(turns),
+            {end: round(median(w), 6) if w else None for end, w in waits.items()},
+        ),
+        chat=_chat(observation.chat),
+        traffic={one.kind: _traffic(one) for one in observation.traffic},
+        observation=observation,
+    )
+
+
+def _playouts(
+    messenger: Messenger,
+    observation: Observation,
+    frames: Mapping[str, DirectionRecord],
+    packets: Mapping[str, Sequence[bytes]],
+) -> dict[str, Playout]:
+    if observation.call.set_up_s is None:
+        return {}
+    codec, ended_s = messenger.codec, observation.call.ended_s
+    return {
+        name: playout_of(frames[name], codec, ended_s, packets.get(name, ()), messenger.playout)
+        for name in DIRECTIONS
+        if frames[name].sent_s
+    }
+
+
+def _quality(
+    observation: Observation, playouts: Mapping[str, Playout], speech: Mapping[str, Playout]
+) -> CallQuality:
+    call = observation.call
+    if call.set_up_s is not None:
+        set_up = SetUp(SetUpOutcome.CONNECTED, call.set_up_s)
+    elif observation.transport.connect_s is None:
+        set_up = SetUp(SetUpOutcome.FAILED, call.ended_s)
+    else:
+        set_up = SetUp(SetUpOutcome.TIMED_OUT, call.ended_s)
+    dropped = call.outcome == "dropped" and call.silent_s is not None
+    drop = Drop(at_s=call.ended_s, silent_s=call.silent_s or 0.0) if dropped else None
     judged = {name: judge_direction(playouts[name], speech[name]) for name in playouts}
     up, down = playouts.get("up"), playouts.get("down")
-    quality = judge_call(
+    return judge_call(
         set_up,
         up=judged.get("up"),
         down=judged.get("down"),
         drop=drop,
         symptoms=symptoms(set_up, up=up, down=down, drop=drop, speech=speech),
     )
-    return {
-        "schema": SCHEMA,
-        "messenger": {"name": cell.messenger.name, "title": cell.messenger.title},
-        "transport": str(cell.transport),
-        "censor": cell.censor.name,
-        **({"links": cell.links.name} if cell.links.name else {}),
-        **({"topology": cell.topology} if cell.compares_topologies else {}),
-        "seed": cell.seed,
-        "duration_s": cell.duration_s,
-        "quality": _quality_as_json(quality, playouts, speech),
-        "conversation": _conversation(cell, turns, playouts),
-        "chat": _chat(record["chat"]),
-        "traffic": {one["kind"]: _traffic(one) for one in record.get("traffic", ())},
-        "record": record,
-    }
 
 
 def playout_of(
@@ -96,7 +126,10 @@ def playout_of(
     """Play one direction of a call that ended at `ended_s`; times in seconds since dialling.
 
     `packets` are those that were sent; of a real engine, which encrypts its own, what its codec
-    makes of the same speech stands for them. ValueError: the codec uses FEC, and there are none.
+    makes of the same speech stands for them.
+
+    Raises:
+        ValueError: The codec uses FEC or DTX, and there are no packets.
     """
     if (codec.fec or codec.dtx) and not packets:
         raise ValueError("a codec with FEC or DTX is judged by its packets, and none were given")
@@ -117,51 +150,21 @@ def playout_of(
     )
 
 
-def _quality_as_json(
-    quality: CallQuality, playouts: Mapping[str, Playout], speech: Mapping[str, Playout]
-) -> dict[str, Any]:
-    content = asdict(quality)
-    content["set_up"]["outcome"] = quality.set_up.outcome.value
-    content["verdict"] = quality.verdict.label
-    content["summary"] = quality.summary
-    content["symptoms"] = [str(symptom) for symptom in quality.symptoms]
-    for name, direction in (("up", quality.up), ("down", quality.down)):
-        if direction is not None:
-            content[name]["verdict"] = direction.verdict.label
-            content[name] |= asdict(measure(playouts[name], speech[name]))
-            content[name]["silences"] = [s._asdict() for s in silences(playouts[name])]
-    return content
+def _traffic(one: TrafficRecord) -> TrafficSummary:
+    """Say whether other traffic was done, in what time, and with what goodput over all of that."""
+    goodput_bps = None if one.took_s is None else round(8 * one.payload_bytes / one.took_s)
+    return TrafficSummary(one.took_s is not None, one.took_s, goodput_bps)
 
 
-def _conversation(
-    cell: Cell, turns: Sequence[Turn], playouts: Mapping[str, Playout]
-) -> dict[str, Any]:
-    """What was said when, and how long each end waited for answers, as for JSON."""
-    waits = response_times_s(turns, playouts)
-    return {
-        "said": cell.said,
-        "pause_s": PAUSE_S,
-        "turns": [list(turn) for turn in turns],
-        "response_s": {end: round(median(w), 6) if w else None for end, w in waits.items()},
-    }
-
-
-def _traffic(one: Mapping[str, Any]) -> dict[str, Any]:
-    """Whether other traffic was done, in what time, and with what goodput over all of that."""
-    took_s = one["took_s"]
-    goodput_bps = None if took_s is None else round(8 * one["payload_bytes"] / took_s)
-    return {"done": took_s is not None, "took_s": took_s, "goodput_bps": goodput_bps}
-
-
-def _chat(chat: Mapping[str, Any]) -> dict[str, Any]:
+def _chat(chat: ChatRecord) -> ChatSummary:
     delays = [
         back - sent
-        for sent, back in zip(chat["sent_s"], chat["acknowledged_s"], strict=True)
+        for sent, back in zip(chat.sent_s, chat.acknowledged_s, strict=True)
         if back is not None
     ]
-    return {
-        "sent": len(chat["sent_s"]),
-        "delivered": len(delays),
-        "median_s": round(median(delays), 9) if delays else None,
-        "longest_s": round(max(delays), 9) if delays else None,
-    }
+    return ChatSummary(
+        sent=len(chat.sent_s),
+        delivered=len(delays),
+        median_s=round(median(delays), 9) if delays else None,
+        longest_s=round(max(delays), 9) if delays else None,
+    )

@@ -1,8 +1,8 @@
 """Writes and reads the record of a run: one folder a run, one folder a cell; draws nothing.
 
-    RUN/run.json              what was run, by which versions of what
+    RUN/run.json              what was run, by which versions of what (a `Manifest`)
     RUN/scenario.toml         the scenario as run
-    RUN/cells/CELL/cell.json  what came of a cell, schema-versioned
+    RUN/cells/CELL/cell.json  what came of a cell (a `CellRecord`)
     RUN/cells/CELL/frames.csv each frame of the call: direction, index, sent, received (ns)
     RUN/cells/CELL/events.log what the censor found and did: seconds since dialling, flow, what
     RUN/cells/CELL/heard-*.wav what a real engine played to the callee (up) and the caller (down)
@@ -18,28 +18,27 @@ A cell's folder appears whole, by renaming, or not at all.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from testbed.call.quality.verdict import Verdict, rank_of
+from pydantic import TypeAdapter
+
+from testbed.errors import InputError
 from testbed.experiment.cell import EVENTS_FILE, FRAMES_FILE
-from testbed.record.cell_record import DirectionRecord, read_frames
+from testbed.record.cell_record import CellRecord, parsed
+from testbed.record.manifest import Manifest
+from testbed.record.observation import DirectionRecord, read_frames
 
-SCHEMA = 5
-"""2 has steps, symptoms, ratings and FEC; in 3 the ends take turns, where both said the same all
-the time before; in 4 `frames.csv` may say how each frame was encoded; in 5 models say symbols, too,
-where they said speech. What reads results must do without them for the ones before."""
-READABLE = (1, 2, 3, 4, 5)
 CELL, WALL, MANIFEST, SCORES = "cell.json", "wall.json", "run.json", "scores.json"
 
 
-class ResultsError(Exception):
+class ResultsError(InputError):
     """A run's folder is missing, of another run, or not ours; the message says what to do."""
 
 
@@ -62,79 +61,22 @@ class Wall:
         return self.virtual_s / self.wall_s
 
 
+_WALLS = TypeAdapter(Wall)
+
+
 @dataclass(frozen=True)
-class CellResult:
-    """What came of one cell, as its files have it."""
+class RecordedCell:
+    """One cell of a run."""
 
     folder: Path
-    content: Mapping[str, Any]
-    """`cell.json`."""
+    """Where its files are; `Run` reads them."""
+    record: CellRecord
     wall: Wall
 
     @property
-    def key(self) -> tuple[str, str, str]:
-        """Messenger's title, transport and censor: what calls are compared by.
-
-        Where a run compares links, the censor's name ends with ` over LINKS`; where it compares
-        topologies, with the topology's.
-        """
-        c = self.content
-        over = f" over {c['links']}" if c.get("links") else ""
-        topology = f" {c['topology']}" if c.get("topology") else ""
-        return c["messenger"]["title"], c["transport"], c["censor"] + over + topology
-
-    @property
-    def verdict(self) -> Verdict:
-        """The call's verdict."""
-        return _verdict(self.content["quality"]["verdict"])
-
-    @property
-    def symptoms(self) -> Sequence[str]:
-        """What a person would say of the call; a record of schema 1 has none."""
-        found: Sequence[str] = self.content["quality"].get("symptoms", ())
-        return found
-
-    @property
-    def response_s(self) -> float | None:
-        """How long the end that waits longer waits for an answer, in the median (s).
-
-        None: there was none, or the record is of schema 1 or 2.
-        """
-        waits = self.content.get("conversation", {}).get("response_s", {}).values()
-        return max((wait for wait in waits if wait is not None), default=None)
-
-    @property
-    def directions(self) -> list[str]:
-        """The directions that were recorded, `up` and `down`, the worse one first."""
-        quality = self.content["quality"]
-        recorded = [name for name in ("up", "down") if quality[name] is not None]
-        return sorted(recorded, key=lambda name: _rank(quality[name]))
-
-    @property
-    def worse_direction(self) -> Mapping[str, Any] | None:
-        """The quality of the direction that counts; None: there was no call."""
-        worst = next(iter(self.directions), None)
-        found: Mapping[str, Any] | None = self.content["quality"].get(worst)
-        return found
-
-
-def _verdict(label: str) -> Verdict:
-    return next(verdict for verdict in Verdict if verdict.label == label)
-
-
-def _rank(quality: Mapping[str, Any]) -> tuple[float, ...]:
-    numbers = (quality[n] for n in ("r_fullband_100", "concealed_share", "longest_gap_s"))
-    return rank_of(_verdict(quality["verdict"]), *numbers)
-
-
-def clock_of(manifest: Mapping[str, Any]) -> str:
-    """Say for people by which clock a run's cells went, and so whether they repeat."""
-    kind = (manifest.get("kernel") or {}).get("kind", "")
-    return _CLOCKS.get(kind, "kernel not recorded")
-
-
-_CLOCKS = {"virtual": "virtual time", "host": "real time on the host's kernel (not repeatable)"}
-"""By the kind of kernel."""
+    def id(self) -> str:
+        """The cell's name within its run."""
+        return self.folder.name
 
 
 class Run:
@@ -142,6 +84,8 @@ class Run:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._manifest: Manifest | None = None
+        """As it was last read or written; it is large, and asked for with each cell."""
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -169,11 +113,14 @@ class Run:
         finally:
             os.close(held)
 
-    def begin(self, manifest: Mapping[str, Any], scenario: str, *, fresh: bool) -> None:
+    def begin(self, manifest: Manifest, scenario: str, *, fresh: bool) -> None:
         """Make the folder, or take up the run that is there.
 
-        A run may grow by other cells of the same scenario. ResultsError: what is there was made of
-        something else, and `fresh` does not ask to replace it.
+        A run may grow by other cells of the same scenario.
+
+        Raises:
+            ResultsError: What is there was made of something else, and `fresh` does not ask to
+                replace it.
         """
         path = self.folder / MANIFEST
         if fresh and path.exists():
@@ -186,46 +133,41 @@ class Run:
         for name in ("cells", "failed"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         _write(self.folder / "scenario.toml", scenario)
-        _write(path, json.dumps(manifest, indent=1) + "\n")
+        _write(path, manifest.to_json())
+        self._manifest = manifest
 
-    def _grown(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
-        """Give this folder's manifest with the cells and inputs of another one added."""
+    def _grown(self, manifest: Manifest) -> Manifest:
+        """Return this folder's manifest with the cells and inputs of another one added."""
         before = self.manifest()
-        changed = [k for k in ("kernel", "scenario") if before[k] != manifest[k]]
-        for part in ("versions", "inputs"):
-            common = set(before[part]) & set(manifest[part])
-            changed += sorted(k for k in common if before[part][k] != manifest[part][k])
-        if changed:
+        if changed := before.changed(manifest):
             raise ResultsError(
                 f"{self.folder} holds a run made of another {', '.join(changed)}: "
                 "give --fresh to replace it, or --out for another folder"
             )
-        return {
-            **manifest,
-            **{
-                part: {**before[part], **manifest[part]}
-                for part in ("versions", "inputs", "definitions")
-            },
-            "cells": list(dict.fromkeys((*before["cells"], *manifest["cells"]))),
-        }
+        return before.merged(manifest)
 
-    def manifest(self) -> dict[str, Any]:
-        """Read what was run. ResultsError: there is no run here, or one of a later schema."""
+    def manifest(self) -> Manifest:
+        """Read what was run.
+
+        Raises:
+            ResultsError: There is no run here, or it is damaged.
+        """
+        if self._manifest is not None:
+            return self._manifest
         path = self.folder / MANIFEST
         try:
-            content: dict[str, Any] = json.loads(path.read_text())
-        except (OSError, ValueError) as error:
+            self._manifest = Manifest.from_json(path.read_bytes())
+        except OSError as error:
             raise ResultsError(f"{self.folder} is no run's folder: {error}") from None
-        if content.get("schema") not in READABLE:
-            found, known = content.get("schema"), " and ".join(map(str, READABLE))
-            raise ResultsError(f"{path}: schema {found}, and this version reads {known}")
-        return content
+        except ValueError as error:
+            raise ResultsError(f"{path} is no run's, or damaged: {error}") from None
+        return self._manifest
 
     def has(self, cell_id: str) -> bool:
         """Whether a cell's record is there."""
         return (self.folder / "cells" / cell_id / CELL).is_file()
 
-    def keep(self, cell_id: str, job: Path, content: Mapping[str, Any], wall: Wall) -> CellResult:
+    def keep(self, cell_id: str, job: Path, record: CellRecord, wall: Wall) -> RecordedCell:
         """Move a conducted cell's files from its job's folder into the record, atomically."""
         done = job.with_name(job.name + ".done")
         done.mkdir()
@@ -234,13 +176,13 @@ class Run:
             node = "" if path.parent == job else path.parent.name + "-"
             path.rename(done / (node + path.name))
         (done / WALL).write_text(json.dumps(asdict(wall), indent=1) + "\n")
-        (done / CELL).write_text(json.dumps(content, indent=1) + "\n")
+        (done / CELL).write_text(record.to_json())
         _flush(done)
         target = self.folder / "cells" / cell_id
         done.rename(target)
         shutil.rmtree(job)
         shutil.rmtree(self.folder / "failed" / cell_id, ignore_errors=True)
-        return CellResult(target, content, wall)
+        return RecordedCell(target, record, wall)
 
     def keep_failed(self, cell_id: str, job: Path, reason: str) -> None:
         """Keep what is left of a cell that could not be conducted."""
@@ -249,10 +191,51 @@ class Run:
         shutil.rmtree(target, ignore_errors=True)
         job.rename(target)
 
-    def results(self) -> list[CellResult]:
-        """Read all cells that are there, in the scenario's order."""
-        order = {cell: place for place, cell in enumerate(self.manifest().get("cells", ()))}
-        return sorted(self._read(), key=lambda r: order.get(r.folder.name, len(order)))
+    def cells(self) -> list[RecordedCell]:
+        """Read all cells that are there, in the scenario's order.
+
+        Raises:
+            ResultsError: There is no run here, or a cell's files are damaged.
+        """
+        order = {cell: place for place, cell in enumerate(self.manifest().cells)}
+        return sorted(self._read(), key=lambda cell: order.get(cell.id, len(order)))
+
+    def frames(self, cell: RecordedCell) -> dict[str, DirectionRecord]:
+        """Read a cell's frames, by direction.
+
+        Raises:
+            ResultsError: They are damaged or missing.
+        """
+        path = cell.folder / FRAMES_FILE
+        try:
+            return read_frames(path)
+        except (OSError, ValueError) as error:
+            raise ResultsError(f"{path}: {error}; remove its folder and run again") from None
+
+    def heard(self, cell: RecordedCell, direction: str) -> Path | None:
+        """Return the WAV file of what a real engine played; None: a model's call has none."""
+        path = cell.folder / f"heard-{direction}.wav"
+        return path if path.exists() else None
+
+    def captures(self, cell_id: str) -> list[Path]:
+        """Return the captures that were taken of a cell, one for each side of a middlebox."""
+        return sorted((self.folder / "cells" / cell_id).glob("*.pcap"))
+
+    def scores(self, cell: RecordedCell) -> bytes | None:
+        """Read what `testbed score` kept of a cell; None: it was not scored."""
+        path = cell.folder / SCORES
+        return path.read_bytes() if path.exists() else None
+
+    def keep_scores(self, cell: RecordedCell, text: str) -> None:
+        """Keep what `testbed score` made of a cell's sound."""
+        (cell.folder / SCORES).write_text(text)
+
+    def digest(self) -> str:
+        """Return the SHA-256 of all cells' ids and records, in order."""
+        digest = hashlib.sha256()
+        for path in sorted((self.folder / "cells").glob(f"*/{CELL}")):
+            digest.update(path.parent.name.encode() + b"\0" + path.read_bytes())
+        return digest.hexdigest()
 
     def failures(self) -> dict[str, str]:
         """Give the reason of each cell that failed when it was last run."""
@@ -261,19 +244,15 @@ class Run:
             for path in sorted(self.folder.glob("failed/*/reason.txt"))
         }
 
-    def _read(self) -> Iterator[CellResult]:
-        for folder in sorted((self.folder / "cells").iterdir()):
+    def _read(self) -> Iterator[RecordedCell]:
+        folder = self.folder / "cells"
+        for cell in sorted(folder.iterdir()) if folder.is_dir() else ():
             try:
-                content = json.loads((folder / CELL).read_text())
-                wall = Wall(**json.loads((folder / WALL).read_text()))
-            except (OSError, ValueError, TypeError) as error:
-                raise ResultsError(f"{folder}: {error}; remove it and run again") from None
-            yield CellResult(folder, content, wall)
-
-
-def frames_of(result: CellResult) -> dict[str, DirectionRecord]:
-    """Read a cell's frames, by direction."""
-    return read_frames(result.folder / FRAMES_FILE)
+                record = CellRecord.from_json((cell / CELL).read_bytes())
+                wall = parsed(_WALLS, (cell / WALL).read_bytes())
+            except (OSError, ValueError) as error:
+                raise ResultsError(f"{cell}: {error}; remove it and run again") from None
+            yield RecordedCell(cell, record, wall)
 
 
 def _flush(folder: Path) -> None:

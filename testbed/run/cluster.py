@@ -26,7 +26,7 @@ from testbed.experiment.cell import Cell
 from testbed.experiment.explanations import ScenarioError
 from testbed.guest.kernel.builder import KernelBuildError, cached_kernel
 from testbed.record.results import Wall
-from testbed.run.manifest import programs, transports_in_tree, versions
+from testbed.run.provenance import programs, transports_in_tree, versions
 from testbed.run.runner import Conduct, ConductError, LabError, in_guest
 from testbed.transport.interface import Program
 

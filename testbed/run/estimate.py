@@ -10,7 +10,8 @@ from pathlib import Path
 from statistics import median
 
 from testbed.experiment.cell import Cell
-from testbed.record.results import CELL, WALL
+from testbed.record.cell_record import CellRecord
+from testbed.record.results import CELL, WALL, Wall
 
 AROUND_S = 6.0
 """Virtual seconds of a cell beside its call: starting, setting up, ending (measured)."""
@@ -78,9 +79,8 @@ def recorded_speeds(results: Path) -> Speeds:
 def _recorded(results: Path) -> Iterator[tuple[str, str, str, float]]:
     for path in results.glob(f"*/cells/*/{WALL}"):
         try:
-            wall = json.loads(path.read_text())
-            content = json.loads(path.with_name(CELL).read_text())
-            speed = wall["virtual_s"] / wall["wall_s"]
-            yield content["messenger"]["name"], content["transport"], content["censor"], speed
-        except (OSError, ValueError, KeyError, ZeroDivisionError):
+            record = CellRecord.from_json(path.with_name(CELL).read_bytes())
+            speed = Wall(**json.loads(path.read_text())).ratio
+        except (OSError, ValueError, TypeError, ZeroDivisionError):
             continue
+        yield record.messenger, record.transport, record.censor, speed

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
 
-from testbed.audio.opus import Speech, SpeechError, encode, write_wav
-from testbed.audio.speech import voice
-from testbed.call.adaptation import Adaptation, as_sent
-from testbed.call.conversation import Conversation, conversation, monologues
-from testbed.call.messenger import Codec, Messenger
+from testbed.audio.opus import Speech, SpeechError, write_wav
+from testbed.call.adaptation import as_sent
+from testbed.call.messenger import Codec
 from testbed.experiment.cell import (
     FRAMES_FILE,
     HEARD_FILES,
@@ -29,8 +25,10 @@ from testbed.experiment.cell import (
 )
 from testbed.lab.net.plan import plan_of
 from testbed.lab.net.topology import CallTopo
-from testbed.record.cell_record import DirectionRecord, read_frames
+from testbed.listen.script import speech_encodings, what_is_said
+from testbed.record.cell_record import CellRecord, read_observation
 from testbed.record.judging import judge, playout_of
+from testbed.record.observation import DirectionRecord, read_frames
 from testbed.run.certificate import write_certificates
 
 _SAID_MARGIN_S = TAIL_S + 5.0
@@ -57,71 +55,6 @@ def prepare_job(job: Path, cell: Cell, *, pcap: bool = False) -> None:
 
 
 @cache
-def what_is_said(
-    said: Said | Literal["monologues"], duration_s: float, file: str = ""
-) -> Conversation:
-    """Give what both ends of a call say: speech by `testbed.audio.speech.voice`, in turns, or symbols.
-
-    Monologues are speech that both say at once and all the time, as in records of old schemas.
-    """
-    if said == "symbols":
-        from testbed.audio import symbols  # noqa: PLC0415 - brings numpy
-
-        signal = symbols.signal(duration_s, SOUND_RATE_HZ)
-        return monologues(Speech(signal, SOUND_RATE_HZ), duration_s)
-    if said == "monologues":
-        return monologues(voice(file).joined, duration_s)
-    return conversation(voice(file).clips, duration_s)
-
-
-@cache
-def speech_frames(
-    codec: Codec, duration_s: float, said: Said | Literal["monologues"], file: str = ""
-) -> dict[str, tuple[bytes, ...]]:
-    """Encode what either end of a call says, by direction. SpeechError: no speech is there."""
-    return {
-        way: tuple(
-            encode(
-                speech,
-                seconds=duration_s,
-                frame_ms=codec.frame_ms,
-                bitrate_bps=codec.bitrate_bps,
-                fec=codec.fec,
-                expected_loss_percent=codec.expected_loss_percent,
-                cbr=codec.cbr,
-                dtx=codec.dtx,
-            )
-        )
-        for way, speech in what_is_said(said, duration_s, file).said.items()
-    }
-
-
-def speech_encodings(
-    messenger: Messenger, duration_s: float, said: Said, file: str = ""
-) -> dict[str, tuple[tuple[bytes, ...], ...]]:
-    """Encode what either end says in each way that its sender may choose: one if it does not adapt.
-
-    SpeechError: no speech is there.
-    """
-    made = [
-        speech_frames(codec, duration_s, said, file)
-        for codec in encoding_codecs(messenger.codec, messenger.adaptation)
-    ]
-    return {way: tuple(frames[way] for frames in made) for way in made[0]}
-
-
-def encoding_codecs(codec: Codec, adaptation: Adaptation | None) -> list[Codec]:
-    """Give the codec as each of a sender's encodings has it, in their order."""
-    if adaptation is None:
-        return [codec]
-    loss = codec.expected_loss_percent
-    return [
-        replace(codec, bitrate_bps=one.bitrate_bps, expected_loss_percent=one.expected_loss_percent)
-        for one in adaptation.encodings(codec.bitrate_bps, loss, fec=codec.fec)
-    ]
-
-
-@cache
 def _microphone(said: Said, file: str, duration_s: float, way: str) -> bytes:
     """Give what a real engine's microphone hears. SpeechError: no speech is there."""
     speech = what_is_said(said, duration_s + _SAID_MARGIN_S, file).said[way]
@@ -130,10 +63,11 @@ def _microphone(said: Said, file: str, duration_s: float, way: str) -> bytes:
     return speech.pcm
 
 
-def judged(cell: Cell, job: Path) -> Mapping[str, Any]:
+def judged(cell: Cell, job: Path) -> CellRecord:
     """Judge what a conducted cell left in its job's folder, and keep what was heard as WAV.
 
-    JudgeError: our own code cannot, which is a defect, told of this one cell.
+    Raises:
+        JudgeError: Our own code cannot, which is a defect; the message tells of this one cell.
     """
     try:
         return _judged(cell, job)
@@ -141,22 +75,22 @@ def judged(cell: Cell, job: Path) -> Mapping[str, Any]:
         raise JudgeError(f"its record cannot be judged: {error!r}") from error
 
 
-def _judged(cell: Cell, job: Path) -> Mapping[str, Any]:
-    record = json.loads((job / RECORD_FILE).read_text())
+def _judged(cell: Cell, job: Path) -> CellRecord:
+    observation = read_observation((job / RECORD_FILE).read_bytes())
     turns = what_is_said(cell.said, cell.duration_s, cell.speech).turns
     encodings = speech_encodings(cell.messenger, cell.duration_s, cell.said, cell.speech)
     frames = read_frames(job / FRAMES_FILE)
     packets = {way: as_sent(encodings[way], frames[way].variants) for way in encodings}
-    content = judge(cell, record, frames, turns, packets)
+    record = judge(cell, observation, frames, turns, packets)
     heard = {way: job / name for way, name in HEARD_FILES.items() if (job / name).exists()}
     for path in heard.values():
         write_wav(path.with_suffix(".wav"), Speech(path.read_bytes(), SOUND_RATE_HZ))
-    if cell.said == "symbols":
-        sounds = {way: path.read_bytes() for way, path in heard.items()}
-        if cell.messenger.engine == "model" and content["quality"]["up"] is not None:
-            sounds = _played(cell.messenger, record["call"]["ended_s"], frames, packets)
-        content["symbols_missed"] = _missed_by_ear(sounds, cell.duration_s)
-    return content
+    if cell.said != "symbols":
+        return record
+    sounds = {way: path.read_bytes() for way, path in heard.items()}
+    if cell.messenger.engine == "model" and record.is_set_up:
+        sounds = _played(cell.messenger, observation.call.ended_s, frames, packets)
+    return replace(record, symbols_missed=_missed_by_ear(sounds, cell.duration_s))
 
 
 def _played(
@@ -165,7 +99,7 @@ def _played(
     frames: Mapping[str, DirectionRecord],
     packets: Mapping[str, Sequence[bytes]],
 ) -> dict[str, bytes]:
-    """Give what the ends of a modelled call hear, by way: our own playout's sound."""
+    """Return what the ends of a modelled call hear, by direction: our own playout's sound."""
     from testbed.listen.rendering import render  # noqa: PLC0415 - brings numpy
 
     playouts = {
@@ -177,7 +111,7 @@ def _played(
 
 
 def _missed_by_ear(sounds: Mapping[str, bytes], said_s: float) -> dict[str, float]:
-    """Give the share of symbols that each sound lacks: an engine's and a model's by one ear."""
+    """Return the share of symbols that each sound lacks: an engine's and a model's by one ear."""
     from testbed.audio import symbols  # noqa: PLC0415 - brings numpy
 
     return {way: symbols.missed_share(pcm, SOUND_RATE_HZ, said_s) for way, pcm in sounds.items()}

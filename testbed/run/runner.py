@@ -19,12 +19,13 @@ from time import monotonic
 import trio
 
 from testbed.call.engines import ENGINES, GUEST_MB
+from testbed.errors import KnownError
 from testbed.experiment.cell import ERROR_FILE, Cell
 from testbed.experiment.scenario import ROOT, cell_id
 from testbed.guest.code_tree import BOOT, PLACE, guest_code
 from testbed.guest.kernel.builder import Kernel
 from testbed.guest.kernel.guest import GuestError, run_guest
-from testbed.record.results import CellResult, Run, Wall
+from testbed.record.results import RecordedCell, Run, Wall
 from testbed.run.jobs import JudgeError, judged, prepare_job
 from testbed.transport.interface import GUEST_PROGRAMS
 
@@ -47,11 +48,11 @@ _RUN_MODULE = (
 """How programs of the lab start on a host kernel."""
 
 
-class LabError(Exception):
+class LabError(KnownError):
     """The lab cannot run here; the message says what is missing and what to do."""
 
 
-class ConductError(Exception):
+class ConductError(KnownError):
     """A cell could not be conducted; the message is the reason."""
 
 
@@ -68,7 +69,7 @@ class Done:
     """One cell's end: its result, or the reason why there is none."""
 
     cell_id: str
-    result: CellResult | None
+    result: RecordedCell | None
     failure: str = ""
     retried: str = ""
     """Why it was run a second time; empty: it was not."""
@@ -249,13 +250,13 @@ async def _run_cell(run: Run, cell: Cell, conduct: Conduct, cpu: int, *, pcap: b
         prepare_job(job, cell, pcap=pcap)
         try:
             wall = await conduct(job, cell, cpu)
-            content = await trio.to_thread.run_sync(judged, cell, job)
+            record = await trio.to_thread.run_sync(judged, cell, job)
         except (ConductError, JudgeError) as error:
             _check_room(run.folder)
             failed.append(str(error))
             run.keep_failed(name, job, str(error))
         else:
-            return Done(name, run.keep(name, job, content, wall), retried="".join(failed))
+            return Done(name, run.keep(name, job, record, wall), retried="".join(failed))
     return Done(name, None, failed[-1], retried=failed[0])
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from math import isfinite
 from textwrap import fill
-from typing import Any
 
+from pydantic_core import to_json
 from rich.table import Table
 
 from testbed.analysis.comparison import Comparison
@@ -26,7 +25,7 @@ MEASURE_WORDS = {
 
 def comparison_table(compared: Sequence[Comparison]) -> Table:
     """Show how calls compare, at most 100 columns wide."""
-    table, begins = table_by_keys([(c.messenger, c.transport, c.censor) for c in compared])
+    table, begins = table_by_keys([c.key for c in compared])
     for name in ("n", "usable", "95 %", "over direct", "R", "95 %", "rank"):
         table.add_column(name, justify="right", no_wrap=True)
     for c, begin in zip(compared, begins, strict=True):
@@ -64,8 +63,8 @@ def legend(compared: Sequence[Comparison]) -> str:
 
 def rank_text(one: Comparison, compared: Iterable[Comparison]) -> str:
     """Write a rank, with `=` if others have it too."""
-    key = (one.messenger, one.censor, one.rank)
-    shared = sum((c.messenger, c.censor, c.rank) == key for c in compared) > 1
+    rivals = (c for c in compared if c.key._replace(transport="") == one.key._replace(transport=""))
+    shared = sum(c.rank == one.rank for c in rivals) > 1
     return f"{one.rank}{'=' if shared else ''}"
 
 
@@ -83,33 +82,30 @@ def interval_text(estimate: Estimate | None, factor: float = 1.0, digits: int = 
     return f"{estimate.low * factor:.{digits}f}-{estimate.high * factor:.{digits}f}"
 
 
-def comparison_json(compared: Iterable[Comparison]) -> list[dict[str, Any]]:
-    """Give comparisons for JSON, in SI units; what is not known is null."""
-    return [
-        {
-            "messenger": c.messenger,
-            "transport": c.transport,
-            "censor": c.censor,
-            "n": c.calls,
-            "verdicts": {verdict.label: count for verdict, count in c.verdicts.items()},
-            "median_verdict": c.median_verdict.label,
-            "rank": c.rank,
-            "usable": estimate_json(c.usable),
-            "usable_over_direct": estimate_json(c.usable_effect),
-            "rating": estimate_json(c.rating),
-            "rating_over_direct": estimate_json(c.rating_effect),
-            **{name: estimate_json(c.medians.get(name)) for name in MEASURE_WORDS},
-        }
-        for c in compared
-    ]
+def comparison_json(compared: Iterable[Comparison]) -> str:
+    """Write comparisons as JSON, in SI units; what is not known is null."""
+    return _json(
+        [
+            {
+                **c.key._asdict(),
+                "n": c.calls,
+                "verdicts": c.verdicts,
+                "median_verdict": c.median_verdict,
+                "rank": c.rank,
+                "usable": c.usable,
+                "usable_over_direct": c.usable_effect,
+                "rating": c.rating,
+                "rating_over_direct": c.rating_effect,
+                **{name: c.medians.get(name) for name in MEASURE_WORDS},
+            }
+            for c in compared
+        ]
+    )
 
 
-def estimate_json(estimate: Estimate | None) -> dict[str, Any] | None:
-    """Give an estimate for JSON; a bound that is not known is null."""
-    if estimate is None:
-        return None
-    known = asdict(estimate)
-    return {name: value if isfinite(value) else None for name, value in known.items()}
+def _json(content: object) -> str:
+    """Write dataclasses and verdicts as JSON; a bound that is not known is null."""
+    return to_json(content, indent=1, inf_nan_mode="null").decode()
 
 
 def difference_table(shifts: Sequence[Shift]) -> Table:
@@ -166,26 +162,25 @@ def difference_words(found: Difference) -> list[str]:
     return lines
 
 
-def difference_json(found: Difference) -> dict[str, Any]:
-    """Give a difference for JSON."""
-    return {
-        "made_of": [asdict(change) for change in found.made_of],
-        "only_before": found.only_before,
-        "only_after": found.only_after,
-        "verdicts": [asdict(change) for change in found.verdicts],
-        "medians": [
-            {
-                "messenger": shift.key[0],
-                "transport": shift.key[1],
-                "censor": shift.key[2],
-                "measure": shift.measure,
-                **{
-                    name: estimate_json(getattr(shift, name))
-                    for name in ("before", "after", "effect")
-                },
-                "is_beyond_spread": shift.is_beyond_spread,
-            }
-            for shift in found.shifts
-        ],
-        "cells": found.cells,
-    }
+def difference_json(found: Difference) -> str:
+    """Write a difference as JSON."""
+    return _json(
+        {
+            "made_of": found.made_of,
+            "only_before": found.only_before,
+            "only_after": found.only_after,
+            "verdicts": found.verdicts,
+            "medians": [
+                {
+                    **shift.key._asdict(),
+                    "measure": shift.measure,
+                    "before": shift.before,
+                    "after": shift.after,
+                    "effect": shift.effect,
+                    "is_beyond_spread": shift.is_beyond_spread,
+                }
+                for shift in found.shifts
+            ],
+            "cells": found.cells,
+        }
+    )

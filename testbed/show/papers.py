@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
 from testbed.analysis.comparison import Comparison
 from testbed.analysis.statistics import CONFIDENCE, coverage_limit
-from testbed.record.results import clock_of
+from testbed.record.manifest import Manifest
 from testbed.show.comparison_tables import MEASURE_WORDS, effect_text, interval_text, rank_text
 
 _SPECIAL = {
@@ -22,17 +21,17 @@ _WORDS = 3
 """The columns that are words, and stand on the left."""
 
 
-def markdown(compared: Sequence[Comparison], manifest: Mapping[str, Any]) -> str:
+def markdown(compared: Sequence[Comparison], manifest: Manifest) -> str:
     """Write a comparison as a Markdown table (GitHub's, which pandoc reads) with its note."""
     lines = [_piped(_HEADS), _piped(["---"] * _WORDS + ["---:"] * (len(_HEADS) - _WORDS))]
     lines += [_piped(cell.replace("|", r"\|") for cell in row) for row in _rows(compared)]
     return "\n".join((*lines, "", note(compared, manifest), ""))
 
 
-def latex(compared: Sequence[Comparison], manifest: Mapping[str, Any]) -> str:
+def latex(compared: Sequence[Comparison], manifest: Manifest) -> str:
     """Write a comparison as a LaTeX table float; it needs the package booktabs."""
     body = [_joined(map(escaped, row)) for row in _rows(compared)]
-    name = manifest["scenario"]["name"]
+    name = manifest.scenario.name
     lines = [
         r"\begin{table}",
         r"\centering\footnotesize",
@@ -50,22 +49,22 @@ def latex(compared: Sequence[Comparison], manifest: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-FORMATS: Mapping[str, Callable[[Sequence[Comparison], Mapping[str, Any]], str]] = {
+FORMATS: Mapping[str, Callable[[Sequence[Comparison], Manifest], str]] = {
     "markdown": markdown,
     "latex": latex,
 }
 
 
-def note(compared: Sequence[Comparison], manifest: Mapping[str, Any]) -> str:
+def note(compared: Sequence[Comparison], manifest: Manifest) -> str:
     """Say what a table shows: scenario, engine, n, and what the columns mean."""
-    scenario = manifest["scenario"]
+    scenario = manifest.scenario
     counts = sorted({c.calls for c in compared})
     n = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     sure = coverage_limit(counts[0])
     range_of = f" (of n = {counts[0]}, with {sure:.0%} at most)" if sure < CONFIDENCE else ""
     return (
-        f"{scenario['title']} (scenario {scenario['name']}, testbed "
-        f"{manifest['versions'].get('testbed', 'unknown')}, {clock_of(manifest)}); "
+        f"{scenario.title} (scenario {scenario.name}, testbed "
+        f"{manifest.versions['testbed']}, {manifest.kernel.clock}); "
         f"n = {n} calls a row. "
         "Usable: share of calls that were usable or good, with Wilson's 95 % interval; over "
         "direct: points more than direct calls of the same seeds, * if Newcombe's interval "
@@ -84,9 +83,7 @@ def escaped(text: str) -> str:
 def _rows(compared: Sequence[Comparison]) -> list[list[str]]:
     return [
         [
-            c.messenger,
-            c.transport,
-            c.censor,
+            *c.key,
             str(c.calls),
             f"{100 * c.usable.value:.0f}",
             interval_text(c.usable, 100),

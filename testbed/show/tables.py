@@ -6,24 +6,24 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
 
+from pydantic_core import to_json
 from rich.table import Table
 from rich.text import Text
 
+from testbed.analysis.groups import grouped
 from testbed.call.quality.symptoms import Symptom, symptom_of
 from testbed.call.quality.verdict import Verdict
-from testbed.record.results import CellResult
+from testbed.record.cell_record import CallKey, CellRecord, TrafficSummary
+from testbed.record.results import RecordedCell
 
 
 @dataclass(frozen=True)
 class Row:
     """Calls that differ in their seed alone; medians over the calls that were set up."""
 
-    messenger: str
-    transport: str
-    censor: str
-    verdicts: dict[str, int]
+    key: CallKey
+    verdicts: Mapping[Verdict, int]
     """Calls by verdict, the best first."""
     set_up_s: float | None
     concealed_share: float | None
@@ -48,60 +48,53 @@ class Row:
         return sum(self.verdicts.values())
 
 
-def rows(results: Iterable[CellResult]) -> list[Row]:
-    """Add results up, in the order in which calls first come."""
-    groups: dict[tuple[str, str, str], list[CellResult]] = {}
-    for result in results:
-        groups.setdefault(result.key, []).append(result)
-    return [_row(*key, group) for key, group in groups.items()]
+def rows(cells: Iterable[RecordedCell]) -> list[Row]:
+    """Add cells up, in the order in which calls first come."""
+    return [_row(key, group) for key, group in grouped(cells).items()]
 
 
-def _row(messenger: str, transport: str, censor: str, group: Sequence[CellResult]) -> Row:
-    verdicts = Counter(result.verdict for result in group)
-    qualities = [result.content["quality"] for result in group]
-    heard = [worse for result in group if (worse := result.worse_direction) is not None]
-    chats = [result.content["chat"] for result in group]
+def _row(key: CallKey, group: Sequence[RecordedCell]) -> Row:
+    calls = [cell.record for cell in group]
+    verdicts = Counter(call.verdict for call in calls)
+    heard = [call.worse for call in calls if call.worse is not None]
     return Row(
-        messenger,
-        transport,
-        censor,
-        {v.label: verdicts[v] for v in sorted(Verdict, reverse=True) if v in verdicts},
-        _median(q["set_up"]["elapsed_s"] for q in qualities if q["up"] is not None),
-        _median(worse["concealed_share"] for worse in heard),
-        _median(worse["mouth_to_ear_median_s"] for worse in heard),
-        _median(worse["r_fullband_100"] for worse in heard),
-        sum(chat["sent"] for chat in chats),
-        sum(chat["delivered"] for chat in chats),
-        _median(chat["median_s"] for chat in chats),
-        sum(result.wall.virtual_s for result in group),
-        sum(result.wall.wall_s for result in group),
-        tuple(_symptoms(group)),
-        _median(result.response_s for result in group),
+        key,
+        {v: verdicts[v] for v in sorted(verdicts, reverse=True)},
+        _median(call.set_up_s for call in calls),
+        _median(worse.concealed_share for worse in heard),
+        _median(worse.mouth_to_ear_median_s for worse in heard),
+        _median(worse.r_fullband_100 for worse in heard),
+        sum(call.chat.sent for call in calls),
+        sum(call.chat.delivered for call in calls),
+        _median(call.chat.median_s for call in calls),
+        sum(cell.wall.virtual_s for cell in group),
+        sum(cell.wall.wall_s for cell in group),
+        tuple(_symptoms(calls)),
+        _median(call.response_s for call in calls),
     )
 
 
-def _symptoms(group: Sequence[CellResult]) -> Iterator[str]:
+def _symptoms(calls: Sequence[CellRecord]) -> Iterator[str]:
     """Tell what at least half of the calls were like, once for all if they are told alike."""
     for symptom in Symptom:
-        told = [[t for t in result.symptoms if symptom_of(t) is symptom] for result in group]
-        having = [(result, texts) for result, texts in zip(group, told, strict=True) if texts]
-        if not having or 2 * len(having) < len(group):
+        told = [[t for t in call.quality.symptoms if symptom_of(t) is symptom] for call in calls]
+        having = [(call, texts) for call, texts in zip(calls, told, strict=True) if texts]
+        if not having or 2 * len(having) < len(calls):
             continue
         if all(texts == having[0][1] for _, texts in having):
             yield from having[0][1]
         elif symptom is Symptom.WENT_SILENT:
-            at_s = [round(_went_silent_s(result)) for result, _ in having]
+            at_s = [round(_went_silent_s(call)) for call, _ in having]
             first, last = min(at_s), max(at_s)
             yield f"{symptom} at {first}{f' to {last}' if last > first else ''} s"
         else:
             yield str(symptom)
 
 
-def _went_silent_s(result: CellResult) -> float:
+def _went_silent_s(call: CellRecord) -> float:
     """Return when a call first fell silent that had been heard (s since dialling)."""
-    quality = result.content["quality"]
-    found = [silence for name in result.directions for silence in quality[name]["silences"]]
-    return float(min(silence["at_s"] for silence in found if not silence["from_start"]))
+    found = [silence for silences in call.silences.values() for silence in silences]
+    return min(silence.at_s for silence in found if not silence.from_start)
 
 
 def _median(numbers: Iterable[float | None]) -> float | None:
@@ -109,14 +102,15 @@ def _median(numbers: Iterable[float | None]) -> float | None:
     return median(known) if known else None
 
 
-def table_by_keys(keys: Sequence[tuple[str, str, str]]) -> tuple[Table, list[list[str]]]:
+def table_by_keys(keys: Sequence[CallKey]) -> tuple[Table, list[list[str]]]:
     """Begin a table by messenger, transport, censor; give it and what each row begins with.
 
     What all rows have in common stands above the table and has no column: a messenger, a transport,
     a profile of which a sweep varied a number. Rows of one messenger name it once.
     """
-    messengers, transports = ([key[part] for key in keys] for part in (0, 1))
-    above, heading, told = _censors([key[2] for key in keys])
+    messengers = [key.messenger for key in keys]
+    transports = [key.transport for key in keys]
+    above, heading, told = _censors([key.censor for key in keys])
     several = len(keys) > 1
     one_transport = several and len(set(transports)) == 1
     one_messenger = several and len(set(messengers)) == 1
@@ -181,8 +175,7 @@ def _longest_word(texts: Iterable[str]) -> int:
 
 def summary(table_rows: Sequence[Row]) -> Table:
     """Give the table of a run, at most 100 columns wide."""
-    keys = [(row.messenger, row.transport, row.censor) for row in table_rows]
-    table, begins = table_by_keys(keys)
+    table, begins = table_by_keys([row.key for row in table_rows])
     told = [_calls(row) for row in table_rows]
     table.add_column("Calls", min_width=_longest_word(text.plain for text in told))
     for name in ("set-up\ns", "lost\n%", "delay\nms", "R", "Chat\nms", "speed"):
@@ -201,32 +194,24 @@ def summary(table_rows: Sequence[Row]) -> Table:
     return table
 
 
-def traffic_table(results: Iterable[CellResult]) -> Table | None:
+def traffic_table(cells: Iterable[RecordedCell]) -> Table | None:
     """Give what became of the other traffic beside calls; None: there was none."""
-    groups: dict[tuple[str, str, str], list[CellResult]] = {}
-    for result in results:
-        if result.content.get("traffic"):
-            groups.setdefault(result.key, []).append(result)
+    groups = grouped(cell for cell in cells if cell.record.traffic)
     if not groups:
         return None
-    kinds = list(
-        dict.fromkeys(k for of in groups.values() for r in of for k in r.content["traffic"])
-    )
+    kinds = dict.fromkeys(k for of in groups.values() for cell in of for k in cell.record.traffic)
     table, begins = table_by_keys(list(groups))
     for kind in kinds:
         table.add_column(kind.replace(" ", "\n"), justify="right", no_wrap=True)
     for group, begin in zip(groups.values(), begins, strict=True):
-        cells = [
-            _traffic([r.content["traffic"][k] for r in group if k in r.content["traffic"]])
-            for k in kinds
-        ]
-        table.add_row(*begin, *cells)
+        found = [[t for cell in group if (t := cell.record.traffic.get(k))] for k in kinds]
+        table.add_row(*begin, *map(_traffic, found))
     return table
 
 
-def _traffic(ones: Sequence[Mapping[str, Any]]) -> str:
+def _traffic(ones: Sequence[TrafficSummary]) -> str:
     """How many were done, and the median time that those took."""
-    took_s = [one["took_s"] for one in ones if one["done"]]
+    took_s = [one.took_s for one in ones if one.done]
     return f"{len(took_s)}/{len(ones)} {_number(_median(took_s), 2)} s"
 
 
@@ -250,6 +235,10 @@ def _number(value: float | None, digits: int, factor: float = 1) -> str:
     return "-" if value is None else f"{value * factor:.{digits}f}"
 
 
-def as_json(table_rows: Iterable[Row]) -> list[dict[str, Any]]:
-    """Give the rows for JSON, in SI units."""
-    return [dict(vars(row)) for row in table_rows]
+def as_json(table_rows: Iterable[Row]) -> str:
+    """Write the rows as JSON, in SI units."""
+    flat = [
+        {**row.key._asdict(), **{k: v for k, v in vars(row).items() if k != "key"}}
+        for row in table_rows
+    ]
+    return to_json(flat, indent=1).decode()

@@ -12,20 +12,24 @@ import platform
 import re
 import resource
 import tempfile
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from time import process_time
-from typing import Any, get_args
+from typing import get_args
 
 import trio
+from pydantic import TypeAdapter
 
 from testbed.experiment.cell import RECORD_FILE, Cell
 from testbed.experiment.scenario import cells, load_scenario
+from testbed.guest.kernel.job import Counts
+from testbed.record.cell_record import read_observation
+from testbed.record.observation import Observation
 from testbed.record.results import Wall
 from testbed.run.jobs import judged, prepare_job
-from testbed.run.manifest import lacking
+from testbed.run.provenance import lacking
 from testbed.run.runner import Conduct, ConductError, LabError, compile_code, on_host
 from testbed.tools import ns3
 from testbed.tools.forwarding import FORWARD_FILE, FORWARDED_FILE, Way
@@ -94,33 +98,97 @@ LEAST_GAIN = 1.9
 
 
 @dataclass(frozen=True)
-class CellTimes:
-    """What one kind of cell costs, by rounds."""
+class Machine:
+    """What was measured on."""
 
-    kind: CellKind
-    alone: tuple[Wall, ...]
-    """One cell on one processor, nothing else of ours beside it."""
-    together_s: tuple[float, ...]
-    """Wall seconds of a cell on each processor at the same time, of that which took longest."""
-    processors: int
+    cpu: str
+    cores: int
+    kernel: str
+    guest: str
+    """The guest kernel's version."""
+    python: str
+
+    @classmethod
+    def here(cls, guest: str) -> Machine:
+        """Name this machine."""
+        text = Path("/proc/cpuinfo").read_text()
+        models = re.search(r"^model name\s*: (.*)$", text, re.MULTILINE)
+        return cls(
+            cpu=models.group(1) if models else platform.processor(),
+            cores=len(os.sched_getaffinity(0)),
+            kernel=platform.release(),
+            guest=guest,
+            python=platform.python_version(),
+        )
+
+
+@dataclass(frozen=True)
+class CellCosts:
+    """What one kind of cell costs; lists have one entry for each round."""
+
+    what: str
+    least_ratio: float
+    """Virtual seconds a wall second that it is to reach."""
+    virtual_s: float
+    ratio: list[float]
+    """Virtual seconds a wall second, on one processor."""
+    wall_s: list[float]
+    cpu_s: list[float]
+    counts: Counts
+    """Of the first round."""
     packets_asked: int
     """How many packets the middlebox was asked of in Python: what kind of cell it truly was."""
-    judged_s: tuple[float, ...]
+    judged_s: list[float]
     """Processor seconds that playout, scores and verdict took, which the next cell does not wait
     for."""
+    together_s: list[float]
+    """Wall seconds of a cell on each processor at the same time, of that which took longest."""
+    gain: float | None
+    """How much faster cells are on all processors than on one; None: there is but one."""
 
     @property
-    def ratios(self) -> list[float]:
-        """Virtual seconds a wall second, by round, on one processor."""
-        return [wall.ratio for wall in self.alone]
+    def is_fast_enough(self) -> bool:
+        """Whether it is as fast as it is to be."""
+        return median(self.ratio) >= self.least_ratio
 
-    @property
-    def gain(self) -> float | None:
-        """How much faster cells are on all processors than on one; None: there is but one."""
-        if self.processors == 1:
-            return None
-        alone_s = median(wall.wall_s for wall in self.alone)
-        return self.processors * alone_s / median(self.together_s)
+
+@dataclass(frozen=True)
+class Beside:
+    """The same call by something else."""
+
+    what: str
+    virtual_s: float = 0.0
+    wall_s: float = 0.0
+    why_not: str = ""
+    """Why it was not measured; empty: it was."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """All that `testbed bench` measured."""
+
+    machine: Machine
+    rounds: int
+    cells: dict[str, CellCosts]
+    lacking: dict[str, str]
+    """Kinds of cells that could not be measured, and why."""
+    beside: dict[str, Beside]
+
+    def to_json(self) -> str:
+        """Write it as JSON."""
+        return _BENCHES.dump_json(self, indent=1).decode() + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Bench:
+        """Read what `to_json` wrote.
+
+        Raises:
+            ValueError: It is something else, or a cell has no rounds.
+        """
+        bench = _BENCHES.validate_json(text)
+        if not all(cell.ratio for cell in bench.cells.values()):
+            raise ValueError("a cell has no rounds")
+        return bench
 
 
 @dataclass(frozen=True)
@@ -138,7 +206,7 @@ async def cell_times(
     cpus: Sequence[int],
     rounds: int,
     report: Callable[[CellKind], object],
-) -> list[CellTimes]:
+) -> dict[str, CellCosts]:
     """Run each kind of cell alone and on all processors, in turns; `report` hears after each.
 
     ConductError: a cell failed, or its call was not set up.
@@ -151,17 +219,27 @@ async def cell_times(
             if len(cpus) > 1:
                 together_s[kind].append(await _together_s(kind, conduct, cpus))
             report(kind)
-    return [
-        CellTimes(
-            kind,
-            tuple(cell.wall for cell in alone[kind]),
-            tuple(together_s[kind]),
-            len(cpus),
-            alone[kind][0].packets_asked,
-            tuple(cell.judged_s for cell in alone[kind]),
-        )
-        for kind in kinds
-    ]
+    return {kind.name: _costs(kind, alone[kind], together_s[kind], len(cpus)) for kind in kinds}
+
+
+def _costs(
+    kind: CellKind, alone: Sequence[_Conducted], together_s: list[float], processors: int
+) -> CellCosts:
+    walls = [cell.wall for cell in alone]
+    alone_s = median(wall.wall_s for wall in walls)
+    return CellCosts(
+        what=kind.what,
+        least_ratio=kind.least_ratio,
+        virtual_s=walls[0].virtual_s,
+        ratio=[wall.ratio for wall in walls],
+        wall_s=[wall.wall_s for wall in walls],
+        cpu_s=[wall.cpu_s or 0.0 for wall in walls],
+        counts=Counts(**(walls[0].counts or {})),
+        packets_asked=alone[0].packets_asked,
+        judged_s=[cell.judged_s for cell in alone],
+        together_s=together_s,
+        gain=processors * alone_s / median(together_s) if together_s else None,
+    )
 
 
 async def _together_s(kind: CellKind, conduct: Conduct, cpus: Sequence[int]) -> float:
@@ -177,42 +255,42 @@ async def _together_s(kind: CellKind, conduct: Conduct, cpus: Sequence[int]) -> 
     return max(took_s)
 
 
-async def on_this_kernel(cpu: int) -> dict[str, Any]:
+async def on_this_kernel(cpu: int) -> Beside:
     """Run the direct cell on this machine's kernel in real time, or say why it cannot be.
 
     It is the same call on the same Mininet network; a minute of it takes a minute.
     """
     kind = KINDS[0]
-    found: dict[str, Any] = {"what": f"{kind.name}, in Mininet on this machine's own kernel"}
+    what = f"{kind.name}, in Mininet on this machine's own kernel"
     try:
         wall = await _wall(kind, on_host(), cpu)
     except (LabError, ConductError) as error:
-        return {**found, "why_not": str(error)}
-    return {**found, "virtual_s": wall.virtual_s, "wall_s": wall.wall_s}
+        return Beside(what, why_not=str(error))
+    return Beside(what, wall.virtual_s, wall.wall_s)
 
 
-def on_ns3(cpu: int) -> dict[str, Any]:
+def on_ns3(cpu: int) -> Beside:
     """Run the direct cell's datagrams in ns-3, or say why they cannot be."""
     kind = KINDS[0]
-    found: dict[str, Any] = {"what": f"{kind.name}, its datagrams alone, in ns-3"}
+    what = f"{kind.name}, its datagrams alone, in ns-3"
     try:
-        found["what"] += f" {ns3.version()}"
+        what += f" {ns3.version()}"
         with tempfile.TemporaryDirectory() as folder:
             wall_s = ns3.run_call(kind.cell, Path(folder), cpu)
     except ns3.Ns3Error as error:
-        return {**found, "why_not": str(error)}
-    return {**found, "virtual_s": kind.duration_s, "wall_s": wall_s}
+        return Beside(what, why_not=str(error))
+    return Beside(what, kind.duration_s, wall_s)
 
 
 async def _conduct_and_judge(kind: CellKind, conduct: Conduct, cpu: int) -> _Conducted:
     """Conduct a cell, and then judge its call."""
     with tempfile.TemporaryDirectory() as folder:
         job = Path(folder) / "job"
-        wall, record = await _conduct(kind, conduct, cpu, job)
+        wall, seen = await _conduct(kind, conduct, cpu, job)
         began_s = process_time()
         judged(kind.cell, job)
         judged_s = process_time() - began_s
-    return _Conducted(wall, record["middlebox"]["packets_asked"], judged_s)
+    return _Conducted(wall, seen.packets_asked, judged_s)
 
 
 async def _wall(kind: CellKind, conduct: Conduct, cpu: int) -> Wall:
@@ -224,44 +302,14 @@ async def _wall(kind: CellKind, conduct: Conduct, cpu: int) -> Wall:
 
 async def _conduct(
     kind: CellKind, conduct: Conduct, cpu: int, job: Path
-) -> tuple[Wall, Mapping[str, Any]]:
+) -> tuple[Wall, Observation]:
     """Conduct a cell; give what it cost, and its record, which is in its folder, too."""
     prepare_job(job, kind.cell)
     wall = await conduct(job, kind.cell, cpu)
-    record = json.loads((job / RECORD_FILE).read_text())
-    if record["call"]["set_up_s"] is None:
-        raise ConductError(f"{kind.name}: no call was set up: {record['call']['reason']}")
-    return wall, record
-
-
-def machine(guest: str) -> dict[str, str | int]:
-    """Name what is measured on; `guest` is the guest kernel's version."""
-    models = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    return {
-        "cpu": models.group(1) if models else platform.processor(),
-        "cores": len(os.sched_getaffinity(0)),
-        "kernel": platform.release(),
-        "guest": guest,
-        "python": platform.python_version(),
-    }
-
-
-def as_json(times: CellTimes) -> dict[str, Any]:
-    """Give what a kind of cell costs for JSON; counts are the first round's."""
-    first = times.alone[0]
-    return {
-        "what": times.kind.what,
-        "least_ratio": times.kind.least_ratio,
-        "ratio": times.ratios,
-        "wall_s": [wall.wall_s for wall in times.alone],
-        "cpu_s": [wall.cpu_s for wall in times.alone],
-        "virtual_s": first.virtual_s,
-        **(first.counts or {}),
-        "packets_asked": times.packets_asked,
-        "judged_s": list(times.judged_s),
-        "together_s": list(times.together_s),
-        "gain": times.gain,
-    }
+    seen = read_observation((job / RECORD_FILE).read_bytes())
+    if seen.call.set_up_s is None:
+        raise ConductError(f"{kind.name}: no call was set up: {seen.call.reason}")
+    return wall, seen
 
 
 @dataclass(frozen=True)
@@ -285,18 +333,21 @@ class Change:
         return min(self.now) > max(self.then) or max(self.now) < min(self.then)
 
 
-def changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]:
-    """Compare what two benches said (`cells` of their JSON), as far as both have it."""
+def changes(then: Bench, now: Bench) -> list[Change]:
+    """Compare what two benches measured, as far as both have it."""
     return [
         Change(
             name,
-            then[name]["ratio"],
-            cell["ratio"],
-            median(cell["cpu_s"]) / median(then[name]["cpu_s"]),
+            then.cells[name].ratio,
+            cell.ratio,
+            median(cell.cpu_s) / median(then.cells[name].cpu_s),
         )
-        for name, cell in now.items()
-        if name in then
+        for name, cell in now.cells.items()
+        if name in then.cells
     ]
+
+
+_BENCHES = TypeAdapter(Bench)
 
 
 @dataclass(frozen=True)

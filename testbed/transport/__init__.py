@@ -1,1 +1,1 @@
-"""Everything that the author of a transport may import."""
+"""What the author of a transport may import: the interface, channels, tunnels and protocols."""

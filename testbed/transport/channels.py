@@ -1,79 +1,50 @@
-"""Datagrams over byte streams, and between channels; what a transport is lives in `transport`."""
+"""Datagrams over any byte stream, and forwarders that pass a channel's datagrams on by UDP.
+
+Which class carries datagrams depends on the stream: `TcpDatagrams`
+(`testbed.transport.tcp_datagrams`) for a plain TCP connection, `StreamDatagrams` for any other
+stream, such as TLS. Both never let a sender wait.
+
+A server ends in a forwarder, which runs until its client has gone: `forward_tcp` for a plain TCP
+connection, by two threads, and `forward_channel` for any other channel, by two tasks.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from socket import SHUT_RDWR
 
 import trio
 
+from testbed.transport.framing import (
+    MAX_FRAMED_BYTES,
+    Frame,
+    Take,
+    frame_datagram,
+    take_datagram,
+)
 from testbed.transport.interface import Address, Host, SocketChannel
-from testbed.transport.tcp_datagrams import QUEUE_DATAGRAMS, TcpDatagrams
-
-Frame = Callable[[bytes], bytes]
-"""Gives a datagram as a stream has it."""
-Take = Callable[[bytearray], bytes | None]
-"""Takes the first whole datagram off the front of a stream's bytes; None: not yet whole."""
-_MOST_BYTES = 0xFFFF
+from testbed.transport.tcp_datagrams import QUEUE_DATAGRAMS, BlockingTcpDatagrams
 
 
-def frame_datagram(datagram: bytes) -> bytes:
-    """Give a datagram with its length in front, 2 bytes, big-endian (PT 3.0). ValueError: more."""
-    size = len(datagram)
-    if size > _MOST_BYTES:
-        raise ValueError(f"a datagram of {size} bytes: PT 3.0 carries at most {_MOST_BYTES}")
-    return size.to_bytes(2, "big") + datagram
+class StreamDatagrams(trio.abc.Channel[bytes]):
+    """Datagrams over a byte stream. Reliable and in order as the stream is.
 
-
-def take_datagram(unparsed: bytearray) -> bytes | None:
-    """Take the first whole datagram off the front of a stream's bytes; None: not yet whole."""
-    if len(unparsed) < 2:
-        return None
-    end = 2 + int.from_bytes(unparsed[:2], "big")
-    if len(unparsed) < end:
-        return None
-    datagram = bytes(unparsed[2:end])
-    del unparsed[:end]
-    return datagram
-
-
-def datagrams_over(
-    stream: trio.abc.Stream,
-    host: Host,
-    *,
-    frame: Frame = frame_datagram,
-    take: Take = take_datagram,
-) -> trio.abc.Channel[bytes]:
-    """Give a stream as a channel of datagrams, by TCP a `testbed.transport.interface.TimedChannel`.
-
-    Reliable and in order as the stream is. A sender never waits: what does not fit into a queue of
-    `QUEUE_DATAGRAMS` while the stream is blocked is dropped, newest first; after a write failure
-    all is. Nothing else may use the stream from now on.
-    """
-    if isinstance(stream, trio.SocketStream):
-        return TcpDatagrams(stream, frame, take)
-    return DatagramStream(stream, host, frame, take)
-
-
-class DatagramStream(trio.abc.Channel[bytes]):
-    """Datagrams over a byte stream, as its framing has them.
-
-    Reliable and in order as the stream is. A sender never waits: what does not fit into a queue of
-    `QUEUE_DATAGRAMS` while the stream is blocked is dropped, newest first, and counted in
-    `dropped`; after a write failure all is dropped. Datagrams that wait together are written
-    together.
+    A sender never waits: while the stream is blocked, `QUEUE_DATAGRAMS` wait in a queue and what
+    comes beyond them is dropped, newest first; after a write failure all is. Datagrams that wait
+    together are written together. Nothing else may use `stream` afterwards.
     """
 
     def __init__(
         self,
         stream: trio.abc.Stream,
         host: Host,
+        *,
         frame: Frame = frame_datagram,
         take: Take = take_datagram,
     ) -> None:
         self.dropped = 0
+        """How many datagrams found the queue full or the stream broken."""
         self._stream = stream
         self._frame, self._take = frame, take
         self._unparsed = bytearray()
@@ -94,7 +65,12 @@ class DatagramStream(trio.abc.Channel[bytes]):
             self._outgoing.close()
 
     async def send(self, value: bytes) -> None:
-        """Send or queue one datagram. ValueError: longer than the framing can say."""
+        """Send, queue or drop one datagram.
+
+        Raises:
+            ValueError: The datagram is longer than the framing can express.
+            trio.ClosedResourceError: The channel is closed.
+        """
         await trio.lowlevel.checkpoint()
         framed = self._frame(value)
         try:
@@ -103,7 +79,13 @@ class DatagramStream(trio.abc.Channel[bytes]):
             self.dropped += 1
 
     async def receive(self) -> bytes:
-        """Wait for one datagram. EndOfChannel: the other side closed the stream."""
+        """Wait for one datagram.
+
+        Raises:
+            trio.EndOfChannel: The other side has closed the stream.
+            trio.BrokenResourceError: The stream is broken.
+            trio.ClosedResourceError: The channel is closed.
+        """
         while (datagram := self._take(self._unparsed)) is None:
             chunk = await self._stream.receive_some()
             if not chunk:
@@ -117,25 +99,10 @@ class DatagramStream(trio.abc.Channel[bytes]):
         await self._stream.aclose()
 
 
-async def forward_stream(host: Host, stream: trio.abc.Stream, forward: Address) -> None:
-    """Serve one client of a stream transport: its framed datagrams to `forward` and back."""
-    await forward_channel(host, datagrams_over(stream, host), forward)
-
-
 async def forward_channel(host: Host, channel: trio.abc.Channel[bytes], forward: Address) -> None:
-    """Hand a channel's datagrams to `forward` by UDP and its answers back, until it closes."""
+    """Pass a channel's datagrams to `forward` by UDP, and its answers back, until either closes."""
     relay = await host.open_udp(forward)
-    async with channel, relay:
-        if isinstance(channel, TcpDatagrams) and isinstance(relay, SocketChannel):
-            await _forward_by_threads(channel, relay)
-        else:
-            await _forward_by_tasks(channel, relay)
-
-
-async def _forward_by_tasks(
-    channel: trio.abc.Channel[bytes], relay: trio.abc.Channel[bytes]
-) -> None:
-    async with trio.open_nursery() as nursery:
+    async with channel, relay, trio.open_nursery() as nursery:
 
         async def pump(source: trio.abc.Channel[bytes], sink: trio.abc.Channel[bytes]) -> None:
             with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
@@ -147,11 +114,22 @@ async def _forward_by_tasks(
         await pump(channel, relay)
 
 
-async def _forward_by_threads(channel: TcpDatagrams, relay: SocketChannel) -> None:
+async def forward_tcp(host: Host, stream: trio.SocketStream, forward: Address) -> None:
+    """Pass the datagrams of a TCP connection to `forward` by UDP, and its answers back.
+
+    It runs until the client closes the connection. The framing is `frame_datagram`'s.
+    """
+    client = BlockingTcpDatagrams(stream)
+    relay = await host.open_udp(forward)
+    async with client, relay:
+        await _forward_by_threads(client, relay)
+
+
+async def _forward_by_threads(client: BlockingTcpDatagrams, relay: SocketChannel) -> None:
     is_over = False
 
     def up() -> None:
-        while datagrams := channel.read():
+        while datagrams := client.read():
             for datagram in datagrams:
                 with suppress(ConnectionRefusedError):  # the relay has gone, and may come back
                     relay.socket.send(datagram)
@@ -159,21 +137,24 @@ async def _forward_by_threads(channel: TcpDatagrams, relay: SocketChannel) -> No
     def down() -> None:
         while True:
             try:
-                datagram = relay.socket.recv(_MOST_BYTES)
+                datagram = relay.socket.recv(MAX_FRAMED_BYTES)
             except ConnectionRefusedError:
                 continue
             if is_over:
                 return
-            channel.write(datagram)
+            client.write(datagram)
 
     relay.socket.setblocking(True)
-    # Its threads wait as long as the client is there: trio's own limit is for those that work.
+    # These threads wait as long as the client is there. trio's default limiter is shared by the
+    # whole process and would let only 40 of them run.
     in_thread = partial(trio.to_thread.run_sync, limiter=trio.CapacityLimiter(2))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(in_thread, down)
         try:
             await in_thread(up, abandon_on_cancel=True)
         finally:
+            # Wake both threads: `up` by the end of the connection, `down` by an empty datagram,
+            # which is what recv(2) returns on a UDP socket that is shut down.
             is_over = True
-            channel.end()
+            client.end()
             relay.socket.shutdown(SHUT_RDWR)

@@ -1,10 +1,10 @@
-"""Builds the Go programs in `testbed/transport/go/`, where there is a Go compiler; it runs none of them.
+"""Builds the project's own Go programs, which are in the folder `go` next to this module.
 
 A program is a folder with its source and `needs.toml`, which names the Debian packages of the
-libraries that it imports. They come from Debian's archive as source, so a build needs no network
-and its inputs have the versions that Debian signed. What is built is kept in the user's cache by
-the hash of its source and its libraries' versions, and linked to beside the Python interpreter,
-where `testbed.transport.interface.find_program` finds it, in guests too.
+libraries that it imports. Debian packages Go libraries as source, so a build needs no network, and
+its inputs have the versions that Debian has signed. The result is kept in the user's cache, under
+the hash of the source and of the libraries' versions. A link in the Python interpreter's folder
+leads to it; there `testbed.transport.interface.find_program` finds it, also in guests.
 """
 
 from __future__ import annotations
@@ -18,39 +18,43 @@ import tempfile
 import tomllib
 from pathlib import Path
 
+from testbed.errors import KnownError
+
 PROGRAMS = Path(__file__).parent / "go"
 LIBRARIES = Path("/usr/share/gocode")
 """Where Debian's golang-*-dev packages put the source of Go libraries."""
 MINIMUM_GO = (1, 19)
-"""Debian 12's. Libraries without modules (GOPATH) are what Debian has; each Go so far builds so."""
+"""The version in Debian 12. Debian's libraries need GOPATH mode, which every Go so far supports."""
 _SYSTEM_GO = "/usr/local/go/bin"
 _BUILD_LIMIT_S = 540.0
 
 
-class GoBuildError(Exception):
-    """A program cannot be built here; the message says why and what to do."""
+class GoBuildError(KnownError):
+    """A program cannot be built here; the message says why, and what to do."""
 
 
 def program_names() -> list[str]:
-    """Name the programs that can be built: one folder, one program."""
+    """Return the names of the programs that can be built: one folder, one program."""
     return sorted(path.parent.name for path in PROGRAMS.glob("*/needs.toml"))
 
 
 def link_of(name: str) -> Path:
-    """Give the place where a built program is found."""
+    """Return the path at which a built program is found."""
     return Path(sys.executable).parent / name
 
 
 def is_current(name: str) -> bool:
-    """Whether a program is built, and from the source and the libraries that are here now."""
+    """Return whether a program is built from the present source and libraries."""
     link = link_of(name)
     return link.exists() and link.resolve() == _kept_at(name)
 
 
 def build(name: str) -> Path:
-    """Build a program, unless the cache has it, and link to it; give the link.
+    """Build a program, unless the cache has it; return the link to it.
 
-    GoBuildError: there is no such program, no compiler, or no library, or it does not compile.
+    Raises:
+        GoBuildError: There is no such program, the compiler or a library is missing, or the program
+            does not compile.
     """
     kept = _kept_at(name)
     if not kept.exists():
@@ -75,12 +79,12 @@ def _kept_at(name: str) -> Path:
 
 def _library_versions(name: str) -> str:
     packages = _needs(name)["apt"]
-    asked = ["dpkg-query", "--show", "--showformat=${Package} ${Version}\n", *packages]
-    return subprocess.run(asked, capture_output=True, text=True, check=False).stdout
+    query = ["dpkg-query", "--show", "--showformat=${Package} ${Version}\n", *packages]
+    return subprocess.run(query, capture_output=True, text=True, check=False).stdout
 
 
 def packages(name: str) -> list[str]:
-    """Name the Debian packages that a build needs, Go itself where there is none."""
+    """Return the Debian packages that a build needs, including Go if it is missing."""
     return [*_needs(name)["apt"], *([] if _find_go() else ["golang-go"])]
 
 
@@ -95,7 +99,8 @@ def _compile(name: str, kept: Path) -> None:
     missing = [path for path in needs["imports"] if not (LIBRARIES / "src" / path).is_dir()]
     if missing:
         raise GoBuildError(
-            f"{name} needs the Go library {missing[0]}: apt install {' '.join(needs['apt'])}"
+            f"{name} needs the Go library {missing[0]}; install it with "
+            f"`apt install {' '.join(needs['apt'])}`"
         )
     kept.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=kept.parent) as folder:

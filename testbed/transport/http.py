@@ -1,4 +1,4 @@
-"""Answers HTTP/1.1 requests that come by any stream (h11); what the answers are lives elsewhere."""
+"""Serves HTTP/1.1 on any byte stream, with h11: reads whole requests and sends whole answers."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ import h11
 import trio
 
 MAX_BODY_BYTES = 1 << 20
+"""The longest body of a request."""
 
 
 class Request(NamedTuple):
-    """One request, whole."""
+    """A whole request."""
 
     method: str
     path: str
     headers: Mapping[str, str]
-    """By name in lower case; of several of one name the last."""
+    """By name in lower case; of several headers with one name, the last."""
     body: bytes
 
 
 class Answer(NamedTuple):
-    """What is said to one request."""
+    """The answer to one request."""
 
     status: int
     body: bytes = b""
@@ -32,9 +33,10 @@ class Answer(NamedTuple):
 async def answer_requests(
     stream: trio.abc.Stream, answer: Callable[[Request], Awaitable[Answer]]
 ) -> None:
-    """Answer a connection's requests one after another until it closes, and close it.
+    """Answer a connection's requests one after another until the client closes it.
 
-    A client that breaks HTTP, or sends a body of more than `MAX_BODY_BYTES`, is hung up on.
+    The connection of a client that violates HTTP, or sends more than `MAX_BODY_BYTES` in a body, is
+    closed without an answer.
     """
     connection = h11.Connection(h11.SERVER)
     async with stream:

@@ -1,10 +1,18 @@
-"""The public interface of transports: what one may see and what it gives; nothing of the lab.
+"""The public interface of transports: what one must offer, and all that it may touch.
 
 A transport is one module in `transports/` with a class named `Transport` (see `Transport` below).
-It carries datagrams from the caller's node to a server on the bridge's node, which hands them to
-the relay of the messenger by UDP. The currency is `trio.abc.Channel[bytes]`: one item, one
-datagram, at most `MAX_DATAGRAM_BYTES` long, possibly lost, in an order that the transport's
-docstring states.
+It carries datagrams from the caller's node to a server on the bridge's node, which passes them on
+to the messenger's relay by UDP:
+
+    caller's node                           bridge's node                          relay's node
+    engine -> channel -> client program --> server program -> forwarder -- UDP --> relay
+
+A channel of datagrams is a `trio.abc.Channel[bytes]`. One item is one datagram, at most
+`MAX_DATAGRAM_BYTES` long. It may be lost, and the transport's docstring says whether datagrams
+arrive in order.
+
+Everything that a transport does to the world, it does through its `Host`: the lab's node in a
+guest, or `testbed.transport.loopback.LoopbackHost` in a test.
 """
 
 from __future__ import annotations
@@ -25,9 +33,9 @@ MAX_DATAGRAM_BYTES = 1200
 """What every transport carries: the datagram size that QUIC assumes of any path (RFC 9000, 14)."""
 
 GUEST_PROGRAMS = Path("/run/programs")
-"""Where a guest has the programs that the host has beside its interpreter."""
+"""Where a guest finds the programs that are beside the Python interpreter on its host."""
 PROGRAM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-"""Where foreign programs are looked for; after it, beside the Python interpreter that runs."""
+"""Where foreign programs are looked for first; then in the Python interpreter's folder."""
 
 READY_TIMEOUT_S = 30.0
 """How long a program may take to say that it is ready."""
@@ -44,7 +52,11 @@ class Address(NamedTuple):
 
     @classmethod
     def of(cls, text: str) -> Address:
-        """Read what `str` has written, for an argument of a `ServerInfo`. ValueError."""
+        """Return the address that `str` has written, such as an argument of a `ServerInfo`.
+
+        Raises:
+            ValueError: There is no port.
+        """
         host, _, port = text.rpartition(":")
         return cls(host, int(port))
 
@@ -64,9 +76,9 @@ class Tls:
     certificate: Path
     key: Path
     authority: Path
-    """The certificate by which to check it."""
+    """The certificate of the authority that issued it, by which clients check it."""
     server_name: str
-    """What it was issued for, and so the SNI of clients that check it."""
+    """The name that it was issued for, and so the SNI of clients that check it."""
 
 
 class TransportError(Exception):
@@ -75,29 +87,33 @@ class TransportError(Exception):
 
 @dataclass(frozen=True)
 class Program:
-    """A foreign program that a transport needs, and the package that brings it."""
+    """A foreign program that a transport needs, and the package that provides it."""
 
     name: str
     apt: str = ""
     """The Debian package."""
     pypi: str = ""
-    """The package and version for pip, if it is not Debian's."""
+    """The package and version for pip, if the program does not come from Debian."""
     inside: str = ""
-    """Where a PyPI package that makes no command of it has it, below the folder of modules."""
+    """The program's path below site-packages, if its PyPI package installs no command."""
     sha256: str = ""
-    """What its file hashes to; a run is refused with another. Empty: any file."""
+    """The SHA-256 of its file, without which a run is refused. Empty: any file will do."""
     go: bool = False
-    """It is one of ours in Go, which `testbed build` builds."""
+    """Whether it is one of the project's own programs in Go, which `testbed build` builds."""
 
     def find(self) -> Path | None:
-        """Look for it; None: it is not installed."""
+        """Return where the program is, or None if it is not installed."""
         if self.inside:
             files = [Path(folder) / self.inside for folder in sys.path]
             return next((file for file in files if os.access(file, os.X_OK)), None)
         return find_program(self.name)
 
     def path(self) -> str:
-        """Give its path, for `Host.start_process`. TransportError: it is not installed."""
+        """Return the program's path, for `Host.start_process`.
+
+        Raises:
+            TransportError: The program is not installed.
+        """
         path = self.find()
         if path is None:
             raise TransportError(f"there is no program {self.name}: {self.remedy}")
@@ -105,7 +121,7 @@ class Program:
 
     @property
     def remedy(self) -> str:
-        """The command that installs it."""
+        """The command that installs the program."""
         if self.go:
             return f"testbed build {self.name}"
         if self.pypi:
@@ -114,7 +130,7 @@ class Program:
 
 
 def find_program(name: str) -> Path | None:
-    """Look for a program by its name or its path; None: there is none."""
+    """Return the path of a program that is given by name or by path, or None if there is none."""
     beside = Path(sys.executable).parent
     found = shutil.which(name, path=f"{PROGRAM_PATH}:{beside}:{GUEST_PROGRAMS}")
     return Path(found) if found else None
@@ -123,9 +139,9 @@ def find_program(name: str) -> Path | None:
 class Process(Protocol):
     """A foreign program running in its host's network namespace, supervised by the lab.
 
-    If it ends before its host is closed, the cell fails with its exit status and its log. Its
-    standard error is written to a log in `Host.state_dir`; so is its standard output, which is
-    then not to be read here, if it was started with words to wait for.
+    If it ends before its host is closed, the cell fails with its exit status and its log. A log
+    in `Host.state_dir` has its standard error. If the program was started with words to wait for,
+    the log has its standard output as well, which must then not be read here.
     """
 
     name: str
@@ -133,21 +149,27 @@ class Process(Protocol):
     stdout: trio.abc.ReceiveStream
 
     async def wait(self) -> int:
-        """Wait for the end; give the exit status (negative: killed by that signal)."""
+        """Wait for the end; return the exit status (negative: killed by that signal)."""
         ...
 
     def send_signal(self, signal_number: int, /) -> None:
-        """Send it a signal."""
+        """Send the program a signal."""
         ...
 
 
+class SocketChannel(trio.abc.Channel[bytes]):
+    """A channel that is a connected UDP socket; a thread may wait for the socket itself."""
+
+    socket: socket.socket
+
+
 class UdpServer(Protocol):
-    """A UDP socket that answers whoever writes to it."""
+    """A UDP socket that answers whoever sends to it."""
 
     address: Address
 
     async def receive(self) -> tuple[bytes, Address]:
-        """Wait for a datagram; give it with who sent it."""
+        """Wait for a datagram; return it and its sender."""
         ...
 
     async def send(self, datagram: bytes, to: Address, /) -> None:
@@ -159,28 +181,28 @@ class Host(Protocol):
     """One node of the lab: all that a transport may touch.
 
     What a transport made here (processes, tasks, sockets of servers, network interfaces) ends with
-    the host. Channels and streams are their user's to close.
+    the host. Channels and streams are closed by whoever uses them.
     """
 
     name: str
     address: str
     """The node's IPv4 address."""
     state_dir: Path
-    """A folder of this transport's own on this node, empty at the start."""
+    """A folder on this node for this transport alone, empty at the start."""
     random: Random
-    """The only source of randomness, and of secrets, for a transport."""
+    """A transport's only source of randomness, also for secrets."""
     tls: Tls
     """The certificate for whatever speaks TLS, and the authority by which to check it."""
 
     def free_port(self) -> int:
-        """Give a port, free for UDP and TCP on all of the node's addresses."""
+        """Return a port that is free for UDP and TCP on all of the node's addresses."""
         ...
 
-    async def open_udp(self, remote: Address, *, device: str = "") -> trio.abc.Channel[bytes]:
-        """Open a UDP socket connected to `remote`; a `TimedChannel` and a `SocketChannel`.
+    async def open_udp(self, remote: Address, *, device: str = "") -> SocketChannel:
+        """Open a UDP socket connected to `remote`; in the lab, it is a `TimedChannel` as well.
 
-        `device` is a network interface of the node, such as a tunnel, that it is to go through
-        and from whose address; without it the routes decide.
+        With `device`, a network interface of the node such as a tunnel, the socket sends through
+        that interface and from its address; otherwise the routes decide.
         """
         ...
 
@@ -188,16 +210,20 @@ class Host(Protocol):
         """Open a UDP socket on an address of the node (port 0: any) until the host closes."""
         ...
 
-    async def open_tcp(self, remote: Address) -> trio.abc.HalfCloseableStream:
-        """Connect to `remote` with TCP_NODELAY. OSError: refused, unreachable, timed out."""
+    async def open_tcp(self, remote: Address) -> trio.SocketStream:
+        """Connect to `remote`, with TCP_NODELAY.
+
+        Raises:
+            OSError: The connection was refused or timed out, or there is no route.
+        """
         ...
 
     async def serve_tcp(
-        self, port: int, handler: Callable[[trio.abc.HalfCloseableStream], Awaitable[object]]
+        self, port: int, handler: Callable[[trio.SocketStream], Awaitable[object]]
     ) -> Address:
         """Listen on a TCP port (0: any free one) until the host closes.
 
-        Each connection is handed to a `handler` of its own, which owns the stream.
+        Each connection gets a `handler` task, which owns the stream.
         """
         ...
 
@@ -210,28 +236,31 @@ class Host(Protocol):
         ready: str = "",
         ready_timeout_s: float = READY_TIMEOUT_S,
     ) -> Process:
-        """Start a program in this node; `stop` asks it to end when the host closes.
+        """Start a program in this node; with `ready`, return once it has said these words.
 
-        `env` is its whole environment beside PATH and HOME. Without `stop`, or if the program
-        outlives it, it gets SIGTERM and then SIGKILL. With `ready`, return once it has said these
-        words on its standard output or error; TransportError: it has not within
-        `ready_timeout_s`.
+        The words may come on its standard output or standard error. `env` is its whole environment
+        but for PATH and HOME. When the host closes, `stop` asks the program to end; if there is no
+        `stop`, or the program outlives it, the program gets SIGTERM and then SIGKILL.
+
+        Raises:
+            TransportError: It did not say the words within `ready_timeout_s`.
         """
         ...
 
     async def run_process(self, argv: Sequence[str], *, input: bytes = b"") -> bytes:
-        """Run a program in this node to its end; give what it printed.
+        """Run a program in this node to its end; return what it printed.
 
-        TransportError: it ended with a status other than 0; the message has what it said.
+        Raises:
+            TransportError: Its exit status is not 0; the message has its standard error.
         """
         ...
 
     async def masquerade(self, device: str) -> None:
-        """Route what comes in by a network interface, such as a tunnel, on as from this node."""
+        """Forward what comes in by a network interface, such as a tunnel, as if from this node."""
         ...
 
     def start_task(self, task: Callable[[], Awaitable[object]], /) -> None:
-        """Run a task of the transport's own until the host closes."""
+        """Run a task of the transport until the host closes."""
         ...
 
 
@@ -240,56 +269,68 @@ class Transport(Protocol):
     """Carries datagrams from a client's node to a server's node and on to `forward`.
 
     The class is a frozen dataclass; its fields are the parameters that a scenario may set. A field
-    of the type `Transport` is one to be wrapped, which the lab makes and passes in. The first line
-    of its docstring is shown by `testbed list transports`; it says whether datagrams arrive `in
-    order` or `unordered`. `testbed check transport` tries what else is asked of it.
+    of the type `Transport` is another transport to wrap, which the lab makes and passes in. The
+    first line of the docstring is shown by `testbed list transports`; it says whether datagrams
+    arrive `in order` or `unordered`. `testbed check transport` checks this and the other rules.
     """
 
     @property
     def programs(self) -> tuple[Program, ...]:
-        """The foreign programs that it needs: a class variable, if no parameter names them."""
+        """The foreign programs that it needs; a class variable, unless a parameter names them."""
         ...
 
     async def serve(self, host: Host, listen: Address, forward: Address) -> ServerInfo:
-        """Start the server on `listen`; datagrams go to `forward` by UDP, answers come back.
+        """Start the server on `listen`; return once clients may connect.
 
-        Both ends of a call may be its clients at once, from the nodes `caller` and `callee`.
-        Returns once clients may connect. TransportError: it cannot run here.
+        Datagrams go to `forward` by UDP, and its answers come back. Both ends of a call may be
+        clients at once, from the nodes `caller` and `callee`.
+
+        Raises:
+            TransportError: The server cannot run here.
         """
         ...
 
     async def connect(self, host: Host, server: ServerInfo) -> trio.abc.Channel[bytes]:
-        """Connect to a server. TransportError or OSError: no connection."""
+        """Connect to a server.
+
+        Raises:
+            TransportError: There is no connection.
+            OSError: There is no connection.
+        """
         ...
 
 
-@runtime_checkable
-class TimedChannel(Protocol):
-    """A channel whose kernel sends at given times and stamps arrivals.
-
-    A sender that follows a clock needs one wake-up for many datagrams with it. Optional: what
-    follows no such protocol is sent to and read one datagram at a time.
-    """
+class TimedDatagrams(Protocol):
+    """Sends datagrams at given times and notes when others arrive, without waking the sender."""
 
     def send_at(self, schedule: Sequence[tuple[float, bytes]], /) -> None:
         """Hand over datagrams with the times (s, CLOCK_MONOTONIC) at which each is to leave."""
         ...
 
     def receive_stamped(self) -> list[tuple[float, bytes]]:
-        """Give all that has arrived since the last call, with times of arrival, without waiting.
+        """Return what has arrived since the last call, with times of arrival (s, CLOCK_MONOTONIC).
 
-        Once it has been called nothing comes by `receive`.
+        It does not wait.
         """
         ...
 
 
 @runtime_checkable
-class SocketChannel(Protocol):
-    """A channel that is a connected UDP socket and nothing else, for threads to wait for."""
+class TimedChannel(Protocol):
+    """A channel that can also send and receive by the clock.
 
-    socket: socket.socket
+    A sender that follows a clock then wakes up once for many datagrams. A channel need not offer
+    this; without it, the lab sends and receives one datagram at a time.
+    """
+
+    def timed(self) -> TimedDatagrams:
+        """Return a view of this channel that keeps times.
+
+        Once `receive_stamped` has been called, the channel's own `receive` must not be.
+        """
+        ...
 
 
 def parameters_of(transport: Transport) -> dict[str, Any]:
-    """Give a transport's parameters by name, as set."""
+    """Return a transport's parameters and their values, by name."""
     return {name: getattr(transport, name) for name in getattr(transport, "__match_args__", ())}

@@ -1,6 +1,7 @@
-"""A lab of one machine for tests of transports, on loopback and in real time; no network, no root.
+"""A host for testing a transport on this machine's loopback, in real time and without root.
 
-`LoopbackHost` gives a transport all that the lab's `Host` gives, on 127.0.0.1.
+`LoopbackHost` offers a transport all that a node of the lab offers, on 127.0.0.1, except network
+interfaces.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from testbed.transport.interface import (
     READY_TIMEOUT_S,
     Address,
     Process,
+    SocketChannel,
     Tls,
     TransportError,
     UdpServer,
@@ -32,12 +34,15 @@ from testbed.transport.program_log import ProgramLog
 Stop = Callable[[Process], Awaitable[None]]
 
 STOP_TIMEOUT_S = 5.0
-"""How long a `stop` may take; after it comes SIGTERM."""
+"""How long a `stop` may take before SIGTERM is sent."""
 
 LAST_WORDS_S = 0.5
-"""How long the end of a program's log may come after the program's."""
+"""How long after a program's end the rest of its output may arrive."""
 
-_NOT_HERE = "network interfaces are the lab's: run it in a guest (`testbed check transport`)"
+_NOT_HERE = (
+    "a loopback host has no network interfaces of its own: "
+    "try this transport in a guest (`testbed check transport`)"
+)
 
 LOG_TAIL_BYTES = 2000
 """How much of a program's log an error quotes."""
@@ -46,10 +51,9 @@ LOG_TAIL_BYTES = 2000
 class LoopbackHost:
     """A `Host` on 127.0.0.1; an async context manager that stops all it started when it closes.
 
-    Programs are supervised: if one ends before the host closes, the body is cancelled and
-    TransportError raised, with the exit status and the end of the log. An error that the body
-    raises itself goes first, with the program's end as a note. `term_timeout_s` is how long a
-    program may take to end after SIGTERM.
+    Programs are supervised: if one ends before the host closes, the body is cancelled and a
+    TransportError is raised, with the exit status and the end of the log. If the body raises an
+    error itself, that error is raised instead, with the program's end as a note.
     """
 
     def __init__(
@@ -61,9 +65,10 @@ class LoopbackHost:
         term_timeout_s: float = 2.0,
         tls: Tls | None = None,
     ) -> None:
-        """Describe a host; it opens as a context. Without `state_dir` it has a temporary one.
+        """Describe a host, which opens as a context.
 
-        `tls` is for transports that use it.
+        Without `state_dir`, it has a temporary folder. `term_timeout_s` is how long a program may
+        take to end after SIGTERM. `tls` is for transports that use it.
         """
         self.name = name
         self.address = "127.0.0.1"
@@ -89,7 +94,7 @@ class LoopbackHost:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Stop programs, then tasks; raise what failed."""
+        """Stop programs, then tasks, and raise the first failure."""
         self._closing = True
         with trio.CancelScope(shield=True):
             for process, stop in reversed(self._processes):
@@ -115,14 +120,18 @@ class LoopbackHost:
             error.add_note(str(self._failure))
 
     def free_port(self) -> int:
-        """Give a port that was free a moment ago."""
+        """Return a port that was free a moment ago."""
         with socket.socket() as tcp:
             tcp.bind(("", 0))
             port: int = tcp.getsockname()[1]
             return port
 
-    async def open_udp(self, remote: Address, *, device: str = "") -> trio.abc.Channel[bytes]:
-        """Open a UDP socket connected to `remote`. TransportError: through a `device`."""
+    async def open_udp(self, remote: Address, *, device: str = "") -> SocketChannel:
+        """Open a UDP socket connected to `remote`.
+
+        Raises:
+            TransportError: A `device` was asked for.
+        """
         if device:
             raise TransportError(_NOT_HERE)
         await trio.lowlevel.checkpoint()
@@ -138,8 +147,12 @@ class LoopbackHost:
         self._nursery.start_soon(server.close_when_cancelled)
         return server
 
-    async def open_tcp(self, remote: Address) -> trio.abc.HalfCloseableStream:
-        """Connect to `remote`. OSError: refused."""
+    async def open_tcp(self, remote: Address) -> trio.SocketStream:
+        """Connect to `remote`.
+
+        Raises:
+            OSError: The connection was refused.
+        """
         tcp = trio.socket.socket()
         try:
             await tcp.connect(remote)
@@ -149,9 +162,9 @@ class LoopbackHost:
         return trio.SocketStream(tcp)
 
     async def serve_tcp(
-        self, port: int, handler: Callable[[trio.abc.HalfCloseableStream], Awaitable[object]]
+        self, port: int, handler: Callable[[trio.SocketStream], Awaitable[object]]
     ) -> Address:
-        """Listen until the host closes; an error of a handler fails the host."""
+        """Listen until the host closes; an error in a handler fails the host."""
         (listener,) = await trio.open_tcp_listeners(port, host=self.address)
 
         async def serve(stream: trio.SocketStream) -> None:
@@ -169,7 +182,12 @@ class LoopbackHost:
         ready: str = "",
         ready_timeout_s: float = READY_TIMEOUT_S,
     ) -> Process:
-        """Start a program. OSError: it cannot be started. TransportError: it is not ready."""
+        """Start a program, and wait for its `ready` words if there are any.
+
+        Raises:
+            OSError: It cannot be started.
+            TransportError: It did not say the words in time.
+        """
         inherited = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(self.state_dir)}
         log = self.state_dir / f"{Path(argv[0]).name}-{len(self._processes)}.log"
         with log.open("wb") as stderr:
@@ -195,7 +213,12 @@ class LoopbackHost:
         return supervised
 
     async def run_process(self, argv: Sequence[str], *, input: bytes = b"") -> bytes:
-        """Run a program to its end. OSError: it cannot be started. TransportError: it failed."""
+        """Run a program to its end; return what it printed.
+
+        Raises:
+            OSError: It cannot be started.
+            TransportError: Its exit status is not 0.
+        """
         done = await trio.run_process(
             list(argv), stdin=input, capture_stdout=True, capture_stderr=True, check=False
         )
@@ -205,11 +228,15 @@ class LoopbackHost:
         return bytes(done.stdout)
 
     async def masquerade(self, device: str) -> None:
-        """Nothing that a machine's own network should have. TransportError: always."""
+        """Refuse: a test must not change this machine's own network.
+
+        Raises:
+            TransportError: Always.
+        """
         raise TransportError(_NOT_HERE)
 
     def start_task(self, task: Callable[[], Awaitable[object]], /) -> None:
-        """Run a task until the host closes; its error fails the host."""
+        """Run a task until the host closes; an error in it fails the host."""
         self._nursery.start_soon(self._guard, task)
 
     async def _guard(self, task: Callable[[], Awaitable[object]]) -> None:
@@ -251,12 +278,11 @@ class LoopbackHost:
 
 
 class LoopbackProcess:
-    """A `Process` of this machine; `log` is the file that has its standard error."""
+    """A `Process` on this machine; `log` is the file that has its standard error."""
 
     def __init__(self, name: str, process: trio.Process, log: Path) -> None:
-        """Wrap a process with pipes. ValueError: without."""
-        if process.stdin is None or process.stdout is None:
-            raise ValueError("the process must have pipes")
+        assert process.stdin is not None
+        assert process.stdout is not None
         self.name = name
         self.log = log
         self.stdin: trio.abc.SendStream = process.stdin
@@ -270,11 +296,11 @@ class LoopbackProcess:
         return self._process.poll() is None
 
     async def wait(self) -> int:
-        """Wait for the end; give the exit status."""
+        """Wait for the end; return the exit status."""
         return await self._process.wait()
 
     async def logged(self) -> None:
-        """Wait a moment for its last words to be in the log."""
+        """Wait a moment until the log has the rest of its output."""
         if self.program_log is not None:
             with trio.move_on_after(LAST_WORDS_S):
                 await self.program_log.ended.wait()
@@ -304,13 +330,13 @@ class _UdpServer:
             await trio.sleep_forever()
 
 
-class _UdpChannel(trio.abc.Channel[bytes]):
+class _UdpChannel(SocketChannel):
     def __init__(self, udp: socket.socket) -> None:
         self.socket = udp
         self._socket = trio.socket.from_stdlib_socket(udp)
 
     async def send(self, value: bytes) -> None:
-        # Refused: ICMP's answer to an earlier datagram. UDP may lose any.
+        # ICMP refused an earlier datagram; UDP may lose any.
         with suppress(ConnectionRefusedError):
             await self._socket.send(value)
 

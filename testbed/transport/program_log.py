@@ -1,4 +1,4 @@
-"""Copies what a program writes to its log and notices when it says it is ready; starts nothing."""
+"""Copies a program's output to its log, and notices when it says that it is ready."""
 
 from __future__ import annotations
 
@@ -9,26 +9,27 @@ import trio
 from testbed.transport.interface import TransportError
 
 MAX_LOG_BYTES = 64 << 20
-"""A program that logs more has gone wrong, and would fill the disk."""
+"""The largest log: a program that writes more has gone wrong, and would fill the disk."""
 
 
 class ProgramLog:
-    """What a program says, on its way to a file."""
+    """Copies one program's output to a file."""
 
     def __init__(self, stream: trio.abc.ReceiveStream, path: Path, awaited: str) -> None:
-        """Describe it; `awaited` are the words of a program that is ready."""
+        """Describe the copy from `stream` to `path`; a ready program says the `awaited` words."""
         self.ready = trio.Event()
-        """It has said so."""
+        """Set when the program has said the awaited words."""
         self.ended = trio.Event()
-        """All it wrote is in the file."""
+        """Set when all of the output is in the file."""
         self._stream = stream
         self._path = path
         self._awaited = awaited.encode()
 
     async def copy(self) -> None:
-        """Copy until the program has closed its end.
+        """Copy until the program has closed its output.
 
-        TransportError: it wrote more than `MAX_LOG_BYTES`.
+        Raises:
+            TransportError: It wrote more than `MAX_LOG_BYTES`.
         """
         tail, copied_bytes = b"", 0
         try:
@@ -42,6 +43,7 @@ class ProgramLog:
                         tail += chunk
                         if self._awaited in tail:
                             self.ready.set()
+                        # The words may be cut by the end of this chunk.
                         tail = tail[-len(self._awaited) :]
         finally:
             self.ended.set()

@@ -1,8 +1,23 @@
-"""Datagrams over a TCP socket, by threads where many come and go; how they are framed is told.
+"""Datagrams over a TCP connection, for tasks, for threads, or at given times.
 
-In a guest each system call and each wake-up of a task costs more than a datagram does. A thread
-that waits for one socket, or one time, needs a single system call for that, where trio's event loop
-needs three. A guest has one processor, on which nobody is interrupted, so what threads do repeats.
+In a guest, each system call and each wake-up of a task costs more than handling a datagram does. A
+thread that waits for one socket, or for one moment, needs a single system call for that; trio's
+event loop needs three. So whatever moves many datagrams over TCP does it in threads. A guest has
+one processor and preempts nobody, so what threads do is reproducible.
+
+There is one class for each way of use:
+
+- `BlockingTcpDatagrams` is for threads: `read` and `write` block the thread, not the event loop.
+  A server's forwarder uses it (`testbed.transport.channels.forward_tcp`).
+- `TcpDatagrams` is for tasks: a `trio.abc.Channel`, which every transport may return.
+- `TimedTcpDatagrams`, which `TcpDatagrams.timed` returns, sends at given times and notes when
+  datagrams arrive; one thread does each.
+
+The last two are views of the first, which owns the socket, the framing and the queue.
+
+Sending never waits. The kernel's socket buffer takes most datagrams at once. What it does not take
+waits in a queue, which a thread writes; what finds the queue full is dropped. A blocked stream
+therefore costs a call its newest datagrams instead of an ever growing delay.
 """
 
 from __future__ import annotations
@@ -11,36 +26,39 @@ import os
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from queue import SimpleQueue
 from threading import Lock, Thread
 
 import trio
 
+from testbed.transport.framing import Frame, Take, frame_datagram, take_datagram
+
 QUEUE_DATAGRAMS = 50
-"""What is held for a stream while it is blocked: one second of 20 ms voice."""
+"""How many datagrams wait for a blocked stream: one second of 20 ms voice."""
 _CHUNK_BYTES = 65536
 
 
-class TcpDatagrams(trio.abc.Channel[bytes]):
-    """Datagrams over a TCP connection (`testbed.transport.interface.TimedChannel`).
+class BlockingTcpDatagrams(trio.abc.AsyncResource):
+    """Datagrams over a TCP connection, for threads. Reliable and in order.
 
-    Reliable and in order. A sender never waits: what the kernel does not take at once waits in a
-    queue of `QUEUE_DATAGRAMS`, and beyond it is dropped, newest first, and counted in `dropped`.
-    After a write failure all is dropped. `read` and `write` are for threads; once anything reads
-    by `read` or `receive_stamped`, nothing comes by `receive`.
+    Nothing else may use `stream` afterwards.
     """
 
     def __init__(
         self,
         stream: trio.SocketStream,
-        frame: Callable[[bytes], bytes],
-        take: Callable[[bytearray], bytes | None],
+        *,
+        frame: Frame = frame_datagram,
+        take: Take = take_datagram,
     ) -> None:
         self.dropped = 0
-        self._stream = stream
+        """How many datagrams found the queue full or the connection broken."""
+        self.stream = stream
         self._frame, self._take = frame, take
+        # trio's own socket object has no blocking calls: this is another one for the same
+        # connection. Tasks pass MSG_DONTWAIT where they must not block.
         of_trio = stream.socket
         self._socket = socket.socket(
             of_trio.family, of_trio.type, of_trio.proto, os.dup(of_trio.fileno())
@@ -48,23 +66,22 @@ class TcpDatagrams(trio.abc.Channel[bytes]):
         self._socket.setblocking(True)
         self._unparsed = bytearray()
         self._lock = Lock()
+        """Guards what is below: writers and the thread that writes the queue share it."""
         self._waiting: list[bytes] = []
-        """Framed, in order; the first may have been written in part."""
+        """The queue, framed and in order; a part of the first may have been written."""
         self._is_broken = False
-        self._schedules: SimpleQueue[Sequence[tuple[float, bytes]]] | None = None
-        self._arrived: deque[tuple[float, bytes]] | None = None
-        self._failure: Exception | None = None
-        """What ended the thread that listens, if it was not the connection's end."""
 
-    async def send(self, value: bytes) -> None:
-        """Send or queue one datagram. ValueError: longer than 65,535 bytes."""
-        await trio.lowlevel.checkpoint_if_cancelled()
-        if self._socket.fileno() < 0:
-            raise trio.ClosedResourceError
-        self.write(value)
+    @property
+    def is_closed(self) -> bool:
+        """Whether `aclose` has been called."""
+        return self._socket.fileno() < 0
 
     def write(self, datagram: bytes) -> None:
-        """Send or queue one datagram. ValueError: longer than 65,535 bytes."""
+        """Send, queue or drop one datagram, without waiting.
+
+        Raises:
+            ValueError: The datagram is longer than the framing can express.
+        """
         framed = self._frame(datagram)
         with self._lock:
             if self._is_broken or len(self._waiting) > QUEUE_DATAGRAMS:
@@ -86,9 +103,11 @@ class TcpDatagrams(trio.abc.Channel[bytes]):
                 Thread(target=self._write_waiting, daemon=True).start()
 
     def _write_waiting(self) -> None:
-        """Write what waits, in a thread, until nothing does."""
+        """Write the queue, in a thread, until it is empty."""
         with suppress(OSError):
             while self._waiting:
+                # The lock is free during the write, so that others can queue. The datagram stays
+                # in the queue meanwhile: as long as there is one, nobody writes past it.
                 self._socket.sendall(self._waiting[0])
                 with self._lock:
                     del self._waiting[0]
@@ -97,44 +116,63 @@ class TcpDatagrams(trio.abc.Channel[bytes]):
             self._is_broken = True
             self._waiting.clear()
 
-    async def receive(self) -> bytes:
-        """Wait for one datagram. EndOfChannel: the other side closed the connection."""
-        while (datagram := self._take(self._unparsed)) is None:
-            if self._socket.fileno() < 0:
-                raise trio.ClosedResourceError
-            await trio.lowlevel.wait_readable(self._stream.socket)
-            try:
-                chunk = self._socket.recv(_CHUNK_BYTES, socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                continue
-            except OSError as error:
-                raise trio.BrokenResourceError(str(error)) from error
-            if not chunk:
-                raise trio.EndOfChannel
-            self._unparsed += chunk
-        return datagram
-
     def read(self) -> list[bytes]:
-        """Wait for datagrams, in a thread; none: the connection has ended."""
-        while not (datagrams := self._taken()):
+        """Wait, in a thread, for datagrams; an empty list: the connection has ended."""
+        while not (datagrams := list(iter(self.take, None))):
             try:
-                chunk = self._socket.recv(_CHUNK_BYTES)
+                if not self.receive_bytes():
+                    return []
             except OSError:
                 return []
-            if not chunk:
-                return []
-            self._unparsed += chunk
         return datagrams
 
-    def _taken(self) -> list[bytes]:
-        datagrams = []
-        while (datagram := self._take(self._unparsed)) is not None:
-            datagrams.append(datagram)
-        return datagrams
+    def take(self) -> bytes | None:
+        """Return the next datagram of the bytes that were received; None: it is not yet whole."""
+        return self._take(self._unparsed)
+
+    def receive_bytes(self, flags: int = 0) -> bool:
+        """Receive more bytes for `take`; False: the other side has closed the connection.
+
+        `flags` are those of recv(2).
+
+        Raises:
+            BlockingIOError: There are none yet (with MSG_DONTWAIT).
+            OSError: The connection is broken.
+        """
+        chunk = self._socket.recv(_CHUNK_BYTES, flags)
+        self._unparsed += chunk
+        return bool(chunk)
+
+    def end(self) -> None:
+        """End the connection, and with it the threads that wait for it."""
+        with suppress(OSError):  # it has ended already
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    async def aclose(self) -> None:
+        """Close the connection; queued datagrams are dropped."""
+        self.end()
+        self._socket.close()
+        await self.stream.aclose()
+
+
+class TimedTcpDatagrams:
+    """Datagrams at their times (`testbed.transport.interface.TimedDatagrams`), by two threads.
+
+    The threads start when they are first needed.
+    """
+
+    def __init__(self, connection: BlockingTcpDatagrams) -> None:
+        self._connection = connection
+        self._schedules: SimpleQueue[Sequence[tuple[float, bytes]]] | None = None
+        self._arrived: deque[tuple[float, bytes]] | None = None
+        self._failure: Exception | None = None
+        """Why the listening thread ended, unless the connection did."""
 
     def send_at(self, schedule: Sequence[tuple[float, bytes]], /) -> None:
-        """Send or queue datagrams at their times (s, CLOCK_MONOTONIC), which go on from call to
-        call."""
+        """Hand over datagrams to leave at their times (s, CLOCK_MONOTONIC).
+
+        Times must not decrease, also from call to call.
+        """
         if self._schedules is None:
             self._schedules = SimpleQueue()
             Thread(target=self._write_in_time, args=(self._schedules,), daemon=True).start()
@@ -146,11 +184,16 @@ class TcpDatagrams(trio.abc.Channel[bytes]):
                 left_s = at - time.monotonic()
                 if left_s > 0:
                     time.sleep(left_s)
-                self.write(datagram)
+                self._connection.write(datagram)
 
     def receive_stamped(self) -> list[tuple[float, bytes]]:
-        """Give all that has arrived since this was first called, with the times (s,
-        CLOCK_MONOTONIC) at which it was read, without waiting."""
+        """Return what was read since the last call, with times (s, CLOCK_MONOTONIC); never wait.
+
+        The first call starts the reading, so it returns nothing.
+
+        Raises:
+            ValueError: The other side sent something that is not a datagram.
+        """
         if self._arrived is None:
             self._arrived = deque()
             Thread(target=self._listen, args=(self._arrived,), daemon=True).start()
@@ -160,21 +203,80 @@ class TcpDatagrams(trio.abc.Channel[bytes]):
 
     def _listen(self, arrived: deque[tuple[float, bytes]]) -> None:
         try:
-            while datagrams := self.read():
+            while datagrams := self._connection.read():
                 now = time.monotonic()
                 arrived.extend((now, datagram) for datagram in datagrams)
         except Exception as error:
             self._failure = error
 
     def end(self) -> None:
-        """Have the threads end that wait for the connection."""
+        """End the sending thread; the listening one ends with the connection."""
         if self._schedules is not None:
-            self._schedules.put(())
-        with suppress(OSError):  # it has ended
-            self._socket.shutdown(socket.SHUT_RDWR)
+            self._schedules.put(())  # an empty schedule: nothing more comes
+
+
+class TcpDatagrams(trio.abc.Channel[bytes]):
+    """Datagrams over a TCP connection, for tasks. Reliable and in order.
+
+    A sender never waits: see the module. Nothing else may use `stream` afterwards.
+    """
+
+    def __init__(
+        self,
+        stream: trio.SocketStream,
+        *,
+        frame: Frame = frame_datagram,
+        take: Take = take_datagram,
+    ) -> None:
+        self._connection = BlockingTcpDatagrams(stream, frame=frame, take=take)
+        self._timed = TimedTcpDatagrams(self._connection)
+
+    @property
+    def dropped(self) -> int:
+        """How many datagrams found the queue full or the connection broken."""
+        return self._connection.dropped
+
+    def timed(self) -> TimedTcpDatagrams:
+        """Return a view that keeps times; it reads, so `receive` must not be called any more."""
+        return self._timed
+
+    async def send(self, value: bytes) -> None:
+        """Send, queue or drop one datagram.
+
+        Raises:
+            ValueError: The datagram is longer than the framing can express.
+            trio.ClosedResourceError: The channel is closed.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if self._connection.is_closed:
+            raise trio.ClosedResourceError
+        self._connection.write(value)
+
+    async def receive(self) -> bytes:
+        """Wait for one datagram.
+
+        Raises:
+            trio.EndOfChannel: The other side has closed the connection.
+            trio.BrokenResourceError: The connection is broken.
+            trio.ClosedResourceError: The channel is closed.
+        """
+        while (datagram := self._connection.take()) is None:
+            if self._connection.is_closed:
+                raise trio.ClosedResourceError
+            # Wait first: with datagrams every 20 ms, a read that comes too early is a system call
+            # for nothing.
+            await trio.lowlevel.wait_readable(self._connection.stream.socket)
+            try:
+                goes_on = self._connection.receive_bytes(socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                raise trio.BrokenResourceError(str(error)) from error
+            if not goes_on:
+                raise trio.EndOfChannel
+        return datagram
 
     async def aclose(self) -> None:
-        """Close the connection; what is queued is dropped."""
-        self.end()
-        self._socket.close()
-        await self._stream.aclose()
+        """Close the connection; queued datagrams are dropped."""
+        self._timed.end()
+        await self._connection.aclose()

@@ -1,7 +1,13 @@
-"""What tunnels need around them: servers of datagrams, an echo, a greeting; no tunnel itself.
+"""What a tunnel needs at its two ends: servers of datagrams, an echo, a greeting.
 
-A program that tunnels TCP has `serve_streams` behind its server, and `connect_stream` at its
-client's port. A VPN's ends are `serve_vpn` and `connect_vpn`, once it has its interfaces.
+A tunnelling program says that it runs, but seldom that it is connected. So a client must ask for
+proof before a call is sent through:
+
+- A program that tunnels UDP, or a VPN, has an echo behind its server: `serve_echo`, `await_echo`.
+- A program that tunnels TCP has a service behind its server that greets each stream:
+  `serve_streams`, `connect_stream`.
+
+`serve_vpn` and `connect_vpn` are the two ends of a VPN whose network interfaces already exist.
 """
 
 from __future__ import annotations
@@ -14,20 +20,21 @@ from functools import partial
 
 import trio
 
-from testbed.transport.channels import datagrams_over, forward_stream, frame_datagram
+from testbed.transport.channels import forward_tcp
+from testbed.transport.framing import frame_datagram
 from testbed.transport.interface import Address, Host, ServerInfo, TransportError, UdpServer
-from testbed.transport.tcp_datagrams import QUEUE_DATAGRAMS
+from testbed.transport.tcp_datagrams import QUEUE_DATAGRAMS, TcpDatagrams
 
 ECHO_TIMEOUT_S = 25.0
 """How long a tunnel may take to carry a first datagram there and back."""
 _ASK_EVERY_S = 0.25
 _QUESTION = b"is anybody there?"
 _GREETING = b""
-"""An empty datagram, as no messenger sends."""
+"""An empty datagram, which no messenger sends."""
 
 
 async def serve_echo(host: Host, address: str = "127.0.0.1") -> Address:
-    """Send back all that comes to a port of `address` by UDP, until the host closes."""
+    """Send back all that comes to a UDP port of `address`, until the host closes."""
     server = await host.serve_udp(Address(address, 0))
 
     async def echo() -> None:
@@ -39,11 +46,10 @@ async def serve_echo(host: Host, address: str = "127.0.0.1") -> Address:
 
 
 async def serve_cover(host: Host) -> Address:
-    """Serve TLS that says nothing, for programs that pass as somebody else's server."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(host.tls.certificate, host.tls.key)
+    """Serve TLS that never says anything, for programs that imitate somebody else's server."""
+    context = server_tls_context(host)
 
-    async def answer(stream: trio.abc.HalfCloseableStream) -> None:
+    async def answer(stream: trio.SocketStream) -> None:
         tls = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
         with suppress(trio.BrokenResourceError):
             async for _ in tls:
@@ -53,10 +59,19 @@ async def serve_cover(host: Host) -> Address:
     return await host.serve_tcp(0, answer)
 
 
-async def open_tls(host: Host, server: Address) -> trio.SSLStream[trio.abc.HalfCloseableStream]:
-    """Open a TLS stream, which checks the server's certificate.
+def server_tls_context(host: Host) -> ssl.SSLContext:
+    """Return a TLS context for servers, with the lab's certificate for transports."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(host.tls.certificate, host.tls.key)
+    return context
 
-    OSError: no connection. TransportError: no handshake.
+
+async def open_tls(host: Host, server: Address) -> trio.SSLStream[trio.SocketStream]:
+    """Open a TLS stream, and check the server's certificate.
+
+    Raises:
+        OSError: There is no connection.
+        TransportError: The handshake failed.
     """
     context = ssl.create_default_context(cafile=host.tls.authority)
     stream = await host.open_tcp(server)
@@ -66,7 +81,7 @@ async def open_tls(host: Host, server: Address) -> trio.SSLStream[trio.abc.HalfC
         await tls.do_handshake()
     except trio.BrokenResourceError as error:
         await trio.aclose_forcefully(tls)
-        raise TransportError(f"no TLS handshake: {error.__cause__ or error}") from None
+        raise TransportError(f"the TLS handshake failed: {error.__cause__ or error}") from None
     except BaseException:
         await trio.aclose_forcefully(tls)
         raise
@@ -78,10 +93,9 @@ async def serve_clients(
     local: Address,
     handler: Callable[[trio.abc.Channel[bytes]], Awaitable[object]],
 ) -> Address:
-    """Serve a UDP port until the host closes: each client's datagrams are a channel of its own.
+    """Serve a UDP port until the host closes: each client gets a channel and a `handler` task.
 
-    Each channel is handed to a `handler` of its own. What waits for a handler beyond
-    `QUEUE_DATAGRAMS` is dropped, newest first.
+    Up to `QUEUE_DATAGRAMS` wait for a handler; what comes beyond them is dropped, newest first.
     """
     server = await host.serve_udp(local)
     clients: dict[Address, _Client] = {}
@@ -92,7 +106,7 @@ async def serve_clients(
             if source not in clients:
                 client = clients[source] = _Client(server, source)
                 host.start_task(partial(handler, client))
-            clients[source].take(datagram)
+            clients[source].put(datagram)
 
     host.start_task(listen)
     return server.address
@@ -104,7 +118,7 @@ class _Client(trio.abc.Channel[bytes]):
         self._address = address
         self._incoming, self._waiting = trio.open_memory_channel[bytes](QUEUE_DATAGRAMS)
 
-    def take(self, datagram: bytes) -> None:
+    def put(self, datagram: bytes) -> None:
         with suppress(trio.WouldBlock, trio.BrokenResourceError):
             self._incoming.send_nowait(datagram)
 
@@ -119,10 +133,12 @@ class _Client(trio.abc.Channel[bytes]):
 
 
 async def await_echo(channel: trio.abc.Channel[bytes]) -> None:
-    """Ask until an echo comes back, and close the channel.
+    """Send a question until its echo comes back, and close the channel.
 
-    A program that tunnels says that it runs, seldom that it is connected; many connect when the
-    first datagram comes. TransportError: no echo within `ECHO_TIMEOUT_S`.
+    Many programs connect only when the first datagram comes, and lose it.
+
+    Raises:
+        TransportError: No echo came within `ECHO_TIMEOUT_S`.
     """
     async with channel:
         with trio.move_on_after(ECHO_TIMEOUT_S):
@@ -134,30 +150,30 @@ async def await_echo(channel: trio.abc.Channel[bytes]) -> None:
     raise TransportError(f"nothing came back through the tunnel within {ECHO_TIMEOUT_S:g} s")
 
 
-async def greet_and_forward(host: Host, stream: trio.abc.Stream, forward: Address) -> None:
-    """Serve one client of a stream transport as `forward_stream` does, and greet it before.
-
-    For clients of programs that call a stream open before it leads anywhere: see `greeted`.
-    """
+async def greet_and_forward(host: Host, stream: trio.SocketStream, forward: Address) -> None:
+    """Serve one client as `forward_tcp` does, and greet it first: see `await_greeting`."""
     with suppress(trio.BrokenResourceError):
         await stream.send_all(frame_datagram(_GREETING))
-        await forward_stream(host, stream, forward)
+        await forward_tcp(host, stream, forward)
 
 
-async def greeted(host: Host, stream: trio.abc.Stream) -> trio.abc.Channel[bytes]:
-    """Wait until a stream has brought the server's greeting, and give its datagrams.
+async def await_greeting(channel: trio.abc.Channel[bytes]) -> None:
+    """Wait until a channel has brought the server's greeting.
 
-    TransportError: it ended before, or nothing came within `ECHO_TIMEOUT_S`; it is then closed.
+    This is for clients of programs that call a stream open before it leads anywhere.
+
+    Raises:
+        TransportError: The stream ended, or no greeting came within `ECHO_TIMEOUT_S`. The channel
+            is then closed.
     """
-    channel = datagrams_over(stream, host)
-    reason = f"the server was not heard within {ECHO_TIMEOUT_S:g} s"
+    reason = f"the server did not answer through the tunnel within {ECHO_TIMEOUT_S:g} s"
     try:
         with trio.move_on_after(ECHO_TIMEOUT_S):
             if await channel.receive() == _GREETING:
-                return channel
+                return
             reason = "what came through the tunnel is not from its server"
     except (trio.EndOfChannel, trio.BrokenResourceError):
-        reason = "the tunnel ended before its server was heard"
+        reason = "the tunnel ended before its server answered"
     except trio.Cancelled:
         await trio.aclose_forcefully(channel)
         raise
@@ -165,19 +181,21 @@ async def greeted(host: Host, stream: trio.abc.Stream) -> trio.abc.Channel[bytes
     raise TransportError(reason)
 
 
-def at_home(host: Host, program: str, *, names: Mapping[str, str], env: Mapping[str, str]) -> str:
-    """Give the command of a program that has variables `env`, and to which `names` are addresses.
+def wrap_program(
+    host: Host, program: str, *, hosts: Mapping[str, str], env: Mapping[str, str]
+) -> str:
+    """Write a script that runs a program with its own `/etc/hosts`; return the script's path.
 
-    Programs of Go ask `/etc/hosts` (hosts(5)) and trust the authorities of SSL_CERT_FILE. The
-    command is a script of the program's name, which gives it an `/etc/hosts` of its own in a mount
-    namespace that ends with it.
+    `hosts` are addresses by name, and `env` are variables to set. Programs in Go look names up in
+    `/etc/hosts` (hosts(5)) and trust the authorities of SSL_CERT_FILE. The script has the program's
+    name. It mounts the file in a mount namespace that ends with the program.
     """
-    folder = host.state_dir / f"at-home-{host.free_port()}"
+    folder = host.state_dir / f"wrapped-{host.free_port()}"
     folder.mkdir()
-    hosts, script = folder / "hosts", folder / program
-    hosts.write_text("".join(f"{address} {name}\n" for name, address in names.items()))
+    hosts_file, script = folder / "hosts", folder / program
+    hosts_file.write_text("".join(f"{address} {name}\n" for name, address in hosts.items()))
     variables = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in env.items())
-    command = f'mount --bind {shlex.quote(str(hosts))} /etc/hosts && exec {program} "$@"'
+    command = f'mount --bind {shlex.quote(str(hosts_file))} /etc/hosts && exec {program} "$@"'
     script.write_text(
         f'#!/bin/sh\n{variables}exec unshare --mount sh -c {shlex.quote(command)} sh "$@"\n'
     )
@@ -186,16 +204,19 @@ def at_home(host: Host, program: str, *, names: Mapping[str, str], env: Mapping[
 
 
 async def serve_streams(host: Host, forward: Address) -> Address:
-    """Serve TCP until the host closes: each stream is greeted and its datagrams go to `forward`.
+    """Serve TCP until the host closes: greet each stream, and pass its datagrams to `forward`.
 
-    A program that tunnels TCP takes a client's connection long before it has one to its server.
+    A program that tunnels TCP accepts a client's connection long before it is connected to its
+    own server, so only the greeting proves that there is a path.
     """
     return await host.serve_tcp(0, lambda stream: greet_and_forward(host, stream, forward))
 
 
 async def connect_stream(host: Host, local: Address) -> trio.abc.Channel[bytes]:
-    """Open a stream to a program that tunnels it to `serve_streams`, and wait to be greeted."""
-    return await greeted(host, await host.open_tcp(local))
+    """Open a stream to a program that tunnels it to `serve_streams`, and wait for the greeting."""
+    channel = TcpDatagrams(await host.open_tcp(local))
+    await await_greeting(channel)
+    return channel
 
 
 async def serve_vpn(
@@ -206,7 +227,7 @@ async def serve_vpn(
     forward: Address,
     args: Mapping[str, str] | None = None,
 ) -> ServerInfo:
-    """Route on what comes in by a tunnel interface, on which the server has `address`.
+    """Forward what comes in by a tunnel interface, on which the server has `address`.
 
     `args` is what else clients must know.
     """
@@ -216,9 +237,12 @@ async def serve_vpn(
 
 
 async def connect_vpn(host: Host, device: str, server: ServerInfo) -> trio.abc.Channel[bytes]:
-    """Wait for a first answer through a tunnel interface; give a UDP socket that goes through it.
+    """Wait for a first answer through a tunnel interface; return a UDP socket through it.
 
-    The interface must have an address and a route to everywhere. TransportError: no answer.
+    The interface must have an address and a default route.
+
+    Raises:
+        TransportError: No answer came.
     """
     await await_echo(await host.open_udp(Address.of(server.args["echo"]), device=device))
     return await host.open_udp(Address.of(server.args["forward"]), device=device)

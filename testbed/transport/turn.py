@@ -1,34 +1,34 @@
-"""The client's side of TURN (RFC 8656): an allocation and a channel to one peer; runs no server.
+"""The client's side of TURN (RFC 8656): one allocation, and a channel to one peer.
 
-Over UDP a datagram is one STUN message or one ChannelData; in a stream `frame_unit` and
-`take_unit` delimit them.
+A client asks the server for an address of its own (Allocate), then for a number that stands for its
+peer (ChannelBind). From then on it exchanges ChannelData with the server: that number, a length,
+and the payload. The server refuses the first request with a realm and a nonce, from which the key
+of the following ones is made (RFC 8489, 9.2).
+
+Over UDP, a datagram is one STUN message or one ChannelData. In a stream, `frame_unit` and
+`take_unit` delimit these units.
 """
 
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Sequence
 from contextlib import suppress
-from ipaddress import IPv4Address
 
 import trio
 
 from testbed.transport import stun
 from testbed.transport.interface import Address, Host, TransportError
 
-ALLOCATE, REFRESH, CHANNEL_BIND = 0x0003, 0x0004, 0x0009
-"""Requests (RFC 8656, 17)."""
-CHANNEL_NUMBER, XOR_PEER_ADDRESS, REQUESTED_TRANSPORT = 0x000C, 0x0012, 0x0019
-"""Attributes (RFC 8656, 18)."""
-
 ANSWER_S = 25.0
 """How long a server may take to grant an allocation and a channel."""
 _RTO_S = 0.5
-"""Until a request is sent again over UDP, the first time; then twice as long (RFC 8489, 6.2.1)."""
+"""After which time an unanswered request is first repeated over UDP; then twice as long each time
+(RFC 8489, 6.2.1)."""
 _KEEP_EVERY_S = 100.0
 """A third of a permission's life (RFC 8656, 9), so that no single request matters."""
 _CHANNEL = (0x4000).to_bytes(2, "big")
+"""The lowest number that a channel may have (RFC 8656, 12)."""
 _UDP = bytes([17, 0, 0, 0])
 _UNAUTHENTICATED, _STALE_NONCE = 401, 438
 _CHANNEL_HEADER_BYTES = 4
@@ -37,20 +37,24 @@ Attributes = Sequence[tuple[int, bytes]]
 
 
 def frame_unit(unit: bytes) -> bytes:
-    """Give a message or ChannelData as it stands in a stream: padded to 4 bytes."""
+    """Return a message or ChannelData as it stands in a stream: padded to 4 bytes."""
     return unit + bytes(-len(unit) % 4)
 
 
 def take_unit(unparsed: bytearray) -> bytes | None:
-    """Take the first whole message or ChannelData off the front of a stream's bytes.
+    """Remove and return the first whole message or ChannelData of a stream's bytes.
 
-    None: it is not yet whole. BrokenResourceError: no such thing begins like this.
+    None: it is not yet whole.
+
+    Raises:
+        trio.BrokenResourceError: The stream carries something other than TURN.
     """
     if len(unparsed) < _CHANNEL_HEADER_BYTES:
         return None
+    # The first two bits tell them apart: 00 a STUN message, 01 ChannelData (RFC 8656, 12).
     kind = unparsed[0] >> 6
     if kind > 1:
-        raise trio.BrokenResourceError("the stream has something else than TURN")
+        raise trio.BrokenResourceError("the stream carries something other than TURN")
     head = _CHANNEL_HEADER_BYTES if kind else stun.HEADER_BYTES
     end = head + int.from_bytes(unparsed[2:4], "big")
     padded = end + -end % 4
@@ -59,6 +63,11 @@ def take_unit(unparsed: bytearray) -> bytes | None:
     unit = bytes(unparsed[:end])
     del unparsed[:padded]
     return unit
+
+
+def channel_data(unit: bytes) -> bytes:
+    """Return the payload of a ChannelData, whose padding is left out."""
+    return unit[_CHANNEL_HEADER_BYTES : _CHANNEL_HEADER_BYTES + int.from_bytes(unit[2:4], "big")]
 
 
 async def open_channel(
@@ -71,9 +80,11 @@ async def open_channel(
 ) -> trio.abc.Channel[bytes]:
     """Allocate an address at the TURN server that `link` leads to, and bind a channel to `peer`.
 
-    `credentials` are user name and password. Over a `reliable` link nothing is sent twice. The link
-    is closed with the channel, or if there is none. TransportError: the server refuses, closes or
-    does not answer.
+    `credentials` are a user name and a password. Over a `reliable` link nothing is sent twice. The
+    link is closed with the channel, or at once if the server grants none.
+
+    Raises:
+        TransportError: The server refuses, closes the stream or does not answer.
     """
     channel = _TurnChannel(host, link, peer, credentials)
     try:
@@ -94,8 +105,8 @@ class _TurnChannel(trio.abc.Channel[bytes]):
     ) -> None:
         self._random, self._link = host.random, link
         self._binding = (
-            (CHANNEL_NUMBER, _CHANNEL + bytes(2)),
-            (XOR_PEER_ADDRESS, _xor_address(peer)),
+            (stun.CHANNEL_NUMBER, _CHANNEL + bytes(2)),
+            (stun.XOR_PEER_ADDRESS, stun.xor_address(peer)),
         )
         self._username, self._password = credentials
         self._challenge: Attributes = ()
@@ -103,8 +114,8 @@ class _TurnChannel(trio.abc.Channel[bytes]):
 
     async def open(self, rto_s: float) -> None:
         with trio.move_on_after(ANSWER_S):
-            await self._ask(ALLOCATE, [(REQUESTED_TRANSPORT, _UDP)], rto_s)
-            await self._ask(CHANNEL_BIND, self._binding, rto_s)
+            await self._request(stun.ALLOCATE, [(stun.REQUESTED_TRANSPORT, _UDP)], rto_s)
+            await self._request(stun.CHANNEL_BIND, self._binding, rto_s)
             return
         raise TransportError(f"the TURN server did not answer within {ANSWER_S:g} s")
 
@@ -113,10 +124,9 @@ class _TurnChannel(trio.abc.Channel[bytes]):
         with suppress(trio.ClosedResourceError, trio.BrokenResourceError):
             while True:
                 await trio.sleep(_KEEP_EVERY_S)
-                await self._link.send(stun.encode(self._request(REFRESH, ()), self._key))
-                await self._link.send(
-                    stun.encode(self._request(CHANNEL_BIND, self._binding), self._key)
-                )
+                for kind, attributes in ((stun.REFRESH, ()), (stun.CHANNEL_BIND, self._binding)):
+                    message = self._message(kind, attributes)
+                    await self._link.send(stun.encode(message, self._key))
 
     async def send(self, value: bytes) -> None:
         await self._link.send(_CHANNEL + len(value).to_bytes(2, "big") + value)
@@ -125,17 +135,16 @@ class _TurnChannel(trio.abc.Channel[bytes]):
         while True:
             unit = await self._link.receive()
             if unit[:2] == _CHANNEL:
-                end = _CHANNEL_HEADER_BYTES + int.from_bytes(unit[2:4], "big")
-                return unit[_CHANNEL_HEADER_BYTES:end]
+                return channel_data(unit)
 
     async def aclose(self) -> None:
-        """Close; the server ends the allocation when its time is over."""
+        """Close; the server ends the allocation when its lifetime is over."""
         await self._link.aclose()
 
-    async def _ask(self, kind: int, attributes: Attributes, rto_s: float) -> None:
-        """Ask until it is granted. The first answer has what credentials are made of."""
+    async def _request(self, kind: int, attributes: Attributes, rto_s: float) -> None:
+        """Send a request until it is granted; the first refusal brings realm and nonce."""
         while True:
-            answer = await self._answer(self._request(kind, attributes), rto_s)
+            answer = await self._answer(self._message(kind, attributes), rto_s)
             if answer.kind == kind + stun.SUCCESS:
                 return
             error = answer.attribute(stun.ERROR_CODE).ljust(4, b"\0")
@@ -147,7 +156,7 @@ class _TurnChannel(trio.abc.Channel[bytes]):
             self._challenge = (user, (stun.REALM, realm), (stun.NONCE, nonce))
             self._key = stun.long_term_key(self._username, realm.decode(), self._password)
 
-    def _request(self, kind: int, attributes: Attributes) -> stun.Message:
+    def _message(self, kind: int, attributes: Attributes) -> stun.Message:
         transaction = self._random.randbytes(12)
         return stun.Message(kind, transaction, (*attributes, *self._challenge))
 
@@ -165,9 +174,3 @@ class _TurnChannel(trio.abc.Channel[bytes]):
                         if answer.transaction == request.transaction and trusted:
                             return answer
             rto_s *= 2
-
-
-def _xor_address(address: Address) -> bytes:
-    """Write an address as an attribute's value (RFC 8489, 14.2)."""
-    xored = int(IPv4Address(address.host)) ^ stun.COOKIE
-    return struct.pack("!HHI", 1, address.port ^ (stun.COOKIE >> 16), xored)

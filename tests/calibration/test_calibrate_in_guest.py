@@ -18,9 +18,7 @@ from testbed.tools.calibration.findings import Calibration, as_json
 from testbed.tools.calibration.planning import numbers_of
 from testbed.tools.calibration.profiles import calibrate_links, calibrate_profiles
 from tests.censor.packets import profile, rule
-from tests.lab.conftest import kernel
 
-__all__ = ["kernel"]
 pytestmark = pytest.mark.guest
 
 

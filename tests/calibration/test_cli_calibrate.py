@@ -12,8 +12,8 @@ from testbed.cli import calibrate
 from testbed.cli.app import app
 from testbed.experiment.explanations import ScenarioError
 from testbed.experiment.scenario import CENSORS
-from testbed.show.figures.calibration import calibration as drawn
 from testbed.show.figures.files import write
+from testbed.tools.calibration.figure import calibration as drawn
 from testbed.tools.calibration.findings import Calibration, Measurement, Vector, as_json
 
 GOOD = Measurement("stun", "probability", 0.3, 0.299, 0.28, 0.32, 4000, "Clopper-Pearson")

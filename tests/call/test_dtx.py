@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.audio.opus import SPEECH_FOLDER, default_clips, encode
+from testbed.audio.opus import SPEECH_FOLDER, OpusSettings, default_clips, encode
 from testbed.call.conversation import conversation
 from testbed.call.jitterbuffer.playout import Arrival, play
 from testbed.listen.call_sound import samples
@@ -52,7 +52,7 @@ def test_only_frames_that_were_sent_are_concealed(unsent: set[int], lost: set[in
 def test_dtx_sends_a_listener_s_room_seldom_and_it_is_heard_without_a_gap() -> None:
     seconds = 20.0
     said = conversation(default_clips(), seconds).said["up"]  # speaks until 7.1 s, and 10.5 to 15.8
-    frames = encode(said, seconds=seconds, frame_ms=20, bitrate_bps=24000, dtx=True)
+    frames = encode(said, OpusSettings(frame_ms=20, bitrate_bps=24_000, dtx=True), seconds=seconds)
     unsent = {k for k, frame in enumerate(frames) if not frame}
     assert len(frames) == seconds / FRAME_S
     assert all(k * FRAME_S > 7.1 for k in unsent)

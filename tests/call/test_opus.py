@@ -11,6 +11,7 @@ import pytest
 from testbed.audio.opus import (
     SPEECH_FOLDER,
     Decoder,
+    OpusSettings,
     Speech,
     SpeechError,
     default_speech,
@@ -33,7 +34,7 @@ def speech() -> Speech:
 
 @pytest.fixture(scope="module")
 def frames(speech: Speech) -> list[bytes]:
-    return encode(speech, seconds=24, frame_ms=20, bitrate_bps=24_000)
+    return encode(speech, OpusSettings(frame_ms=20, bitrate_bps=24_000), seconds=24)
 
 
 def decode(
@@ -118,14 +119,14 @@ def test_24_kbit_gives_about_60_bytes_a_frame(frames: list[bytes]) -> None:
 
 @needs_speech
 def test_encoding_is_deterministic(speech: Speech, frames: list[bytes]) -> None:
-    again = encode(speech, seconds=2, frame_ms=20, bitrate_bps=24_000)
+    again = encode(speech, OpusSettings(frame_ms=20, bitrate_bps=24_000), seconds=2)
     assert again == frames[:100]
 
 
 @needs_speech
 def test_short_speech_is_repeated_to_fill_the_call(speech: Speech) -> None:
     word = Speech(speech.pcm[32000:64000], 16000)  # one second
-    frames = encode(word, seconds=3, frame_ms=60, bitrate_bps=24_000)
+    frames = encode(word, OpusSettings(frame_ms=60, bitrate_bps=24_000), seconds=3)
     sound = decode(frames, frame_ms=60, rate_hz=16000)
     assert len(frames) == 50
     assert sound.duration_s == pytest.approx(3)
@@ -170,11 +171,8 @@ def test_fec_restores_what_concealment_only_imitates(speech: Speech) -> None:
 
     frames = encode(
         speech,
+        OpusSettings(frame_ms=20, bitrate_bps=24_000, fec=True, expected_loss_percent=20),
         seconds=10,
-        frame_ms=20,
-        bitrate_bps=24_000,
-        fec=True,
-        expected_loss_percent=20,
     )
     holed = [None if number % 10 == 5 else frame for number, frame in enumerate(frames)]
     whole = decode(frames, frame_ms=20, rate_hz=16000)
@@ -191,11 +189,8 @@ def test_a_packet_says_whether_it_carries_the_frame_before(
     for frame_ms in (20, 40, 60):
         packets = encode(
             speech,
+            OpusSettings(frame_ms=frame_ms, bitrate_bps=24_000, fec=True, expected_loss_percent=20),
             seconds=10,
-            frame_ms=frame_ms,
-            bitrate_bps=24_000,
-            fec=True,
-            expected_loss_percent=20,
         )
         share = sum(has_fec(packet) for packet in packets) / len(packets)
         assert 0.6 < share < 1  # speech, but not the pauses
@@ -206,11 +201,15 @@ def test_a_packet_says_whether_it_carries_the_frame_before(
 def test_what_opus_does_not_take_is_refused() -> None:
     tone = Speech(bytes(3200), 16000)
     with pytest.raises(ValueError, match="not 30"):
-        encode(tone, seconds=1, frame_ms=30, bitrate_bps=24_000)
+        encode(tone, OpusSettings(frame_ms=30, bitrate_bps=24_000), seconds=1)
     with pytest.raises(ValueError, match="bit/s"):
-        encode(tone, seconds=1, frame_ms=20, bitrate_bps=500)
+        encode(tone, OpusSettings(frame_ms=20, bitrate_bps=500), seconds=1)
     with pytest.raises(ValueError, match="percent"):
-        encode(tone, seconds=1, frame_ms=20, bitrate_bps=24_000, expected_loss_percent=101)
+        encode(
+            tone,
+            OpusSettings(frame_ms=20, bitrate_bps=24_000, expected_loss_percent=101),
+            seconds=1,
+        )
     with pytest.raises(ValueError, match="44100"):
         decode([], frame_ms=20, rate_hz=44100)
     with pytest.raises(ValueError, match=r"ffff00\.\.\. does not decode"):

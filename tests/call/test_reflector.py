@@ -18,7 +18,7 @@ from testbed.call.reflector import (
     unwrap,
     wrap,
 )
-from testbed.call.wire import BINDING_REQUEST, stun_type
+from testbed.transport import stun
 
 CALL = b"\x11" * 12
 CALLER, CALLEE = CALL + bytes.fromhex("afdf601d"), CALL + bytes.fromhex("8d6baa4b")
@@ -75,7 +75,7 @@ def test_what_the_engine_sends_is_understood() -> None:
     assert own_tag(HELLO) == own_tag(MEDIA) == CALLER
     assert own_tag(CHECK) == CALLEE
     assert unwrap(HELLO) == b""
-    assert stun_type(unwrap(CHECK)) == BINDING_REQUEST
+    assert stun.type_of(unwrap(CHECK)) == stun.BINDING
     media = unwrap(MEDIA)
     assert (media[0], media[1] & 0x7F, len(media)) == (0x90, 111, 0xFD)
 

@@ -10,7 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from testbed.audio.opus import SPEECH_FOLDER, Speech, default_speech, encode, has_fec, repeated
+from testbed.audio.opus import (
+    SPEECH_FOLDER,
+    OpusSettings,
+    Speech,
+    default_speech,
+    encode,
+    has_fec,
+    repeated,
+)
 from testbed.call.jitterbuffer.playout import Arrival, Playout, Slot, play
 from testbed.listen.rendering import render
 
@@ -29,13 +37,15 @@ def speech() -> Speech:
 
 @pytest.fixture(scope="module")
 def frames(speech: Speech) -> list[bytes]:
-    return encode(speech, seconds=10, frame_ms=20, bitrate_bps=24_000)
+    return encode(speech, OpusSettings(frame_ms=20, bitrate_bps=24_000), seconds=10)
 
 
 @pytest.fixture(scope="module")
 def fec_frames(speech: Speech) -> list[bytes]:
     return encode(
-        speech, seconds=10, frame_ms=20, bitrate_bps=24_000, fec=True, expected_loss_percent=20
+        speech,
+        OpusSettings(frame_ms=20, bitrate_bps=24_000, fec=True, expected_loss_percent=20),
+        seconds=10,
     )
 
 
@@ -146,7 +156,7 @@ def test_nothing_at_all_is_silence_of_the_playout_s_length(frames: list[bytes]) 
 def test_longer_frames_that_are_hurried_are_stretched_too(speech: Speech, frame_ms: int) -> None:
     frame_s = frame_ms / 1000
     count = round(12 / frame_s)
-    packets = encode(speech, seconds=12, frame_ms=frame_ms, bitrate_bps=24_000)
+    packets = encode(speech, OpusSettings(frame_ms=frame_ms, bitrate_bps=24_000), seconds=12)
 
     def delay_s(index: int) -> float:
         at_s = index * frame_s
@@ -170,7 +180,7 @@ def test_frames_that_are_hurried_by_more_than_a_pitch_period_make_up_for_what_wa
     speech: Speech, share: float
 ) -> None:
     frame_s, count = 0.06, 400
-    packets = encode(speech, seconds=24, frame_ms=60, bitrate_bps=16_000)
+    packets = encode(speech, OpusSettings(frame_ms=60, bitrate_bps=16000), seconds=24)
     slots = [Slot(0.1, frame_s, 0)]
     for index in range(1, count):
         duration_s = frame_s * share if index % 3 else frame_s

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from testbed.audio.opus import Decoder, Speech, encode
+from testbed.audio.opus import Decoder, OpusSettings, Speech, encode
 from testbed.audio.symbols import SYMBOL_S, missed_share, sequence, signal
 
 RATE_HZ = 16000
@@ -47,7 +47,7 @@ def test_symbols_that_are_silent_are_missed_and_no_others(
 @pytest.mark.parametrize("loss", [0.0, 0.1, 0.3])
 def test_what_the_codec_conceals_is_missed(loss: float) -> None:
     said = Speech(signal(SAID_S, RATE_HZ), RATE_HZ)
-    frames = encode(said, seconds=SAID_S, frame_ms=60, bitrate_bps=32000)
+    frames = encode(said, OpusSettings(frame_ms=60, bitrate_bps=32000), seconds=SAID_S)
     rng = Random(1)
     lost = [rng.random() < loss for _ in frames]
     decoder = Decoder(rate_hz=RATE_HZ, frame_ms=60)

@@ -21,9 +21,8 @@ from testbed.run.runner import Done, in_guest, run_cells
 from tests.censor import captures
 from tests.censor.packets import joining, profile
 from tests.censor.test_detectors import EVERYTHING
-from tests.lab.conftest import kernel, run, short_cell
+from tests.lab.conftest import short_cell
 
-__all__ = ["kernel", "run"]
 pytestmark = pytest.mark.guest
 CPUS = sorted(os.sched_getaffinity(0))
 BRIDGE, RELAY = "10.2.2.2", "10.2.3.2"

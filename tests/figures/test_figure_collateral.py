@@ -2,39 +2,41 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
 
-from testbed.record.results import CELL, Run
+from testbed.call.quality.verdict import Verdict
+from testbed.record.cell_record import CellRecord, TrafficSummary
 from testbed.show.figures import sheet, style
 from testbed.show.figures.collateral import collateral, shares
-from tests.calls import make_run
+from tests.records import record, write_run
 
 
-def with_traffic(run: Run, done: dict[str, bool]) -> Run:
-    """Put a voice message and a download beside a run's calls; `done`: by transport."""
-    for result in run.results():
-        is_done = done[result.content["transport"]]
-        one = {"done": is_done, "took_s": 1.0 if is_done else None, "goodput_bps": 1}
-        content = {**result.content, "traffic": {"voice message": one, "download": one}}
-        (result.folder / CELL).write_text(json.dumps(content))
-    return run
+def with_traffic(transport: str, *, is_done: bool, verdict: Verdict) -> CellRecord:
+    """A call beside which a voice message and a download went on."""
+    one = TrafficSummary(is_done, 1.0 if is_done else None, 1)
+    call = record(transport, verdict=verdict)
+    return replace(call, traffic={"voice message": one, "download": one})
 
 
 def test_a_run_without_other_traffic_has_no_such_figure(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", {"direct": 0.0})
+    run = write_run(tmp_path / "run", [record()])
     with pytest.raises(sheet.NothingToDrawError, match="no other traffic"):
         collateral(run)
 
 
 def test_shares_are_counted_over_calls_of_one_kind_and_drawn(tmp_path: Path) -> None:
-    run = with_traffic(
-        make_run(tmp_path / "run", {"direct": None, "obfs4": 0.0}), {"direct": True, "obfs4": False}
+    run = write_run(
+        tmp_path / "run",
+        [
+            with_traffic("direct", is_done=True, verdict=Verdict.NO_CALL),
+            with_traffic("obfs4", is_done=False, verdict=Verdict.GOOD),
+        ],
     )
-    direct, obfs4 = run.results()
+    direct, obfs4 = run.cells()
     assert shares([direct]) == {
         "calls usable": 0, "chat messages": 1, "voice messages": 1, "downloads": 1,
     }  # fmt: skip

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,9 +16,11 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
+from testbed.call.quality.measures import Step
 from testbed.call.quality.verdict import Verdict
-from testbed.experiment.scenario import load_messenger
-from testbed.record.cell_record import CallRecord, write_frames
+from testbed.record.cell_record import CellRecord
+from testbed.record.manifest import ScenarioTitle
+from testbed.record.observation import CallRecord
 from testbed.record.results import ResultsError, Run
 from testbed.show import figures
 from testbed.show.figures import FIGURES, draw, style
@@ -27,55 +28,43 @@ from testbed.show.figures.delay import _beyond
 from testbed.show.figures.matrix import median_verdict
 from testbed.show.figures.pareto import frontier
 from testbed.show.figures.sheet import SERIES, NothingToDrawError
-from tests.test_comparison import cell, made
-from tests.test_results import frames
+from tests.records import frames, id_of, manifest, observation, record, write_run
 
 TRANSPORTS = ("direct", "obfs4", "shadowsocks2022", "fec {inner = hysteria2}")
-MANIFEST = {
-    "definitions": {"messenger whatsapp": {"codec": asdict(load_messenger("whatsapp").codec)}},
-    "scenario": {"name": "mine", "title": "Mine", "question": "Which one, then?"},
-}
+SCENARIO = ScenarioTitle("mine", "Mine", "Which one, then?")
+STEPS = [Step(float(s), s / 20, 90.0 - s) for s in range(12)]
+FRAMES = CallRecord(up=frames(400)["up"], down=frames(400)["down"])
 
 
-def steps(count: int = 12) -> list[dict[str, float]]:
+def written(folder: Path, calls: Sequence[CellRecord], question: str = SCENARIO.question) -> Run:
+    about = replace(manifest(map(id_of, calls)), scenario=replace(SCENARIO, question=question))
+    return write_run(folder, calls, about=about, sent=FRAMES)
+
+
+def calls(censors: tuple[str, ...]) -> list[CellRecord]:
+    """Calls that differ in transport, censor and seed, one kind of which never connects."""
     return [
-        {"from_s": float(s), "concealed_share": s / 20, "r_fullband_100": 90.0 - s}
-        for s in range(count)
+        record(
+            transport,
+            censor,
+            seed,
+            r=None if (place, number) == (0, 1) else 90.0 - 9 * place + seed,
+            steps=STEPS,
+        )
+        for number, censor in enumerate(censors)
+        for place, transport in enumerate(TRANSPORTS)
+        for seed in (1, 2, 3)
     ]
 
 
-def calls(censors: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Calls that differ in transport, censor and seed, one kind of which never connects."""
-    found = []
-    for number, censor in enumerate(censors):
-        for place, transport in enumerate(TRANSPORTS):
-            for seed in (1, 2, 3):
-                none = (place, number) == (0, 1)
-                content = cell(transport, seed, None if none else 90.0 - 9 * place + seed)
-                content["censor"] = censor
-                content["record"]["call"] = {"ended_s": 12.0 + number}
-                for side in ("up", "down") if not none else ():
-                    content["quality"][side] = {**content["quality"][side], "steps": steps()}
-                found.append(content)
-    return found
-
-
 @pytest.fixture(params=["matrix", "sweep"])
-def run(tmp_path: Path, request: pytest.FixtureRequest) -> Run:
+def any_run(tmp_path: Path, request: pytest.FixtureRequest) -> Run:
     """A run of which every figure but one has something to show."""
     censors = {
         "matrix": ("open", "ru-calls-2025-08", "a-censor-with-a-very-long-name-indeed"),
         "sweep": tuple(f"loss-5 loss={loss}" for loss in (0, 0.01, 0.05, 0.2, 0.5)),
     }
-    return with_frames(made(tmp_path / "run", *calls(censors[request.param]), **MANIFEST))
-
-
-def with_frames(made_run: Run) -> Run:
-    directions = frames(400)
-    record = CallRecord(up=directions["up"], down=directions["down"])
-    for result in made_run.results():
-        write_frames(record, result.folder / "frames.csv")
-    return made_run
+    return written(tmp_path / "run", calls(censors[request.param]))
 
 
 def drawn(name: str, run: Run) -> Figure:
@@ -90,15 +79,15 @@ def texts(figure: Figure) -> list[Text]:
 
 
 @pytest.mark.parametrize("name", FIGURES[1:])
-def test_every_figure_says_what_it_is_of(name: str, run: Run) -> None:
-    said = " ".join(" ".join(t.get_text() for t in texts(drawn(name, run))).split())
+def test_every_figure_says_what_it_is_of(name: str, any_run: Run) -> None:
+    said = " ".join(" ".join(t.get_text() for t in texts(drawn(name, any_run))).split())
     for fact in ("Which one, then?", "scenario mine", "virtual time", "n\xa0=\xa0", "seeds 1–3"):
         assert fact.replace("\xa0", " ") in said.replace("\xa0", " "), fact
 
 
 @pytest.mark.parametrize("name", FIGURES[1:])
-def test_no_text_is_cut_off(name: str, run: Run) -> None:
-    figure = drawn(name, run)
+def test_no_text_is_cut_off(name: str, any_run: Run) -> None:
+    figure = drawn(name, any_run)
     with style.applied():
         canvas = FigureCanvasAgg(figure)
         canvas.draw()  # type: ignore[no-untyped-call]
@@ -113,8 +102,7 @@ def test_no_text_is_cut_off(name: str, run: Run) -> None:
 
 def test_a_title_keeps_clear_of_the_edge(tmp_path: Path) -> None:
     asked = "Does a restriction hit harder when both ends of a call are behind a box, by a relay?"
-    manifest = {**MANIFEST, "scenario": {"name": "mine", "title": "Mine", "question": asked}}
-    figure = figures._figure("setup", made(tmp_path, cell("direct", 1, 80.0), **manifest), None)
+    figure = figures._figure("setup", written(tmp_path / "run", [record()], asked), None)
     figure.set_dpi(style.PNG_DPI)
     with style.applied():
         FigureCanvasAgg(figure).draw()  # type: ignore[no-untyped-call]
@@ -124,10 +112,8 @@ def test_a_title_keeps_clear_of_the_edge(tmp_path: Path) -> None:
 
 def setup_of(folder: Path, times_s: Mapping[str, float]) -> Figure:
     """The figure of one call through each transport, set up in such a time."""
-    contents = [cell(transport, 1, 80.0) for transport in times_s]
-    for content, at_s in zip(contents, times_s.values(), strict=True):
-        content["quality"]["set_up"]["elapsed_s"] = at_s
-    return figures._figure("setup", made(folder, *contents, **MANIFEST), None)
+    found = [record(transport, set_up_s=at_s) for transport, at_s in times_s.items()]
+    return figures._figure("setup", written(folder / "run", found), None)
 
 
 def test_a_call_set_up_faster_than_any_other_is_drawn(tmp_path: Path) -> None:
@@ -148,8 +134,8 @@ def test_the_words_of_a_threshold_cover_no_call(tmp_path: Path) -> None:
 
 def pareto_of(folder: Path, rs: Mapping[str, float | None]) -> str:
     """All that is written on the figure of one call through each transport."""
-    contents = [cell(transport, 1, r) for transport, r in rs.items()]
-    figure = figures._figure("pareto", made(folder, *contents, **MANIFEST), None)
+    found = [record(transport, r=r) for transport, r in rs.items()]
+    figure = figures._figure("pareto", written(folder / "run", found), None)
     with style.applied():
         FigureCanvasAgg(figure).draw()  # type: ignore[no-untyped-call]
         for text in texts(figure):
@@ -166,8 +152,8 @@ def test_long_names_are_whole_and_calls_that_never_came_about_are_named(tmp_path
 
 
 def test_a_delay_beyond_the_axis_is_told(tmp_path: Path) -> None:
-    made_run = with_frames(made(tmp_path, cell("direct", 1, 80.0), **MANIFEST))
-    said = " ".join(t.get_text() for t in texts(figures._figure("delay", made_run, None)))
+    run = written(tmp_path / "run", [record()])
+    said = " ".join(t.get_text() for t in texts(figures._figure("delay", run, None)))
     assert "Beyond" not in said
     assert "other transports" not in said
     late = {"direct": {"one": np.full(401, 90.0)}, "obfs4": {"one": np.linspace(0, 2500, 401)}}
@@ -175,12 +161,10 @@ def test_a_delay_beyond_the_axis_is_told(tmp_path: Path) -> None:
 
 
 def test_no_mark_of_a_timeline_covers_words(tmp_path: Path) -> None:
-    content = cell("direct", 1, 80.0)
     rule = "up: rule all: drop, probability 0.4"
-    content["record"]["middlebox"]["events"] = [[at, "udp", rule] for at in (0.0, 2.0, 4.0, 20.0)]
-    for side in ("up", "down"):
-        content["quality"][side] = {**content["quality"][side], "steps": steps()}
-    figure = figures._figure("timeline", made(tmp_path, content, **MANIFEST), None)
+    events = [(at, "udp", rule) for at in (0.0, 2.0, 4.0, 20.0)]
+    call = replace(record(steps=STEPS), observation=observation(events=events))
+    figure = figures._figure("timeline", written(tmp_path / "run", [call]), None)
     with style.applied():
         FigureCanvasAgg(figure).draw()  # type: ignore[no-untyped-call]
         (panel,) = figure.axes
@@ -191,22 +175,22 @@ def test_no_mark_of_a_timeline_covers_words(tmp_path: Path) -> None:
 
 
 def test_a_plot_draws_what_there_is_as_png_svg_and_pdf_and_again_the_same(
-    run: Run, tmp_path: Path
+    any_run: Run, tmp_path: Path
 ) -> None:
-    paths = draw(run, None, tmp_path / "one")
+    paths = draw(any_run, None, tmp_path / "one")
     names = {path.stem for path in paths}
     assert {"usability", "timeline", "delay", "setup", "pareto"} <= names
     assert ("matrix" in names) or ("curve" in names)
     assert {path.suffix for path in paths} == {".png", ".svg", ".pdf"}
-    again = draw(run, None, tmp_path / "two")
+    again = draw(any_run, None, tmp_path / "two")
     assert [p.read_bytes() for p in paths] == [p.read_bytes() for p in again]
 
 
 def test_a_named_figure_without_data_says_what_it_needs(tmp_path: Path) -> None:
-    one = made(tmp_path / "one", cell("direct", 1, 80.0), **MANIFEST)
+    one = written(tmp_path / "one", [record()])
     for name, need in (
         ("matrix", "two transports"),
-        ("timeline", "by the second"),
+        ("timeline", "a call that was set up"),
         ("curve", "sweeps"),
         ("pareto", "two transports"),
     ):
@@ -216,19 +200,21 @@ def test_a_named_figure_without_data_says_what_it_needs(tmp_path: Path) -> None:
 
 
 def test_two_runs_are_drawn_beside_each_other(tmp_path: Path) -> None:
-    before = made(tmp_path / "a", *calls(("open",)), **MANIFEST)
-    after = made(tmp_path / "b", *calls(("open",)), **MANIFEST)
+    before = written(tmp_path / "a", calls(("open",)))
+    after = written(tmp_path / "b", calls(("open",)))
     paths = draw(after, None, tmp_path / "figures", compare=before)
     assert [path.name for path in paths] == ["shift.png", "shift.svg", "shift.pdf"]
-    other = made(tmp_path / "c", *calls(("loss-5",)), **MANIFEST)
+    other = written(tmp_path / "c", calls(("loss-5",)))
     with pytest.raises(ResultsError, match="no kind of call in common"):
         draw(after, None, tmp_path / "figures", compare=other)
 
 
-def test_series_are_told_apart_without_colour(run: Run) -> None:
+def test_series_are_told_apart_without_colour(any_run: Run) -> None:
     assert len({line.marker for line in SERIES}) == len({str(line.dash) for line in SERIES})
     assert all(style.contrast(line.colour, style.PAPER) >= 3 for line in SERIES)
-    grey = Image.open(BytesIO(draw(run, ["setup"], run.folder / "g")[0].read_bytes())).convert("L")
+    grey = Image.open(
+        BytesIO(draw(any_run, ["setup"], any_run.folder / "g")[0].read_bytes())
+    ).convert("L")
     darkest, brightest = grey.getextrema()
     assert (darkest, brightest) < (60, 256)
     assert brightest == 255

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from testbed.call.quality.verdict import Verdict
 from testbed.experiment.scenario import cell_id, cells, load_scenario
 from testbed.show.figures.tally import by_messenger, natural, tally
-from tests.figures.conftest import RUSSIA, result
+from tests.figures.conftest import call
+from tests.records import RUSSIA, id_of, recorded
 
 KEYS = st.tuples(
     st.sampled_from(["Telegram", "WhatsApp", "MAX"]),
@@ -24,20 +25,18 @@ def test_every_call_is_counted_once_where_it_belongs(
     calls: dict[tuple[str, str, str, int], tuple[Verdict, int]],
     failed: set[tuple[str, str, str, int]],
 ) -> None:
-    results = [result(*key, verdict.label, n) for key, (verdict, n) in calls.items()]
-    failures = [result(*key, "good").folder.name for key in failed]
+    results = [recorded(call(*key, verdict, n)) for key, (verdict, n) in calls.items()]
+    failures = [id_of(call(*key, Verdict.GOOD)) for key in failed]
     tallies = tally(results, failures)
 
-    counted = Counter(
-        {(t.messenger, t.transport, t.censor, v): n for t in tallies for v, n in t.verdicts.items()}
-    )
-    assert counted == Counter((*r.key, r.verdict) for r in results)
+    counted = Counter({(t.key, v): n for t in tallies for v, n in t.verdicts.items()})
+    assert counted == Counter((r.record.key, r.record.verdict) for r in results)
     assert sum(t.failed for t in tallies) == len(failed - calls.keys())
     assert sum(t.chat_delivered for t in tallies) == sum(n for _, n in calls.values())
     assert sum(t.chat_sent for t in tallies) == 30 * len(calls)
-    assert len({(t.messenger, t.transport, t.censor) for t in tallies}) == len(tallies)
+    assert len({t.key for t in tallies}) == len(tallies)
     assert all(t.calls + t.failed > 0 and t.usable <= t.calls for t in tallies)
-    assert len(by_messenger(tallies)) == len({t.messenger for t in tallies})
+    assert len(by_messenger(tallies)) == len({t.key.messenger for t in tallies})
 
 
 @given(CALLS.flatmap(lambda calls: st.tuples(st.just(calls), st.permutations(list(calls)))))
@@ -48,7 +47,8 @@ def test_the_order_of_the_record_does_not_matter(
 ) -> None:
     calls, shuffled = given_
     one, other = (
-        tally([result(*key, calls[key][0].label) for key in keys], ()) for keys in (calls, shuffled)
+        tally([recorded(call(*key, calls[key][0])) for key in keys], ())
+        for keys in (calls, shuffled)
     )
     assert one == other
 
@@ -58,7 +58,7 @@ def test_a_failed_cell_is_counted_with_its_like() -> None:
     planned = cells(load_scenario("ru-calls-strength"))
     first, *rest = sorted({c.seed for c in planned})
     results = [
-        result(c.messenger.name, str(c.transport), c.censor.name, c.seed, "good")
+        recorded(call(c.messenger.name, str(c.transport), c.censor.name, c.seed, Verdict.GOOD))
         for c in planned
         if c.seed == first
     ]
@@ -69,7 +69,7 @@ def test_a_failed_cell_is_counted_with_its_like() -> None:
 
 def test_a_failed_cell_without_its_like_is_named_as_it_can_be() -> None:
     (only,) = tally([], ["telegram--obfs4-iat-mode-1--open--seed-1"])
-    assert (only.messenger, only.transport, only.censor) == ("Telegram", "obfs4-iat-mode-1", "open")
+    assert only.key == ("Telegram", "obfs4-iat-mode-1", "open")
     assert (only.calls, only.failed, only.usable_share, only.chat_share) == (0, 1, None, None)
     (odd,) = tally([], ["what-is-this"])
     assert odd.failed == 1
@@ -77,14 +77,14 @@ def test_a_failed_cell_without_its_like_is_named_as_it_can_be() -> None:
 
 def test_the_most_restricted_first_and_within_it_no_restriction_first() -> None:
     facts = [
-        ("MAX", "direct", RUSSIA, "good"),
-        ("MAX", "direct", "open", "good"),
-        ("Telegram", "obfs4", RUSSIA, "good"),
-        ("Telegram", "direct", RUSSIA, "no call"),
-        ("Telegram", "direct", "open", "good"),
+        ("MAX", "direct", RUSSIA, Verdict.GOOD),
+        ("MAX", "direct", "open", Verdict.GOOD),
+        ("Telegram", "obfs4", RUSSIA, Verdict.GOOD),
+        ("Telegram", "direct", RUSSIA, Verdict.NO_CALL),
+        ("Telegram", "direct", "open", Verdict.GOOD),
     ]
-    results = [result(m, t, c, 1, v) for m, t, c, v in facts]
-    order = [(t.messenger.split()[0], t.transport, t.censor) for t in tally(results, ())]
+    results = [recorded(call(m, t, c, 1, v)) for m, t, c, v in facts]
+    order = [(t.key.messenger.split()[0], *t.key[1:]) for t in tally(results, ())]
     assert order == [(m, t, c) for m, t, c, _ in reversed(facts)]
 
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree as ET
 
 import matplotlib
@@ -17,11 +17,14 @@ from matplotlib.text import Text
 from PIL import Image
 
 from testbed.call.quality.verdict import Verdict
+from testbed.record.cell_record import CellRecord
+from testbed.record.manifest import ScenarioTitle
 from testbed.record.results import ResultsError, Run
 from testbed.show.figures import FIGURES, draw
 from testbed.show.figures.style import FAILED_FILL, VERDICT_FILLS, WIDTH_IN
 from testbed.show.figures.usability import usability
-from tests.figures.conftest import RUSSIA, MakeRun, awkward, demo, sweep
+from tests.figures.conftest import awkward, demo, sweep
+from tests.records import RUSSIA, manifest, write_run
 
 FAILED = f"telegram--direct--{RUSSIA}-drop-0.4--seed-9"
 WORDS = {to_hex(fill.colour): verdict.label for verdict, fill in VERDICT_FILLS.items()}
@@ -44,21 +47,21 @@ def drawn_bars(figure: Figure) -> dict[float, dict[str, float]]:
     return bars
 
 
-def test_what_is_drawn_is_what_was_recorded(make_run: MakeRun) -> None:
-    cells = [c for c in sweep() if c["messenger"]["name"] == "telegram"]
-    bars = drawn_bars(usability(make_run(cells, [FAILED])))
+def test_what_is_drawn_is_what_was_recorded(tmp_path: Path) -> None:
+    cells = [c for c in sweep() if c.messenger == "telegram"]
+    bars = drawn_bars(usability(write_run(tmp_path / "run", cells, [FAILED])))
     recorded: dict[float, Counter[str]] = {}
     for cell in cells:
-        drop = float(cell["censor"].split("=")[1])
-        recorded.setdefault(drop, Counter())[cell["quality"]["verdict"]] += 1
+        drop = float(cell.censor.split("=")[1])
+        recorded.setdefault(drop, Counter())[cell.verdict.label] += 1
     recorded[0.4]["failed"] += 1
     assert len(bars) == len(recorded) == 12
     for (_, bar), (_, counts) in zip(sorted(bars.items()), sorted(recorded.items()), strict=True):
         assert bar == pytest.approx({k: n / counts.total() for k, n in counts.items()})
 
 
-def test_the_founding_case_can_be_read_off(make_run: MakeRun) -> None:
-    found = Counter(texts(usability(make_run(demo()))))
+def test_the_founding_case_can_be_read_off(tmp_path: Path) -> None:
+    found = Counter(texts(usability(write_run(tmp_path / "run", demo()))))
     assert found["5 no call"] == found["5 unusable"] == 1
     assert found["0 of 5"] == 2
     assert found["5 of 5"] == 7
@@ -67,8 +70,8 @@ def test_the_founding_case_can_be_read_off(make_run: MakeRun) -> None:
         assert found[title] == 1
 
 
-def test_every_verdict_is_in_the_key_once(make_run: MakeRun) -> None:
-    figure = usability(make_run(sweep()[:5], [FAILED]))
+def test_every_verdict_is_in_the_key_once(tmp_path: Path) -> None:
+    figure = usability(write_run(tmp_path / "run", sweep()[:5], [FAILED]))
     legends = [axes.get_legend() for axes in figure.axes if axes.get_legend()]
     (legend,) = legends
     assert legend is not None
@@ -77,8 +80,8 @@ def test_every_verdict_is_in_the_key_once(make_run: MakeRun) -> None:
 
 
 @pytest.mark.parametrize("cells", [demo()[:1], sweep()[10:40], awkward()], ids=len)
-def test_nothing_is_cut_or_overlaps(cells: list[dict[str, Any]], make_run: MakeRun) -> None:
-    figure = usability(make_run(cells))
+def test_nothing_is_cut_or_overlaps(cells: list[CellRecord], tmp_path: Path) -> None:
+    figure = usability(write_run(tmp_path / "run", cells))
     assert figure.get_figwidth() == pytest.approx(WIDTH_IN)
     figure.draw_without_rendering()
     page = figure.bbox
@@ -110,15 +113,13 @@ def _shown(figure: Figure) -> list[Text]:
     return [text for text in found if text.get_text() and text.get_visible()]
 
 
-def test_a_run_in_which_all_failed_is_shown_as_that(make_run: MakeRun) -> None:
-    figure = usability(make_run([], [FAILED]))
+def test_a_run_in_which_all_failed_is_shown_as_that(tmp_path: Path) -> None:
+    figure = usability(write_run(tmp_path / "run", [], [FAILED]))
     assert "1 failed" in texts(figure)
 
 
-def test_all_formats_are_written_and_equal_when_written_again(
-    make_run: MakeRun, tmp_path: Path
-) -> None:
-    run = make_run(demo()[:15:5])
+def test_all_formats_are_written_and_equal_when_written_again(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", demo()[:15:5])
     first = draw(run, ["usability"], tmp_path / "one")
     with matplotlib.rc_context({"font.size": 31, "svg.hashsalt": "x", "figure.dpi": 31}):
         second = draw(run, ["usability", "usability"], tmp_path / "other")
@@ -132,8 +133,8 @@ def test_all_formats_are_written_and_equal_when_written_again(
     assert "restricted, through obfs4" in words
 
 
-def test_a_run_without_cells_says_so(make_run: MakeRun, tmp_path: Path) -> None:
-    run = make_run([])
+def test_a_run_without_cells_says_so(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", [])
     with pytest.raises(ResultsError, match="no call to draw"):
         draw(run, None, tmp_path / "figures")
     (run.folder / "cells").rmdir()
@@ -144,8 +145,9 @@ def test_a_run_without_cells_says_so(make_run: MakeRun, tmp_path: Path) -> None:
     assert not (tmp_path / "figures").exists()
 
 
-def test_a_run_of_which_little_is_known_is_drawn(make_run: MakeRun) -> None:
-    figure = usability(make_run(demo()[:1], manifest={"schema": 1}))
+def test_a_run_of_which_little_is_known_is_drawn(tmp_path: Path) -> None:
+    about = replace(manifest(), scenario=ScenarioTitle("s", "", ""))
+    figure = usability(write_run(tmp_path / "run", demo()[:1], about=about))
     assert "Which calls stay usable, by messenger and transport?" in texts(figure)
 
 

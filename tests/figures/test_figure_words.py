@@ -1,28 +1,25 @@
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from testbed.call.quality.verdict import Verdict
+from testbed.record.cell_record import CellRecord
+from testbed.record.manifest import KernelBuild, ScenarioTitle
 from testbed.show.figures import words
 from testbed.show.figures.tally import Tally, tally
-from tests.figures.conftest import MANIFEST, RUSSIA, awkward, demo, result, sweep
+from tests.figures.conftest import MANIFEST, SCENARIO, awkward, call, demo, sweep
+from tests.records import RUSSIA, recorded
 
 
-def tallies_of(cells: list[dict[str, Any]]) -> list[Tally]:
-    facts = (
-        (
-            c["messenger"]["title"].removesuffix(" (model)"),
-            *(c["transport"], c["censor"], c["seed"], c["quality"]["verdict"]),
-        )
-        for c in cells
-    )
-    return tally([result(*f) for f in facts], ())
+def tallies_of(cells: list[CellRecord]) -> list[Tally]:
+    return tally(map(recorded, cells), ())
 
 
-def labels_of(cells: list[dict[str, Any]]) -> list[str]:
+def labels_of(cells: list[CellRecord]) -> list[str]:
     tallies = tallies_of(cells)
     labels = words.label(tallies)
     return [labels.of(t).replace("\xa0", " ") for t in tallies]
@@ -42,7 +39,9 @@ def test_a_sweep_is_labelled_by_its_value_and_says_once_what_all_share() -> None
 
 def test_topologies_under_one_restriction_are_labelled_by_themselves() -> None:
     sides = ("one-sided", "both-sides")
-    tallies = tally([result("WhatsApp", "direct", f"{RUSSIA} {s}", 1, "good") for s in sides], ())
+    tallies = tallies_of(
+        [call("WhatsApp", "direct", f"{RUSSIA} {s}", 1, Verdict.GOOD) for s in sides]
+    )
     labels = words.label(tallies)
     assert [labels.of(t) for t in tallies] == ["both-sides, direct", "one-sided, direct"]
     assert labels.restriction == f"Restriction: censor profile {RUSSIA}."
@@ -59,24 +58,26 @@ def test_one_cell_is_labelled_in_full() -> None:
 
 
 @pytest.mark.parametrize(
-    ("manifest", "expected"),
+    ("scenario", "expected"),
     [
-        (MANIFEST, "Under the restriction, which transport keeps a call usable?"),
-        ({"scenario": {"title": "Calls"}}, "Calls"),
-        ({"schema": 1}, "Which calls stay usable, by messenger and transport?"),
+        (SCENARIO, "Under the restriction, which transport keeps a call usable?"),
+        (ScenarioTitle("s", "Calls", ""), "Calls"),
+        (ScenarioTitle("s", "", ""), "Which calls stay usable, by messenger and transport?"),
     ],
 )
-def test_the_title_is_the_best_that_is_known(manifest: dict[str, Any], expected: str) -> None:
-    assert words.question(manifest) == expected
+def test_the_title_is_the_best_that_is_known(scenario: ScenarioTitle, expected: str) -> None:
+    assert words.question(replace(MANIFEST, scenario=scenario)) == expected
 
 
 def test_provenance_says_what_is_known_and_what_is_not() -> None:
-    results = [result("MAX", "direct", "open", seed, "good") for seed in (1, 2, 3)]
+    results = [recorded(call("MAX", "direct", "open", seed, Verdict.GOOD)) for seed in (1, 2, 3)]
     full = words.provenance(MANIFEST, results, "n = 3 calls per bar").replace("\xa0", " ")
     for part in (RUSSIA, "n = 3", "30 s", "seeds 1–3", "models", "virtual time"):
         assert part in full
-    bare = words.provenance({"schema": 1}, [], "n = 0 calls per bar")
-    assert "not recorded" in bare
+    on_host = replace(MANIFEST, kernel=KernelBuild("host", "6.1"))
+    bare = words.provenance(on_host, [], "n = 0 calls per bar")
+    assert "not repeatable" in bare
+    assert "seed" not in bare
 
 
 def test_seeds_are_named_shortly() -> None:
@@ -97,15 +98,18 @@ def test_only_all_is_100_percent_and_only_nothing_0(part: int, whole: int) -> No
 def test_unaffected_is_said_only_of_whom_it_is_true() -> None:
     by_title: dict[str, list[Tally]] = {}
     for t in tallies_of(demo()):
-        by_title.setdefault(t.messenger, []).append(t)
+        by_title.setdefault(t.key.messenger, []).append(t)
     said = {title: words.unaffected(group) for title, group in by_title.items()}
     assert said == {"Telegram (model)": False, "WhatsApp (model)": False, "MAX (model)": True}
     assert not words.unaffected(tallies_of(sweep()))
 
 
 def test_good_that_becomes_usable_is_a_difference() -> None:
-    facts = [("Telegram", "direct", c, 1, v) for c, v in (("open", "good"), ("loss-10", "usable"))]
-    assert not words.unaffected(tally([result(*fact) for fact in facts], ()))
+    facts = [
+        ("Telegram", "direct", c, 1, v)
+        for c, v in (("open", Verdict.GOOD), ("loss-10", Verdict.USABLE))
+    ]
+    assert not words.unaffected(tallies_of([call(*fact) for fact in facts]))
 
 
 def test_what_is_taken_together_is_named_or_counted() -> None:

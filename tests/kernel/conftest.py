@@ -4,16 +4,6 @@ import os
 
 import pytest
 
-from testbed.guest.kernel.builder import Kernel, cached_kernel
-
-
-@pytest.fixture(scope="session")
-def kernel() -> Kernel:
-    found = cached_kernel()
-    if found is None:
-        pytest.fail("there is no guest kernel yet: build it with `testbed kernel build`")
-    return found
-
 
 @pytest.fixture(scope="session")
 def cpu() -> int:

@@ -329,9 +329,10 @@ def test_cancellation_kills_at_once_and_leaves_nothing(bench: Bench) -> None:
 
 def test_a_killed_runner_takes_its_guests_along(bench: Bench) -> None:
     program = (
-        "import sys, trio; from pathlib import Path; from testbed.guest.kernel import build, guest\n"
+        "import sys, trio; from pathlib import Path\n"
+        "from testbed.guest.kernel import builder, guest\n"
         "linux, init, folder = map(Path, sys.argv[1:])\n"
-        "kernel = build.Kernel(linux, init, '', '')\n"
+        "kernel = builder.Kernel(linux, init, '', '')\n"
         "async def main():\n"
         "    await guest.run_guest(kernel, ['sh', '-c', 'while :; do :; done'], folder,\n"
         "                          seed=1, cpu=None, wall_limit_s=60)\n"

@@ -12,9 +12,7 @@ import trio
 from testbed.guest.kernel.builder import Kernel
 from testbed.run.runner import run_module
 from testbed.tools.forwarding import FORWARD_FILE, FORWARDED_FILE, Way
-from tests.lab.conftest import kernel
 
-__all__ = ["kernel"]
 pytestmark = pytest.mark.guest
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
 
@@ -13,10 +12,11 @@ from testbed.experiment.cell import Cell
 from testbed.experiment.scenario import load_censor
 from testbed.guest.kernel.builder import Kernel
 from testbed.listen.call_sound import sound_of
-from testbed.record.results import CellResult, Run, frames_of
-from testbed.run.jobs import speech_encodings
+from testbed.listen.script import speech_encodings
+from testbed.record.results import RecordedCell, Run
 from tests.lab.conftest import short_cell
 from tests.lab.test_cells_in_guest import conducted, files_of
+from tests.records import manifest
 
 pytestmark = pytest.mark.guest
 ASSUMED = {"source": "an experiment", "confidence": "assumed"}
@@ -34,14 +34,11 @@ def lossy(name: str, duration_s: float, censor: str = "loss-20", **changes: obje
 
 def as_run(run: Run, cell: Cell) -> None:
     """Note in a run's folder what a cell was made of."""
-    path = run.folder / "run.json"
-    content = json.loads(path.read_text())
-    content["definitions"][f"messenger {cell.messenger.name}"] = asdict(cell.messenger)
-    path.write_text(json.dumps(content))
+    run.begin(manifest(plan=[cell]), "", fresh=True)
 
 
-def lost_share(result: CellResult) -> float:
-    ways = frames_of(result).values()
+def lost_share(run: Run, result: RecordedCell) -> float:
+    ways = run.frames(result).values()
     return 1 - sum(len({k for k, _ in w.received}) for w in ways) / sum(len(w.sent_s) for w in ways)
 
 
@@ -53,12 +50,12 @@ def test_fec_begins_with_the_first_report_and_what_was_sent_is_heard(
     [result] = conducted(kernel, run, cell)
     encodings = speech_encodings(cell.messenger, 16, "speech")
     afters_s = []
-    for way, direction in frames_of(result).items():
+    for way, direction in run.frames(result).items():
         assert len(direction.variants) == len(direction.sent_s) == len(encodings[way][0])
         switched = next(k for k, variant in enumerate(direction.variants) if variant)
         afters_s.append(direction.sent_s[switched] - direction.sent_s[0])
         assert len(encodings[way]) == 5
-    assert result.content["quality"]["up"]["recovered_share"] > 0.01
+    assert result.record.measures["up"].recovered_share > 0.01
     # Half an interval, a burst, the line; a report may be lost, too.
     assert 2.4 <= min(afters_s) <= 2.5 + 0.5 + 0.2
     sound = sound_of(run, result)
@@ -73,7 +70,7 @@ def test_a_call_without_loss_never_has_fec_and_repeats_to_the_byte(
     other = Run(tmp_path_factory.mktemp("other") / "run")
     other.begin(run.manifest(), "", fresh=False)
     [one], [again] = conducted(kernel, run, cell), conducted(kernel, other, cell)
-    for direction in frames_of(one).values():
+    for direction in run.frames(one).values():
         assert set(direction.variants) == {0}
         assert len(direction.received) == len(direction.sent_s)
     assert files_of(one) == files_of(again)
@@ -90,10 +87,10 @@ def test_who_does_not_adapt_has_no_column_for_it(kernel: Kernel, run: Run) -> No
 def test_repair_brings_lost_frames(kernel: Kernel, run: Run, repair: Repair) -> None:
     """Of 20 % lost, 4 % are lost twice; what is asked for may come once more."""
     [result] = conducted(kernel, run, lossy("whatsapp", 6, repair=repair))
-    assert lost_share(result) < 0.08
+    assert lost_share(run, result) < 0.08
     plain = lossy("max", 6)
     [_, other] = conducted(kernel, run, lossy("whatsapp", 6, repair=repair), plain)
-    assert 0.15 < lost_share(other) < 0.25
+    assert 0.15 < lost_share(run, other) < 0.25
 
 
 def test_dtx_sends_less_and_nothing_is_concealed(kernel: Kernel, run: Run) -> None:
@@ -101,8 +98,8 @@ def test_dtx_sends_less_and_nothing_is_concealed(kernel: Kernel, run: Run) -> No
     silent = replace(known.codec, dtx=True)
     cell = lossy("whatsapp", 16, "open", codec=silent)
     [result] = conducted(kernel, run, cell)
-    for way, direction in frames_of(result).items():
+    for way, direction in run.frames(result).items():
         assert len(direction.sent_s) == 16 / 0.02
         assert len(direction.received) < 0.95 * len(direction.sent_s)
-        assert result.content["quality"][way]["output_concealed_share"] == 0
-    assert result.verdict.label == "good"
+        assert result.record.measures[way].output_concealed_share == 0
+    assert result.record.verdict.label == "good"

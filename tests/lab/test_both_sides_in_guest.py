@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import pytest
 import trio
@@ -17,7 +16,8 @@ from testbed.experiment.cell import Cell
 from testbed.experiment.choosing import transport_choice, transport_names
 from testbed.experiment.scenario import load_messenger
 from testbed.guest.kernel.builder import Kernel
-from testbed.record.results import CellResult, Run, frames_of
+from testbed.record.observation import MiddleboxRecord
+from testbed.record.results import RecordedCell, Run
 from testbed.run.runner import Done, in_guest, run_cells
 from tests.censor import captures
 from tests.censor.packets import profile, rule
@@ -41,15 +41,14 @@ def both_sides(
     return replace(cell, topology="both-sides", transport=transport_choice(transport))
 
 
-def box(result: CellResult, name: str) -> dict[str, Any]:
-    found: dict[str, Any] = result.content["record"]["middlebox"]["boxes"][name]
-    return found
+def box(result: RecordedCell, name: str) -> MiddleboxRecord:
+    return result.record.observation.middleboxes[name]
 
 
 def test_what_two_boxes_drop_compounds(kernel: Kernel, run: Run) -> None:
     drops = profile(rule("drop", Match(protocol="udp"), Drop(0.2)))
     [result] = conducted(kernel, run, replace(both_sides(), censor=drops))
-    for direction in frames_of(result).values():
+    for direction in run.frames(result).values():
         sent, received = len(direction.sent_s), len(direction.received)
         assert sent == 300
         low, high = binom.interval(1 - ALPHA, sent, (1 - 0.2) ** 2)
@@ -64,13 +63,13 @@ def test_each_box_has_its_own_side_inside(kernel: Kernel, run: Run) -> None:
     trio.run(partial(run_cells, pcap=True), run, [cell], in_guest(kernel), CPUS[:1], ended.append)
     [done] = ended
     assert done.result is not None, done.failure
-    both = frames_of(done.result)
+    both = run.frames(done.result)
     for name, way, network in (("middlebox", "up", "10.1."), ("middlebox2", "down", "10.3.")):
         lost = len(both[way].sent_s) - len(both[way].received)
         low, high = binom.interval(1 - ALPHA, len(both[way].sent_s), 0.2)
         assert low <= lost <= high
         # Of the set-up some was dropped, too.
-        assert 0 <= box(done.result, name)["rules"]["drop"]["dropped"] - lost < 10
+        assert 0 <= box(done.result, name).rules["drop"]["dropped"] - lost < 10
         files = [done.result.folder / f"{name}-{side}.pcap" for side in ("inside", "outside")]
         inside, outside = (
             [p for _, p in captures.packets(file) if p.protocol == "udp"] for file in files
@@ -79,18 +78,18 @@ def test_each_box_has_its_own_side_inside(kernel: Kernel, run: Run) -> None:
         # Payloads: a checksum may be the device's to fill in.
         came, left = (Counter((str(p.source), p.payload) for p in ps) for ps in (inside, outside))
         missing = came - left
-        assert missing.total() == box(done.result, name)["rules"]["drop"]["dropped"]
+        assert missing.total() == box(done.result, name).rules["drop"]["dropped"]
         assert {source[:5] for source, _ in missing} == {network}
-    flows = [flow for _, flow, _ in done.result.content["record"]["middlebox"]["events"]]
+    flows = [flow for _, flow, _ in done.result.record.observation.events]
     assert any(flow.startswith("middlebox: udp 10.1.") for flow in flows)
     assert any(flow.startswith("middlebox2: udp 10.3.") for flow in flows)
 
 
 def test_what_stays_in_the_country_crosses_no_box(kernel: Kernel, run: Run) -> None:
     [result] = conducted(kernel, run, both_sides("max", censor=RESTRICTED, duration_s=1))
-    assert result.verdict.label == "good"
-    assert box(result, "middlebox")["packets_asked"] == 0
-    assert box(result, "middlebox2")["packets_asked"] == 0
+    assert result.record.verdict.label == "good"
+    assert box(result, "middlebox").packets_asked == 0
+    assert box(result, "middlebox2").packets_asked == 0
 
 
 @pytest.mark.parametrize("messenger", ["signal-p2p", "webrtc-p2p-model", "telegram-p2p-model"])
@@ -99,16 +98,16 @@ def test_ends_that_reach_each_other_use_no_relay(kernel: Kernel, run: Run, messe
     drops = profile(rule("drop", Match(protocol="udp", direction="up"), Drop(0.1)))
     cell = replace(both_sides("max", duration_s=4), messenger=load_messenger(messenger))
     [result] = conducted(kernel, run, replace(cell, censor=drops))
-    states = result.content["record"]["call"]["states"]
+    states = result.record.observation.call.states
     assert [state for _, _, state in states][-1] == "by peer"
-    flows = {flow for _, flow, _ in result.content["record"]["middlebox"]["events"]}
+    flows = {flow for _, flow, _ in result.record.observation.events}
     assert any("10.1.1.1" in flow and "10.3.1.1" in flow for flow in flows)
     for name, way in (("middlebox", "up"), ("middlebox2", "down")):
-        direction = frames_of(result)[way]
+        direction = run.frames(result)[way]
         sent, received = len(direction.sent_s), len(direction.received)
         low, high = binom.interval(1 - ALPHA, sent, 0.9)
         assert low <= received <= high
-        assert box(result, name)["rules"]["drop"]["dropped"] >= sent - received
+        assert box(result, name).rules["drop"]["dropped"] >= sent - received
 
 
 def test_what_the_ends_say_to_each_other_is_restricted_by_both_boxes(
@@ -117,8 +116,8 @@ def test_what_the_ends_say_to_each_other_is_restricted_by_both_boxes(
     cell = both_sides("max", censor=RESTRICTED, duration_s=4)
     [result] = conducted(kernel, run, replace(cell, messenger=load_messenger("telegram-p2p-model")))
     for name in ("middlebox", "middlebox2"):
-        assert box(result, name)["rules"]["stun"]["dropped"] > 0
-    assert result.verdict.label not in ("good", "usable")
+        assert box(result, name).rules["stun"]["dropped"] > 0
+    assert result.record.verdict.label not in ("good", "usable")
 
 
 def test_where_the_ends_do_not_reach_each_other_the_relay_is_used(kernel: Kernel, run: Run) -> None:
@@ -126,7 +125,7 @@ def test_where_the_ends_do_not_reach_each_other_the_relay_is_used(kernel: Kernel
     blocked = profile(rule("peers", to_ends, Drop(1.0)))
     cell = replace(both_sides("max", duration_s=4), messenger=load_messenger("signal-p2p"))
     [result] = conducted(kernel, run, replace(cell, censor=blocked))
-    assert [s for _, _, s in result.content["record"]["call"]["states"]][-1] == "by udp"
+    assert [s for _, _, s in result.record.observation.call.states][-1] == "by udp"
 
 
 QUICK = ("udp_over_tls", "wireguard")
@@ -146,10 +145,10 @@ def test_a_transport_carries_both_ends(kernel: Kernel, run: Run, transport: str)
     censor = "open" if transport in RECOGNISED else RESTRICTED
     cell = both_sides(transport=transport, censor=censor, duration_s=3)
     [result] = conducted(kernel, run, cell)
-    assert result.verdict.label in ("good", "usable"), result.content["record"]["call"]["reason"]
+    assert result.record.verdict.label in ("good", "usable"), result.record.observation.call.reason
     for name in ("middlebox", "middlebox2"):
-        assert box(result, name)["packets_asked"] > 0
-        assert not any(counts["matched"] for counts in box(result, name)["rules"].values())
+        assert box(result, name).packets_asked > 0
+        assert not any(counts["matched"] for counts in box(result, name).rules.values())
 
 
 @pytest.mark.parametrize("transport", ["direct", pytest.param("wireguard", marks=pytest.mark.slow)])
@@ -157,7 +156,7 @@ def test_the_real_engine_calls_from_behind_two_boxes(
     kernel: Kernel, run: Run, transport: str
 ) -> None:
     [result] = conducted(kernel, run, both_sides("telegram", transport, duration_s=2))
-    for way, direction in frames_of(result).items():
+    for way, direction in run.frames(result).items():
         assert len(direction.received) == len(direction.sent_s) > 30
-        assert result.content["quality"][way]["concealed_share"] == 0
-    assert all(box(result, name)["packets_asked"] > 0 for name in ("middlebox", "middlebox2"))
+        assert result.record.directions[way].concealed_share == 0
+    assert all(box(result, name).packets_asked > 0 for name in ("middlebox", "middlebox2"))

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trio
@@ -17,7 +16,7 @@ from testbed.censor.profile import with_numbers
 from testbed.experiment.cell import Cell, TransportChoice
 from testbed.experiment.scenario import cell_id
 from testbed.guest.kernel.builder import Kernel
-from testbed.record.results import WALL, CellResult, Run, frames_of
+from testbed.record.results import WALL, RecordedCell, Run
 from testbed.run.jobs import prepare_job
 from testbed.run.runner import ConductError, Done, in_guest, run_cells
 from tests.censor import captures
@@ -27,21 +26,20 @@ pytestmark = pytest.mark.guest
 CPUS = sorted(os.sched_getaffinity(0))
 
 
-def conducted(kernel: Kernel, run: Run, *cells: Cell) -> list[CellResult]:
+def conducted(kernel: Kernel, run: Run, *cells: Cell) -> list[RecordedCell]:
     ended: list[Done] = []
     trio.run(run_cells, run, cells, in_guest(kernel), CPUS, ended.append)
     assert not [done.failure for done in ended if done.result is None]
     names = [cell_id(cell) for cell in cells]
-    return sorted(run.results(), key=lambda result: names.index(result.folder.name))
+    return sorted(run.cells(), key=lambda result: names.index(result.folder.name))
 
 
-def files_of(result: CellResult) -> dict[str, bytes]:
+def files_of(result: RecordedCell) -> dict[str, bytes]:
     return {p.name: p.read_bytes() for p in result.folder.iterdir() if p.name != WALL}
 
 
-def dropped(result: CellResult) -> int:
-    rules: dict[str, Any] = result.content["record"]["middlebox"]["rules"]
-    return sum(rule["dropped"] for rule in rules.values())
+def dropped(result: RecordedCell) -> int:
+    return sum(rule["dropped"] for rule in result.record.observation.rules.values())
 
 
 def test_the_restriction_hits_what_the_news_said_it_hits(kernel: Kernel, run: Run) -> None:
@@ -53,23 +51,23 @@ def test_the_restriction_hits_what_the_news_said_it_hits(kernel: Kernel, run: Ru
         short_cell("max", "direct", restricted),
         short_cell("whatsapp", "obfs4", restricted),
     )
-    assert whatsapp.content["quality"]["set_up"]["outcome"] == "connected"
-    assert whatsapp.content["quality"]["up"]["concealed_share"] > 0.15
+    assert whatsapp.record.quality.set_up.outcome == "connected"
+    assert whatsapp.record.directions["up"].concealed_share > 0.15
     assert dropped(whatsapp) > 100
     assert dropped(maxx) == dropped(through) == 0
-    assert maxx.verdict.label == through.verdict.label == "good"
+    assert maxx.record.verdict.label == through.record.verdict.label == "good"
     for result in (whatsapp, maxx, through):
-        assert result.content["chat"]["sent"] == result.content["chat"]["delivered"] == 6
+        assert result.record.chat.sent == result.record.chat.delivered == 6
 
 
 def test_a_telegram_call_is_given_up_when_its_time_out_says(kernel: Kernel, run: Run) -> None:
     cell = short_cell("telegram-model", "direct", "ru-calls-2025-08")
     blocked = with_numbers(cell.censor, ["telegram-ports.probability"], 1.0)
     [result] = conducted(kernel, run, replace(cell, censor=blocked))
-    assert result.verdict.label == "no call"
-    call = result.content["record"]["call"]
-    assert 30 <= call["ended_s"] < 30.1
-    assert "no answer within 30 s: caller to hello to the reflector" in call["reason"]
+    assert result.record.verdict.label == "no call"
+    call = result.record.observation.call
+    assert 30 <= call.ended_s < 30.1
+    assert "no answer within 30 s: caller to hello to the reflector" in call.reason
 
 
 @pytest.mark.parametrize("transport", ["direct", "obfs4"])
@@ -100,7 +98,7 @@ def test_frames_take_the_path_that_the_links_make(kernel: Kernel, run: Run) -> N
     links = cell.links
     path_s = (links.access.delay_ms + links.backbone.delay_ms + links.hosting.delay_ms * 2) / 1000
     path_s += links.callee_access.delay_ms / 1000
-    for direction in frames_of(result).values():
+    for direction in run.frames(result).values():
         assert len(direction.received) == len(direction.sent_s) == 300
         for index, at in direction.received:
             delay_s = at - direction.sent_s[index]
@@ -116,7 +114,7 @@ def test_what_the_caller_puts_on_the_wire_is_counted_apart_from_the_chat(
         short_cell("whatsapp", "direct", "open"),
         replace(short_cell("whatsapp", "direct", "open"), transport=TransportChoice("duplicate")),
     )
-    of_plain, of_twice = (r.content["record"]["transport"]["call"] for r in (plain, twice))
+    of_plain, of_twice = (r.record.observation.transport.call for r in (plain, twice))
     assert of_plain["wire_flows_up"] == of_twice["wire_flows_up"] == 1
     for way in ("up", "down"):
         packets = of_plain[f"wire_packets_{way}"]
@@ -187,12 +185,12 @@ def test_host_kernel_mode_runs_the_same_cells(kernel: Kernel, tmp_path: Path) ->
     status, output, errors = in_guest_python(
         kernel,
         tmp_path,
-        ["-m", "testbed.cli.app", *words.split(), "--out", "/run/job/out"],
+        ["-m", "testbed", *words.split(), "--out", "/run/job/out"],
     )
     assert status == 0, errors
     assert "1 good" in output
     left = Run(tmp_path / "out")
-    assert [result.verdict.label for result in left.results()] == ["good", "good"]
+    assert [result.record.verdict.label for result in left.cells()] == ["good", "good"]
 
 
 def test_a_capture_has_both_sides_of_the_middlebox(kernel: Kernel, run: Run) -> None:

@@ -41,6 +41,6 @@ def test_a_full_disk_is_a_clear_error_and_loses_no_finished_cell(tmp_path: Path)
     assert done.returncode == 1
     assert "is full. What is finished is kept: make room, and run it again" in done.stderr
     assert "Traceback" not in done.stderr
-    results = Run(kept).results()
+    results = Run(kept).cells()
     assert 0 < len(results) < 80
-    assert {result.verdict.label for result in results} == {"good"}
+    assert {result.record.verdict.label for result in results} == {"good"}

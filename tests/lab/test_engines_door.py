@@ -15,7 +15,7 @@ from testbed.censor.packet import Direction, Endpoint, TcpFields, parse_packet
 from testbed.censor.segment import ACK, SYN, segment
 from testbed.lab.engines.coturn import TURN
 from testbed.lab.engines.rtp_frames import direction, receiver_reports, variants
-from testbed.lab.nodes.tap import InOrder, Seen
+from testbed.lab.nodes.tap import Reassembly, Seen
 from testbed.transport import stun
 
 CLIENT, SERVER = Endpoint(b"\x0a\1\1\1", 40000), Endpoint(b"\x0a\2\3\2", 599)
@@ -23,7 +23,7 @@ FIRST = 2**32 - 50
 """Sequence numbers begin just before they wrap around."""
 
 
-def add(stream: InOrder, offset: int, payload: bytes, flags: int = ACK) -> list[bytes]:
+def add(stream: Reassembly, offset: int, payload: bytes, flags: int = ACK) -> list[bytes]:
     fields = TcpFields((FIRST + offset) % 2**32, 0, flags)
     packet = segment(CLIENT, SERVER, fields) + payload
     return stream.add(parse_packet(packet, Direction.UP))
@@ -39,7 +39,7 @@ def test_a_stream_comes_in_order_whatever_the_network_does(sent: list[bytes], se
         cuts = sorted(rng.randrange(len(content) + 1) for _ in range(5))
         pieces += list(zip([0, *cuts], [*cuts, len(content)], strict=True))
     rng.shuffle(pieces)
-    stream = InOrder(take_packet)
+    stream = Reassembly(take_packet)
     assert add(stream, -1, b"", SYN) == []
     got: list[bytes] = []
     covered: set[int] = set()

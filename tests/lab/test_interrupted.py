@@ -83,7 +83,7 @@ def test_a_killed_run_leaves_nothing_and_goes_on(tmp_path: Path) -> None:
     assert len(after) == 10
     assert before.items() <= after.items()
     assert not (folder / "jobs").exists()
-    assert {result.verdict.label for result in Run(folder).results()} == {"good"}
+    assert {result.record.verdict.label for result in Run(folder).cells()} == {"good"}
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ from testbed.call.messenger import Messenger, Probes, Repair
 from testbed.experiment.scenario import load_messenger
 from testbed.lab.engines.ice_path import Leg
 from testbed.lab.engines.media_end import MediaEnd
-from testbed.record.cell_record import DirectionRecord
+from testbed.record.observation import DirectionRecord
 
 COUNT = 100
 FRAME_S = 0.02

@@ -59,7 +59,7 @@ def test_the_longest_datagram_passes_and_a_longer_one_is_refused(pair: Pair) -> 
     TimedSender().send(sender, [(0.0, bytes(SLOT_BYTES))])
     [(_, datagram)] = StampedReceiver().receive(receiver)
     assert len(datagram) == SLOT_BYTES
-    with pytest.raises(ValueError, match="2048 is the most"):
+    with pytest.raises(ValueError, match="more than 2048"):
         TimedSender().send(sender, [(0.0, bytes(SLOT_BYTES + 1))])
     sender.send(bytes(SLOT_BYTES + 1))
     with pytest.raises(OSError, match="more than 2048 bytes"):
@@ -73,7 +73,7 @@ def test_a_datagram_without_a_time_is_an_error_and_not_an_old_time(pair: Pair) -
     assert len(stamped.receive(receiver)) == 1
     receiver.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 0)
     sender.send(b"without one")
-    with pytest.raises(OSError, match="without a time"):
+    with pytest.raises(OSError, match="has no time"):
         stamped.receive(receiver)
 
 

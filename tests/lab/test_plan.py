@@ -10,7 +10,7 @@ import pytest
 
 from testbed.experiment.cell import Link, Links, Topology
 from testbed.experiment.netplan import FIRST_DESCRIPTOR, IFINDEX, NetworkPlan
-from testbed.lab.net.addresses import BOXES
+from testbed.lab.net.addresses import MIDDLEBOXES
 from testbed.lab.net.plan import plan_of
 from testbed.lab.net.topology import CallTopo
 
@@ -55,7 +55,7 @@ def test_interfaces_are_numbered_as_they_are_named(topology: Topology) -> None:
     for name, node in planned.nodes.items():
         numbers = [(each.name, each.ifindex) for each in node.interfaces]
         assert numbers == [(f"{name}-eth{k}", k + 2) for k in range(len(numbers))]
-    for box in BOXES[topology]:
+    for box in MIDDLEBOXES[topology]:
         assert planned.nodes[box].forwards
         assert len(planned.nodes[box].interfaces) == 2
 

@@ -14,8 +14,8 @@ from testbed.censor.profile import with_numbers
 from testbed.experiment.cell import TransportChoice
 from testbed.experiment.scenario import load_censor
 from testbed.guest.kernel.builder import Kernel
-from testbed.record.results import CellResult, Run, frames_of
-from testbed.run.jobs import what_is_said
+from testbed.listen.script import what_is_said
+from testbed.record.results import RecordedCell, Run
 from tests.lab.conftest import short_cell
 from tests.lab.test_cells_in_guest import conducted, files_of
 
@@ -27,9 +27,11 @@ def samples(pcm: bytes) -> NDArray[np.float64]:
     return np.frombuffer(pcm, "<i2").astype(np.float64)
 
 
-def likeness(result: CellResult, way: str) -> float:
+def likeness(run: Run, result: RecordedCell, way: str) -> float:
     """Give how alike heard and said are at their best alignment: their correlation."""
-    with wave.open(str(result.folder / f"heard-{way}.wav"), "rb") as file:
+    path = run.heard(result, way)
+    assert path is not None
+    with wave.open(str(path), "rb") as file:
         assert (file.getframerate(), file.getnchannels()) == (16000, 1)
         heard = samples(file.readframes(file.getnframes()))
     said = samples(what_is_said("speech", len(heard) / 16000).said[way].pcm)[: len(heard)]
@@ -43,12 +45,13 @@ def test_the_real_engine_is_heard_and_repeats_to_the_byte(
 ) -> None:
     cell = short_cell("telegram", "direct", "open", duration_s=3)
     [result] = conducted(kernel, run, cell)
-    assert result.verdict.label == "good"
-    assert 0.2 < result.content["record"]["call"]["set_up_s"] < 0.5
-    for direction in frames_of(result).values():
+    assert result.record.verdict.label == "good"
+    assert result.record.set_up_s is not None
+    assert 0.2 < result.record.set_up_s < 0.5
+    for direction in run.frames(result).values():
         assert len(direction.sent_s) == pytest.approx(3 / 0.06, abs=1)
         assert len(direction.received) == len(direction.sent_s)
-    assert likeness(result, "up") > 0.7  # the callee has not yet said anything
+    assert likeness(run, result, "up") > 0.7  # the callee has not yet said anything
     again = Run(tmp_path / "again")
     again.begin(run.manifest(), "", fresh=False)
     [second] = conducted(kernel, again, cell)
@@ -59,10 +62,10 @@ def test_without_its_server_a_call_is_not_signalled(kernel: Kernel, run: Run) ->
     cell = short_cell("telegram", "direct", "open", duration_s=1)
     nothing_passes = with_numbers(load_censor("loss-20"), ["all.probability"], 1.0)
     [result] = conducted(kernel, run, replace(cell, censor=nothing_passes))
-    assert result.verdict.label == "no call"
-    call = result.content["record"]["call"]
-    assert call["reason"] == "no signalling within 10 s"
-    assert call["ended_s"] == pytest.approx(10, abs=0.1)
+    assert result.record.verdict.label == "no call"
+    call = result.record.observation.call
+    assert call.reason == "no signalling within 10 s"
+    assert call.ended_s == pytest.approx(10, abs=0.1)
 
 
 @pytest.mark.slow
@@ -70,9 +73,9 @@ def test_without_its_server_a_call_is_not_signalled(kernel: Kernel, run: Run) ->
 def test_any_transport_carries_the_real_engine(kernel: Kernel, run: Run, transport: str) -> None:
     cell = short_cell("telegram", "direct", RESTRICTED, duration_s=9)
     [result] = conducted(kernel, run, replace(cell, transport=TransportChoice(transport)))
-    assert result.verdict.label == "good"
-    assert likeness(result, "up") > 0.7
-    assert likeness(result, "down") > 0.7
+    assert result.record.verdict.label == "good"
+    assert likeness(run, result, "up") > 0.7
+    assert likeness(run, result, "down") > 0.7
 
 
 @pytest.mark.slow
@@ -83,12 +86,12 @@ def test_with_udp_blocked_only_a_reflector_by_tcp_helps(kernel: Kernel, run: Run
         short_cell("telegram", "direct", RESTRICTED, duration_s=4),
         short_cell("telegram-tcp", "direct", RESTRICTED, duration_s=4),
     )
-    assert blocked.verdict.label == "no call"
-    call = blocked.content["record"]["call"]
-    assert 10 <= call["ended_s"] < 10.1
-    assert "no connection" in call["reason"]
-    assert by_tcp.verdict.label == "good"
-    assert likeness(by_tcp, "up") > 0.7
+    assert blocked.record.verdict.label == "no call"
+    call = blocked.record.observation.call
+    assert 10 <= call.ended_s < 10.1
+    assert "no connection" in call.reason
+    assert by_tcp.record.verdict.label == "good"
+    assert likeness(run, by_tcp, "up") > 0.7
 
 
 @pytest.mark.slow
@@ -96,9 +99,8 @@ def test_what_is_lost_on_the_way_is_concealed_or_recovered(kernel: Kernel, run: 
     cell = short_cell("telegram", "direct", "open", duration_s=10)
     lossy = with_numbers(load_censor("loss-20"), ["all.probability"], 0.3)
     [result] = conducted(kernel, run, replace(cell, censor=lossy))
-    for way, direction in frames_of(result).items():
+    for way, direction in run.frames(result).items():
         lost = 1 - len({index for index, _ in direction.received}) / len(direction.sent_s)
         assert 0.15 < lost < 0.45
-        quality = result.content["quality"][way]
-        concealed, recovered = quality["output_concealed_share"], quality["recovered_share"]
-        assert concealed + recovered == pytest.approx(lost, abs=0.1)
+        heard = result.record.measures[way]
+        assert heard.output_concealed_share + heard.recovered_share == pytest.approx(lost, abs=0.1)

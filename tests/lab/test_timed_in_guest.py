@@ -8,7 +8,7 @@ import pytest
 
 from testbed.experiment.cell import Cell, TransportChoice
 from testbed.guest.kernel.builder import Kernel
-from testbed.record.results import CellResult, Run, frames_of
+from testbed.record.results import RecordedCell, Run
 from tests.lab.conftest import short_cell
 from tests.lab.test_cells_in_guest import conducted
 
@@ -18,8 +18,9 @@ from dataclasses import dataclass
 
 import trio
 
-from testbed.datagrams import datagrams_over, forward_stream
-from testbed.transport import ServerInfo
+from testbed.transport.channels import forward_tcp
+from testbed.transport.interface import ServerInfo
+from testbed.transport.tcp_datagrams import TcpDatagrams
 
 
 class OneByOne(trio.abc.Channel):
@@ -49,14 +50,14 @@ class Transport:
         if self.over == "udp":
             return ServerInfo(forward)
         return ServerInfo(
-            await host.serve_tcp(listen.port, lambda stream: forward_stream(host, stream, forward))
+            await host.serve_tcp(listen.port, lambda stream: forward_tcp(host, stream, forward))
         )
 
     async def connect(self, host, server):
         if self.over == "udp":
             channel = await host.open_udp(server.address)
         else:
-            channel = datagrams_over(await host.open_tcp(server.address), host)
+            channel = TcpDatagrams(await host.open_tcp(server.address))
         return channel if self.timed else OneByOne(channel)
 '''
 """Without `timed` it hides its channel's times, so that each frame is a wake-up."""
@@ -67,15 +68,15 @@ MOST_CHANGED_PLACES = 12
 """Six messages and their echoes."""
 
 
-def arrivals(result: CellResult, direction: str) -> dict[int, float]:
+def arrivals(run: Run, result: RecordedCell, direction: str) -> dict[int, float]:
     """By frame that arrived: how long it took (s)."""
-    frames = frames_of(result)[direction]
+    frames = run.frames(result)[direction]
     return {index: at - frames.sent_s[index] for index, at in frames.received}
 
 
 def both_forms(
     kernel: Kernel, run: Run, cell: Cell, over: str = "udp"
-) -> tuple[CellResult, CellResult]:
+) -> tuple[RecordedCell, RecordedCell]:
     """A cell with frames in bursts, and with frames one by one."""
     timed = cell.transport
     if over != "udp":
@@ -105,9 +106,9 @@ def test_bursts_take_as_long_as_frames_one_by_one(
     still = {name: replace(getattr(cell.links, name), jitter_ms=0.0) for name in names}
     forms = both_forms(kernel, run, replace(cell, links=replace(cell.links, **still)), over)
     for direction in ("up", "down"):
-        first, second = (arrivals(form, direction) for form in forms)
+        first, second = (arrivals(run, form, direction) for form in forms)
         assert first.keys() == second.keys()
-        assert len(first) == len(frames_of(forms[0])[direction].sent_s)
+        assert len(first) == len(run.frames(forms[0])[direction].sent_s)
         assert max(abs(first[k] - second[k]) for k in first) < LATEST_S
 
 
@@ -131,8 +132,8 @@ def test_chance_hits_the_same_frames_in_bursts_and_one_by_one(
     lossy = replace(cell.links.backbone, loss=0.1)
     forms = both_forms(kernel, run, replace(cell, links=replace(cell.links, backbone=lossy)))
     for direction in ("up", "down"):
-        first, second = (arrivals(form, direction) for form in forms)
-        sent = len(frames_of(forms[0])[direction].sent_s)
+        first, second = (arrivals(run, form, direction) for form in forms)
+        sent = len(run.frames(forms[0])[direction].sent_s)
         assert 0.8 * sent < len(first) < sent
         assert first.keys() == second.keys()
         differing = [k for k in first if abs(first[k] - second[k]) >= LATEST_S]
@@ -147,7 +148,7 @@ def test_a_report_is_heeded_at_most_a_burst_later_than_one_by_one(kernel: Kernel
     forms = both_forms(kernel, run, replace(cell, links=replace(cell.links, backbone=lossy)))
     begins_s = []
     for form in forms:
-        up = frames_of(form)["up"]
+        up = run.frames(form)["up"]
         begins_s.append(up.sent_s[next(k for k, v in enumerate(up.variants) if v)] - up.sent_s[0])
     in_bursts_s, one_by_one_s = begins_s
     assert -0.01 <= in_bursts_s - one_by_one_s <= adaptation.burst_s + 0.11

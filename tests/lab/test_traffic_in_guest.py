@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from testbed.call.quality.verdict import Verdict
 from testbed.experiment.cell import TRAFFIC
 from testbed.experiment.scenario import load_censor
 from testbed.guest.kernel.builder import Kernel
@@ -23,19 +24,22 @@ def test_other_traffic_is_done_and_a_freeze_of_foreign_tls_harms_it_alone(
     cell = replace(short_cell("whatsapp", "direct", "open"), other_traffic=tuple(TRAFFIC))
     frozen = replace(cell, censor=load_censor("ru-16kb-2025"))
     free, harmed = conducted(kernel, run, cell, frozen)
-    assert list(free.content["traffic"]) == ["voice message", "web page", "download"]
-    for kind, one in free.content["traffic"].items():
-        assert one["done"]
+    assert list(free.record.traffic) == ["voice message", "web page", "download"]
+    for kind, one in free.record.traffic.items():
+        assert one.took_s is not None
+        assert one.done
         payload_bits = 8 * sum(up + down for up, down in TRAFFIC[kind].objects)
-        assert one["goodput_bps"] == pytest.approx(payload_bits / one["took_s"], rel=0.01)
+        assert one.goodput_bps == pytest.approx(payload_bits / one.took_s, rel=0.01)
     # Four round trips of 80 ms by TCP, TLS and its request, and what slow start takes.
-    assert 0.15 < free.content["traffic"]["download"]["took_s"] < 1.5
-    assert not harmed.content["traffic"]["web page"]["done"]
-    assert not harmed.content["traffic"]["download"]["done"]
-    assert harmed.content["chat"]["delivered"] == harmed.content["chat"]["sent"]
-    assert [row.verdicts for row in rows([free, harmed])] == [{"good": 1}, {"good": 1}]
+    took_s = free.record.traffic["download"].took_s
+    assert took_s is not None
+    assert 0.15 < took_s < 1.5
+    assert not harmed.record.traffic["web page"].done
+    assert not harmed.record.traffic["download"].done
+    assert harmed.record.chat.delivered == harmed.record.chat.sent
+    assert [row.verdicts for row in rows([free, harmed])] == [{Verdict.GOOD: 1}] * 2
     # What a transport costs does not count it.
-    first, second = (r.content["record"]["transport"]["call"] for r in (free, harmed))
+    first, second = (r.record.observation.transport.call for r in (free, harmed))
     assert first == second
     table = traffic_table([free, harmed])
     assert table is not None
@@ -44,5 +48,5 @@ def test_other_traffic_is_done_and_a_freeze_of_foreign_tls_harms_it_alone(
 
 def test_without_other_traffic_there_is_no_table_of_it(kernel: Kernel, run: Run) -> None:
     results = conducted(kernel, run, short_cell("max", "direct", "open", duration_s=1))
-    assert results[0].content["traffic"] == {}
+    assert results[0].record.traffic == {}
     assert traffic_table(results) is None

@@ -75,31 +75,31 @@ def say(*commands: tuple[int, bytes]) -> Client:
     return client
 
 
-def test_a_peer_with_address_and_transport() -> None:
+def test_address_and_transport_of_a_peer_are_returned() -> None:
     peer = accept(say((1, b"198.51.100.7:4711"), (2, b"obfs4"), (0, b"")))
     assert peer == Peer(Address("198.51.100.7", 4711), "obfs4")
 
 
-def test_a_peer_that_says_nothing() -> None:
+def test_a_peer_may_say_nothing_about_itself() -> None:
     assert accept(say((0, b""))) == Peer(None, None)
 
 
-def test_an_ipv6_peer_and_commands_from_the_future() -> None:
+def test_ipv6_addresses_are_read_and_unknown_commands_ignored() -> None:
     peer = accept(say((0x77, b"?" * 300), (1, b"[2001:db8::1]:5"), (0, b"")))
     assert peer == Peer(Address("2001:db8::1", 5), None)
 
 
-def test_a_client_without_the_cookie() -> None:
+def test_a_client_without_the_cookie_is_refused() -> None:
     async def client(stream: trio.abc.Stream) -> None:
         await authenticate(stream, cookie=bytes(32))
         assert await stream.receive_some() == b"\x00"
         assert await stream.receive_some() == b""
 
-    with pytest.raises(ExtendedOrPortError, match="does not hold the cookie"):
+    with pytest.raises(ExtendedOrPortError, match="does not know the cookie"):
         accept(client)
 
 
-def test_another_authentication_type() -> None:
+def test_another_authentication_type_is_refused() -> None:
     async def client(stream: trio.abc.Stream) -> None:
         await receive_exactly(stream, 2, "types")
         await stream.send_all(b"\x07")
@@ -109,7 +109,7 @@ def test_another_authentication_type() -> None:
 
 
 @pytest.mark.parametrize("body", [b"nonsense", b"1.2.3.4", b"\xff:1"])
-def test_a_malformed_address(body: bytes) -> None:
+def test_a_malformed_address_is_an_error(body: bytes) -> None:
     async def client(stream: trio.abc.Stream) -> None:
         await authenticate(stream)
         await stream.send_all(extorport.frame_command(extorport.USERADDR, body))
@@ -120,7 +120,7 @@ def test_a_malformed_address(body: bytes) -> None:
         accept(client)
 
 
-def test_a_client_that_hangs_up() -> None:
+def test_a_client_that_closes_the_stream_is_an_error() -> None:
     async def client(stream: trio.abc.Stream) -> None:
         await stream.send_all(b"\x01" + NONCE[:5])
 
@@ -129,7 +129,7 @@ def test_a_client_that_hangs_up() -> None:
 
 
 @given(st.integers(0, 0xFFFF), st.binary(max_size=300), st.binary(max_size=5))
-def test_commands_survive(command: int, body: bytes, after: bytes) -> None:
+def test_commands_are_received_as_they_were_framed(command: int, body: bytes, after: bytes) -> None:
     async def main() -> None:
         ours, theirs = trio.testing.memory_stream_pair()
         await ours.send_all(extorport.frame_command(command, body) + after)
@@ -140,8 +140,8 @@ def test_commands_survive(command: int, body: bytes, after: bytes) -> None:
     trio.run(main)
 
 
-def test_the_cookie_file_and_a_stranger() -> None:
-    async def handler(peer: Peer, stream: trio.abc.HalfCloseableStream) -> None:
+def test_only_who_reads_the_cookie_file_gets_in() -> None:
+    async def handler(peer: Peer, stream: trio.SocketStream) -> None:
         raise AssertionError(f"{peer} did not authenticate")
 
     async def main() -> None:

@@ -86,22 +86,22 @@ def failure(tmp_path: Path, script: str, *, ready_timeout_s: float = 10) -> str:
     return "\n".join([str(caught.value), *getattr(caught.value, "__notes__", ())])
 
 
-def test_a_sound_program_carries_bytes(tmp_path: Path) -> None:
+def test_a_correct_program_carries_bytes(tmp_path: Path) -> None:
     run(tmp_path, "say(*READY); proxy(0); until_stdin_closes()", echo_once)
 
 
-def test_silent(tmp_path: Path) -> None:
+def test_a_program_that_says_nothing_is_not_ready(tmp_path: Path) -> None:
     message = failure(tmp_path, "until_stdin_closes()", ready_timeout_s=0.3)
     assert message == f"{sys.executable} (client of fake) was not ready within 0.3 s"
 
 
-def test_silent_after_its_version(tmp_path: Path) -> None:
+def test_a_program_that_only_says_its_version_is_not_ready(tmp_path: Path) -> None:
     script = 'say("VERSION 1", "LOG SEVERITY=notice MESSAGE=waiting"); until_stdin_closes()'
     message = failure(tmp_path, script, ready_timeout_s=0.5)
     assert message.endswith("within 0.5 s\n  it said: LOG SEVERITY=notice MESSAGE=waiting")
 
 
-def test_slow_and_byte_by_byte(tmp_path: Path) -> None:
+def test_output_may_come_byte_by_byte(tmp_path: Path) -> None:
     script = r"""
 for byte in "\n".join(READY) + "\n":
     sys.stdout.write(byte); sys.stdout.flush(); time.sleep(0.002)
@@ -121,7 +121,7 @@ until_stdin_closes()
     run(tmp_path, script, echo_once)
 
 
-def test_endless_garbage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_endless_garbage_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launch, "STOP_TIMEOUT_S", 0.1)
     message = failure(tmp_path, 'while True: say("garbage " * 500)')
     assert "bytes and was still not ready" in message
@@ -129,7 +129,7 @@ def test_endless_garbage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert len(message) < 20_000
 
 
-def test_a_failed_program_that_goes_on_talking_can_still_end(tmp_path: Path) -> None:
+def test_output_is_read_after_a_failure_so_that_the_program_can_end(tmp_path: Path) -> None:
     script = r"""
 say("VERSION 1", "CMETHOD-ERROR fake no")
 for _ in range(3000):
@@ -141,48 +141,54 @@ open("ended", "w").close()
     assert (tmp_path / "ended").exists()
 
 
-def test_malformed_method(tmp_path: Path) -> None:
+def test_a_malformed_method_is_an_error_that_quotes_it(tmp_path: Path) -> None:
     message = failure(
         tmp_path, 'say("VERSION 1", "CMETHOD fake socks5 nowhere"); until_stdin_closes()'
     )
-    assert "broke the protocol: malformed line 'CMETHOD fake socks5 nowhere'" in message
+    assert "violated the protocol: malformed line 'CMETHOD fake socks5 nowhere'" in message
 
 
-def test_wrong_version(tmp_path: Path) -> None:
+def test_another_protocol_version_is_an_error(tmp_path: Path) -> None:
     message = failure(tmp_path, 'say("VERSION 2"); until_stdin_closes()')
     assert "it speaks version 2 of the protocol, not 1" in message
 
 
 @pytest.mark.parametrize("attempt", range(5))
-def test_the_last_words_win_over_the_exit_status(tmp_path: Path, attempt: int) -> None:
+def test_a_reason_that_the_program_gives_is_preferred_to_its_exit_status(
+    tmp_path: Path, attempt: int
+) -> None:
     message = failure(tmp_path, 'say("VERSION-ERROR no-version"); os._exit(1)')
-    assert "(client of fake) cannot be had: VERSION-ERROR: no-version" in message
+    assert "(client of fake) does not offer the transport: VERSION-ERROR: no-version" in message
 
 
-def test_last_words_without_a_line_end(tmp_path: Path) -> None:
+def test_a_last_line_without_a_line_end_is_read(tmp_path: Path) -> None:
     script = 'sys.stdout.write("ENV-ERROR no such thing"); sys.stdout.flush(); os._exit(1)'
-    assert "cannot be had: ENV-ERROR: no such thing" in failure(tmp_path, script)
+    assert "transport: ENV-ERROR: no such thing" in failure(tmp_path, script)
 
 
 @pytest.mark.parametrize("attempt", range(5))
-def test_crash_before_it_is_ready(tmp_path: Path, attempt: int) -> None:
+def test_a_crash_before_it_is_ready_is_an_error_with_the_status(
+    tmp_path: Path, attempt: int
+) -> None:
     message = failure(tmp_path, 'say(*READY[:2]); print("ouch", file=sys.stderr); sys.exit(3)')
     assert "(client of fake) ended with exit status 3 before it was ready" in message
     assert "its log ends:\nouch" in message  # the host's note
 
 
-def test_crash_by_a_signal(tmp_path: Path) -> None:
+def test_a_crash_by_a_signal_is_an_error_with_the_signal(tmp_path: Path) -> None:
     message = failure(tmp_path, "os.kill(os.getpid(), signal.SIGKILL)")
     assert "ended with exit status -9 before it was ready" in message
 
 
-def test_standard_output_closed_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_that_closes_its_output_early_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(launch, "EXIT_STATUS_TIMEOUT_S", 0.2)
     message = failure(tmp_path, "os.close(1); until_stdin_closes()")
     assert "closed its standard output before it was ready" in message
 
 
-def test_crash_after_it_was_ready(tmp_path: Path) -> None:
+def test_a_crash_after_it_was_ready_fails_the_host(tmp_path: Path) -> None:
     async def wait(_: pt.Client) -> None:
         await trio.sleep_forever()
 
@@ -191,7 +197,7 @@ def test_crash_after_it_was_ready(tmp_path: Path) -> None:
     assert str(it.value).endswith("its log ends:\nouch\n")
 
 
-def test_another_name_only(tmp_path: Path) -> None:
+def test_a_program_that_offers_only_other_transports_is_an_error(tmp_path: Path) -> None:
     message = failure(
         tmp_path,
         'say("VERSION 1", CMETHOD.replace("fake", "other"), READY[2]); until_stdin_closes()',
@@ -199,7 +205,7 @@ def test_another_name_only(tmp_path: Path) -> None:
     assert "CMETHODS DONE without this transport: it offers other" in message
 
 
-def test_never_exits_when_its_standard_input_closes(
+def test_a_program_that_ignores_the_end_of_its_input_gets_sigterm(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(launch, "STOP_TIMEOUT_S", 0.2)
@@ -211,13 +217,15 @@ def test_never_exits_when_its_standard_input_closes(
     assert (tmp_path / "term").exists()
 
 
-def test_ignores_sigterm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_that_ignores_sigterm_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(launch, "STOP_TIMEOUT_S", 0.1)
     script = "signal.signal(signal.SIGTERM, signal.SIG_IGN); say(*READY); time.sleep(60)"
     run(tmp_path, script, term_timeout_s=0.1)
 
 
-def test_a_flood_of_output_does_not_block_it(tmp_path: Path) -> None:
+def test_a_flood_of_output_does_not_block_the_program(tmp_path: Path) -> None:
     script = r"""
 say(*READY)
 def flood():
@@ -240,7 +248,7 @@ until_stdin_closes()
     run(tmp_path, script, use)
 
 
-def test_socks_refuses(tmp_path: Path) -> None:
+def test_a_refusal_by_socks_is_an_error_with_the_reply(tmp_path: Path) -> None:
     script = """
 say(*READY)
 say('LOG SEVERITY=warning MESSAGE="bridge is gone"')
@@ -260,7 +268,7 @@ until_stdin_closes()
     run(tmp_path, script, use)
 
 
-def test_socks_never_answers(tmp_path: Path) -> None:
+def test_a_stream_that_socks_never_opens_times_out(tmp_path: Path) -> None:
     async def use(client: pt.Client) -> None:
         with pytest.raises(TransportError, match=r"nothing was decided within 0\.2 s"):
             await client.open_stream(SERVER, timeout_s=0.2)
@@ -268,7 +276,7 @@ def test_socks_never_answers(tmp_path: Path) -> None:
     run(tmp_path, "say(*READY); until_stdin_closes()", use)
 
 
-def test_socks_hangs_up(tmp_path: Path) -> None:
+def test_a_proxy_that_closes_the_connection_is_an_error(tmp_path: Path) -> None:
     async def use(client: pt.Client) -> None:
         with pytest.raises(TransportError, match=r"closed after 0 of 2 bytes|the connection broke"):
             await client.open_stream(SERVER)
@@ -276,7 +284,7 @@ def test_socks_hangs_up(tmp_path: Path) -> None:
     run(tmp_path, "say(*READY); listener.accept()[0].close(); until_stdin_closes()", use)
 
 
-def test_socks_port_is_closed(tmp_path: Path) -> None:
+def test_a_proxy_that_does_not_listen_is_an_error(tmp_path: Path) -> None:
     async def use(client: pt.Client) -> None:
         with pytest.raises(TransportError, match="does not accept SOCKS connections at 127"):
             await client.open_stream(SERVER)
@@ -284,7 +292,7 @@ def test_socks_port_is_closed(tmp_path: Path) -> None:
     run(tmp_path, "listener.close(); say(*READY); until_stdin_closes()", use)
 
 
-def test_arguments_too_long_for_socks(tmp_path: Path) -> None:
+def test_arguments_that_are_too_long_for_socks_are_an_error(tmp_path: Path) -> None:
     async def use(client: pt.Client) -> None:
         with pytest.raises(TransportError, match="SOCKS5 carries at most 510"):
             await client.open_stream(ServerInfo(SERVER.address, {"key": "x" * 600}))
@@ -293,7 +301,7 @@ def test_arguments_too_long_for_socks(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("argv", [["no-such-program-here"], ["/dev/null"], ["./no/such/file"]])
-def test_a_missing_program(argv: list[str]) -> None:
+def test_a_missing_program_is_an_error_that_says_so(argv: list[str]) -> None:
     async def main() -> None:
         async with LoopbackHost() as host:
             await pt.start_client(host, argv, "fake")
@@ -302,7 +310,7 @@ def test_a_missing_program(argv: list[str]) -> None:
         trio.run(main)
 
 
-def test_a_name_that_no_transport_may_have() -> None:
+def test_a_name_that_no_transport_may_have_is_refused() -> None:
     async def main() -> None:
         async with LoopbackHost() as host:
             await pt.start_client(host, ["x"], "ob:fs4")
@@ -311,7 +319,7 @@ def test_a_name_that_no_transport_may_have() -> None:
         trio.run(main)
 
 
-def test_the_callers_own_timeout_is_honoured(tmp_path: Path) -> None:
+def test_the_callers_own_timeout_cancels_the_start(tmp_path: Path) -> None:
     async def main() -> None:
         async with LoopbackHost(state_dir=tmp_path) as host:
             with trio.move_on_after(0.3) as scope:
@@ -321,7 +329,7 @@ def test_the_callers_own_timeout_is_honoured(tmp_path: Path) -> None:
     trio.run(main)
 
 
-def test_a_server_reports_where_it_listens(tmp_path: Path) -> None:
+def test_the_address_that_a_server_reports_is_returned(tmp_path: Path) -> None:
     script = r"""
 address = os.environ["TOR_PT_SERVER_BINDADDR"].removeprefix("fake-")
 options = os.environ["TOR_PT_SERVER_TRANSPORT_OPTIONS"]

@@ -26,7 +26,7 @@ def with_hosts(use: Callable[[LoopbackHost, LoopbackHost], Awaitable[None]]) -> 
     trio.run(main)
 
 
-async def answer_with_digest(stream: trio.abc.HalfCloseableStream) -> None:
+async def answer_with_digest(stream: trio.SocketStream) -> None:
     """Read a length (8 bytes) and so many bytes; answer with their SHA-256, again and again."""
     async with stream:
         unread = bytearray()
@@ -68,22 +68,16 @@ def test_a_pair_carries_bytes_both_ways(iat_mode: str) -> None:
     with_hosts(use)
 
 
-def test_the_extended_orport_tells_who_is_there() -> None:
+def test_the_extended_orport_says_where_the_client_is() -> None:
     peers: list[extorport.Peer] = []
 
-    async def handler(peer: extorport.Peer, stream: trio.abc.HalfCloseableStream) -> None:
+    async def handler(peer: extorport.Peer, stream: trio.SocketStream) -> None:
         peers.append(peer)
         await answer_with_digest(stream)
 
     async def use(bridge: LoopbackHost, caller: LoopbackHost) -> None:
-        server = await pt.start_server(
-            bridge,
-            ARGV,
-            "obfs4",
-            listen=ANYWHERE,
-            orport=None,
-            extended_orport=await extorport.serve(bridge, handler),
-        )
+        orport = await extorport.serve(bridge, handler)
+        server = await pt.start_server(bridge, ARGV, "obfs4", listen=ANYWHERE, orport=orport)
         client = await pt.start_client(caller, ARGV, "obfs4")
         async with await client.open_stream(server) as stream:
             await check_digests(stream)
@@ -129,26 +123,27 @@ def server_error(name: str = "obfs4", listen: Address = ANYWHERE, iat_mode: str 
 
 
 @pytest.mark.parametrize("attempt", range(3))
-def test_an_unknown_client_transport(attempt: int) -> None:
+def test_a_transport_that_the_client_lacks_is_an_error(attempt: int) -> None:
     assert client_error(name="nosuch").startswith(
-        "obfs4proxy (client of nosuch) cannot be had: CMETHOD-ERROR: no such transport is supported"
+        "obfs4proxy (client of nosuch) does not offer the transport: "
+        "CMETHOD-ERROR: no such transport is supported"
     )
 
 
-def test_an_unknown_server_transport() -> None:
-    assert "(server of nosuch) cannot be had: SMETHOD" in server_error("nosuch")
+def test_a_transport_that_the_server_lacks_is_an_error() -> None:
+    assert "(server of nosuch) does not offer the transport: SMETHOD" in server_error("nosuch")
 
 
-def test_a_proxy_by_name() -> None:
+def test_a_proxy_that_is_given_by_name_is_an_error() -> None:
     message = client_error(proxy="socks5://host.example:1")
     assert "PROXY-ERROR: proxy URI has invalid host: not an IP" in message
 
 
-def test_a_bad_option() -> None:
+def test_an_option_that_the_server_rejects_is_an_error() -> None:
     assert "SMETHOD-ERROR: invalid iat-mode '9'" in server_error(iat_mode="9")
 
 
-def test_an_address_that_is_not_ours() -> None:
+def test_an_address_that_the_node_lacks_is_an_error() -> None:
     message = server_error(listen=Address("192.0.2.1", 4444))
     assert "SMETHOD-ERROR: listen tcp 192.0.2.1:4444: bind: cannot assign" in message
 
@@ -167,7 +162,7 @@ def refusal_of(server: ServerInfo, **options: str) -> str:
 CERT = "Yd+GIPdjiL4r5YikEq0ktI6Hb3XMMPD0utfDeeOmmC4jl7IlhPEuE5DfofScvCR0gv8GCw"
 
 
-def test_no_server_there() -> None:
+def test_a_stream_to_nobody_is_an_error() -> None:
     message = refusal_of(ServerInfo(NOWHERE, {"cert": CERT, "iat-mode": "0"}))
     assert message == (
         "obfs4proxy (client of obfs4) opened no stream to 127.0.0.1:9: "
@@ -175,19 +170,19 @@ def test_no_server_there() -> None:
     )
 
 
-def test_arguments_that_the_transport_rejects() -> None:
+def test_arguments_that_the_client_rejects_are_an_error() -> None:
     message = refusal_of(ServerInfo(NOWHERE, {"cert": "bad", "iat-mode": "0"}))
     assert "general SOCKS server failure" in message
 
 
-def test_a_proxy_that_is_not_there() -> None:
+def test_a_proxy_that_does_not_exist_is_an_error() -> None:
     server = ServerInfo(Address("127.0.0.1", 10), {"cert": CERT, "iat-mode": "0"})
     message = refusal_of(server, proxy="socks5://127.0.0.1:9")
     assert "opened no stream to 127.0.0.1:10: " in message
 
 
-def test_a_server_of_another_kind() -> None:
-    async def hang_up(stream: trio.abc.HalfCloseableStream) -> None:
+def test_a_server_that_closes_the_connection_is_an_error() -> None:
+    async def hang_up(stream: trio.SocketStream) -> None:
         await stream.aclose()
 
     async def use(bridge: LoopbackHost, caller: LoopbackHost) -> None:

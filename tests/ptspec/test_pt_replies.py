@@ -67,7 +67,7 @@ from testbed.transport.pt.replies import (
         ("version 1", None),
     ],
 )
-def test_reply_lines(line: str, reply: Reply | None) -> None:
+def test_each_kind_of_line_is_parsed(line: str, reply: Reply | None) -> None:
     assert parse_reply(line) == reply
 
 
@@ -109,13 +109,13 @@ def test_malformed_lines_are_quoted(line: str) -> None:
     st.sampled_from(["", "VERSION ", "CMETHOD ", "SMETHOD ", "LOG ", "STATUS ", "CMETHODS "]),
     st.text(max_size=60),
 )
-def test_any_line_is_understood_or_refused(keyword: str, rest: str) -> None:
+def test_any_line_is_either_parsed_or_refused(keyword: str, rest: str) -> None:
     with contextlib.suppress(MalformedReplyError):
         parse_reply(keyword + rest)
 
 
 @given(st.dictionaries(st.from_regex(r"[A-Z_]+", fullmatch=True), st.text(), max_size=4))
-def test_quoted_values_survive_as_octal(values: dict[str, str]) -> None:
+def test_quoted_values_are_decoded_from_octal(values: dict[str, str]) -> None:
     values = {
         key: value.encode(errors="replace").decode() for key, value in values.items()
     }  # no surrogates
@@ -126,7 +126,7 @@ def test_quoted_values_survive_as_octal(values: dict[str, str]) -> None:
     assert parse_quoted_values(text) == values
 
 
-def test_quoted_values_as_c_strings() -> None:
+def test_quoted_values_are_c_strings() -> None:
     assert parse_quoted_values(r'A="say \"hi\"\n\ttab\\ \101\0" B=plain  C="" D=') == {
         "A": 'say "hi"\n\ttab\\ A\0',
         "B": "plain",
@@ -149,7 +149,7 @@ def test_lines_come_out_whole_however_they_are_cut(lines: list[bytes], data: st.
     assert splitter.finish() == ""
 
 
-def test_an_endless_line_is_cut() -> None:
+def test_a_line_without_an_end_is_cut() -> None:
     splitter = LineSplitter()
     for _ in range(10):
         assert splitter.feed(b"x" * MAX_LINE_BYTES) == []
@@ -180,7 +180,7 @@ def hear(
     negotiation = Negotiation(transport, side=side, proxy=proxy)
     for line in LineSplitter().feed(transcript.encode()):
         if (reply := parse_reply(line)) is not None:
-            negotiation.hear(reply)
+            negotiation.handle(reply)
     return negotiation
 
 
@@ -188,13 +188,13 @@ def hear(
     ("transcript", "proxy", "port"),
     [(CLIENT, False, 35869), (CLIENT_WITH_PROXY, True, 35869), (CLIENT_TWO_NAMES, False, 37021)],
 )
-def test_transcripts_of_a_client(transcript: str, proxy: bool, port: int) -> None:
+def test_the_output_of_a_real_client_is_understood(transcript: str, proxy: bool, port: int) -> None:
     negotiation = hear(transcript, "client", proxy=proxy)
     assert negotiation.done
     assert negotiation.method == ClientMethod("obfs4", 5, Address("127.0.0.1", port))
 
 
-def test_transcript_of_a_server() -> None:
+def test_the_output_of_a_real_server_is_understood() -> None:
     negotiation = hear(SERVER, "server")
     assert negotiation.done
     cert = "Yd+GIPdjiL4r5YikEq0ktI6Hb3XMMPD0utfDeeOmmC4jl7IlhPEuE5DfofScvCR0gv8GCw"
@@ -245,7 +245,7 @@ def test_transcript_of_a_server() -> None:
         ("ENV-ERROR\n", "client", "it gave no reason"),
     ],
 )
-def test_transcripts_of_failures(
+def test_the_output_of_programs_that_fail_is_an_error_with_the_reason(
     transcript: str, side: Literal["client", "server"], reason: str
 ) -> None:
     with pytest.raises(NegotiationError) as caught:
@@ -253,17 +253,17 @@ def test_transcripts_of_failures(
     assert reason in str(caught.value)
 
 
-def test_a_proxy_that_is_passed_over_in_silence_is_an_error() -> None:
+def test_a_proxy_that_is_never_confirmed_is_an_error() -> None:
     with pytest.raises(NegotiationError, match="PROXY DONE"):
         hear(CLIENT, "client", proxy=True)
 
 
 @given(st.permutations([*CLIENT_TWO_NAMES.splitlines()[:-1], "FUTURE x", "PROXY DONE"]))
-def test_lines_before_the_last_may_come_in_any_order(lines: list[str]) -> None:
+def test_lines_before_done_may_come_in_any_order(lines: list[str]) -> None:
     transcript = "".join(f"{line}\n" for line in [*lines, "CMETHODS DONE"])
     assert hear(transcript, "client", proxy=True).done
 
 
-def test_a_server_is_not_taken_for_a_client() -> None:
+def test_a_server_method_is_no_client_method() -> None:
     assert not hear(SERVER, "client").done
     assert hear(SERVER, "client").method is None

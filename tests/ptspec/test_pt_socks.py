@@ -46,7 +46,7 @@ def talk(
     return script.sent
 
 
-def test_socks5_with_arguments() -> None:
+def test_socks5_sends_arguments_as_credentials() -> None:
     script = Script(b"\x05\x02" + b"\x01\x00" + b"\x05\x00\x00" + BOUND4)
     assert talk(script, 5) == (
         b"\x05\x01\x02"
@@ -55,7 +55,7 @@ def test_socks5_with_arguments() -> None:
     )
 
 
-def test_socks5_with_arguments_longer_than_a_username() -> None:
+def test_socks5_continues_long_arguments_in_the_password() -> None:
     script = Script(b"\x05\x02" + b"\x01\x00" + b"\x05\x00\x00" + BOUND4)
     sent = talk(script, 5, args={"k": "v" * 300})
     assert sent[3:5] == b"\x01\xff"
@@ -75,30 +75,30 @@ def test_socks5_without_arguments_needs_no_authentication() -> None:
         ("bridge.example", b"\x03\x0ebridge.example"),
     ],
 )
-def test_socks5_targets_that_are_not_ipv4(host: str, encoded: bytes) -> None:
+def test_socks5_targets_may_be_ipv6_addresses_or_names(host: str, encoded: bytes) -> None:
     script = Script(b"\x05\x00" + b"\x05\x00\x00" + BOUND4)
     sent = talk(script, 5, Address(host, 80), {})
     assert sent == b"\x05\x01\x00" + b"\x05\x01\x00" + encoded + b"\x00\x50"
 
 
-def test_socks4_with_arguments() -> None:
+def test_socks4_sends_arguments_as_the_userid() -> None:
     script = Script(b"\x00\x5a" + bytes(6))
     assert talk(script, 4) == b"\x04\x01\x11\x5b\xc0\x00\x02\x07" + ENCODED + b"\0"
 
 
-def test_socks4a_with_a_name() -> None:
+def test_socks4a_sends_a_name() -> None:
     script = Script(b"\x00\x5a" + bytes(6))
     sent = talk(script, 4, Address("bridge.example", 80), {})
     assert sent == b"\x04\x01\x00\x50\x00\x00\x00\x01\x00bridge.example\x00"
 
 
-def test_socks4_has_no_ipv6() -> None:
+def test_socks4_refuses_an_ipv6_target() -> None:
     with pytest.raises(socks.SocksError, match="IPv6"):
         talk(Script(b""), 4, Address("::1", 80))
 
 
 @pytest.mark.parametrize("code", [*range(1, 9), 0x42])
-def test_every_socks5_reply_is_named(code: int) -> None:
+def test_the_error_names_every_socks5_reply(code: int) -> None:
     with pytest.raises(socks.SocksError) as caught:
         talk(Script(b"\x05\x02\x01\x00" + bytes((5, code, 0)) + BOUND4), 5)
     named = socks.SOCKS5_REPLIES.get(code, "unassigned reply")
@@ -106,7 +106,7 @@ def test_every_socks5_reply_is_named(code: int) -> None:
 
 
 @pytest.mark.parametrize("code", [0x5B, 0x5C, 0x5D, 0x42])
-def test_every_socks4_reply_is_named(code: int) -> None:
+def test_the_error_names_every_socks4_reply(code: int) -> None:
     with pytest.raises(socks.SocksError) as caught:
         talk(Script(bytes((0, code)) + bytes(6)), 4)
     named = socks.SOCKS4_REPLIES.get(code, "unassigned reply")
@@ -118,20 +118,20 @@ def test_every_socks4_reply_is_named(code: int) -> None:
     [
         (b"\x05\xff", r"does not accept arguments .* no acceptable methods \(0xff\)"),
         (b"\x05\x00", r"does not accept arguments .* another method \(0x00\)"),
-        (b"HTTP/1.1 400", "not SOCKS: the method selection begins with 0x48"),
+        (b"HTTP/1.1 400", "not speak SOCKS: the method selection begins with 0x48"),
         (b"\x05\x02\x01\x01", "rejects the arguments"),
-        (b"\x05\x02\x05\x00", "not SOCKS: the answer to the arguments"),
-        (b"\x05\x02\x01\x00\x04\x00\x00" + BOUND4, "not SOCKS: the reply"),
+        (b"\x05\x02\x05\x00", "not speak SOCKS: the answer to the arguments"),
+        (b"\x05\x02\x01\x00\x04\x00\x00" + BOUND4, "not speak SOCKS: the reply"),
         (b"\x05\x02\x01\x00\x05\x00\x00\x09", "unknown type 0x09"),
     ],
 )
-def test_a_broken_socks5_proxy(answers: bytes, message: str) -> None:
+def test_a_proxy_that_violates_socks5_is_an_error(answers: bytes, message: str) -> None:
     with pytest.raises(socks.SocksError, match=message):
         talk(Script(answers), 5)
 
 
 @pytest.mark.parametrize("length", range(len(b"\x05\x02\x01\x00\x05\x00\x00" + BOUND4)))
-def test_a_proxy_that_hangs_up_anywhere(length: int) -> None:
+def test_a_proxy_may_close_the_stream_at_any_byte(length: int) -> None:
     answers = b"\x05\x02\x01\x00\x05\x00\x00" + BOUND4
     with pytest.raises(EarlyEndError, match="was closed after"):
         talk(Script(answers[:length]), 5)
@@ -149,7 +149,7 @@ def test_arguments_that_are_too_long_never_reach_the_proxy() -> None:
     payload=st.binary(max_size=20),
     chunk_sizes=st.lists(st.integers(1, 9)),
 )
-def test_the_connections_own_bytes_are_left_alone(
+def test_the_connections_own_bytes_are_not_read(
     bound: bytes, payload: bytes, chunk_sizes: list[int]
 ) -> None:
     answers = b"\x05\x02\x01\x00\x05\x00\x00" + bound + payload
@@ -159,7 +159,7 @@ def test_the_connections_own_bytes_are_left_alone(
 
 
 @given(payload=st.binary(max_size=20), chunk_sizes=st.lists(st.integers(1, 9)))
-def test_socks4_leaves_the_connections_own_bytes_alone(
+def test_socks4_does_not_read_the_connections_own_bytes(
     payload: bytes, chunk_sizes: list[int]
 ) -> None:
     script = Script(b"\x00\x5a" + bytes(6) + payload, iter(chunk_sizes))

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
 
 import pytest
 from bs4 import BeautifulSoup
 
 from testbed.audio.opus import SPEECH_FOLDER
-from testbed.experiment.cell import TransportChoice
-from testbed.experiment.scenario import cell_id, load_censor
+from testbed.experiment.cell import Cell, TransportChoice
+from testbed.experiment.scenario import load_censor
+from testbed.record.manifest import ScenarioTitle
 from testbed.record.results import Run
 from testbed.show.report import write
-from tests.calls import CELL, call, keep
+from tests.calls import CELL, make_run
 
 HOSTILE = "</script><img src=x onerror=alert(1)> & co"
 """A question that must stay text wherever it goes."""
+SMALL = ScenarioTitle("small", "A small run", HOSTILE)
 LOSSES = {
     ("direct", "open"): 0.0,
     ("direct", "ru-calls-2025-08"): 0.3,
@@ -27,8 +26,8 @@ LOSSES = {
 }
 
 
-def make_run(folder: Path) -> Run:
-    plan = [
+def plan() -> list[tuple[Cell, float | None]]:
+    return [
         (
             replace(
                 CELL,
@@ -41,29 +40,13 @@ def make_run(folder: Path) -> Run:
         for (transport, censor), loss in LOSSES.items()
         for seed in (1, 2)
     ]
-    definitions: dict[str, Any] = {"messenger whatsapp": CELL.messenger, "links": CELL.links}
-    definitions |= {f"censor {cell.censor.name}": cell.censor for cell, _ in plan}
-    manifest = {
-        "schema": 2,
-        "scenario": {"name": "small", "title": "A small run", "question": HOSTILE},
-        "kernel": {"kind": "virtual", "version": "6.12"},
-        "versions": {"testbed": "0.1.0 (code 123)"},
-        "inputs": dict.fromkeys(definitions, "abcdef"),
-        "definitions": {name: asdict(value) for name, value in definitions.items()},
-        "cells": [cell_id(cell) for cell, _ in plan],
-    }
-    run = Run(folder)
-    run.begin(json.loads(json.dumps(manifest)), "seeds = [1, 2, 3]\n", fresh=False)
-    for cell, loss in plan:
-        keep(run, cell, call(loss, cell.seed))
-    return run
 
 
 @pytest.fixture(scope="session")
 def small_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     if not SPEECH_FOLDER.is_dir():
         pytest.skip("needs the package pocketsphinx-testdata")
-    run = make_run(tmp_path_factory.mktemp("report") / "run")
+    run = make_run(tmp_path_factory.mktemp("report") / "run", plan(), SMALL)
     write(run, run.folder / "report.html", lambda _: None)
     return run
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,26 +12,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from testbed.analysis.comparison import compare
+from testbed.call.quality.measures import Step
+from testbed.call.quality.verdict import Verdict
 from testbed.record.results import Run
 from testbed.show.report import sounds
 from testbed.show.report.answer import answer, restriction
 from testbed.show.report.calls import kinds_of, lost_by_second
 from testbed.show.report.drawings import inline
 from testbed.show.report.sounds import SHORTEST_S, seconds_for, sounds_of, words_from
-from tests.test_comparison import cell, made, two_transports
+from tests.records import record, write_run
+from tests.test_comparison import two_transports
 
 
-def test_an_old_record_has_its_seconds_made_from_its_frames(small_run: Run, tmp_path: Path) -> None:
-    shutil.copytree(small_run.folder, tmp_path / "old")
-    for path in (tmp_path / "old").glob("cells/*/cell.json"):
-        content = json.loads(path.read_text())
-        for side in ("up", "down"):
-            (content["quality"][side] or {}).pop("steps", None)
-        path.write_text(json.dumps(content))
-    old = Run(tmp_path / "old")
-    assert [lost_by_second(old, result) for result in old.results()] == [
-        lost_by_second(small_run, result) for result in small_run.results()
-    ]
+def test_what_was_lost_is_told_by_the_second_since_dialling() -> None:
+    call = record(steps=[Step(2.0, 0.25, 60.0), Step(3.0, 0.5, 40.0)])
+    assert lost_by_second(call) == {"up": (2, [0.25, 0.5]), "down": (2, [0.25, 0.5])}
+    assert lost_by_second(record(r=None)) == {}
 
 
 @given(st.integers(1, 5000))
@@ -47,7 +42,7 @@ def test_sounds_that_have_no_room_are_the_best_ones(
     small_run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sounds, "SOUND_BUDGET_BYTES", 40_000)
-    found = sounds_of(small_run, kinds_of(small_run.results()), lambda _: None)
+    found = sounds_of(small_run, kinds_of(small_run, small_run.cells()), lambda _: None)
     assert sum(map(len, found.encoded)) <= 40_000
     assert list(found.excerpts) == ["whatsapp--direct--ru-calls-2025-08"]
     assert len(found.left_out) == 2
@@ -84,34 +79,30 @@ def test_no_restriction_is_none_over_any_links() -> None:
 
 
 def test_ties_are_said_as_ties(tmp_path: Path) -> None:
-    run = made(tmp_path, *two_transports())
-    calls = run.results()
-    twins = [
-        type(call)(call.folder, {**call.content, "transport": "tuic"}, call.wall)
-        for call in calls
-        if call.content["transport"] != "direct"
-    ]
-    said = answer(compare([*calls, *twins]), run.manifest())
+    calls = two_transports()
+    twins = [replace(call, transport="tuic") for call in calls if call.transport != "direct"]
+    run = write_run(tmp_path / "run", [*calls, *twins])
+    said = answer(compare(run.cells()), run.manifest())
     notes = [note for s in said.by_censor["ru-calls-2025-08"] for note in s.notes]
     assert any("the first place is shared, a tie: obfs4 and tuic" in note for note in notes)
 
 
-def summary_of(folder: Path, verdicts: Mapping[tuple[str, str], str]) -> str:
+def summary_of(folder: Path, verdicts: Mapping[tuple[str, str], Verdict]) -> str:
     """What a report says first of calls through ways under censors."""
     calls = [
-        cell(transport, 1, 90.0, verdict=verdict, censor=censor)
+        record(transport, censor, verdict=verdict)
         for (transport, censor), verdict in verdicts.items()
     ]
-    run = made(folder, *calls)
-    said = answer(compare(run.results()), run.manifest()).summary
+    run = write_run(folder / "run", calls)
+    said = answer(compare(run.cells()), run.manifest()).summary
     return " ".join(said).replace("\N{NO-BREAK SPACE}", " ")
 
 
 def test_ways_tried_under_some_restrictions_are_told_beside_direct_calls_there(
     tmp_path: Path,
 ) -> None:
-    direct = {("direct", f"one side={n}"): "unusable" for n in range(3)}
-    said = summary_of(tmp_path, {**direct, ("obfs4", "one side=1"): "good"})
+    direct = {("direct", f"one side={n}"): Verdict.UNUSABLE for n in range(3)}
+    said = summary_of(tmp_path, {**direct, ("obfs4", "one side=1"): Verdict.GOOD})
     assert "Direct calls kept every call usable in none of 3 restrictions." in said
     assert (
         "Calls through obfs4, tried in 1 of the 3, kept every call usable in 1 of 1; direct calls "
@@ -122,22 +113,22 @@ def test_ways_tried_under_some_restrictions_are_told_beside_direct_calls_there(
 
 
 def test_a_single_way_is_not_ranked_and_told_once(tmp_path: Path) -> None:
-    said = summary_of(tmp_path, {("direct", "a"): "good", ("direct", "b"): "unusable"})
+    said = summary_of(tmp_path, {("direct", "a"): Verdict.GOOD, ("direct", "b"): Verdict.UNUSABLE})
     assert said.count("irect calls") == 1
     assert said.startswith("Direct calls kept every call usable in 1 of 2 restrictions. These")
 
 
 def test_the_range_of_a_single_call_is_not_told_as_one(tmp_path: Path) -> None:
-    run = made(tmp_path, cell("direct", 1, 90.0), cell("obfs4", 1, 80.0))
-    first = answer(compare(run.results()), run.manifest()).cautions[0]
+    run = write_run(tmp_path / "run", [record(), record("obfs4", r=80.0)])
+    first = answer(compare(run.cells()), run.manifest()).cautions[0]
     assert "A single call has no range of R" in first
     assert "at most" not in first
 
 
 def test_ways_tried_everywhere_are_ranked(tmp_path: Path) -> None:
     verdicts = {
-        ("direct", "a"): "good", ("direct", "b"): "unusable",
-        ("obfs4", "a"): "poor", ("obfs4", "b"): "poor",
+        ("direct", "a"): Verdict.GOOD, ("direct", "b"): Verdict.UNUSABLE,
+        ("obfs4", "a"): Verdict.POOR, ("obfs4", "b"): Verdict.POOR,
     }  # fmt: skip
     said = summary_of(tmp_path, verdicts)
     assert "Direct calls kept every call usable in most: 1 of 2 restrictions. Then calls" in said

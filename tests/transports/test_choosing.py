@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed.cli.transport import missing_for_transports, transport_summaries
+from testbed.cli.requirements import missing_for_transports, transport_summaries
 from testbed.experiment.cell import Cell
 from testbed.experiment.choosing import (
     load_transport,
@@ -23,7 +22,8 @@ from testbed.experiment.choosing import (
 from testbed.experiment.explanations import ScenarioError
 from testbed.experiment.loading import programs_of
 from testbed.experiment.scenario import SCENARIOS, cell_id, cells, load_scenario
-from testbed.run.manifest import manifest
+from testbed.record.manifest import KernelBuild, Manifest
+from testbed.run.provenance import manifest
 from tests.transports.test_conformance import FAULTY
 from transports import fec, obfs4, pt
 
@@ -51,7 +51,7 @@ kind = "fec"
 inner = { kind = "pt", name = "obfs4", server = ["a"], client = ["/opt/b"] }
 """
 MINE = pt.Transport("obfs4", ("obfs4proxy", "-logLevel=INFO"), ("obfs4proxy",), {"iat-mode": "1"})
-KERNEL = {"kind": "none"}
+KERNEL = KernelBuild("virtual", "6.12")
 
 
 def with_tables(folder: Path, tables: str = TABLES) -> Path:
@@ -89,9 +89,9 @@ def test_one_of_a_scenarios_own_can_be_asked_for_by_its_title(tmp_path: Path) ->
 def test_what_stands_behind_a_title_is_in_the_manifest(tmp_path: Path) -> None:
     def inputs(tables: str) -> dict[str, str]:
         scenario = load_scenario(str(with_tables(tmp_path, tables)))
-        described: dict[str, dict[str, str]] = manifest(scenario, cells(scenario), KERNEL)
-        json.dumps(described)
-        return {k: v for k, v in described["inputs"].items() if k.startswith("transport ")}
+        described = manifest(scenario, cells(scenario), KERNEL)
+        assert Manifest.from_json(described.to_json()) == described
+        return {k: v for k, v in described.inputs.items() if k.startswith("transport ")}
 
     before, after = inputs(TABLES), inputs(TABLES.replace('iat-mode = "1"', 'iat-mode = "2"'))
     assert before.keys() == after.keys()
@@ -173,7 +173,7 @@ def test_a_package_brings_a_transport(package: Path, tmp_path: Path) -> None:
     scenario = replace(scenario, transports=("theirs {key_bytes = 9}", "fec {inner = theirs}"))
     text = (package / "their_tunnel.py").read_text()
     described = manifest(scenario, cells(scenario), KERNEL)
-    assert described["definitions"]["transport theirs"] == text
+    assert described.definitions.transports["theirs"].source == text
 
 
 def test_two_packages_that_bring_one_name_are_named_and_neither_is_taken(
@@ -197,7 +197,7 @@ def test_a_packages_transport_keeps_the_rules_although_the_guest_has_it_as_text_
     command = [
         sys.executable,
         "-m",
-        "testbed.cli.app",
+        "testbed",
         "check",
         "transport",
         "fec {inner = theirs}",

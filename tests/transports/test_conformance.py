@@ -11,11 +11,11 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 
-from testbed.cli.transport import (
+from testbed.cli.new import write_transport
+from testbed.cli.requirements import (
     missing_for_transports,
     transport_packages,
     transport_summaries,
-    write_transport,
 )
 from testbed.experiment.choosing import load_transport, transport_choice, transport_names
 from testbed.experiment.explanations import ScenarioError
@@ -59,8 +59,8 @@ FAULTY = '''
 from dataclasses import dataclass
 from typing import ClassVar
 
-from testbed.transport import Program, ServerInfo
-from testbed.tunnel import serve_clients
+from testbed.transport.interface import Program, ServerInfo
+from testbed.transport.tunnel import serve_clients
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def test_it_keeps_the_rules_of_transports(name: str, kernel: Kernel, tmp_path: P
 
 
 def check(argument: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "testbed.cli.app", "check", "transport", argument]
+    command = [sys.executable, "-m", "testbed", "check", "transport", argument]
     return subprocess.run(
         [*command, "--out", str(folder)],
         capture_output=True,

@@ -9,20 +9,6 @@ import pytest
 
 from testbed.experiment.loading import IN_TREE, in_tree_names
 
-PUBLIC = {
-    "datagrams",
-    "gobuild",
-    "http",
-    "parity",
-    "ptspec",
-    "singbox",
-    "stun",
-    "transport",
-    "tunnel",
-    "turn",
-}
-"""What is made for transports, as modules of `testbed`."""
-
 
 def imported(text: str) -> Iterator[str]:
     """Give the dotted names that a module imports."""
@@ -36,5 +22,5 @@ def imported(text: str) -> Iterator[str]:
 @pytest.mark.parametrize("name", [*in_tree_names(), "_new"])
 def test_it_imports_only_what_is_made_for_transports(name: str) -> None:
     names = [dotted.split(".") for dotted in imported((IN_TREE / f"{name}.py").read_text())]
-    assert {parts[1] for parts in names if parts[0] == "testbed"} <= PUBLIC
+    assert {parts[1] for parts in names if parts[0] == "testbed"} <= {"transport"}
     assert "transports" not in {parts[0] for parts in names}

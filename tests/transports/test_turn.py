@@ -56,6 +56,44 @@ def test_a_message_of_the_rfc_is_read_checked_and_written_again() -> None:
     assert stun.encode(message, key) == LONG_TERM
 
 
+FINGERPRINTED = bytes.fromhex(
+    "00010058 2112a442 b7e7a701 bc34d686 fa87dfae"
+    "80220010 5354554e 20746573 7420636c 69656e74"
+    "00240004 6e0001ff 80290008 932ff9b1 51263b36"
+    "00060009 6576746a 3a683676 59202020"
+    "00080014 9aeaa70c bfd8cb56 781ef2b5 b2d3f249 c1b571a2"
+    "80280004 e57a3bcf"
+)
+"""RFC 5769, 2.1: a request with a fingerprint."""
+
+
+def test_a_whole_message_has_right_lengths_and_a_right_fingerprint_at_its_end() -> None:
+    assert stun.is_message(FINGERPRINTED)
+    assert stun.is_message(LONG_TERM)
+    transaction, checksum = range(8, 20), range(len(FINGERPRINTED) - 4, len(FINGERPRINTED))
+    for at in (*transaction, *checksum):
+        changed = bytearray(FINGERPRINTED)
+        changed[at] ^= 1
+        assert not stun.is_message(bytes(changed))
+    assert not any(stun.is_message(FINGERPRINTED[:end]) for end in range(len(FINGERPRINTED)))
+    more = (stun.FINGERPRINT, stun.fingerprint(FINGERPRINTED[:20])), (stun.USERNAME, b"last")
+    assert not stun.is_message(stun.build(stun.BINDING, bytes(12), *more))
+
+
+def test_a_datagram_that_begins_like_a_message_has_a_type() -> None:
+    assert stun.type_of(FINGERPRINTED + b"more") == stun.BINDING
+    assert stun.transaction_of(FINGERPRINTED).hex() == "b7e7a701bc34d686fa87dfae"
+    assert stun.attribute_of(FINGERPRINTED, stun.USERNAME) == b"evtj:h6vY"
+    assert stun.attribute_of(FINGERPRINTED, stun.NONCE) is None
+    for other in (b"", FINGERPRINTED[:19], FINGERPRINTED[:-1], bytes(40)):
+        assert stun.type_of(other) is None
+
+
+def test_an_address_is_xored_as_in_the_rfcs_response() -> None:
+    # RFC 5769, 2.2: 192.0.2.1 port 32853
+    assert stun.xor_address(Address("192.0.2.1", 32853)).hex() == "0001a147e112a643"
+
+
 @given(MESSAGES, st.binary(max_size=20))
 def test_what_is_written_is_read_again(message: stun.Message, key: bytes) -> None:
     written = stun.encode(message, key)
@@ -94,7 +132,7 @@ def test_a_stream_is_cut_into_what_was_put_in(units: list[bytes], data: st.DataO
 
 
 def test_a_stream_of_something_else_is_broken() -> None:
-    with pytest.raises(trio.BrokenResourceError, match="something else"):
+    with pytest.raises(trio.BrokenResourceError, match="something other than TURN"):
         take_unit(bytearray(b"\xffHTTP"))
 
 
@@ -128,14 +166,17 @@ def test_coturn_refuses_with_its_reason(tmp_path: Path, over: str) -> None:
 
 
 def test_a_server_that_is_no_turn_server_is_said_to_be_none(tmp_path: Path) -> None:
-    async def answer(stream: trio.abc.HalfCloseableStream) -> None:
+    async def answer(stream: trio.SocketStream) -> None:
         await stream.send_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         await stream.aclose()
 
     async def use(host: LoopbackHost) -> None:
         server = await host.serve_tcp(0, answer)
         args = {"password": "", "forward": str(server)}
-        for over, said in (("tcp", "closed the stream"), ("tls", "no TLS handshake: .*WRONG_VER")):
+        for over, said in (
+            ("tcp", "closed the stream"),
+            ("tls", "the TLS handshake failed: .*WRONG_VER"),
+        ):
             with pytest.raises(TransportError, match=said):
                 await turn.Transport(over).connect(host, ServerInfo(server, args))  # type: ignore[arg-type]
 

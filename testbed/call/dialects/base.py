@@ -9,7 +9,7 @@ from enum import Enum, auto
 from random import Random
 from typing import ClassVar, Literal, NamedTuple, Protocol
 
-from testbed.call import wire
+from testbed.transport import stun
 from testbed.transport.interface import Address
 
 RelayProtocol = Literal["udp", "tcp", "tls"]
@@ -158,7 +158,7 @@ class Joined:
 
 def answers(request: bytes, kind: int) -> Callable[[bytes], bool]:
     """Give what tells a STUN request's answer of a kind."""
-    transaction = wire.stun_transaction(request)
+    transaction = stun.transaction_of(request)
     return lambda datagram: (
-        wire.stun_type(datagram) == kind and wire.stun_transaction(datagram) == transaction
+        stun.type_of(datagram) == kind and stun.transaction_of(datagram) == transaction
     )

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from testbed.call import wire
 from testbed.call.dialects.base import Session, Stage, Step
+from testbed.transport import stun
 
 ICE_REPEAT_S = 0.05
 """A connectivity check each 48 ms until one is answered (libwebrtc, WEAK_PING_INTERVAL)."""
@@ -73,11 +74,11 @@ class Envelope(ABC):
 
     def _peer_steps(self) -> list[Step]:
         """Give the exchanges between the ends: an ICE check each way, then DTLS."""
-        check = wire.stun(
-            wire.BINDING_REQUEST,
+        check = stun.build(
+            stun.BINDING,
             self.transaction,
-            (wire.USERNAME, self.session.tag(own=False) + b":" + self.session.tag(own=True)),
-            (wire.MESSAGE_INTEGRITY, bytes(20)),
+            (stun.USERNAME, self.session.tag(own=False) + b":" + self.session.tag(own=True)),
+            (stun.MESSAGE_INTEGRITY, bytes(20)),
         )
         request = self._wrap(check)
         steps = [
@@ -99,10 +100,10 @@ class Envelope(ABC):
     def answer(self, datagram: bytes) -> bytes | None:
         """Answer the other end's check or DTLS flight."""
         payload = self._unwrap(datagram)
-        if wire.stun_type(payload) == wire.BINDING_REQUEST:
-            transaction = wire.stun_transaction(payload)
-            integrity = (wire.MESSAGE_INTEGRITY, bytes(20))
-            return self._wrap(wire.stun(wire.BINDING_SUCCESS, transaction, integrity))
+        if stun.type_of(payload) == stun.BINDING:
+            transaction = stun.transaction_of(payload)
+            integrity = (stun.MESSAGE_INTEGRITY, bytes(20))
+            return self._wrap(stun.build(stun.BINDING + stun.SUCCESS, transaction, integrity))
         flight = wire.dtls_flight_number(payload)
         if flight in (1, 3):
             return self._wrap(wire.dtls_flight(flight + 1, DTLS_FLIGHT_BYTES[flight + 1]))
@@ -127,8 +128,8 @@ class Envelope(ABC):
     def _is_check_answer(self, datagram: bytes) -> bool:
         payload = self._unwrap(datagram)
         return (
-            wire.stun_type(payload) == wire.BINDING_SUCCESS
-            and wire.stun_transaction(payload) == self.transaction
+            stun.type_of(payload) == stun.BINDING + stun.SUCCESS
+            and stun.transaction_of(payload) == self.transaction
         )
 
     def _flight(self, datagram: bytes) -> int | None:

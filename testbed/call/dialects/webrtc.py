@@ -7,14 +7,14 @@ import struct
 from collections.abc import Sequence
 from typing import ClassVar
 
-from testbed.call import wire
 from testbed.call.dialects.base import Framing, Joined, Shortcuts, Stage, Step, answers
 from testbed.call.dialects.envelope import Envelope
-from testbed.transport import turn
+from testbed.transport import stun, turn
 from testbed.transport.interface import Address
 
 _CHANNEL = 0x4000
 """The first TURN channel number (RFC 8656, 12)."""
+_CHANNEL_BOUND = stun.CHANNEL_BIND + stun.SUCCESS
 TURN_REPEAT_S = 0.25
 """First retransmission of a request to a TURN server, then doubled (libwebrtc, `stun_request.cc`,
 STUN_INITIAL_RTO), half of what RFC 8489 has."""
@@ -31,14 +31,14 @@ class WebRtcTurn(Envelope):
 
     def relay_steps(self) -> Sequence[Step]:
         """Give the exchanges of TURN."""
-        user = (wire.USERNAME, self.session.tag(own=True))
+        user = (stun.USERNAME, self.session.tag(own=True))
         first, second, third = (bytes([n]) + self.transaction[1:] for n in range(3))
-        integrity = (wire.MESSAGE_INTEGRITY, bytes(20))
-        key = ((wire.REALM, b"relay"), (wire.NONCE, self.nonce), integrity)
+        integrity = (stun.MESSAGE_INTEGRITY, bytes(20))
+        key = ((stun.REALM, b"relay"), (stun.NONCE, self.nonce), integrity)
         exchanges = (
-            (wire.stun(wire.ALLOCATE_REQUEST, first, user), wire.ALLOCATE_ERROR),
-            (wire.stun(wire.ALLOCATE_REQUEST, second, user, *key), wire.ALLOCATE_SUCCESS),
-            (wire.stun(wire.CHANNEL_BIND_REQUEST, third, user, *key), wire.CHANNEL_BIND_SUCCESS),
+            (stun.build(stun.ALLOCATE, first, user), stun.ALLOCATE + stun.ERROR),
+            (stun.build(stun.ALLOCATE, second, user, *key), stun.ALLOCATE + stun.SUCCESS),
+            (stun.build(stun.CHANNEL_BIND, third, user, *key), _CHANNEL_BOUND),
         )
         repeat_s = TURN_REPEAT_S if self.session.protocol == "udp" else math.inf
         return [
@@ -47,7 +47,7 @@ class WebRtcTurn(Envelope):
                 request,
                 answers(request, kind),
                 repeat_s,
-                stage=Stage.CHECKING if kind == wire.CHANNEL_BIND_SUCCESS else Stage.GATHERING,
+                stage=Stage.CHECKING if kind == _CHANNEL_BOUND else Stage.GATHERING,
             )
             for request, kind in exchanges
         ]
@@ -87,22 +87,22 @@ class WebRtcRelay:
 
     def on_datagram(self, datagram: bytes, source: Address) -> tuple[bytes, Address] | None:
         """Give what to send where for a datagram, if anything."""
-        kind = wire.stun_type(datagram)
+        kind = stun.type_of(datagram)
         if kind is None:
             peer = self._ends.peer(source)
             return None if peer is None else (datagram, peer)
         answer: int | None = None
         attributes: list[tuple[int, bytes]] = []
-        if kind == wire.CHANNEL_BIND_REQUEST and self._ends.knows(source):
-            answer = wire.CHANNEL_BIND_SUCCESS
-        elif kind == wire.ALLOCATE_REQUEST:
-            name = wire.stun_attribute(datagram, wire.USERNAME)
-            if wire.stun_attribute(datagram, wire.MESSAGE_INTEGRITY) is None or not name:
-                answer = wire.ALLOCATE_ERROR
-                attributes = [(wire.ERROR_CODE, b"\0\0\4\1Unauthorized"), (wire.NONCE, bytes(8))]
+        if kind == stun.CHANNEL_BIND and self._ends.knows(source):
+            answer = _CHANNEL_BOUND
+        elif kind == stun.ALLOCATE:
+            name = stun.attribute_of(datagram, stun.USERNAME)
+            if stun.attribute_of(datagram, stun.MESSAGE_INTEGRITY) is None or not name:
+                answer = stun.ALLOCATE + stun.ERROR
+                attributes = [(stun.ERROR_CODE, b"\0\0\4\1Unauthorized"), (stun.NONCE, bytes(8))]
             else:
                 self._ends.know(name, source)
-                answer = wire.ALLOCATE_SUCCESS
+                answer = stun.ALLOCATE + stun.SUCCESS
         if answer is None:
             return None
-        return wire.stun(answer, wire.stun_transaction(datagram), *attributes), source
+        return stun.build(answer, stun.transaction_of(datagram), *attributes), source

@@ -8,7 +8,8 @@ from typing import ClassVar
 
 from testbed.call import wire
 from testbed.call.dialects.base import Framing, Joined, Session, Shortcuts, Step, answers
-from testbed.transport.channels import frame_datagram, take_datagram
+from testbed.transport import stun
+from testbed.transport.framing import frame_datagram, take_datagram
 from testbed.transport.interface import Address
 
 _WHATSAPP_PING, _WHATSAPP_PONG = 0x0801, 0x0802
@@ -36,13 +37,13 @@ class WhatsApp:
     def steps(self) -> Sequence[Step]:
         """Give the exchanges: one with the relay, one with the other end."""
         token = (_WHATSAPP_TOKEN, self._session.tag(own=True))
-        allocate = wire.stun(wire.ALLOCATE_REQUEST, self._transaction, token)
-        ping = wire.stun(_WHATSAPP_PING, self._transaction, token)
+        allocate = stun.build(stun.ALLOCATE, self._transaction, token)
+        ping = stun.build(_WHATSAPP_PING, self._transaction, token)
         return [
             Step(
                 "relay binding",
                 allocate,
-                answers(allocate, wire.ALLOCATE_SUCCESS),
+                answers(allocate, stun.ALLOCATE + stun.SUCCESS),
                 self._session.repeat_s,
             ),
             Step("ping of the other end", ping, answers(ping, _WHATSAPP_PONG)),
@@ -50,9 +51,9 @@ class WhatsApp:
 
     def answer(self, datagram: bytes) -> bytes | None:
         """Answer the other end's ping."""
-        if wire.stun_type(datagram) != _WHATSAPP_PING:
+        if stun.type_of(datagram) != _WHATSAPP_PING:
             return None
-        return wire.stun(_WHATSAPP_PONG, wire.stun_transaction(datagram))
+        return stun.build(_WHATSAPP_PONG, stun.transaction_of(datagram))
 
     def media(self, index: int, frame: bytes, sequence: int | None = None) -> bytes:
         """Give the RTP packet of a frame."""
@@ -84,12 +85,12 @@ class WhatsAppRelay:
 
     def on_datagram(self, datagram: bytes, source: Address) -> tuple[bytes, Address] | None:
         """Give what to send where for a datagram, if anything."""
-        if wire.stun_type(datagram) == wire.ALLOCATE_REQUEST:
-            token = wire.stun_attribute(datagram, _WHATSAPP_TOKEN)
+        if stun.type_of(datagram) == stun.ALLOCATE:
+            token = stun.attribute_of(datagram, _WHATSAPP_TOKEN)
             if not token:
                 return None
             self._ends.know(token, source)
-            answer = wire.stun(wire.ALLOCATE_SUCCESS, wire.stun_transaction(datagram))
+            answer = stun.build(stun.ALLOCATE + stun.SUCCESS, stun.transaction_of(datagram))
             return answer, source
         peer = self._ends.peer(source)
         return None if peer is None else (datagram, peer)

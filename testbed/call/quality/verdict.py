@@ -1,8 +1,11 @@
 """Lives here: the one definition of a usable call, as thresholds and verdicts; no measuring."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from enum import Enum, IntEnum
+from enum import Enum
+from functools import total_ordering
 from math import inf, isnan
 
 from testbed.call.jitterbuffer.playout import Playout
@@ -32,23 +35,29 @@ UNUSABLE_R = 50.0
 """R below which a direction is unusable (ITU-T G.109: not recommended)."""
 
 
-class Verdict(IntEnum):
-    """How a call went; a better verdict is the greater one."""
+@total_ordering
+class Verdict(Enum):
+    """How a call went, the worst first; a better verdict is the greater one."""
 
-    NO_CALL = 0
-    UNUSABLE = 1
-    POOR = 2
-    USABLE = 3
-    GOOD = 4
+    NO_CALL = "no call"
+    UNUSABLE = "unusable"
+    POOR = "poor"
+    USABLE = "usable"
+    GOOD = "good"
 
     @property
     def label(self) -> str:
-        """The name to print and to record: "good", "usable", "poor", "unusable" or "no call"."""
-        return self.name.lower().replace("_", " ")
+        """The name to print and to record."""
+        return self.value
 
     def __str__(self) -> str:
         """The label."""
-        return self.label
+        return self.value
+
+    def __lt__(self, other: Verdict) -> bool:
+        """Whether it is the worse one."""
+        order = list(Verdict)
+        return order.index(self) < order.index(other)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from testbed.errors import KnownError
+
 # The series the patches are made for, and the releases they were tried on.
 WANTED_SERIES = "6.12"
 TESTED = "Debian's linux-source-6.12 (6.12.117)"
@@ -16,7 +18,7 @@ _OS_RELEASE = Path("/etc/os-release")
 _TAR_OPTIONS = {".xz": "-J", ".bz2": "-j", ".gz": "-z", ".zst": "--zstd", ".tar": ""}
 
 
-class KernelBuildError(Exception):
+class KernelBuildError(KnownError):
     """The guest kernel could not be built; the message says why and what to do about it."""
 
 

@@ -27,7 +27,7 @@ from testbed.lab.engines.signalling import sign_in
 from testbed.lab.nodes.host import LabHost
 from testbed.lab.nodes.tls_streams import TlsStream
 from testbed.lab.servers.messenger_servers import run_relay
-from testbed.record.cell_record import CallRecord
+from testbed.record.observation import CallRecord
 from testbed.transport.interface import Address
 
 _STATES = States("CALL_RTPESTAB", {"CALL_CLOSED": "call closed"})

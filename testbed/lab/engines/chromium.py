@@ -30,7 +30,7 @@ from testbed.lab.engines.real_call import ENDS, Change, RealCall, States, microp
 from testbed.lab.engines.signalling import message, receive, sign_in
 from testbed.lab.nodes.host import LabHost, LabProcess
 from testbed.lab.nodes.tls_streams import TlsStream
-from testbed.record.cell_record import CallRecord
+from testbed.record.observation import CallRecord
 from testbed.transport.interface import Address
 
 _PAGE_FILE = "call.html"

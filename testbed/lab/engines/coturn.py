@@ -1,4 +1,4 @@
-"""Runs coturn as a messenger's relay, and reads what TURN carries of media; has no client."""
+"""Runs coturn as a messenger's relay, and unwraps the media that TURN carries."""
 
 from __future__ import annotations
 
@@ -10,13 +10,11 @@ from testbed.lab.engines.real_call import Envelope
 from testbed.lab.nodes.host import LabHost
 from testbed.transport import stun
 from testbed.transport.interface import Address
-from testbed.transport.turn import take_unit
+from testbed.transport.turn import channel_data, take_unit
 
 USER = "caller"
 """Both ends have an allocation each under this name."""
-_SEND, _DATA = 0x0016, 0x0017
-"""Indications (RFC 8656, 17)."""
-_ATTRIBUTE_DATA = 0x0013
+
 _OPTIONS = "-n -m 0 --no-cli --no-rfc5780 --no-dtls --no-tls --stale-nonce=0 --simple-log"
 """No file of settings, one thread; UDP and TCP on one port."""
 
@@ -33,11 +31,11 @@ async def serve_coturn(host: LabHost, relay: Address, password: str) -> None:
 def _unwrap(unit: bytes) -> bytes:
     """Take the data out of a ChannelData or an indication (RFC 8656, 12 and 11); empty: else."""
     if unit[:1] and unit[0] >> 6 == 1:
-        return unit[4 : 4 + int.from_bytes(unit[2:4], "big")]
+        return channel_data(unit)
     with suppress(ValueError):
         message = stun.decode(unit)
-        if message.kind in (_SEND, _DATA):
-            return message.attribute(_ATTRIBUTE_DATA)
+        if message.kind in (stun.SEND_INDICATION, stun.DATA_INDICATION):
+            return message.attribute(stun.DATA)
     return b""
 
 

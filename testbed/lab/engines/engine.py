@@ -12,7 +12,7 @@ import trio
 from testbed.call.messenger import Messenger
 from testbed.lab.net.udp import UdpChannel
 from testbed.lab.nodes.host import LabHost
-from testbed.record.cell_record import CallRecord
+from testbed.record.observation import CallRecord
 from testbed.transport.interface import Address
 
 Channel = trio.abc.Channel[bytes]

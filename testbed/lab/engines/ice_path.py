@@ -14,8 +14,9 @@ from testbed.call.dialects import Dialect, PathProtocol, Stage
 from testbed.lab.engines.engine import Channel, Way
 from testbed.lab.nodes.host import LOST
 from testbed.lab.nodes.tls_streams import connect_tls
-from testbed.transport.channels import datagrams_over
-from testbed.transport.interface import Address, TimedChannel
+from testbed.transport.channels import StreamDatagrams
+from testbed.transport.interface import Address, TimedChannel, TimedDatagrams
+from testbed.transport.tcp_datagrams import TcpDatagrams
 
 
 @dataclass(eq=False)
@@ -29,13 +30,13 @@ class Leg:
     """Its own, if the other end is to send to it; the signalling has told that one."""
     channel: Channel | None = None
     """None: it is not open yet."""
-    timed: TimedChannel | None = None
-    """The channel, if it is one."""
+    timed: TimedDatagrams | None = None
+    """The channel's view that keeps times, if it has one."""
 
     def open(self, channel: Channel) -> None:
         """Set what carries datagrams."""
         self.channel = channel
-        self.timed = channel if isinstance(channel, TimedChannel) else None
+        self.timed = channel.timed() if isinstance(channel, TimedChannel) else None
 
     @property
     def waits_for(self) -> str:
@@ -101,14 +102,14 @@ class Path:
             leg.open(way.channel or await way.host.open_udp(way.relay))
             return
         framing = leg.dialect.framing
-        stream: trio.abc.Stream
         if self.protocol == "tcp":
-            stream = await way.host.open_tcp(way.relay)
+            tcp = await way.host.open_tcp(way.relay)
+            await _send_opening(tcp, framing.opening)
+            leg.open(TcpDatagrams(tcp, frame=framing.frame, take=framing.take))
         else:
-            stream = await connect_tls(way.host, Address(way.relay.host, tls_port), job)
-        if framing.opening:
-            await stream.send_all(framing.opening)
-        leg.open(datagrams_over(stream, way.host, frame=framing.frame, take=framing.take))
+            tls = await connect_tls(way.host, Address(way.relay.host, tls_port), job)
+            await _send_opening(tls, framing.opening)
+            leg.open(StreamDatagrams(tls, way.host, frame=framing.frame, take=framing.take))
 
     async def _exchange(
         self, leg: Leg, checked: Callable[[Leg], None], finish: Callable[[], None]
@@ -132,3 +133,8 @@ class Path:
     def _is_over(self) -> bool:
         setups = [leg.setup for leg in self.legs]
         return all(s.done for s in setups) or any(s.failed_at is not None for s in setups)
+
+
+async def _send_opening(stream: trio.abc.SendStream, opening: bytes) -> None:
+    if opening:
+        await stream.send_all(opening)

@@ -16,7 +16,7 @@ from testbed.call.adaptation import Arrivals, PathRate, Receiver, Sender
 from testbed.call.messenger import Messenger
 from testbed.call.wire import unwrap_sequence
 from testbed.lab.engines.ice_path import Leg
-from testbed.record.cell_record import DirectionRecord
+from testbed.record.observation import DirectionRecord
 
 Timed = tuple[float, bytes]
 """A datagram and when it leaves (s)."""

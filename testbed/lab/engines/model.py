@@ -32,7 +32,7 @@ from testbed.lab.engines.ice_path import Leg, Path
 from testbed.lab.engines.media_end import MediaEnd, Timed
 from testbed.lab.nodes.host import LOST, LabHost
 from testbed.lab.servers.messenger_servers import run_relay, serve_relay_streams
-from testbed.record.cell_record import CallRecord
+from testbed.record.observation import CallRecord
 from testbed.transport.interface import Address
 
 BURST_S = 1.0

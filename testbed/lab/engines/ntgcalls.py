@@ -22,7 +22,7 @@ from testbed.lab.engines.signalling import message, receive, sign_in
 from testbed.lab.nodes.host import LabHost, LabProcess
 from testbed.lab.nodes.tls_streams import TlsStream
 from testbed.lab.servers.telegram_reflector import serve_reflector
-from testbed.record.cell_record import CallRecord
+from testbed.record.observation import CallRecord
 from testbed.transport.interface import Address, Process
 
 _PROGRAM = Path(__file__).with_name("ntgcalls_end.py")

@@ -20,7 +20,7 @@ from testbed.lab.engines.engine import Way
 from testbed.lab.engines.signalling import End
 from testbed.lab.nodes.host import LabHost
 from testbed.lab.nodes.tap import Seen, Tap
-from testbed.record.cell_record import CallRecord, DirectionRecord
+from testbed.record.observation import CallRecord, DirectionRecord
 from testbed.transport.interface import Address
 
 ENDS = (("caller", "up", "down"), ("callee", "down", "up"))

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from testbed.call.adaptation import Receiver, Sender
 from testbed.lab.nodes.tap import Seen
-from testbed.record.cell_record import DirectionRecord
+from testbed.record.observation import DirectionRecord
 
 _RTP_HEADER_BYTES = 12
 _PADDING = 0x20

@@ -14,7 +14,7 @@ import trio
 from testbed.lab.nodes.host import LabHost
 from testbed.lab.nodes.tls_streams import TlsStream, connect_tls
 from testbed.lab.servers.messenger_servers import JOIN
-from testbed.record.cell_record import CallRecord
+from testbed.record.observation import CallRecord
 from testbed.transport.interface import Address
 
 

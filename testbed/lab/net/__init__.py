@@ -1,1 +1,1 @@
-"""Namespaces, links and clocks: the network as the kernel has it."""
+"""The lab's network as the kernel sees it: namespaces, links, queueing, sockets and the clock."""

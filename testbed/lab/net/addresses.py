@@ -1,4 +1,7 @@
-"""Which addresses are inside the country, and which nodes are its middleboxes; no wiring."""
+"""The lab's IPv4 networks, inside and outside the country, and the nodes that are middleboxes.
+
+`topology` wires them.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,12 @@ INSIDE, INSIDE2 = "10.1.0.0/16", "10.3.0.0/16"
 """The caller's provider, and the callee's if that is inside, too."""
 OUTSIDE = "10.2.0.0/16"
 DOMESTIC_SERVERS = ("10.1.3.0/24", "10.3.3.0/24")
-"""Of the providers' networks, those with servers: where people are is not exempt for being inside,
-or what two of them say to each other across two boxes would be."""
+"""The part of each provider's network that has servers. Where people are is left out: otherwise a
+rule that exempts domestic addresses would exempt a call between two people inside the country."""
 ADDRESS_LISTS = {"domestic": DOMESTIC_SERVERS, "foreign": (OUTSIDE,)}
 """The address lists that profiles may name in `match.servers`."""
-BOXES: Mapping[Topology, Sequence[str]] = {
+MIDDLEBOXES: Mapping[Topology, Sequence[str]] = {
     "one-sided": ("middlebox",),
     "both-sides": ("middlebox", "middlebox2"),
 }
-"""The middleboxes' nodes, the caller's first; the first interface of each is the inside one."""
+"""The middleboxes' nodes, the caller's first. The first interface of each is on the inside."""

@@ -1,4 +1,4 @@
-"""The lab's one clock, CLOCK_MONOTONIC; in a guest it is the virtual one."""
+"""The lab's only clock: CLOCK_MONOTONIC, which is virtual time in a guest."""
 
 import time
 
@@ -8,11 +8,11 @@ _ROUND_NS = 10**8
 
 
 def _await_round_time() -> None:
-    """Sleep until a whole tenth of a second, to the nanosecond.
+    """Sleep until the next whole tenth of a second, to the nanosecond.
 
-    trio wakes up whole milliseconds after it went to sleep, so all that it does later has the
-    phase of its start. Without this a syscall more before the lab's program begins, in the
-    kernel's or the interpreter's own start, would move a cell's times.
+    trio sleeps for whole milliseconds, so whatever it does later keeps the phase of its start.
+    Without this, one more system call before the lab's program begins, in the kernel's or the
+    interpreter's own start, would move all times of a cell.
     """
     left_ns = -time.monotonic_ns() % _ROUND_NS
     # sleep() takes seconds and rounds them up to nanoseconds.
@@ -20,16 +20,16 @@ def _await_round_time() -> None:
 
 
 class LabClock(trio.abc.Clock):
-    """trio's clock without the random offset that trio adds, so that it equals the kernel's."""
+    """A clock for trio that equals the kernel's: trio's own adds a random offset."""
 
     def start_clock(self) -> None:
         """Begin at a round time."""
         _await_round_time()
 
     def current_time(self) -> float:
-        """Give CLOCK_MONOTONIC (s)."""
+        """Return CLOCK_MONOTONIC (s)."""
         return time.monotonic()
 
     def deadline_to_sleep_time(self, deadline: float) -> float:
-        """Give how long to sleep until a deadline (s)."""
+        """Return how long to sleep until a deadline (s)."""
         return deadline - time.monotonic()

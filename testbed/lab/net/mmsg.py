@@ -1,7 +1,16 @@
-"""Sends and receives many timed datagrams by one system call: sendmmsg(2), recvmmsg(2).
+"""Sends and receives many timed datagrams with one system call: sendmmsg(2), recvmmsg(2).
 
-In a guest a system call takes time, in which all who share its processor wait. Python's socket
-module has one call for each datagram.
+In a guest, a system call takes virtual time, during which everything on its one processor waits.
+Python's socket module needs one call per datagram, so this module calls libc.
+
+The kernel reads and writes an array of `struct mmsghdr`, each with one part (`struct iovec`) for
+the datagram and one control message (cmsg(3)) for its time:
+
+    headers[k]  -> parts[k]    -> slots[k]     the datagram, SLOT_BYTES of room
+                -> controls[k]                 sending: SCM_TXTIME, the time at which it leaves
+                                               receiving: SCM_TIMESTAMPNS, when it arrived
+
+All are arrays of 8-byte words that are made and linked once. A call then only sets sizes and times.
 """
 
 from __future__ import annotations
@@ -23,23 +32,26 @@ BATCH = 64
 SLOT_BYTES = 2048
 """The longest datagram."""
 _CONTROL_WORDS = 4
-"""A control message with 16 bytes of data: its length; level and type; the data."""
+"""The words of a control message with 16 bytes of data: length; level and type; the data."""
 _CONTROL_BYTES = _CONTROL_WORDS * 8
 _HEADER_WORDS = 8
-"""`struct mmsghdr`: name, its length, parts, their number, control, its length, flags, length."""
+"""The words of a `struct mmsghdr`: address, its length; parts, their number; control, its length;
+flags; the datagram's length."""
 _PARTS, _PART_COUNT, _CONTROL, _CONTROL_SIZE, _FLAGS, _SIZE = 2, 3, 4, 5, 6, 7
+"""Which word is which."""
 _TXTIME_BYTES = socket.CMSG_LEN(8)
 _TXTIME = socket.SOL_SOCKET | SO_TXTIME << 32
+"""Level and type of a control message, as one word (little-endian)."""
 _NS = 1_000_000_000
 _ROOM = array("Q", [_CONTROL_BYTES] * BATCH)
-"""What each header says before of its control message's room, and after of its length."""
+"""The control messages' lengths: before a call the room for each, afterwards what was written."""
 _TRUNCATED = int(socket.MSG_TRUNC)
-"""As a plain number: a flag of Python's `enum` takes a microsecond to be asked for."""
+"""A plain number, since evaluating a flag of Python's `enum` takes a microsecond."""
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class _Batch:
-    """What the kernel reads and writes, in words of 8 bytes, made once."""
+    """The arrays that the kernel reads and writes, linked by addresses."""
 
     def __init__(self) -> None:
         self.slots = bytearray(BATCH * SLOT_BYTES)
@@ -59,13 +71,21 @@ class _Batch:
             self.headers[header + _CONTROL] = controls_at + k * _CONTROL_BYTES
 
     def send(self, sock: socket.socket, count: int) -> int:
-        """Send the first so many; give how many the kernel took. OSError."""
+        """Send the first `count` datagrams; return how many the kernel accepted.
+
+        Raises:
+            OSError: It accepted none.
+        """
         return self._checked(
             _libc.sendmmsg(sock.fileno(), self._headers_at, count, socket.MSG_DONTWAIT)
         )
 
     def receive(self, sock: socket.socket) -> int:
-        """Receive without waiting; give how many. OSError."""
+        """Receive without waiting; return how many datagrams there were.
+
+        Raises:
+            OSError: There was none, or an error was pending.
+        """
         return self._checked(
             _libc.recvmmsg(sock.fileno(), self._headers_at, BATCH, socket.MSG_DONTWAIT, None)
         )
@@ -78,7 +98,7 @@ class _Batch:
 
 
 class TimedSender:
-    """Sends datagrams at given times, from sockets that are connected and have SO_TXTIME."""
+    """Sends datagrams at given times, from connected sockets with SO_TXTIME."""
 
     def __init__(self) -> None:
         self._batch = _Batch()
@@ -90,8 +110,11 @@ class TimedSender:
     def send(self, sock: socket.socket, schedule: Sequence[tuple[float, bytes]]) -> None:
         """Send each datagram at its time (s, CLOCK_MONOTONIC).
 
-        One that meets an ICMP error of another is lost. ValueError: one is longer than
-        `SLOT_BYTES`. OSError: the kernel takes no more.
+        If the socket has a pending ICMP error of an earlier datagram, one datagram is lost.
+
+        Raises:
+            ValueError: A datagram is longer than `SLOT_BYTES`.
+            OSError: The kernel accepts no more.
         """
         batch = self._batch
         at = 0
@@ -100,29 +123,31 @@ class TimedSender:
             for k, (when, datagram) in enumerate(part):
                 size = len(datagram)
                 if size > SLOT_BYTES:
-                    raise ValueError(f"a datagram of {size} bytes: {SLOT_BYTES} is the most")
+                    raise ValueError(f"a datagram has {size} bytes, more than {SLOT_BYTES}")
                 batch.slots[k * SLOT_BYTES : k * SLOT_BYTES + size] = datagram
                 batch.parts[2 * k + 1] = size
                 batch.controls[k * _CONTROL_WORDS + 2] = round(when * _NS)
             try:
                 at += batch.send(sock, len(part))
             except ConnectionRefusedError:
-                at += 1
+                at += 1  # the error was of an earlier datagram, and is now cleared
 
 
 class StampedReceiver:
-    """Receives datagrams with their times of arrival, from sockets that have SO_TIMESTAMPNS."""
+    """Receives datagrams with their times of arrival, from sockets with SO_TIMESTAMPNS."""
 
     def __init__(self) -> None:
         self._batch = _Batch()
+        # The kernel stamps with the time of day; in a guest both clocks advance together.
         self._offset_ns = time.time_ns() - time.monotonic_ns()
         for k in range(BATCH):
             self._batch.parts[2 * k + 1] = SLOT_BYTES
 
     def receive(self, sock: socket.socket) -> list[tuple[float, bytes]]:
-        """Give all that has arrived with its times (s, CLOCK_MONOTONIC), without waiting.
+        """Return all that has arrived, with times of arrival (s, CLOCK_MONOTONIC), without waiting.
 
-        OSError: a datagram is longer than `SLOT_BYTES`, or has no time.
+        Raises:
+            OSError: A datagram is longer than `SLOT_BYTES`, or has no time.
         """
         batch = self._batch
         headers, controls, slots = batch.headers, batch.controls, memoryview(batch.slots)
@@ -137,9 +162,9 @@ class StampedReceiver:
                 continue
             used = count * _HEADER_WORDS
             if any(flags & _TRUNCATED for flags in headers[_FLAGS:used:_HEADER_WORDS]):
-                raise OSError(f"a datagram of more than {SLOT_BYTES} bytes")
+                raise OSError(f"a datagram has more than {SLOT_BYTES} bytes")
             if headers[_CONTROL_SIZE:used:_HEADER_WORDS] != _ROOM[:count]:
-                raise OSError("a datagram without a time: its socket has no SO_TIMESTAMPNS")
+                raise OSError("a datagram has no time: its socket lacks SO_TIMESTAMPNS")
             used_controls = count * _CONTROL_WORDS
             for start, size, seconds, nanoseconds in zip(
                 range(0, count * SLOT_BYTES, SLOT_BYTES),
@@ -149,6 +174,7 @@ class StampedReceiver:
                 strict=True,
             ):
                 at_ns = seconds * _NS + nanoseconds - self._offset_ns
+                # The length has 4 bytes; what is behind it in its word is padding.
                 datagram = slots[start : start + (size & 0xFFFFFFFF)].tobytes()
                 arrived.append((at_ns / _NS, datagram))
             if count < BATCH:  # there was no more when the kernel looked
@@ -157,11 +183,11 @@ class StampedReceiver:
 
 @cache
 def timed_sender() -> TimedSender:
-    """Give the one that all sockets share: it keeps nothing between two calls."""
+    """Return the sender that all sockets share: it keeps nothing between calls."""
     return TimedSender()
 
 
 @cache
 def stamped_receiver() -> StampedReceiver:
-    """Give the one that all sockets share."""
+    """Return the receiver that all sockets share."""
     return StampedReceiver()

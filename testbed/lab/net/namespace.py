@@ -1,4 +1,9 @@
-"""Network namespaces held by descriptors; what is inside them lives elsewhere."""
+"""Network namespaces, each held by a file descriptor (network_namespaces(7)).
+
+A thread is in one namespace at a time, and a socket or a child process belongs to the one in which
+its thread was when it was made. So there is no function "open this socket there": one enters the
+namespace, opens the socket, and leaves.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +26,14 @@ def _check(result: int, what: str) -> None:
 class Namespace:
     """A network namespace that lives as long as its descriptor, its processes and its sockets.
 
-    It has no name in the file system, so nothing is left behind however the lab ends.
+    It has no name in the file system, so nothing is left behind, however the lab ends.
     """
 
     def __init__(self, descriptor: int | None = None) -> None:
-        """Make an empty namespace; `descriptor` is the number that its descriptor is to have.
+        """Create an empty namespace; its file descriptor gets the number `descriptor`, if given.
 
-        OSError: not permitted.
+        Raises:
+            OSError: It is not permitted.
         """
         outside = os.open(_OWN_NAMESPACE, os.O_RDONLY)
         try:
@@ -43,9 +49,9 @@ class Namespace:
 
     @contextmanager
     def entered(self) -> Iterator[None]:
-        """Be inside: sockets made and processes started there belong to the namespace.
+        """Enter the namespace for the time of a `with` block.
 
-        Must not be held across an await: the thread is inside, and so would be every other task.
+        There must be no await in the block: the thread is inside, so all other tasks would be.
         """
         outside = os.open(_OWN_NAMESPACE, os.O_RDONLY)
         try:
@@ -58,5 +64,5 @@ class Namespace:
             os.close(outside)
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the descriptor."""
         os.close(self.fd)

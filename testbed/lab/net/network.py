@@ -1,7 +1,8 @@
-"""Builds a planned network: namespaces, and what its netlink messages make; starts no process.
+"""Builds a network from its plan: creates the namespaces and sends the plan's netlink messages.
 
-What the messages say is `testbed.lab.net.plan`'s. The network of a cell is two system calls a node
-for its links, and two for its settings.
+`testbed.lab.net.plan` has encoded the messages, so a cell's network takes two system calls per node
+for its links and two for its settings. Namespaces get consecutive file descriptors, because the
+message that creates a link refers to the namespace of its other end by descriptor.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ _FORWARDING = (
     Path("/proc/sys/net/ipv6/conf/all/forwarding"),
 )
 _WITHOUT_IPV6 = Path("/proc/sys/net/ipv6/conf/default/disable_ipv6")
-"""For interfaces to be made: the kernel would announce addresses by multicast, in a call's way."""
+"""Applies to interfaces that are created later. With IPv6, the kernel would announce addresses by
+multicast, and so delay a call's packets."""
 _ERROR = slice(16, 20)
-"""Where an answer to a netlink request has its error (netlink(7)): 0, or the negative number."""
+"""Where the answer to a netlink request has its error (netlink(7)): 0, or a negative number."""
 _ANSWER_BYTES = 65536
 
 
@@ -49,7 +51,7 @@ class NetworkNode:
 
     @contextmanager
     def netlink(self) -> Iterator[Any]:
-        """Open pyroute2's `IPRoute` in the node, for what was not planned: cells do without."""
+        """Open pyroute2's `IPRoute` in the node, for requests outside the plan; cells need none."""
         from pyroute2 import IPRoute  # noqa: PLC0415 - its import is expensive
 
         with self.namespace.entered():
@@ -58,20 +60,32 @@ class NetworkNode:
             yield opened
 
     def interface(self, name: str) -> Interface:
-        """Give one of its interfaces. KeyError: there is none of that name."""
+        """Return one of the node's interfaces.
+
+        Raises:
+            KeyError: There is none of that name.
+        """
         return {interface.name: interface for interface in self.interfaces}[name]
 
     @property
     def address(self) -> str:
-        """The node's IPv4 address, of its first interface."""
+        """The IPv4 address of the node's first interface."""
         return self.interfaces[0].ip
 
     def make_links(self) -> None:
-        """Make the links whose first end is here. OSError: the kernel refused one."""
+        """Create the links whose first end is in this node.
+
+        Raises:
+            OSError: The kernel refused one.
+        """
         self._request(self._plan.links)
 
     def set_up(self) -> None:
-        """Set interfaces, routes and forwarding. OSError: the kernel refused something."""
+        """Set up interfaces, routes and forwarding.
+
+        Raises:
+            OSError: The kernel refused a setting.
+        """
         self._request(self._plan.settings)
         if self._plan.forwards:
             with self.namespace.entered():
@@ -79,37 +93,49 @@ class NetworkNode:
                     switch.write_text("1")
 
     def nft(self, commands: str, *, json: bool = False) -> str:
-        """Run nftables' commands in the node; give what they print. OSError: they failed."""
+        """Run nftables commands in the node; return what they print.
+
+        Raises:
+            OSError: A command failed.
+        """
         with self.namespace.entered():
             return run_nft(commands, json=json)
 
     def time_packets_of(self, index: int) -> None:
-        """Let a network interface's packets leave at the times that their sender set."""
+        """Let a network interface's packets leave at the times that their senders have set."""
         self._request(_of_interface(self._network.timed_sending, index))
 
     def remove(self, index: int) -> None:
-        """Remove a network interface. OSError: it cannot be."""
+        """Remove a network interface.
+
+        Raises:
+            OSError: The kernel refused.
+        """
         self._request(_of_interface(self._network.removal, index))
 
     def _request(self, messages: bytes) -> None:
-        """Hand over netlink messages, the last of which asks to be acknowledged."""
+        """Send netlink messages, of which the last asks for an acknowledgement.
+
+        Raises:
+            OSError: The kernel refused one.
+        """
         if not messages:
             return
         self._requests.send(messages)
-        # What fails is answered before; so this is either the first failure or the end.
+        # Failures are answered in any case, and in order: this is the first one, or the end.
         answer = self._requests.recv(_ANSWER_BYTES)
         error = -int.from_bytes(answer[_ERROR], sys.byteorder, signed=True)
         if error:
-            raise OSError(error, f"a netlink request in {self.name}: {os.strerror(error)}")
+            raise OSError(error, f"a netlink request in {self.name} failed: {os.strerror(error)}")
 
     def close(self) -> None:
-        """Let go of the namespace; its links go with it."""
+        """Close the namespace; its links disappear with it."""
         self._requests.close()
         self.namespace.close()
 
 
 class LabNetwork:
-    """The network of a plan, as a context: its nodes, by name."""
+    """A context in which a plan's network exists; its nodes are accessible by name."""
 
     def __init__(self, plan: NetworkPlan) -> None:
         self._plan = plan
@@ -137,14 +163,14 @@ class LabNetwork:
         self.nodes.clear()
 
     async def settled(self) -> None:
-        """Wait until the kernel has announced the links: Linux does so up to a second late.
+        """Wait until the kernel has announced the links, which Linux does up to a second late.
 
-        Programs that watch for it, such as sing-box, take it for a change of network and drop all
-        connections.
+        Programs that watch for announcements, such as sing-box, take one for a change of network
+        and drop all connections.
         """
         await trio.sleep(SETTLE_S)
 
 
 def _of_interface(message: bytes, index: int) -> bytes:
-    """Put an interface's index into a message."""
+    """Return a message with an interface's index written into it."""
     return message[: IFINDEX.start] + index.to_bytes(4, sys.byteorder) + message[IFINDEX.stop :]

@@ -1,7 +1,7 @@
-"""Runs nftables' commands in this process, by the library that the program `nft` is made of.
+"""Runs nftables commands in this process, with the library behind the program `nft`.
 
-A process start costs a guest 5 ms. The library asks the kernel in the network namespace in which
-the thread is.
+Starting a process costs a guest 5 ms. The commands apply to the network namespace in which the
+thread is.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _JSON_OUTPUT = 1 << 4
 
 
 class NftError(OSError):
-    """nftables or the kernel refused a command; the message says which and why."""
+    """nftables or the kernel refused a command; the message says which, and why."""
 
 
 @cache
@@ -23,7 +23,7 @@ def _library() -> ctypes.CDLL:
     try:
         library = ctypes.CDLL(_LIBRARY)
     except OSError as error:
-        raise NftError(f"there is no {_LIBRARY}, which comes with nft: {error}") from None
+        raise NftError(f"{_LIBRARY}, which comes with nftables, is missing: {error}") from None
     library.nft_ctx_new.restype = ctypes.c_void_p
     for name in ("nft_ctx_get_output_buffer", "nft_ctx_get_error_buffer"):
         getattr(library, name).restype = ctypes.c_char_p
@@ -31,7 +31,11 @@ def _library() -> ctypes.CDLL:
 
 
 def run_nft(commands: str, *, json: bool = False) -> str:
-    """Run commands (nft(8)) as one transaction; give what they print. NftError: it failed."""
+    """Run commands (nft(8)) as one transaction; return what they print.
+
+    Raises:
+        NftError: A command failed, so none has had an effect.
+    """
     library = _library()
     context = ctypes.c_void_p(library.nft_ctx_new(0))
     try:

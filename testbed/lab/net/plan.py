@@ -1,8 +1,13 @@
-"""Makes the plan of a network from a Mininet topology, encoded by pyroute2; it builds none.
+"""Turns a Mininet topology into a plan: the netlink messages that build the network in a guest.
 
-Mininet owns nodes and wiring. Its own classes start a shell for each node and an `ifconfig`, `ip`
-or `tc` for each setting, some 300 process starts for a cell. These note requests for netlink
-instead, which become a `NetworkPlan`.
+Mininet describes nodes and wiring. Its own classes start a shell for each node and an `ifconfig`,
+`ip` or `tc` for each setting: some 300 process starts for a cell. The classes here override the
+places where Mininet would do so, and record a request for netlink (rtnetlink(7)) instead. pyroute2
+encodes the requests. The resulting `NetworkPlan` is bytes, so that a guest needs neither Mininet
+nor pyroute2, whose imports are expensive; `network` sends the bytes to the kernel.
+
+The messages are complete except for one thing: a few apply to an interface that is known only
+later, and `network` writes its index into them.
 """
 
 from __future__ import annotations
@@ -15,8 +20,8 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 if importlib.util.find_spec("distutils") is None:
-    # Mininet compares Open vSwitch versions by a module that Python 3.12 dropped. Nothing here
-    # uses Open vSwitch.
+    # Mininet compares Open vSwitch versions with a module that Python 3.12 has dropped. Nothing
+    # here uses Open vSwitch, so a stand-in is enough.
     _distutils = ModuleType("distutils")
     _version = ModuleType("distutils.version")
     _version.StrictVersion = str  # type: ignore[attr-defined]
@@ -39,7 +44,7 @@ _NLM_F_ACK = 0x04
 
 
 class _Request(NamedTuple):
-    """One call of pyroute2's: `IPRoute().KIND(COMMAND, **arguments)`."""
+    """One call of pyroute2: `IPRoute().KIND(COMMAND, **arguments)`."""
 
     kind: str
     command: str
@@ -47,72 +52,74 @@ class _Request(NamedTuple):
 
 
 class PlannedNode(Node):  # type: ignore[misc] # Mininet is untyped
-    """A Mininet node that is to be a network namespace and no shell.
+    """A Mininet node that becomes a network namespace, without a shell.
 
-    Parameters beside Mininet's: `forwards` (it is a router), and `routes`, resolved by `_Plan`.
+    Parameters in addition to Mininet's: `forwards` (it is a router), and `routes`, the neighbour by
+    destination.
     """
 
     @classmethod
     def setup(cls) -> None:
-        """Nothing: Mininet looks for `mnexec` and `ifconfig` here, and nothing needs them."""
+        """Do nothing, where Mininet looks for `mnexec` and `ifconfig`."""
 
     def startShell(self, mnopts: str | None = None) -> None:  # noqa: N802 - Mininet's name
-        """Begin its requests, where Mininet starts a shell."""
+        """Start the lists of requests, where Mininet starts a shell."""
         self.links: list[_Request] = []
         self.settings = [_Request("link", "set", {"index": _LOOPBACK_INDEX, "state": "up"})]
         self.descriptor = 0
         """The file descriptor of its namespace; set before it gets links."""
 
     def config(self, **_params: object) -> dict[str, object]:
-        """Nothing: addresses are the interfaces' and routes are `_Plan`'s."""
+        """Do nothing: interfaces set their addresses, and `_Plan` sets the routes."""
         return {}
 
-    def ask(self, kind: str, command: str, /, **arguments: object) -> None:
-        """Note a request that sets something of the node's."""
+    def request(self, kind: str, command: str, /, **arguments: object) -> None:
+        """Record a request that sets something in this node."""
         self.settings.append(_Request(kind, command, arguments))
 
     def terminate(self) -> None:
-        """Nothing to let go of."""
+        """Do nothing: there is no shell."""
 
 
 class PlannedIntf(Intf):  # type: ignore[misc] # Mininet is untyped
-    """A Mininet interface that notes how it is to be set.
+    """A Mininet interface that records its settings.
 
-    Its parameter `qdisc` is a tc request; `ip6`, beside Mininet's `ip`, gives it a second address.
+    Parameters in addition to Mininet's: `qdisc`, a tc request, and `ip6`, a second address.
     """
 
     def config(
         self, *, ip: str, ip6: str = "", qdisc: dict[str, Any] | None = None, **_params: object
     ) -> dict[str, object]:
-        """Set addresses and queueing discipline, and bring it up."""
+        """Record addresses and queueing discipline, and bring the interface up."""
         self.ip, prefix_length = ip.split("/")
         self.prefixLen = int(prefix_length)
-        self.node.ask("addr", "add", index=self.index, address=self.ip, prefixlen=self.prefixLen)
+        self.node.request(
+            "addr", "add", index=self.index, address=self.ip, prefixlen=self.prefixLen
+        )
         self.ip6, _, prefix_length = ip6.partition("/")
         if ip6:
             # No duplicate detection: every address is ours, and must work at once.
             prefix = {"address": self.ip6, "prefixlen": int(prefix_length)}
-            self.node.ask("addr", "add", index=self.index, flags=_IFA_F_NODAD, **prefix)
-        self.node.ask("link", "set", index=self.index, state="up")
+            self.node.request("addr", "add", index=self.index, flags=_IFA_F_NODAD, **prefix)
+        self.node.request("link", "set", index=self.index, state="up")
         if qdisc is not None:
-            self.node.ask("tc", "add", index=self.index, handle="1:", **qdisc)
+            self.node.request("tc", "add", index=self.index, handle="1:", **qdisc)
         return {}
 
     @property
     def index(self) -> int:
-        """What number the interface will have in its node."""
+        """The index that the interface will have in its node."""
         number: int = self.node.ports[self]
         return _LOOPBACK_INDEX + 1 + number
 
     def delete(self) -> None:
-        """Nothing: it goes with its namespace."""
+        """Do nothing: an interface disappears with its namespace."""
 
 
 class PlannedLink(Link):  # type: ignore[misc] # Mininet is untyped
-    """A Mininet link: a veth pair between two namespaces, by one netlink message."""
+    """A Mininet link: a veth pair between two namespaces, created by one netlink message."""
 
     def __init__(self, node1: Node, node2: Node, **params: object) -> None:
-        """Note the pair, each end in its node."""
         super().__init__(node1, node2, **params)
         ends = [
             {"ifname": end.name, "index": end.index, "address": end.mac}
@@ -123,11 +130,11 @@ class PlannedLink(Link):  # type: ignore[misc] # Mininet is untyped
 
     @classmethod
     def makeIntfPair(cls, *_args: object, **_params: object) -> None:  # noqa: N802 - Mininet's name
-        """Nothing: the pair is noted when both ends are known."""
+        """Do nothing: the pair is recorded once both ends are known."""
 
 
 class _Plan(Mininet):  # type: ignore[misc] # Mininet is untyped
-    """A Mininet network of such nodes."""
+    """A Mininet network of planned nodes and links."""
 
     def __init__(self, topo: Topo) -> None:
         # Mininet's own preparation raises the host's limits and looks for its programs.
@@ -144,7 +151,7 @@ class _Plan(Mininet):  # type: ignore[misc] # Mininet is untyped
         self._macs = 0
 
     def randMac(self) -> str:  # noqa: N802 - Mininet's name
-        """Give the next locally administered address: counted, so that runs repeat."""
+        """Return the next locally administered address: a counter, so that runs repeat."""
         self._macs += 1
         return "02:00:00:00:" + self._macs.to_bytes(2, "big").hex(":")
 
@@ -155,18 +162,19 @@ class _Plan(Mininet):  # type: ignore[misc] # Mininet is untyped
         return node
 
     def build(self) -> None:
-        """Note nodes and links, then neighbours and routes."""
+        """Record nodes and links, then neighbours and routes."""
         super().build()
         for link in self.links:
-            # Known neighbours: no address resolution delays a path's first packets.
+            # Neighbours are known from the start, so that no address resolution delays the first
+            # packets of a path.
             for here, there in ((link.intf1, link.intf2), (link.intf2, link.intf1)):
                 for address in filter(None, (there.ip, there.ip6)):
                     neighbour = {"dst": address, "lladdr": there.mac, "state": "permanent"}
-                    here.node.ask("neigh", "add", ifindex=here.index, **neighbour)
+                    here.node.request("neigh", "add", ifindex=here.index, **neighbour)
         for node in self.hosts:
             for destination, neighbour in node.params.get("routes", {}).items():
                 gateway = self._address(neighbour, node, ":" in destination)
-                node.ask("route", "add", dst=destination, gateway=gateway)
+                node.request("route", "add", dst=destination, gateway=gateway)
 
     def _address(self, name: str, seen_from: Node, of_ipv6: bool) -> str:
         [(here, _)] = self[name].connectionsTo(seen_from)
@@ -175,7 +183,7 @@ class _Plan(Mininet):  # type: ignore[misc] # Mininet is untyped
 
 
 def plan_of(topo: Topo) -> NetworkPlan:
-    """Make the plan of a topology, whose nodes and interfaces have parameters as above."""
+    """Return the plan of a topology, whose nodes and interfaces have the parameters above."""
     network = _Plan(topo)
     network.build()
     timed = _Request("tc", "replace", {"index": 0, "handle": "1:", **qdisc.fq()})
@@ -199,9 +207,9 @@ def _node_plan(node: PlannedNode, batch: IPBatch) -> NodePlan:
 
 
 def _encoded(requests: Iterable[_Request], batch: IPBatch) -> bytes:
-    """Give the netlink messages of requests, of which the last asks to be acknowledged.
+    """Return requests as netlink messages, of which only the last asks for an acknowledgement.
 
-    The kernel answers those that fail in any case.
+    The kernel reports failures in any case, so the first answer is either a failure or the end.
     """
     batch.reset()
     for kind, command, arguments in requests:

@@ -1,6 +1,8 @@
-"""The queueing disciplines that the lab uses, as pyroute2 plugins; on which device: `network`.
+"""The queueing disciplines of the lab's links, as pyroute2 plugins: `netem` and `fq`.
 
-pyroute2 has no `fq`, and its `netem` neither the 64-bit times (whole nanoseconds) nor the seed.
+`netem` gives a link its delay, jitter, loss and rate. `fq` lets the packets of a sending node leave
+at the times that their sockets have set (SO_TXTIME). pyroute2 has no `fq`, and its `netem` lacks
+64-bit times (whole nanoseconds) and the seed of the random numbers.
 """
 
 from __future__ import annotations
@@ -99,13 +101,13 @@ plugins["fq"] = SimpleNamespace(parent=TC_H_ROOT, options=_FqOptions, get_parame
 
 
 def netem(link: Link, seed: int) -> dict[str, Any]:
-    """Give the request for a link's netem: delay, jitter, loss, rate and queue, seeded.
+    """Return the request for a link's `netem`: delay, jitter, loss, rate and queue, with a seed.
 
-    With a rate, netem keeps packets in order however large the jitter.
+    As there is a rate, netem keeps packets in order, however large the jitter is.
     """
     return {"kind": "netem", "link": link, "seed": seed}
 
 
 def fq() -> dict[str, Any]:
-    """Give the request for `fq`, which lets a socket's packets leave at their SO_TXTIME."""
+    """Return the request for `fq`, which sends a socket's packets at their SO_TXTIME."""
     return {"kind": "fq", "horizon": SEND_AHEAD_US}

@@ -1,4 +1,4 @@
-"""Which nodes there are, how they are wired and addressed; how they are made: `network`.
+"""The lab's nodes, how they are wired, and their addresses and routes.
 
 One-sided, the callee abroad:
 
@@ -6,15 +6,18 @@ One-sided, the callee abroad:
                             |
                         domestic
 
-Both sides, the callee in the same country at another provider, which has a box of its own:
+Both sides, the callee in the same country at another provider, which has its own middlebox:
 
     caller - caller-gw - access - middlebox - core - middlebox2 - access2 - callee-gw - callee
                             |                  |                     |
                         domestic         bridge, relay           domestic
 
-Inside the country is what lies on a middlebox's access side. What stays in the country crosses no
-box: `domestic` is one server at both providers. The gateways stand for home routers: the ends' own
-devices carry `fq` for timed sending, so the links' delay is set one hop on.
+The access side of a middlebox is inside the country. Traffic that stays in the country crosses no
+middlebox: `domestic` is one server, connected to both providers. The gateways stand for home
+routers. The interfaces of caller and callee need `fq` for timed sending, and an interface has only
+one queueing discipline, so the access links' delay is set at the gateways.
+
+This module describes a network to Mininet; `plan` encodes it, and `network` builds it in a guest.
 """
 
 from __future__ import annotations
@@ -31,13 +34,14 @@ from testbed.lab.net.addresses import INSIDE, INSIDE2
 
 
 class _Wire(NamedTuple):
-    """A link of two nodes; its subnet is the next one of its network."""
+    """A link between two nodes."""
 
     left: str
     right: str
     network: str
+    """The first two numbers of its addresses; the third counts the links of a network."""
     link: str = ""
-    """Which of `Links`; empty: a LAN."""
+    """The field of `Links` with its properties; empty: a LAN."""
 
 
 _SHARED_WIRES = (
@@ -99,10 +103,10 @@ _LAN = Link()
 
 
 class CallTopo(Topo):  # type: ignore[misc] # Mininet is untyped
-    """A topology of ours. `seed` gives each link's netem its own generator."""
+    """One of the lab's topologies. Each netem gets a seed of its own, derived from `seed`."""
 
     def build(self, links: Links, seed: int, topology: Topology = "one-sided") -> None:
-        """Describe nodes and links, as Mininet asks of a topology."""
+        """Add the nodes and links; Mininet calls this."""
         self._rng = Random(f"links {seed}")
         subnets: dict[str, int] = {}
         for name, routes in _ROUTES[topology].items():

@@ -1,4 +1,8 @@
-"""A UDP socket as a channel, timed by the kernel on request; in which namespace: `host`."""
+"""UDP sockets whose packets the kernel sends at given times and stamps on arrival.
+
+A socket belongs to the network namespace in which the thread is when it opens it:
+`testbed.lab.nodes.host` enters its node's before it calls `open_socket`.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from contextlib import suppress
 import trio
 
 from testbed.lab.net.mmsg import SO_TIMESTAMPNS, SO_TXTIME, stamped_receiver, timed_sender
-from testbed.transport.interface import Address
+from testbed.transport.interface import Address, SocketChannel
 
 SO_SNDBUFFORCE = 32
 SO_RCVBUFFORCE = 33
@@ -24,9 +28,9 @@ _MAX_BYTES = 65535
 def open_socket(
     local: Address, remote: Address | None = None, *, device: str = ""
 ) -> socket.socket:
-    """Open a UDP socket in the current namespace, with large buffers and kernel time stamps.
+    """Open a UDP socket in the current namespace, with large buffers and kernel timestamps.
 
-    With `device` it sends and receives by that network interface alone.
+    With `device`, it sends and receives through that network interface alone.
     """
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.setblocking(False)
@@ -42,8 +46,8 @@ def open_socket(
     return sock
 
 
-class UdpChannel(trio.abc.Channel[bytes]):
-    """A connected UDP socket; a `testbed.transport.interface.TimedChannel` and a `SocketChannel`.
+class UdpChannel(SocketChannel):
+    """A connected UDP socket; also a `testbed.transport.interface.TimedChannel`.
 
     ICMP errors (port unreachable) are ignored, as messengers ignore them.
     """
@@ -51,11 +55,15 @@ class UdpChannel(trio.abc.Channel[bytes]):
     def __init__(self, sock: socket.socket, tunnel: str = "") -> None:
         self.remote = Address(*sock.getpeername())
         self.tunnel = tunnel
-        """The network interface of a tunnel that it goes through; empty: as the routes say."""
+        """The network interface of the tunnel that it goes through; empty: the routes decide."""
         self.socket = sock
 
     async def send(self, value: bytes) -> None:
-        """Send one datagram now."""
+        """Send one datagram now.
+
+        Raises:
+            trio.ClosedResourceError: The channel is closed.
+        """
         await trio.lowlevel.checkpoint_if_cancelled()
         try:
             self.socket.send(value)
@@ -65,7 +73,11 @@ class UdpChannel(trio.abc.Channel[bytes]):
             raise trio.ClosedResourceError(str(error)) from error
 
     async def receive(self) -> bytes:
-        """Wait for one datagram."""
+        """Wait for one datagram.
+
+        Raises:
+            trio.ClosedResourceError: The channel is closed.
+        """
         while True:
             await trio.lowlevel.wait_readable(self.socket)
             try:
@@ -81,24 +93,28 @@ class UdpChannel(trio.abc.Channel[bytes]):
         self.socket.close()
         await trio.lowlevel.checkpoint()
 
+    def timed(self) -> UdpChannel:
+        """Return this channel: the kernel keeps the times of every datagram."""
+        return self
+
     def send_at(self, schedule: Sequence[tuple[float, bytes]], /) -> None:
         """Hand over datagrams to leave at their times (s, CLOCK_MONOTONIC)."""
         timed_sender().send(self.socket, schedule)
 
     def receive_stamped(self) -> list[tuple[float, bytes]]:
-        """Give all that has arrived with its times (s, CLOCK_MONOTONIC)."""
+        """Return all that has arrived, with times of arrival (s, CLOCK_MONOTONIC)."""
         return stamped_receiver().receive(self.socket)
 
 
 class BoundUdp:
-    """A UDP socket that answers whoever writes to it (`testbed.transport.interface.UdpServer`)."""
+    """A UDP socket that answers whoever sends to it (`testbed.transport.interface.UdpServer`)."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.address = Address(*sock.getsockname())
         self._socket = trio.socket.from_stdlib_socket(sock)
 
     async def receive(self) -> tuple[bytes, Address]:
-        """Wait for a datagram; give it with who sent it."""
+        """Wait for a datagram; return it and its sender."""
         while True:
             try:
                 datagram, source = await self._socket.recvfrom(_MAX_BYTES)
@@ -112,6 +128,6 @@ class BoundUdp:
             await self._socket.sendto(datagram, to)
 
     async def close_when_cancelled(self) -> None:
-        """Keep the socket until cancelled."""
+        """Wait until cancelled, then close the socket."""
         with self._socket:
             await trio.sleep_forever()

@@ -1,4 +1,4 @@
-"""Captures what crosses a middlebox, on both of its sides, by tcpdump; reads nothing back."""
+"""Captures what crosses a middlebox, on both of its sides, with tcpdump."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from testbed.transport.interface import Program
 
 TCPDUMP = Program("tcpdump", apt="tcpdump")
 SIDES = {"inside": "eth0", "outside": "eth1"}
-"""Interfaces of a middlebox by the names of the files; times in these are virtual, in ns."""
+"""A middlebox's interfaces, by the names of the capture files, whose times are virtual, in ns."""
 
 
 async def capture(middlebox: LabHost) -> None:
-    """Capture from now on until the host closes, into `SIDE.pcap` in its folder."""
+    """Capture from now on until the host closes, to `SIDE.pcap` in its state folder."""
     for side, device in SIDES.items():
         path = middlebox.state_dir / f"{side}.pcap"
-        of_side = ["-i", f"{middlebox.name}-{device}", "-w", str(path)]
-        options = ["--nano", "-n", "-s", "0", "-Z", "root", *of_side]
+        options = ["--nano", "-n", "-s", "0", "-Z", "root"]
+        options += ["-i", f"{middlebox.name}-{device}", "-w", str(path)]
         await middlebox.start_process([TCPDUMP.path(), *options], ready="listening on")

@@ -1,5 +1,12 @@
-"""A node's network and processes for a transport: the lab's side of
-`testbed.transport.interface.Host`."""
+"""A node of the lab as a transport sees it: the lab's `testbed.transport.interface.Host`.
+
+Sockets and processes belong to the network namespace in which they are made, so each method enters
+the node's namespace for just that moment (`testbed.lab.net.namespace`).
+
+Programs are supervised by one task each. If a program ends before its host is closed, that task
+raises `ProcessEnded`, which cancels the cell. Closing a host ends its programs, the last started
+first: each is asked by its `stop`, then gets SIGTERM, then SIGKILL.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +33,8 @@ from testbed.experiment.cell import (
 )
 from testbed.lab.net.network import NetworkNode
 from testbed.lab.net.udp import BoundUdp, UdpChannel, open_socket
-from testbed.lab.nodes.tap import Take, Tap
+from testbed.lab.nodes.tap import Tap
+from testbed.transport.framing import Take
 from testbed.transport.interface import (
     PROGRAM_PATH,
     READY_TIMEOUT_S,
@@ -39,9 +47,9 @@ from testbed.transport.interface import (
 from testbed.transport.program_log import MAX_LOG_BYTES, ProgramLog
 
 _STOP_S = 2.0
-"""How long a program is given for each step of its end."""
+"""How long each step of ending a program may take."""
 LAST_WORDS_S = 0.1
-"""How long the end of a program's log may come after the program's."""
+"""How long after a program's end the rest of its output may arrive."""
 _LOG_TAIL_BYTES = 2000
 _FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 _LOOPBACK_INDEX = 1
@@ -62,8 +70,8 @@ LOST = (OSError, trio.EndOfChannel, trio.BrokenResourceError, trio.ClosedResourc
 """What says that there is nothing more to read from, or to write to."""
 
 
-class ProcessEnded(Exception):  # noqa: N818 - it is not always an error of ours
-    """A foreign program ended before its host was closed."""
+class ProcessEnded(Exception):  # noqa: N818 - a program may end without an error
+    """A foreign program ended before its host was closed; the message has the end of its log."""
 
 
 class LabProcess:
@@ -77,7 +85,7 @@ class LabProcess:
         self.stdin: trio.abc.SendStream = _stream_of(popen.stdin)
         self.stdout: trio.abc.ReceiveStream = _stream_of(popen.stdout)
         self.program_log: ProgramLog | None = None
-        """What copies what it says to the log, if the program does not write there itself."""
+        """The copy of its output to the log, unless the program writes there itself."""
         self._popen = popen
         self._ended = trio.Event()
 
@@ -87,7 +95,10 @@ class LabProcess:
         return self._popen.poll()
 
     async def reap(self) -> int:
-        """Wait for the end in the one task that does; the others `wait`."""
+        """Wait for the end and collect the exit status; only one task may do this.
+
+        All others call `wait`.
+        """
         pidfd = os.pidfd_open(self._popen.pid)
         try:
             await trio.lowlevel.wait_readable(pidfd)
@@ -98,22 +109,25 @@ class LabProcess:
         return status
 
     async def wait(self) -> int:
-        """Wait for the end; give the exit status (negative: killed by that signal)."""
+        """Wait for the end; return the exit status (negative: killed by that signal)."""
         await self._ended.wait()
         return self._popen.wait()
 
     def send_signal(self, signal_number: int, /) -> None:
-        """Send it a signal."""
+        """Send the program a signal."""
         self._popen.send_signal(signal_number)
 
     async def logged(self) -> None:
-        """Wait for its last words to be in the log, if another process does not keep it open."""
+        """Wait a moment until the log has the rest of its output.
+
+        The output does not end with the program if a child of the program still has it open.
+        """
         if self.program_log is not None:
             with trio.move_on_after(LAST_WORDS_S, shield=True):
                 await self.program_log.ended.wait()
 
     def log_tail(self) -> str:
-        """Give the end of what it wrote to its standard error."""
+        """Return the end of its log."""
         return self.log.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace").strip()
 
 
@@ -132,12 +146,12 @@ class LabHost:
         self._nursery = nursery
         self._processes: list[tuple[LabProcess, Callable[[Process], Awaitable[None]] | None]] = []
         self._timed = {node.interfaces[0].ifindex}
-        """Interfaces (indices) that let packets leave at their times."""
+        """The indices of the interfaces that send packets at their times."""
         self._spawned = 0
         self._may_end = False
 
     def free_port(self) -> int:
-        """Give a port that nothing on the node uses, for UDP or TCP."""
+        """Return a port that nothing on the node uses for UDP or TCP."""
         with self.node.namespace.entered(), socket.socket() as tcp:
             while True:
                 tcp.bind(("", 0))
@@ -150,9 +164,9 @@ class LabHost:
                     return port
 
     async def open_udp(self, remote: Address, *, device: str = "", port: int = 0) -> UdpChannel:
-        """Open a UDP socket connected to `remote`, if so asked through `device`.
+        """Open a UDP socket connected to `remote`, through `device` if it is given.
 
-        `port` is its own; 0: any.
+        `port` is the local port; 0: any.
         """
         await trio.lowlevel.checkpoint()
         local = self.address
@@ -167,14 +181,18 @@ class LabHost:
             return UdpChannel(open_socket(Address(local, port), remote, device=device), device)
 
     def _address_of(self, device: str) -> str:
-        """Give the IPv4 address of a network interface (netdevice(7)). OSError: it has none."""
-        with self.node.namespace.entered(), socket.socket(type=socket.SOCK_DGRAM) as asked:
+        """Return the IPv4 address of a network interface (netdevice(7)).
+
+        Raises:
+            OSError: It has none.
+        """
+        with self.node.namespace.entered(), socket.socket(type=socket.SOCK_DGRAM) as any_socket:
             request = struct.pack("16s24x", device.encode())
-            answer = fcntl.ioctl(asked, _SIOCGIFADDR, request)
+            answer = fcntl.ioctl(any_socket, _SIOCGIFADDR, request)
         return socket.inet_ntoa(answer[_IFR_ADDRESS])
 
     def _time_packets_of(self, index: int) -> None:
-        """Let a network interface's packets leave at the times that their sender set."""
+        """Let a network interface's packets leave at the times that their senders have set."""
         if index not in self._timed:
             self.node.time_packets_of(index)
             self._timed.add(index)
@@ -188,16 +206,20 @@ class LabHost:
         return server
 
     def bind_udp(self, port: int) -> socket.socket:
-        """Open an unconnected UDP socket on the node's address, for a server of the lab."""
+        """Open an unconnected UDP socket on the node's address, for one of the lab's servers."""
         with self.node.namespace.entered():
             return open_socket(Address(self.address, port))
 
     def watch(self, server: Address, take: Take) -> Tap:
-        """Begin to watch what the node's programs exchange with a server (see there)."""
+        """Start to record what the node's programs exchange with a server: see `Tap`."""
         return Tap(self.node.namespace, server, take)
 
     async def open_tcp(self, remote: Address) -> trio.SocketStream:
-        """Connect to `remote` with TCP_NODELAY."""
+        """Connect to `remote`, with TCP_NODELAY.
+
+        Raises:
+            OSError: The connection was refused or timed out, or there is no route.
+        """
         with self.node.namespace.entered():
             sock = trio.socket.socket()
         try:
@@ -237,7 +259,12 @@ class LabHost:
         ready: str = "",
         ready_timeout_s: float = READY_TIMEOUT_S,
     ) -> LabProcess:
-        """Start a program in the node's namespace. FileNotFoundError: no such program."""
+        """Start a program in the node's namespace, and wait for its `ready` words if there are any.
+
+        Raises:
+            FileNotFoundError: There is no such program.
+            TransportError: It did not say the words within `ready_timeout_s`.
+        """
         await trio.lowlevel.checkpoint()
         process = self._spawn(argv, env or {}, ready)
         self._processes.append((process, stop))
@@ -256,12 +283,13 @@ class LabHost:
     def _spawn(self, argv: Sequence[str], env: Mapping[str, str], ready: str = "") -> LabProcess:
         program = find_program(argv[0])
         if program is None:
-            raise FileNotFoundError(f"no program {argv[0]!r} in {PROGRAM_PATH}")
+            raise FileNotFoundError(f"there is no program {argv[0]!r} in {PROGRAM_PATH}")
         name = f"{program.name} on {self.name}"
         self._spawned += 1
         log = self.state_dir / f"{program.name}-{self._spawned - 1}.log"
         with self.node.namespace.entered(), log.open("wb") as stderr:
-            # Started at once and by this very thread, which is the one inside the namespace.
+            # Not trio.lowlevel.open_process: that starts the program in another thread, which is
+            # not inside the namespace.
             popen = subprocess.Popen(
                 [str(program), *argv[1:]],
                 stdin=subprocess.PIPE,
@@ -270,7 +298,8 @@ class LabHost:
                 env={"PATH": PROGRAM_PATH, "HOME": str(self.state_dir), **env},
                 cwd=self.state_dir,
             )
-        # A flood of its log is to end it (SIGXFSZ), and so its cell, before the disk is full.
+        # A program that floods its log is to end (by SIGXFSZ), and so is its cell, before the disk
+        # is full.
         resource.prlimit(popen.pid, resource.RLIMIT_FSIZE, (MAX_LOG_BYTES, MAX_LOG_BYTES))
         process = LabProcess(popen, name, log)
         if ready:
@@ -278,7 +307,11 @@ class LabHost:
         return process
 
     async def run_process(self, argv: Sequence[str], *, input: bytes = b"") -> bytes:
-        """Run a program to its end; give what it printed."""
+        """Run a program to its end; return what it printed.
+
+        Raises:
+            TransportError: Its exit status is not 0.
+        """
         await trio.lowlevel.checkpoint()
         process = self._spawn(argv, {})
         self._nursery.start_soon(process.reap)
@@ -299,9 +332,10 @@ class LabHost:
         return printed
 
     async def masquerade(self, device: str) -> None:
-        """Route what comes in by a network interface on as from this node."""
+        """Forward what comes in by a network interface as if it came from this node."""
         with self.node.namespace.entered():
-            _FORWARDING.write_text("1")  # noqa: ASYNC240 - of the thread's own namespace, at once
+            # /proc/sys/net is that of the thread's namespace, so no other thread may do this.
+            _FORWARDING.write_text("1")  # noqa: ASYNC240
         ruleset = _MASQUERADE.format(device=device, address=self.address)
         self.node.nft(ruleset)
 
@@ -327,7 +361,7 @@ class LabHost:
         return [await _how_it_ended(p, status) for p, status in found if status is not None]
 
     async def close(self) -> None:
-        """End all processes, the last started first; remove the interfaces that were made."""
+        """End all processes, the last started first; remove the interfaces that they have made."""
         self.let_end()
         with trio.CancelScope(shield=True):
             for process, stop in reversed(self._processes):
@@ -337,11 +371,11 @@ class LabHost:
 
     def _remove_interfaces(self) -> None:
         """Remove the network interfaces that transports have made."""
-        ours = {_LOOPBACK_INDEX, *(interface.ifindex for interface in self.node.interfaces)}
+        planned = {_LOOPBACK_INDEX, *(interface.ifindex for interface in self.node.interfaces)}
         with self.node.namespace.entered():
-            there = [index for index, _ in socket.if_nameindex()]
-        for index in there:
-            if index not in ours:
+            present = [index for index, _ in socket.if_nameindex()]
+        for index in present:
+            if index not in planned:
                 self.node.remove(index)
 
     async def _supervise(self, process: LabProcess) -> None:
@@ -351,7 +385,7 @@ class LabHost:
 
 
 def tls_of(job: Path) -> Tls:
-    """Give the certificate that a job's folder has for transports."""
+    """Return the certificate for transports in a job's folder."""
     return Tls(
         certificate=job / BRIDGE_CERTIFICATE_FILE,
         key=job / BRIDGE_KEY_FILE,

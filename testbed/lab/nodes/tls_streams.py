@@ -1,4 +1,4 @@
-"""TLS between people's programs and a messenger's servers; what they say in it is others'."""
+"""TLS streams between people's programs and a messenger's servers."""
 
 from __future__ import annotations
 
@@ -16,17 +16,22 @@ _CHUNK_BYTES = 65536
 
 
 class PromptStream(trio.abc.HalfCloseableStream):
-    """A TCP stream that asks the kernel at once, and lets others have a turn only when it waits.
+    """A TCP stream that yields to other tasks only when it has to wait.
 
-    trio's own yields in each call, and reads before it waits; in a guest each turn of the event
-    loop is a system call.
+    trio's own stream yields in each call. In a guest, each turn of the event loop is a system call
+    and takes virtual time.
     """
 
     def __init__(self, stream: trio.SocketStream) -> None:
         self._stream = stream
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Send all. BrokenResourceError, ClosedResourceError: it cannot be."""
+        """Send all bytes.
+
+        Raises:
+            trio.BrokenResourceError: The connection is broken.
+            trio.ClosedResourceError: The stream is closed.
+        """
         await trio.lowlevel.checkpoint_if_cancelled()
         rest = memoryview(data)
         while rest:
@@ -38,15 +43,20 @@ class PromptStream(trio.abc.HalfCloseableStream):
                 raise trio.BrokenResourceError(str(error)) from error
 
     async def wait_send_all_might_not_block(self) -> None:
-        """Wait until the kernel takes something."""
+        """Wait until the kernel accepts bytes."""
         await self._stream.wait_send_all_might_not_block()
 
     async def send_eof(self) -> None:
-        """Say that nothing more comes."""
+        """Tell the other side that nothing more comes."""
         await self._stream.send_eof()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """Wait for bytes; none: the end. BrokenResourceError, ClosedResourceError."""
+        """Wait for bytes and return them; no bytes: the other side has ended the stream.
+
+        Raises:
+            trio.BrokenResourceError: The connection is broken.
+            trio.ClosedResourceError: The stream is closed.
+        """
         while True:
             await trio.lowlevel.wait_readable(self._descriptor)
             try:
@@ -72,7 +82,12 @@ TlsStream = trio.SSLStream[PromptStream]
 
 
 async def connect_tls(host: LabHost, server: Address, job: Path) -> TlsStream:
-    """Connect to a server of the messenger's. OSError, trio.BrokenResourceError: no connection."""
+    """Connect to one of the messenger's servers.
+
+    Raises:
+        OSError: There is no connection.
+        trio.BrokenResourceError: The handshake failed.
+    """
     context = ssl.create_default_context(cafile=job / CERTIFICATE_FILE)
     stream = PromptStream(await host.open_tcp(server))
     tls = trio.SSLStream(stream, context, server_hostname=CHAT_SERVER_NAME, https_compatible=True)
@@ -81,12 +96,12 @@ async def connect_tls(host: LabHost, server: Address, job: Path) -> TlsStream:
 
 
 def server_context(job: Path) -> ssl.SSLContext:
-    """Give what a server of the messenger's does TLS by."""
+    """Return the TLS context of the messenger's servers."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(job / CERTIFICATE_FILE, job / KEY_FILE)
     return context
 
 
 def serve_tls(stream: trio.SocketStream, context: ssl.SSLContext) -> TlsStream:
-    """Do TLS on a connection that a client has made."""
+    """Return a client's connection with TLS on top; the handshake comes with its first use."""
     return trio.SSLStream(PromptStream(stream), context, server_side=True, https_compatible=True)

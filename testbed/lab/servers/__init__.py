@@ -1,1 +1,1 @@
-"""The messenger's own servers: relay, reflector, chat."""
+"""The messenger's own servers: its relay, Telegram's reflector, and the chat server."""

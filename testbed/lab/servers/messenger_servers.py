@@ -1,4 +1,10 @@
-"""The messenger's own servers, its relay and its chat server; what they answer is data or pure."""
+"""Runs a messenger's relay and its chat server.
+
+`testbed.call.dialects.Relay` decides what a relay answers; this module has its sockets. The chat
+server echoes what it gets, which stands for messages. By its first words, a connection can ask for
+something else: to carry a call's signalling (`JOIN`), or to be sent objects of given sizes
+(`OBJECTS`), which stand for pictures and web pages.
+"""
 
 from __future__ import annotations
 
@@ -11,20 +17,21 @@ from testbed.call.dialects import Framing, Relay
 from testbed.lab.nodes.host import LabHost
 from testbed.lab.nodes.tls_streams import TlsStream, serve_tls, server_context
 from testbed.lab.servers.shortcut import Shortcut
-from testbed.transport.channels import datagrams_over
+from testbed.transport.channels import StreamDatagrams
 from testbed.transport.interface import Address
+from testbed.transport.tcp_datagrams import TcpDatagrams
 
 _MAX_BYTES = 65535
 OBJECTS = b"objects on request"
-"""What a connection begins with that asks for objects (`testbed.lab.traffic`)."""
+"""The first words of a connection that asks for objects (`testbed.lab.traffic`)."""
 OBJECT = struct.Struct("!II")
-"""How an object is asked for: how many bytes come up now, and how many are to come down."""
+"""A request for an object: how many bytes follow it, and how many the server is to send."""
 JOIN = b"join a call's signalling"
-"""What a connection to the chat server begins with that carries a call's signalling."""
+"""The first words of a connection that carries a call's signalling."""
 
 
 async def run_relay(host: LabHost, port: int, relay: Relay) -> None:
-    """Serve a relay on a UDP port of a node's address until cancelled."""
+    """Serve a relay on a UDP port of the node's address until cancelled."""
     shortcut = Shortcut(host.node, Address(host.address, port))
     with host.bind_udp(port) as sock:
         while True:
@@ -32,19 +39,19 @@ async def run_relay(host: LabHost, port: int, relay: Relay) -> None:
             try:
                 datagram, source = sock.recvfrom(_MAX_BYTES)
             except ConnectionRefusedError:
-                continue  # an end has gone
+                continue  # an end of the call has gone
             outgoing = relay.on_datagram(datagram, Address(*source))
             if outgoing is not None:
                 sock.sendto(*outgoing)
-            shortcut.follow(relay.shortcuts)
+            shortcut.update(relay.shortcuts)
 
 
 async def serve_relay_streams(
     host: LabHost, port: int, relay: Relay, framing: Framing, *, tls: Path | None
 ) -> None:
-    """Serve a relay on a TCP port of a node's address until the host closes.
+    """Serve a relay on a TCP port of the node's address until the host closes.
 
-    With `tls`, the job's folder, within TLS, by the chat server's certificate.
+    With `tls`, the job's folder, it speaks TLS with the chat server's certificate.
     """
     context = None if tls is None else server_context(tls)
     clients: dict[Address, trio.abc.Channel[bytes]] = {}
@@ -52,16 +59,18 @@ async def serve_relay_streams(
     async def serve(stream: trio.SocketStream) -> None:
         source = Address(*stream.socket.getpeername())
         inner: trio.abc.Stream = stream
-        if context is not None:
+        if context is None:
+            clients[source] = TcpDatagrams(stream, frame=framing.frame, take=framing.take)
+        else:
             inner = serve_tls(stream, context)
-        clients[source] = datagrams_over(inner, host, frame=framing.frame, take=framing.take)
+            clients[source] = StreamDatagrams(inner, host, frame=framing.frame, take=framing.take)
         try:
             async for datagram in clients[source]:
                 outgoing = relay.on_datagram(datagram, source)
                 if outgoing is not None and (client := clients.get(outgoing[1])) is not None:
                     await client.send(outgoing[0])
         except (trio.BrokenResourceError, trio.ClosedResourceError, ValueError):
-            pass  # it has gone, or says what is no datagram
+            pass  # the client has gone, or sends something that is not a datagram
         finally:
             del clients[source]
             await trio.aclose_forcefully(inner)
@@ -72,8 +81,9 @@ async def serve_relay_streams(
 async def serve_chat(host: LabHost, port: int, job: Path) -> Address:
     """Serve a TLS chat server that echoes all it gets, and joins two connections of a call.
 
-    A connection that begins with `JOIN` carries a call's signalling, and gets that back when it has
-    been noted; what comes then goes to the other one. One that begins with `OBJECTS` gets objects.
+    A connection that begins with `JOIN` carries a call's signalling. It gets `JOIN` back once it is
+    registered; what it sends afterwards goes to the other such connection. A connection that begins
+    with `OBJECTS` gets objects.
     """
     context = server_context(job)
     ends: list[TlsStream] = []
@@ -85,13 +95,13 @@ async def serve_chat(host: LabHost, port: int, job: Path) -> Address:
                 if chunk.startswith(OBJECTS):
                     await _serve_objects(tls, bytearray(chunk[len(OBJECTS) :]))
                     break
-                others = [end for end in ends if end is not tls] if tls in ends else [tls]
+                receivers = [end for end in ends if end is not tls] if tls in ends else [tls]
                 if chunk == JOIN:
                     ends.append(tls)
-                for goal in others:
-                    await goal.send_all(chunk)
+                for receiver in receivers:
+                    await receiver.send_all(chunk)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            pass  # this one or the other end has gone
+            pass  # this end or the other one has gone
         finally:
             if tls in ends:
                 ends.remove(tls)
@@ -101,7 +111,7 @@ async def serve_chat(host: LabHost, port: int, job: Path) -> Address:
 
 
 async def _serve_objects(stream: trio.abc.Stream, unparsed: bytearray) -> None:
-    """Serve what is asked for on a connection until it ends; `unparsed` has been read of it."""
+    """Serve objects on a connection until it ends; `unparsed` has been read from it already."""
     while True:
         while len(unparsed) < OBJECT.size:
             if not (chunk := await stream.receive_some()):

@@ -52,8 +52,7 @@ def draw(
 
 def _all(run: Run) -> Sequence[str]:
     """Name the figures of a run; of many kinds of calls no bars, for the matrix shows them."""
-    run.manifest()
-    kinds = {result.key for result in run.results()} if (run.folder / "cells").is_dir() else ()
+    kinds = {cell.record.key for cell in run.cells()}
     return FIGURES if len(kinds) <= _BARS else FIGURES[1:]
 
 

@@ -9,10 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from testbed.analysis.groups import grouped
 from testbed.call.quality.verdict import Verdict
-from testbed.record.results import CellResult, Run
+from testbed.record.cell_record import OPEN
+from testbed.record.results import RecordedCell, Run
 from testbed.show.figures import sheet, style, words
-from testbed.show.figures.tally import by_messenger, tally
+from testbed.show.figures.tally import Tally, by_messenger, tally
 
 _ROW_IN, _BAR, _WIDTH = 0.22, 0.6, 0.62
 """Height of a row; of a bar, in rows; length of a full bar, in columns."""
@@ -27,10 +29,10 @@ def collateral(run: Run) -> Figure:
     NothingToDrawError: the run has no traffic but calls and chats (`other_traffic`).
     """
     data = sheet.recorded(run)
-    kinds = list(dict.fromkeys(k for r in data.results for k in r.content.get("traffic", ())))
+    kinds = list(dict.fromkeys(k for cell in data.cells for k in cell.record.traffic))
     if not kinds:
         raise sheet.NothingToDrawError("the run has no other traffic beside its calls and chats")
-    tallies = tally(data.results, data.failures)
+    tallies = tally(data.cells, data.failures)
     names = ["calls usable", "chat messages", *(f"{kind}s" for kind in kinds)]
     notes = data.notes(
         words.calls_per(tallies, "row"),
@@ -40,24 +42,19 @@ def collateral(run: Run) -> Figure:
         words.definition(),
     )
     with style.applied():
-        groups = by_messenger(tallies)
-        labels = [f"{t.transport}, {_restriction(t.censor)}" for t in tallies]
+        groups, cells = by_messenger(tallies), grouped(data.cells)
+        labels = [_label(t) for t in tallies]
         rows_in = [len(group) * _ROW_IN for _, group in groups]
         margins = sheet.Margins(sheet.label_in(labels), last=0.3)
         figure, panels = sheet.sheet(words.question(data.manifest), notes, rows_in, margins)
         for axes, (title, group) in zip(panels, groups, strict=True):
-            rows = {
-                f"{t.transport}, {_restriction(t.censor)}": shares(
-                    [r for r in data.results if r.key == (t.messenger, t.transport, t.censor)]
-                )
-                for t in group
-            }
+            rows = {_label(t): shares(cells.get(t.key, ())) for t in group}
             _draw(axes, title, rows, names)
         _label_columns(panels[-1], names)
         return figure
 
 
-def shares(results: Sequence[CellResult]) -> dict[str, Fraction]:
+def shares(cells: Sequence[RecordedCell]) -> dict[str, Fraction]:
     """Count what came about of what people did; what nobody did is left out."""
     counts: dict[str, list[int]] = {}
 
@@ -66,17 +63,17 @@ def shares(results: Sequence[CellResult]) -> dict[str, Fraction]:
         pair[0] += done
         pair[1] += of
 
-    for result in results:
-        add("calls usable", result.verdict >= Verdict.USABLE, 1)
-        chat = result.content["chat"]
-        add("chat messages", chat["delivered"], chat["sent"])
-        for kind, one in result.content.get("traffic", {}).items():
-            add(f"{kind}s", one["done"], 1)
+    for call in (cell.record for cell in cells):
+        add("calls usable", call.verdict >= Verdict.USABLE, 1)
+        add("chat messages", call.chat.delivered, call.chat.sent)
+        for kind, one in call.traffic.items():
+            add(f"{kind}s", one.done, 1)
     return {name: Fraction(done, of) for name, (done, of) in counts.items() if of}
 
 
-def _restriction(censor: str) -> str:
-    return "no restriction" if censor == "open" else censor
+def _label(tally: Tally) -> str:
+    censor = tally.key.censor
+    return f"{tally.key.transport}, {'no restriction' if censor == OPEN else censor}"
 
 
 def _draw(axes: Axes, title: str, rows: Mapping[str, Shares], names: Sequence[str]) -> None:

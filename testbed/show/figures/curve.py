@@ -37,18 +37,20 @@ def curve(run: Run) -> Figure:
     One panel a messenger, one line a transport. NothingToDrawError: the run sweeps no number.
     """
     data = sheet.recorded(run)
-    compared = compare(data.results)
-    found = {c.censor: match for c in compared if (match := _SWEPT.fullmatch(c.censor))}
+    compared = compare(data.cells)
+    found = {c.key.censor: match for c in compared if (match := _SWEPT.fullmatch(c.key.censor))}
     swept = {(match["profile"], match["what"]) for match in found.values()}
     if len(found) < 2 or len(swept) != 1:
         raise sheet.NothingToDrawError("a curve needs one number that the scenario sweeps")
     ((profile, what),) = swept
     label, factor = _AXES.get(what, (what, 1.0))
     points = [
-        _Point(float(found[c.censor]["value"]) * factor, c) for c in compared if c.censor in found
+        _Point(float(found[c.key.censor]["value"]) * factor, c)
+        for c in compared
+        if c.key.censor in found
     ]
-    messengers = list(dict.fromkeys(p.compared.messenger for p in points))
-    transports = list(dict.fromkeys(p.compared.transport for p in points))
+    messengers = list(dict.fromkeys(p.compared.key.messenger for p in points))
+    transports = list(dict.fromkeys(p.compared.key.transport for p in points))
     notes = data.notes(
         words.n_per((p.compared.calls for p in points), "point"),
         f"Censor profile {profile}, with {what} set to each value.",
@@ -62,7 +64,7 @@ def curve(run: Run) -> Figure:
         figure, panels = sheet.sheet(title, notes, rows_in, margins, key=key)
         for axes, messenger in zip(panels, messengers, strict=True):
             sheet.heading(axes, messenger)
-            _draw(axes, [p for p in points if p.compared.messenger == messenger], transports)
+            _draw(axes, [p for p in points if p.compared.key.messenger == messenger], transports)
             axes.set_xlabel(label)
         return figure
 
@@ -72,7 +74,9 @@ def _draw(axes: Axes, points: Sequence[_Point], transports: Sequence[str]) -> No
     place = _places(xs)
     for index, transport in enumerate(transports):
         line = SERIES[index % len(SERIES)]
-        mine = sorted((p for p in points if p.compared.transport == transport), key=lambda p: p.x)
+        mine = sorted(
+            (p for p in points if p.compared.key.transport == transport), key=lambda p: p.x
+        )
         shift = (index - (len(transports) - 1) / 2) * 0.11
         x = [place[p.x] + shift for p in mine]
         usable = [p.compared.usable for p in mine]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,10 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from testbed.call.messenger import Codec, PlayoutOptions
+from testbed.analysis.groups import grouped
 from testbed.call.quality.verdict import GOOD_DELAY_S, USABLE_DELAY_S
-from testbed.record.judging import playout_of
-from testbed.record.results import CellResult, Run, frames_of
+from testbed.listen.call_sound import playouts_of
+from testbed.record.results import RecordedCell, Run
 from testbed.show.figures import sheet, style, words
 from testbed.show.figures.sheet import SERIES
 from testbed.show.figures.tally import natural
@@ -41,21 +39,13 @@ def delay(run: Run) -> Figure:
     censor, or one in all if these are too many. NothingToDrawError: no call was set up.
     """
     data = sheet.recorded(run)
-    heard = [r for r in data.results if r.content["quality"]["up"] is not None]
+    heard = [cell for cell in data.cells if cell.record.is_set_up]
     if not heard:
         raise sheet.NothingToDrawError("delays need a call that was set up")
-    coded = _coded(data.manifest)
-    kinds = list(dict.fromkeys((r.key[0], r.key[2]) for r in heard))
-    censors = {censor for _, censor in kinds}
-    groups: defaultdict[str, defaultdict[str, list[CellResult]]] = defaultdict(
-        lambda: defaultdict(list)
-    )
-    for result in heard:
-        messenger, transport, censor = result.key
-        name = f"{messenger}, {censor}" if len(censors) > 1 else messenger
-        groups[transport][name if len(kinds) <= _LINES else _ALL].append(result)
+    kinds = list(dict.fromkeys((k.messenger, k.censor) for k in grouped(heard)))
+    groups = _by_transport(heard, kinds)
     curves = {
-        transport: {name: _quantiles_ms(calls, coded) for name, calls in named.items()}
+        transport: {name: _quantiles_ms(run, calls) for name, calls in named.items()}
         for transport, named in groups.items()
     }
     lines = list(dict.fromkeys(name for named in curves.values() for name in named))
@@ -146,26 +136,24 @@ def _handle(name: str, index: int) -> Line2D:
     return Line2D([], [], color=look.colour, ls=look.dash, lw=1.4, label=name)
 
 
-def _quantiles_ms(calls: Sequence[CellResult], coded: Mapping[str, _Coded]) -> Delays:
-    """Give the delays in ms that the shares of `_SHARES` of all frames keep."""
-    delays: list[float] = []
-    for call in calls:
-        codec, options = coded[call.content["messenger"]["name"]]
-        for direction in filter(lambda d: d.sent_s, frames_of(call).values()):
-            ended_s = call.content["record"]["call"]["ended_s"]
-            # Frames that only FEC brought back are left out: no record tells which those are.
-            delays += playout_of(direction, codec, ended_s, (), options).mouth_to_ear_s
+def _by_transport(
+    cells: Sequence[RecordedCell], kinds: Sequence[tuple[str, str]]
+) -> Mapping[str, Mapping[str, Sequence[RecordedCell]]]:
+    """Return the calls by transport, and within it by line."""
+    several = len({censor for _, censor in kinds}) > 1
+    groups: defaultdict[str, defaultdict[str, list[RecordedCell]]] = defaultdict(
+        lambda: defaultdict(list)
+    )
+    for cell in cells:
+        messenger, transport, censor = cell.record.key
+        name = f"{messenger}, {censor}" if several else messenger
+        groups[transport][name if len(kinds) <= _LINES else _ALL].append(cell)
+    return groups
+
+
+def _quantiles_ms(run: Run, calls: Sequence[RecordedCell]) -> Delays:
+    """Return the delays in ms that the shares of `_SHARES` of all frames keep."""
+    playouts = (playout for call in calls for playout in playouts_of(run, call).values())
+    delays = [delay for playout in playouts for delay in playout.mouth_to_ear_s]
     quantiles: Delays = 1000 * np.quantile(delays, _SHARES) if delays else np.full(401, np.nan)
     return quantiles
-
-
-def _coded(manifest: Mapping[str, Any]) -> dict[str, _Coded]:
-    """Give each messenger's codec, as the manifest defines it, but without FEC, and its playout."""
-    return {
-        name.removeprefix("messenger "): (
-            replace(Codec(**content["codec"]), fec=False, dtx=False),
-            PlayoutOptions(**content.get("playout", {})),
-        )
-        for name, content in manifest["definitions"].items()
-        if name.startswith("messenger ")
-    }

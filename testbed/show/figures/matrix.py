@@ -9,10 +9,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
 from testbed.call.quality.verdict import Verdict
+from testbed.record.cell_record import OPEN
 from testbed.record.results import Run
 from testbed.show.figures import sheet, style, words
 from testbed.show.figures.style import VERDICT_FILLS
-from testbed.show.figures.tally import OPEN, Tally, by_messenger, tally
+from testbed.show.figures.tally import Tally, by_messenger, tally
 
 _ROW_IN = 0.22
 _LABEL_PT = style.NOTE_PT
@@ -25,9 +26,9 @@ def matrix(run: Run) -> Figure:
     how many. NothingToDrawError: the run has not two censors and two transports.
     """
     data = sheet.recorded(run)
-    tallies = tally(data.results, data.failures)
-    transports = list(dict.fromkeys(t.transport for t in tallies))
-    censors = list(dict.fromkeys(t.censor for t in tallies))
+    tallies = tally(data.cells, data.failures)
+    transports = list(dict.fromkeys(t.key.transport for t in tallies))
+    censors = list(dict.fromkeys(t.key.censor for t in tallies))
     if min(len(transports), len(censors)) < 2:
         raise sheet.NothingToDrawError("a matrix needs two transports and two censors")
     groups = by_messenger(tallies)
@@ -64,7 +65,7 @@ def _draw_fields(
     axes.tick_params(length=0)
     for side in ("left", "bottom"):
         axes.spines[side].set_visible(False)
-    found = {(t.transport, t.censor): t for t in group}
+    found = {(t.key.transport, t.key.censor): t for t in group}
     for y, transport in enumerate(transports):
         for x, censor in enumerate(censors):
             _draw_field(axes, x, y, found.get((transport, censor)))

@@ -14,9 +14,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from testbed.analysis.comparison import compare
+from testbed.analysis.groups import grouped
 from testbed.analysis.statistics import Estimate, share
 from testbed.call.quality.verdict import GOOD_R, UNUSABLE_R
-from testbed.record.results import CellResult, Run
+from testbed.record.cell_record import CallKey
+from testbed.record.results import RecordedCell, Run
 from testbed.show.figures import sheet, style, words
 
 _PANEL_IN = 2.6
@@ -25,7 +27,6 @@ _LABEL_IN = 0.135
 """How high a line of a label is."""
 _LABEL_WIDTH_IN, _LEADER_IN = 1.8, 0.3
 """How wide a label's line may be, and how far it stands from the panel."""
-Key = tuple[str, str, str]
 
 
 @dataclass(frozen=True)
@@ -43,9 +44,9 @@ def pareto(run: Run) -> Figure:
     both. NothingToDrawError: less than two transports had a call.
     """
     data = sheet.recorded(run)
-    kinds = dict.fromkeys((r.key[0], r.key[2]) for r in data.results)
+    kinds = dict.fromkeys((k.messenger, k.censor) for k in grouped(data.cells))
     pooled = len(kinds) > _PANELS
-    panels_of = _pooled(data.results) if pooled else _by_censor(data.results)
+    panels_of = _pooled(data.cells) if pooled else _by_censor(data.cells)
     panels_of = {name: points for name, points in panels_of.items() if len(points) > 1}
     if not panels_of:
         raise sheet.NothingToDrawError("overhead against quality needs calls by two transports")
@@ -56,7 +57,7 @@ def pareto(run: Run) -> Figure:
         (sheet.together if pooled else sheet.restriction)(censor for _, censor in kinds),
         f"Across: what the caller's line carries upwards during the call, median; {bars}. Line and "
         "filled points: those that none surpasses in both.",
-        _not_drawn(data.results, panels_of, pooled=pooled),
+        _not_drawn(data.cells, panels_of, pooled=pooled),
     )
     with style.applied():
         labels = {
@@ -79,60 +80,63 @@ def _broken(label: str) -> str:
 
 
 def _not_drawn(
-    results: Sequence[CellResult], panels_of: Mapping[str, Sequence[_Point]], *, pooled: bool
+    cells: Sequence[RecordedCell], panels_of: Mapping[str, Sequence[_Point]], *, pooled: bool
 ) -> str:
     """Say which calls have no point because none was set up, so nothing was sent in one; or "".
 
     Only of panels that are drawn: they could have shown it.
     """
-    rates = _rates(results, pooled=pooled)
+    rates = _rates(cells, pooled=pooled)
     missing = []
-    for messenger, transport, censor in dict.fromkeys(r.key for r in results):
-        panel = _panel(messenger, censor, results) if not pooled else messenger
-        key = (messenger, transport, "" if pooled else censor)
-        if key not in rates and panel in panels_of:
-            missing.append(f"{panel} {transport}" if len(panels_of) > 1 else transport)
+    for key in grouped(cells):
+        panel = _panel(key, cells) if not pooled else key.messenger
+        if _place(key, pooled=pooled) not in rates and panel in panels_of:
+            missing.append(f"{panel} {key.transport}" if len(panels_of) > 1 else key.transport)
     names = list(dict.fromkeys(missing))
     return f"No call was set up, so no point: {', '.join(names)}." if names else ""
 
 
-def _panel(messenger: str, censor: str, results: Sequence[CellResult]) -> str:
-    several = len({r.key[2] for r in results}) > 1
-    return f"{messenger}, {censor}" if several else messenger
+def _panel(key: CallKey, cells: Sequence[RecordedCell]) -> str:
+    several = len({cell.record.key.censor for cell in cells}) > 1
+    return f"{key.messenger}, {key.censor}" if several else key.messenger
 
 
-def _by_censor(results: Sequence[CellResult]) -> dict[str, list[_Point]]:
-    rates = _rates(results, pooled=False)
+def _place(key: CallKey, *, pooled: bool) -> CallKey:
+    """Return the point that calls belong to: pooled, whatever their censor."""
+    return key._replace(censor="") if pooled else key
+
+
+def _by_censor(cells: Sequence[RecordedCell]) -> dict[str, list[_Point]]:
+    rates = _rates(cells, pooled=False)
     found: defaultdict[str, list[_Point]] = defaultdict(list)
-    for c in compare(results):
-        name = _panel(c.messenger, c.censor, results)
-        if (key := (c.messenger, c.transport, c.censor)) in rates:
-            found[name].append(_Point(c.transport, rates[key], c.rating))
+    for c in compare(cells):
+        if c.key in rates:
+            point = _Point(c.key.transport, rates[c.key], c.rating)
+            found[_panel(c.key, cells)].append(point)
     return found
 
 
-def _pooled(results: Sequence[CellResult]) -> dict[str, list[_Point]]:
-    rates = _rates(results, pooled=True)
-    counts: defaultdict[tuple[str, str, str], list[int]] = defaultdict(lambda: [0, 0])
-    for c in compare(results):
-        counts[c.messenger, c.transport, ""][0] += round(c.usable.value * c.calls)
-        counts[c.messenger, c.transport, ""][1] += c.calls
+def _pooled(cells: Sequence[RecordedCell]) -> dict[str, list[_Point]]:
+    rates = _rates(cells, pooled=True)
+    counts: defaultdict[CallKey, list[int]] = defaultdict(lambda: [0, 0])
+    for c in compare(cells):
+        count = counts[_place(c.key, pooled=True)]
+        count[0] += round(c.usable.value * c.calls)
+        count[1] += c.calls
     found: defaultdict[str, list[_Point]] = defaultdict(list)
     for key, rate in rates.items():
-        found[key[0]].append(_Point(key[1], rate, share(*counts[key])))
+        found[key.messenger].append(_Point(key.transport, rate, share(*counts[key])))
     return found
 
 
-def _rates(results: Sequence[CellResult], *, pooled: bool) -> dict[Key, float]:
-    """What the caller sends in kbit/s, the median over the calls that were set up."""
-    found: defaultdict[Key, list[float]] = defaultdict(list)
-    for r in results:
-        if r.content["quality"]["up"] is not None:
-            record = r.content["record"]
-            sent_bits = 8 * record["transport"]["call"]["wire_bytes_up"]
-            messenger, transport, censor = r.key
-            key = (messenger, transport, "" if pooled else censor)
-            found[key].append(sent_bits / record["call"]["ended_s"] / 1000)
+def _rates(cells: Sequence[RecordedCell], *, pooled: bool) -> dict[CallKey, float]:
+    """Return what the caller sends in kbit/s, the median over the calls that were set up."""
+    found: defaultdict[CallKey, list[float]] = defaultdict(list)
+    for call in (cell.record for cell in cells):
+        if call.is_set_up:
+            seen = call.observation
+            sent_bits = 8 * seen.transport.call["wire_bytes_up"]
+            found[_place(call.key, pooled=pooled)].append(sent_bits / seen.call.ended_s / 1000)
     return {key: median(rates) for key, rates in found.items()}
 
 

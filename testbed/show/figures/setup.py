@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from testbed.call.quality.verdict import SET_UP_LIMIT_S, SET_UP_PROMPT_S
-from testbed.record.results import CellResult, Run
+from testbed.record.cell_record import CellRecord
+from testbed.record.results import Run
 from testbed.show.figures import sheet, style, words
 from testbed.show.figures.tally import natural
 
@@ -26,16 +27,15 @@ def setup(run: Run) -> Figure:
     NothingToDrawError: the run has no call.
     """
     data = sheet.recorded(run)
-    if not data.results:
+    if not data.cells:
         raise sheet.NothingToDrawError("set-up times need a call")
-    groups: defaultdict[str, dict[str, list[CellResult]]] = defaultdict(dict)
-    for result in data.results:
-        messenger, transport, _ = result.key
-        groups[messenger].setdefault(transport, []).append(result)
+    groups: defaultdict[str, dict[str, list[CellRecord]]] = defaultdict(dict)
+    for call in (cell.record for cell in data.cells):
+        groups[call.key.messenger].setdefault(call.transport, []).append(call)
     rows = [len(transports) for transports in groups.values()]
     counts = (len(calls) for transports in groups.values() for calls in transports.values())
-    censors = (result.key[2] for result in data.results)
-    times_s = [t for result in data.results if (t := _set_up_s(result)) is not None]
+    censors = (cell.record.key.censor for cell in data.cells)
+    times_s = [t for cell in data.cells if (t := cell.record.set_up_s) is not None]
     fastest_s = min(times_s, default=_SLOWEST_START_S)
     notes = data.notes(
         words.n_per(counts, "row"),
@@ -59,10 +59,10 @@ def setup(run: Run) -> Figure:
         return figure
 
 
-def _draw(axes: Axes, transports: Mapping[str, Sequence[CellResult]]) -> None:
+def _draw(axes: Axes, transports: Mapping[str, Sequence[CellRecord]]) -> None:
     names = sorted(transports, key=lambda name: (name != "direct", natural(name)))
     for y, name in enumerate(names):
-        times = [t for result in transports[name] if (t := _set_up_s(result)) is not None]
+        times = [t for call in transports[name] if (t := call.set_up_s) is not None]
         never = len(transports[name]) - len(times)
         axes.plot(
             times, [y] * len(times), "o", ms=4.5, mfc="none", mec=style.INK, mew=0.7, alpha=0.7
@@ -83,9 +83,3 @@ def _draw(axes: Axes, transports: Mapping[str, Sequence[CellResult]]) -> None:
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="y", color=style.RULE, lw=0.4)
     axes.set_axisbelow(True)
-
-
-def _set_up_s(result: CellResult) -> float | None:
-    quality = result.content["quality"]
-    seconds: float | None = quality["set_up"]["elapsed_s"] if quality["up"] is not None else None
-    return seconds

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -12,7 +11,8 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from testbed.record.results import CellResult, ResultsError, Run
+from testbed.record.manifest import Manifest
+from testbed.record.results import RecordedCell, ResultsError, Run
 from testbed.show.figures import style, words
 
 _EDGE = 0.05 / style.WIDTH_IN
@@ -34,7 +34,7 @@ class Line:
     """How one of several series is told from the others, in colour and in black and white."""
 
     colour: str
-    dash: Any
+    dash: str | tuple[float, tuple[float, ...]]
     marker: str
 
 
@@ -53,26 +53,22 @@ SERIES = (
 class Recorded:
     """What a figure is drawn from."""
 
-    manifest: Mapping[str, Any]
-    results: Sequence[CellResult]
+    manifest: Manifest
+    cells: Sequence[RecordedCell]
     failures: Mapping[str, str]
 
     def notes(self, n: str, *more: str) -> list[str]:
         """Give the lines that every figure carries: scenario, n, engine, and what is its own."""
-        return [words.provenance(self.manifest, self.results, n), *filter(None, more)]
+        return [words.provenance(self.manifest, self.cells, n), *filter(None, more)]
 
 
 def recorded(run: Run) -> Recorded:
     """Read a run once. ResultsError: it is none; NothingToDrawError: it has no call."""
     manifest = run.manifest()
-    try:
-        results = run.results()
-    except FileNotFoundError:  # begun, and no cell's folder made yet
-        results = []
-    failures = run.failures()
-    if not results and not failures:
+    cells, failures = run.cells(), run.failures()
+    if not cells and not failures:
         raise NothingToDrawError(f"{run.folder} has no call to draw: run its scenario first")
-    return Recorded(manifest, results, failures)
+    return Recorded(manifest, cells, failures)
 
 
 @dataclass(frozen=True)

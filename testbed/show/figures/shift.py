@@ -25,18 +25,14 @@ def shift(before: Run, after: Run) -> Figure:
     NothingToDrawError: the runs have no kind of call in common.
     """
     earlier, later = sheet.recorded(before), sheet.recorded(after)
-    old = {(c.messenger, c.transport, c.censor): c for c in compare(earlier.results)}
-    pairs = [
-        (old[key], c)
-        for c in compare(later.results)
-        if (key := (c.messenger, c.transport, c.censor)) in old
-    ]
+    old = {c.key: c for c in compare(earlier.cells)}
+    pairs = [(old[c.key], c) for c in compare(later.cells) if c.key in old]
     if not pairs:
         raise sheet.NothingToDrawError("the two runs have no kind of call in common")
     groups: dict[str, list[tuple[Comparison, Comparison]]] = {}
     for pair in pairs:
-        groups.setdefault(pair[1].messenger, []).append(pair)
-    censors = {c.censor for _, c in pairs}
+        groups.setdefault(pair[1].key.messenger, []).append(pair)
+    censors = {c.key.censor for _, c in pairs}
     fewest = min(c.calls for pair in pairs for c in pair)
     notes = later.notes(
         words.n_per((c.calls for pair in pairs for c in pair), "mark"),
@@ -68,7 +64,7 @@ def shift(before: Run, after: Run) -> Figure:
 
 
 def _label(c: Comparison, *, several: bool) -> str:
-    return f"{c.transport}, {c.censor}" if several else c.transport
+    return f"{c.key.transport}, {c.key.censor}" if several else c.key.transport
 
 
 def _draw(axes: Axes, group: Sequence[tuple[Comparison, Comparison]], *, several: bool) -> None:

@@ -8,13 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from testbed.analysis.groups import grouped
 from testbed.call.quality.verdict import Verdict
-from testbed.record.results import CellResult
-
-OPEN = "open"
-"""The censor that restricts nothing."""
-DIRECT = "direct"
-"""The transport that is none."""
+from testbed.record.cell_record import DIRECT, OPEN, CallKey
+from testbed.record.results import RecordedCell
 
 _NUMBER = re.compile(r"(\d+(?:\.\d+)?(?:e[+-]?\d+)?)")
 
@@ -23,10 +20,7 @@ _NUMBER = re.compile(r"(\d+(?:\.\d+)?(?:e[+-]?\d+)?)")
 class Tally:
     """The calls of one messenger through one transport past one censor, over all seeds."""
 
-    messenger: str
-    """Its title."""
-    transport: str
-    censor: str
+    key: CallKey
     verdicts: Mapping[Verdict, int]
     """How many calls ended so; only what occurred."""
     failed: int = 0
@@ -55,56 +49,51 @@ class Tally:
         return self.chat_delivered / self.chat_sent if self.chat_sent else None
 
 
-def tally(results: Iterable[CellResult], failures: Iterable[str]) -> list[Tally]:
+def tally(cells: Iterable[RecordedCell], failures: Iterable[str]) -> list[Tally]:
     """Count calls, and failed cells by their names, into one tally per thing compared.
 
     Messengers that are restricted most come first, so that one nothing stops is below the others to
     compare with; within a messenger no restriction comes first, and direct before any transport.
     """
-    results = list(results)
-    cells: defaultdict[tuple[str, str, str], list[CellResult]] = defaultdict(list)
-    for result in results:
-        cells[result.key].append(result)
-    conducted = {result.folder.name for result in results}
-    failed = _failed_by_key(results, (name for name in failures if name not in conducted))
-    tallies = [_count(key, cells[key], failed[key]) for key in {*cells, *failed}]
+    cells = list(cells)
+    groups = grouped(cells)
+    conducted = {cell.id for cell in cells}
+    failed = _failed_by_key(cells, (name for name in failures if name not in conducted))
+    tallies = [_count(key, groups.get(key, ()), failed[key]) for key in {*groups, *failed}]
     return _ordered(tallies)
 
 
 def by_messenger(tallies: Sequence[Tally]) -> list[tuple[str, list[Tally]]]:
     """Give each messenger's title with its tallies, in the order they are in."""
-    return [(title, list(group)) for title, group in groupby(tallies, lambda t: t.messenger)]
+    return [(title, list(group)) for title, group in groupby(tallies, lambda t: t.key.messenger)]
 
 
-def _count(key: tuple[str, str, str], cells: Sequence[CellResult], failed: int) -> Tally:
-    chats = [cell.content["chat"] for cell in cells]
+def _count(key: CallKey, cells: Sequence[RecordedCell], failed: int) -> Tally:
     return Tally(
-        *key,
-        verdicts=Counter(cell.verdict for cell in cells),
+        key,
+        verdicts=Counter(cell.record.verdict for cell in cells),
         failed=failed,
-        chat_sent=sum(chat["sent"] for chat in chats),
-        chat_delivered=sum(chat["delivered"] for chat in chats),
+        chat_sent=sum(cell.record.chat.sent for cell in cells),
+        chat_delivered=sum(cell.record.chat.delivered for cell in cells),
     )
 
 
-def _failed_by_key(
-    results: Sequence[CellResult], names: Iterable[str]
-) -> Counter[tuple[str, str, str]]:
+def _failed_by_key(cells: Sequence[RecordedCell], names: Iterable[str]) -> Counter[CallKey]:
     """Count failed cells by what they would have been compared by.
 
     A failed cell leaves only its name, in which all but letters, digits and dots became hyphens: if
     other cells do not tell what was meant, it is shown as the name has it.
     """
     titles, words = {}, {OPEN: OPEN, DIRECT: DIRECT}
-    for result in results:
-        title, transport, censor = result.key
-        titles[_part(result.content["messenger"]["name"])] = title
+    for cell in cells:
+        title, transport, censor = cell.record.key
+        titles[_part(cell.record.messenger)] = title
         words |= {_part(transport): transport, _part(censor): censor}
-    counts: Counter[tuple[str, str, str]] = Counter()
+    counts: Counter[CallKey] = Counter()
     for name in names:
         messenger, transport, censor, *_ = [*name.split("--"), "?", "?"]
         title = titles.get(messenger, messenger.capitalize())
-        counts[title, words.get(transport, transport), words.get(censor, censor)] += 1
+        counts[CallKey(title, words.get(transport, transport), words.get(censor, censor))] += 1
     return counts
 
 
@@ -118,14 +107,15 @@ def _ordered(tallies: Iterable[Tally]) -> list[Tally]:
     tallies = list(tallies)
     for t in tallies:
         if t.usable_share is not None:
-            worst[t.messenger] = min(worst[t.messenger], t.usable_share)
+            messenger = t.key.messenger
+            worst[messenger] = min(worst[messenger], t.usable_share)
     return sorted(
         tallies,
         key=lambda t: (
-            worst[t.messenger],
-            t.messenger,
-            *(t.censor != OPEN, natural(t.censor)),
-            *(t.transport != DIRECT, natural(t.transport)),
+            worst[t.key.messenger],
+            t.key.messenger,
+            *(t.key.censor != OPEN, natural(t.key.censor)),
+            *(not t.key.is_direct, natural(t.key.transport)),
         ),
     )
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from statistics import pvariance
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from testbed.record.results import CellResult, Run
+from testbed.analysis.groups import grouped
+from testbed.record.cell_record import CellRecord
+from testbed.record.results import RecordedCell, Run
 from testbed.show.figures import sheet, style, words
 
 _PANELS = 6
@@ -30,12 +31,10 @@ def timeline(run: Run) -> Figure:
     while they lasted. NothingToDrawError: the run has no quality by the second.
     """
     data = sheet.recorded(run)
-    calls = _first_seeds(data.results)
+    calls = _first_seeds(data.cells)
     drawn = sorted(calls, key=_restlessness, reverse=True)[:_PANELS]
     if not drawn:
-        raise sheet.NothingToDrawError(
-            "a timeline needs quality by the second, which runs of schema 1 do not have"
-        )
+        raise sheet.NothingToDrawError("a timeline needs a call that was set up")
     shown = [call for call in calls if call in drawn]
     many = f"The {len(shown)} of {len(calls)} kinds of calls that changed most. "
     notes = data.notes(
@@ -53,7 +52,7 @@ def timeline(run: Run) -> Figure:
         rows_in = [_PANEL_IN] * len(shown)
         title = words.question(data.manifest)
         figure, panels = sheet.sheet(title, notes, rows_in, margins, key=key)
-        end_s = max(_end_s(call) for call in shown)
+        end_s = max(call.observation.call.ended_s for call in shown)
         for axes, call in zip(panels, shown, strict=True):
             _draw(axes, call, end_s)
             axes.tick_params(axis="x", labelbottom=axes is panels[-1])
@@ -61,45 +60,30 @@ def timeline(run: Run) -> Figure:
         return figure
 
 
-def _first_seeds(results: Sequence[CellResult]) -> list[CellResult]:
-    """Give the first seed's call of each kind, if it has steps."""
-    first: dict[tuple[str, str, str], CellResult] = {}
-    for result in results:
-        kept = first.get(result.key)
-        if kept is None or result.content["seed"] < kept.content["seed"]:
-            first[result.key] = result
-    return [call for call in first.values() if any(_steps(call, side) for side in ("up", "down"))]
+def _first_seeds(cells: Sequence[RecordedCell]) -> list[CellRecord]:
+    """Return the first seed's call of each kind, if it was set up."""
+    groups = grouped(cells).values()
+    first = [min((cell.record for cell in group), key=lambda call: call.seed) for group in groups]
+    return [call for call in first if any(call.measures[d].steps for d in call.measures)]
 
 
-def _steps(call: CellResult, side: str) -> Sequence[Mapping[str, Any]]:
-    steps: Sequence[Mapping[str, Any]] = (call.content["quality"][side] or {}).get("steps", ())
-    return steps
-
-
-def _restlessness(call: CellResult) -> float:
-    """How much the missing share varied over the call."""
-    shares: list[list[float]] = [
-        [step["concealed_share"] for step in _steps(call, side)] for side in ("up", "down")
-    ]
+def _restlessness(call: CellRecord) -> float:
+    """Return how much the missing share varied over the call."""
+    shares = [[step.concealed_share for step in m.steps] for m in call.measures.values()]
     return sum((pvariance(found) for found in shares if found), 0.0)
 
 
-def _end_s(call: CellResult) -> float:
-    ended_s: float = call.content["record"]["call"]["ended_s"]
-    return ended_s
-
-
-def _draw(axes: Axes, call: CellResult, end_s: float) -> None:
+def _draw(axes: Axes, call: CellRecord, end_s: float) -> None:
     messenger, transport, censor = call.key
     how = "direct" if transport == "direct" else f"through {transport}"
     sheet.heading(axes, f"{messenger}, {how}")
     axes.set_title(censor, loc="right", size=style.NOTE_PT, color=style.FAINT_INK, pad=4)
-    for side in ("up", "down"):
-        steps = _steps(call, side)
+    for side, measures in call.measures.items():
+        steps = measures.steps
         if not steps:
             continue
-        at = [step["from_s"] for step in steps]
-        shares = [step["concealed_share"] for step in steps]
+        at = [step.from_s for step in steps]
+        shares = [step.concealed_share for step in steps]
         x, y = [*at, at[-1] + 1], [*shares, shares[-1]]
         if side == "up":
             axes.fill_between(x, y, step="post", color=_UP, lw=0)
@@ -113,7 +97,7 @@ def _draw(axes: Axes, call: CellResult, end_s: float) -> None:
     _mark(axes, call, end_s)
 
 
-def _mark(axes: Axes, call: CellResult, end_s: float) -> None:
+def _mark(axes: Axes, call: CellRecord, end_s: float) -> None:
     events = list(_events(call, end_s))
     axes.plot(
         [at for at, _ in events], [1.22] * len(events), "v", ms=4, color="#9c3028", clip_on=False
@@ -137,10 +121,10 @@ def _width_s(text: str, end_s: float) -> float:
     return style.text_width_in(text, style.NOTE_PT) / (style.WIDTH_IN - 0.7) * end_s * 1.1
 
 
-def _events(call: CellResult, end_s: float) -> Iterator[tuple[float, str]]:
+def _events(call: CellRecord, end_s: float) -> Iterator[tuple[float, str]]:
     """Give the events by time, what happened at once to several flows only once."""
     before: set[tuple[int, str]] = set()
-    for at, _, what in call.content["record"]["middlebox"]["events"]:
+    for at, _, what in call.observation.events:
         if 0 <= at <= end_s and (key := (round(at), what)) not in before:
             before.add(key)
             yield at, what

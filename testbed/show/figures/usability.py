@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import FixedLocator, PercentFormatter
 from matplotlib.transforms import blended_transform_factory
 
 from testbed.call.quality.verdict import Verdict
-from testbed.record.results import CellResult, ResultsError, Run
+from testbed.record.results import ResultsError, Run
 from testbed.show.figures import style, words
 from testbed.show.figures.style import FAILED_FILL, VERDICT_FILLS, Fill
 from testbed.show.figures.tally import Tally, by_messenger, tally
@@ -56,25 +55,18 @@ def usability(run: Run) -> Figure:
     Beside each bar stand how many calls were usable, and the chat of the same cells. A cell that
     failed is in its bar as failed. ResultsError: the run has no cell.
     """
-    manifest, results = run.manifest(), _results(run)
-    tallies = tally(results, run.failures())
+    manifest, cells = run.manifest(), run.cells()
+    tallies = tally(cells, run.failures())
     if not tallies:
         raise ResultsError(f"{run.folder} has no call to draw: run its scenario first")
     labels = words.label(tallies)
     notes = [
         labels.restriction,
-        words.provenance(manifest, results, words.calls_per_bar(tallies)),
+        words.provenance(manifest, cells, words.calls_per_bar(tallies)),
         words.definition(),
     ]
     with style.applied():
         return _draw(tallies, labels, words.question(manifest), [n for n in notes if n])
-
-
-def _results(run: Run) -> list[CellResult]:
-    try:
-        return run.results()
-    except FileNotFoundError:  # begun, and no cell's folder made yet
-        return []
 
 
 def _draw(
@@ -156,7 +148,7 @@ def _draw_key(figure: Figure, axes: Axes, *, failed: bool) -> None:
     if failed:
         entries.append(("failed, no result", FAILED_FILL))
     patches = [
-        Patch(facecolor=f.colour, hatch=f.hatch, label=name, **_outline(f)) for name, f in entries
+        _outlined(Patch(facecolor=f.colour, hatch=f.hatch, label=name), f) for name, f in entries
     ]
     axes.axis("off")
     legend = axes.legend(
@@ -187,10 +179,11 @@ def _draw_bars(axes: Axes, rows: Sequence[_Row]) -> None:
     width_in = axes.get_window_extent().width / axes.figure.dpi
     for row in rows:
         for left, width, count, word, fill in _segments(row.tally):
-            place: dict[str, Any] = {"y": row.y, "width": width, "height": _BAR, "left": left}
-            axes.barh(**place, color=fill.colour, hatch=fill.hatch, **_outline(fill))
+            axes.add_patch(_bar(left, row.y, width, fill))
             if fill.edge == "none":
-                axes.barh(**place, color="none", edgecolor=style.PAPER, lw=0.8)
+                frame = Rectangle((left, row.y - _BAR / 2), width, _BAR)
+                frame.set(fill=False, edgecolor=style.PAPER, linewidth=0.8)
+                axes.add_patch(frame)
             if text := _fitting((f"{count} {word}", f"{count}"), width * width_in):
                 box = {"facecolor": fill.colour, "edgecolor": "none", "pad": 1.0}
                 axes.text(
@@ -243,8 +236,15 @@ def _share_axis(axes: Axes, ticks: Sequence[float]) -> None:
     axes.spines.left.set_visible(False)
 
 
-def _outline(fill: Fill) -> dict[str, Any]:
-    """Give how a part is outlined; its edge's colour is its hatch's too."""
+def _bar(left: float, y: float, width: float, fill: Fill) -> Patch:
+    bar = Rectangle((left, y - _BAR / 2), width, _BAR, facecolor=fill.colour, hatch=fill.hatch)
+    return _outlined(bar, fill)
+
+
+def _outlined(patch: Patch, fill: Fill) -> Patch:
+    """Outline a part of a bar; its edge's colour is its hatch's, too."""
     if fill.edge == "none":
-        return {"edgecolor": fill.hatch_colour, "lw": 0.0}
-    return {"edgecolor": fill.edge, "lw": 0.8, "ls": (0, (3, 2))}
+        patch.set(edgecolor=fill.hatch_colour, linewidth=0.0)
+    else:
+        patch.set(edgecolor=fill.edge, linewidth=0.8, linestyle=(0, (3, 2)))
+    return patch

@@ -6,12 +6,13 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
 
 from testbed.analysis.statistics import CONFIDENCE, coverage_limit
 from testbed.call.quality import verdict as v
-from testbed.record.results import CellResult, clock_of
-from testbed.show.figures.tally import DIRECT, OPEN, Tally
+from testbed.record.cell_record import DIRECT, OPEN
+from testbed.record.manifest import Manifest
+from testbed.record.results import RecordedCell
+from testbed.show.figures.tally import Tally
 
 _SWEPT = re.compile(r"(?P<profile>\S+) (?P<what>\S+)=(?P<value>\S+)")
 _MODEL = "(model)"
@@ -32,14 +33,14 @@ class Labels:
 
     def of(self, tally: Tally) -> str:
         """Label one tally: "restricted, through obfs4"."""
-        parts = (self.censors[tally.censor], self.transports[tally.transport])
+        parts = (self.censors[tally.key.censor], self.transports[tally.key.transport])
         return tied(", ".join(part for part in parts if part))
 
 
 def label(tallies: Sequence[Tally]) -> Labels:
     """Find the labels for a run's tallies."""
-    censors = list(dict.fromkeys(t.censor for t in tallies))
-    transports = list(dict.fromkeys(t.transport for t in tallies))
+    censors = list(dict.fromkeys(t.key.censor for t in tallies))
+    transports = list(dict.fromkeys(t.key.transport for t in tallies))
     restrictions = [name for name in censors if name != OPEN]
     names, profile = _censor_names(restrictions)
     transport_names = {name: DIRECT if name == DIRECT else f"through {name}" for name in transports}
@@ -75,27 +76,24 @@ def together(censors: Sequence[str]) -> str:
     return f"Over all {len(censors)} censors of the run together."
 
 
-def question(manifest: Mapping[str, Any]) -> str:
+def question(manifest: Manifest) -> str:
     """Give what the run asks: the scenario's question, its title, or what any run asks."""
-    scenario = manifest.get("scenario") or {}
-    asked = scenario.get("question") or scenario.get("title")
+    asked = manifest.scenario.question or manifest.scenario.title
     return asked or "Which calls stay usable, by messenger and transport?"
 
 
-def provenance(manifest: Mapping[str, Any], results: Sequence[CellResult], calls: str) -> str:
+def provenance(manifest: Manifest, cells: Sequence[RecordedCell], calls: str) -> str:
     """Say which scenario it was, how many calls of which length, which seeds, by which engine."""
-    scenario = manifest.get("scenario") or {}
-    name, title = scenario.get("name"), scenario.get("title")
-    what = f"Scenario: {name}" if name else "Scenario: not recorded"
+    name, title = manifest.scenario.name, manifest.scenario.title
+    what = f"Scenario: {name}"
     if title and title != question(manifest):
-        what = f"{title} (scenario {name})" if name else title
+        what = f"{title} (scenario {name})"
     facts = [what, calls]
-    if results:
-        contents = [result.content for result in results]
-        lengths = _span(sorted({c["duration_s"] for c in contents}))
-        facts += [f"{lengths} s each", seeds(c["seed"] for c in contents)]
-    modelled = bool(results) and all(r.key[0].endswith(_MODEL) for r in results)
-    clock = clock_of(manifest)
+    if cells:
+        lengths = _span(sorted({cell.record.duration_s for cell in cells}))
+        facts += [f"{lengths} s each", seeds(cell.record.seed for cell in cells)]
+    modelled = bool(cells) and all(c.record.messenger_title.endswith(_MODEL) for c in cells)
+    clock = manifest.kernel.clock
     facts.append(f"models of the messengers, {clock}" if modelled else clock)
     return tied(" · ".join(facts) + ".")
 
@@ -167,7 +165,7 @@ def unaffected(tallies: Sequence[Tally]) -> bool:
 
     A call that is usable where it would have been good is one to which it makes a difference.
     """
-    direct = {t.censor: t for t in tallies if t.transport == DIRECT}
+    direct = {t.key.censor: t for t in tallies if t.key.is_direct}
     if len(direct) < 2 or OPEN not in direct or not direct[OPEN].usable:
         return False
     first, *others = (

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from math import isfinite
-from typing import Any
+from typing import NamedTuple
 
-from testbed.analysis.comparison import DIRECT, Comparison
+from testbed.analysis.comparison import Comparison
 from testbed.analysis.statistics import CONFIDENCE, Estimate, coverage_limit
-from testbed.show.figures.tally import OPEN
+from testbed.record.cell_record import DIRECT, OPEN
+from testbed.record.manifest import Manifest
 from testbed.show.figures.words import tied
 
 _PLACES = 3
@@ -45,13 +46,13 @@ class Answer:
     """Sentences on how far this reaches."""
 
 
-def answer(compared: Sequence[Comparison], manifest: Mapping[str, Any]) -> Answer:
+def answer(compared: Sequence[Comparison], manifest: Manifest) -> Answer:
     """Answer a run's question from the comparison of its calls."""
     return Answer(
         _summary(compared),
         {
-            censor: _statements([c for c in compared if c.censor == censor])
-            for censor in dict.fromkeys(c.censor for c in compared)
+            censor: _statements([c for c in compared if c.key.censor == censor])
+            for censor in dict.fromkeys(c.key.censor for c in compared)
         },
         _cautions(compared, manifest),
     )
@@ -69,10 +70,10 @@ def restriction(censor: str) -> str:
 
 def _summary(compared: Sequence[Comparison]) -> list[str]:
     """Say in two or three sentences which ways kept all calls usable."""
-    restricted = [c for c in compared if not is_open(c.censor)]
+    restricted = [c for c in compared if not is_open(c.key.censor)]
     if not restricted:
         return ["No call of this run was restricted."]
-    censors = {c.censor for c in restricted}
+    censors = {c.key.censor for c in restricted}
     lines = _of_one(restricted) if len(censors) == 1 else _of_many(restricted)
     return [tied(line) for line in lines]
 
@@ -82,17 +83,17 @@ def _of_one(restricted: Sequence[Comparison]) -> list[str]:
     ways: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
     counts = {c.calls for c in restricted}
     of = f" of {counts.pop()}" if len(counts) == 1 else ""
-    for transport in dict.fromkeys(c.transport for c in restricted):
-        group = [c for c in restricted if c.transport == transport]
+    for transport in dict.fromkeys(c.key.transport for c in restricted):
+        group = [c for c in restricted if c.key.transport == transport]
         kept = {
-            f"all{of} usable with": [c.messenger for c in group if c.usable.value == 1],
-            f"some{of} usable with": [c.messenger for c in group if 0 < c.usable.value < 1],
-            f"none{of} usable with": [c.messenger for c in group if c.usable.value == 0],
+            f"all{of} usable with": [c.key.messenger for c in group if c.usable.value == 1],
+            f"some{of} usable with": [c.key.messenger for c in group if 0 < c.usable.value < 1],
+            f"none{of} usable with": [c.key.messenger for c in group if c.usable.value == 0],
         }
         told = tuple(f"{word} {_listed(names)}" for word, names in kept.items() if names)
         ways[told].append(transport)
     return [
-        f"Under {restricted[0].censor}, {_ways(transports)}: {', '.join(told)}."
+        f"Under {restricted[0].key.censor}, {_ways(transports)}: {', '.join(told)}."
         for told, transports in ways.items()
     ]
 
@@ -102,10 +103,10 @@ def _of_many(restricted: Sequence[Comparison]) -> list[str]:
 
     Ways that were tried in fewer places do not compare by counts, and are told for themselves.
     """
-    whole = len({(c.messenger, c.censor) for c in restricted})
-    tried = Counter(c.transport for c in restricted)
-    kept = Counter(c.transport for c in restricted if c.usable.value == 1)
-    messengers = {c.messenger for c in restricted}
+    whole = len({(c.key.messenger, c.key.censor) for c in restricted})
+    tried = Counter(c.key.transport for c in restricted)
+    kept = Counter(c.key.transport for c in restricted if c.usable.value == 1)
+    messengers = {c.key.messenger for c in restricted}
     place = "pairs of messenger and restriction" if len(messengers) > 1 else "restrictions"
     ranked = sorted((t for t in tried if tried[t] == whole), key=lambda t: -kept[t])
     places = [list(group) for _, group in groupby(ranked, key=lambda t: kept[t])][:_PLACES]
@@ -133,9 +134,11 @@ def _of_many(restricted: Sequence[Comparison]) -> list[str]:
 
 def _of_fewer(restricted: Sequence[Comparison], whole: int) -> list[str]:
     """Say what ways kept that were not tried in all places, beside direct calls in the same."""
-    kept_at = {(c.transport, c.messenger, c.censor): c.usable.value == 1 for c in restricted}
+    kept_at = {
+        (c.key.transport, c.key.messenger, c.key.censor): c.usable.value == 1 for c in restricted
+    }
     ways: defaultdict[tuple[int, ...], list[str]] = defaultdict(list)
-    for transport in dict.fromkeys(c.transport for c in restricted):
+    for transport in dict.fromkeys(c.key.transport for c in restricted):
         at = [place for way, *place in kept_at if way == transport]
         if len(at) < whole:
             direct = [kept_at[DIRECT, m, c] for m, c in at if (DIRECT, m, c) in kept_at]
@@ -150,19 +153,26 @@ def _of_fewer(restricted: Sequence[Comparison], whole: int) -> list[str]:
     ]
 
 
+class _Said(NamedTuple):
+    """What a `Statement` says, without the messengers of whom it holds."""
+
+    usable: tuple[tuple[str, tuple[str, ...]], ...]
+    notes: tuple[str, ...]
+
+
 def _statements(compared: Sequence[Comparison]) -> list[Statement]:
     """Say what holds under one censor, for messengers of whom the same holds together."""
-    by_content: defaultdict[tuple[Any, ...], list[str]] = defaultdict(list)
-    for messenger in dict.fromkeys(c.messenger for c in compared):
-        group = [c for c in compared if c.messenger == messenger]
-        by_content[_usable(group), _notes(group)].append(messenger)
+    by_content: defaultdict[_Said, list[str]] = defaultdict(list)
+    for messenger in dict.fromkeys(c.key.messenger for c in compared):
+        group = [c for c in compared if c.key.messenger == messenger]
+        by_content[_Said(_usable(group), _notes(group))].append(messenger)
     return [Statement(titles, *content) for content, titles in by_content.items()]
 
 
 def _usable(group: Sequence[Comparison]) -> tuple[tuple[str, tuple[str, ...]], ...]:
     ordered = sorted(group, key=lambda c: (-c.usable.value, -c.calls))
     return tuple(
-        (words, tuple(c.transport for c in some))
+        (words, tuple(c.key.transport for c in some))
         for words, some in groupby(ordered, key=usable_text)
     )
 
@@ -175,7 +185,7 @@ def usable_text(c: Comparison) -> str:
 
 def _notes(group: Sequence[Comparison]) -> tuple[str, ...]:
     notes = [_lead(group)]
-    treated = [(c.transport, c.usable_effect) for c in group if c.usable_effect is not None]
+    treated = [(c.key.transport, c.usable_effect) for c in group if c.usable_effect is not None]
     if treated:
         better = [name for name, effect in treated if effect.low > 0]
         worse = [name for name, effect in treated if effect.high < 0]
@@ -201,38 +211,40 @@ def _lead(group: Sequence[Comparison]) -> str:
     if len(first) == len(group):
         return f"By R (E-model) all {len(group)} are a tie: their intervals overlap."
     if len(first) > 1:
-        names = _named([c.transport for c in first], group)
+        names = _named([c.key.transport for c in first], group)
         return f"By R (E-model) the first place is shared, a tie: {names}."
     leader = first[0]
     second = max((c for c in group if c.rank > 1), key=lambda c: c.rating.value)
     if leader.rating.value - second.rating.value < 1:
-        ahead = f"{leader.transport} is ahead of {second.transport}"
+        ahead = f"{leader.key.transport} is ahead of {second.key.transport}"
         return f"By R (E-model) {ahead}, by less than one point of 100."
     return (
-        f"By R (E-model) {leader.transport} leads, with a median of "
+        f"By R (E-model) {leader.key.transport} leads, with a median of "
         f"{number(leader.rating.value, 1)} before {number(second.rating.value, 1)} of "
-        f"{second.transport}."
+        f"{second.key.transport}."
     )
 
 
 def _named(transports: Sequence[str], group: Sequence[Comparison]) -> str:
     """Name transports, or say that they are those that have just been listed."""
-    kept = [c.transport for c in group if c.usable.value == 1]
+    kept = [c.key.transport for c in group if c.usable.value == 1]
     if len(transports) > _FEW and set(transports) == set(kept):
         return f"all {len(kept)} that kept every call usable"
     return _listed(transports)
 
 
-def _cautions(compared: Sequence[Comparison], manifest: Mapping[str, Any]) -> list[str]:
+def _cautions(compared: Sequence[Comparison], manifest: Manifest) -> list[str]:
     counts = sorted({c.calls for c in compared})
     n = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     lines = [
         f"n = {n} {'call' if n == '1' else 'calls'} of each kind, which differ in their seed. "
         "Intervals of shares are Wilson's, at 95%; differences from direct calls are paired by "
         "seed (Newcombe)." + _of_few(counts[0]),
-        *_engines(c.messenger for c in compared),
+        *_engines(c.key.messenger for c in compared),
     ]
-    assumed = {name: _assumed(manifest, name) for name in dict.fromkeys(c.censor for c in compared)}
+    assumed = {
+        name: _assumed(manifest, name) for name in dict.fromkeys(c.key.censor for c in compared)
+    }
     if some := [f"{name} ({a} of {of})" for name, (a, of) in assumed.items() if a]:
         lines.append(
             "Some facts of the censor profiles are assumed, because no source gives them: "
@@ -272,12 +284,13 @@ def _engines(titles: Iterable[str]) -> list[str]:
     return lines
 
 
-def _assumed(manifest: Mapping[str, Any], censor: str) -> tuple[int, int]:
+def _assumed(manifest: Manifest, censor: str) -> tuple[int, int]:
     """Give how many facts of a profile are assumed, of how many."""
     name = censor.partition(" over ")[0]
-    profile = manifest.get("definitions", {}).get(f"censor {name}", {})
-    facts = [e for rule in profile.get("rules", ()) for e in rule["evidence"].values()]
-    return sum(fact["confidence"] == "assumed" for fact in facts), len(facts)
+    profile = manifest.definitions.censors.get(name)
+    rules = () if profile is None else profile.rules
+    facts = [fact for rule in rules for fact in rule.evidence.values()]
+    return sum(fact.confidence == "assumed" for fact in facts), len(facts)
 
 
 def _ways(transports: Sequence[str]) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from typing import Any
+from dataclasses import dataclass
 
 from testbed.analysis.comparison import Comparison
 from testbed.analysis.costs import Cost
-from testbed.record.results import CellResult, Run
+from testbed.call.quality.verdict import DirectionQuality
+from testbed.record.cell_record import CellRecord, ChatSummary, Conversation, TrafficSummary
 from testbed.show.comparison_tables import MEASURE_WORDS, effect_text, rank_text
 from testbed.show.figures.words import tied
 from testbed.show.report.answer import interval, number, restriction, usable_text
@@ -20,7 +20,7 @@ from testbed.show.report.calls import (
     events_of,
     lost_by_second,
 )
-from testbed.show.report.sounds import Sounds
+from testbed.show.report.sounds import Excerpt, Sounds
 
 DIRECTION_HEADS = ("verdict", "lost", "longest gap", "delay", "95 % of delay", "R")
 """What a row of `directions` has after who hears it."""
@@ -37,19 +37,60 @@ class Words:
         return self.texts.setdefault(text, len(self.texts))
 
 
-def data_of(run: Run, kinds: Sequence[Kind], sounds: Sounds) -> dict[str, Any]:
-    """Give what the script needs, by a kind's name; texts and sounds that repeat are shared."""
+@dataclass(frozen=True)
+class CellData:
+    """One call. Texts are indices into `PageData.words`, times seconds since dialling."""
+
+    seed: int
+    verdict: int
+    why: list[int]
+    like: list[int]
+    set_up_s: float | None
+    ended_s: float
+    directions: dict[str, list[int]]
+    """By direction: `DIRECTION_HEADS`."""
+    lost: dict[str, tuple[int, list[int]]]
+    """By direction: the first second, and the percentage lost in each."""
+    answers: int
+    chat: int
+    traffic: int
+    rules: list[int]
+    events: list[tuple[float, int, int]]
+    """When, flow and what."""
+    more: int
+    """How many events are not listed."""
+
+
+@dataclass(frozen=True)
+class KindData:
+    """The calls that differ in their seed alone."""
+
+    title: list[int]
+    facts: list[tuple[int, int]]
+    cells: list[CellData]
+    sound: Excerpt | None
+
+
+@dataclass(frozen=True)
+class PageData:
+    """All that the page's script is given."""
+
+    kinds: dict[str, KindData]
+    words: list[str]
+    sounds: list[str]
+    seconds: int
+    sides: dict[str, str]
+    heads: tuple[str, ...]
+
+
+def data_of(kinds: Sequence[Kind], sounds: Sounds) -> PageData:
+    """Return what the script needs, by a kind's name; texts and sounds that repeat are shared."""
     words = Words()
     compared = [kind.comparison for kind in kinds]
-    found = {kind.name: _kind(run, kind, compared, sounds, words) for kind in kinds}
-    return {
-        "kinds": found,
-        "words": list(words.texts),
-        "sounds": sounds.encoded,
-        "seconds": sounds.seconds,
-        "sides": SIDES,
-        "heads": DIRECTION_HEADS,
-    }
+    found = {kind.name: _kind(kind, compared, sounds, words) for kind in kinds}
+    return PageData(
+        found, list(words.texts), sounds.encoded, sounds.seconds, SIDES, DIRECTION_HEADS
+    )
 
 
 def facts_of(kind: Kind, compared: Sequence[Comparison]) -> list[tuple[str, str]]:
@@ -77,7 +118,7 @@ def _effect(c: Comparison) -> str:
 
 def _costs(kind: Kind) -> list[tuple[str, str]]:
     cost = kind.cost
-    if cost is None or kind.key[1] == "direct":
+    if cost is None or kind.key.is_direct:
         return []
     return [
         ("Connects in", tied(f"{cost.connect_s * 1e3:.0f} ms")),
@@ -95,83 +136,74 @@ def _held_up(cost: Cost) -> list[tuple[str, str]]:
     return [("Held up", tied(f"{share:.1%} of frames, behind a lost one, for {median_ms:.0f} ms"))]
 
 
-def _kind(
-    run: Run, kind: Kind, compared: Sequence[Comparison], sounds: Sounds, words: Words
-) -> dict[str, Any]:
-    excerpt = sounds.excerpts.get(kind.name)
-    return {
-        "title": [words.index(p) for p in (*kind.key[:2], restriction(kind.key[2]))],
-        "facts": [
-            [words.index(what), words.index(text)] for what, text in facts_of(kind, compared)
-        ],
-        "cells": [_cell(run, cell, words) for cell in kind.cells],
-        **({"sound": asdict(excerpt)} if excerpt else {}),
-    }
+def _kind(kind: Kind, compared: Sequence[Comparison], sounds: Sounds, words: Words) -> KindData:
+    return KindData(
+        title=[words.index(p) for p in (*kind.key[:2], restriction(kind.key.censor))],
+        facts=[(words.index(what), words.index(text)) for what, text in facts_of(kind, compared)],
+        cells=[_cell(cell.record, words) for cell in kind.cells],
+        sound=sounds.excerpts.get(kind.name),
+    )
 
 
-def _cell(run: Run, cell: CellResult, words: Words) -> dict[str, Any]:
-    content = cell.content
-    quality, call = content["quality"], content["record"]["call"]
-    events = events_of(cell)
-    return {
-        "seed": content["seed"],
-        "verdict": words.index(quality["verdict"]),
-        "why": [words.index(tied(reason)) for reason in quality["reasons"]],
-        "like": [words.index(symptom) for symptom in cell.symptoms],
-        "setUp": None if call["set_up_s"] is None else round(call["set_up_s"], 2),
-        "ended": round(call["ended_s"], 1),
-        "directions": {
-            side: [words.index(text) for text in _direction(quality[side])]
-            for side in cell.directions
+def _cell(record: CellRecord, words: Words) -> CellData:
+    quality, call = record.quality, record.observation.call
+    events = events_of(record)
+    return CellData(
+        seed=record.seed,
+        verdict=words.index(quality.verdict.label),
+        why=[words.index(tied(reason)) for reason in quality.reasons],
+        like=[words.index(symptom) for symptom in quality.symptoms],
+        set_up_s=None if call.set_up_s is None else round(call.set_up_s, 2),
+        ended_s=round(call.ended_s, 1),
+        directions={
+            side: [words.index(text) for text in _direction(direction)]
+            for side, direction in record.directions.items()
         },
-        "lost": {
-            side: [first, [round(100 * share) for share in shares]]
-            for side, (first, shares) in lost_by_second(run, cell).items()
+        lost={
+            side: (first, [round(100 * share) for share in shares])
+            for side, (first, shares) in lost_by_second(record).items()
         },
-        "answers": words.index(_answers(content)),
-        "chat": words.index(_chat(content["chat"])),
-        "traffic": words.index(_traffic(content.get("traffic", {}))),
-        "rules": [
+        answers=words.index(_answers(record.conversation)),
+        chat=words.index(_chat(record.chat)),
+        traffic=words.index(_traffic(record.traffic)),
+        rules=[
             words.index(f"{name}: {matched} packets, {dropped} of them dropped")
-            for name, (matched, dropped) in dropped_by_rule(cell).items()
+            for name, (matched, dropped) in dropped_by_rule(record).items()
         ],
-        "events": [
-            [at, words.index(flow), words.index(what)] for at, flow, what in events[:EVENTS]
-        ],
-        "more": max(len(events) - EVENTS, 0),
-    }
+        events=[(at, words.index(flow), words.index(what)) for at, flow, what in events[:EVENTS]],
+        more=max(len(events) - EVENTS, 0),
+    )
 
 
-def _direction(direction: Mapping[str, Any]) -> list[str]:
+def _direction(direction: DirectionQuality) -> list[str]:
     return [
-        direction["verdict"],
-        tied(f"{100 * direction['concealed_share']:.1f}%"),
-        tied(f"{direction['longest_gap_s']:.2f} s"),
-        _ms(direction["mouth_to_ear_median_s"]),
-        _ms(direction["mouth_to_ear_p95_s"]),
-        number(direction["r_fullband_100"]),
+        direction.verdict.label,
+        tied(f"{100 * direction.concealed_share:.1f}%"),
+        tied(f"{direction.longest_gap_s:.2f} s"),
+        _ms(direction.mouth_to_ear_median_s),
+        _ms(direction.mouth_to_ear_p95_s),
+        number(direction.r_fullband_100),
     ]
 
 
-def _traffic(traffic: Mapping[str, Any]) -> str:
+def _traffic(traffic: Mapping[str, TrafficSummary]) -> str:
     """Say what became of the other traffic beside a call."""
     told = [
-        f"{kind} {_ms(one['took_s']) if one['done'] else 'not done'}"
-        for kind, one in traffic.items()
+        f"{kind} {_ms(one.took_s) if one.done else 'not done'}" for kind, one in traffic.items()
     ]
     return ", ".join(told) or "none"
 
 
-def _answers(content: Mapping[str, Any]) -> str:
+def _answers(conversation: Conversation) -> str:
     """Say how long the ends waited for each other's words."""
-    waits = content.get("conversation", {}).get("response_s", {})
-    told = [f"{end} {_ms(wait)}" for end, wait in waits.items() if wait is not None]
+    waits = conversation.response_s.items()
+    told = [f"{end} {_ms(wait)}" for end, wait in waits if wait is not None]
     return ", ".join(told) or "\N{EN DASH}"
 
 
-def _chat(chat: Mapping[str, Any]) -> str:
-    took = "" if chat["median_s"] is None else f", median {_ms(chat['median_s'])}"
-    return f"{chat['delivered']} of {chat['sent']} messages delivered{took}"
+def _chat(chat: ChatSummary) -> str:
+    took = "" if chat.median_s is None else f", median {_ms(chat.median_s)}"
+    return f"{chat.delivered} of {chat.sent} messages delivered{took}"
 
 
 def _ms(seconds: float | None) -> str:

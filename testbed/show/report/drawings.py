@@ -43,7 +43,7 @@ class Drawing:
 
 def drawings_of(run: Run, tell: Callable[[str], None]) -> list[Drawing]:
     """Draw the figures for which a run has something to show; `tell` is called with each name."""
-    many = len(tally(run.results(), run.failures())) > _BARS
+    many = len(tally(run.cells(), run.failures())) > _BARS
     found = []
     for name in FIGURES:
         if name not in _PICTURES or (many and name == "usability"):

@@ -5,12 +5,18 @@ from __future__ import annotations
 import hashlib
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, get_args
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from typing import get_args
 
-from testbed.evidence import Confidence
-from testbed.record.results import MANIFEST, CellResult, Run, clock_of
+from testbed.call.messenger import Messenger
+from testbed.censor.profile import Inspection, Profile, Rule
+from testbed.evidence import Confidence, Evidence
+from testbed.experiment.cell import Link
+from testbed.record.manifest import Manifest
+from testbed.record.results import MANIFEST, RecordedCell, Run
 
+Value = object
+"""Whatever a field of a definition may be."""
 SURENESS: Mapping[str, str] = {
     "primary": "the authors' own text or artefact was read",
     "secondary": "quoted by a third party",
@@ -47,55 +53,61 @@ class Origin:
     """Of what was run."""
 
 
-def censors(manifest: Mapping[str, Any]) -> list[Origin]:
-    """Give the censor profiles of a run."""
+def censors(manifest: Manifest) -> list[Origin]:
+    """Return the censor profiles of a run."""
     return [
         Origin(
             name,
-            profile["title"],
-            " ".join(profile["description"].split()),
-            [*_inspection(profile), *((rule["name"], _rule(rule)) for rule in profile["rules"])],
-            manifest["inputs"][f"censor {name}"],
+            profile.title,
+            " ".join(profile.description.split()),
+            [*_inspection(profile), *((rule.name, _rule(rule)) for rule in profile.rules)],
+            manifest.inputs[f"censor {name}"],
         )
-        for name, profile in _definitions(manifest, "censor ")
+        for name, profile in manifest.definitions.censors.items()
     ]
 
 
-def messengers(manifest: Mapping[str, Any]) -> list[Origin]:
-    """Give the messengers of a run."""
+def messengers(manifest: Manifest) -> list[Origin]:
+    """Return the messengers of a run."""
     return [
         Origin(
             name,
-            messenger["title"],
+            messenger.title,
             "",
-            [("", _facts(messenger, messenger["evidence"]))],
-            manifest["inputs"][f"messenger {name}"],
+            [("", _facts(messenger, messenger.evidence))],
+            manifest.inputs[f"messenger {name}"],
         )
-        for name, messenger in _definitions(manifest, "messenger ")
+        for name, messenger in manifest.definitions.messengers.items()
     ]
 
 
-def links(manifest: Mapping[str, Any]) -> list[Origin]:
-    """Give the links of a run, whose sources are one text."""
+def links(manifest: Manifest) -> list[Origin]:
+    """Return the links of a run, whose sources are one text."""
     return [
         Origin(
             name,
             name or "The network links of all calls",
-            content["source"],
-            [("", [Fact(link, _value(content[link]), "", "") for link in _links(content)])],
-            manifest["inputs"][f"links {name}".strip()],
+            found.source,
+            [
+                (
+                    "",
+                    [
+                        Fact(field.name, _value(link), "", "")
+                        for field in fields(found)
+                        if isinstance(link := getattr(found, field.name), Link)
+                    ],
+                )
+            ],
+            manifest.inputs[f"links {name}".strip()],
         )
-        for name, content in _definitions(manifest, "links")
+        for name, found in manifest.definitions.links.items()
     ]
 
 
-def commands(run: Run, results: Sequence[CellResult]) -> list[str]:
-    """Give the command lines that make a run and its report again."""
-    manifest = run.manifest()
-    name = manifest["scenario"]["name"]
-    selected = [
-        f"--{option} {_quoted(value)}" for option, value in _selection(run, results, manifest)
-    ]
+def commands(run: Run, cells: Sequence[RecordedCell]) -> list[str]:
+    """Return the command lines that make a run and its report again."""
+    name = run.manifest().scenario.name
+    selected = [f"--{option} {_quoted(value)}" for option, value in _selection(run, cells)]
     return [
         " ".join((f"./lab run {name}", *selected)),
         f"./lab report results/{name}",
@@ -103,92 +115,72 @@ def commands(run: Run, results: Sequence[CellResult]) -> list[str]:
     ]
 
 
-def versions(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Give the versions of all that a run was made with."""
-    kernel = ", ".join(f"{name} {value}" for name, value in manifest["kernel"].items())
-    return [("clock", clock_of(manifest)), ("kernel", kernel), *manifest["versions"].items()]
+def versions(manifest: Manifest) -> list[tuple[str, str]]:
+    """Return the versions of all that a run was made with."""
+    known = {name: value for name, value in asdict(manifest.kernel).items() if value}
+    kernel = ", ".join(f"{name} {value}" for name, value in known.items())
+    return [("clock", manifest.kernel.clock), ("kernel", kernel), *manifest.versions.items()]
 
 
 def digests(run: Run) -> list[tuple[str, str]]:
-    """Give SHA-256 of the files that say what a run is, and of all its calls' records."""
-    cells = hashlib.sha256()
-    for path in sorted((run.folder / "cells").glob("*/cell.json")):
-        cells.update(path.parent.name.encode() + b"\0" + path.read_bytes())
+    """Return SHA-256 of the files that say what a run is, and of all its calls' records."""
     named = [(name, run.folder / name) for name in (MANIFEST, "scenario.toml")]
     found = [(n, hashlib.sha256(p.read_bytes()).hexdigest()) for n, p in named if p.exists()]
-    return [*found, ("all cells' names and cell.json, in order", cells.hexdigest())]
+    return [*found, ("all cells' names and cell.json, in order", run.digest())]
 
 
-def _selection(
-    run: Run, results: Sequence[CellResult], manifest: Mapping[str, Any]
-) -> Iterator[tuple[str, str]]:
-    """Give what a run was narrowed to, where its scenario names more."""
+def _selection(run: Run, cells: Sequence[RecordedCell]) -> Iterator[tuple[str, str]]:
+    """Yield what a run was narrowed to, where its scenario names more."""
     try:
         asked = tomllib.loads((run.folder / "scenario.toml").read_text())
     except (OSError, tomllib.TOMLDecodeError):
         return
-    contents = [result.content for result in results]
     ran = {
-        "messenger": dict.fromkeys(c["messenger"]["name"] for c in contents),
-        "transport": dict.fromkeys(c["transport"] for c in contents),
-        "seed": dict.fromkeys(c["seed"] for c in contents),
+        "messenger": dict.fromkeys(cell.record.messenger for cell in cells),
+        "transport": dict.fromkeys(cell.record.transport for cell in cells),
+        "seed": dict.fromkeys(str(cell.record.seed) for cell in cells),
     }
     for option, values in ran.items():
         if len(values) < len(asked.get(f"{option}s", ())):
-            yield from ((option, str(value)) for value in values)
+            yield from ((option, value) for value in values)
 
 
 def _quoted(value: str) -> str:
     return f"'{value}'" if " " in value else value
 
 
-def _definitions(manifest: Mapping[str, Any], kind: str) -> list[tuple[str, Mapping[str, Any]]]:
-    definitions: Mapping[str, Any] = manifest.get("definitions", {})
-    return [
-        (key.removeprefix(kind).strip(), content)
-        for key, content in definitions.items()
-        if key.startswith(kind)
-    ]
-
-
-def _rule(rule: Mapping[str, Any]) -> list[Fact]:
-    values = {**rule["action"], "match": rule["match"], "action": rule["action"]["kind"]}
-    values |= {
-        "from_s": rule.get("from_s"),
-        "to_s": rule.get("to_s"),
-        **_shares(rule["match"].get("share")),
+def _rule(rule: Rule) -> list[Fact]:
+    values = {
+        **{key: getattr(rule.action, key, None) for key in rule.evidence},
+        **{"match": rule.match, "action": rule.action.kind},
+        **{"from_s": rule.from_s, "to_s": rule.to_s, "share": rule.match.share},
+        **rule.match.shares,
     }
-    return _facts(values, rule["evidence"])
+    return _of(values, rule.evidence)
 
 
-def _shares(share: object) -> dict[str, object]:
-    """Return a share by the names that its evidence may have: a table's as a whole, and by hour."""
-    hours = share.items() if isinstance(share, Mapping) else ()
-    return {"share": share, **{f"share.{hour}": value for hour, value in hours}}
+def _inspection(profile: Profile) -> Iterator[tuple[str, list[Fact]]]:
+    if evidence := profile.inspection.evidence:
+        yield "inspection", _facts(profile.inspection, evidence)
 
 
-def _inspection(profile: Mapping[str, Any]) -> Iterator[tuple[str, list[Fact]]]:
-    inspection = profile.get("inspection") or {}
-    if evidence := inspection.get("evidence"):
-        yield "inspection", _facts(inspection, evidence)
+def _facts(of: Messenger | Inspection, evidence: Mapping[str, Evidence]) -> list[Fact]:
+    return _of({key: getattr(of, key, None) for key in evidence}, evidence)
 
 
-def _facts(values: Mapping[str, Any], evidence: Mapping[str, Mapping[str, str]]) -> list[Fact]:
+def _of(values: Mapping[str, Value], evidence: Mapping[str, Evidence]) -> list[Fact]:
     return [
-        Fact(key, _value(values.get(key)), fact["source"], fact["confidence"])
+        Fact(key, _value(values.get(key)), fact.source, fact.confidence)
         for key, fact in evidence.items()
     ]
 
 
-def _links(content: Mapping[str, Any]) -> list[str]:
-    return [key for key, value in content.items() if isinstance(value, Mapping)]
-
-
-def _value(value: object) -> str:
+def _value(value: Value) -> str:
     """Write a value as a person reads it; of a table, what is given."""
-    if isinstance(value, Mapping):
-        given = {k: v for k, v in value.items() if v not in (None, False, "", [], ())}
-        return ", ".join(f"{k} = {_value(v)}" for k, v in given.items()) or "everything"
+    if is_dataclass(value):
+        given = {f.name: getattr(value, f.name) for f in fields(value)}
+        shown = {k: v for k, v in given.items() if v not in (None, False, "", [], ())}
+        return ", ".join(f"{k} = {_value(v)}" for k, v in shown.items()) or "everything"
     if isinstance(value, list | tuple):
         return ", ".join(map(_value, value))
     if isinstance(value, float):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import resources
 
 import jinja2
@@ -47,18 +47,18 @@ def page_of(run: Run, tell: Callable[[str], None], *, with_sound: bool = True) -
 
     ResultsError: there is no call. SpeechError: there is no speech to make the sound from.
     """
-    results = run.results() if (run.folder / "cells").is_dir() else []
-    if not results:
+    cells = run.cells()
+    if not cells:
         raise ResultsError(f"{run.folder} has no call to report: run its scenario first")
-    manifest, kinds = run.manifest(), kinds_of(results)
+    manifest, kinds = run.manifest(), kinds_of(run, cells)
     sounds = sounds_of(run, kinds, lambda name: tell(f"sound: {name}")) if with_sound else Sounds(0)
     drawings = drawings_of(run, lambda name: tell(f"figure: {name}"))
     tell("page")
-    tallies = tally(results, run.failures())
+    tallies = tally(cells, run.failures())
     compared = [kind.comparison for kind in kinds]
     html = _rendered(
         question=words.question(manifest),
-        provenance=words.provenance(manifest, results, words.calls_per(tallies, "kind")),
+        provenance=words.provenance(manifest, cells, words.calls_per(tallies, "kind")),
         definition=words.definition(),
         symptoms=_symptoms(),
         answer=answer(compared, manifest),
@@ -74,13 +74,13 @@ def page_of(run: Run, tell: Callable[[str], None], *, with_sound: bool = True) -
         messengers=origins.messengers(manifest),
         links=origins.links(manifest),
         sureness=origins.SURENESS,
-        commands=origins.commands(run, results),
+        commands=origins.commands(run, cells),
         versions=origins.versions(manifest),
         digests=origins.digests(run),
         manifest=manifest,
-        data=data_of(run, kinds, sounds),
+        data=asdict(data_of(kinds, sounds)),
     )
-    return Page(html, len(results), len(sounds.excerpts), len(sounds.left_out))
+    return Page(html, len(cells), len(sounds.excerpts), len(sounds.left_out))
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def _matrix(kinds: Sequence[Kind]) -> _Matrix:
     for kind in kinds:
         messenger, transport, censor = kind.key
         rows.setdefault(messenger, {}).setdefault(transport, {})[censor] = kind
-    return _Matrix(list(dict.fromkeys(kind.key[2] for kind in kinds)), rows)
+    return _Matrix(list(dict.fromkeys(kind.key.censor for kind in kinds)), rows)
 
 
 def _examples(kinds: Sequence[Kind], sounds: Sounds) -> list[Kind]:
@@ -109,9 +109,9 @@ def _examples(kinds: Sequence[Kind], sounds: Sounds) -> list[Kind]:
     pairs = [
         (other.comparison.rating.value - direct.comparison.rating.value, direct, other)
         for direct in heard
-        if direct.key[1] == "direct" and not is_open(direct.key[2])
+        if direct.key.is_direct and not is_open(direct.key.censor)
         for other in heard
-        if (other.key[0], other.key[2]) == (direct.key[0], direct.key[2])
+        if other.key.direct == direct.key
     ]
     if not pairs or (best := max(pairs, key=lambda pair: pair[0]))[0] <= 0:
         return []
@@ -120,9 +120,7 @@ def _examples(kinds: Sequence[Kind], sounds: Sounds) -> list[Kind]:
 
 def _row(c: Comparison, compared: Sequence[Comparison]) -> list[str]:
     return [
-        c.messenger,
-        c.transport,
-        c.censor,
+        *c.key,
         str(c.calls),
         f"{c.usable.value:.0%}",
         interval(c.usable, 100),
@@ -135,9 +133,7 @@ def _row(c: Comparison, compared: Sequence[Comparison]) -> list[str]:
 
 def _cost_row(cost: Cost) -> list[str]:
     return [
-        cost.messenger,
-        cost.transport,
-        cost.censor,
+        *cost.key,
         f"{cost.connect_s * 1e3:.0f} ms",
         f"{number(cost.added_delay_median_s * 1e3, 1)} ms",
         f"{number(cost.added_delay_95_s * 1e3, 1)} ms",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -19,8 +19,8 @@ import soundfile
 from testbed.audio.opus import Speech
 from testbed.call.conversation import Turn
 from testbed.listen.call_sound import samples, sound_of, with_serial
-from testbed.record.results import CellResult, Run
-from testbed.show.report.calls import Kind, lost_by_second, worse_side
+from testbed.record.results import RecordedCell, Run
+from testbed.show.report.calls import Kind, lost_by_second
 
 SOUND_BUDGET_BYTES: Final = 5_000_000
 """What all sounds of a page may take, as written in it."""
@@ -101,11 +101,11 @@ def sounds_of(run: Run, kinds: Sequence[Kind], tell: Callable[[str], None]) -> S
     SpeechError: there is no speech on this machine.
     """
     ordered = sorted(kinds, key=lambda kind: kind.comparison.rating.value)
-    heard = [kind for kind in ordered if worse_side(kind.typical) is not None]
+    heard = [kind for kind in ordered if kind.typical.record.worse_direction is not None]
     if not heard:
         return Sounds(LONGEST_S)
     sides = _sides(heard)
-    of_censor = [sides[kind.key[2]] for kind in heard]
+    of_censor = [sides[kind.key.censor] for kind in heard]
     cpus = len(os.sched_getaffinity(0))
     with ProcessPoolExecutor(min(cpus, len(heard)), get_context("spawn")) as workers:
         pool: dict[Speech, Speech] = {}
@@ -117,12 +117,12 @@ def sounds_of(run: Run, kinds: Sequence[Kind], tell: Callable[[str], None]) -> S
                 said, played = (pool.setdefault(s, s) for s in (whole.said, whole.heard))
                 made.append((kind, replace(whole, said=said, heard=played)))
         sounds = Sounds(seconds_for(len(pool)))
-        begins = _begins(run, made, sounds.seconds)
+        begins = _begins(made, sounds.seconds)
         cuts = workers.map(
             partial(_cut, sounds.seconds),
             [whole for _, whole in made],
-            [begins[kind.key[2]] for kind, _ in made],
-            [kind.typical.content["seed"] for kind, _ in made],
+            [begins[kind.key.censor] for kind, _ in made],
+            [kind.typical.record.seed for kind, _ in made],
         )
         for (kind, _), cut in zip(made, cuts, strict=True):
             sounds.add(kind.name, cut)
@@ -133,21 +133,21 @@ def _sides(kinds: Iterable[Kind]) -> dict[str, str]:
     """Choose for each censor the direction in which its calls are heard."""
     worse: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for kind in kinds:
-        if (side := worse_side(kind.typical)) is not None:
-            worse[kind.key[2]][side] += 1
+        if (side := kind.typical.record.worse_direction) is not None:
+            worse[kind.key.censor][side] += 1
     return {
         censor: max(sorted(counts, reverse=True), key=counts.__getitem__)
         for censor, counts in worse.items()
     }
 
 
-def _begins(run: Run, made: Iterable[tuple[Kind, _Made]], seconds: int) -> dict[str, int]:
+def _begins(made: Iterable[tuple[Kind, _Made]], seconds: int) -> dict[str, int]:
     """Choose for each censor the second from which its calls are heard."""
     lost: defaultdict[str, list[Sequence[float]]] = defaultdict(list)
     starts: dict[str, Sequence[int]] = {}
     for kind, sound in made:
-        lost[kind.key[2]].append(_lost(run, kind.typical, sound.side))
-        starts[kind.key[2]] = _starts(sound)
+        lost[kind.key.censor].append(_lost(kind.typical, sound.side))
+        starts[kind.key.censor] = _starts(sound)
     return {c: words_from(shares, seconds, starts[c]) for c, shares in lost.items()}
 
 
@@ -199,14 +199,14 @@ def encode(speech: Speech) -> str:
     return base64.b64encode(with_serial(stream.getvalue(), 1)).decode()
 
 
-def _lost(run: Run, result: CellResult, side: str) -> Sequence[float]:
-    found: Mapping[str, tuple[int, Sequence[float]]] = lost_by_second(run, result)
-    return found.get(side, (0, ()))[1]
+def _lost(cell: RecordedCell, side: str) -> Sequence[float]:
+    found = lost_by_second(cell.record).get(side)
+    return () if found is None else found[1]
 
 
-def _make(run: Run, result: CellResult, side: str) -> _Made | None:
+def _make(run: Run, cell: RecordedCell, side: str) -> _Made | None:
     """Make a call's sounds; None: there is none to hear."""
-    sound = sound_of(run, result, (side,))
+    sound = sound_of(run, cell, (side,))
     if side not in sound.heard:
         return None
     return _Made(side, sound.turns, sound.said[side], sound.heard[side])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from math import isfinite
 
 
 @dataclass(frozen=True)
@@ -107,26 +108,26 @@ class Calibration:
         return max(known, key=lambda each: abs(each.deviation or 0), default=None)
 
 
-def as_json(calibrations: Sequence[Calibration]) -> list[dict[str, Any]]:
-    """Give calibrations for JSON; without what a run cost, so that equal runs give equal files.
+def as_json(calibrations: Sequence[Calibration]) -> str:
+    """Write calibrations as JSON; without what a run cost, so that equal runs give equal files.
 
-    An interval without an end has None there.
+    An interval without an end has null there.
     """
-    return [
+    content = [
         {
             "name": each.name,
             "ok": not each.failures,
             "packets": each.packets,
-            "numbers": [_number(m) for m in each.measurements],
+            "numbers": [
+                {**asdict(m), "low": _known(m.low), "high": _known(m.high), "ok": m.ok}
+                for m in each.measurements
+            ],
             "vectors": [asdict(v) for v in each.vectors],
         }
         for each in calibrations
     ]
+    return json.dumps(content, indent=1) + "\n"
 
 
-def _number(measurement: Measurement) -> dict[str, Any]:
-    content = asdict(measurement)
-    for end in ("low", "high"):
-        if abs(content[end]) == float("inf"):
-            content[end] = None
-    return {**content, "ok": measurement.ok}
+def _known(end: float) -> float | None:
+    return end if isfinite(end) else None

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import fmean
 
 from testbed.experiment.cell import Cell
-from testbed.run.jobs import speech_encodings
+from testbed.listen.script import speech_encodings
 
 SOURCE = Path(__file__).parent / "call.cc"
 _LIBRARIES = ("internet", "point-to-point", "network", "core")

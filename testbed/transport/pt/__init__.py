@@ -1,8 +1,15 @@
-"""Tor's pluggable transport protocol, version 1: starts any managed transport; knows none by name.
+"""Tor's pluggable transport protocol, version 1: runs any managed transport, as Tor would.
 
-`start_server` and `start_client` run a program as Tor would; `Client.open_stream` gives a stream
-through it. The pure parts live in `encoding` (arguments, environment), `replies` (what a program
-says), `socks` (the client's handshake); `extorport` is the server side of the Extended ORPort.
+`start_server` and `start_client` run a program, and `Client.open_stream` opens a stream through it:
+
+1. The program is configured by environment variables: `encoding`.
+2. It reports on standard output what it offers: `replies`.
+3. The client side is a SOCKS proxy, which gets the server's arguments as credentials: `socks`.
+4. The server side connects to Tor's ORPort for each stream; `extorport` is the variant that also
+   says where the client is.
+
+`launch` puts these together, and `exactly` reads a given number of bytes. The specification is
+pt-spec 1 (https://spec.torproject.org/pt-spec/).
 """
 
 from testbed.transport.pt.launch import Client, start_client, start_server

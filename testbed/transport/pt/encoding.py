@@ -1,7 +1,14 @@
-"""How arguments and settings are written for a pluggable transport; pure: no file, no process.
+"""Encodes what a pluggable transport is told: environment variables and arguments.
 
-Sources: pt-spec 1, sections 3.2 (environment), 3.3.3 (SMETHOD ARGS) and 3.5 (arguments of a
-connection); RFC 1929 (username and password).
+Arguments are `key=value` pairs in one string. The same pairs are written in three ways, which
+differ in their separator and in what a backslash must escape:
+
+- between programs, in `SMETHOD … ARGS:`, by commas (pt-spec 1, 3.3.3);
+- for one connection, in SOCKS credentials, by semicolons (3.5, and RFC 1929);
+- as the operator's options, in TOR_PT_SERVER_TRANSPORT_OPTIONS, by semicolons and each with the
+  transport's name in front (3.2.3).
+
+The functions are pure: they touch no file and no process.
 """
 
 from __future__ import annotations
@@ -13,7 +20,7 @@ from typing import NamedTuple
 from testbed.transport.interface import Address
 
 PROTOCOL_VERSION = "1"
-"""The only version of the managed-transport protocol that is spoken here (pt-spec, 3.2.1)."""
+"""The only version of the managed-transport protocol that is implemented (pt-spec, 3.2.1)."""
 
 MAX_CREDENTIAL_BYTES = 255
 """The longest username and the longest password of RFC 1929."""
@@ -27,27 +34,47 @@ class ExtendedOrPort(NamedTuple):
 
 
 def encode_smethod_args(args: Mapping[str, str]) -> str:
-    """Write arguments as in `SMETHOD … ARGS:` (pt-spec, 3.3.3). ValueError: a NUL or no key."""
+    """Return arguments as in `SMETHOD … ARGS:` (pt-spec, 3.3.3).
+
+    Raises:
+        ValueError: A key is empty, or there is a NUL byte.
+    """
     return _encode_pairs(args, separator=",", special="\\=,")
 
 
 def decode_smethod_args(text: str) -> dict[str, str]:
-    """Read the arguments of `SMETHOD … ARGS:`. ValueError: a pair without `=`, a lone backslash."""
+    """Return the arguments of `SMETHOD … ARGS:`.
+
+    Raises:
+        ValueError: A pair lacks `=`, or a backslash ends the text.
+    """
     return _decode_pairs(text, separator=",")
 
 
 def encode_socks_args(args: Mapping[str, str]) -> str:
-    """Write arguments for one SOCKS connection (pt-spec, 3.5). ValueError: a NUL or no key."""
+    """Return arguments as for one SOCKS connection (pt-spec, 3.5).
+
+    Raises:
+        ValueError: A key is empty, or there is a NUL byte.
+    """
     return _encode_pairs(args, separator=";", special="\\=;")
 
 
 def decode_socks_args(text: str) -> dict[str, str]:
-    """Read the arguments of one SOCKS connection. ValueError as in `decode_smethod_args`."""
+    """Return the arguments of one SOCKS connection.
+
+    Raises:
+        ValueError: A pair lacks `=`, or a backslash ends the text.
+    """
     return _decode_pairs(text, separator=";")
 
 
 def encode_server_options(name: str, options: Mapping[str, str]) -> str:
-    """Write TOR_PT_SERVER_TRANSPORT_OPTIONS for one transport (pt-spec, 3.2.3)."""
+    """Return TOR_PT_SERVER_TRANSPORT_OPTIONS for one transport (pt-spec, 3.2.3).
+
+    Raises:
+        ValueError: A key is empty, or there is a NUL byte.
+    """
     _check_pairs(options)
     key_special, value_special = "\\=:;", "\\:;"
     return ";".join(
@@ -57,7 +84,11 @@ def encode_server_options(name: str, options: Mapping[str, str]) -> str:
 
 
 def decode_server_options(text: str) -> dict[str, dict[str, str]]:
-    """Read TOR_PT_SERVER_TRANSPORT_OPTIONS: by transport. ValueError: malformed."""
+    """Return the options in TOR_PT_SERVER_TRANSPORT_OPTIONS, by transport.
+
+    Raises:
+        ValueError: The text is malformed.
+    """
     options: dict[str, dict[str, str]] = {}
     for part in _split(text, ";") if text else ():
         name, colon, pair = _partition(part, ":")
@@ -69,10 +100,13 @@ def decode_server_options(text: str) -> dict[str, dict[str, str]]:
 
 
 def socks5_credentials(args: Mapping[str, str]) -> tuple[bytes, bytes]:
-    """Split arguments into the username and password of RFC 1929 (pt-spec, 3.5).
+    """Return arguments as the username and password of RFC 1929 (pt-spec, 3.5).
 
-    What fits stays in the username, and the password is then one NUL byte. ValueError: longer
-    than both together, or a NUL in an argument.
+    The password has what does not fit into the username, or else one NUL byte, since it must not
+    be empty.
+
+    Raises:
+        ValueError: The arguments are longer than both together, or have a NUL byte.
     """
     encoded = encode_socks_args(args).encode()
     username, password = encoded[:MAX_CREDENTIAL_BYTES], encoded[MAX_CREDENTIAL_BYTES:]
@@ -84,14 +118,18 @@ def socks5_credentials(args: Mapping[str, str]) -> tuple[bytes, bytes]:
 
 
 def socks4_userid(args: Mapping[str, str]) -> bytes:
-    """Write arguments as SOCKS4's USERID, without its final NUL. ValueError: a NUL in them."""
+    """Return arguments as SOCKS4's USERID, without its final NUL.
+
+    Raises:
+        ValueError: A key is empty, or there is a NUL byte.
+    """
     return encode_socks_args(args).encode()
 
 
 def client_environment(
     name: str, *, state_location: Path, proxy: str | None = None
 ) -> dict[str, str]:
-    """Give the environment of a client for one transport (pt-spec, 3.2.1 and 3.2.2)."""
+    """Return the environment of a client for one transport (pt-spec, 3.2.1 and 3.2.2)."""
     environment = {**_common(state_location), "TOR_PT_CLIENT_TRANSPORTS": name}
     if proxy is not None:
         environment["TOR_PT_PROXY"] = proxy
@@ -103,16 +141,14 @@ def server_environment(
     *,
     state_location: Path,
     listen: Address,
-    orport: Address | None = None,
+    orport: Address | ExtendedOrPort,
     options: Mapping[str, str] | None = None,
-    extended_orport: ExtendedOrPort | None = None,
 ) -> dict[str, str]:
-    """Give the environment of a server for one transport (pt-spec, 3.2.1 and 3.2.3).
+    """Return the environment of a server for one transport (pt-spec, 3.2.1 and 3.2.3).
 
-    ValueError: neither ORPort, or options that cannot be written.
+    Raises:
+        ValueError: The options cannot be encoded.
     """
-    if orport is None and extended_orport is None:
-        raise ValueError("a server needs an ORPort or an Extended ORPort")
     environment = {
         **_common(state_location),
         "TOR_PT_SERVER_TRANSPORTS": name,
@@ -120,23 +156,16 @@ def server_environment(
     }
     if options:
         environment["TOR_PT_SERVER_TRANSPORT_OPTIONS"] = encode_server_options(name, options)
-    if orport is not None:
+    if isinstance(orport, ExtendedOrPort):
+        environment["TOR_PT_EXTENDED_SERVER_PORT"] = _bracketed(orport.address)
+        environment["TOR_PT_AUTH_COOKIE_FILE"] = str(orport.cookie_file.absolute())
+    else:
         environment["TOR_PT_ORPORT"] = _bracketed(orport)
-    if extended_orport is not None:
-        environment["TOR_PT_EXTENDED_SERVER_PORT"] = _bracketed(extended_orport.address)
-        environment["TOR_PT_AUTH_COOKIE_FILE"] = str(extended_orport.cookie_file.absolute())
     return environment
 
 
-def outbound_bind_environment(source: str) -> dict[str, str]:
-    """Name the IP address that a program's own connections leave from (pt-spec, 3.2.1)."""
-    if ":" in source:
-        return {"TOR_PT_OUTBOUND_BIND_ADDRESS_V6": f"[{source}]"}
-    return {"TOR_PT_OUTBOUND_BIND_ADDRESS_V4": source}
-
-
 def is_transport_name(name: str) -> bool:
-    """Whether `name` matches `[a-zA-Z_][a-zA-Z0-9_]*` (pt-spec, 3.1)."""
+    """Return whether `name` matches `[a-zA-Z_][a-zA-Z0-9_]*` (pt-spec, 3.1)."""
     return name.isascii() and name.isidentifier()
 
 
@@ -162,9 +191,9 @@ def _encode_pairs(args: Mapping[str, str], *, separator: str, special: str) -> s
 def _check_pairs(args: Mapping[str, str]) -> None:
     for key, value in args.items():
         if not key:
-            raise ValueError(f"an argument without a name (its value is {value!r})")
+            raise ValueError(f"an argument has no name (its value is {value!r})")
         if "\0" in key or "\0" in value:
-            raise ValueError(f"argument {key!r} contains a NUL byte, which no side can carry")
+            raise ValueError(f"argument {key!r} contains a NUL byte, which cannot be encoded")
 
 
 def _decode_pairs(text: str, *, separator: str) -> dict[str, str]:
@@ -194,7 +223,7 @@ def _after_backslash(chars: Iterator[str], text: str) -> str:
 
 
 def _partition(text: str, separator: str) -> tuple[str, str, str]:
-    """Part text at its first unescaped separator, as `str.partition` does."""
+    """Split text at its first unescaped separator, as `str.partition` does."""
     escaped = False
     for at, char in enumerate(text):
         if char == separator and not escaped:
@@ -204,7 +233,7 @@ def _partition(text: str, separator: str) -> tuple[str, str, str]:
 
 
 def _split(text: str, separator: str) -> Iterator[str]:
-    """Part text at every unescaped separator."""
+    """Split text at every unescaped separator."""
     found = separator
     while found:
         part, found, text = _partition(text, separator)

@@ -1,14 +1,18 @@
-"""Reads a fixed number of bytes off a stream, and not one more; knows no protocol."""
+"""Reads a given number of bytes from a stream, and not one more."""
 
 import trio
 
 
 class EarlyEndError(Exception):
-    """The stream ended within a message; the message says which and where."""
+    """The stream ended within a message of its protocol; the error says within which, and where."""
 
 
 async def receive_exactly(stream: trio.abc.ReceiveStream, count: int, what: str) -> bytes:
-    """Wait for `count` bytes. EarlyEndError: the stream ended; it names `what` was to come."""
+    """Wait for `count` bytes and return them.
+
+    Raises:
+        EarlyEndError: The stream ended; the message names `what` was expected.
+    """
     received = bytearray()
     while len(received) < count:
         chunk = await stream.receive_some(count - len(received))

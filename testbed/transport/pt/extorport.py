@@ -1,7 +1,12 @@
-"""The server side of Tor's Extended ORPort: who a pluggable transport's connection comes from.
+"""The server side of Tor's Extended ORPort, by which a pluggable transport says who its client is.
 
-Source: ext-orport-spec. Authentication is SAFE_COOKIE, the only type there is; this module
-imports hash functions, so only a transport that wants to know its peers pays for it.
+A connection has two phases. First both sides prove that they know a cookie, which the server has
+written to a file, without showing it: each sends a nonce and an HMAC over both nonces
+(SAFE_COOKIE, the only type of authentication there is). Then the program sends commands: the
+client's address, the transport's name, and DONE. Afterwards the stream is the client's.
+
+Source: ext-orport-spec. This module imports hash functions, so a transport should import it only if
+it needs its clients' addresses.
 """
 
 from __future__ import annotations
@@ -32,30 +37,29 @@ DENY = 0x1001
 
 
 class ExtendedOrPortError(Exception):
-    """A client of the Extended ORPort failed to authenticate, or broke the protocol."""
+    """A client of the Extended ORPort failed to authenticate or violated the protocol."""
 
 
 class Peer(NamedTuple):
-    """What a pluggable transport told of one connection; None: it did not say."""
+    """What a pluggable transport has said about one connection; None: it did not say."""
 
     address: Address | None
     transport: str | None
 
 
 async def serve(
-    host: Host, handler: Callable[[Peer, trio.abc.HalfCloseableStream], Awaitable[object]]
+    host: Host, handler: Callable[[Peer, trio.SocketStream], Awaitable[object]]
 ) -> ExtendedOrPort:
-    """Listen on an Extended ORPort of its own until the host closes.
+    """Listen on a new Extended ORPort until the host closes; return it for `start_server`.
 
-    Each connection that authenticates is handed to a `handler` of its own, which owns the
-    stream; others are closed. Give the result to `start_server`. The cookie is a file in the
-    host's `state_dir`.
+    Each connection that authenticates gets a `handler` task, which owns the stream; others are
+    closed. The cookie is a file in the host's `state_dir`.
     """
     cookie = host.random.randbytes(32)
     cookie_file = host.state_dir / "extended_orport_auth_cookie"
     await trio.Path(cookie_file).write_bytes(COOKIE_HEADER + cookie)
 
-    async def serve_one(stream: trio.abc.HalfCloseableStream) -> None:
+    async def serve_one(stream: trio.SocketStream) -> None:
         async with stream:
             try:
                 peer = await accept(stream, cookie, host.random)
@@ -67,10 +71,14 @@ async def serve(
 
 
 async def accept(stream: trio.abc.Stream, cookie: bytes, random: Random) -> Peer:
-    """Authenticate a client that holds the cookie (32 bytes) and hear what it says of its peer.
+    """Authenticate a client that knows the cookie (32 bytes); return what it says about its peer.
 
-    Afterwards the stream carries the connection. ExtendedOrPortError: a wrong hash or a malformed
-    command. EarlyEndError: it hung up. BrokenResourceError: the stream broke.
+    Afterwards the stream carries the connection.
+
+    Raises:
+        ExtendedOrPortError: A hash is wrong or a command is malformed.
+        EarlyEndError: The client closed the stream.
+        trio.BrokenResourceError: The stream broke.
     """
     await _authenticate(stream, cookie, random.randbytes(NONCE_BYTES))
     address: Address | None = None
@@ -101,24 +109,28 @@ async def _authenticate(stream: trio.abc.Stream, cookie: bytes, server_nonce: by
     wanted = safe_cookie_hash(cookie, CLIENT_TO_SERVER, client_nonce, server_nonce)
     if not hmac.compare_digest(client_hash, wanted):
         await stream.send_all(b"\x00")
-        raise ExtendedOrPortError("the client does not hold the cookie")
+        raise ExtendedOrPortError("the client does not know the cookie")
     await stream.send_all(b"\x01")
 
 
 def safe_cookie_hash(
     cookie: bytes, direction: bytes, client_nonce: bytes, server_nonce: bytes
 ) -> bytes:
-    """Give the hash that proves possession of the cookie, in one direction."""
+    """Return the hash that proves knowledge of the cookie, in one direction."""
     return hmac.digest(cookie, direction + client_nonce + server_nonce, "sha256")
 
 
 def frame_command(command: int, body: bytes = b"") -> bytes:
-    """Write one command: its code and the length of its body, 2 bytes each, and the body."""
+    """Return one command as bytes: its code and its body's length, 2 bytes each, and the body."""
     return command.to_bytes(2, "big") + len(body).to_bytes(2, "big") + body
 
 
 async def receive_command(stream: trio.abc.ReceiveStream) -> tuple[int, bytes]:
-    """Wait for one command; give its code and body. EarlyEndError: the stream ended."""
+    """Wait for one command; return its code and its body.
+
+    Raises:
+        EarlyEndError: The stream ended.
+    """
     header = await receive_exactly(stream, 4, "a command")
     length = int.from_bytes(header[2:], "big")
     return int.from_bytes(header[:2], "big"), await receive_exactly(stream, length, "a command")

@@ -1,7 +1,8 @@
-"""Runs managed transports on a host as Tor would; what their lines mean is not decided here.
+"""Starts managed transports on a host, waits until they are ready, and opens streams through them.
 
-Source: pt-spec 1. A program is ready when it says so; its standard output is read to the end of
-its life, and of that only the last remarks are kept.
+A program is ready when its standard output says so (`replies` parses the lines). The output is read
+for as long as the program runs, since a program that nobody reads from would block in the end; only
+its last remarks are kept, for error messages. Source: pt-spec 1.
 """
 
 from __future__ import annotations
@@ -28,35 +29,35 @@ from testbed.transport.pt.replies import (
 )
 
 READY_TIMEOUT_S = 25.0
-"""How long a program may take to become ready, unless told.
+"""How long a program may take to become ready, by default.
 
-Less than a cell waits for its transport, so that what failed is named; so is the next.
+This and the next are less than a cell waits for its transport, so that the error names the program.
 """
 
 CONNECT_TIMEOUT_S = 25.0
-"""How long a client may take to open one stream, unless told."""
+"""How long a client may take to open one stream, by default."""
 
 STOP_TIMEOUT_S = 2.0
 """How long a program may take to end after its standard input was closed."""
 
 MAX_BYTES_BEFORE_READY = 1_000_000
-"""A program that has said this much and is not ready never will be."""
+"""A program that has written this much without being ready never will be."""
 
 MAX_BYTES_RUNNING = 16_000_000
-"""A program that says more than this while it runs has gone wrong, and would only cost time."""
+"""A program that writes more than this while it runs has gone wrong, and would only cost time."""
 
 EXIT_STATUS_TIMEOUT_S = 1.0
-"""How long the end of a program may come after the end of its standard output."""
+"""How long a program may go on after it has closed its standard output."""
 
 LAST_WORDS_TIMEOUT_S = 0.1
-"""How long what a program says is still read after a failure, for it may name the cause."""
+"""How long output is still read after a failure, since it may name the cause."""
 
 UNSPECIFIED = ("0.0.0.0", "::")
 
 Side = Literal["client", "server"]
 
 REMARKS = ("LOG ", "STATUS ")
-"""What is kept of a running program's output, as it stands: for people, it changes nothing."""
+"""The lines of a running program that are kept for error messages; they have no other effect."""
 
 KEPT_REMARKS = 20
 KEPT_REMARK_CHARS = 400
@@ -68,17 +69,18 @@ async def start_server(
     name: str,
     *,
     listen: Address,
-    orport: Address | None,
+    orport: Address | encoding.ExtendedOrPort,
     options: Mapping[str, str] | None = None,
-    extended_orport: encoding.ExtendedOrPort | None = None,
-    ready_timeout_s: float = READY_TIMEOUT_S,
 ) -> ServerInfo:
     """Run a program as the server of transport `name`; it listens once this returns.
 
-    Connections are handed to `orport` (TCP), or to `extended_orport` with who they come from.
-    The program may choose its own address: the `ServerInfo` has the one that it reported, and
-    the arguments that its clients need. TransportError: it cannot be had, and why. ValueError: no
-    port to hand connections to, or options that cannot be written.
+    The program connects to `orport` for each stream; an Extended ORPort also learns where the
+    client is. The program may choose its own address: the `ServerInfo` has the one that it
+    reported, and the arguments that its clients need.
+
+    Raises:
+        TransportError: The program does not run, or does not offer the transport in time.
+        ValueError: The options cannot be encoded.
     """
     environment = encoding.server_environment(
         name,
@@ -86,10 +88,9 @@ async def start_server(
         listen=listen,
         orport=orport,
         options=options,
-        extended_orport=extended_orport,
     )
     program = _Program(host, argv, name, "server")
-    method = await program.start(environment, Negotiation(name, side="server"), ready_timeout_s)
+    method = await program.start(environment, Negotiation(name, side="server"), READY_TIMEOUT_S)
     assert isinstance(method, ServerMethod)
     address = method.address
     if address.host in UNSPECIFIED:
@@ -103,20 +104,19 @@ async def start_client(
     name: str,
     *,
     proxy: str | None = None,
-    outbound_bind: str | None = None,
     ready_timeout_s: float = READY_TIMEOUT_S,
 ) -> Client:
     """Run a program as the client of transport `name`; it accepts streams once this returns.
 
-    `proxy` is a URI (socks5, socks4a, http; an IP address, no name) that it must go through;
-    `outbound_bind` an IP address that it is asked to connect from. TransportError: it cannot be
-    had, and why.
+    `proxy` is the URI of a proxy that it must go through (socks5, socks4a or http, with an IP
+    address).
+
+    Raises:
+        TransportError: The program does not run, or does not offer the transport in time.
     """
     environment = encoding.client_environment(
         name, state_location=_state_location(host, name, "client"), proxy=proxy
     )
-    if outbound_bind is not None:
-        environment |= encoding.outbound_bind_environment(outbound_bind)
     program = _Program(host, argv, name, "client")
     negotiation = Negotiation(name, side="client", proxy=proxy is not None)
     method = await program.start(environment, negotiation, ready_timeout_s)
@@ -128,7 +128,6 @@ class Client:
     """A running client of one transport, made by `start_client`."""
 
     def __init__(self, program: _Program, method: ClientMethod) -> None:
-        """Use what the program offered."""
         self._program = program
         self._method = method
 
@@ -139,10 +138,12 @@ class Client:
 
     async def open_stream(
         self, server: ServerInfo, *, timeout_s: float = CONNECT_TIMEOUT_S
-    ) -> trio.abc.HalfCloseableStream:
+    ) -> trio.SocketStream:
         """Open a stream to a server through the transport.
 
-        TransportError: the program refused, broke off, or took longer than `timeout_s`.
+        Raises:
+            TransportError: The program refused, closed the connection, or took longer than
+                `timeout_s`.
         """
         try:
             stream = await self._program.host.open_tcp(self._method.address)
@@ -179,7 +180,11 @@ class _Program:
     async def start(
         self, environment: Mapping[str, str], negotiation: Negotiation, ready_timeout_s: float
     ) -> ClientMethod | ServerMethod:
-        """Start it and wait until it is ready. TransportError: it will not be."""
+        """Start the program and wait until it is ready.
+
+        Raises:
+            TransportError: It cannot be started, ended, or is not ready in time.
+        """
         try:
             process = await self.host.start_process(self._argv, env=environment, stop=_stop)
         except OSError as error:
@@ -211,27 +216,27 @@ class _Program:
             chunk = await process.stdout.receive_some()
             self._said_bytes += len(chunk)
             for line in self._lines.feed(chunk) if chunk else [self._lines.finish()]:
-                self._hear(line, negotiation)
+                self._handle(line, negotiation)
             if negotiation.done and negotiation.method is not None:
                 return negotiation.method
             if not chunk:
                 raise self.error(await _ending(process))
         raise self.error(f"said {self._said_bytes} bytes and was still not ready")
 
-    def _hear(self, line: str, negotiation: Negotiation) -> None:
+    def _handle(self, line: str, negotiation: Negotiation) -> None:
         if negotiation.done or line.startswith(REMARKS):
             self._remember(line)
             return
         try:
             reply = parse_reply(line)
             if reply is not None:
-                negotiation.hear(reply)
+                negotiation.handle(reply)
             elif line:
-                self._remarks.append(line[:KEPT_REMARK_CHARS])  # perhaps the reason of a failure
+                self._remarks.append(line[:KEPT_REMARK_CHARS])  # it may be why the program fails
         except MalformedReplyError as error:
-            raise self.error(f"broke the protocol: {error}") from error
+            raise self.error(f"violated the protocol: {error}") from error
         except NegotiationError as error:
-            raise self.error(f"cannot be had: {error}") from None
+            raise self.error(f"does not offer the transport: {error}") from None
 
     def _remember(self, line: str) -> None:
         if line.startswith(REMARKS):
@@ -240,7 +245,8 @@ class _Program:
     async def _drain(self, process: Process) -> None:
         """Read on, so that the program never blocks on its output; keep its last remarks.
 
-        TransportError: it says too much.
+        Raises:
+            TransportError: It writes too much.
         """
         with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
             while chunk := await process.stdout.receive_some():
@@ -251,7 +257,7 @@ class _Program:
                     self._remember(line)
 
     def error(self, what: str) -> TransportError:
-        """Make an error that names the program, what happened, and what the program said."""
+        """Return an error that names the program, what happened, and what the program said."""
         remarks = "".join(f"\n  it said: {remark}" for remark in self._remarks)
         return TransportError(f"{self._title} {what}{remarks}")
 
@@ -281,7 +287,7 @@ async def _ending(process: Process) -> str:
 
 
 def _state_location(host: Host, name: str, side: str) -> Path:
-    """Give a folder of its own to each side; pt-spec lets it exist or not."""
+    """Make and return a state folder for one side of a transport."""
     location = host.state_dir / f"{name}-{side}"
     location.mkdir(parents=True, exist_ok=True)
     return location

@@ -1,24 +1,34 @@
-"""What a managed transport says on its standard output, understood; pure: no process, no stream.
+"""Parses what a managed transport says on its standard output, and follows the negotiation.
 
-Source: pt-spec 1, section 3.3. `parse_reply` reads one line; a `Negotiation` hears all of them
-until one transport is ready or cannot be; `LineSplitter` makes lines of what a pipe gives.
+A client that offers obfs4 says, for example:
+
+    VERSION 1
+    CMETHOD obfs4 socks5 127.0.0.1:43210
+    CMETHODS DONE
+
+and a server `SMETHOD obfs4 192.0.2.1:443 ARGS:cert=…,iat-mode=0` and `SMETHODS DONE`. Instead of a
+method there may be an error, and anywhere a remark for people (LOG, STATUS).
+
+`LineSplitter` turns chunks of bytes into lines, `parse_reply` turns a line into a reply, and a
+`Negotiation` collects replies until one transport is ready or cannot be. All are pure: they touch
+no process and no stream. Source: pt-spec 1, section 3.3.
 """
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple
 
 from testbed.transport.interface import Address
 from testbed.transport.pt.encoding import PROTOCOL_VERSION, decode_smethod_args, is_transport_name
 
 MAX_LINE_BYTES = 16_384
-"""What `LineSplitter` keeps of one line; the rest of a longer one is lost."""
+"""How much `LineSplitter` keeps of one line; the rest of a longer one is lost."""
 
 
 class MalformedReplyError(ValueError):
-    """A line with a known keyword that breaks pt-spec; the message quotes it."""
+    """A line with a known keyword violates pt-spec; the message quotes it."""
 
 
 class Version(NamedTuple):
@@ -35,7 +45,7 @@ class LaunchError(NamedTuple):
 
 
 class MethodError(NamedTuple):
-    """`CMETHOD-ERROR` or `SMETHOD-ERROR`: one transport cannot be had."""
+    """`CMETHOD-ERROR` or `SMETHOD-ERROR`: one transport is not available."""
 
     keyword: str
     transport: str
@@ -65,7 +75,7 @@ class Done(NamedTuple):
 
 
 class Remark(NamedTuple):
-    """`LOG` or `STATUS`: values for a person, which change nothing."""
+    """`LOG` or `STATUS`: values for people, without any effect."""
 
     keyword: str
     values: Mapping[str, str]
@@ -75,47 +85,48 @@ Reply = Version | LaunchError | MethodError | ClientMethod | ServerMethod | Done
 
 
 def parse_reply(line: str) -> Reply | None:
-    """Read one line without its LF; None: an unknown keyword, which pt-spec says to ignore.
+    """Return the reply that one line is (without its LF).
 
-    MalformedReplyError: a known keyword, and the rest is not what it must be.
+    None: its keyword is unknown, so that it must be ignored (pt-spec, 3.3).
+
+    Raises:
+        MalformedReplyError: The keyword is known, but the rest is wrong.
     """
     keyword, _, rest = line.partition(" ")
+    parse = _PARSERS.get(keyword)
+    if parse is None:
+        return None
     try:
-        return _parse(keyword, rest)
+        return parse(keyword, rest)
     except ValueError as error:
         raise MalformedReplyError(f"malformed line {line[:200]!r}: {error}") from error
 
 
-def _parse(keyword: str, rest: str) -> Reply | None:  # noqa: PLR0911 - one return per keyword
-    match keyword:
-        case "VERSION":
-            return Version(_nonempty(rest, "version"))
-        case "VERSION-ERROR" | "ENV-ERROR" | "PROXY-ERROR":
-            return LaunchError(keyword, rest)
-        case "PROXY" | "CMETHODS" | "SMETHODS":
-            if rest != "DONE":
-                raise ValueError(f"{keyword} must be followed by DONE")
-            return Done(keyword)
-        case "CMETHOD-ERROR" | "SMETHOD-ERROR":
-            name, _, message = rest.partition(" ")
-            return MethodError(keyword, _transport_name(name), message)
-        case "CMETHOD":
-            return _parse_client_method(rest)
-        case "SMETHOD":
-            return _parse_server_method(rest)
-        case "LOG" | "STATUS":
-            return Remark(keyword, parse_quoted_values(rest))
-    return None
+def _parse_version(_keyword: str, rest: str) -> Version:
+    if not rest:
+        raise ValueError("no version")
+    return Version(rest)
 
 
-def _parse_client_method(rest: str) -> ClientMethod:
+def _parse_done(keyword: str, rest: str) -> Done:
+    if rest != "DONE":
+        raise ValueError(f"{keyword} must be followed by DONE")
+    return Done(keyword)
+
+
+def _parse_method_error(keyword: str, rest: str) -> MethodError:
+    name, _, message = rest.partition(" ")
+    return MethodError(keyword, _transport_name(name), message)
+
+
+def _parse_client_method(_keyword: str, rest: str) -> ClientMethod:
     match rest.split(" "):
         case [name, ("socks4" | "socks5") as protocol, address, *_]:
             return ClientMethod(_transport_name(name), int(protocol[-1]), parse_address(address))
     raise ValueError("CMETHOD needs a name, socks4 or socks5, and an address")
 
 
-def _parse_server_method(rest: str) -> ServerMethod:
+def _parse_server_method(_keyword: str, rest: str) -> ServerMethod:
     name, _, rest = rest.partition(" ")
     address, _, options = rest.partition(" ")
     args: dict[str, str] = {}
@@ -125,8 +136,28 @@ def _parse_server_method(rest: str) -> ServerMethod:
     return ServerMethod(_transport_name(name), parse_address(address), args)
 
 
+def _parse_remark(keyword: str, rest: str) -> Remark:
+    return Remark(keyword, parse_quoted_values(rest))
+
+
+_PARSERS: Mapping[str, Callable[[str, str], Reply]] = {
+    "VERSION": _parse_version,
+    **dict.fromkeys(("VERSION-ERROR", "ENV-ERROR", "PROXY-ERROR"), LaunchError),
+    **dict.fromkeys(("PROXY", "CMETHODS", "SMETHODS"), _parse_done),
+    **dict.fromkeys(("CMETHOD-ERROR", "SMETHOD-ERROR"), _parse_method_error),
+    "CMETHOD": _parse_client_method,
+    "SMETHOD": _parse_server_method,
+    **dict.fromkeys(("LOG", "STATUS"), _parse_remark),
+}
+"""By keyword: what makes a reply of the keyword and the rest of the line."""
+
+
 def parse_address(text: str) -> Address:
-    """Read `ip:port`, an IPv6 address in brackets. ValueError: not that."""
+    """Return the address in `ip:port`, where an IPv6 address is in brackets.
+
+    Raises:
+        ValueError: The text is something else.
+    """
     host, _, port = text.rpartition(":")
     family = socket.AF_INET
     if host.startswith("[") and host.endswith("]"):
@@ -145,10 +176,13 @@ _OCTAL = frozenset("01234567")
 
 
 def parse_quoted_values(text: str) -> dict[str, str]:
-    """Read `k=v k="quoted v"` of LOG and STATUS (pt-spec, 3.3.4 and 3.3.5).
+    """Return the values in `k=v k="quoted v"` of LOG and STATUS (pt-spec, 3.3.4 and 3.3.5).
 
     A quoted value is a C string with `\\n`, `\\t`, `\\r`, octal bytes and backslash-escaped
-    characters. ValueError: no `=`, an open quote, or text right after a closing one.
+    characters.
+
+    Raises:
+        ValueError: There is no `=`, a quote is never closed, or text follows a closing quote.
     """
     values: dict[str, str] = {}
     at = 0
@@ -171,7 +205,7 @@ def parse_quoted_values(text: str) -> dict[str, str]:
 
 
 def _parse_c_string(text: str, at: int) -> tuple[str, int]:
-    """Read up to the closing quote; give the string and where its rest begins."""
+    """Read up to the closing quote; return the string, and where the text goes on after it."""
     value = bytearray()
     while at < len(text):
         char = text[at]
@@ -193,14 +227,13 @@ def _parse_c_string(text: str, at: int) -> tuple[str, int]:
 
 
 class LineSplitter:
-    """Makes lines of chunks of bytes; holds at most `MAX_LINE_BYTES` of an unfinished line."""
+    """Turns chunks of bytes into lines; keeps at most `MAX_LINE_BYTES` of an unfinished line."""
 
     def __init__(self) -> None:
-        """Begin with an empty line."""
         self._unfinished = bytearray()
 
     def feed(self, chunk: bytes | bytearray) -> list[str]:
-        """Take a chunk; give the lines that it ends, without LF (nor CR before it)."""
+        """Add a chunk; return the lines that it completes, without LF or CR LF."""
         *ended, rest = chunk.split(b"\n")
         lines: list[str] = []
         for part in ended:
@@ -210,7 +243,7 @@ class LineSplitter:
         return lines
 
     def finish(self) -> str:
-        """Give what came after the last LF, at the end of the stream."""
+        """Return what came after the last LF, at the end of the stream."""
         return self._text(b"")
 
     def _text(self, part: bytes | bytearray) -> str:
@@ -219,49 +252,54 @@ class LineSplitter:
 
 
 class NegotiationError(Exception):
-    """The program said that, or showed how, one transport cannot be had from it."""
+    """The program does not offer the transport; the message says why."""
 
 
 class Negotiation:
-    """Hears the lines of a program that was asked for one transport.
-
-    `method` is set by the reply that offers it; `done` by `CMETHODS DONE` or `SMETHODS DONE`
-    after it. Lines may come in any order before that.
-    """
+    """Collects the replies of a program that was asked for one transport, in any order."""
 
     def __init__(
         self, transport: str, *, side: Literal["client", "server"], proxy: bool = False
     ) -> None:
-        """Expect `side` ("client" or "server") of a transport; PROXY DONE too if `proxy`."""
+        """Expect one side of a transport; with `proxy`, expect PROXY DONE as well."""
         self.method: ClientMethod | ServerMethod | None = None
+        """The reply that offers the transport, once it has come."""
         self.done = False
+        """Whether `CMETHODS DONE` or `SMETHODS DONE` has come after that."""
         self._transport = transport
         self._ending = {"client": "CMETHODS", "server": "SMETHODS"}[side]
         self._missing = {"VERSION"} | ({"PROXY"} if proxy else set())
         self._others: list[str] = []
 
-    def hear(self, reply: Reply) -> None:
-        """Take the next reply. NegotiationError: the transport cannot be had, and why."""
+    def handle(self, reply: Reply) -> None:
+        """Process the next reply.
+
+        Raises:
+            NegotiationError: The program does not offer the transport.
+        """
         match reply:
-            case Version(version):
-                if version != PROTOCOL_VERSION:
-                    raise NegotiationError(
-                        f"it speaks version {version} of the protocol, not {PROTOCOL_VERSION}"
-                    )
-                self._missing.discard("VERSION")
-            case LaunchError(keyword, message):
-                raise NegotiationError(f"{keyword}: {message or 'it gave no reason'}")
-            case MethodError(keyword, transport, message):
-                if transport == self._transport and keyword[0] == self._ending[0]:
-                    raise NegotiationError(f"{keyword}: {message or 'it gave no reason'}")
+            case Version():
+                self._handle_version(reply)
+            case LaunchError():
+                raise _refusal(reply)
+            case MethodError():
+                if reply.transport == self._transport and reply.keyword[0] == self._ending[0]:
+                    raise _refusal(reply)
             case ClientMethod() | ServerMethod():
-                self._hear_method(reply)
+                self._handle_method(reply)
             case Done(keyword):
                 self._missing.discard(keyword)
                 if keyword == self._ending:
                     self._finish()
 
-    def _hear_method(self, reply: ClientMethod | ServerMethod) -> None:
+    def _handle_version(self, reply: Version) -> None:
+        if reply.version != PROTOCOL_VERSION:
+            raise NegotiationError(
+                f"it speaks version {reply.version} of the protocol, not {PROTOCOL_VERSION}"
+            )
+        self._missing.discard("VERSION")
+
+    def _handle_method(self, reply: ClientMethod | ServerMethod) -> None:
         wanted = ClientMethod if self._ending == "CMETHODS" else ServerMethod
         if isinstance(reply, wanted) and reply.transport == self._transport:
             self.method = reply
@@ -273,19 +311,17 @@ class Negotiation:
             offered = f"it offers {', '.join(self._others[:10])}" if self._others else "it has none"
             raise NegotiationError(f"{self._ending} DONE without this transport: {offered}")
         if "VERSION" in self._missing:
-            raise NegotiationError("it never said VERSION, which Tor insists on")
+            raise NegotiationError("it never said VERSION, which Tor requires")
         if "PROXY" in self._missing:
             raise NegotiationError("it never said PROXY DONE: it would not use the proxy")
         self.done = True
+
+
+def _refusal(reply: LaunchError | MethodError) -> NegotiationError:
+    return NegotiationError(f"{reply.keyword}: {reply.message or 'it gave no reason'}")
 
 
 def _transport_name(name: str) -> str:
     if not is_transport_name(name):
         raise ValueError(f"{name!r} is not a transport name")
     return name
-
-
-def _nonempty(text: str, what: str) -> str:
-    if not text:
-        raise ValueError(f"no {what}")
-    return text

@@ -1,6 +1,7 @@
-"""The client side of SOCKS4a and SOCKS5 as pluggable transports speak it; it opens no stream.
+"""The client side of SOCKS4a and SOCKS5, as pluggable transports use it: CONNECT on an open stream.
 
-Sources: RFC 1928, RFC 1929, the SOCKS4 and SOCKS4a memos, pt-spec 1 section 3.5. Only CONNECT.
+The arguments of a connection travel as the user name and password of SOCKS5, or the USERID of
+SOCKS4. Sources: RFC 1928, RFC 1929, the SOCKS4 and SOCKS4a memos, pt-spec 1 section 3.5.
 """
 
 from __future__ import annotations
@@ -37,11 +38,11 @@ SOCKS4_REPLIES = {
     0x5C: "rejected: no identd on the client",
     0x5D: "rejected: identd and the client name different users",
 }
-"""The SOCKS4 memo, on CONNECT."""
+"""Of the SOCKS4 memo's section on CONNECT."""
 
 
 class SocksError(Exception):
-    """The proxy refused, or broke the protocol; the message names the reply."""
+    """The proxy refused the connection or violated the protocol; the message names the reply."""
 
 
 async def connect(
@@ -49,9 +50,13 @@ async def connect(
 ) -> None:
     """Ask a SOCKS proxy of version 4 or 5 for `target`, with a transport's arguments.
 
-    Afterwards the stream carries the connection; not a byte of that is read here. SocksError:
-    refused. EarlyEndError: hung up. ValueError: the arguments or the target cannot be encoded.
-    BrokenResourceError: the stream broke.
+    Afterwards the stream carries the connection, none of which has been read.
+
+    Raises:
+        SocksError: The proxy refused.
+        EarlyEndError: The proxy closed the stream.
+        ValueError: The arguments or the target cannot be encoded.
+        trio.BrokenResourceError: The stream broke.
     """
     await (_connect4 if version == 4 else _connect5)(stream, target, args)
 
@@ -124,4 +129,6 @@ def _socks5_address(target: Address) -> bytes:
 
 def _check_version(version: int, wanted: int, where: str) -> None:
     if version != wanted:
-        raise SocksError(f"not SOCKS: {where} begins with {version:#04x}, not {wanted:#04x}")
+        raise SocksError(
+            f"the proxy does not speak SOCKS: {where} begins with {version:#04x}, not {wanted:#04x}"
+        )

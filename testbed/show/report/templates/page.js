@@ -50,7 +50,7 @@
   // Two rows of bars, one bar a second: what was missing from what each side heard.
   function timeline(cell, marks) {
     const sides = Object.keys(cell.lost);
-    const end = Math.max(cell.ended, 1);
+    const end = Math.max(cell.ended_s, 1);
     const x = (second) => LEFT + (WIDTH - LEFT - 14) * second / end;
     const foot = TOP + sides.length * ROW;
     const told = sides.map((side) => `${data.sides[side]}: ${cell.lost[side][1].join(", ")}`);
@@ -119,8 +119,8 @@
       make("h4", {}, `Seed ${cell.seed}: ${[text(cell.verdict), ...texts(cell.like)].join(", ")}`),
       facts([
         ["Why", texts(cell.why).join(", ") || "nothing kept it from being good"],
-        ["Set up", cell.setUp === null ? "never" : `after ${cell.setUp.toFixed(2)} s`],
-        ["Ended", `${cell.ended.toFixed(1)} s after dialling`],
+        ["Set up", cell.set_up_s === null ? "never" : `after ${cell.set_up_s.toFixed(2)} s`],
+        ["Ended", `${cell.ended_s.toFixed(1)} s after dialling`],
         ["Waits for answers", text(cell.answers)],
         ["Chat beside it", text(cell.chat)],
         ["Other traffic", text(cell.traffic)],

@@ -13,9 +13,10 @@ from rich.table import Table
 from testbed.analysis import agreement
 from testbed.analysis.agreement import PAIRS, Comparison, Pair, Side
 from testbed.cli.console import err, out
+from testbed.cli.registry import Command, Panel
 from testbed.cli.run import run
 from testbed.experiment.explanations import ScenarioError
-from testbed.experiment.scenario import ROOT, load_scenario
+from testbed.experiment.scenario import RESULTS, load_scenario
 from testbed.listen.scores import ScoreError, score_cells, scorers
 from testbed.record.results import Run
 
@@ -51,7 +52,7 @@ def validate_calls(
         of_scenario = load_scenario(name).messengers
         chosen = [n for p in pairs for n in (p.engine, p.model) if n in of_scenario]
         if chosen:
-            folder = ROOT / "results" / name
+            folder = RESULTS / name
             run(name, messenger=chosen, seed=seed, out_folder=folder)
             runs.append(Run(folder))
     if not print_validation(runs, pairs):
@@ -75,11 +76,11 @@ def print_validation(runs: Sequence[Run], pairs: Sequence[Pair]) -> bool:
     from testbed.show.figures.files import write  # noqa: PLC0415
     from testbed.show.figures.validation import validation as draw  # noqa: PLC0415
 
-    results = [result for run in runs for result in run.results()]
+    cells = [cell for run in runs for cell in run.cells()]
     visqol = _scored(runs, {name for pair in pairs for name in (pair.engine, pair.model)})
     agrees = True
     for pair in pairs:
-        comparisons = agreement.compare(results, pair.engine, pair.model, visqol)
+        comparisons = agreement.compare(cells, pair.engine, pair.model, visqol)
         out.print(pair.title, style="bold")
         out.print(table(comparisons))
         agrees &= not any(comparison.deviations for comparison in comparisons)
@@ -92,7 +93,7 @@ def print_validation(runs: Sequence[Run], pairs: Sequence[Pair]) -> bool:
 
 def _scored(runs: Sequence[Run], messengers: Container[str]) -> dict[Path, Sequence[float]]:
     """Score messengers' calls of speech; without ViSQOL say how it is installed, and give none."""
-    speaking = [run for run in runs if run.manifest()["definitions"].get("said") == "speech"]
+    speaking = [run for run in runs if run.manifest().definitions.said == "speech"]
     if not speaking:
         return {}
     try:
@@ -101,17 +102,16 @@ def _scored(runs: Sequence[Run], messengers: Container[str]) -> dict[Path, Seque
         err.print(f"Without ViSQOL: {error}", markup=False)
         return {}
     cells = [
-        (run, result)
+        (run, cell)
         for run in speaking
-        for result in run.results()
-        if result.content["messenger"]["name"] in messengers
+        for cell in run.cells()
+        if cell.record.messenger in messengers
     ]
     made = score_cells(cells, models)
     steps = track(made, description="scores", total=len(cells), console=err, transient=True)
     scores: dict[Path, Sequence[float]] = {}
-    for (_, result), content in zip(cells, steps, strict=True):
-        ways = [content[way] for way in ("up", "down")]
-        scores[result.folder] = [way[models[0].name] for way in ways if way is not None]
+    for (_, cell), found in zip(cells, steps, strict=True):
+        scores[cell.folder] = [each.means[models[0].name] for each in found.directions.values()]
     return scores
 
 
@@ -138,3 +138,6 @@ def _of_side(side: Side) -> tuple[str, ...]:
     numbers = ((side.missed, "{:.1%}"), (side.concealed, "{:.1%}"), (side.visqol, "{:.2f}"))
     told = ("-" if number is None else form.format(number) for number, form in numbers)
     return f"{side.set_up}/{side.calls}", str(side.by_tcp) if side.set_up else "-", *told
+
+
+COMMAND = Command(Panel.RUN, validate_calls)

@@ -10,76 +10,93 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+
+from pydantic import JsonValue
 
 from testbed import __version__
 from testbed.audio.speech import voice
 from testbed.call.engines import ENGINES
-from testbed.experiment.cell import Cell, TransportChoice
+from testbed.call.messenger import Messenger
+from testbed.censor.profile import Profile
+from testbed.experiment.cell import Cell, Links, TransportChoice
 from testbed.experiment.choosing import load_transport
 from testbed.experiment.explanations import ScenarioError
 from testbed.experiment.loading import programs_of
 from testbed.experiment.scenario import ROOT, Scenario, cell_id
-from testbed.record.results import SCHEMA
+from testbed.record.manifest import (
+    Definitions,
+    KernelBuild,
+    Manifest,
+    ScenarioTitle,
+    SpeechSource,
+    TransportDefinition,
+)
 from testbed.transport.interface import Program
 
 _PACKAGES = ("trio", "pyroute2", "mininet", "NetfilterQueue", "opuslib-next-bundled")
 _PROGRAMS = (Program("nft", apt="nftables"),)
 
 
-def manifest(
-    scenario: Scenario, cells: Sequence[Cell], kernel: Mapping[str, str]
-) -> dict[str, Any]:
-    """Describe a run; `kernel` has the kind (`virtual` or `host`) and what tells its build.
+def manifest(scenario: Scenario, cells: Sequence[Cell], kernel: KernelBuild) -> Manifest:
+    """Describe a run of a scenario's cells on a kernel.
 
-    `inputs` has a hash for each messenger, censor and so on, `definitions` what was hashed.
-    ScenarioError: a program is not the file that its transport names.
+    Raises:
+        ScenarioError: A program is not the file that its transport names.
     """
-    used_links = {cell.links.name: cell.links for cell in cells}
-    topologies = {
-        cell.topology if cell.compares_topologies else "": cell.topology for cell in cells
+    definitions = _definitions(scenario, cells)
+    return Manifest(
+        ScenarioTitle(scenario.name, scenario.title, scenario.question),
+        kernel,
+        versions(programs(cells), transports_in_tree(cells)),
+        {name: _hash(content) for name, content in _hashed(definitions)},
+        definitions,
+        tuple(cell_id(cell) for cell in cells),
+    )
+
+
+def _definitions(scenario: Scenario, cells: Sequence[Cell]) -> Definitions:
+    said = voice(scenario.speech)
+    path = str(Path(scenario.speech).resolve()) if scenario.speech else ""
+    return Definitions(
+        duration_s=scenario.duration_s,
+        said=scenario.said,
+        other_traffic=scenario.other_traffic,
+        speech=SpeechSource(said.label, path, said.sha256),
+        links={cell.links.name: cell.links for cell in cells},
+        topologies={c.topology if c.compares_topologies else "": c.topology for c in cells},
+        messengers={cell.messenger.name: cell.messenger for cell in cells},
+        censors={cell.censor.name: cell.censor for cell in cells},
+        transports=dict(pair for cell in cells for pair in _transport(cell.transport)),
+    )
+
+
+def _hashed(definitions: Definitions) -> Iterator[tuple[str, object]]:
+    """Yield what is hashed, by kind and name."""
+    yield "duration_s", definitions.duration_s
+    yield "said", definitions.said
+    yield "other traffic", list(definitions.other_traffic)
+    yield "speech", asdict(definitions.speech)
+    by_kind: dict[str, Mapping[str, Links | Messenger | Profile | TransportDefinition]] = {
+        "links": definitions.links,
+        "messenger": definitions.messengers,
+        "censor": definitions.censors,
+        "transport": definitions.transports,
     }
-    definitions = {
-        "duration_s": scenario.duration_s,
-        "said": scenario.said,
-        "other traffic": list(scenario.other_traffic),
-        "speech": _speech(scenario.speech),
-        **{f"links {name}".strip(): asdict(links) for name, links in used_links.items()},
-        **{f"topology {name}".strip(): topology for name, topology in topologies.items()},
-        **{f"messenger {cell.messenger.name}": asdict(cell.messenger) for cell in cells},
-        **{f"censor {cell.censor.name}": asdict(cell.censor) for cell in cells},
-        **{key: text for cell in cells for key, text in _transport(cell.transport)},
-    }
-    return {
-        "schema": SCHEMA,
-        "scenario": {
-            "name": scenario.name,
-            "title": scenario.title,
-            "question": scenario.question,
-        },
-        "kernel": dict(kernel),
-        "versions": versions(programs(cells), transports_in_tree(cells)),
-        "inputs": {name: _hash(content) for name, content in definitions.items()},
-        "definitions": definitions,
-        "cells": [cell_id(cell) for cell in cells],
-    }
+    for kind, named in by_kind.items():
+        for name, content in named.items():
+            yield f"{kind} {name}".strip(), asdict(content)
+    for name, topology in definitions.topologies.items():
+        yield f"topology {name}".strip(), topology
 
 
-def _speech(file: str) -> dict[str, str]:
-    """Tell what is said in a run's calls, where it is from, and its hash."""
-    said = voice(file)
-    path = str(Path(file).resolve()) if file else ""
-    return {"label": said.label, "file": path, "sha256": said.sha256}
-
-
-def _transport(choice: TransportChoice) -> Iterator[tuple[str, Any]]:
-    """Give the text of a transport from elsewhere, and what stands behind a title."""
+def _transport(choice: TransportChoice) -> Iterator[tuple[str, TransportDefinition]]:
+    """Yield the text of a transport from elsewhere, and what stands behind a title."""
     for one in _with_wrapped(choice):
         if one.source:
-            yield f"transport {one.name}", one.source
+            yield one.name, TransportDefinition(source=one.source)
         if one.title:
             parameters = {key: _plain(value) for key, value in one.parameters.items()}
-            yield f"transport {one.title}", {"kind": one.name, "parameters": parameters}
+            yield one.title, TransportDefinition(kind=one.name, parameters=parameters)
 
 
 def _with_wrapped(choice: TransportChoice) -> Iterator[TransportChoice]:
@@ -89,7 +106,7 @@ def _with_wrapped(choice: TransportChoice) -> Iterator[TransportChoice]:
             yield from _with_wrapped(value)
 
 
-def _plain(value: object) -> object:
+def _plain(value: JsonValue | TransportChoice) -> JsonValue:
     return str(value) if isinstance(value, TransportChoice) else value
 
 

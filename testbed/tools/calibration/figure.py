@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter
 
 from testbed.show.figures import style
+from testbed.tools.calibration.findings import Calibration, Measurement
 
 _ROW_IN = 0.155
 _LINEAR_PERCENT, _FARTHEST_PERCENT = 0.1, 100.0
@@ -24,15 +25,16 @@ class _Row(NamedTuple):
 
     y: float
     heading: str
-    number: Mapping[str, Any]
+    number: Measurement | None = None
+    """None: it is a heading."""
 
 
-def calibration(content: Sequence[Mapping[str, Any]]) -> Figure:
-    """Draw what `testbed calibrate` wrote as JSON: one row a number, one heading a profile.
+def calibration(found: Sequence[Calibration]) -> Figure:
+    """Draw what was found of profiles or links: one row a number, one heading a profile.
 
     Numbers that were not measured or for which 0 is asked have their row and no mark.
     """
-    rows = list(_rows(content))
+    rows = _rows(found)
     height_in = max(1, len(rows)) * _ROW_IN + _TOP_IN + _BOTTOM_IN
     with style.applied():
         figure = Figure(figsize=(style.WIDTH_IN, height_in))
@@ -48,25 +50,25 @@ def calibration(content: Sequence[Mapping[str, Any]]) -> Figure:
         _prepare(axes, len(rows))
         for row in rows:
             _draw(axes, row)
-        _words(figure, content, height_in)
+        _words(figure, found, height_in)
     return figure
 
 
-def _rows(content: Sequence[Mapping[str, Any]]) -> list[_Row]:
+def _rows(found: Sequence[Calibration]) -> list[_Row]:
     rows: list[_Row] = []
-    for profile in content:
-        rows.append(_Row(len(rows), _heading(profile), {}))
-        rows += [_Row(len(rows) + k, "", n) for k, n in enumerate(profile["numbers"])]
+    for profile in found:
+        rows.append(_Row(len(rows), _heading(profile)))
+        rows += [_Row(len(rows) + k, "", n) for k, n in enumerate(profile.measurements)]
     return rows
 
 
-def _heading(profile: Mapping[str, Any]) -> str:
-    vectors = profile["vectors"]
-    right = sum(vector["ok"] for vector in vectors)
+def _heading(profile: Calibration) -> str:
+    vectors = profile.vectors
+    right = sum(vector.ok for vector in vectors)
     flows = f"  ({right} of {len(vectors)} flows right)" if vectors else ""
-    if not vectors and not profile["numbers"]:
+    if not vectors and not profile.measurements:
         flows = "  (has no rule)"
-    return f"{profile['name']}{flows}"
+    return f"{profile.name}{flows}"
 
 
 def _prepare(axes: Axes, rows: int) -> None:
@@ -90,55 +92,57 @@ def _tick(value: float, _: object) -> str:
 
 
 def _draw(axes: Axes, row: _Row) -> None:
-    place: dict[str, Any] = {"va": "center", "clip_on": False}
-    to_data = axes.get_yaxis_transform()
-    left = -_LEFT_IN / (style.WIDTH_IN - _LEFT_IN - _RIGHT_IN)
-    if row.heading:
-        axes.text(
-            left + 0.02, row.y, row.heading, transform=to_data, weight="bold",
-            size=style.TEXT_PT, **place,
-        )  # fmt: skip
+    if row.number is None:
+        left = -_LEFT_IN / (style.WIDTH_IN - _LEFT_IN - _RIGHT_IN)
+        _write(axes, left + 0.02, row.y, row.heading, size=style.TEXT_PT, weight="bold")
         return
     number = row.number
-    colour = _OK if number["ok"] else _OUT
-    name = f"{number['rule']}: {number['number']} {_plain(number['requested'])}"
-    axes.text(-0.02, row.y, name, transform=to_data, ha="right", size=style.NOTE_PT, **place)
-    measured = number["measured"]
-    told = "not measured" if measured is None else _plain(measured)
-    told += "" if number["ok"] else "  OUT"
+    colour = _OK if number.ok else _OUT
+    name = f"{number.rule}: {number.number} {_plain(number.requested)}"
+    _write(axes, -0.02, row.y, name, ha="right")
+    told = "not measured" if number.measured is None else _plain(number.measured)
+    told += "" if number.ok else "  OUT"
+    _write(axes, 1.02, row.y, told, color=colour, weight="normal" if number.ok else "bold")
+    if number.measured is not None and number.requested:
+        _draw_interval(axes, row.y, number, colour)
+
+
+def _write(
+    axes: Axes, x: float, y: float, text: str, *, size: float = style.NOTE_PT,
+    weight: str = "normal", ha: str = "left", color: str = style.INK,
+) -> None:  # fmt: skip
+    """Write beside the panel: `x` is a share of its width, `y` a row."""
     axes.text(
-        1.02, row.y, told, transform=to_data, size=style.NOTE_PT, color=colour,
-        weight="normal" if number["ok"] else "bold", **place,
+        x, y, text, transform=axes.get_yaxis_transform(), va="center", clip_on=False, size=size,
+        weight=weight, ha=ha, color=color,
     )  # fmt: skip
-    if measured is None or not number["requested"]:
-        return
-    low, middle, high = (_percent(number, key) for key in ("low", "measured", "high"))
-    axes.plot([low, high], [row.y, row.y], color=colour, lw=1.2, solid_capstyle="butt")
+
+
+def _draw_interval(axes: Axes, y: float, number: Measurement, colour: str) -> None:
+    requested = number.requested
+    low, high = _percent(number.low, requested), _percent(number.high, requested)
+    axes.plot([low, high], [y, y], color=colour, lw=1.2, solid_capstyle="butt")
     for end in (low, high):
-        axes.plot([end, end], [row.y - 0.22, row.y + 0.22], color=colour, lw=0.8)
-    marker, size, fill = ("o", 3.2, colour) if number["ok"] else ("D", 5.0, style.PAPER)
-    axes.plot([middle], [row.y], color=colour, marker=marker, ms=size, mfc=fill)
+        axes.plot([end, end], [y - 0.22, y + 0.22], color=colour, lw=0.8)
+    marker, size, fill = ("o", 3.2, colour) if number.ok else ("D", 5.0, style.PAPER)
+    middle = _percent(number.measured or 0.0, requested)
+    axes.plot([middle], [y], color=colour, marker=marker, ms=size, mfc=fill)
 
 
 def _plain(value: float) -> str:
     return f"{value:.0f}" if abs(value) >= 1e5 else f"{value:.5g}"
 
 
-def _percent(number: Mapping[str, Any], key: str) -> float:
-    """Give a value in percent from what is asked for, as far as the axis goes."""
-    open_end = -_FARTHEST_PERCENT if key == "low" else _FARTHEST_PERCENT
-    value = number[key]
-    if value is None:
-        return open_end
-    percent: float = 100 * (value / number["requested"] - 1)
-    return max(-_FARTHEST_PERCENT, min(_FARTHEST_PERCENT, percent))
+def _percent(value: float, requested: float) -> float:
+    """Return a value in percent from what is asked for, as far as the axis goes."""
+    return max(-_FARTHEST_PERCENT, min(_FARTHEST_PERCENT, 100 * (value / requested - 1)))
 
 
-def _words(figure: Figure, content: Sequence[Mapping[str, Any]], height_in: float) -> None:
+def _words(figure: Figure, found: Sequence[Calibration], height_in: float) -> None:
     edge = 0.05 / style.WIDTH_IN
-    numbers = [number for profile in content for number in profile["numbers"]]
-    right = sum(number["ok"] and number["measured"] is not None for number in numbers)
-    what = content[0]["name"] if len(content) == 1 else f"{len(content)} profiles"
+    numbers = [number for profile in found for number in profile.measurements]
+    right = sum(number.ok and number.measured is not None for number in numbers)
+    what = found[0].name if len(found) == 1 else f"{len(found)} profiles"
     figure.text(
         edge, 1 - 0.2 / height_in, f"Measured back: {what}", size=style.TITLE_PT, weight="bold",
         va="center",

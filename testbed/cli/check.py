@@ -1,14 +1,12 @@
-"""The command line's words about transports: tries them, starts new ones, says what they need."""
+"""The command `check`."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -21,56 +19,29 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
-from testbed.analysis.costs import LEGEND, NothingToCompareError, cost_table, costs
 from testbed.cli.console import err, out
 from testbed.cli.kernel import guest_kernel
+from testbed.cli.registry import Command, Panel
 from testbed.experiment.choosing import (
     load_transport,
     transport_choice,
-    transport_kind,
-    transport_names,
-    transport_summary,
 )
 from testbed.experiment.explanations import ScenarioError
-from testbed.experiment.loading import IN_TREE, own_programs, programs_of
-from testbed.experiment.scenario import ROOT, cell_id
-from testbed.record.results import Run
-from testbed.run.manifest import lacking
+from testbed.experiment.loading import programs_of
+from testbed.experiment.scenario import RESULTS, cell_id
+from testbed.run.provenance import lacking
 from testbed.tools import repeatability
 from testbed.tools.conformance.rules import Verdict
 from testbed.tools.conformance.suite import ALL_RULES, Conformance, check_transport
-from testbed.transport import go_programs
 
 check_app = typer.Typer(
     no_args_is_help=True,
     help="Try whether a part keeps its rules, as `testbed check transport obfs4`.",
 )
-new_app = typer.Typer(
-    no_args_is_help=True, help="Start a part of your own, as `testbed new transport mytunnel`."
-)
-
-_TEST = '''"""{name} keeps the rules of transports."""
-
-from pathlib import Path
-
-import pytest
-
-from testbed.kernel.build import Kernel
-from tests.transports.conftest import assert_conforms
-
-
-@pytest.mark.guest
-def test_{name}_keeps_the_rules_of_transports(kernel: Kernel, tmp_path: Path) -> None:
-    assert_conforms("{name}", kernel, tmp_path)
-'''
 
 
 @check_app.callback()
 def _check() -> None: ...
-
-
-@new_app.callback()
-def _new() -> None: ...
 
 
 @check_app.command("transport")
@@ -92,7 +63,7 @@ def check_transport_command(
     for program in programs_of(load_transport(choice)):
         if program.find() is None:
             raise ScenarioError(f"{name} needs the program {program.name}: {program.remedy}")
-    kept_in = folder or ROOT / "results" / f"check-{choice.name}"
+    kept_in = folder or RESULTS / f"check-{choice.name}"
     if kept_in.exists() and not (kept_in / "first").is_dir():
         raise ScenarioError(f"{kept_in} is something else: give another --out")
     shutil.rmtree(kept_in, ignore_errors=True)
@@ -187,94 +158,4 @@ def verdict_table(verdicts: Sequence[Verdict]) -> Table:
     return table
 
 
-@new_app.command("transport")
-def new_transport(
-    name: Annotated[str, typer.Argument(help="Its name: lower-case letters, digits and _.")],
-) -> None:
-    """Write a transport that works, and its test, to be made into your own.
-
-    Example: testbed new transport mytunnel
-    """
-    for path in write_transport(name, ROOT):
-        out.print(f"Wrote {path}")
-    out.print(f"Now: testbed check transport {name}")
-
-
-def print_costs(
-    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print the costs as JSON.")] = False,
-) -> None:
-    """Tell what a run's transports cost beside direct calls: set-up, delay, packets, bytes.
-
-    Example: testbed costs results/ru-calls-2025-08
-    """
-    try:
-        found = costs(Run(folder).results())
-    except NothingToCompareError as error:
-        raise ScenarioError(str(error)) from None
-    if as_json:
-        json.dump([asdict(cost) for cost in found], sys.stdout, indent=1)
-        sys.stdout.write("\n")
-        return
-    out.print(cost_table(found))
-    out.print(LEGEND, style="dim")
-
-
-def write_transport(name: str, root: Path) -> list[Path]:
-    """Write a new transport's files below `root`. ScenarioError: there is one, or no such name."""
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-        raise ScenarioError(f"{name!r}: a transport's name is lower-case letters, digits and _")
-    files = {
-        root / "transports" / f"{name}.py": (IN_TREE / "_new.py").read_text(),
-        root / "tests" / "transports" / f"test_{name}.py": _TEST.format(name=name),
-    }
-    for path in files:
-        if path.exists():
-            raise ScenarioError(f"{path} is there already")
-    for path, text in files.items():
-        path.write_text(text)
-    return list(files)
-
-
-def transport_summaries() -> dict[str, str]:
-    """Say of each transport what it is, and what is missing for it and how to get it."""
-    remedies = missing_for_transports()
-    return {
-        name: f"[red]missing:[/] {remedies[name]}. {_summary(name)}"
-        if name in remedies
-        else _summary(name)
-        for name in transport_names()
-    }
-
-
-def _summary(name: str) -> str:
-    try:
-        transport_kind(name)
-        return transport_summary(name)
-    except ScenarioError as error:  # a file of another package's, which must not hide the others
-        return f"[red]broken:[/] {escape(str(error))}"
-
-
-def transport_packages() -> dict[str, str]:
-    """Name the Debian packages that transports need, each with the transports that need it."""
-    needed: dict[str, list[str]] = {}
-    for name in transport_names():
-        programs = own_programs(transport_kind(name))
-        packages = {program.apt for program in programs if program.apt}
-        for program in programs:
-            packages.update(go_programs.packages(program.name) if program.go else ())
-        for package in packages:
-            needed.setdefault(package, []).append(name)
-    return {package: f"is needed by {', '.join(needed[package])}" for package in sorted(needed)}
-
-
-def missing_for_transports() -> dict[str, str]:
-    """Name the transports whose programs are not all installed, with what installs them."""
-    lacking: dict[str, str] = {}
-    for name in transport_names():
-        with suppress(ScenarioError):
-            needed = own_programs(transport_kind(name))
-            remedies = dict.fromkeys(p.remedy for p in needed if p.find() is None)
-            if remedies:
-                lacking[name] = ", ".join(remedies)
-    return lacking
+COMMAND = Command(Panel.TRANSPORT, check_app)

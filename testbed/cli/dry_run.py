@@ -1,33 +1,18 @@
-"""The command line's words about what would be run: dry runs, schemas; it runs nothing."""
+"""What a run would be, and how far it is: the dry run and the progress bar."""
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from enum import StrEnum
-from typing import Annotated
 
-import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from testbed.cli.console import err, out
 from testbed.experiment.cell import Cell
-from testbed.experiment.scenario import ROOT, cell_id
-from testbed.experiment.schema import schema
+from testbed.experiment.scenario import RESULTS, cell_id
 from testbed.record.results import Run
 from testbed.run.estimate import recorded_speeds
-
-
-class SchemaKind(StrEnum):
-    """What files people write."""
-
-    SCENARIO = "scenario"
-    CENSOR = "censor"
-    MESSENGER = "messenger"
-    LINKS = "links"
 
 
 def show_plan(run: Run, plan: Sequence[Cell], processors: int) -> None:
@@ -52,7 +37,7 @@ def show_plan(run: Run, plan: Sequence[Cell], processors: int) -> None:
     out.print(table)
     if left_out := combinations - len(plan):
         out.print(f"Of {combinations} combinations, the scenario leaves out {left_out}.")
-    speeds = recorded_speeds(ROOT / "results")
+    speeds = recorded_speeds(RESULTS)
     basis = f"{speeds.cells} recorded cells" if speeds.cells else "usual speeds"
     cores = f"{processors} processor{'s' if processors > 1 else ''}"
     out.print(
@@ -70,7 +55,7 @@ def progress_of(cells: Sequence[Cell], what: str) -> Iterator[Callable[[str], No
 
     Gives what is called with the name of each cell that has ended.
     """
-    speeds = recorded_speeds(ROOT / "results")
+    speeds = recorded_speeds(RESULTS)
     costs = {cell_id(cell): speeds.wall_s([cell], 1) for cell in cells}
     columns = (
         TextColumn("{task.description}"),
@@ -96,14 +81,3 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
-
-
-def print_schema(
-    kind: Annotated[SchemaKind, typer.Argument(help="Which kind of file.")],
-) -> None:
-    """Print the JSON Schema of a kind of file, by which editors complete and check it.
-
-    Example: testbed schema scenario > scenario.schema.json
-    """
-    json.dump(schema(kind.value), sys.stdout, indent=1)
-    sys.stdout.write("\n")

@@ -1,0 +1,38 @@
+"""The command `export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from testbed.cli.console import err, out, short
+from testbed.cli.registry import Command, Panel
+from testbed.record.results import Run
+
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")]
+
+
+def export_tables(
+    folder: RunFolder,
+    out_folder: Annotated[
+        Path | None, typer.Option("--out", help="Where to; the run's folder `tables` if not given.")
+    ] = None,
+) -> None:
+    """Write a run as Parquet tables: cells, quality by the second, the middlebox's events.
+
+    In Python, `testbed.load(RUN)` gives the same as pandas DataFrames.
+
+    Example: testbed export results/ru-calls-2025-08
+    """
+    # Not at the top: it takes a second to import, and no other command needs it.
+    from testbed.analysis.dataframes import export  # noqa: PLC0415
+
+    with err.status("writes tables"):
+        paths = export(Run(folder), out_folder or folder / "tables")
+    for path in paths:
+        out.print(f"Table: {short(path)}")
+
+
+COMMAND = Command(Panel.COMPARE, export_tables)

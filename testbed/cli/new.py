@@ -1,0 +1,71 @@
+"""The command `new`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from testbed.cli.console import out
+from testbed.cli.registry import Command, Panel
+from testbed.experiment.explanations import ScenarioError
+from testbed.experiment.loading import IN_TREE
+from testbed.experiment.scenario import ROOT
+
+new_app = typer.Typer(
+    no_args_is_help=True, help="Start a part of your own, as `testbed new transport mytunnel`."
+)
+
+
+_TEST = '''"""{name} keeps the rules of transports."""
+
+from pathlib import Path
+
+import pytest
+
+from testbed.kernel.build import Kernel
+from tests.transports.conftest import assert_conforms
+
+
+@pytest.mark.guest
+def test_{name}_keeps_the_rules_of_transports(kernel: Kernel, tmp_path: Path) -> None:
+    assert_conforms("{name}", kernel, tmp_path)
+'''
+
+
+@new_app.callback()
+def _new() -> None: ...
+
+
+@new_app.command("transport")
+def new_transport(
+    name: Annotated[str, typer.Argument(help="Its name: lower-case letters, digits and _.")],
+) -> None:
+    """Write a transport that works, and its test, to be made into your own.
+
+    Example: testbed new transport mytunnel
+    """
+    for path in write_transport(name, ROOT):
+        out.print(f"Wrote {path}")
+    out.print(f"Now: testbed check transport {name}")
+
+
+def write_transport(name: str, root: Path) -> list[Path]:
+    """Write a new transport's files below `root`. ScenarioError: there is one, or no such name."""
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise ScenarioError(f"{name!r}: a transport's name is lower-case letters, digits and _")
+    files = {
+        root / "transports" / f"{name}.py": (IN_TREE / "_new.py").read_text(),
+        root / "tests" / "transports" / f"test_{name}.py": _TEST.format(name=name),
+    }
+    for path in files:
+        if path.exists():
+            raise ScenarioError(f"{path} is there already")
+    for path, text in files.items():
+        path.write_text(text)
+    return list(files)
+
+
+COMMAND = Command(Panel.TRANSPORT, new_app, place=0)

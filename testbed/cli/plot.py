@@ -1,0 +1,43 @@
+"""The command `plot`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from testbed.cli.console import err, out, short
+from testbed.cli.registry import Command, Panel
+from testbed.experiment.explanations import ScenarioError
+from testbed.record.results import Run
+from testbed.show import figures
+
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")]
+
+
+def plot(
+    folder: RunFolder,
+    figure: Annotated[
+        list[str] | None, typer.Option(help=f"Only this figure: {', '.join(figures.FIGURES)}.")
+    ] = None,
+    earlier: Annotated[
+        Path | None,
+        typer.Option("--compare", metavar="RUN", help="Draw what changed since this earlier run."),
+    ] = None,
+) -> None:
+    """Draw a run's figures as PNG, SVG and PDF into its folder `figures`; needs no kernel, no root.
+
+    Example: testbed plot results/ru-calls-2025-08
+    """
+    try:
+        with err.status("draws figures"):
+            before = None if earlier is None else Run(earlier)
+            paths = figures.draw(Run(folder), figure, folder / "figures", before)
+    except ValueError as error:
+        raise ScenarioError(str(error)) from None
+    for path in paths:
+        out.print(f"Figure: {short(path)}")
+
+
+COMMAND = Command(Panel.COMPARE, plot, place=0)

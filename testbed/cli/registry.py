@@ -1,0 +1,46 @@
+"""What a file in this folder has to say to become a command: `COMMAND = Command(panel, function)`.
+
+The command's name is the file's, with `-` for `_`. There is no list of commands: `commands` looks
+which files there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import NamedTuple
+
+import typer
+
+from testbed import cli
+
+
+class Panel(Enum):
+    """The groups of commands in the help, in their order."""
+
+    RUN = "Run an emulation scenario"
+    TRANSPORT = "Add a new transport"
+    COMPARE = "Compare what was recorded"
+    LAB = "Look after the lab"
+
+
+class Command(NamedTuple):
+    """A command: a function with typer's parameters, or an app with commands of its own."""
+
+    panel: Panel
+    function: Callable[..., None] | typer.Typer
+    place: int = 1
+    """Commands of a panel are ordered by this and then by name: 0 for the one to begin with."""
+
+
+def commands() -> list[tuple[str, Command]]:
+    """Return all commands by name, in the order in which the help shows them."""
+    panels = list(Panel)
+    found = [
+        (info.name.replace("_", "-"), command)
+        for info in iter_modules(cli.__path__)
+        if (command := getattr(import_module(f"{cli.__name__}.{info.name}"), "COMMAND", None))
+    ]
+    return sorted(found, key=lambda each: (panels.index(each[1].panel), each[1].place, each[0]))

@@ -1,0 +1,70 @@
+"""What programs transports and engines need, and what is missing."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from rich.markup import escape
+
+from testbed.call.engines import ENGINES
+from testbed.experiment.choosing import (
+    transport_kind,
+    transport_names,
+    transport_summary,
+)
+from testbed.experiment.explanations import ScenarioError
+from testbed.experiment.loading import own_programs
+from testbed.transport import go_programs
+
+
+def transport_summaries() -> dict[str, str]:
+    """Say of each transport what it is, and what is missing for it and how to get it."""
+    remedies = missing_for_transports()
+    return {
+        name: f"[red]missing:[/] {remedies[name]}. {_summary(name)}"
+        if name in remedies
+        else _summary(name)
+        for name in transport_names()
+    }
+
+
+def _summary(name: str) -> str:
+    try:
+        transport_kind(name)
+        return transport_summary(name)
+    except ScenarioError as error:  # a file of another package's, which must not hide the others
+        return f"[red]broken:[/] {escape(str(error))}"
+
+
+def transport_packages() -> dict[str, str]:
+    """Name the Debian packages that transports need, each with the transports that need it."""
+    needed: dict[str, list[str]] = {}
+    for name in transport_names():
+        programs = own_programs(transport_kind(name))
+        packages = {program.apt for program in programs if program.apt}
+        for program in programs:
+            packages.update(go_programs.packages(program.name) if program.go else ())
+        for package in packages:
+            needed.setdefault(package, []).append(name)
+    return {package: f"is needed by {', '.join(needed[package])}" for package in sorted(needed)}
+
+
+def missing_for_transports() -> dict[str, str]:
+    """Name the transports whose programs are not all installed, with what installs them."""
+    lacking: dict[str, str] = {}
+    for name in transport_names():
+        with suppress(ScenarioError):
+            needed = own_programs(transport_kind(name))
+            remedies = dict.fromkeys(p.remedy for p in needed if p.find() is None)
+            if remedies:
+                lacking[name] = ", ".join(remedies)
+    return lacking
+
+
+def missing_for_engines() -> dict[str, str]:
+    """Name the call engines whose programs are not all installed, with what installs them."""
+    missing = {
+        name: ", ".join(program.remedy for program in engine.programs if program.find() is None)
+        for name, engine in ENGINES.items()
+    }
+    return {name: remedy for name, remedy in missing.items() if remedy}

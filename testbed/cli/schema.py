@@ -1,0 +1,36 @@
+"""The command `schema`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from testbed.cli.registry import Command, Panel
+from testbed.experiment.schema import schema
+
+
+class SchemaKind(StrEnum):
+    """What files people write."""
+
+    SCENARIO = "scenario"
+    CENSOR = "censor"
+    MESSENGER = "messenger"
+    LINKS = "links"
+
+
+def print_schema(
+    kind: Annotated[SchemaKind, typer.Argument(help="Which kind of file.")],
+) -> None:
+    """Print the JSON Schema of a kind of file, by which editors complete and check it.
+
+    Example: testbed schema scenario > scenario.schema.json
+    """
+    json.dump(schema(kind.value), sys.stdout, indent=1)
+    sys.stdout.write("\n")
+
+
+COMMAND = Command(Panel.RUN, print_schema)

@@ -1,0 +1,38 @@
+"""The table of what transports cost beside `direct`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from testbed.analysis.costs import Cost
+from testbed.show.tables import table_by_keys
+
+LEGEND = """\
+Beside direct calls of the same messenger and censor, medians over seeds. delay: one way, ms added
+to the median frame and to the 95th of 100; held up: frames that waited behind a lost one, and for
+how long; bytes, packets: sent by the caller during the call; re: flows it opened anew meanwhile;
+CPU: seconds added, for all programs of the cell and the kernel under them. Left out are calls of
+which nothing was heard: where there were no others, there is no row."""
+
+
+def cost_table(found: Sequence[Cost]) -> Table:
+    """Show costs, at most 100 columns wide."""
+    table, begins = table_by_keys([cost.key for cost in found])
+    for name in ("connects", "delay", "95 %", "held up", "bytes", "packets", "re", "CPU"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for cost, begin in zip(found, begins, strict=True):
+        waited = f"{cost.held_up_share:.1%} {cost.held_up_s * 1e3:.0f} ms"
+        table.add_row(
+            *begin,
+            f"{cost.connect_s * 1e3:.0f} ms",
+            f"{cost.added_delay_median_s * 1e3:+.1f}",
+            f"{cost.added_delay_95_s * 1e3:+.1f}",
+            waited if cost.held_up_share else "-",
+            f"x {cost.bytes_factor:.2f}",
+            f"x {cost.packets_factor:.2f}",
+            f"{cost.reconnections:.0f}",
+            "" if cost.added_cpu_s is None else f"{cost.added_cpu_s:+.1f}",
+        )
+    return table
