@@ -1,10 +1,9 @@
 """Snowflake: WebRTC to a volunteer's proxy, which a broker finds and which relays to the server.
 
 Real and unmodified are Debian's client and proxy. The server is ours in Go, on their own library
-(`testbed/transport/go/snowflake-server`), and so are the broker and the STUN server below, with the
-messages and time limits of broker 2.5.1. Client and broker meet by HTTPS behind a front. Proxy,
-server and STUN are on the bridge's node, and no NAT is on the way: clients announce their own
-addresses.
+(`testbed/transport/go/snowflake-server`), and so are the broker and the STUN server below, with the messages
+and time limits of broker 2.5.1. Client and broker meet by HTTPS behind a front. Proxy, server and
+STUN are on the bridge's node, and no NAT is on the way: clients announce their own addresses.
 """
 
 import json

@@ -11,6 +11,10 @@ from testbed.record.results import CellResult, ResultsError
 
 SET_UP_TOLERANCE = 0.34
 """By how much the shares of calls that are set up may differ: one call of three."""
+SET_UP_TIME_TOLERANCE_S = 0.15
+SET_UP_TIME_TOLERANCE = 0.2
+"""By how much the median times to connect may differ: by so many seconds, or by such a share of the
+engine's, whichever is more."""
 CONCEALED_TOLERANCE = 0.06
 """By how much the concealed shares may differ, as the same playout finds them from the frames."""
 HEARD_TOLERANCE = 0.08
@@ -62,6 +66,8 @@ class Side:
     that a jitter buffer fills while it waits for a frame that it then plays."""
     visqol: float | None = None
     """Of the calls that were scored: MOS-LQO, 1 to 5."""
+    set_up_s: float | None = None
+    """The median time to connect of those that were set up."""
 
 
 @dataclass(frozen=True)
@@ -79,14 +85,23 @@ class Comparison:
         found = []
         if abs(engine.set_up / engine.calls - model.set_up / model.calls) > SET_UP_TOLERANCE:
             found.append("set-up")
+        if _apart(engine.set_up_s, model.set_up_s) > max(
+            SET_UP_TIME_TOLERANCE_S, SET_UP_TIME_TOLERANCE * (engine.set_up_s or 0.0)
+        ):
+            found.append("time to connect")
         for what, one, other, tolerance in (
             ("concealed", engine.concealed, model.concealed, CONCEALED_TOLERANCE),
             ("heard", engine.missed, model.missed, HEARD_TOLERANCE),
             ("ViSQOL", engine.visqol, model.visqol, VISQOL_TOLERANCE),
         ):
-            if one is not None and other is not None and abs(one - other) > tolerance:
+            if _apart(one, other) > tolerance:
                 found.append(what)
         return found
+
+
+def _apart(one: float | None, other: float | None) -> float:
+    """Return by how much two numbers differ; by nothing, if one is not known."""
+    return 0.0 if one is None or other is None else abs(one - other)
 
 
 def compare(
@@ -102,7 +117,7 @@ def compare(
     calls: dict[str, dict[str, list[CellResult]]] = {}
     for result in results:
         if (name := result.content["messenger"]["name"]) in (engine, model):
-            of_condition = calls.setdefault(result.content["censor"], {engine: [], model: []})
+            of_condition = calls.setdefault(_condition(result), {engine: [], model: []})
             of_condition[name].append(result)
     for condition, by_messenger in calls.items():
         for name in (engine, model):
@@ -123,6 +138,18 @@ def compare(
     return comparisons
 
 
+def _condition(result: CellResult) -> str:
+    """Name what a call went through: its restriction, its line and its transport, if it had any."""
+    content = result.content
+    transport = content.get("transport", "direct")
+    parts = [
+        content["censor"],
+        f"over {content['links']}" if content.get("links") else "",
+        f"by {transport}" if transport != "direct" else "",
+    ]
+    return " ".join(part for part in parts if part)
+
+
 def _by_ear(result: CellResult) -> Sequence[float]:
     return list(result.content.get("symbols_missed", {}).values())
 
@@ -134,8 +161,7 @@ def _counted(result: CellResult) -> Sequence[float]:
 
 
 def _concealed(result: CellResult) -> Sequence[float]:
-    quality = result.content["quality"]
-    return [quality[way]["output_concealed_share"] for way in ("up", "down") if quality[way]]
+    return [way["output_concealed_share"] for way in result.content["by_playout"].values()]
 
 
 def _is_by_tcp(result: CellResult) -> bool:
@@ -161,6 +187,7 @@ def _side(
         return median(calls) if calls else None
 
     connected = [result for result in results if result.content["quality"]["up"] is not None]
+    times_s = [result.content["quality"]["set_up"]["elapsed_s"] for result in connected]
     return Side(
         calls=len(results),
         set_up=len(connected),
@@ -168,4 +195,5 @@ def _side(
         concealed=typical(_concealed),
         missed=typical(missed_by),
         visqol=typical(lambda result: visqol.get(result.folder, ())),
+        set_up_s=median(times_s) if times_s else None,
     )

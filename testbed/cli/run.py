@@ -223,6 +223,8 @@ def _show(results: Sequence[Any], folder: Path, about: Mapping[str, Any], *, as_
     wall_s = sum(row.wall_s for row in table_rows)
     speech = about["definitions"]["speech"]["label"]
     out.print(f"{tables.LEGEND} Speech: {speech}. Clock: {clock_of(about)}.", style="dim")
+    if engines := tables.decided_by(results):
+        out.print(engines, style="dim")
     if wall_s:
         out.print(
             f"{virtual_s:.0f} virtual s in {wall_s:.1f} s of one core:"

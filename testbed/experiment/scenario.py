@@ -86,8 +86,7 @@ class Scenario:
     other_traffic: tuple[OtherTraffic, ...] = ()
     """What happens beside each call and its chat, so that it is seen whether that is harmed."""
     speech: str = ""
-    """A sound file with what is said, by its path; empty: Debian's clips
-    (`testbed.audio.speech`)."""
+    """A sound file with what is said, by its path; empty: Debian's clips (`testbed.audio.speech`)."""
     name: str = Field(default="", kw_only=True)
     """The file's name."""
 

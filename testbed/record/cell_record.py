@@ -21,6 +21,8 @@ class DirectionRecord:
     """By frame index: when it left the sender."""
     received: list[tuple[int, float]] = field(default_factory=list)
     """Frame index and time, as they arrived; a duplicate stands twice."""
+    said_before: int = 0
+    """How many frames a real engine had said before the first of these: it begins on its own."""
     variants: list[int] = field(default_factory=list)
     """By frame index: how it was encoded (`testbed.call.adaptation`); empty: there is one way."""
 
@@ -43,7 +45,7 @@ class CallRecord:
     heard_from_s: float | None = None
     """When the sound in the cell's files begins, if a real engine played any."""
     reports: dict[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
-    """By end: what a real engine counted itself, once a second from the set-up on."""
+    """By end: what a real engine counted itself, each quarter of a second from the set-up on."""
     up: DirectionRecord = field(default_factory=DirectionRecord)
     down: DirectionRecord = field(default_factory=DirectionRecord)
 
@@ -203,6 +205,7 @@ def as_json(record: CellRecord) -> dict[str, Any]:
             "silent_s": _rounded(call.silent_s),
             "states": [[_rounded(at), end, state] for at, end, state in call.states],
             "heard_from_s": _rounded(call.heard_from_s),
+            "said_before": {"up": call.up.said_before, "down": call.down.said_before},
             **({"reports": call.reports} if call.reports else {}),
         },
         "chat": {

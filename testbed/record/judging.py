@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, fields, replace
 from statistics import median
 from typing import Any
 
 from testbed.audio.opus import has_fec
-from testbed.call.conversation import PAUSE_S, Turn, response_times_s, spoken
+from testbed.call.conversation import LISTENERS, PAUSE_S, Turn, response_times_s, spoken
+from testbed.call.counters import counted
 from testbed.call.jitterbuffer.playout import Arrival, Playout, play
 from testbed.call.messenger import Codec
 from testbed.call.quality.measures import measure
 from testbed.call.quality.symptoms import symptoms
 from testbed.call.quality.verdict import (
     CallQuality,
+    DirectionQuality,
     Drop,
+    Figures,
     SetUp,
     SetUpOutcome,
+    figures_of,
     judge_call,
     judge_direction,
+    judge_figures,
 )
 from testbed.experiment.cell import Cell
 from testbed.record.cell_record import DirectionRecord
@@ -32,11 +37,14 @@ def judge(
     frames: Mapping[str, DirectionRecord],
     turns: Sequence[Turn],
     packets: Mapping[str, Sequence[bytes]] | None = None,
+    listened: Mapping[str, Playout] | None = None,
 ) -> dict[str, Any]:
     """Turn a conducted cell's record into the content of `cell.json`.
 
     `turns` say who spoke when. `packets` are by direction the encoded frames that were sent; they
-    are needed if the codec uses FEC.
+    are needed if the codec uses FEC. `listened` is by direction what a real engine played, as its
+    sound tells (`testbed.call.listening`). What the engine itself played or counted decides, if
+    that is known; our playout's figures stand beside it.
     """
     call = record["call"]
     playouts: dict[str, Playout] = {}
@@ -54,12 +62,20 @@ def judge(
         set_up = SetUp(SetUpOutcome.TIMED_OUT, call["ended_s"])
     dropped = call["outcome"] == "dropped"
     drop = Drop(at_s=call["ended_s"], silent_s=call["silent_s"]) if dropped else None
-    speech = {
-        name: spoken(playout, [turn for turn in turns if turn.way == name])
-        for name, playout in playouts.items()
+    own = {way: playout for way, playout in (listened or {}).items() if way in playouts}
+    heard = playouts | own
+    speech = _speech(heard, turns)
+    of_playout = {
+        way: judge_direction(playouts[way], part) for way, part in _speech(playouts, turns).items()
     }
-    judged = {name: judge_direction(playouts[name], speech[name]) for name in playouts}
-    up, down = playouts.get("up"), playouts.get("down")
+    judged = {
+        **of_playout,
+        **_by_counters(cell, record, frames, turns, playouts),
+        **{
+            way: judge_figures(figures_of(own[way], speech[way]), decided_by="sound") for way in own
+        },
+    }
+    up, down = heard.get("up"), heard.get("down")
     quality = judge_call(
         set_up,
         up=judged.get("up"),
@@ -76,8 +92,9 @@ def judge(
         **({"topology": cell.topology} if cell.compares_topologies else {}),
         "seed": cell.seed,
         "duration_s": cell.duration_s,
-        "quality": _quality_as_json(quality, playouts, speech),
-        "conversation": _conversation(cell, turns, playouts),
+        "quality": _quality_as_json(quality, heard, speech),
+        "by_playout": {way: _figures_as_json(of_playout[way], playouts[way]) for way in playouts},
+        "conversation": _conversation(cell, turns, heard),
         "chat": _chat(record["chat"]),
         "traffic": {one["kind"]: _traffic(one) for one in record.get("traffic", ())},
         "record": record,
@@ -92,21 +109,73 @@ def playout_of(
     `packets` are those that were sent; of a real engine, which encrypts its own, what its codec
     makes of the same speech stands for them. ValueError: the codec uses FEC, and there are none.
     """
-    if (codec.fec or codec.dtx) and not packets:
-        raise ValueError("a codec with FEC or DTX is judged by its packets, and none were given")
-    found = packets if codec.fec else ()
-    with_fec = {k for k, packet in enumerate(found) if packet and has_fec(packet)}
     return play(
-        [
-            Arrival(index, direction.sent_s[index], at, index in with_fec)
-            for index, at in direction.received
-        ],
+        arrivals_of(direction, codec, packets),
         frame_count=len(direction.sent_s),
         frame_s=codec.frame_ms / 1000,
         first_sent_s=direction.sent_s[0],
         end_s=ended_s,
         unsent={k for k, packet in enumerate(packets) if not packet} if codec.dtx else (),
     )
+
+
+def arrivals_of(
+    direction: DirectionRecord, codec: Codec, packets: Sequence[bytes]
+) -> list[Arrival]:
+    """Return what arrived of one direction. ValueError: as for `playout_of`."""
+    if (codec.fec or codec.dtx) and not packets:
+        raise ValueError("a codec with FEC or DTX is judged by its packets, and none were given")
+    found = packets if codec.fec else ()
+    with_fec = {k for k, packet in enumerate(found) if packet and has_fec(packet)}
+    return [
+        Arrival(index, direction.sent_s[index], at, index in with_fec)
+        for index, at in direction.received
+    ]
+
+
+def _speech(playouts: Mapping[str, Playout], turns: Sequence[Turn]) -> dict[str, Playout]:
+    """Return the part of each direction in which its speaker spoke."""
+    return {
+        way: spoken(playout, [turn for turn in turns if turn.way == way])
+        for way, playout in playouts.items()
+    }
+
+
+def _by_sound(heard: Playout, speech: Playout) -> DirectionQuality:
+    """Judge a direction by what was found in its sound; delays are those of speech alone."""
+    figures = replace(figures_of(speech), longest_gap_s=figures_of(heard).longest_gap_s)
+    return judge_figures(figures, decided_by="sound")
+
+
+def _by_counters(
+    cell: Cell,
+    record: Mapping[str, Any],
+    frames: Mapping[str, DirectionRecord],
+    turns: Sequence[Turn],
+    ways: Iterable[str],
+) -> dict[str, DirectionQuality]:
+    """Judge the directions whose listeners counted what they played."""
+    call, codec = record["call"], replace(cell.messenger.codec, fec=False, dtx=False)
+    found = {}
+    for way in ways:
+        figures = counted(
+            call.get("reports", {}).get(LISTENERS[way], ()),
+            call.get("heard_from_s") or 0.0,
+            arrivals_of(frames[way], codec, ()),
+            [turn for turn in turns if turn.way == way],
+            codec.frame_ms / 1000,
+        )
+        if figures is not None:
+            found[way] = judge_figures(figures, decided_by="counters")
+    return found
+
+
+def _figures_as_json(quality: DirectionQuality, playout: Playout) -> dict[str, Any]:
+    """Return what our playout has of a direction, whoever decided."""
+    figures = {f.name: getattr(quality, f.name) for f in fields(Figures)}
+    share = round(playout.concealed_share, 6)
+    verdict = quality.verdict.label
+    return {**figures, "output_concealed_share": share, "verdict": verdict}
 
 
 def _quality_as_json(

@@ -31,11 +31,12 @@ from testbed.call.quality.verdict import Verdict
 from testbed.experiment.cell import EVENTS_FILE, FRAMES_FILE
 from testbed.record.cell_record import DirectionRecord, read_frames
 
-SCHEMA = 5
+SCHEMA = 6
 """2 has steps, symptoms, ratings and FEC; in 3 the ends take turns, where both said the same all
 the time before; in 4 `frames.csv` may say how each frame was encoded; in 5 models say symbols, too,
-where they said speech. What reads results must do without them for the ones before."""
-READABLE = (1, 2, 3, 4, 5)
+where they said speech; in 6 what a real engine itself played decides, and `by_playout` has our
+playout's figures. What reads results must do without them for the ones before."""
+READABLE = (1, 2, 3, 4, 5, 6)
 CELL, WALL, MANIFEST, SCORES = "cell.json", "wall.json", "run.json", "scores.json"
 
 

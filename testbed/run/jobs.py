@@ -13,7 +13,8 @@ from typing import Any, Literal
 from testbed.audio.opus import Speech, SpeechError, encode, write_wav
 from testbed.audio.speech import voice
 from testbed.call.adaptation import Adaptation, as_sent
-from testbed.call.conversation import Conversation, conversation, monologues
+from testbed.call.conversation import Conversation, Turn, conversation, monologues
+from testbed.call.jitterbuffer.playout import Playout, Slot
 from testbed.call.messenger import Codec, Messenger
 from testbed.experiment.cell import (
     FRAMES_FILE,
@@ -30,11 +31,20 @@ from testbed.experiment.cell import (
 from testbed.lab.net.plan import plan_of
 from testbed.lab.net.topology import CallTopo
 from testbed.record.cell_record import DirectionRecord, read_frames
-from testbed.record.judging import judge, playout_of
+from testbed.record.judging import arrivals_of, judge, playout_of
 from testbed.run.certificate import write_certificates
 
 _SAID_MARGIN_S = TAIL_S + 5.0
 """How much longer than a call a real engine's microphone has something to say."""
+
+_LEAST_FOUND = 0.2
+"""Share of the frames that arrived of which at least so many must be found in an engine's sound, or
+it is not known which frames it has (an engine may have dropped some before its first packet), and
+our playout decides."""
+_HEARD_IN_TIME = ("ntgcalls",)
+"""Engines whose recordings go on with time, so that it is told from them when something was heard,
+and whose frames are long enough for that. baresip's has what it decoded, without the time in which
+it decoded nothing; Chromium counts itself."""
 
 
 class JudgeError(Exception):
@@ -143,20 +153,77 @@ def judged(cell: Cell, job: Path) -> Mapping[str, Any]:
 
 def _judged(cell: Cell, job: Path) -> Mapping[str, Any]:
     record = json.loads((job / RECORD_FILE).read_text())
-    turns = what_is_said(cell.said, cell.duration_s, cell.speech).turns
-    encodings = speech_encodings(cell.messenger, cell.duration_s, cell.said, cell.speech)
     frames = read_frames(job / FRAMES_FILE)
-    packets = {way: as_sent(encodings[way], frames[way].variants) for way in encodings}
-    content = judge(cell, record, frames, turns, packets)
+    begun = record["call"].get("said_before", {"up": 0, "down": 0})
+    frame_s = cell.messenger.codec.frame_ms / 1000
+    packets = _packets(cell, frames, begun)
+    turns = [
+        Turn(turn.way, max(turn.from_s - early_s, 0.0), turn.to_s - early_s)
+        for turn in what_is_said(cell.said, cell.duration_s, cell.speech).turns
+        if turn.to_s > (early_s := begun[turn.way] * frame_s)
+    ]
     heard = {way: job / name for way, name in HEARD_FILES.items() if (job / name).exists()}
     for path in heard.values():
         write_wav(path.with_suffix(".wav"), Speech(path.read_bytes(), SOUND_RATE_HZ))
+    sounds = {way: path.read_bytes() for way, path in heard.items()}
+    listened = _listened(cell, record, frames, packets, sounds)
+    content = judge(cell, record, frames, turns, packets, listened)
     if cell.said == "symbols":
-        sounds = {way: path.read_bytes() for way, path in heard.items()}
         if cell.messenger.engine == "model" and content["quality"]["up"] is not None:
             sounds = _played(cell.messenger.codec, record["call"]["ended_s"], frames, packets)
         content["symbols_missed"] = _missed_by_ear(sounds, cell.duration_s)
     return content
+
+
+def _packets(
+    cell: Cell, frames: Mapping[str, DirectionRecord], begun: Mapping[str, int]
+) -> dict[str, Sequence[bytes]]:
+    """Return what was sent, by way. A real engine may have `begun` frames before the first one."""
+    margin_s = 0.0 if cell.messenger.engine == "model" else _SAID_MARGIN_S
+    length_s = cell.duration_s + margin_s
+    encodings = speech_encodings(cell.messenger, length_s, cell.said, cell.speech)
+    found: dict[str, Sequence[bytes]] = {}
+    for way, made in encodings.items():
+        count = len(frames[way].sent_s)
+        of_call = [one[begun[way] : begun[way] + count] if margin_s else one for one in made]
+        found[way] = as_sent(of_call, frames[way].variants)
+    return found
+
+
+def _listened(
+    cell: Cell,
+    record: Mapping[str, Any],
+    frames: Mapping[str, DirectionRecord],
+    packets: Mapping[str, Sequence[bytes]],
+    sounds: Mapping[str, bytes],
+) -> dict[str, Playout]:
+    """Return what a real engine played, by way, if that can be told from its sound."""
+    call, codec = record["call"], cell.messenger.codec
+    if cell.messenger.engine not in _HEARD_IN_TIME or call["heard_from_s"] is None:
+        return {}
+    from testbed.call.listening import Recording, had_of, listen  # noqa: PLC0415 - brings numpy
+    from testbed.listen.rendering import render  # noqa: PLC0415 - brings numpy
+
+    found = {}
+    frame_s = codec.frame_ms / 1000
+    for way, pcm in sounds.items():
+        direction = frames[way]
+        if not direction.sent_s:
+            continue
+        count = len(direction.sent_s)
+        slots = tuple(Slot(k * frame_s, frame_s, k) for k in range(count))
+        lossless = Playout(slots, (0.0,) * count, count, frame_s)
+        had = had_of(arrivals_of(direction, codec, packets[way]))
+        told = listen(
+            render(lossless, packets[way], SOUND_RATE_HZ),
+            Recording(Speech(pcm, SOUND_RATE_HZ), call["heard_from_s"]),
+            direction.sent_s,
+            had,
+            frame_s,
+        )
+        if told.played_count >= _LEAST_FOUND * len(had):
+            found[way] = told
+    return found
 
 
 def _played(

@@ -224,6 +224,28 @@ virtual over wall seconds. Below a verdict: what at least half of the calls were
 (testbed/call/quality/symptoms.py)."""
 
 
+def decided_by(results: Iterable[CellResult]) -> str:
+    """Say by what the calls of real engines were judged; empty: there are none."""
+    found: dict[str, set[str]] = {}
+    for result in results:
+        if result.content["record"]["call"].get("heard_from_s") is None:
+            continue  # a model, or no call
+        for way in ("up", "down"):
+            quality = result.content["quality"][way] or {}
+            how = quality.get("decided_by", "playout")
+            found.setdefault(result.content["messenger"]["title"], set()).add(how)
+    words = {
+        "playout": "our playout of what arrived",
+        "counters": "what it counted itself",
+        "sound": "the sound that it played",
+    }
+    told = [
+        f"{title} is judged by {' or '.join(words[by] for by in sorted(how))}."
+        for title, how in found.items()
+    ]
+    return " ".join(told)
+
+
 def _number(value: float | None, digits: int, factor: float = 1) -> str:
     return "-" if value is None else f"{value * factor:.{digits}f}"
 

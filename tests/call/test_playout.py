@@ -1,11 +1,13 @@
 """Lives here: what a listener hears of known traces; nothing about codecs or verdicts."""
 
+from collections.abc import Callable
 from itertools import pairwise
+from random import Random
 
 import pytest
 
-from testbed.call.jitterbuffer.playout import Arrival, Playout
-from tests.call.traces import CODEC_S, FRAME_S, heard, played, sent, stalled
+from testbed.call.jitterbuffer.playout import Arrival, Playout, play
+from tests.call.traces import CODEC_S, FOREVER_S, FRAME_S, heard, played, sent, stalled
 
 
 def test_constant_delay_is_heard_whole_and_settles_near_the_network_delay() -> None:
@@ -53,8 +55,9 @@ def test_jitter_that_the_buffer_covers_is_not_heard() -> None:
 
 
 def test_after_some_heavy_jitter_the_buffer_has_grown_to_cover_it() -> None:
+    # Each 0.8 s nothing moves for 150 ms, and what was held up comes in order.
     def delay_s(index: int) -> float:
-        return 0.04 + (0.15 if index % 40 == 39 else 0.0)
+        return 0.04 + max(0.15 - (index + 20) % 40 * FRAME_S, 0.0)
 
     playout = heard(sent(range(1500), delay_s), 1500)
     settled = [slot for slot in playout.slots if slot.at_s > 10]
@@ -95,13 +98,13 @@ def test_more_than_200_waiting_frames_are_thrown_away_at_once() -> None:
     assert playout.mouth_to_ear_s[-1] < 0.3
 
 
-def test_while_much_is_waiting_a_burst_costs_one_frame_and_brings_the_delay_down() -> None:
+def test_while_much_is_waiting_a_burst_costs_10_ms_and_brings_the_delay_down() -> None:
     # A lone stall of 0.4 s after a quiet 40 s does not raise the target, so 0.4 s are too much.
     arriving = set(range(2500)) - set(range(2040, 2050))
     playout = heard(sent(arriving, stalled(2000, 0.4)), 2500)
-    assert playout.gaps_s == pytest.approx([0.37, FRAME_S])
+    assert playout.gaps_s == pytest.approx([0.37, 0.01])
     assert played(playout) == sorted(arriving)
-    spared_s = 9 * FRAME_S
+    spared_s = 10 * FRAME_S - 0.01
     assert playout.mouth_to_ear_s[2040] == pytest.approx(playout.mouth_to_ear_s[2039] - spared_s)
 
 
@@ -130,7 +133,7 @@ def test_a_direction_that_dies_is_silent_from_then_on() -> None:
 
 def test_a_direction_that_comes_late_is_silent_until_then() -> None:
     playout = heard(sent(range(100, 500)), 500)
-    assert [slot.frame for slot in playout.slots[:101]] == [None] * 100 + [100]
+    assert played(playout)[0] == 100
     assert playout.longest_gap_s == pytest.approx(2.0)
     assert playout.slots[0].at_s == pytest.approx(0.04 + 0.08)
     assert playout.audible_share == pytest.approx(1 - 2.0 / playout.duration_s)
@@ -141,6 +144,90 @@ def test_a_frame_after_its_slot_is_concealed_and_not_played() -> None:
     assert 250 not in played(playout)
     assert playout.gaps_s == pytest.approx([FRAME_S])
     assert playout.played_count == 499
+
+
+@pytest.mark.parametrize("frame_s", [0.02, 0.06])
+def test_a_frame_that_comes_while_it_is_concealed_is_played_and_the_rest_is_later(
+    frame_s: float,
+) -> None:
+    # Frame 250 waits until 20 ms after its turn: NetEq has not given it up by then.
+    settled = heard(sent(range(500), frame_s=frame_s), 500, frame_s=frame_s)
+    buffered_s = settled.mouth_to_ear_s[249] - 0.04 - frame_s - 0.0065
+    late_s = 0.04 + buffered_s + frame_s - 0.012
+
+    def delay_s(index: int) -> float:
+        return late_s if index == 250 else 0.04
+
+    playout = heard(sent(range(500), delay_s, frame_s=frame_s), 500, frame_s=frame_s)
+    assert played(playout) == list(range(500))
+    assert 0 < playout.concealed_s <= frame_s
+    risen_s = playout.mouth_to_ear_s[250] - settled.mouth_to_ear_s[250]
+    assert risen_s == pytest.approx(playout.concealed_s)
+    # The buffer is above its target then, and shrinks again.
+    assert playout.mouth_to_ear_s[-1] < settled.mouth_to_ear_s[250] + 0.02
+
+
+def held(share: float, by_s: float, seed: int) -> Callable[[int], float]:
+    """Return delays of 40 ms of which a share is longer, at random, as by netem's reordering."""
+    rng = Random(seed)
+    longer = [rng.random() < share for _ in range(3000)]
+    return lambda index: 0.04 + (by_s if longer[index] else 0.0)
+
+
+@pytest.mark.parametrize("frame_s", [0.02, 0.06])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_few_very_late_frames_are_given_up_and_cost_no_delay(frame_s: float, seed: int) -> None:
+    # Telegram's engine adds no delay and misses 1.8 to 3.6 % when 3 % are held for 300 ms.
+    count = round(60 / frame_s)
+    playout = heard(
+        sent(range(count), held(0.03, 0.3, seed), frame_s=frame_s), count, frame_s=frame_s
+    )
+    median_s = playout.mouth_to_ear_quantile_s(0.5)
+    assert median_s is not None
+    assert median_s < 0.04 + frame_s + 0.0065 + 0.080 + frame_s
+    assert 0.01 < playout.concealed_share < 0.05
+
+
+def test_many_slightly_late_frames_are_waited_for() -> None:
+    playout = heard(sent(range(3000), held(0.1, 0.06, 1)), 3000)
+    settled = [slot for slot in playout.slots if slot.at_s > 20]
+    missed = sum(slot.is_concealed for slot in settled) / len(settled)
+    assert missed < 0.005
+    assert (playout.mouth_to_ear_quantile_s(0.5) or 1) < 0.04 + CODEC_S + 0.1
+
+
+def test_a_minimum_delay_is_kept() -> None:
+    playout = play(
+        sent(range(500)),
+        frame_count=500,
+        frame_s=FRAME_S,
+        first_sent_s=0,
+        end_s=FOREVER_S,
+        min_delay_s=0.2,
+    )
+    assert played(playout) == list(range(500))
+    assert playout.concealed_s == 0
+    assert playout.mouth_to_ear_s[-1] == pytest.approx(0.04 + CODEC_S + 0.2, abs=0.02)
+    with pytest.raises(ValueError, match="negative"):
+        play([], frame_count=0, frame_s=FRAME_S, first_sent_s=0, end_s=1, min_delay_s=-0.1)
+
+
+def test_a_buffer_that_is_much_too_long_shrinks_faster_if_that_is_switched_on() -> None:
+    def caught_up_s(*, fast: bool) -> float:
+        playout = play(
+            sent(range(2000), stalled(500, 2.0)),
+            frame_count=2000,
+            frame_s=FRAME_S,
+            first_sent_s=0,
+            end_s=FOREVER_S,
+            fast_accelerate=fast,
+        )
+        assert played(playout) == list(range(2000))
+        late = [s.at_s for s in playout.slots if s.frame and s.at_s - s.frame * FRAME_S > 0.5]
+        return max(late) - 12.0
+
+    # At most 8 of each 20 ms against 10 of 20.
+    assert caught_up_s(fast=True) < 0.9 * caught_up_s(fast=False)
 
 
 def test_copies_and_order_of_arrival_records_do_not_matter() -> None:

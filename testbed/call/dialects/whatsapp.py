@@ -7,7 +7,7 @@ from random import Random
 from typing import ClassVar
 
 from testbed.call import wire
-from testbed.call.dialects.base import Framing, Joined, Session, Shortcuts, Step, answers
+from testbed.call.dialects.base import Framing, Joined, Session, Shortcuts, Signal, Step, answers
 from testbed.transport.interface import Address
 
 _WHATSAPP_PING, _WHATSAPP_PONG = 0x0801, 0x0802
@@ -24,6 +24,7 @@ class WhatsApp:
 
     framing: ClassVar[Framing | None] = None
     has_peer: ClassVar[bool] = False
+    signalling: ClassVar[Sequence[Signal]] = ()
 
     def __init__(self, session: Session, frame_ms: int, rng: Random) -> None:
         self._session = session

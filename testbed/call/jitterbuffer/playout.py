@@ -1,25 +1,26 @@
 """Lives here: the adaptive jitter buffer, from arrivals to what was played; no clock and no codec.
 
-It follows WebRTC NetEq (BSD-3, `modules/audio_coding/neteq`: `decision_logic.cc`,
-`delay_manager.cc`, `underrun_optimizer.cc`, `histogram.cc`, `packet_arrival_history.cc`, as of
-2024). Taken over: the start at 80 ms; the target delay as the 95th percentile of the relative
-arrival delay (the largest in each 0.5 s, 20 ms buckets, forgetting factor 0.983), relative to the
-fastest frame of the last 2 s; the limits between which it neither accelerates nor decelerates; the
-buffer of 200 packets that is flushed when it overflows; expanding without skipping on an empty
-buffer.
+It follows WebRTC NetEq (BSD-3, `modules/audio_coding/neteq`: `decision_logic.cc`, `neteq_impl.cc`,
+and what `target_delay` names, as of 2025). Taken over: the target delay of both optimizers; the
+limits between which it neither accelerates nor decelerates; the buffer of 200 packets that is
+flushed when it overflows; and what happens while a frame is missing. Concealment is made in pieces
+of 10 ms and moves the stream on by nothing: if the missing frame comes before it is given up, it
+is played, and all that follows is later by what was concealed. It is given up once as much was
+concealed as is missing before the first frame that waits, or at once if so much is waiting that
+the buffer is above its target.
 
 Approximated, on purpose:
-- Decisions are taken once a frame, not every 10 ms; only an empty buffer is expanded by 10 ms.
-  A frame right after a gap may be stretched, too.
+- Whether to stretch is decided once a frame, not every 10 ms. A frame right after a gap may be
+  stretched, too.
 - Accelerating or decelerating changes a frame's playing time by 8 ms (one pitch period of a voice
-  at 125 Hz; NetEq finds the period, 2.5 to 15 ms), at most once in 60 ms. Fast acceleration, at
-  four times the upper limit, halves it. No frame is removed, so stretching is never concealment.
+  at 125 Hz; NetEq finds the period, 2.5 to 15 ms), at most once in 60 ms. Above four times the
+  upper limit each frame is accelerated, by 8 ms for each 30 ms of it; with `fast_accelerate`
+  (NetEq's enable_fast_accelerate, which is off by default), by half of it. No frame is removed, so
+  stretching is never concealment.
 - The first frame waits for 80 ms. NetEq plays it at once and decelerates up to the target.
-- A frame is skipped once its slot was concealed while later frames were there. NetEq would still
-  play it within some 10 ms, at the price of delay.
 - In-band FEC acts as in NetEq: a frame that carries it puts a copy of the one before into the
   buffer, which is played unless the frame itself comes first.
-- The reorder optimiser and postponed decoding after a muted expansion are left out.
+- Postponed decoding after a muted expansion is left out.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -27,10 +28,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 from math import ceil, fsum
 
-from testbed.call.jitterbuffer.target_delay import START_DELAY_S, TargetDelay
+from testbed.call.jitterbuffer.target_delay import MAX_PACKETS, START_DELAY_S, TargetDelay
 
-MAX_PACKETS = 200
-"""WebRTC's default NetEq buffer, in packets; one packet carries one frame here."""
 LOOKAHEAD_S = 0.0065
 """Opus encoder look-ahead, 312 samples at 48 kHz (libopus, OPUS_GET_LOOKAHEAD in VoIP mode)."""
 PLC_AUDIBLE_S = 0.100
@@ -44,6 +43,8 @@ _LEVEL_WINDOW_US = 50_000
 _GRANULARITY_US = 20_000
 _STRETCH_US = 8_000
 _STRETCH_EVERY_US = 60_000
+_STRETCHED_US = 30_000
+"""NetEq stretches pieces of at least 30 ms, each by at most one pitch period."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +210,8 @@ def play(
     first_sent_s: float,
     end_s: float,
     unsent: Collection[int] = (),
+    min_delay_s: float = 0,
+    fast_accelerate: bool = False,
 ) -> Playout:
     """Play what arrived of `frame_count` frames of `frame_s` seconds each.
 
@@ -216,21 +219,26 @@ def play(
     first frame to arrive waits 80 ms and the ones lost before it are concealed; with no arrival it
     starts 80 ms after `first_sent_s`. It stops when every frame was played or skipped, or at
     `end_s`, when the callee stopped listening: a slot that would begin then is no longer played.
-    Frames of `unsent` were never sent (DTX): in their time there is comfort noise.
+    Frames of `unsent` were never sent (DTX): in their time there is comfort noise. The target delay
+    is at least `min_delay_s`; `fast_accelerate` lets a buffer that is far above it shrink faster.
 
-    Raises ValueError on a frame number outside 0 to frame_count - 1, on a frame received before it
-    was sent, and on a frame length that is not positive.
+    Raises:
+        ValueError: A frame number is outside 0 to frame_count - 1, a frame was received before it
+            was sent, the frame length is not positive, or the minimum delay is negative.
     """
     if frame_s <= 0:
         raise ValueError(f"a frame must last longer than 0 s, not {frame_s} s")
+    if min_delay_s < 0:
+        raise ValueError(f"a minimum delay must not be negative, as {min_delay_s} s is")
     for arrival in arrivals:
         if not 0 <= arrival.index < frame_count:
             raise ValueError(f"frame {arrival.index} is not one of {frame_count} frames")
         if arrival.received_s < arrival.sent_s:
             raise ValueError(f"frame {arrival.index} was received before it was sent")
-    buffer = _Buffer(
-        arrivals, frame_count=frame_count, frame_us=_us(frame_s), unsent=frozenset(unsent)
-    )
+    target = TargetDelay(_us(frame_s), _us(min_delay_s))
+    stretching = _Stretching(target, _us(frame_s), fast=fast_accelerate)
+    lengths = {"frame_count": frame_count, "frame_us": _us(frame_s)}
+    buffer = _Buffer(arrivals, target, stretching, unsent=frozenset(unsent), **lengths)
     slots = buffer.run(first_sent_us=_us(first_sent_s), end_us=_us(end_s))
     # A frame that was only recovered left one frame length before the one that carried it.
     sent_s = {a.index - 1: a.sent_s - frame_s for a in arrivals if a.has_fec}
@@ -261,21 +269,50 @@ def _packets(arrivals: Sequence[Arrival]) -> Iterator[tuple[int, int, bool]]:
             yield at_us, arrival.index - 1, True
 
 
+class _Stretching:
+    """How long each frame is played; microseconds throughout."""
+
+    def __init__(self, target: TargetDelay, frame_us: int, *, fast: bool) -> None:
+        self._target = target
+        self._frame_us = frame_us
+        self._step_us = min(_STRETCH_US, frame_us // 2)
+        periods = max(frame_us // _STRETCHED_US, 1)
+        self._far_step_us = frame_us // 2 if fast else min(periods * _STRETCH_US, frame_us // 2)
+        self._stretched_us = -_US
+
+    def duration_us(self, frame: int, now_us: int) -> int:
+        """Return the playing time: shorter above the upper limit, longer below the target."""
+        delay_us = self._target.relative_delay_us(frame, now_us)
+        low_us = self._target.delay_us
+        high_us = low_us + self._target.spread_us + _GRANULARITY_US
+        if delay_us >= 4 * high_us:
+            self._stretched_us = now_us
+            return self._frame_us - self._far_step_us
+        if low_us <= delay_us < high_us or now_us - self._stretched_us < _STRETCH_EVERY_US:
+            return self._frame_us
+        self._stretched_us = now_us
+        return self._frame_us + (self._step_us if delay_us < low_us else -self._step_us)
+
+
 class _Buffer:
     """One run of the jitter buffer; microseconds throughout."""
 
     def __init__(
         self,
         arrivals: Sequence[Arrival],
+        target: TargetDelay,
+        stretching: _Stretching,
         *,
         frame_count: int,
         frame_us: int,
-        unsent: frozenset[int] = frozenset(),
+        unsent: frozenset[int],
     ) -> None:
+        self._target = target
+        self._stretching = stretching
         self._unsent = unsent
         self._frame_count = frame_count
         self._frame_us = frame_us
-        self._target = TargetDelay(frame_us)
+        self._tick_us = min(_TICK_US, frame_us)
         self._queue = sorted(_packets(arrivals))
         self._position = 0
         frames_from_the_end = [-1, *(frame for _, frame, _ in reversed(self._queue))]
@@ -285,9 +322,7 @@ class _Buffer:
         self._recovered: set[int] = set()  # of those waiting: there by FEC alone
         self._seen: set[int] = set()
         self._next = 0
-        self._expanded_us = 0  # concealed, but not yet on account of a skipped frame
-        self._started = False
-        self._stretched_us = -_US
+        self._concealed_us = 0  # since the last frame that was played or not sent
         self._slots: list[Slot] = []
 
     def run(self, *, first_sent_us: int, end_us: int) -> list[Slot]:
@@ -296,18 +331,13 @@ class _Buffer:
         if self._queue:
             first_us, first, _ = self._queue[0]
             now_us = first_us + _us(START_DELAY_S) - first * self._frame_us
-        while self._next < self._frame_count and now_us < end_us:
+        while now_us < end_us:
             self._receive(now_us)
-            self._account_expansion()
-            if self._next >= self._frame_count:
+            if self._is_over():
                 break
-            next_frame = self._next
-            frame, duration_us = self._decide(now_us)
-            is_recovered = frame in self._recovered
-            is_comfort = frame is None and next_frame in self._unsent
-            slot = Slot(now_us / _US, duration_us / _US, frame, is_recovered, is_comfort)
+            slot = self._decide(now_us)
             self._slots.append(slot)
-            now_us += duration_us
+            now_us += _us(slot.duration_s)
         return self._slots
 
     def _receive(self, now_us: int) -> None:
@@ -332,58 +362,37 @@ class _Buffer:
             self._waiting.clear()
         self._waiting[frame] = at_us
 
-    def _account_expansion(self) -> None:
-        """Let time that an empty buffer was expanded stand for frames now known to be missing."""
-        more_to_come = self._largest_to_come[self._position] >= self._next
-        if more_to_come and not self._waiting:
-            return
-        first = min(self._waiting, default=self._frame_count)
-        while self._expanded_us >= self._frame_us and self._next < first:
-            self._expanded_us -= self._frame_us
+    def _is_over(self) -> bool:
+        """Whether each frame was played or given up; those lost at the end are given up in turn."""
+        is_last = not self._waiting and self._largest_to_come[self._position] < self._next
+        while is_last and self._concealed_us >= self._frame_us:
+            self._concealed_us -= self._frame_us
             self._next += 1
+        return self._next >= self._frame_count
 
-    def _decide(self, now_us: int) -> tuple[int | None, int]:
-        """The frame to play now, or None for concealment, and for how many microseconds."""
-        after_gap = bool(self._slots) and self._slots[-1].is_concealed
+    def _decide(self, now_us: int) -> Slot:
+        """Return what is played now."""
         if self._waiting:
             first = min(self._waiting)
-            if first == self._next or (after_gap and self._above_target(now_us)):
+            if first == self._next or self._is_due(first, now_us):
                 return self._play_frame(first, now_us)
         if self._next in self._unsent:
             self._next += 1
-            return None, self._frame_us
-        if not self._waiting and self._started:
-            tick_us = min(_TICK_US, self._frame_us)
-            self._expanded_us += tick_us
-            return None, tick_us
-        concealed_us = self._frame_us - self._expanded_us
-        self._expanded_us = 0
-        self._next += 1
-        return None, concealed_us
+            return Slot(now_us / _US, self._frame_us / _US, None, is_comfort=True)
+        self._concealed_us += self._tick_us
+        return Slot(now_us / _US, self._tick_us / _US, None)
 
-    def _above_target(self, now_us: int) -> bool:
-        """Whether so much is waiting that missing frames are better skipped than concealed."""
+    def _is_due(self, first: int, now_us: int) -> bool:
+        """Whether the missing frames before the first one that waits are given up."""
+        if self._concealed_us >= (first - self._next) * self._frame_us:
+            return True
         last = max(self._waiting)
-        span_us = (last - min(self._waiting)) * self._frame_us + now_us - self._waiting[last]
-        return span_us > self._target.delay_us + _LEVEL_WINDOW_US
+        span_us = (last - first) * self._frame_us + now_us - self._waiting[last]
+        return self._concealed_us > 0 and span_us > self._target.delay_us + _LEVEL_WINDOW_US
 
-    def _play_frame(self, frame: int, now_us: int) -> tuple[int, int]:
+    def _play_frame(self, frame: int, now_us: int) -> Slot:
         del self._waiting[frame]
-        self._started = True
-        self._expanded_us = 0
+        self._concealed_us = 0
         self._next = frame + 1
-        return frame, self._duration_us(frame, now_us)
-
-    def _duration_us(self, frame: int, now_us: int) -> int:
-        """How long to play a frame: shorter above the upper limit, longer below the target."""
-        delay_us = self._target.relative_delay_us(frame, now_us)
-        low_us = self._target.delay_us
-        high_us = low_us + self._target.spread_us + _GRANULARITY_US
-        if delay_us >= 4 * high_us:
-            self._stretched_us = now_us
-            return self._frame_us // 2
-        if low_us <= delay_us < high_us or now_us - self._stretched_us < _STRETCH_EVERY_US:
-            return self._frame_us
-        self._stretched_us = now_us
-        stretch_us = min(_STRETCH_US, self._frame_us // 2)
-        return self._frame_us + (stretch_us if delay_us < low_us else -stretch_us)
+        duration_us = self._stretching.duration_us(frame, now_us)
+        return Slot(now_us / _US, duration_us / _US, frame, frame in self._recovered)

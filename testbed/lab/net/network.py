@@ -1,7 +1,7 @@
 """Builds a planned network: namespaces, and what its netlink messages make; starts no process.
 
-What the messages say is `testbed.lab.net.plan`'s. The network of a cell is two system calls a node
-for its links, and two for its settings.
+What the messages say is `testbed.lab.net.plan`'s. The network of a cell is two system calls a node for
+its links, and two for its settings.
 """
 
 from __future__ import annotations

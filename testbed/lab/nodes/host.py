@@ -1,5 +1,4 @@
-"""A node's network and processes for a transport: the lab's side of
-`testbed.transport.interface.Host`."""
+"""A node's network and processes for a transport: the lab's side of `testbed.transport.interface.Host`."""
 
 from __future__ import annotations
 
