@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from testbed.audio.opus import SPEECH_FOLDER
 from testbed.call.conversation import Turn
+from testbed.call.jitterbuffer.playout import Playout, Slot
 from testbed.experiment.scenario import cell_id, cells, load_scenario
 from testbed.record.cell_record import (
     BoxRecord,
@@ -325,3 +326,38 @@ def test_a_folder_that_cannot_be_one_is_refused_at_once(tmp_path: Path) -> None:
     for path in (tmp_path / "file", Path("/proc/run")):
         with pytest.raises(ResultsError, match=rf"{path} cannot be a run's folder .*--out"):
             Run(path).held().__enter__()
+
+
+def test_what_an_engine_played_decides_and_our_playout_stands_beside_it() -> None:
+    # All frames came, but the engine played only half of them.
+    played = tuple(Slot(0.6 + 0.02 * k, 0.02, None if k % 2 else k) for k in range(500))
+    heard = Playout(played, (0.1,) * 250, 500, 0.02)
+    content = judge(CELL, record(), frames(500), TURNS, None, {"up": heard})
+    up, down = content["quality"]["up"], content["quality"]["down"]
+    assert (up["decided_by"], up["verdict"]) == ("sound", "unusable")
+    assert up["concealed_share"] == pytest.approx(0.5)
+    assert (down["decided_by"], down["verdict"]) == ("playout", "good")
+    assert content["by_playout"]["up"]["verdict"] == "good"
+    assert content["by_playout"]["up"]["concealed_share"] == 0
+    assert content["quality"]["verdict"] == "unusable"
+
+
+def test_what_an_engine_counted_decides_for_the_direction_that_it_heard() -> None:
+    counted = [
+        {
+            "at": 0.25 * n,
+            "total": 12_000 * n,
+            "concealed": 6_000 * n,
+            "jitterBufferDelay": 600 * n,
+            "emitted": 6_000 * n,
+        }
+        for n in range(40)
+    ]
+    made = record()
+    made["call"] |= {"reports": {"callee": counted, "caller": []}, "heard_from_s": 0.5}
+    content = judge(CELL, made, frames(500), TURNS)
+    up, down = content["quality"]["up"], content["quality"]["down"]
+    assert (up["decided_by"], up["concealed_share"]) == ("counters", pytest.approx(0.5))
+    assert up["mouth_to_ear_median_s"] == pytest.approx(0.02 + 0.0065 + 0.03 + 0.1)
+    assert down["decided_by"] == "playout"
+    assert content["by_playout"]["up"]["concealed_share"] == 0

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from testbed.analysis.agreement import compare
+from testbed.analysis.agreement import Comparison, Side, compare
 from testbed.cli.validate_calls import table
 from testbed.record.results import RecordedCell, ResultsError
 from testbed.show.figures.files import write
@@ -21,7 +21,10 @@ def call(messenger: str, concealed: float | None, missed: float | None = None) -
     one = record(messenger=messenger, censor="loss-10", r=None if concealed is None else 90.0)
     if concealed is not None:
         way = replace(one.measures["up"], output_concealed_share=concealed)
-        one = replace(one, measures={"up": way, "down": way})
+        told = replace(one.by_playout["up"], output_concealed_share=concealed)
+        one = replace(
+            one, measures={"up": way, "down": way}, by_playout={"up": told, "down": told}
+        )
     if missed is not None:
         one = replace(one, symbols_missed={"up": missed, "down": missed})
     return RecordedCell(Path(messenger), one, WALL)
@@ -124,3 +127,31 @@ def test_the_figure_says_what_was_not_set_up(tmp_path: Path) -> None:
     assert "ViSQOL" in drawn
     for words in ("10.0 %", "2.0 %", "1 of 1 not set up", "loss-10", "Title"):
         assert words in svg
+
+
+@pytest.mark.parametrize(
+    ("engine_s", "model_s", "deviations"),
+    [
+        (0.40, 0.54, []),
+        (0.40, 0.56, ["time to connect"]),
+        (2.00, 1.62, []),
+        (2.00, 1.58, ["time to connect"]),
+        (None, 0.40, []),
+    ],
+)
+def test_times_to_connect_compare_by_seconds_or_by_their_share(
+    engine_s: float | None, model_s: float, deviations: list[str]
+) -> None:
+    one = Side(calls=7, set_up=7, by_tcp=0, concealed=0.1, missed=0.1, set_up_s=engine_s)
+    comparison = Comparison("open", one, replace(one, set_up_s=model_s))
+    assert comparison.deviations == deviations
+
+
+def test_lines_and_transports_are_conditions_of_their_own() -> None:
+    calls = [
+        replace(made, content={**made.content, **where})
+        for where in ({}, {"links": "delay-60"}, {"transport": "fec {inner = hysteria2}"})
+        for made in (call("e", 0.1), call("m", 0.1))
+    ]
+    conditions = [comparison.condition for comparison in compare(calls, "e", "m")]
+    assert conditions == ["loss-10", "loss-10 over delay-60", "loss-10 by fec {inner = hysteria2}"]

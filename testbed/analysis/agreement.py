@@ -7,10 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median
 
+from testbed.record.cell_record import CellRecord
 from testbed.record.results import RecordedCell, ResultsError
 
 SET_UP_TOLERANCE = 0.34
 """By how much the shares of calls that are set up may differ: one call of three."""
+SET_UP_TIME_TOLERANCE_S = 0.15
+SET_UP_TIME_TOLERANCE = 0.2
+"""By how much the median times to connect may differ: by so many seconds, or by such a share of the
+engine's, whichever is more."""
 CONCEALED_TOLERANCE = 0.06
 """By how much the concealed shares may differ, as the same playout finds them from the frames."""
 HEARD_TOLERANCE = 0.08
@@ -62,6 +67,8 @@ class Side:
     that a jitter buffer fills while it waits for a frame that it then plays."""
     visqol: float | None = None
     """Of the calls that were scored: MOS-LQO, 1 to 5."""
+    set_up_s: float | None = None
+    """The median time to connect of those that were set up."""
 
 
 @dataclass(frozen=True)
@@ -79,14 +86,23 @@ class Comparison:
         found = []
         if abs(engine.set_up / engine.calls - model.set_up / model.calls) > SET_UP_TOLERANCE:
             found.append("set-up")
+        if _apart(engine.set_up_s, model.set_up_s) > max(
+            SET_UP_TIME_TOLERANCE_S, SET_UP_TIME_TOLERANCE * (engine.set_up_s or 0.0)
+        ):
+            found.append("time to connect")
         for what, one, other, tolerance in (
             ("concealed", engine.concealed, model.concealed, CONCEALED_TOLERANCE),
             ("heard", engine.missed, model.missed, HEARD_TOLERANCE),
             ("ViSQOL", engine.visqol, model.visqol, VISQOL_TOLERANCE),
         ):
-            if one is not None and other is not None and abs(one - other) > tolerance:
+            if _apart(one, other) > tolerance:
                 found.append(what)
         return found
+
+
+def _apart(one: float | None, other: float | None) -> float:
+    """Return by how much two numbers differ; by nothing, if one is not known."""
+    return 0.0 if one is None or other is None else abs(one - other)
 
 
 def compare(
@@ -102,7 +118,7 @@ def compare(
     calls: dict[str, dict[str, list[RecordedCell]]] = {}
     for cell in cells:
         if (name := cell.record.messenger) in (engine, model):
-            of_condition = calls.setdefault(cell.record.censor, {engine: [], model: []})
+            of_condition = calls.setdefault(_condition(cell.record), {engine: [], model: []})
             of_condition[name].append(cell)
     for condition, by_messenger in calls.items():
         for name in (engine, model):
@@ -123,6 +139,16 @@ def compare(
     return comparisons
 
 
+def _condition(record: CellRecord) -> str:
+    """Name what a call went through: its restriction, its line and its transport, if it had any."""
+    parts = [
+        record.censor,
+        f"over {record.links}" if record.links else "",
+        "" if record.key.is_direct else f"by {record.transport}",
+    ]
+    return " ".join(part for part in parts if part)
+
+
 def _by_ear(cell: RecordedCell) -> Sequence[float]:
     return list(cell.record.symbols_missed.values())
 
@@ -134,7 +160,7 @@ def _counted(cell: RecordedCell) -> Sequence[float]:
 
 
 def _concealed(cell: RecordedCell) -> Sequence[float]:
-    return [measures.output_concealed_share for measures in cell.record.measures.values()]
+    return [figures.output_concealed_share for figures in cell.record.by_playout.values()]
 
 
 def _is_by_tcp(cell: RecordedCell) -> bool:
@@ -160,6 +186,7 @@ def _side(
         return median(calls) if calls else None
 
     connected = [cell for cell in cells if cell.record.is_set_up]
+    times_s = [cell.record.quality.set_up.elapsed_s for cell in connected]
     return Side(
         calls=len(cells),
         set_up=len(connected),
@@ -167,4 +194,5 @@ def _side(
         concealed=typical(_concealed),
         missed=typical(missed_by),
         visqol=typical(lambda cell: visqol.get(cell.folder, ())),
+        set_up_s=median(times_s) if times_s else None,
     )

@@ -220,6 +220,8 @@ def _show(found: Sequence[RecordedCell], folder: Path, about: Manifest, *, as_js
     wall_s = sum(row.wall_s for row in table_rows)
     speech = about.definitions.speech.label
     out.print(f"{tables.LEGEND} Speech: {speech}. Clock: {about.kernel.clock}.", style="dim")
+    if engines := tables.decided_by(found):
+        out.print(engines, style="dim")
     if wall_s:
         out.print(
             f"{virtual_s:.0f} virtual s in {wall_s:.1f} s of one core:"

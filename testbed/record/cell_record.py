@@ -16,7 +16,7 @@ from pydantic_core import from_json
 from testbed.call.conversation import Turn
 from testbed.call.quality.measures import Measures
 from testbed.call.quality.symptoms import Silence
-from testbed.call.quality.verdict import CallQuality, DirectionQuality, Verdict
+from testbed.call.quality.verdict import CallQuality, DirectionQuality, Figures, Verdict
 from testbed.record.observation import Observation
 
 T = TypeVar("T")
@@ -86,6 +86,16 @@ class TrafficSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class PlayoutFigures:
+    """What our own playout makes of one direction; a real engine's may have decided otherwise."""
+
+    figures: Figures
+    output_concealed_share: float
+    """Of all that was played, also while nobody spoke."""
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
 class CellRecord:
     """What came of one cell."""
 
@@ -103,6 +113,8 @@ class CellRecord:
     quality: CallQuality
     measures: Mapping[str, Measures]
     """By direction; none if no call was set up."""
+    by_playout: Mapping[str, PlayoutFigures]
+    """By direction: what our playout makes of the frames that arrived, whoever decided."""
     silences: Mapping[str, tuple[Silence, ...]]
     """By direction: each time when nothing was heard for long."""
     conversation: Conversation

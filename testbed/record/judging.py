@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from statistics import median
 
 from testbed.audio.opus import has_fec
-from testbed.call.conversation import PAUSE_S, Turn, response_times_s, spoken
+from testbed.call.conversation import LISTENERS, PAUSE_S, Turn, response_times_s, spoken
+from testbed.call.counters import counted
 from testbed.call.jitterbuffer.playout import Arrival, Playout, play
 from testbed.call.messenger import Codec, PlayoutOptions
 from testbed.call.quality.measures import measure
 from testbed.call.quality.symptoms import silences, symptoms
 from testbed.call.quality.verdict import (
     CallQuality,
+    DirectionQuality,
     Drop,
     SetUp,
     SetUpOutcome,
+    figures_of,
     judge_call,
     judge_direction,
+    judge_figures,
 )
 from testbed.experiment.cell import Cell
 from testbed.record.cell_record import (
@@ -25,6 +30,7 @@ from testbed.record.cell_record import (
     CellRecord,
     ChatSummary,
     Conversation,
+    PlayoutFigures,
     TrafficSummary,
 )
 from testbed.record.observation import (
@@ -41,18 +47,28 @@ def judge(
     frames: Mapping[str, DirectionRecord],
     turns: Sequence[Turn],
     packets: Mapping[str, Sequence[bytes]] | None = None,
+    listened: Mapping[str, Playout] | None = None,
 ) -> CellRecord:
     """Judge a conducted cell.
 
     `turns` say who spoke when. `packets` are by direction the encoded frames that were sent; they
-    are needed if the codec uses FEC or DTX.
+    are needed if the codec uses FEC or DTX. `listened` is by direction what a real engine played,
+    as its sound tells (`testbed.call.listening`). What the engine itself played or counted decides,
+    if that is known; our playout's figures stand beside it.
     """
     playouts = _playouts(cell.messenger, observation, frames, packets or {})
-    speech = {
-        name: spoken(playout, [turn for turn in turns if turn.way == name])
-        for name, playout in playouts.items()
+    own = {name: heard for name, heard in (listened or {}).items() if name in playouts}
+    heard = playouts | own
+    speech = _speech(heard, turns)
+    of_playout = {
+        name: judge_direction(playouts[name], part)
+        for name, part in _speech(playouts, turns).items()
     }
-    waits = response_times_s(turns, playouts)
+    judged = of_playout | _by_counters(cell.messenger.codec, observation, frames, turns, playouts)
+    for name, playout in own.items():
+        figures = figures_of(playout, speech[name])
+        judged[name] = judge_figures(figures, decided_by="sound")
+    waits = response_times_s(turns, heard)
     return CellRecord(
         messenger=cell.messenger.name,
         messenger_title=cell.messenger.title,
@@ -62,9 +78,17 @@ def judge(
         topology=cell.topology if cell.compares_topologies else "",
         seed=cell.seed,
         duration_s=cell.duration_s,
-        quality=_quality(observation, playouts, speech),
-        measures={name: measure(playouts[name], speech[name]) for name in playouts},
-        silences={name: tuple(silences(playouts[name])) for name in playouts},
+        quality=_quality(observation, judged, heard, speech),
+        measures={name: measure(heard[name], speech[name]) for name in heard},
+        by_playout={
+            name: PlayoutFigures(
+                figures_of(playouts[name], part),
+                round(playouts[name].concealed_share, 6),
+                of_playout[name].verdict,
+            )
+            for name, part in _speech(playouts, turns).items()
+        },
+        silences={name: tuple(silences(heard[name])) for name in heard},
         conversation=Conversation(
             cell.said,
             PAUSE_S,
@@ -93,8 +117,42 @@ def _playouts(
     }
 
 
+def _speech(playouts: Mapping[str, Playout], turns: Sequence[Turn]) -> dict[str, Playout]:
+    """Return the part of each direction in which its speaker spoke."""
+    return {
+        name: spoken(playout, [turn for turn in turns if turn.way == name])
+        for name, playout in playouts.items()
+    }
+
+
+def _by_counters(
+    codec: Codec,
+    observation: Observation,
+    frames: Mapping[str, DirectionRecord],
+    turns: Sequence[Turn],
+    connected: Mapping[str, Playout],
+) -> dict[str, DirectionQuality]:
+    """Judge the directions whose listeners counted what they played."""
+    call, plain = observation.call, replace(codec, fec=False, dtx=False)
+    found = {}
+    for name in connected:
+        figures = counted(
+            call.reports.get(LISTENERS[name], ()),
+            call.heard_from_s or 0.0,
+            arrivals_of(frames[name], plain, ()),
+            [turn for turn in turns if turn.way == name],
+            codec.frame_ms / 1000,
+        )
+        if figures is not None:
+            found[name] = judge_figures(figures, decided_by="counters")
+    return found
+
+
 def _quality(
-    observation: Observation, playouts: Mapping[str, Playout], speech: Mapping[str, Playout]
+    observation: Observation,
+    judged: Mapping[str, DirectionQuality],
+    heard: Mapping[str, Playout],
+    speech: Mapping[str, Playout],
 ) -> CallQuality:
     call = observation.call
     if call.set_up_s is not None:
@@ -105,8 +163,7 @@ def _quality(
         set_up = SetUp(SetUpOutcome.TIMED_OUT, call.ended_s)
     dropped = call.outcome == "dropped" and call.silent_s is not None
     drop = Drop(at_s=call.ended_s, silent_s=call.silent_s or 0.0) if dropped else None
-    judged = {name: judge_direction(playouts[name], speech[name]) for name in playouts}
-    up, down = playouts.get("up"), playouts.get("down")
+    up, down = heard.get("up"), heard.get("down")
     return judge_call(
         set_up,
         up=judged.get("up"),
@@ -131,15 +188,8 @@ def playout_of(
     Raises:
         ValueError: The codec uses FEC or DTX, and there are no packets.
     """
-    if (codec.fec or codec.dtx) and not packets:
-        raise ValueError("a codec with FEC or DTX is judged by its packets, and none were given")
-    found = packets if codec.fec else ()
-    with_fec = {k for k, packet in enumerate(found) if packet and has_fec(packet)}
     return play(
-        [
-            Arrival(index, direction.sent_s[index], at, index in with_fec)
-            for index, at in direction.received
-        ],
+        arrivals_of(direction, codec, packets),
         frame_count=len(direction.sent_s),
         frame_s=codec.frame_ms / 1000,
         first_sent_s=direction.sent_s[0],
@@ -148,6 +198,24 @@ def playout_of(
         min_delay_s=options.min_delay_ms / 1000,
         fast_accelerate=options.fast_accelerate,
     )
+
+
+def arrivals_of(
+    direction: DirectionRecord, codec: Codec, packets: Sequence[bytes]
+) -> list[Arrival]:
+    """Return what arrived of one direction, with the packets that were sent.
+
+    Raises:
+        ValueError: The codec uses FEC or DTX, and there are no packets.
+    """
+    if (codec.fec or codec.dtx) and not packets:
+        raise ValueError("a codec with FEC or DTX is judged by its packets, and none were given")
+    found = packets if codec.fec else ()
+    with_fec = {k for k, packet in enumerate(found) if packet and has_fec(packet)}
+    return [
+        Arrival(index, direction.sent_s[index], at, index in with_fec)
+        for index, at in direction.received
+    ]
 
 
 def _traffic(one: TrafficRecord) -> TrafficSummary:

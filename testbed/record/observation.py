@@ -29,6 +29,8 @@ class DirectionRecord:
     """By frame index: when it left the sender."""
     received: list[tuple[int, float]] = field(default_factory=list)
     """Frame index and time, as they arrived; a duplicate stands twice."""
+    said_before: int = 0
+    """How many frames a real engine had said before the first of these: it begins on its own."""
     variants: list[int] = field(default_factory=list)
     """By frame index: how it was encoded (`testbed.call.adaptation`); empty: there is one way."""
 
@@ -51,7 +53,7 @@ class CallRecord:
     heard_from_s: float | None = None
     """When the sound in the cell's files begins, if a real engine played any."""
     reports: dict[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
-    """By end: what a real engine counted itself, once a second from the set-up on."""
+    """By end: what a real engine counted itself, each quarter of a second from the set-up on."""
     up: DirectionRecord = field(default_factory=DirectionRecord)
     down: DirectionRecord = field(default_factory=DirectionRecord)
 
@@ -155,10 +157,13 @@ class Observation:
 def write_observation(observation: Observation, path: Path) -> None:
     """Write all but the frames as JSON, seconds rounded to whole nanoseconds."""
     # Without the frames before asdict, which would copy each of them.
-    bare = replace(observation.call, up=DirectionRecord(), down=DirectionRecord())
-    content = asdict(replace(observation, call=bare))
+    up, down = (
+        DirectionRecord(said_before=direction.said_before)
+        for direction in (observation.call.up, observation.call.down)
+    )
+    content = asdict(replace(observation, call=replace(observation.call, up=up, down=down)))
     for direction in ("up", "down"):
-        del content["call"][direction]
+        content["call"][direction] = {"said_before": content["call"][direction]["said_before"]}
     path.write_text(json.dumps(_rounded(content), indent=1) + "\n")
 
 

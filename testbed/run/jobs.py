@@ -10,6 +10,8 @@ from pathlib import Path
 
 from testbed.audio.opus import Speech, SpeechError, write_wav
 from testbed.call.adaptation import as_sent
+from testbed.call.conversation import Turn
+from testbed.call.jitterbuffer.playout import Playout, Slot
 from testbed.call.messenger import Codec
 from testbed.experiment.cell import (
     FRAMES_FILE,
@@ -27,12 +29,20 @@ from testbed.lab.net.plan import plan_of
 from testbed.lab.net.topology import CallTopo
 from testbed.listen.script import speech_encodings, what_is_said
 from testbed.record.cell_record import CellRecord, read_observation
-from testbed.record.judging import judge, playout_of
-from testbed.record.observation import DirectionRecord, read_frames
+from testbed.record.judging import arrivals_of, judge, playout_of
+from testbed.record.observation import DirectionRecord, Observation, read_frames
 from testbed.run.certificate import write_certificates
 
 _SAID_MARGIN_S = TAIL_S + 5.0
 """How much longer than a call a real engine's microphone has something to say."""
+_LEAST_FOUND = 0.875
+"""Share of the frames that an engine had of which at least so many must be found in its sound. With
+fewer, what is told of it was up to 0.03 off (tests/call/test_listening.py), or it is not known which
+frames it had, as it may have dropped some before its first packet: our playout decides."""
+_HEARD_IN_TIME = ("ntgcalls",)
+"""Engines whose recordings go on with time, so that it is told from them when something was heard,
+and whose frames are long enough for that. baresip's has what it decoded, without the time in which
+it decoded nothing; Chromium counts itself."""
 
 
 class JudgeError(Exception):
@@ -77,20 +87,77 @@ def judged(cell: Cell, job: Path) -> CellRecord:
 
 def _judged(cell: Cell, job: Path) -> CellRecord:
     observation = read_observation((job / RECORD_FILE).read_bytes())
-    turns = what_is_said(cell.said, cell.duration_s, cell.speech).turns
-    encodings = speech_encodings(cell.messenger, cell.duration_s, cell.said, cell.speech)
+    call, frame_s = observation.call, cell.messenger.codec.frame_ms / 1000
+    begun = {"up": call.up.said_before, "down": call.down.said_before}
     frames = read_frames(job / FRAMES_FILE)
-    packets = {way: as_sent(encodings[way], frames[way].variants) for way in encodings}
-    record = judge(cell, observation, frames, turns, packets)
+    packets = _packets(cell, frames, begun)
+    turns = [
+        Turn(turn.way, max(turn.from_s - early_s, 0.0), turn.to_s - early_s)
+        for turn in what_is_said(cell.said, cell.duration_s, cell.speech).turns
+        if turn.to_s > (early_s := begun[turn.way] * frame_s)
+    ]
     heard = {way: job / name for way, name in HEARD_FILES.items() if (job / name).exists()}
     for path in heard.values():
         write_wav(path.with_suffix(".wav"), Speech(path.read_bytes(), SOUND_RATE_HZ))
+    sounds = {way: path.read_bytes() for way, path in heard.items()}
+    listened = _listened(cell, observation, frames, packets, sounds)
+    record = judge(cell, observation, frames, turns, packets, listened)
     if cell.said != "symbols":
         return record
-    sounds = {way: path.read_bytes() for way, path in heard.items()}
     if cell.messenger.engine == "model" and record.is_set_up:
         sounds = _played(cell.messenger, observation.call.ended_s, frames, packets)
     return replace(record, symbols_missed=_missed_by_ear(sounds, cell.duration_s))
+
+
+def _packets(
+    cell: Cell, frames: Mapping[str, DirectionRecord], begun: Mapping[str, int]
+) -> dict[str, Sequence[bytes]]:
+    """Return what was sent, by way. A real engine may have `begun` frames before the first one."""
+    is_model = cell.messenger.engine == "model"
+    length_s = cell.duration_s + (0.0 if is_model else _SAID_MARGIN_S)
+    encodings = speech_encodings(cell.messenger, length_s, cell.said, cell.speech)
+    found: dict[str, Sequence[bytes]] = {}
+    for way, made in encodings.items():
+        count = len(frames[way].sent_s)
+        of_call = made if is_model else [one[begun[way] : begun[way] + count] for one in made]
+        found[way] = as_sent(of_call, frames[way].variants)
+    return found
+
+
+def _listened(
+    cell: Cell,
+    observation: Observation,
+    frames: Mapping[str, DirectionRecord],
+    packets: Mapping[str, Sequence[bytes]],
+    sounds: Mapping[str, bytes],
+) -> dict[str, Playout]:
+    """Return what a real engine played, by way, if that can be told from its sound."""
+    heard_from_s, codec = observation.call.heard_from_s, cell.messenger.codec
+    if cell.messenger.engine not in _HEARD_IN_TIME or heard_from_s is None:
+        return {}
+    from testbed.call.listening import Recording, had_of, listen  # noqa: PLC0415 - brings numpy
+    from testbed.listen.rendering import render  # noqa: PLC0415 - brings numpy
+
+    found = {}
+    frame_s = codec.frame_ms / 1000
+    for way, pcm in sounds.items():
+        direction = frames[way]
+        if not direction.sent_s:
+            continue
+        count = len(direction.sent_s)
+        slots = tuple(Slot(k * frame_s, frame_s, k) for k in range(count))
+        lossless = Playout(slots, (0.0,) * count, count, frame_s)
+        had = had_of(arrivals_of(direction, codec, packets[way]))
+        told = listen(
+            render(lossless, packets[way], SOUND_RATE_HZ),
+            Recording(Speech(pcm, SOUND_RATE_HZ), heard_from_s),
+            direction.sent_s,
+            had,
+            frame_s,
+        )
+        if told.played_count >= _LEAST_FOUND * len(had):
+            found[way] = told
+    return found
 
 
 def _played(

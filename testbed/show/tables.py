@@ -231,6 +231,27 @@ virtual over wall seconds. Below a verdict: what at least half of the calls were
 (testbed/call/quality/symptoms.py), times in seconds since dialling."""
 
 
+def decided_by(cells: Iterable[RecordedCell]) -> str:
+    """Say by what the calls of real engines were judged; empty: there are none."""
+    found: dict[str, set[str]] = {}
+    for cell in cells:
+        record = cell.record
+        if record.observation.call.heard_from_s is None:
+            continue  # a model, or no call
+        how = {quality.decided_by for quality in record.directions.values()}
+        found.setdefault(record.messenger_title, set()).update(how)
+    words = {
+        "playout": "our playout of what arrived",
+        "counters": "what it counted itself",
+        "sound": "the sound that it played",
+    }
+    told = [
+        f"{title} is judged by {' or '.join(words[by] for by in sorted(how))}."
+        for title, how in found.items()
+    ]
+    return " ".join(told)
+
+
 def _number(value: float | None, digits: int, factor: float = 1) -> str:
     return "-" if value is None else f"{value * factor:.{digits}f}"
 

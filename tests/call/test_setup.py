@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from testbed.call import reflector, wire
 from testbed.call.call_setup import Setup
-from testbed.call.dialects import DIALECTS, PathProtocol, Session
+from testbed.call.dialects import DIALECTS, SIGNALLED, PathProtocol, Session
 from testbed.transport.interface import Address
 
 RELAY = Address("10.2.3.2", 599)
@@ -29,6 +30,8 @@ def set_up(
         Setup(make(Session(call_id, is_caller, protocol), 20, Random(1)), 0.0, TIMEOUT_S)
         for is_caller in (True, False)
     ]
+    for end in ends:  # that the ends know of each other is not tried here
+        end.receive(SIGNALLED, 0.0)
     addresses = [Address("10.1.1.1", 5000), Address("10.2.5.2", 5000)]
     flying: list[tuple[float, int, int | None, bytes]] = []
     sent = 0
@@ -97,7 +100,7 @@ def test_without_a_relay_the_ends_say_the_same_bare(dialect: str, seed: int) -> 
     relayed, bare = (
         make(Session(bytes(16), True, protocol), 20, Random(1)) for protocol in ("udp", "peer")
     )
-    said = [step.name for step in bare.steps()]
+    said = [step.name for step in bare.steps() if step.name != "signalling"]
     assert said == [s.name for s in relayed.steps() if s.name in ("connectivity check", "DTLS")]
     frame = bytes(range(60))
     assert 4 <= len(relayed.media(7, frame)) - len(bare.media(7, frame)) <= 28
@@ -115,7 +118,8 @@ BETWEEN_ENDS = ("connectivity check", "DTLS", "ping of the other end")
 def test_on_a_stream_the_relay_is_asked_once_and_both_ends_connect(dialect: str) -> None:
     make, _ = DIALECTS[dialect]
     end = make(Session(bytes(16), True, "tcp"), 20, Random(1))
-    relays = [step for step in end.steps() if step.name not in BETWEEN_ENDS]
+    between_ends = ("signalling", *BETWEEN_ENDS)
+    relays = [step for step in end.steps() if step.name not in between_ends]
     assert relays
     assert {step.repeat_s for step in relays} == {math.inf}
     for setup in set_up(dialect, lambda _: True, "tcp"):
@@ -155,3 +159,28 @@ def test_signal_has_no_dtls_and_packets_are_as_large_as_chromium_s() -> None:
     packet = DIALECTS["webrtc-turn"][0](session, 20, Random(1)).media(0, bytes(80))
     ip_udp_bytes, channel_bytes = 28, 4
     assert len(packet) - channel_bytes + ip_udp_bytes == pytest.approx(147, abs=2)
+
+
+def test_an_end_of_telegram_checks_its_path_once_the_signalling_has_told_of_the_other_one() -> None:
+    make, make_relay = DIALECTS["telegram-reflector"]
+    end = Setup(make(Session(bytes(16), True, "udp"), 60, Random(1)), 0.0, TIMEOUT_S)
+    [hello] = end.due(0.0)
+    welcome = make_relay().on_datagram(hello, Address("10.1.1.1", 5000))
+    assert welcome is not None
+    assert not end.receive(welcome[0], 0.1)
+    assert end.step == "signalling"
+    assert not end.due(0.2)
+    [check] = end.receive(SIGNALLED, 0.3)
+    assert wire.stun_type(reflector.unwrap(check)) == wire.BINDING_REQUEST
+
+
+def test_the_signalling_may_be_over_before_the_relay_has_answered() -> None:
+    make, make_relay = DIALECTS["telegram-reflector"]
+    end = Setup(make(Session(bytes(16), True, "udp"), 60, Random(1)), 0.0, TIMEOUT_S)
+    [hello] = end.due(0.0)
+    assert not end.receive(SIGNALLED, 0.1)
+    assert end.step == "hello to the reflector"
+    welcome = make_relay().on_datagram(hello, Address("10.1.1.1", 5000))
+    assert welcome is not None
+    assert end.receive(welcome[0], 0.2)
+    assert end.step == "connectivity check"

@@ -56,7 +56,7 @@ def fate(
         own = [release for release in releases if release.data is packet.data]
         passed[packet.direction.value][bool(own)] += 1
         late += any(release.at > now for release in own)
-        made += len(releases) - len(own)
+        made += len(releases) - bool(own)  # copies, too
     up, down = (passes / max(1, passes + drops) for drops, passes in passed.values())
     return Fate(up, down, late / len(packets), made)
 
@@ -301,12 +301,15 @@ TABLE: dict[str, list[Case]] = {
     "loss-20": [("all", lambda: voice(3000), passes(0.8))],
     "loss-30": [("all", lambda: voice(3000), passes(0.7))],
     "burst-loss": [("all", lambda: voice(3000), passes(0.9))],
+    "reorder-late": [("all", lambda: voice(3000), lambda got: 0.02 < got.late < 0.04)],
+    "reorder-slight": [("all", lambda: voice(3000), lambda got: 0.08 < got.late < 0.12)],
+    "duplicate-10": [("all", lambda: voice(3000), lambda got: 500 < got.made < 700)],
     "udp-blocked": [("voice", voice, dead), ("DNS", dns, untouched)],
 }
 TOUCHES_ORDINARY = {
     *("shape-128k", "shape-64k", "shape-40k", "loss-5", "loss-10", "loss-20", "loss-30"),
     *("ru-whitelist-mobile", "ru-whitelist-mobile-drop", "ru-whitelist-mobile-reset"),
-    "burst-loss",
+    *("burst-loss", "reorder-late", "reorder-slight", "duplicate-10"),
     *("ir-udp-2022", "ru-telegram-2026-02"),  # any UDP to a server abroad, DNS as well
 }
 

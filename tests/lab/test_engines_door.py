@@ -138,3 +138,12 @@ def test_media_is_found_in_what_turn_carries() -> None:
         assert TURN.take(unparsed) == unit, "as it stands in a stream"
     for other in (b"", b"x", stun.encode(stun.Message(0x0001, bytes(12))), b"\x17\3\3\0\1x"):
         assert TURN.unwrap(other) == b""
+
+
+def test_frames_that_were_said_before_the_call_are_counted_even_if_some_never_left() -> None:
+    # Frame 4 is the first that leaves, and frame 9 the first of the call; 5 never leaves.
+    sent = [Seen(99.6 + 0.06 * (n - 4), media(n)) for n in (4, 6, 7, 8, 9, 10, 11, 12, 13)]
+    record = frames_of(sent, [], frame_s=0.06, dialled_at=99, between=(99.88, 100.2))
+    assert record.said_before == 5
+    whole = frames_of(sent, [], frame_s=0.06, dialled_at=99, between=(99.0, 100.2))
+    assert whole.said_before == 0

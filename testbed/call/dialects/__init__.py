@@ -7,6 +7,7 @@ A dialect gives one end of a call its exchanges in order (`steps`), its answers 
 from collections.abc import Mapping
 
 from testbed.call.dialects.base import (
+    SIGNALLED,
     Dialect,
     Framing,
     PathProtocol,
@@ -24,6 +25,7 @@ from testbed.call.reflector import Reflector
 
 __all__ = [
     "DIALECTS",
+    "SIGNALLED",
     "Dialect",
     "Framing",
     "PathProtocol",

@@ -30,6 +30,19 @@ class Stage(Enum):
     CHECKED = auto()
 
 
+SIGNALLED = b"signalled"
+"""What a set-up receives in place of a datagram once an end knows all from the signalling."""
+
+
+class Signal(NamedTuple):
+    """A message of the signalling, which goes through the messenger's server by TLS."""
+
+    is_caller: bool
+    """Which end sends it, once it has the one before."""
+    size: int
+    """Bytes."""
+
+
 class Step(NamedTuple):
     """One exchange: a request is repeated until its answer comes."""
 
@@ -78,6 +91,8 @@ class Dialect(Protocol):
 
     framing: ClassVar[Framing]
     """How it stands on a stream, for a messenger whose relay is reached by one."""
+    signalling: ClassVar[Sequence[Signal]]
+    """What the ends tell each other before they check their path; empty: that is left out."""
     has_peer: ClassVar[bool]
     """Whether it is known what ends say that reach each other without a relay."""
 

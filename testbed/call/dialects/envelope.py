@@ -8,7 +8,7 @@ from random import Random
 from typing import ClassVar
 
 from testbed.call import wire
-from testbed.call.dialects.base import Session, Stage, Step
+from testbed.call.dialects.base import SIGNALLED, Session, Signal, Stage, Step
 from testbed.transport import stun
 
 ICE_REPEAT_S = 0.05
@@ -27,6 +27,7 @@ class Envelope(ABC):
     """
 
     has_peer: ClassVar[bool] = True
+    signalling: ClassVar[Sequence[Signal]] = ()
     first_byte = 0x80
     payload_type = 111
     extension_bytes = 0
@@ -60,7 +61,8 @@ class Envelope(ABC):
     def steps(self) -> Sequence[Step]:
         """Give the exchanges: with the relay, if there is one, then those between the ends."""
         of_relay = () if self._is_bare else self.relay_steps()
-        return [*of_relay, *self._peer_steps()]
+        wait = Step("signalling", None, lambda datagram: datagram == SIGNALLED, ICE_REPEAT_S, 1.0)
+        return [*of_relay, *([wait] if self.signalling else ()), *self._peer_steps()]
 
     @property
     def _is_bare(self) -> bool:

@@ -7,7 +7,7 @@ from random import Random
 from typing import ClassVar
 
 from testbed.call import wire
-from testbed.call.dialects.base import Framing, Joined, Session, Shortcuts, Step, answers
+from testbed.call.dialects.base import Framing, Joined, Session, Shortcuts, Signal, Step, answers
 from testbed.transport import stun
 from testbed.transport.framing import frame_datagram, take_datagram
 from testbed.transport.interface import Address
@@ -28,6 +28,7 @@ class WhatsApp:
     """On a stream each datagram has its length in front (as in RFC 4571): what WhatsApp does there
     is not known."""
     has_peer: ClassVar[bool] = False
+    signalling: ClassVar[Sequence[Signal]] = ()
 
     def __init__(self, session: Session, frame_ms: int, rng: Random) -> None:
         self._session = session

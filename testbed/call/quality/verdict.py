@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from functools import total_ordering
 from math import inf, isnan
@@ -79,6 +79,9 @@ class DirectionQuality:
     r_codec: str
     verdict: Verdict
     reasons: tuple[str, ...]
+    decided_by: str = "playout"
+    """Whose figures these are: our playout's, of the frames that arrived, or those of a real engine
+    itself, by its "counters" or its "sound"."""
 
     @property
     def rank(self) -> tuple[float, ...]:
@@ -158,32 +161,56 @@ class _Finding:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What a direction is judged by; units as in `DirectionQuality`."""
+
+    concealed_share: float
+    longest_gap_s: float
+    mouth_to_ear_median_s: float | None
+    mouth_to_ear_p95_s: float | None
+
+
+def figures_of(playout: Playout, speech: Playout | None = None) -> Figures:
+    """Return what a playout is judged by.
+
+    The concealed share is that of the part that is `speech` (`conversation.spoken`), or of all if
+    it is not given; gaps and delays are the line's, whoever spoke.
+    """
+    return Figures(
+        concealed_share=(speech or playout).concealed_share,
+        longest_gap_s=playout.longest_gap_s,
+        mouth_to_ear_median_s=playout.mouth_to_ear_quantile_s(0.5),
+        mouth_to_ear_p95_s=playout.mouth_to_ear_quantile_s(0.95),
+    )
+
+
 def judge_direction(
     playout: Playout, speech: Playout | None = None, *, codec: Codec = OPUS_PROXY
 ) -> DirectionQuality:
-    """Judge one direction from what was played, and from the part of it that is `speech`.
+    """Judge one direction from what was played, and from the part of it that is `speech`."""
+    return judge_figures(figures_of(playout, speech), codec=codec)
 
-    The concealed share is that of the speech (`conversation.spoken`), or of all if it is not given;
-    gaps and delays are the line's, whoever spoke. R is the fullband E-model's (ITU-T G.107.2) with
-    the concealed share as packet loss and the median mouth-to-ear delay; 0 if nothing was heard.
-    Raises ValueError on a codec entry that is not fullband.
+
+def judge_figures(
+    figures: Figures, *, codec: Codec = OPUS_PROXY, decided_by: str = "playout"
+) -> DirectionQuality:
+    """Judge one direction from its figures.
+
+    R is the fullband E-model's (ITU-T G.107.2) with the concealed share as packet loss and the
+    median mouth-to-ear delay; 0 if nothing was heard.
+
+    Raises:
+        ValueError: The codec entry is not fullband.
     """
     if codec.scale is not Scale.FULLBAND:
         raise ValueError(f"thresholds are on the fullband scale, and {codec.name} is not")
-    median_s = playout.mouth_to_ear_quantile_s(0.5)
-    concealed_share = (speech or playout).concealed_share
     r_100 = 0.0
-    if median_s is not None:
-        rating = rate(codec, loss_percent=100 * concealed_share, delay_ms=1000 * median_s)
-        r_100 = rating.r_100
-    return rate_direction(
-        concealed_share=concealed_share,
-        longest_gap_s=playout.longest_gap_s,
-        mouth_to_ear_median_s=median_s,
-        mouth_to_ear_p95_s=playout.mouth_to_ear_quantile_s(0.95),
-        r_fullband_100=r_100,
-        r_codec=codec.label,
-    )
+    if (median_s := figures.mouth_to_ear_median_s) is not None:
+        loss_percent = 100 * figures.concealed_share
+        r_100 = rate(codec, loss_percent=loss_percent, delay_ms=1000 * median_s).r_100
+    quality = rate_direction(**asdict(figures), r_fullband_100=r_100, r_codec=codec.label)
+    return replace(quality, decided_by=decided_by)
 
 
 def rate_direction(

@@ -59,7 +59,8 @@ async function talk() {
     heard = [];
     samples = 0;
     await connection.getSenders()[0].replaceTrack(stream.getAudioTracks()[0]);
-    setInterval(report, 1000);
+    await report();
+    setInterval(report, 250);
 }
 
 async function report() {
@@ -67,7 +68,7 @@ async function report() {
     const stats = await connection.getStats();
     for (const s of stats.values()) {
         if (s.type === "inbound-rtp") Object.assign(found, {
-            concealed: s.concealedSamples, total: s.totalSamplesReceived,
+            at: s.timestamp / 1000, concealed: s.concealedSamples, total: s.totalSamplesReceived,
             silent: s.silentConcealedSamples,
             lost: s.packetsLost, jitterBufferDelay: s.jitterBufferDelay,
             emitted: s.jitterBufferEmittedCount });

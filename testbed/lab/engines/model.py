@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
 from pathlib import Path as Folder
@@ -24,13 +25,15 @@ from random import Random
 import trio
 
 from testbed.call.call_setup import Setup
-from testbed.call.dialects import DIALECTS, PathProtocol, Session, Stage
+from testbed.call.dialects import DIALECTS, SIGNALLED, PathProtocol, Session, Stage
 from testbed.call.messenger import Messenger
 from testbed.experiment.cell import TAIL_S
 from testbed.lab.engines.engine import Setting, Way
 from testbed.lab.engines.ice_path import Leg, Path
 from testbed.lab.engines.media_end import MediaEnd, Timed
+from testbed.lab.engines.signalling import message, receive, sign_in
 from testbed.lab.nodes.host import LOST, LabHost
+from testbed.lab.nodes.tls_streams import TlsStream
 from testbed.lab.servers.messenger_servers import run_relay, serve_relay_streams
 from testbed.record.observation import CallRecord
 from testbed.transport.interface import Address
@@ -45,6 +48,14 @@ _PORTS = range(32768, 61000)
 _when = itemgetter(0)
 
 
+@dataclass(eq=False)
+class _Talker:
+    """One end at the messenger's server."""
+
+    host: LabHost
+    signalling: TlsStream | None = None
+
+
 class ModelEngine:
     """Both ends of a messenger that is modelled, driven by its dialect and its time-outs."""
 
@@ -53,6 +64,9 @@ class ModelEngine:
         self._rng = setting.rng
         self._frames = setting.frames
         self._job = setting.job
+        self._chat_server = setting.chat_server
+        self._talkers: list[_Talker] = []
+        self._no_signalling: CallRecord | None = None
 
     async def serve_relay(self, servers: LabHost, relay: Address) -> None:
         """Run the relay of the messenger's dialect, by each of its protocols."""
@@ -68,10 +82,17 @@ class ModelEngine:
             await serve_relay_streams(servers, port, make_relay(), framing, tls=job)
 
     async def prepare(self, caller: LabHost, callee: LabHost) -> None:
-        """Nothing comes before a model's call."""
+        """Sign in, if the dialect's signalling is known."""
+        if DIALECTS[self._messenger.dialect][0].signalling:
+            self._talkers = [_Talker(host) for host in (caller, callee)]
+            timeout_s = self._messenger.connect_timeout_s
+            found = await sign_in(self._talkers, self._chat_server, self._job, timeout_s)
+            self._no_signalling = found
 
     async def call(self, caller: Way, callee: Way, duration_s: float) -> CallRecord:
         """Dial now, talk for `duration_s` from the set-up, hang up."""
+        if self._no_signalling is not None:
+            return self._no_signalling
         record = CallRecord()
         paths = self._paths((caller, callee))
         call = _Call(record, self._messenger, paths, self._frames)
@@ -80,6 +101,8 @@ class ModelEngine:
             is_over, changes = trio.open_memory_channel[Path](math.inf)
             for path in call.paths:
                 nursery.start_soon(call.serve, path, (caller, callee), tls_port, job, is_over)
+            for number, talker in enumerate(self._talkers):
+                nursery.start_soon(call.signal, number, talker)
             async for path in changes:
                 if path.is_connected or all(p.is_over for p in call.paths):
                     break
@@ -90,6 +113,9 @@ class ModelEngine:
                 record.reason = call.reason()
             nursery.cancel_scope.cancel()
         record.ended_s = trio.current_time() - call.dialled_at
+        for talker in self._talkers:
+            if talker.signalling is not None:
+                await trio.aclose_forcefully(talker.signalling)
         for leg in (leg for path in call.paths for leg in path.legs):
             if leg.channel is not None:
                 await trio.aclose_forcefully(leg.channel)
@@ -177,6 +203,21 @@ class _Call:
                 at = trio.current_time() - self.dialled_at
                 self.record.states.append((at, "call", f"by {best.protocol}"))
         return best is not None
+
+    async def signal(self, number: int, talker: _Talker) -> None:
+        """Exchange the dialect's signalling as an end; it knows of the other one then."""
+        stream = talker.signalling
+        assert stream is not None
+        with suppress(*LOST):
+            for is_caller, size in self.paths[0].legs[number].dialect.signalling:
+                if is_caller is (number == 0):
+                    await stream.send_all(message(b"S", bytes(size)))
+                else:
+                    await receive(stream)
+            for leg in (path.legs[number] for path in self.paths):
+                for datagram in leg.setup.receive(SIGNALLED, trio.current_time()):
+                    if leg.channel is not None:
+                        await leg.channel.send(datagram)
 
     def stop_gathering(self, checked: Leg) -> None:
         """Give up paths by which an end has no address yet, since it is checked by another."""

@@ -52,13 +52,17 @@ def direction(
     """
     step = round(frame_s * _CLOCK_HZ)
     left: dict[int, float] = {}
+    before: list[int] = []
     for at, timestamp in _media(sent, unwrap, payload_type):
         if at >= between[0]:
             left.setdefault(timestamp, at - dialled_at)
+        else:
+            before.append(timestamp)
     record = DirectionRecord()
     if not left:
         return record
     first = min(left)
+    record.said_before = max(round((first - min(before, default=first)) / step), 0)
     first_s = min(at - (timestamp - first) / _CLOCK_HZ for timestamp, at in left.items())
     count = max(ceil((between[1] - dialled_at - first_s) / frame_s - _ROUNDING), 0)
     record.sent_s += [first_s + index * frame_s for index in range(count)]
