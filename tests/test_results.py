@@ -9,12 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.audio.opus import SPEECH_FOLDER
+from testbed.audio.opus import SPEECH_FOLDER, default_speech, encode, repeated
 from testbed.call.conversation import Turn
 from testbed.call.quality.measures import Step
 from testbed.call.quality.verdict import Verdict
 from testbed.experiment.scenario import cell_id, cells, load_scenario
-from testbed.listen.script import speech_frames
 from testbed.record.cell_record import ChatSummary
 from testbed.record.judging import judge
 from testbed.record.manifest import KernelBuild
@@ -93,7 +92,15 @@ def test_what_fec_saves_is_not_concealed() -> None:
     lossy = frames(500)
     lossy["up"].received = [(i, at) for i, at in lossy["up"].received if i % 10]
     plain = judge(CELL, seen(), lossy, TURNS)
-    packets = speech_frames(codec, 10.0, "monologues")
+    monologue = encode(
+        repeated(default_speech(), 10 * 16000),
+        seconds=10,
+        frame_ms=codec.frame_ms,
+        bitrate_bps=codec.bitrate_bps,
+        fec=True,
+        expected_loss_percent=codec.expected_loss_percent,
+    )
+    packets = {"up": monologue, "down": monologue}
     saved = judge(cell, seen(), lossy, TURNS, packets)
     concealed, recovered = (
         saved.directions["up"].concealed_share,

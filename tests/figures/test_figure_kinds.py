@@ -212,9 +212,7 @@ def test_two_runs_are_drawn_beside_each_other(tmp_path: Path) -> None:
 def test_series_are_told_apart_without_colour(any_run: Run, tmp_path: Path) -> None:
     assert len({line.marker for line in SERIES}) == len({str(line.dash) for line in SERIES})
     assert all(style.contrast(line.colour, style.PAPER) >= 3 for line in SERIES)
-    grey = Image.open(
-        BytesIO(draw(any_run, ["setup"], tmp_path)[0].read_bytes())
-    ).convert("L")
+    grey = Image.open(BytesIO(draw(any_run, ["setup"], tmp_path)[0].read_bytes())).convert("L")
     darkest, brightest = grey.getextrema()
     assert (darkest, brightest) < (60, 256)
     assert brightest == 255
