@@ -10,15 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from testbed.audio.opus import SPEECH_FOLDER, Speech, default_speech, encode, has_fec, repeated
-from testbed.call.jitterbuffer.playout import Arrival, Playout, Slot, play
+from testbed.call.jitterbuffer.playout import Arrival, Playout, Slot
 from testbed.listen.rendering import render
+from tests.call.traces import COUNT, FRAME_S, heard
 
 pytestmark = pytest.mark.skipif(
     not SPEECH_FOLDER.is_dir(), reason="needs the package pocketsphinx-testdata"
 )
-FRAME_S = 0.02
 RATE_HZ = 16000
-COUNT = 500
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +48,6 @@ def arrivals(
     frame_s: float = FRAME_S,
 ) -> list[Arrival]:
     return [Arrival(i, i * frame_s, i * frame_s + delay_s(i), fec(i)) for i in indexes]
-
-
-def heard(arriving: list[Arrival], count: int = COUNT, frame_s: float = FRAME_S) -> Playout:
-    return play(arriving, frame_count=count, frame_s=frame_s, first_sent_s=0.0, end_s=1e6)
 
 
 def whole(count: int = COUNT) -> Playout:
@@ -151,7 +146,7 @@ def test_longer_frames_that_are_hurried_are_stretched_too(speech: Speech, frame_
         at_s = index * frame_s
         return 0.04 + (max(2.0 - (at_s - 3.0), 0.0) if at_s >= 3.0 else 0.0)
 
-    playout = heard(arrivals(range(count), delay_s, frame_s=frame_s), count, frame_s)
+    playout = heard(arrivals(range(count), delay_s, frame_s=frame_s), count, frame_s=frame_s)
     assert any(slot.duration_s == frame_s / 2 for slot in playout.slots)
     sound = render(playout, packets, RATE_HZ)
     assert sound.duration_s == pytest.approx(playout.duration_s, abs=1e-4)

@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from testbed.call.jitterbuffer.playout import Arrival, Playout, play
+from testbed.call.jitterbuffer.playout import Playout
 from testbed.call.quality.symptoms import Symptom, symptoms
 from testbed.call.quality.verdict import (
     Drop,
@@ -17,9 +17,9 @@ from testbed.call.quality.verdict import (
     judge_call,
     judge_direction,
 )
+from tests.call.traces import FRAME_S, heard_without
 
 PROMPT = SetUp(SetUpOutcome.CONNECTED, 0.8)
-FRAME_S = 0.02
 COUNT = 3000
 SEEDS = range(5)
 
@@ -52,14 +52,9 @@ def between(from_s: float, to_s: float) -> Lost:
     return lost
 
 
-def heard(lost: Lost = nothing, seed: int = 1, delay_s: float = 0.04) -> Playout:
-    gone = lost(Random(seed))
-    arrivals = [
-        Arrival(index, index * FRAME_S, index * FRAME_S + delay_s)
-        for index in range(COUNT)
-        if index not in gone
-    ]
-    return play(arrivals, frame_count=COUNT, frame_s=FRAME_S, first_sent_s=0.0, end_s=62.0)
+def minute(lost: Lost = nothing, seed: int = 1, delay_s: float = 0.04) -> Playout:
+    """What is heard of a minute of which frames are lost by a pattern."""
+    return heard_without(lost(Random(seed)), COUNT, delay_s=delay_s, end_s=62.0)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -83,7 +78,7 @@ def heard(lost: Lost = nothing, seed: int = 1, delay_s: float = 0.04) -> Playout
 )
 def test_a_pattern_of_loss_has_its_name(lost: Lost, expected: list[str], seed: int) -> None:
     for up, down in ((lost, nothing), (nothing, lost), (lost, lost)):
-        directions = (heard(up, seed), heard(down, seed + 100))
+        directions = (minute(up, seed), minute(down, seed + 100))
         assert list(symptoms(PROMPT, up=directions[0], down=directions[1])) == expected
 
 
@@ -91,32 +86,32 @@ def test_two_long_holes_are_intermittent_and_one_is_not() -> None:
     def holes(*begins_s: float) -> Lost:
         return lambda rng: {i for at in begins_s for i in between(at, at + 2)(rng)}
 
-    assert symptoms(PROMPT, up=heard(holes(10, 30)), down=heard()) == (Symptom.INTERMITTENT,)
-    assert symptoms(PROMPT, up=heard(holes(10)), down=heard()) == ()
+    assert symptoms(PROMPT, up=minute(holes(10, 30)), down=minute()) == (Symptom.INTERMITTENT,)
+    assert symptoms(PROMPT, up=minute(holes(10)), down=minute()) == ()
 
 
 def test_one_side_that_is_never_heard_is_one_way_audio() -> None:
-    assert symptoms(PROMPT, up=heard(between(0, 60)), down=heard()) == (Symptom.ONE_WAY_AUDIO,)
-    assert symptoms(PROMPT, up=heard(), down=heard(between(20, 27))) == (Symptom.ONE_WAY_AUDIO,)
-    assert symptoms(PROMPT, up=heard(), down=heard(between(20, 24))) == ()
+    assert symptoms(PROMPT, up=minute(between(0, 60)), down=minute()) == (Symptom.ONE_WAY_AUDIO,)
+    assert symptoms(PROMPT, up=minute(), down=minute(between(20, 27))) == (Symptom.ONE_WAY_AUDIO,)
+    assert symptoms(PROMPT, up=minute(), down=minute(between(20, 24))) == ()
 
 
 def test_a_silence_on_both_sides_is_not_one_way() -> None:
-    both = heard(between(20, 40))
+    both = minute(between(20, 40))
     assert symptoms(PROMPT, up=both, down=both) == ()
-    dead = heard(between(0, 60))
+    dead = minute(between(0, 60))
     assert symptoms(PROMPT, up=dead, down=dead) == ()
 
 
 def test_a_call_that_a_client_gave_up_is_dropped() -> None:
-    both = heard(between(40, 60))
+    both = minute(between(40, 60))
     found = symptoms(PROMPT, up=both, down=both, drop=Drop(at_s=60.0, silent_s=20.0))
     assert found == (Symptom.DROPPED,)
 
 
 @pytest.mark.parametrize(("delay_s", "expected"), [(0.25, []), (0.5, ["laggy"])])
 def test_a_long_way_is_laggy(delay_s: float, expected: list[str]) -> None:
-    assert list(symptoms(PROMPT, up=heard(), down=heard(delay_s=delay_s))) == expected
+    assert list(symptoms(PROMPT, up=minute(), down=minute(delay_s=delay_s))) == expected
 
 
 @pytest.mark.parametrize(
@@ -133,7 +128,7 @@ def test_what_is_no_call_has_only_that_symptom(set_up: SetUp) -> None:
 
 
 def test_the_summary_gives_the_verdict_its_reason_and_the_symptoms() -> None:
-    playout = heard(at_random(0.4))
+    playout = minute(at_random(0.4))
     direction = judge_direction(playout)
     call = judge_call(
         PROMPT,
@@ -143,7 +138,7 @@ def test_the_summary_gives_the_verdict_its_reason_and_the_symptoms() -> None:
     )
     share = round(100 * playout.concealed_share)
     assert call.summary == f"unusable: {share} % concealed (up); intermittent, metallic"
-    good = judge_direction(heard())
+    good = judge_direction(minute())
     assert judge_call(PROMPT, up=good, down=good).summary == "good"
     late = SetUp(SetUpOutcome.TIMED_OUT, 30.0)
     found = symptoms(late, up=None, down=None)
