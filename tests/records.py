@@ -11,13 +11,14 @@ from testbed.call.quality.measures import Measures, Step
 from testbed.call.quality.verdict import (
     CallQuality,
     DirectionQuality,
+    Figures,
     SetUp,
     SetUpOutcome,
     Verdict,
 )
 from testbed.experiment.cell import EVENTS_FILE, FRAMES_FILE, Cell, Links
 from testbed.experiment.scenario import cell_id, load_messenger
-from testbed.record.cell_record import CellRecord, ChatSummary, Conversation
+from testbed.record.cell_record import CellRecord, ChatSummary, Conversation, PlayoutFigures
 from testbed.record.manifest import (
     Definitions,
     KernelBuild,
@@ -65,6 +66,7 @@ def record(
     """A call; without `r`, or with the verdict "no call", it was never set up."""
     is_set_up = r is not None and verdict is not Verdict.NO_CALL
     one = direction(r or 0.0, verdict) if is_set_up else None
+    figures = PlayoutFigures(Figures(0.01, 0.1, 0.1, 0.12), 0.01, verdict)
     measures = Measures(0.01, 0.99, 0.0, 1, 2.0, (), tuple(steps))
     outcome = SetUpOutcome.CONNECTED if is_set_up else SetUpOutcome.TIMED_OUT
     return CellRecord(
@@ -80,6 +82,8 @@ def record(
             SetUp(outcome, set_up_s), None, one, one, verdict if is_set_up else Verdict.NO_CALL, ()
         ),
         measures={"up": measures, "down": measures} if is_set_up else {},
+        by_playout={"up": figures, "down": figures} if is_set_up else {},
+        silences={},
         conversation=Conversation("speech", 0.2, (), {}),
         chat=ChatSummary(30, delivered, 0.04, 0.05),
         traffic={},

@@ -16,18 +16,18 @@ from testbed.experiment import scenario
 from testbed.experiment.cell import Cell, TransportChoice
 from testbed.experiment.scenario import cells, load_messenger, load_scenario
 from testbed.experiment.schema import KINDS, schema
-from testbed.record.results import CELL, WALL
+from testbed.record.results import WALL, Wall
 from testbed.run.estimate import AROUND_S, Speeds, recorded_speeds
+from tests.records import record, write_run
 
 
 def recorded(
     results: Path, transport: str, censor: str, speed: float, messenger: str = "whatsapp"
 ) -> None:
-    folder = results / "run" / "cells" / f"{messenger}-{transport}-{censor}-{speed}"
-    folder.mkdir(parents=True)
-    content = {"messenger": {"name": messenger}, "transport": transport, "censor": censor}
-    (folder / CELL).write_text(json.dumps(content))
-    (folder / WALL).write_text(json.dumps({"wall_s": 2.0, "virtual_s": 2 * speed}))
+    """Leave a run of one cell that went so fast."""
+    call = record(transport, censor, messenger=messenger)
+    name = f"{messenger}-{transport}-{censor}-{speed}"
+    write_run(results / name, [call], wall=Wall(2.0, 2 * speed))
 
 
 ENGINE = "telegram"
@@ -47,7 +47,7 @@ def test_the_nearest_recorded_cells_tell_the_speed(tmp_path: Path) -> None:
     recorded(tmp_path, "obfs4", "open", 20)
     recorded(tmp_path, "obfs4", "loss-5", 5)
     recorded(tmp_path, "obfs4", "loss-5", 6)
-    (tmp_path / "run" / "cells" / "broken").mkdir()
+    (tmp_path / "run" / "cells" / "broken").mkdir(parents=True)
     (tmp_path / "run" / "cells" / "broken" / WALL).write_text("{")
     speeds = recorded_speeds(tmp_path)
     assert speeds.cells == 3

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 Outcome = Literal["completed", "dropped", "no set-up"]
+_HEADER = "direction,index,sent_ns,received_ns"
 _BUFFER_BYTES = 1 << 18
 """A file of frames is one or two writes: each costs a guest a system call."""
 
@@ -183,7 +184,7 @@ def write_frames(call: CallRecord, path: Path) -> None:
     """
     adapts = bool(call.up.variants or call.down.variants)
     with path.open("w", buffering=_BUFFER_BYTES) as lines:
-        lines.write("direction,index,sent_ns,received_ns" + ",variant" * adapts + "\n")
+        lines.write(_HEADER + ",variant" * adapts + "\n")
         for name, direction in (("up", call.up), ("down", call.down)):
             arrived: dict[int, list[float]] = {}
             for index, at in direction.received:
@@ -203,13 +204,20 @@ def write_events(events: Sequence[Event], path: Path) -> None:
 
 
 def read_frames(path: Path) -> dict[str, DirectionRecord]:
-    """Read what `write_frames` wrote, by direction. ValueError: it is something else."""
+    """Read what `write_frames` wrote, by direction.
+
+    Raises:
+        ValueError: It is something else.
+    """
     directions = {"up": DirectionRecord(), "down": DirectionRecord()}
     with path.open() as lines:
-        next(lines)
+        if not next(lines, "").startswith(_HEADER):
+            raise ValueError(f"it does not begin with {_HEADER}")
         for line in lines:
             name, index, sent, received, *variant = line.rstrip("\n").split(",")
-            direction = directions[name]
+            direction = directions.get(name)
+            if direction is None or not 0 <= int(index) <= len(direction.sent_s):
+                raise ValueError(f"frame {index} of {name} is out of order")
             if int(index) == len(direction.sent_s):
                 direction.sent_s.append(int(sent) / 1e9)
                 direction.variants += map(int, variant)

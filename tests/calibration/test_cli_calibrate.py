@@ -60,7 +60,7 @@ def test_what_is_out_of_tolerance_is_said_and_ends_with_1(
 def test_json_is_what_is_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     found = Calibration("loss-5", (GOOD,), 1)
     _, printed, _ = invoked(monkeypatch, tmp_path, found, words=("loss-5", "--json"))
-    assert json.loads(printed) == as_json([found])
+    assert printed == as_json([found]) == (tmp_path / "loss-5.json").read_text()
 
 
 @pytest.mark.parametrize("words", [(), ("loss-5", "--all"), ("loss-5", "--links", "x")])
@@ -79,9 +79,9 @@ def test_a_profile_may_be_any_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
 
 def test_a_figure_of_the_same_record_is_the_same_file(tmp_path: Path) -> None:
-    content = as_json([Calibration("one", (GOOD, BAD, UNSEEN, FLOW), 1)])
+    found = [Calibration("one", (GOOD, BAD, UNSEEN, FLOW), 1)]
     for name in ("once", "again"):
-        write(drawn(content), tmp_path / name)
+        write(drawn(found), tmp_path / name)
     assert (tmp_path / "once.svg").read_bytes() == (tmp_path / "again.svg").read_bytes()
     text = (tmp_path / "once.svg").read_text()
     assert "OUT" in text

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
 from math import sqrt
 
 import pytest
@@ -21,7 +20,8 @@ from testbed.call.conversation import (
     response_times_s,
     spoken,
 )
-from testbed.call.jitterbuffer.playout import LOOKAHEAD_S, Arrival, Playout, play
+from testbed.call.jitterbuffer.playout import LOOKAHEAD_S
+from tests.call.traces import heard_without
 
 RATE_HZ = 8000
 FRAME_S = 0.02
@@ -31,21 +31,6 @@ def clip(seconds: float, level: int = 1000) -> Speech:
     """A clip that is loud, after a tenth of a second of a room's 20."""
     samples = [20, -20] * 400 + [level, -level] * round((seconds - 0.1) * RATE_HZ / 2)
     return Speech(array("h", samples).tobytes(), RATE_HZ)
-
-
-def heard(
-    lost: Iterable[int] = (),
-    *,
-    frames: int = 500,
-    delay_s: float = 0.04,
-) -> Playout:
-    """What is played of frames that all take the same time but for those that are lost."""
-    arrivals = [
-        Arrival(n, n * FRAME_S, n * FRAME_S + delay_s) for n in range(frames) if n not in set(lost)
-    ]
-    return play(
-        arrivals, frame_count=frames, frame_s=FRAME_S, first_sent_s=0, end_s=frames * FRAME_S + 2
-    )
 
 
 def loudness(speech: Speech, from_s: float, to_s: float) -> float:
@@ -78,10 +63,11 @@ def test_people_take_turns_and_one_room_is_quiet_while_the_other_speaks(
 
 def test_what_is_lost_of_a_quiet_room_is_not_missed() -> None:
     up = [Turn("up", 0, 2), Turn("up", 6, 8)]
-    assert spoken(heard(set(range(100, 300))), up).concealed_share == pytest.approx(0, abs=0.02)
-    assert heard(set(range(100, 300))).concealed_share == pytest.approx(0.4, abs=0.02)
+    quiet = heard_without(range(100, 300))
+    assert spoken(quiet, up).concealed_share == pytest.approx(0, abs=0.02)
+    assert quiet.concealed_share == pytest.approx(0.4, abs=0.02)
     # Half of what is said is lost, in two gaps, and each is a gap of its own.
-    half = spoken(heard({*range(50, 100), *range(300, 350)}), up)
+    half = spoken(heard_without({*range(50, 100), *range(300, 350)}), up)
     assert half.concealed_share == pytest.approx(0.5, abs=0.02)
     assert half.duration_s == pytest.approx(4, abs=0.05)
     assert [gap.duration_s for gap in half.gaps] == pytest.approx([1, 1], abs=0.05)
@@ -89,7 +75,7 @@ def test_what_is_lost_of_a_quiet_room_is_not_missed() -> None:
 
 
 def test_who_says_nothing_or_speaks_all_the_time_is_judged_by_all() -> None:
-    playout = heard({7, 8})
+    playout = heard_without({7, 8})
     assert spoken(playout, []) is playout
     assert spoken(playout, [Turn("up", 0, 10)]) is playout
     assert spoken(playout, [Turn("up", 60, 70)]) is playout
@@ -97,17 +83,17 @@ def test_who_says_nothing_or_speaks_all_the_time_is_judged_by_all() -> None:
 
 
 def test_a_moment_is_heard_where_the_buffer_put_it() -> None:
-    playout = heard()
+    playout = heard_without()
     begun_s = playout.slots[0].at_s
     assert heard_at_s(playout, 0) == begun_s
     assert heard_at_s(playout, 5) == pytest.approx(begun_s + 5, abs=0.08)
-    lost_first = heard(set(range(20)))
+    lost_first = heard_without(set(range(20)))
     assert heard_at_s(lost_first, 0) == pytest.approx(lost_first.slots[0].at_s)
 
 
 def test_an_answer_takes_the_way_there_a_pause_and_the_way_back() -> None:
     turns = [Turn("up", 0, 3), Turn("down", 3.2, 6), Turn("up", 6.2, 9)]
-    playouts = {"up": heard(delay_s=0.1), "down": heard(delay_s=0.4)}
+    playouts = {"up": heard_without(delay_s=0.1), "down": heard_without(delay_s=0.4)}
     waits = response_times_s(turns, playouts)
     there, back = (playouts[way].mouth_to_ear_quantile_s(0.5) for way in WAYS)
     assert there is not None
@@ -118,10 +104,10 @@ def test_an_answer_takes_the_way_there_a_pause_and_the_way_back() -> None:
 
 
 def test_an_answer_whose_beginning_is_lost_is_waited_for_longer() -> None:
-    turns = [Turn("up", 0, 3), Turn("down", 3.2, 6)]
-    clean = response_times_s(turns, {"up": heard(), "down": heard()})["caller"][0]
-    late = response_times_s(turns, {"up": heard(), "down": heard(set(range(160, 185)))})
+    turns, whole = [Turn("up", 0, 3), Turn("down", 3.2, 6)], heard_without()
+    clean = response_times_s(turns, {"up": whole, "down": whole})["caller"][0]
+    late = response_times_s(turns, {"up": whole, "down": heard_without(range(160, 185))})
     assert late["caller"][0] == pytest.approx(clean + 0.5, abs=0.1)
-    never = response_times_s(turns, {"up": heard(), "down": heard(set(range(150, 400)))})
+    never = response_times_s(turns, {"up": whole, "down": heard_without(range(150, 400))})
     assert never == {"callee": [], "caller": []}
-    assert response_times_s(monologues(clip(1), 9).turns, {"up": heard(), "down": heard()}) == never
+    assert response_times_s(monologues(clip(1), 9).turns, {"up": whole, "down": whole}) == never

@@ -6,25 +6,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from testbed.call.jitterbuffer.playout import Arrival, Playout, play
+from testbed.call.jitterbuffer.playout import Arrival, play
 from testbed.call.quality.emodel import AMR_WB_12_65, rate
 from testbed.call.quality.measures import measure, ratings, steps
+from tests.call.traces import heard_without
 
 FRAME_S = 0.02
 
 
-def heard(lost: set[int], count: int = 500, delay_s: float = 0.04, at_s: float = 0.0) -> Playout:
-    arrivals = [
-        Arrival(index, at_s + index * FRAME_S, at_s + index * FRAME_S + delay_s)
-        for index in range(count)
-        if index not in lost
-    ]
-    return play(arrivals, frame_count=count, frame_s=FRAME_S, first_sent_s=at_s, end_s=1e6)
-
-
 def test_steps_are_seconds_since_dialling_and_show_when_it_was_bad() -> None:
     # 80 ms wait in the buffer, so playing begins at 2.62 s.
-    by_second = {step.from_s: step for step in steps(heard(set(range(200, 250)), at_s=2.5))}
+    by_second = {step.from_s: step for step in steps(heard_without(set(range(200, 250)), at_s=2.5))}
     assert list(by_second) == [float(second) for second in range(2, 13)]
     assert by_second[4.0].concealed_share == 0
     assert by_second[4.0].r_fullband_100 == pytest.approx(95, abs=1)
@@ -36,13 +28,13 @@ def test_steps_are_seconds_since_dialling_and_show_when_it_was_bad() -> None:
 
 
 def test_a_second_without_sound_is_worth_nothing() -> None:
-    by_second = {step.from_s: step for step in steps(heard(set(range(100, 300))))}
+    by_second = {step.from_s: step for step in steps(heard_without(set(range(100, 300))))}
     assert by_second[4.0].concealed_share == 1
     assert by_second[4.0].r_fullband_100 == 0
 
 
 def test_each_scale_is_named_with_its_codec() -> None:
-    playout = heard(set(range(10, 500, 20)), delay_s=0.2)
+    playout = heard_without(set(range(10, 500, 20)), delay_s=0.2)
     named = {rating.scale: rating for rating in ratings(playout)}
     assert list(named) == ["narrowband", "wideband", "fullband"]
     assert named["fullband"].codec == "EVS SWB 24.4 kbit/s as proxy for Opus 24 kbit/s"
@@ -57,22 +49,22 @@ def test_each_scale_is_named_with_its_codec() -> None:
 
 
 def test_bursts_cost_more_than_lone_losses_on_the_scale_that_knows_bursts() -> None:
-    alone = heard(set(range(0, 500, 10)))
-    bursts = heard({index for index in range(500) if index % 100 < 10})
+    alone = heard_without(set(range(0, 500, 10)))
+    bursts = heard_without({index for index in range(500) if index % 100 < 10})
     assert alone.concealed_share == pytest.approx(bursts.concealed_share, abs=0.002)
     assert ratings(bursts)[0].r < ratings(alone)[0].r - 10
     assert ratings(bursts)[2].r == pytest.approx(ratings(alone)[2].r, abs=0.5)
 
 
 def test_a_silent_direction_has_steps_and_no_rating() -> None:
-    measures = measure(heard(set(range(500))))
+    measures = measure(heard_without(set(range(500))))
     assert measures.ratings == ()
     assert measures.audible_share == 0
     assert all(step.concealed_share == 1 for step in measures.steps)
 
 
 def test_gaps_are_counted_by_the_minute() -> None:
-    measures = measure(heard(set(range(10, 3000, 50)), count=3000))
+    measures = measure(heard_without(set(range(10, 3000, 50)), count=3000))
     assert measures.concealment_events == 60
     assert measures.gaps_per_minute == pytest.approx(60, rel=0.01)
 

@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from testbed.call.conversation import Turn, spoken
-from testbed.call.jitterbuffer.playout import Arrival, Playout, play
+from testbed.call.jitterbuffer.playout import Playout
 from testbed.call.quality.symptoms import Symptom, symptom_of, symptoms
 from testbed.call.quality.verdict import (
     Drop,
@@ -18,9 +18,9 @@ from testbed.call.quality.verdict import (
     judge_call,
     judge_direction,
 )
+from tests.call.traces import FRAME_S, heard_without
 
 PROMPT = SetUp(SetUpOutcome.CONNECTED, 0.8)
-FRAME_S = 0.02
 COUNT = 3000
 SEEDS = range(5)
 
@@ -53,14 +53,9 @@ def between(from_s: float, to_s: float) -> Lost:
     return lost
 
 
-def heard(lost: Lost = nothing, seed: int = 1, delay_s: float = 0.04) -> Playout:
-    gone = lost(Random(seed))
-    arrivals = [
-        Arrival(index, index * FRAME_S, index * FRAME_S + delay_s)
-        for index in range(COUNT)
-        if index not in gone
-    ]
-    return play(arrivals, frame_count=COUNT, frame_s=FRAME_S, first_sent_s=0.0, end_s=62.0)
+def minute(lost: Lost = nothing, seed: int = 1, delay_s: float = 0.04) -> Playout:
+    """What is heard of a minute of which frames are lost by a pattern."""
+    return heard_without(lost(Random(seed)), COUNT, delay_s=delay_s, end_s=62.0)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -84,13 +79,13 @@ def heard(lost: Lost = nothing, seed: int = 1, delay_s: float = 0.04) -> Playout
 )
 def test_a_pattern_of_loss_has_its_name(lost: Lost, expected: list[str], seed: int) -> None:
     for up, down in ((lost, nothing), (nothing, lost), (lost, lost)):
-        directions = (heard(up, seed), heard(down, seed + 100))
+        directions = (minute(up, seed), minute(down, seed + 100))
         assert list(symptoms(PROMPT, up=directions[0], down=directions[1])) == expected
 
 
 def test_two_long_holes_are_intermittent_and_one_is_not() -> None:
-    assert symptoms(PROMPT, up=heard(holes((10, 12), (30, 32))), down=heard()) == ("intermittent",)
-    assert symptoms(PROMPT, up=heard(between(10, 12)), down=heard()) == ()
+    assert symptoms(PROMPT, up=minute(holes((10, 12), (30, 32))), down=minute()) == ("intermittent",)
+    assert symptoms(PROMPT, up=minute(between(10, 12)), down=minute()) == ()
 
 
 def holes(*spans_s: tuple[float, float]) -> Lost:
@@ -144,7 +139,7 @@ def holes(*spans_s: tuple[float, float]) -> Lost:
 def test_a_silence_that_lasts_is_told_with_its_time(
     up: Lost, down: Lost, expected: list[str]
 ) -> None:
-    found = symptoms(PROMPT, up=heard(up), down=heard(down))
+    found = symptoms(PROMPT, up=minute(up), down=minute(down))
     assert list(found) == expected
     assert [symptom_of(text) for text in found] == [
         next(s for s in Symptom if text.startswith(s)) for text in expected
@@ -154,7 +149,7 @@ def test_a_silence_that_lasts_is_told_with_its_time(
 def test_a_silence_over_many_turns_is_not_intermittent() -> None:
     """Speech in turns: the conversation cuts one silence into as many holes."""
     turns = [Turn("up" if at % 4 == 0 else "down", at, at + 1.8) for at in range(0, 60, 2)]
-    both = heard(between(20, 60))
+    both = minute(between(20, 60))
     said = {
         way: spoken(both, [turn for turn in turns if turn.way == way]) for way in ("up", "down")
     }
@@ -167,12 +162,12 @@ def test_a_voice_that_buzzes_until_it_falls_silent_is_metallic() -> None:
     def lost(rng: Random) -> set[int]:
         return {i for i in at_random(0.1)(rng) if i < 750} | between(15, 60)(rng)
 
-    found = symptoms(PROMPT, up=heard(lost), down=heard(lost))
+    found = symptoms(PROMPT, up=minute(lost), down=minute(lost))
     assert list(found) == ["went silent at 15 s", "metallic"]
 
 
 def test_a_call_that_a_client_gave_up_is_dropped() -> None:
-    both = heard(between(40, 60))
+    both = minute(between(40, 60))
     found = symptoms(PROMPT, up=both, down=both, drop=Drop(at_s=60.0, silent_s=20.0))
     assert list(found) == ["dropped", "went silent at 40 s"]
     assert symptom_of(found[1]) is Symptom.WENT_SILENT
@@ -185,7 +180,7 @@ def test_a_text_that_is_no_symptom_is_refused() -> None:
 
 @pytest.mark.parametrize(("delay_s", "expected"), [(0.25, []), (0.5, ["laggy"])])
 def test_a_long_way_is_laggy(delay_s: float, expected: list[str]) -> None:
-    assert list(symptoms(PROMPT, up=heard(), down=heard(delay_s=delay_s))) == expected
+    assert list(symptoms(PROMPT, up=minute(), down=minute(delay_s=delay_s))) == expected
 
 
 @pytest.mark.parametrize(
@@ -202,7 +197,7 @@ def test_what_is_no_call_has_only_that_symptom(set_up: SetUp) -> None:
 
 
 def test_the_summary_gives_the_verdict_its_reason_and_the_symptoms() -> None:
-    playout = heard(at_random(0.4))
+    playout = minute(at_random(0.4))
     direction = judge_direction(playout)
     call = judge_call(
         PROMPT,
@@ -212,7 +207,7 @@ def test_the_summary_gives_the_verdict_its_reason_and_the_symptoms() -> None:
     )
     share = round(100 * playout.concealed_share)
     assert call.summary == f"unusable: {share} % concealed (up); intermittent, metallic"
-    good = judge_direction(heard())
+    good = judge_direction(minute())
     assert judge_call(PROMPT, up=good, down=good).summary == "good"
     late = SetUp(SetUpOutcome.TIMED_OUT, 30.0)
     found = symptoms(late, up=None, down=None)

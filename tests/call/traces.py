@@ -1,10 +1,11 @@
 """Lives here: traces of frames for tests of the playout, and what is played of them; no test."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from testbed.call.jitterbuffer.playout import Arrival, Playout, play
 
 FRAME_S = 0.02
+COUNT = 500
 CODEC_S = FRAME_S + 0.0065  # one frame's length and the encoder's look-ahead
 FOREVER_S = 1e6
 
@@ -30,12 +31,29 @@ def sent(
 
 def heard(
     arrivals: list[Arrival],
-    frame_count: int,
+    frame_count: int = COUNT,
     *,
     end_s: float = FOREVER_S,
     frame_s: float = FRAME_S,
 ) -> Playout:
     return play(arrivals, frame_count=frame_count, frame_s=frame_s, first_sent_s=0.0, end_s=end_s)
+
+
+def heard_without(
+    lost: Collection[int] = (),
+    count: int = COUNT,
+    *,
+    delay_s: float = 0.04,
+    at_s: float = 0.0,
+    end_s: float = FOREVER_S,
+) -> Playout:
+    """What is played of frames that all take the same time but for those that are lost."""
+    arrivals = [
+        Arrival(index, at_s + index * FRAME_S, at_s + index * FRAME_S + delay_s)
+        for index in range(count)
+        if index not in lost
+    ]
+    return play(arrivals, frame_count=count, frame_s=FRAME_S, first_sent_s=at_s, end_s=end_s)
 
 
 def played(playout: Playout) -> list[int]:

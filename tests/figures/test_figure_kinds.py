@@ -57,14 +57,14 @@ def calls(censors: tuple[str, ...]) -> list[CellRecord]:
     ]
 
 
-@pytest.fixture(params=["matrix", "sweep"])
-def any_run(tmp_path: Path, request: pytest.FixtureRequest) -> Run:
+@pytest.fixture(scope="module", params=["matrix", "sweep"])
+def any_run(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Run:
     """A run of which every figure but one has something to show."""
     censors = {
         "matrix": ("open", "ru-calls-2025-08", "a-censor-with-a-very-long-name-indeed"),
         "sweep": tuple(f"loss-5 loss={loss}" for loss in (0, 0.01, 0.05, 0.2, 0.5)),
     }
-    return written(tmp_path / "run", calls(censors[request.param]))
+    return written(tmp_path_factory.mktemp("any") / "run", calls(censors[request.param]))
 
 
 def drawn(name: str, run: Run) -> Figure:
@@ -209,12 +209,10 @@ def test_two_runs_are_drawn_beside_each_other(tmp_path: Path) -> None:
         draw(after, None, tmp_path / "figures", compare=other)
 
 
-def test_series_are_told_apart_without_colour(any_run: Run) -> None:
+def test_series_are_told_apart_without_colour(any_run: Run, tmp_path: Path) -> None:
     assert len({line.marker for line in SERIES}) == len({str(line.dash) for line in SERIES})
     assert all(style.contrast(line.colour, style.PAPER) >= 3 for line in SERIES)
-    grey = Image.open(
-        BytesIO(draw(any_run, ["setup"], any_run.folder / "g")[0].read_bytes())
-    ).convert("L")
+    grey = Image.open(BytesIO(draw(any_run, ["setup"], tmp_path)[0].read_bytes())).convert("L")
     darkest, brightest = grey.getextrema()
     assert (darkest, brightest) < (60, 256)
     assert brightest == 255

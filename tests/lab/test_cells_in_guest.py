@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from testbed.call.quality.verdict import SetUpOutcome
 from testbed.censor.packet import Direction
 from testbed.censor.profile import with_numbers
 from testbed.experiment.cell import Cell, TransportChoice
@@ -51,7 +52,7 @@ def test_the_restriction_hits_what_the_news_said_it_hits(kernel: Kernel, run: Ru
         short_cell("max", "direct", restricted),
         short_cell("whatsapp", "obfs4", restricted),
     )
-    assert whatsapp.record.quality.set_up.outcome == "connected"
+    assert whatsapp.record.quality.set_up.outcome is SetUpOutcome.CONNECTED
     assert whatsapp.record.directions["up"].concealed_share > 0.15
     assert dropped(whatsapp) > 100
     assert dropped(maxx) == dropped(through) == 0

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from enum import Enum
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from testbed.experiment.cell import FRAMES_FILE
+from testbed.experiment.cell import FRAMES_FILE, OtherTraffic, Said, Topology
 from testbed.experiment.scenario import (
     censor_names,
     link_set_names,
@@ -22,19 +24,51 @@ from testbed.experiment.scenario import (
     messenger_names,
 )
 from testbed.record.cell_record import CellRecord, read_observation
-from testbed.record.manifest import Definitions, Manifest, TransportDefinition
+from testbed.record.manifest import (
+    Definitions,
+    KernelBuild,
+    Manifest,
+    ScenarioTitle,
+    SpeechSource,
+    TransportDefinition,
+)
 from testbed.record.observation import DirectionRecord, Observation, write_observation
 from testbed.record.results import CELL, MANIFEST, WALL, ResultsError, Run
 from tests.records import manifest, record, write_run
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
-st.register_type_strategy(float, FINITE)
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | FINITE | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-    max_leaves=8,
+    st.none() | st.booleans() | st.integers() | FINITE | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=4,
 )
-QUICK = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+QUICK = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+SHORT = st.text(max_size=3)
+
+
+def any_of(kind: Any) -> st.SearchStrategy[Any]:  # noqa: ANN401 - whatever a field may be
+    """Return a strategy for values of a record's type: few of each, and no infinite number."""
+    origin, inner = get_origin(kind), [any_of(each) for each in get_args(kind) if each is not ...]
+    if origin is Literal:
+        return st.sampled_from(get_args(kind))
+    if origin in (Union, UnionType):
+        return st.one_of(inner)
+    if origin in (Mapping, dict):
+        return st.dictionaries(SHORT, inner[1], max_size=2)
+    if origin is tuple and ... not in get_args(kind):
+        return st.tuples(*inner)
+    if origin is not None:
+        of = st.lists(inner[0], max_size=2)
+        return of.map(tuple) if origin is tuple else of
+    if kind in PLAIN:
+        return PLAIN[kind]
+    fields = get_type_hints(kind) if hasattr(kind, "__annotations__") else {}
+    if not fields or issubclass(kind, Enum):
+        return st.from_type(kind)
+    return st.builds(kind, **{name: any_of(hint) for name, hint in fields.items()})
+
+
+PLAIN = {float: FINITE, str: SHORT, type(None): st.none()}
 
 
 def some(names: list[str], load: Callable[[str], Any]) -> st.SearchStrategy[dict[str, Any]]:
@@ -45,21 +79,37 @@ def some(names: list[str], load: Callable[[str], Any]) -> st.SearchStrategy[dict
 
 MANIFESTS = st.builds(
     Manifest,
+    scenario=any_of(ScenarioTitle),
+    kernel=any_of(KernelBuild),
+    versions=any_of(Mapping[str, str]),
+    inputs=any_of(Mapping[str, str]),
     definitions=st.builds(
         Definitions,
+        duration_s=FINITE,
+        said=any_of(Said),
+        other_traffic=any_of(tuple[OtherTraffic, ...]),
+        speech=any_of(SpeechSource),
         links=some(link_set_names(), lambda name: load_link_set(name).links),
+        topologies=any_of(Mapping[str, Topology]),
         messengers=some(messenger_names(), load_messenger),
         censors=some(censor_names(), load_censor),
         transports=st.dictionaries(
-            st.text(),
-            st.builds(TransportDefinition, parameters=st.dictionaries(st.text(), JSON)),
+            SHORT,
+            st.builds(
+                TransportDefinition,
+                source=SHORT,
+                kind=SHORT,
+                parameters=st.dictionaries(SHORT, JSON, max_size=2),
+            ),
+            max_size=2,
         ),
     ),
+    cells=any_of(tuple[str, ...]),
 )
 
 
 @QUICK
-@given(st.from_type(CellRecord))
+@given(any_of(CellRecord))
 def test_a_cell_s_record_is_read_back_as_it_was_written(one: CellRecord) -> None:
     text = one.to_json()
     assert CellRecord.from_json(text) == one
@@ -84,7 +134,7 @@ def test_every_censor_that_ships_is_read_back_from_a_manifest(name: str) -> None
 
 
 @QUICK
-@given(st.from_type(Observation))
+@given(any_of(Observation))
 def test_an_observation_is_read_back_to_whole_nanoseconds_and_without_its_frames(
     tmp_path_factory: pytest.TempPathFactory, seen: Observation
 ) -> None:

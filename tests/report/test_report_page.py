@@ -95,7 +95,7 @@ def test_sounds_are_there_once_and_decode(page: BeautifulSoup) -> None:
         sound, rate_hz = soundfile.read(BytesIO(base64.b64decode(text)))
         assert len(sound) / rate_hz == pytest.approx(data["seconds"], abs=0.1)
         assert abs(sound).max() > 0.05
-    heard = {name for name, kind in data["kinds"].items() if "sound" in kind}
+    heard = {name for name, kind in data["kinds"].items() if kind["sound"]}
     assert heard == {name for name in data["kinds"] if "tuic" not in name}  # it had no call
     inline = [str(audio["src"]).partition(",")[2] for audio in page.select("#hear ~ * audio")]
     assert len(inline) == 3
@@ -168,8 +168,9 @@ def test_a_page_may_be_without_players(small_run: Run, monkeypatch: pytest.Monke
     assert "with sound" not in soup.select("section")[1].get_text()
 
 
-def test_a_run_without_calls_is_told(tmp_path: Path) -> None:
-    run = Run(tmp_path)
+def test_a_run_without_calls_is_told(run: Run, tmp_path: Path) -> None:
     with pytest.raises(ResultsError, match="has no call to report"):
         write(run, tmp_path / "report.html", lambda _: None)
+    with pytest.raises(ResultsError, match="is no run's folder"):
+        write(Run(tmp_path), tmp_path / "report.html", lambda _: None)
     assert not (tmp_path / "report.html").exists()

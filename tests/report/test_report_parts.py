@@ -20,8 +20,8 @@ from testbed.show.report.answer import answer, restriction
 from testbed.show.report.calls import kinds_of, lost_by_second
 from testbed.show.report.drawings import inline
 from testbed.show.report.sounds import SHORTEST_S, seconds_for, sounds_of, words_from
+from tests.analysis.test_comparison import two_transports
 from tests.records import record, write_run
-from tests.test_comparison import two_transports
 
 
 def test_what_was_lost_is_told_by_the_second_since_dialling() -> None:

@@ -13,7 +13,7 @@ from testbed.call.engines import ENGINES, NTGCALLS
 from testbed.cli import app
 from testbed.experiment.cell import TransportChoice
 from testbed.experiment.scenario import cell_id, cells, load_scenario
-from testbed.record.results import ResultsError
+from testbed.record.results import CELL, ResultsError
 from testbed.run.provenance import lacking, transports_in_tree, versions
 from testbed.run.runner import LabError
 from tests.lab.conftest import short_cell
@@ -76,6 +76,7 @@ def test_a_capture_is_not_promised_of_cells_that_are_recorded_without(tmp_path: 
     recorded = [folder / "cells" / cell_id(cell) for cell in plan[:2]]
     for cell in recorded:
         cell.mkdir(parents=True)
+        (cell / CELL).touch()
     (recorded[0] / "middlebox-inside.pcap").touch()
     done = CliRunner().invoke(app.app, ["run", "quick", "--pcap", "--out", str(folder)])
     assert isinstance(done.exception, ResultsError)

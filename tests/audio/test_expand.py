@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from testbed.audio.expand import HISTORY_S, LONGEST_PERIOD_S, Expansion, Samples
 from testbed.audio.opus import RATES_HZ
-from tests.call.test_stretch import voice
+from tests.audio.test_stretch import voice
 
 RATE_HZ = 16000
 HISTORY = round(HISTORY_S * RATE_HZ)

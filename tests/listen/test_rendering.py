@@ -21,13 +21,12 @@ from testbed.audio.opus import (
 )
 from testbed.call.jitterbuffer.playout import Arrival, Playout, Slot, play
 from testbed.listen.rendering import render
+from tests.call.traces import COUNT, FRAME_S, heard
 
 pytestmark = pytest.mark.skipif(
     not SPEECH_FOLDER.is_dir(), reason="needs the package pocketsphinx-testdata"
 )
-FRAME_S = 0.02
 RATE_HZ = 16000
-COUNT = 500
 
 
 @pytest.fixture(scope="module")
@@ -60,10 +59,6 @@ def arrivals(
     frame_s: float = FRAME_S,
 ) -> list[Arrival]:
     return [Arrival(i, i * frame_s, i * frame_s + delay_s(i), fec(i)) for i in indexes]
-
-
-def heard(arriving: list[Arrival], count: int = COUNT, frame_s: float = FRAME_S) -> Playout:
-    return play(arriving, frame_count=count, frame_s=frame_s, first_sent_s=0.0, end_s=1e6)
 
 
 def whole(count: int = COUNT) -> Playout:

@@ -14,7 +14,7 @@ from testbed.transport.interface import MAX_DATAGRAM_BYTES
 from testbed.transport.loopback import LoopbackHost
 from testbed.transport.tcp_datagrams import QUEUE_DATAGRAMS, TcpDatagrams
 from tests.loopback import serve_udp_echo, with_host
-from tests.test_datagrams import numbered
+from tests.transport.test_datagrams import numbered
 
 
 async def by_tcp(host: LoopbackHost) -> tuple[TcpDatagrams, trio.SocketStream]:

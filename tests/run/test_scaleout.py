@@ -163,7 +163,7 @@ from pathlib import Path
 from testbed.guest.kernel.builder import cached_kernel
 from testbed.run.runner import in_guest, run_cells
 from testbed.record.results import Run
-from tests.test_scaleout import PLAN, begun
+from tests.run.test_scaleout import PLAN, begun
 there = begun(Path(sys.argv[1]))
 trio.run(run_cells, there, PLAN[:2], in_guest(cached_kernel()), [int(sys.argv[2])], print)
 """

@@ -15,8 +15,8 @@ from testbed.cli.app import app
 from testbed.evidence import Evidence
 from testbed.show.bibliography import bibtex, sources
 from testbed.show.papers import escaped
+from tests.analysis.test_comparison import two_transports
 from tests.records import write_run
-from tests.test_comparison import two_transports
 
 
 def printed(*words: str) -> str:
