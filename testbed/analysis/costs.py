@@ -8,7 +8,6 @@ from math import ceil, isnan, nan
 from statistics import median
 from typing import NamedTuple
 
-from testbed.analysis.groups import grouped
 from testbed.record.cell_record import CallKey
 from testbed.record.observation import DirectionRecord
 from testbed.record.results import RecordedCell, Run
@@ -70,15 +69,23 @@ def held_up(direction: DirectionRecord) -> list[float]:
 
 
 def costs(run: Run, cells: Iterable[RecordedCell]) -> list[Cost]:
+    """Compare the calls of a run with direct ones (`compared`)."""
+    return compared((cell.record.key, measured(cell, run.frames(cell))) for cell in cells)
+
+
+def compared(calls: Iterable[tuple[CallKey, Measured | None]]) -> list[Cost]:
     """Compare the calls of which anything was heard with direct ones alike but for the transport.
 
-    NothingToCompareError: there are none.
+    Raises:
+        NothingToCompareError: There are none.
     """
-    medians: dict[CallKey, _Measured] = {}
-    for key, group in grouped(cells).items():
-        measured = [m for cell in group if (m := _measured(cell, run.frames(cell))) is not None]
-        if measured:
-            medians[key] = _Measured(*map(median, zip(*measured, strict=True)))
+    heard: dict[CallKey, list[Measured]] = {}
+    for key, call in calls:
+        if call is not None:
+            heard.setdefault(key, []).append(call)
+    medians = {
+        key: Measured(*map(median, zip(*group, strict=True))) for key, group in heard.items()
+    }
     found = [
         _cost(key, call, direct)
         for key, call in medians.items()
@@ -92,8 +99,8 @@ def costs(run: Run, cells: Iterable[RecordedCell]) -> list[Cost]:
     return found
 
 
-class _Measured(NamedTuple):
-    """What one call took, or the medians of several."""
+class Measured(NamedTuple):
+    """What one call took, or the medians of several; units as in `Cost`."""
 
     connect_s: float
     delay_median_s: float
@@ -107,7 +114,7 @@ class _Measured(NamedTuple):
     """Not a number, where it was not counted."""
 
 
-def _measured(cell: RecordedCell, frames: Mapping[str, DirectionRecord]) -> _Measured | None:
+def measured(cell: RecordedCell, frames: Mapping[str, DirectionRecord]) -> Measured | None:
     """Return what a call took; None: nothing was heard."""
     directions = frames.values()
     delays = sorted(
@@ -118,7 +125,7 @@ def _measured(cell: RecordedCell, frames: Mapping[str, DirectionRecord]) -> _Mea
         return None
     waited = [delay for direction in directions for delay in held_up(direction)]
     is_first = carried.set_up.get("wire_flows_up", 0) == 0
-    return _Measured(
+    return Measured(
         connect_s=carried.connect_s,
         delay_median_s=median(delays),
         delay_95_s=delays[ceil(0.95 * len(delays)) - 1],
@@ -131,7 +138,7 @@ def _measured(cell: RecordedCell, frames: Mapping[str, DirectionRecord]) -> _Mea
     )
 
 
-def _cost(key: CallKey, call: _Measured, direct: _Measured) -> Cost:
+def _cost(key: CallKey, call: Measured, direct: Measured) -> Cost:
     return Cost(
         key,
         connect_s=call.connect_s,

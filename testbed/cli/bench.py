@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -17,16 +16,16 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from testbed.cli.console import err, out
+from testbed.cli.console import err, out, print_json
 from testbed.cli.kernel import KernelKind, guest_kernel
 from testbed.cli.registry import Command, Panel
 from testbed.cli.syscalls import profile
-from testbed.record.results import ResultsError, Wall
+from testbed.record.results import ResultsError
 from testbed.run import runner
 from testbed.tools.bench_tables import cells_table, forwarding_table, times
 
 if TYPE_CHECKING:
-    from testbed.tools.benchmark import Bench, Beside
+    from testbed.tools.benchmark import Bench, Beside, Forwarding, RunModule
 
 bench_app = typer.Typer()
 bench_app.command("profile")(profile)
@@ -220,8 +219,7 @@ def middlebox(
         run = partial(runner.run_module, guest_kernel(), seed=1, cpu=cpu)
     rows = measure_forwarding(run, rounds)
     if as_json:
-        json.dump(rows, sys.stdout, indent=1)
-        sys.stdout.write("\n")
+        print_json(rows)
         return
     out.print(forwarding_table(rows))
     out.print(
@@ -230,7 +228,7 @@ def middlebox(
     )
 
 
-def measure_forwarding(run: Callable[..., Awaitable[Wall]], rounds: int) -> list[Forwarding]:
+def measure_forwarding(run: RunModule, rounds: int) -> Sequence[Forwarding]:
     """Send packets across the middlebox behind a progress bar; return what they cost."""
     from testbed.tools import benchmark  # noqa: PLC0415 - brings Mininet and pyroute2, half a second
 

@@ -20,6 +20,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from testbed.cli.console import err, out
+from testbed.cli.golden import check_golden
 from testbed.cli.kernel import guest_kernel
 from testbed.cli.registry import Command, Panel
 from testbed.experiment.choosing import (
@@ -38,6 +39,9 @@ check_app = typer.Typer(
     no_args_is_help=True,
     help="Try whether a part keeps its rules, as `testbed check transport obfs4`.",
 )
+
+
+check_app.command("golden")(check_golden)
 
 
 @check_app.callback()

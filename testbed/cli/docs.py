@@ -1,4 +1,4 @@
-"""The command line's words about the project's documents: makes their tables, from records."""
+"""The command `docs`: the tables of the project's documents, from records."""
 
 from __future__ import annotations
 
@@ -8,22 +8,25 @@ import shutil
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+from pydantic import JsonValue
 
 from testbed import __version__
-from testbed.cli.about import DEMO
 from testbed.cli.bench import measure_cells, measure_forwarding
 from testbed.cli.calibrate import calibrations
-from testbed.cli.compare import plot
 from testbed.cli.console import err, out, short
+from testbed.cli.demo import DEMO
 from testbed.cli.kernel import guest_kernel
+from testbed.cli.plot import plot
+from testbed.cli.registry import Command, Panel
 from testbed.cli.run import run
 from testbed.experiment.scenario import ROOT
 from testbed.record.results import ResultsError, Run
 from testbed.run.runner import run_module
 from testbed.tools import published
+from testbed.tools.benchmark import Machine
 
 docs_app = typer.Typer(no_args_is_help=True, help="Make what the documents show from records.")
 _FIGURES: Mapping[str, str] = {"demo": "usability", "profiles-x-transports": "matrix"}
@@ -58,20 +61,19 @@ def make_tables(
     for name in wanted if run_again else ():
         err.print(f"[bold]{name}[/]")
         content, command = _MAKE[name]()
-        published.write_record(name, {"content": content, **_about(command)})
+        published.write_record(name, _record(content, command))
     for document in dict.fromkeys(table.document for table in published.TABLES.values()):
         fill(ROOT / document, wanted)
 
 
-def _about(command: str) -> dict[str, str]:
-    """Say when, how and by what a record was made."""
-    from testbed.tools.benchmark import machine  # noqa: PLC0415 - brings Mininet and pyroute2, half a second
-
-    made_on = machine(guest_kernel().version)
+def _record(content: JsonValue, command: str) -> published.Record:
+    """Add when, how and by what it was made."""
+    made_on = Machine.here(guest_kernel().version)
     return {
         "recorded": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "by": f"`{command}`, version {__version__}, guests of Linux {made_on['guest']}, on "
-        f"{made_on['cores']} cores of {made_on['cpu']}",
+        "by": f"`{command}`, version {__version__}, guests of Linux {made_on.guest}, on "
+        f"{made_on.cores} cores of {made_on.cpu}",
+        "content": content,
     }
 
 
@@ -90,7 +92,7 @@ def fill(path: Path, wanted: list[str]) -> None:
     out.print(f"Tables: {short(path)}")
 
 
-def _scenario(record: str, scenario: str) -> tuple[Any, str]:
+def _scenario(record: str, scenario: str) -> tuple[JsonValue, str]:
     """Run a scenario afresh, and draw the figure that is shown of it."""
     folder = ROOT / "results" / record
     run(scenario, out_folder=folder, fresh=True)
@@ -101,21 +103,22 @@ def _scenario(record: str, scenario: str) -> tuple[Any, str]:
     return published.run_content(Run(folder)), command
 
 
-def _calibration() -> tuple[Any, str]:
+def _calibration() -> tuple[JsonValue, str]:
     return published.calibration_content(calibrations()), "./lab calibrate --all"
 
 
-def _bench() -> tuple[Any, str]:
-    return measure_cells([], _ROUNDS["bench"]), "./lab bench"
+def _bench() -> tuple[JsonValue, str]:
+    return published.bench_content(measure_cells([], _ROUNDS["bench"])), "./lab bench"
 
 
-def _middlebox() -> tuple[Any, str]:
+def _middlebox() -> tuple[JsonValue, str]:
     cpu = max(os.sched_getaffinity(0))
     module = partial(run_module, guest_kernel(), seed=1, cpu=cpu)
-    return measure_forwarding(module, _ROUNDS["middlebox"]), "./lab bench middlebox"
+    found = measure_forwarding(module, _ROUNDS["middlebox"])
+    return published.forwarding_content(found), "./lab bench middlebox"
 
 
-_MAKE: Mapping[str, Callable[[], tuple[Any, str]]] = {
+_MAKE: Mapping[str, Callable[[], tuple[JsonValue, str]]] = {
     "demo": partial(_scenario, "demo", DEMO),
     **{
         name: partial(_scenario, name, name)
@@ -126,3 +129,5 @@ _MAKE: Mapping[str, Callable[[], tuple[Any, str]]] = {
     "bench": _bench,
 }
 """By record: makes its content again, and says by which command."""
+
+COMMAND = Command(Panel.LAB, docs_app)

@@ -1,4 +1,4 @@
-"""The command line's words about golden hashes; what they stand for lives in `golden`."""
+"""The command `check golden`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from testbed.experiment.choosing import load_transport
 from testbed.experiment.explanations import ScenarioError
 from testbed.experiment.loading import programs_of
 from testbed.guest.kernel.builder import Kernel
-from testbed.run.manifest import programs
+from testbed.run.provenance import programs
 from testbed.tools import golden
 from testbed.tools.conformance.suite import check_transport
 from testbed.transport.interface import Program

@@ -1,9 +1,7 @@
-"""The command line's word about captures; reading and recognising: `recognition`."""
+"""The command `recognise`."""
 
 from __future__ import annotations
 
-import json
-import sys
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated
@@ -11,11 +9,12 @@ from typing import Annotated
 import typer
 
 from testbed.censor.profile import Profile
-from testbed.cli.console import out
+from testbed.cli.console import out, print_json
+from testbed.cli.registry import Command, Panel
 from testbed.experiment.explanations import ScenarioError
 from testbed.experiment.scenario import load_censor
 from testbed.tools.recognition.capture_file import Capture, CaptureError
-from testbed.tools.recognition.evaluation import evaluate, evaluation_json, print_evaluation
+from testbed.tools.recognition.evaluation import evaluate, labels_text, shares_table
 from testbed.tools.recognition.flow_tables import answer, as_json, flows_table
 from testbed.tools.recognition.replay import Replay
 
@@ -54,9 +53,10 @@ def recognise(
     if evaluate_:
         evaluation = evaluate(file)
         if written_json:
-            _print_json(evaluation_json(evaluation))
-        else:
-            print_evaluation(evaluation)
+            print_json(evaluation)
+            return
+        out.print(shares_table(evaluation))
+        out.print(f"\n{labels_text(evaluation)}", markup=False)
         return
     profile = None if censor is None else load_censor(censor)
     replay = _replay(profile, [_network(text) for text in inside or ()])
@@ -76,7 +76,7 @@ def recognise(
             "unlisted_packets": replay.unlisted,
             "flows": [as_json(flow) for flow in replay.flows],
         }
-        _print_json(found)
+        print_json(found)
         return
     _print(capture, replay, None if profile is None else profile.name)
 
@@ -129,6 +129,4 @@ def _network(text: str) -> IPv4Network | IPv6Network:
         raise ScenarioError(f"--inside {text}: {error}") from None
 
 
-def _print_json(content: object) -> None:
-    json.dump(content, sys.stdout, indent=1)
-    sys.stdout.write("\n")
+COMMAND = Command(Panel.RUN, recognise)

@@ -98,7 +98,7 @@ def make_transport(choice: TransportChoice) -> Transport:
 
 def own_programs(kind: type[Transport]) -> tuple[Program, ...]:
     """Give the programs that a class needs with any parameters, and so without any."""
-    declared = getattr(kind, "programs", ())
+    declared = getattr(kind, "programs", ())  # a property, if parameters decide
     return declared if isinstance(declared, tuple) else ()
 
 

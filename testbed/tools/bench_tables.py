@@ -1,12 +1,13 @@
-"""What the lab costs as tables for people; measuring it lives in `bench`."""
+"""What the lab costs as tables for people; measuring it lives in `benchmark`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from statistics import median
-from typing import Any
 
 from rich.table import Table
+
+from testbed.tools.benchmark import Bench, Forwarding
 
 _WAYS = {
     "kernel": "no middlebox: the kernel forwards",
@@ -15,31 +16,30 @@ _WAYS = {
 }
 
 
-def cells_table(measured: Mapping[str, Any]) -> Table:
-    """Show what each kind of cell costs; `measured` is what `testbed bench --save` keeps."""
-    cores = measured["machine"]["cores"]
+def cells_table(measured: Bench) -> Table:
+    """Show what each kind of cell costs."""
     table = Table(box=None, pad_edge=False)
     table.add_column("Cell", no_wrap=True)
     for heading in (
-        "virt. s", "wall s", "CPU s", "ratio", "range", "least", f"{cores} cores",
+        "virt. s", "wall s", "CPU s", "ratio", "range", "least", f"{measured.machine.cores} cores",
         "syscalls", "faults", "execs", "MB",
     ):  # fmt: skip
         table.add_column(heading, justify="right")
-    for name, cell in measured["cells"].items():
-        ratio, least = median(cell["ratio"]), cell["least_ratio"]
+    for name, cell in measured.cells.items():
+        colour = "green" if cell.is_fast_enough else "red"
         table.add_row(
             name,
-            f"{cell['virtual_s']:.0f}",
-            f"{median(cell['wall_s']):.2f}",
-            f"{median(cell['cpu_s']):.2f}",
-            f"{times(ratio)}x",
-            f"{times(min(cell['ratio']))}-{times(max(cell['ratio']))}",
-            f"[{'green' if ratio >= least else 'red'}]{least:.0f}x[/]",
-            f"{cell['gain']:.2f}x" if cell["gain"] else "-",
-            f"{cell['syscalls']:,}",
-            f"{cell['faults']:,}",
-            f"{cell['execs']}",
-            f"{cell['memory_bytes'] / 1e6:.0f}",
+            f"{cell.virtual_s:.0f}",
+            f"{median(cell.wall_s):.2f}",
+            f"{median(cell.cpu_s):.2f}",
+            f"{times(median(cell.ratio))}x",
+            f"{times(min(cell.ratio))}-{times(max(cell.ratio))}",
+            f"[{colour}]{cell.least_ratio:.0f}x[/]",
+            f"{cell.gain:.2f}x" if cell.gain else "-",
+            f"{cell.counts.syscalls:,}",
+            f"{cell.counts.faults:,}",
+            f"{cell.counts.execs}",
+            f"{cell.counts.memory_bytes / 1e6:.0f}",
         )
     return table
 
@@ -49,15 +49,14 @@ def times(ratio: float) -> str:
     return f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.1f}"
 
 
-def forwarding_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """Show what a packet costs; `rows` are what `testbed bench middlebox --json` prints."""
+def forwarding_table(rows: Sequence[Forwarding]) -> Table:
+    """Show what a packet costs each way across the middlebox, the kernel's own way first."""
     table = Table(box=None, pad_edge=False)
     for heading in ("Way across the middlebox", "packets/s", "us a packet", "of runs", "ratio"):
         table.add_column(heading, justify="left" if heading.startswith("Way") else "right")
-    plain_us = median(rows[0]["packet_us"])
+    plain_us = median(rows[0].packet_us)
     for row in rows:
-        us = median(row["packet_us"])
-        spread = f"{min(row['packet_us']):.2f}-{max(row['packet_us']):.2f}"
-        ratio = f"{us / plain_us:.2f}"
-        table.add_row(_WAYS[row["way"]], f"{1e6 / us:,.0f}", f"{us:.2f}", spread, ratio)
+        us = median(row.packet_us)
+        spread = f"{min(row.packet_us):.2f}-{max(row.packet_us):.2f}"
+        table.add_row(_WAYS[row.way], f"{1e6 / us:,.0f}", f"{us:.2f}", spread, f"{us / plain_us:.2f}")
     return table

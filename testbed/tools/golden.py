@@ -18,16 +18,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from testbed.call.engines import ENGINES
 from testbed.experiment.cell import FRAMES_FILE, RECORD_FILE, Cell, TransportChoice
 from testbed.experiment.choosing import transport_choices
 from testbed.experiment.scenario import ROOT, cells, load_messenger, load_scenario, messenger_names
 from testbed.guest.kernel.builder import Kernel
-from testbed.record.cell_record import DirectionRecord, read_frames
+from testbed.record.cell_record import read_observation
+from testbed.record.observation import DirectionRecord, Observation, read_frames
 from testbed.run.jobs import prepare_job
-from testbed.run.manifest import programs, versions
+from testbed.run.provenance import programs, versions
 from testbed.run.runner import in_guest
 from testbed.transport.interface import Program
 
@@ -83,16 +83,16 @@ def golden_hash(observed: Observed) -> str:
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
-def observed_in_cell(record: Mapping[str, Any], frames: Mapping[str, DirectionRecord]) -> Observed:
-    """Return what was observed in a cell, from its record (as `lab.record.as_json`) and frames."""
-    call, chat = record["call"], record["chat"]
+def observed_in_cell(seen: Observation, frames: Mapping[str, DirectionRecord]) -> Observed:
+    """Return what was observed in a cell, in the form of which the hash is taken."""
+    call, chat = seen.call, seen.chat
     directions = [frames[name] for name in ("up", "down")]
     return Observed(
         sent_ns=[_ns(each.sent_s) for each in directions],
         received=[[(index, round(at * 1e9)) for index, at in d.received] for d in directions],
-        set_up_ns=_ns((record["transport_connect_s"], call["set_up_s"], call["ended_s"])),
-        chat_ns=[_ns((chat["connected_s"],)), _ns(chat["sent_s"]), _ns(chat["acknowledged_s"])],
-        events=[(round(at * 1e9), flow, what) for at, flow, what in record["middlebox"]["events"]],
+        set_up_ns=_ns((seen.transport.connect_s, call.set_up_s, call.ended_s)),
+        chat_ns=[_ns((chat.connected_s,)), _ns(chat.sent_s), _ns(chat.acknowledged_s)],
+        events=[(round(at * 1e9), flow, what) for at, flow, what in seen.events],
     )
 
 
@@ -144,8 +144,8 @@ async def observe_cell(kernel: Kernel, cell: Cell, folder: Path, cpu: int) -> Ob
     """
     prepare_job(folder, cell)
     await in_guest(kernel)(folder, cell, cpu)
-    record = json.loads((folder / RECORD_FILE).read_text())
-    return observed_in_cell(record, read_frames(folder / FRAMES_FILE))
+    seen = read_observation((folder / RECORD_FILE).read_bytes())
+    return observed_in_cell(seen, read_frames(folder / FRAMES_FILE))
 
 
 def laboratory(needed: Sequence[Program], linux: str) -> dict[str, str]:

@@ -11,33 +11,44 @@ import json
 import lzma
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, TypeVar
 
+from pydantic import JsonValue, TypeAdapter
 from rich.console import Console
 from rich.table import Table
 
-from testbed.analysis.costs import compared, cost_table, measures
+from testbed.analysis.costs import Measured, compared, measured
 from testbed.experiment.scenario import ROOT
-from testbed.record.results import CellResult, ResultsError, Run, Wall
+from testbed.record.cell_record import CellRecord
+from testbed.record.results import RecordedCell, ResultsError, Run, Wall
 from testbed.show import tables
+from testbed.show.cost_table import cost_table
 from testbed.tools import bench_tables
+from testbed.tools.benchmark import Bench, Forwarding
 from testbed.tools.calibration.finding_tables import profiles_table
-from testbed.tools.calibration.findings import Calibration, Measurement, Vector
+from testbed.tools.calibration.findings import Calibration
 
 RECORDS = Path("docs") / "results"
 """Below the project's root."""
 _WIDTH = 100
-_LONGEST_LIST = 8
-"""Longer lists of a cell's record are events and numbers by the second, which no table shows."""
 _PLACE = re.compile(
     r"(?P<begin><!-- table: (?P<name>\S+) -->\n)(?P<text>.*?)\n?(?P<end><!-- end of table -->\n)",
     re.DOTALL,
 )
 
-Record = Mapping[str, Any]
-"""What was found (`content`), on what day, how and by which versions."""
+T = TypeVar("T")
+
+
+class Record(TypedDict):
+    """What a table is made from."""
+
+    recorded: str
+    """The day (ISO 8601)."""
+    by: str
+    """How, by which versions, on what machine."""
+    content: JsonValue
 
 
 @dataclass(frozen=True)
@@ -48,79 +59,109 @@ class Published:
     """Below the project's root."""
     record: str
     """The name of what it is made from."""
-    make: Callable[[Any], Iterable[Table]]
+    make: Callable[[JsonValue], Iterable[Table]]
     """Makes it of the record's content."""
 
 
-def run_content(run: Run) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class PublishedCell:
+    """What tables show of one cell."""
+
+    record: CellRecord
+    """Without what happened by the second."""
+    wall: Wall
+    cost: Measured | None
+
+
+_CELLS = TypeAdapter(tuple[PublishedCell, ...])
+_CALIBRATIONS = TypeAdapter(tuple[Calibration, ...])
+_FORWARDED = TypeAdapter(tuple[Forwarding, ...])
+_BENCH = TypeAdapter(Bench)
+
+
+def run_content(run: Run) -> JsonValue:
     """Return what tables need of a run's cells, in their order."""
-    return [
-        {
-            "content": _without_long_lists(result.content),
-            "wall": asdict(result.wall),
-            "cost": measures(result),
-        }
-        for result in run.results()
+    found = tuple(
+        PublishedCell(_shortened(cell.record), cell.wall, measured(cell, run.frames(cell)))
+        for cell in run.cells()
+    )
+    return _plain(_CELLS, found)
+
+
+def _shortened(record: CellRecord) -> CellRecord:
+    """Return a record without its lists of events and of numbers by the second."""
+    seen = record.observation
+    return replace(
+        record,
+        measures={},
+        conversation=replace(record.conversation, turns=()),
+        observation=replace(
+            seen,
+            call=replace(seen.call, states=[], reports={}),
+            chat=replace(seen.chat, sent_s=[], acknowledged_s=[]),
+            middleboxes={
+                name: replace(middlebox, events=[]) for name, middlebox in seen.middleboxes.items()
+            },
+        ),
+    )
+
+
+def calibration_content(found: Sequence[Calibration]) -> JsonValue:
+    """Return calibrations as a record has them."""
+    return _plain(_CALIBRATIONS, tuple(found))
+
+
+def forwarding_content(found: Sequence[Forwarding]) -> JsonValue:
+    """Return what packets cost as a record has it."""
+    return _plain(_FORWARDED, tuple(found))
+
+
+def bench_content(found: Bench) -> JsonValue:
+    """Return a bench as a record has it."""
+    return _plain(_BENCH, found)
+
+
+def _plain(kind: TypeAdapter[T], content: T) -> JsonValue:
+    found: JsonValue = kind.dump_python(content, mode="json")
+    return found
+
+
+def _calls(content: JsonValue) -> Iterable[Table]:
+    cells = [
+        RecordedCell(Path(), cell.record, cell.wall) for cell in _CELLS.validate_python(content)
     ]
-
-
-def _without_long_lists(content: Any) -> Any:  # noqa: ANN401 - JSON
-    if isinstance(content, Mapping):
-        return {k: _without_long_lists(v) for k, v in content.items() if not _is_long(v)}
-    if isinstance(content, list):
-        return [_without_long_lists(each) for each in content if not _is_long(each)]
-    return content
-
-
-def _is_long(content: object) -> bool:
-    return isinstance(content, list) and len(content) > _LONGEST_LIST
-
-
-def calibration_content(found: Sequence[Calibration]) -> list[dict[str, Any]]:
-    """Return calibrations as JSON that `_calibrations` reads."""
-    return [asdict(each) for each in found]
-
-
-def _results(content: Sequence[Mapping[str, Any]]) -> list[CellResult]:
-    return [CellResult(Path(), cell["content"], Wall(**cell["wall"])) for cell in content]
-
-
-def _calls(content: Sequence[Mapping[str, Any]]) -> Iterable[Table]:
-    results = _results(content)
-    yield tables.summary(tables.rows(results))
-    if (traffic := tables.traffic_table(results)) is not None:
+    yield tables.summary(tables.rows(cells))
+    if (traffic := tables.traffic_table(cells)) is not None:
         yield traffic
 
 
-def _costs(content: Sequence[Mapping[str, Any]]) -> Iterable[Table]:
-    costs = [cell["cost"] for cell in content]
-    keys = [result.key for result in _results(content)]
-    yield cost_table(compared(zip(keys, costs, strict=True)))
+def _costs(content: JsonValue) -> Iterable[Table]:
+    cells = _CELLS.validate_python(content)
+    yield cost_table(compared((cell.record.key, cell.cost) for cell in cells))
 
 
-def _calibrations(content: Sequence[Mapping[str, Any]]) -> Iterable[Table]:
-    yield profiles_table([Calibration(**{**e, "findings": _findings(e)}) for e in content])
+def _calibrations(content: JsonValue) -> Iterable[Table]:
+    yield profiles_table(_CALIBRATIONS.validate_python(content))
 
 
-def _findings(calibration: Mapping[str, Any]) -> tuple[Measurement | Vector, ...]:
-    return tuple(
-        Measurement(**each) if "requested" in each else Vector(**each)
-        for each in calibration["findings"]
-    )
+def _forwarded(content: JsonValue) -> Iterable[Table]:
+    yield bench_tables.forwarding_table(_FORWARDED.validate_python(content))
+
+
+def _bench(content: JsonValue) -> Iterable[Table]:
+    yield bench_tables.cells_table(_BENCH.validate_python(content))
 
 
 TABLES: Mapping[str, Published] = {
     "demo": Published("README.md", "demo", _calls),
-    "ru-transports-2025-08": Published("README.md", "ru-transports-2025-08", _calls),
+    "ru-transports-2025-08": Published("docs/results/ru-transports-2025-08.md", "ru-transports-2025-08", _calls),
     "costs": Published("docs/results/ru-transports-2025-08.md", "ru-transports-2025-08", _costs),
     "profiles-x-transports": Published(
         "docs/results/profiles-x-transports.md", "profiles-x-transports", _calls
     ),
     "calibration": Published("docs/results/calibration.md", "calibration", _calibrations),
-    "middlebox": Published(
-        "README.md", "middlebox", lambda rows: [bench_tables.forwarding_table(rows)]
-    ),
-    "bench": Published("README.md", "bench", lambda measured: [bench_tables.cells_table(measured)]),
+    "middlebox": Published("docs/results/speed.md", "middlebox", _forwarded),
+    "bench": Published("docs/results/speed.md", "bench", _bench),
 }
 """By the name that its document calls it."""
 RECORD_NAMES = tuple(dict.fromkeys(table.record for table in TABLES.values()))

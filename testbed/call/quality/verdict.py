@@ -91,7 +91,7 @@ class DirectionQuality:
 
 def rank_of(
     verdict: Verdict, r_100: float, concealed_share: float, longest_gap_s: float
-) -> tuple[float, ...]:
+) -> tuple[Verdict, float, float, float]:
     """Return what directions are compared by: verdict, then R, then what was concealed, then gaps.
 
     The worse direction's is less; a number that is not a number counts as the worst.

@@ -15,14 +15,15 @@ from typing import NamedTuple, Self
 
 import cypcap
 
+from testbed.errors import InputError
 from testbed.tools.recognition import linklayer
 from testbed.tools.recognition.fragments import Fragments
 
 _NOT_CAPTURED = "unknown file format"
 
 
-class CaptureError(ValueError):
-    """A file from which no packets can be read; the text is for people."""
+class CaptureError(InputError):
+    """A file from which no packets can be read."""
 
 
 class Captured(NamedTuple):

@@ -32,7 +32,7 @@ import re
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -47,7 +47,6 @@ from testbed.censor.detectors.stun import MAGIC_COOKIE
 from testbed.censor.detectors.whatsapp import WhatsAppLike
 from testbed.censor.facts import Detector
 from testbed.censor.packet import Direction, Endpoint, Packet, parse_packet
-from testbed.cli.console import out
 from testbed.tools.calibration.packets import packet
 from testbed.tools.recognition.capture_file import Capture, CaptureError
 from testbed.tools.recognition.replay import Replay, SeenFlow
@@ -151,7 +150,7 @@ def read_flows(path: Path) -> list[LabelledFlow]:
         raise CaptureError(f"{path} does not hold labelled flows: {error}") from None
 
 
-def _flow(row: Mapping[str, Any]) -> LabelledFlow:
+def _flow(row: Any) -> LabelledFlow:  # noqa: ANN401 - JSON of any kind; the caller tells errors
     packets = [
         (float(at), int(way), int(size), bytes.fromhex(head)[: int(size)])
         for at, way, size, head in row["packets"]
@@ -328,13 +327,8 @@ def _errors(outcomes: Sequence[Outcome]) -> list[str]:
 _JUDGED = ("call media", "calling app", "other")
 
 
-def evaluation_json(evaluation: Evaluation) -> Mapping[str, Any]:
-    """Return an evaluation as JSON's types."""
-    return asdict(evaluation)
-
-
-def print_evaluation(evaluation: Evaluation) -> None:
-    """Print an evaluation: the shares first, then the matrix, then what was wrong."""
+def shares_table(evaluation: Evaluation) -> Table:
+    """Show how often the detectors are right, at most 100 columns wide."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("Detector: flows", "stated of", "95 %", "each capture left out"):
         table.add_column(column, justify="left" if column.startswith("D") else "right")
@@ -342,11 +336,14 @@ def print_evaluation(evaluation: Evaluation) -> None:
         interval = f"{stated.low:.1%} to {stated.high:.1%}" if stated.of else "-"
         found = evaluation.left_out[name].found
         table.add_row(name, f"{stated.found} of {stated.of}", interval, f"{found} of {stated.of}")
-    out.print(table)
-    out.print("\nBy the flows' own labels:")
+    return table
+
+
+def labels_text(evaluation: Evaluation) -> str:
+    """Write what was stated of the flows of each label, and then each error."""
+    lines = ["By the flows' own labels:"]
     for label, row in evaluation.matrix.items():
         counts = ", ".join(f"{name} {count}" for name, count in row.items() if name != "flows")
-        out.print(f"  {label} ({row['flows']}): {counts or '-'}", markup=False)
-    out.print(f"\n{len(evaluation.errors)} errors:")
-    for error in evaluation.errors:
-        out.print(f"  {error}", markup=False)
+        lines.append(f"  {label} ({row['flows']}): {counts or '-'}")
+    lines += ["", f"{len(evaluation.errors)} errors:"]
+    return "\n".join([*lines, *(f"  {error}" for error in evaluation.errors)])
