@@ -17,12 +17,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from testbed.call.engines import ENGINES
-from testbed.cli import golden
+from testbed.cli import golden as golden_command
 from testbed.experiment.explanations import ScenarioError
 from testbed.guest.kernel.builder import Kernel
-from testbed.record.cell_record import DirectionRecord
-from testbed.run.manifest import lacking
-from testbed.tools import golden
+from testbed.record.observation import (
+    CallRecord,
+    ChatRecord,
+    DirectionRecord,
+    MiddleboxRecord,
+    Observation,
+    TransportRecord,
+)
+from testbed.run.provenance import lacking
 from testbed.tools.golden import (
     SLOW_ENGINES,
     Golden,
@@ -39,9 +45,7 @@ from testbed.tools.golden import (
 )
 from testbed.transport.interface import Program
 from tests.golden import assert_golden
-from tests.lab.conftest import kernel
 
-__all__ = ["kernel"]
 SLOW = pytest.mark.slow
 times = st.lists(st.one_of(st.none(), st.integers(0, 10**12)), max_size=4)
 observations = st.builds(
@@ -101,14 +105,16 @@ def test_the_canonical_form_is_fixed() -> None:
 
 
 def test_what_is_observed_in_a_record_is_what_it_says() -> None:
-    record = {
-        "transport_connect_s": 0.5,
-        "call": {"set_up_s": None, "ended_s": 30.0, "outcome": "no set-up"},
-        "chat": {"connected_s": 0.1, "sent_s": [1.0], "acknowledged_s": [None]},
-        "middlebox": {"events": [[0.25, "a flow", "recognised"]]},
-    }
+    seen = Observation(
+        TransportRecord(0.5),
+        CallRecord("no set-up", ended_s=30.0),
+        ChatRecord("", 0.1, [1.0], [None]),
+        [],
+        {"middlebox": MiddleboxRecord(1, {}, [(0.25, "a flow", "recognised")])},
+        31.0,
+    )
     frames = {"up": DirectionRecord([0.02], [(0, 0.06)]), "down": DirectionRecord()}
-    assert observed_in_cell(record, frames) == Observed(
+    assert observed_in_cell(seen, frames) == Observed(
         sent_ns=[[20_000_000], []],
         received=[[(0, 60_000_000)], []],
         set_up_ns=[500_000_000, None, 30_000_000_000],
@@ -156,14 +162,16 @@ class Instant:
 
 
 def check(monkeypatch: pytest.MonkeyPatch, path: Path, *seen: Observed, update: bool) -> int:
-    """The status of `testbed check golden` where these are all that is observed."""
+    """Return the status of `testbed check golden` where these are all that is observed."""
     subjects = [Instant("cell", f"number {number}", each) for number, each in enumerate(seen)]
-    monkeypatch.setattr(golden, "_subjects", lambda: subjects)
-    monkeypatch.setattr(golden, "guest_kernel", lambda: Kernel(Path(), Path(), "", "6.12.1"))
-    monkeypatch.setattr(golden, "read_golden", partial(read_golden, path))
-    monkeypatch.setattr(golden, "write_golden", partial(write_golden, path=path))
+    monkeypatch.setattr(golden_command, "_subjects", lambda: subjects)
+    monkeypatch.setattr(
+        golden_command, "guest_kernel", lambda: Kernel(Path(), Path(), "", "6.12.1")
+    )
+    monkeypatch.setattr(golden_command, "read_golden", partial(read_golden, path))
+    monkeypatch.setattr(golden_command, "write_golden", partial(write_golden, path=path))
     try:
-        golden.check_golden(update=update)
+        golden_command.check_golden(update=update)
     except typer.Exit as end:
         return end.exit_code
     return 0
@@ -191,6 +199,6 @@ def test_the_command_keeps_hashes_and_tells_a_difference(
 
 def test_one_hash_alone_cannot_be_kept() -> None:
     with pytest.raises(ScenarioError, match="all hashes"):
-        golden.check_golden(name=["tor"], update=True)
+        golden_command.check_golden(name=["tor"], update=True)
     with pytest.raises(ScenarioError, match="nothing is called nosuch"):
-        golden.check_golden(name=["nosuch"])
+        golden_command.check_golden(name=["nosuch"])

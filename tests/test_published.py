@@ -61,7 +61,7 @@ def test_the_records_are_small() -> None:
 def test_a_changed_number_in_a_record_changes_its_table() -> None:
     record = json.loads(json.dumps(published.read_record("demo")))
     before = published.table_text("demo", record)
-    record["content"][0]["content"]["quality"]["verdict"] = "no call"
+    record["content"][0]["record"]["quality"]["verdict"] = "no call"
     assert published.table_text("demo", record) != before
 
 
@@ -87,24 +87,27 @@ def test_a_document_is_filled_from_the_records_that_are_named(tmp_path: Path) ->
     assert path.read_text() == text.replace("old", made)
 
 
-def test_the_record_of_a_run_has_all_that_its_tables_show(tmp_path: Path) -> None:
-    run = Run(tmp_path / "run")
-    run.begin({"schema": 5, "cells": []}, "", fresh=False)
+def test_the_record_of_a_run_has_all_that_its_tables_show(run: Run) -> None:
     for loss, seed in ((0.0, 1), (0.1, 2), (None, 3)):
         keep(run, replace(CELL, seed=seed), call(loss, seed))
     kept = json.loads(json.dumps(published.run_content(run)))
-    shown = table_text([tables.summary(tables.rows(run.results()))])
+    shown = table_text([tables.summary(tables.rows(run.cells()))])
     assert "1 good" in shown
     assert table_text(published.TABLES["demo"].make(kept)) == shown
     assert len(json.dumps(kept)) < 20_000
 
 
 def test_a_record_is_read_as_it_was_written_and_equal_ones_are_equal_files(tmp_path: Path) -> None:
-    record = {"recorded": "2026-11-30", "by": "a command", "content": [{"b": 1.5, "a": None}]}
+    record = published.Record(
+        recorded="2026-11-30", by="a command", content=[{"b": 1.5, "a": None}]
+    )
     published.write_record("x", record, tmp_path)
     first = published.record_path("x", tmp_path).read_bytes()
     assert published.read_record("x", tmp_path) == record
-    published.write_record("x", dict(reversed(record.items())), tmp_path)
+    backwards = published.Record(
+        content=[{"a": None, "b": 1.5}], by="a command", recorded="2026-11-30"
+    )
+    published.write_record("x", backwards, tmp_path)
     assert published.record_path("x", tmp_path).read_bytes() == first
 
 

@@ -22,10 +22,19 @@ from testbed.cli.registry import Command, Panel
 from testbed.cli.syscalls import profile
 from testbed.record.results import ResultsError
 from testbed.run import runner
+from testbed.tools.bench_record import (
+    LEAST_GAIN,
+    MOST_MEMORY_BYTES,
+    Bench,
+    Beside,
+    Forwarding,
+    Machine,
+    changes,
+)
 from testbed.tools.bench_tables import cells_table, forwarding_table, times
 
 if TYPE_CHECKING:
-    from testbed.tools.benchmark import Bench, Beside, Forwarding, RunModule
+    from testbed.tools.benchmark import RunModule
 
 bench_app = typer.Typer()
 bench_app.command("profile")(profile)
@@ -77,8 +86,6 @@ def _read(path: Path) -> Bench:
     Raises:
         ResultsError: It is none.
     """
-    from testbed.tools.benchmark import Bench  # noqa: PLC0415 - brings Mininet and pyroute2
-
     try:
         return Bench.from_json(path.read_bytes())
     except (OSError, ValueError) as error:
@@ -113,7 +120,7 @@ def measure_cells(names: Sequence[str], rounds: int) -> Bench:
             beside["mininet"] = trio.run(benchmark.on_this_kernel, cpus[-1])
             progress.update(task, description="in ns-3")
             beside["ns-3"] = benchmark.on_ns3(cpus[-1])
-    return benchmark.Bench(benchmark.Machine.here(kernel.version), rounds, costs, lacking, beside)
+    return Bench(Machine.here(kernel.version), rounds, costs, lacking, beside)
 
 
 def _show(measured: Bench) -> None:
@@ -140,8 +147,6 @@ def _show(measured: Bench) -> None:
 
 def _sentences(measured: Bench) -> Iterator[str]:
     """Say what of all that is as it is to be."""
-    from testbed.tools.benchmark import LEAST_GAIN, MOST_MEMORY_BYTES  # noqa: PLC0415 - as above
-
     cells, cores = measured.cells, measured.machine.cores
     slow = [name for name, cell in cells.items() if not cell.is_fast_enough]
     met = f"{len(cells) - len(slow)} of {len(cells)} kinds are as fast as wanted"
@@ -168,8 +173,6 @@ def _beside(beside: Beside) -> str:
 
 
 def _show_changes(then: Bench, now: Bench) -> None:
-    from testbed.tools.benchmark import changes  # noqa: PLC0415 - as above
-
     before, here = asdict(then.machine), asdict(now.machine)
     if differing := [name for name in here if here[name] != before[name]]:
         err.print(f"[yellow]It was another machine:[/] not the same {', '.join(differing)}.")

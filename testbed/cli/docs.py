@@ -17,16 +17,15 @@ from testbed import __version__
 from testbed.cli.bench import measure_cells, measure_forwarding
 from testbed.cli.calibrate import calibrations
 from testbed.cli.console import err, out, short
-from testbed.cli.demo import DEMO
 from testbed.cli.kernel import guest_kernel
 from testbed.cli.plot import plot
 from testbed.cli.registry import Command, Panel
 from testbed.cli.run import run
-from testbed.experiment.scenario import ROOT
+from testbed.experiment.scenario import DEMO, ROOT
 from testbed.record.results import ResultsError, Run
 from testbed.run.runner import run_module
 from testbed.tools import published
-from testbed.tools.benchmark import Machine
+from testbed.tools.bench_record import Machine
 
 docs_app = typer.Typer(no_args_is_help=True, help="Make what the documents show from records.")
 _FIGURES: Mapping[str, str] = {"demo": "usability", "profiles-x-transports": "matrix"}

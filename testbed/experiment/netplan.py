@@ -1,8 +1,8 @@
 """What a network is made of, as plain data: nodes, interfaces, netlink messages; sends nothing.
 
 A guest's Python pays for each module that it imports, and those that know networks are large
-(Mininet, pyroute2). So a host describes a network with them (`testbed.lab.net.plan`), and a guest only
-hands the messages to its kernel (`testbed.lab.net.network`).
+(Mininet, pyroute2). So a host describes a network with them (`testbed.lab.net.plan`), and a guest
+only hands the messages to its kernel (`testbed.lab.net.network`).
 """
 
 from __future__ import annotations

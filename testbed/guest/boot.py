@@ -2,8 +2,9 @@
 
 In a guest a module costs a dozen system calls to find and read, and compiling the methods that
 attrs and dataclasses generate costs as much as they do. So what cells import lies in one file with
-an index, and generated methods beside it as they were compiled (`testbed.guest.bundle` writes both).
-What is not in the bundle is imported as ever. This imports nothing that Python has not loaded yet.
+an index, and generated methods beside it as they were compiled (`testbed.guest.bundle` writes
+both). What is not in the bundle is imported as ever. This imports nothing that Python has not
+loaded yet.
 """
 
 from __future__ import annotations

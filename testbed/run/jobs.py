@@ -12,7 +12,7 @@ from testbed.audio.opus import Speech, SpeechError, write_wav
 from testbed.call.adaptation import as_sent
 from testbed.call.conversation import Turn
 from testbed.call.jitterbuffer.playout import Playout, Slot
-from testbed.call.messenger import Codec
+from testbed.call.messenger import Messenger
 from testbed.experiment.cell import (
     FRAMES_FILE,
     HEARD_FILES,
@@ -37,8 +37,8 @@ _SAID_MARGIN_S = TAIL_S + 5.0
 """How much longer than a call a real engine's microphone has something to say."""
 _LEAST_FOUND = 0.875
 """Share of the frames that an engine had of which at least so many must be found in its sound. With
-fewer, what is told of it was up to 0.03 off (tests/call/test_listening.py), or it is not known which
-frames it had, as it may have dropped some before its first packet: our playout decides."""
+fewer, what is told of it was up to 0.03 off (tests/call/test_listening.py), or it is not known
+which frames it had, as it may have dropped some before its first packet: our playout decides."""
 _HEARD_IN_TIME = ("ntgcalls",)
 """Engines whose recordings go on with time, so that it is told from them when something was heard,
 and whose frames are long enough for that. baresip's has what it decoded, without the time in which

@@ -78,7 +78,8 @@ class Done:
 def in_guest(kernel: Kernel, *, profile: bool = False) -> Conduct:
     """Conduct each cell in a guest of its own, in virtual time.
 
-    With `profile` each leaves what its programs did in the job's folder (`testbed.tools.syscall_profile`).
+    With `profile` each leaves what its programs did in the job's folder
+    (`testbed.tools.syscall_profile`).
     """
 
     async def conduct(job: Path, cell: Cell, cpu: int) -> Wall:

@@ -7,7 +7,7 @@ from statistics import median
 
 from rich.table import Table
 
-from testbed.tools.benchmark import Bench, Forwarding
+from testbed.tools.bench_record import Bench, Forwarding
 
 _WAYS = {
     "kernel": "no middlebox: the kernel forwards",
@@ -58,5 +58,7 @@ def forwarding_table(rows: Sequence[Forwarding]) -> Table:
     for row in rows:
         us = median(row.packet_us)
         spread = f"{min(row.packet_us):.2f}-{max(row.packet_us):.2f}"
-        table.add_row(_WAYS[row.way], f"{1e6 / us:,.0f}", f"{us:.2f}", spread, f"{us / plain_us:.2f}")
+        table.add_row(
+            _WAYS[row.way], f"{1e6 / us:,.0f}", f"{us:.2f}", spread, f"{us / plain_us:.2f}"
+        )
     return table

@@ -7,9 +7,6 @@ tells more on a busy machine: a guest is one thread that never waits.
 from __future__ import annotations
 
 import json
-import os
-import platform
-import re
 import resource
 import tempfile
 from collections.abc import Awaitable, Callable, Sequence
@@ -20,7 +17,6 @@ from time import process_time
 from typing import get_args
 
 import trio
-from pydantic import TypeAdapter
 
 from testbed.experiment.cell import RECORD_FILE, Cell
 from testbed.experiment.scenario import cells, load_scenario
@@ -32,7 +28,8 @@ from testbed.run.jobs import judged, prepare_job
 from testbed.run.provenance import lacking
 from testbed.run.runner import Conduct, ConductError, LabError, compile_code, on_host
 from testbed.tools import ns3
-from testbed.tools.forwarding import FORWARD_FILE, FORWARDED_FILE, Way
+from testbed.tools.bench_record import Beside, CellCosts, Forwarding, Way
+from testbed.tools.forwarding import FORWARD_FILE, FORWARDED_FILE
 
 RunModule = Callable[[str, Path], Awaitable[Wall]]
 """Runs a program of the lab on a job's folder, to its end."""
@@ -91,104 +88,6 @@ KINDS = (
     CellKind("long", "as direct, 600 s", 400, duration_s=600),
 )
 """What cells cost most differently."""
-MOST_MEMORY_BYTES = 150_000_000
-"""What a direct cell is to need at most."""
-LEAST_GAIN = 1.9
-"""How much faster two processors are to be than one."""
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What was measured on."""
-
-    cpu: str
-    cores: int
-    kernel: str
-    guest: str
-    """The guest kernel's version."""
-    python: str
-
-    @classmethod
-    def here(cls, guest: str) -> Machine:
-        """Name this machine."""
-        text = Path("/proc/cpuinfo").read_text()
-        models = re.search(r"^model name\s*: (.*)$", text, re.MULTILINE)
-        return cls(
-            cpu=models.group(1) if models else platform.processor(),
-            cores=len(os.sched_getaffinity(0)),
-            kernel=platform.release(),
-            guest=guest,
-            python=platform.python_version(),
-        )
-
-
-@dataclass(frozen=True)
-class CellCosts:
-    """What one kind of cell costs; lists have one entry for each round."""
-
-    what: str
-    least_ratio: float
-    """Virtual seconds a wall second that it is to reach."""
-    virtual_s: float
-    ratio: list[float]
-    """Virtual seconds a wall second, on one processor."""
-    wall_s: list[float]
-    cpu_s: list[float]
-    counts: Counts
-    """Of the first round."""
-    packets_asked: int
-    """How many packets the middlebox was asked of in Python: what kind of cell it truly was."""
-    judged_s: list[float]
-    """Processor seconds that playout, scores and verdict took, which the next cell does not wait
-    for."""
-    together_s: list[float]
-    """Wall seconds of a cell on each processor at the same time, of that which took longest."""
-    gain: float | None
-    """How much faster cells are on all processors than on one; None: there is but one."""
-
-    @property
-    def is_fast_enough(self) -> bool:
-        """Whether it is as fast as it is to be."""
-        return median(self.ratio) >= self.least_ratio
-
-
-@dataclass(frozen=True)
-class Beside:
-    """The same call by something else."""
-
-    what: str
-    virtual_s: float = 0.0
-    wall_s: float = 0.0
-    why_not: str = ""
-    """Why it was not measured; empty: it was."""
-
-
-@dataclass(frozen=True)
-class Bench:
-    """All that `testbed bench` measured."""
-
-    machine: Machine
-    rounds: int
-    cells: dict[str, CellCosts]
-    lacking: dict[str, str]
-    """Kinds of cells that could not be measured, and why."""
-    beside: dict[str, Beside]
-
-    def to_json(self) -> str:
-        """Write it as JSON."""
-        return _BENCHES.dump_json(self, indent=1).decode() + "\n"
-
-    @classmethod
-    def from_json(cls, text: str | bytes) -> Bench:
-        """Read what `to_json` wrote.
-
-        Raises:
-            ValueError: It is something else, or a cell has no rounds.
-        """
-        bench = _BENCHES.validate_json(text)
-        if not all(cell.ratio for cell in bench.cells.values()):
-            raise ValueError("a cell has no rounds")
-        return bench
 
 
 @dataclass(frozen=True)
@@ -310,59 +209,6 @@ async def _conduct(
     if seen.call.set_up_s is None:
         raise ConductError(f"{kind.name}: no call was set up: {seen.call.reason}")
     return wall, seen
-
-
-@dataclass(frozen=True)
-class Change:
-    """A kind of cell then and now, by the ratios of the rounds."""
-
-    name: str
-    then: Sequence[float]
-    now: Sequence[float]
-    cpu_factor: float
-    """How many times the processor time it takes now, by medians: what a busy machine can tell."""
-
-    @property
-    def factor(self) -> float:
-        """How many times as fast it is now, by medians."""
-        return median(self.now) / median(self.then)
-
-    @property
-    def is_beyond_spread(self) -> bool:
-        """Whether every round now is faster, or every one slower, than every one then."""
-        return min(self.now) > max(self.then) or max(self.now) < min(self.then)
-
-
-def changes(then: Bench, now: Bench) -> list[Change]:
-    """Compare what two benches measured, as far as both have it."""
-    return [
-        Change(
-            name,
-            then.cells[name].ratio,
-            cell.ratio,
-            median(cell.cpu_s) / median(then.cells[name].cpu_s),
-        )
-        for name, cell in now.cells.items()
-        if name in then.cells
-    ]
-
-
-_BENCHES = TypeAdapter(Bench)
-
-
-@dataclass(frozen=True)
-class Forwarding:
-    """What a packet costs on one way across the middlebox."""
-
-    way: Way
-    packets: int
-    packet_us: tuple[float, ...]
-    """Processor time a packet (us), by run."""
-
-    @property
-    def median_us(self) -> float:
-        """The middle run's."""
-        return median(self.packet_us)
 
 
 async def forwarding(

@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from random import Random
-from typing import Literal
 
 import trio
 from mininet.topo import Topo
@@ -29,10 +28,9 @@ from testbed.lab.middlebox import Middlebox
 from testbed.lab.net.clock import LabClock
 from testbed.lab.net.network import LabNetwork
 from testbed.lab.net.plan import plan_of
+from testbed.tools.bench_record import Way
 
 FORWARD_FILE, FORWARDED_FILE = "forward.json", "forwarded.json"
-Way = Literal["kernel", "settled", "python"]
-"""No middlebox; one that hands the flow to the kernel; one that is asked about each packet."""
 PORT = 9
 _COUNTERS = Path("/proc/thread-self/net/snmp")
 _libc = ctypes.CDLL(None, use_errno=True)

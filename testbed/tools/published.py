@@ -26,7 +26,7 @@ from testbed.record.results import RecordedCell, ResultsError, Run, Wall
 from testbed.show import tables
 from testbed.show.cost_table import cost_table
 from testbed.tools import bench_tables
-from testbed.tools.benchmark import Bench, Forwarding
+from testbed.tools.bench_record import Bench, Forwarding
 from testbed.tools.calibration.finding_tables import profiles_table
 from testbed.tools.calibration.findings import Calibration
 
@@ -154,7 +154,9 @@ def _bench(content: JsonValue) -> Iterable[Table]:
 
 TABLES: Mapping[str, Published] = {
     "demo": Published("README.md", "demo", _calls),
-    "ru-transports-2025-08": Published("docs/results/ru-transports-2025-08.md", "ru-transports-2025-08", _calls),
+    "ru-transports-2025-08": Published(
+        "docs/results/ru-transports-2025-08.md", "ru-transports-2025-08", _calls
+    ),
     "costs": Published("docs/results/ru-transports-2025-08.md", "ru-transports-2025-08", _costs),
     "profiles-x-transports": Published(
         "docs/results/profiles-x-transports.md", "profiles-x-transports", _calls

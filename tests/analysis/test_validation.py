@@ -22,9 +22,7 @@ def call(messenger: str, concealed: float | None, missed: float | None = None) -
     if concealed is not None:
         way = replace(one.measures["up"], output_concealed_share=concealed)
         told = replace(one.by_playout["up"], output_concealed_share=concealed)
-        one = replace(
-            one, measures={"up": way, "down": way}, by_playout={"up": told, "down": told}
-        )
+        one = replace(one, measures={"up": way, "down": way}, by_playout={"up": told, "down": told})
     if missed is not None:
         one = replace(one, symbols_missed={"up": missed, "down": missed})
     return RecordedCell(Path(messenger), one, WALL)
@@ -149,8 +147,12 @@ def test_times_to_connect_compare_by_seconds_or_by_their_share(
 
 def test_lines_and_transports_are_conditions_of_their_own() -> None:
     calls = [
-        replace(made, content={**made.content, **where})
-        for where in ({}, {"links": "delay-60"}, {"transport": "fec {inner = hysteria2}"})
+        replace(made, record=replace(made.record, links=links, transport=transport))
+        for links, transport in (
+            ("", "direct"),
+            ("delay-60", "direct"),
+            ("", "fec {inner = hysteria2}"),
+        )
         for made in (call("e", 0.1), call("m", 0.1))
     ]
     conditions = [comparison.condition for comparison in compare(calls, "e", "m")]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from testbed.audio import symbols
-from testbed.audio.opus import SPEECH_FOLDER, Speech, default_clips, encode, has_fec
+from testbed.audio.opus import SPEECH_FOLDER, OpusSettings, Speech, default_clips, encode, has_fec
 from testbed.call.conversation import Conversation, conversation, monologues, spoken
 from testbed.call.jitterbuffer.playout import Arrival, Playout, Slot, play
 from testbed.call.listening import Had, Recording, had_of, listen
@@ -41,11 +41,8 @@ class Said:
         self.turns = [turn for turn in talk.turns if turn.way == "up"]
         self.frames = encode(
             talk.said["up"],
+            OpusSettings(frame_ms=60, bitrate_bps=31_000, fec=True, expected_loss_percent=10),
             seconds=SECONDS,
-            frame_ms=60,
-            bitrate_bps=31_000,
-            fec=True,
-            expected_loss_percent=10,
         )[:COUNT]
         slots = tuple(Slot(k * FRAME_S, FRAME_S, k) for k in range(COUNT))
         lossless = Playout(slots, (0.0,) * COUNT, COUNT, FRAME_S)

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from testbed.call import reflector, wire
+from testbed.call import reflector
 from testbed.call.call_setup import Setup
 from testbed.call.dialects import DIALECTS, SIGNALLED, PathProtocol, Session
+from testbed.transport import stun
 from testbed.transport.interface import Address
 
 RELAY = Address("10.2.3.2", 599)
@@ -171,7 +172,7 @@ def test_an_end_of_telegram_checks_its_path_once_the_signalling_has_told_of_the_
     assert end.step == "signalling"
     assert not end.due(0.2)
     [check] = end.receive(SIGNALLED, 0.3)
-    assert wire.stun_type(reflector.unwrap(check)) == wire.BINDING_REQUEST
+    assert stun.type_of(reflector.unwrap(check)) == stun.BINDING
 
 
 def test_the_signalling_may_be_over_before_the_relay_has_answered() -> None:

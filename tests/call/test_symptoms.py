@@ -84,7 +84,8 @@ def test_a_pattern_of_loss_has_its_name(lost: Lost, expected: list[str], seed: i
 
 
 def test_two_long_holes_are_intermittent_and_one_is_not() -> None:
-    assert symptoms(PROMPT, up=minute(holes((10, 12), (30, 32))), down=minute()) == ("intermittent",)
+    halting = minute(holes((10, 12), (30, 32)))
+    assert symptoms(PROMPT, up=halting, down=minute()) == ("intermittent",)
     assert symptoms(PROMPT, up=minute(between(10, 12)), down=minute()) == ()
 
 

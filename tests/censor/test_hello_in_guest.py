@@ -12,12 +12,11 @@ from testbed.experiment.cell import Cell
 from testbed.experiment.choosing import transport_choice
 from testbed.experiment.scenario import load_censor
 from testbed.guest.kernel.builder import Kernel
-from testbed.record.results import CellResult, Run
+from testbed.record.results import RecordedCell, Run
 from testbed.run.runner import Done, in_guest, run_cells
 from tests.censor.test_middlebox_in_guest import CPUS
-from tests.lab.conftest import kernel, run, short_cell
+from tests.lab.conftest import short_cell
 
-__all__ = ["kernel", "run"]
 pytestmark = pytest.mark.guest
 NAME = "www.bridge.*"
 """The server name of the lab's transports."""
@@ -32,7 +31,7 @@ def naming(profile: Profile, name: str) -> Profile:
     return replace(profile, rules=tuple(rules))
 
 
-def call(kernel: Kernel, run: Run, censor: Profile) -> CellResult:
+def call(kernel: Kernel, run: Run, censor: Profile) -> RecordedCell:
     """Conduct a WhatsApp call by VLESS."""
     cell: Cell = short_cell("whatsapp", "direct", "open", duration_s=12)
     cells = [replace(cell, transport=transport_choice("vless_ws_tls"), censor=censor)]
@@ -46,13 +45,13 @@ def call(kernel: Kernel, run: Run, censor: Profile) -> CellResult:
 def test_vless_freezes_after_16_kilobytes(kernel: Kernel, run: Run) -> None:
     """As net4people/bbs 490 says of it."""
     result = call(kernel, run, load_censor("ru-16kb-2025"))
-    assert result.verdict.label == "unusable"
-    assert result.content["record"]["middlebox"]["rules"]["foreign-tls"]["dropped"]
+    assert result.record.verdict.label == "unusable"
+    assert result.record.observation.rules["foreign-tls"]["dropped"]
 
 
 def test_vless_with_a_listed_name_is_not_throttled(kernel: Kernel, run: Run) -> None:
     result = call(kernel, run, naming(load_censor("ru-whitelist-mobile"), NAME))
-    assert result.verdict.label == "good"
-    rules = result.content["record"]["middlebox"]["rules"]
+    assert result.record.verdict.label == "good"
+    rules = result.record.observation.rules
     assert not rules["rest"]["dropped"]
     assert rules["listed-names"]["matched"]

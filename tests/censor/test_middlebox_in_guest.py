@@ -6,29 +6,28 @@ import os
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import pytest
 import trio
 
+from testbed.call.quality.verdict import Verdict
 from testbed.censor.actions import Action, Delay, Duplicate, Reset, Shape
 from testbed.censor.match import Match
 from testbed.experiment.cell import Cell
 from testbed.experiment.choosing import transport_choice
 from testbed.guest.kernel.builder import Kernel
-from testbed.record.results import CellResult, Run, frames_of
+from testbed.record.results import RecordedCell, Run
 from testbed.run.runner import Done, in_guest, run_cells
 from tests.censor.packets import profile, rule
-from tests.lab.conftest import kernel, run, short_cell
+from tests.lab.conftest import short_cell
 
-__all__ = ["kernel", "run"]
 pytestmark = pytest.mark.guest
 UDP = Match(protocol="udp")
 CPUS = sorted(os.sched_getaffinity(0))
 DYING = str(Path(__file__).parents[1] / "lab" / "programs" / "dying.py")
 
 
-def through(kernel: Kernel, run: Run, name: str, match: Match, action: Action) -> CellResult:
+def through(kernel: Kernel, run: Run, name: str, match: Match, action: Action) -> RecordedCell:
     """Conduct a short WhatsApp call through a box with one rule, over links without jitter."""
     cell: Cell = short_cell("whatsapp", "direct", "open", duration_s=3)
     still = {
@@ -44,10 +43,8 @@ def through(kernel: Kernel, run: Run, name: str, match: Match, action: Action) -
     return done.result
 
 
-def counters(result: CellResult) -> dict[str, int]:
-    rules: dict[str, Any] = result.content["record"]["middlebox"]["rules"]
-    counted: dict[str, int] = rules["r"]
-    return counted
+def counters(result: RecordedCell) -> dict[str, int]:
+    return result.record.observation.rules["r"]
 
 
 def test_a_delay_is_exact_to_half_a_millisecond_and_holds_nothing_else(
@@ -58,25 +55,26 @@ def test_a_delay_is_exact_to_half_a_millisecond_and_holds_nothing_else(
     links = short_cell("whatsapp", "direct", "open").links
     path_s = (links.access.delay_ms + links.backbone.delay_ms + links.hosting.delay_ms * 2) / 1000
     path_s += links.callee_access.delay_ms / 1000 + 0.0503
-    for direction in frames_of(result).values():
+    for direction in run.frames(result).values():
         assert len(direction.received) == 150
         for index, at in direction.received:
             assert path_s < at - direction.sent_s[index] < path_s + 500e-6
     assert counters(result)["late"] == counters(result)["matched"]
-    assert result.content["chat"]["median_s"] < 0.05
+    assert result.record.chat.median_s is not None
+    assert result.record.chat.median_s < 0.05
 
 
 def test_a_shaper_queues_and_a_duplicate_arrives_twice(kernel: Kernel, run: Run) -> None:
     result = through(kernel, run, "shape", UDP, Shape(rate_bps=30_000, queue_bytes=3000))
     late = [
         at - direction.sent_s[index]
-        for direction in frames_of(result).values()
+        for direction in run.frames(result).values()
         for index, at in direction.received
     ]
     assert 0.5 < median(late) < 1.0
     assert counters(result)["dropped"] > 20
     result = through(kernel, run, "twice", UDP, Duplicate(probability=1.0))
-    for direction in frames_of(result).values():
+    for direction in run.frames(result).values():
         assert len(direction.received) == 300
     assert counters(result)["made"] == counters(result)["matched"]
 
@@ -84,9 +82,9 @@ def test_a_shaper_queues_and_a_duplicate_arrives_twice(kernel: Kernel, run: Run)
 def test_a_reset_ends_the_connection_at_both_ends(kernel: Kernel, run: Run) -> None:
     chat = Match(protocol="tcp", sni=("*.messenger.example",))
     result = through(kernel, run, "reset", chat, Reset())
-    assert result.content["chat"]["sent"] == 0
+    assert result.record.chat.sent == 0
     assert counters(result) == {"matched": 1, "dropped": 1, "late": 0, "made": 2}
-    assert result.verdict.label == "good"
+    assert result.record.verdict.label == "good"
 
 
 def test_datagrams_that_die_on_their_way_do_not_turn_the_censor_off(
@@ -97,8 +95,8 @@ def test_datagrams_that_die_on_their_way_do_not_turn_the_censor_off(
     cells = [cell, replace(cell, transport=transport_choice(DYING))]
     ended: list[Done] = []
     trio.run(run_cells, run, cells, in_guest(kernel), CPUS, ended.append)
-    results = {done.result.key[1]: done.result for done in ended if done.result is not None}
-    labels = {name: result.verdict.label for name, result in results.items()}
-    assert labels == {"direct": "unusable", "dying": "unusable"}
-    asked = {n: r.content["record"]["middlebox"]["packets_asked"] for n, r in results.items()}
+    found = {done.result.record.transport: done.result.record for done in ended if done.result}
+    verdicts = {name: record.verdict for name, record in found.items()}
+    assert verdicts == {"direct": Verdict.UNUSABLE, "dying": Verdict.UNUSABLE}
+    asked = {name: record.observation.packets_asked for name, record in found.items()}
     assert asked["dying"] > 0.9 * asked["direct"]

@@ -11,7 +11,8 @@ import trio
 
 from testbed.guest.kernel.builder import Kernel
 from testbed.run.runner import run_module
-from testbed.tools.forwarding import FORWARD_FILE, FORWARDED_FILE, Way
+from testbed.tools.bench_record import Way
+from testbed.tools.forwarding import FORWARD_FILE, FORWARDED_FILE
 
 pytestmark = pytest.mark.guest
 

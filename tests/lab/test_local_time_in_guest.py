@@ -31,5 +31,5 @@ def test_a_cell_begins_at_its_local_time(kernel: Kernel, run: Run) -> None:
         for at in ("05:00", "20:00")
     ]
     night, evening = conducted(kernel, run, *cells)
-    assert (night.verdict.label, evening.verdict.label) == ("no call", "good")
-    assert night.content["censor"] == "by-hour at 05:00"
+    assert (night.record.verdict.label, evening.record.verdict.label) == ("no call", "good")
+    assert night.record.censor == "by-hour at 05:00"

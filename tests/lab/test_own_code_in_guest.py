@@ -18,7 +18,7 @@ from testbed.guest.kernel import guest
 from testbed.guest.kernel.builder import Kernel
 from testbed.guest.kernel.etc import make_etc
 from testbed.run import runner
-from testbed.run.manifest import lacking
+from testbed.run.provenance import lacking
 from testbed.tools.golden import Observed, observe_cell
 from tests.lab.conftest import short_cell
 

@@ -11,7 +11,7 @@ from testbed.censor.profile import Rule
 from testbed.experiment.cell import Cell, TransportChoice
 from testbed.experiment.scenario import load_censor, load_messenger
 from testbed.guest.kernel.builder import Kernel
-from testbed.record.results import CellResult, Run
+from testbed.record.results import RecordedCell, Run
 from tests.lab.conftest import short_cell
 from tests.lab.test_cells_in_guest import conducted
 
@@ -33,13 +33,8 @@ def drop(name: str, match: Match, from_s: float | None = None, to_s: float | Non
     return replace(blocked, name=name, match=match, from_s=from_s, to_s=to_s, evidence=evidence)
 
 
-def taken(result: CellResult) -> list[str]:
-    return [state for _, _, state in result.content["record"]["call"]["states"]]
-
-
-def events(result: CellResult) -> list[tuple[float, str, str]]:
-    found: list[tuple[float, str, str]] = result.content["record"]["middlebox"]["events"]
-    return found
+def taken(result: RecordedCell) -> list[str]:
+    return [state for _, _, state in result.record.observation.call.states]
 
 
 UDP, TURN_BY_TCP = Match(protocol="udp"), Match(protocol="tcp", server_ports=("3478",))
@@ -56,17 +51,17 @@ def test_udp_is_preferred_then_tcp_then_tls(kernel: Kernel, run: Run) -> None:
     assert taken(by_tcp) == ["by tcp"]
     assert taken(by_tls) == ["by tls"]
     for result in (by_udp, by_tcp, by_tls):
-        assert result.verdict.label == "good"
-        assert result.content["quality"]["up"]["concealed_share"] < 0.01
-    assert by_tcp.content["quality"]["set_up"]["elapsed_s"] < 1
+        assert result.record.verdict.label == "good"
+        assert result.record.directions["up"].concealed_share < 0.01
+    assert by_tcp.record.quality.set_up.elapsed_s < 1
 
 
 def test_a_call_that_falls_silent_does_not_come_back_by_tcp(kernel: Kernel, run: Run) -> None:
     late = drop("u", UDP, from_s=14.0)
     [result] = conducted(kernel, run, call("webrtc-model", late, duration_s=30))
     assert taken(result) == ["by udp"]
-    assert result.content["record"]["call"]["outcome"] == "dropped"
-    assert result.content["record"]["call"]["silent_s"] == 15
+    assert result.record.observation.call.outcome == "dropped"
+    assert result.record.observation.call.silent_s == 15
 
 
 @pytest.mark.parametrize("messenger", ["webrtc-model", "telegram-tcp-model"])
@@ -74,15 +69,15 @@ def test_a_call_that_began_by_tcp_stays_there(kernel: Kernel, run: Run, messenge
     early = drop("u", UDP, to_s=5.0)
     [result] = conducted(kernel, run, call(messenger, early, duration_s=8))
     assert taken(result) == ["by tcp"]
-    assert result.verdict.label == "good"
+    assert result.record.verdict.label == "good"
 
 
 def test_whatsapp_has_another_way_in_one_of_its_variants(kernel: Kernel, run: Run) -> None:
     calls = (call(name, drop("u", UDP), duration_s=2) for name in ("whatsapp", "whatsapp-tls"))
     by_udp_alone, falls_back = conducted(kernel, run, *calls)
-    assert by_udp_alone.verdict.label == "no call"
+    assert by_udp_alone.record.verdict.label == "no call"
     assert taken(by_udp_alone) == []
-    assert falls_back.verdict.label == "good"
+    assert falls_back.record.verdict.label == "good"
     assert taken(falls_back) == ["by tls"]
 
 
@@ -96,9 +91,11 @@ def test_a_schedule_counts_from_dialling_however_long_a_transport_connects(
         for name in ("direct", "openvpn")
     ]
     for result in conducted(kernel, run, *cells):
-        begins = [at for at, _, what in events(result) if "rule late" in what]
+        seen = result.record.observation
+        begins = [at for at, _, what in seen.events if "rule late" in what]
         assert 3.0 <= min(begins) < 3.1
-        assert result.content["record"]["call"]["set_up_s"] < 3
+        assert seen.call.set_up_s is not None
+        assert seen.call.set_up_s < 3
 
 
 def test_a_rule_from_0_s_spares_what_comes_before_dialling_and_one_without_does_not(
@@ -115,6 +112,6 @@ def test_a_rule_from_0_s_spares_what_comes_before_dialling_and_one_without_does_
         replace(from_dialling, transport=by_openvpn),
         replace(from_the_first_packet, transport=by_openvpn),
     )
-    calls = [result.content["record"]["call"] for result in results]
-    assert "no answer" in calls[0]["reason"]
-    assert calls[1]["reason"].startswith("transport: ")
+    reasons = [result.record.observation.call.reason for result in results]
+    assert "no answer" in reasons[0]
+    assert reasons[1].startswith("transport: ")

@@ -145,11 +145,11 @@ def test_only_a_program_that_ends_before_the_call_does_fails_it(kernel: Kernel, 
     for title in KEPT:
         result = found[title].result
         assert result is not None
-        assert result.verdict.label == "good"
+        assert result.record.verdict.label == "good"
     for title, reason in REASONS.items():
         result = found[title].result
         assert result is not None
-        assert result.content["record"]["call"]["reason"] == reason
+        assert result.record.observation.call.reason == reason
     for title in FAILED:
         assert found[title].result is None
         words = "ended with status 7; its log ends: out of ink"

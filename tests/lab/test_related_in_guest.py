@@ -8,10 +8,8 @@ from typing import Any
 import pytest
 
 from testbed.guest.kernel.builder import Kernel
-from tests.lab.conftest import kernel
 from tests.lab.test_across_in_guest import in_guest
 
-__all__ = ["kernel"]
 pytestmark = pytest.mark.guest
 FLOWS = [(protocol, version) for protocol in ("udp", "tcp") for version in (4, 6)]
 Counted = dict[str, Any]

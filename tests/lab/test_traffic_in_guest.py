@@ -25,10 +25,11 @@ def test_other_traffic_is_done_and_a_freeze_of_foreign_tls_harms_it_alone(
     frozen = replace(cell, censor=load_censor("ru-16kb-2025"))
     free, harmed = conducted(kernel, run, cell, frozen)
     assert list(free.record.traffic) == ["voice message", "web page", "download"]
-    for kind, one in free.record.traffic.items():
+    for kind, exchange in TRAFFIC.items():
+        one = free.record.traffic[kind]
         assert one.took_s is not None
         assert one.done
-        payload_bits = 8 * sum(up + down for up, down in TRAFFIC[kind].objects)
+        payload_bits = 8 * sum(up + down for up, down in exchange.objects)
         assert one.goodput_bps == pytest.approx(payload_bits / one.took_s, rel=0.01)
     # Four round trips of 80 ms by TCP, TLS and its request, and what slow start takes.
     took_s = free.record.traffic["download"].took_s

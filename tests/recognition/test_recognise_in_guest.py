@@ -15,9 +15,8 @@ from testbed.record.results import Run
 from testbed.run.runner import Done, in_guest, run_cells
 from testbed.tools.recognition.capture_file import Capture
 from testbed.tools.recognition.replay import Replay
-from tests.lab.conftest import kernel, run, short_cell
+from tests.lab.conftest import short_cell
 
-__all__ = ["kernel", "run"]
 pytestmark = pytest.mark.guest
 CPUS = sorted(os.sched_getaffinity(0))
 

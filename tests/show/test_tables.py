@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from rich.console import Console
 
 from testbed.call.quality.symptoms import Symptom
+from testbed.call.quality.verdict import Verdict
+from testbed.record.cell_record import CallKey
 from testbed.show.tables import LEGEND, Row, summary, table_by_keys
 
 
 def row(
-    censor: str, transport: str = "fec {inner = hysteria2}", symptoms: tuple[str, ...] = ()
+    censor: str,
+    transport: str = "fec {inner = hysteria2}",
+    symptoms: tuple[str, ...] = (),
+    messenger: str = "WhatsApp (model)",
 ) -> Row:
-    verdicts = {"good": 10, "usable": 12, "unusable": 17, "no call": 61}
+    verdicts = {
+        Verdict.GOOD: 10, Verdict.USABLE: 12, Verdict.UNUSABLE: 17, Verdict.NO_CALL: 61,
+    }  # fmt: skip
     return Row(
-        "WhatsApp (model)", transport, censor, verdicts, 12.345, 0.305, 1.0912, 33.4, 3000, 2999,
+        CallKey(messenger, transport, censor), verdicts, 12.345, 0.305, 1.0912, 33.4, 3000, 2999,
         0.0402, 3456.7, 123.4, symptoms,
     )  # fmt: skip
 
@@ -63,9 +68,7 @@ def test_what_all_rows_share_is_said_once_and_leaves_room_for_words() -> None:
     every = tuple(str(symptom) for symptom in Symptom)
     titles = ("WhatsApp + copies, experiment (model)", "Telegram peer to peer (model)")
     censors = ("ru-calls-2025-08", "burst-loss", "shape-64k")
-    printed = lines(
-        *(replace(row(c, "direct", every), messenger=m) for m in titles for c in censors)
-    )
+    printed = lines(*(row(c, "direct", every, m) for m in titles for c in censors))
     assert all(len(line) <= 100 for line in printed)
     assert printed[0] == "Transport: direct"
     words = " ".join(printed[1:]).replace(",", "").split()
@@ -79,7 +82,7 @@ def test_with_every_column_no_word_is_cut_either() -> None:
     every = tuple(str(symptom) for symptom in Symptom)
     printed = lines(
         row("ru-calls-2025-08", "hysteria2", every),
-        replace(row("burst-loss", symptoms=every), messenger="Signal peer to peer (model)"),
+        row("burst-loss", symptoms=every, messenger="Signal peer to peer (model)"),
     )
     assert all(len(line) <= 100 for line in printed)
     words = " ".join(printed).replace(",", "").split()
@@ -92,9 +95,9 @@ def test_the_legend_says_that_r_may_be_below_0() -> None:
 
 
 def test_a_time_of_day_that_all_calls_have_stands_above_the_table() -> None:
-    keys = [("A", transport, "by-hour at 20:00") for transport in ("direct", "obfs4")]
+    keys = [CallKey("A", transport, "by-hour at 20:00") for transport in ("direct", "obfs4")]
     table, begins = table_by_keys(keys)
     assert str(table.title).endswith("Censor: by-hour at 20:00 (local time)")
     assert begins == [["direct"], ["obfs4"]]
-    several = [("A", "direct", f"by-hour at {at}") for at in ("05:00", "20:00")]
+    several = [CallKey("A", "direct", f"by-hour at {at}") for at in ("05:00", "20:00")]
     assert [begin[-1] for begin in table_by_keys(several)[1]] == ["at 05:00", "at 20:00"]

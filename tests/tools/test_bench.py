@@ -16,13 +16,13 @@ from testbed.cli import app, bench
 from testbed.guest.kernel.builder import Kernel
 from testbed.guest.kernel.job import Counts
 from testbed.run.runner import in_guest
-from testbed.tools import benchmark
+from testbed.tools import bench_record, benchmark
 
 
-def said(ratios: Sequence[float], machine: str = "a processor") -> benchmark.Bench:
+def said(ratios: Sequence[float], machine: str = "a processor") -> bench_record.Bench:
     """Make what a bench says of direct cells."""
     kind = benchmark.KINDS[0]
-    cell = benchmark.CellCosts(
+    cell = bench_record.CellCosts(
         what=kind.what,
         least_ratio=kind.least_ratio,
         virtual_s=60.0,
@@ -35,19 +35,19 @@ def said(ratios: Sequence[float], machine: str = "a processor") -> benchmark.Ben
         together_s=[60 / r for r in ratios],
         gain=2.0,
     )
-    return benchmark.Bench(
-        benchmark.Machine(machine, 2, "6.1", "6.12", "3.11"),
+    return bench_record.Bench(
+        bench_record.Machine(machine, 2, "6.1", "6.12", "3.11"),
         len(ratios),
         {kind.name: cell},
         {"obfs4": "obfs4proxy is not installed: apt install obfs4proxy"},
-        {"mininet": benchmark.Beside("direct", why_not="the host kernel lacks netem")},
+        {"mininet": bench_record.Beside("direct", why_not="the host kernel lacks netem")},
     )
 
 
 def printed(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
-    measured: benchmark.Bench,
+    measured: bench_record.Bench,
     *words: str,
 ) -> tuple[str, str]:
     """Have the command line say what a bench has measured."""

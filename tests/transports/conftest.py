@@ -1,4 +1,4 @@
-"""What tests of transports share: the guest kernel, and the conformance suite as an assertion."""
+"""What tests of transports share: the conformance suite as an assertion."""
 
 from __future__ import annotations
 
@@ -11,16 +11,8 @@ import trio
 
 from testbed.experiment.choosing import load_transport, transport_choice
 from testbed.experiment.loading import programs_of
-from testbed.guest.kernel.builder import Kernel, cached_kernel
+from testbed.guest.kernel.builder import Kernel
 from testbed.tools.conformance.suite import Conformance, check_transport
-
-
-@pytest.fixture(scope="session")
-def kernel() -> Kernel:
-    """The guest kernel that `./lab test` has built."""
-    built = cached_kernel()
-    assert built is not None, "there is no guest kernel: run `testbed kernel build`"
-    return built
 
 
 def assert_conforms(

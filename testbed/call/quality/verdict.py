@@ -84,7 +84,7 @@ class DirectionQuality:
     itself, by its "counters" or its "sound"."""
 
     @property
-    def rank(self) -> tuple[float, ...]:
+    def rank(self) -> tuple[Verdict, float, float, float]:
         """What to compare directions by: the worse one's is less (`rank_of`)."""
         return rank_of(self.verdict, self.r_fullband_100, self.concealed_share, self.longest_gap_s)
 
@@ -96,8 +96,10 @@ def rank_of(
 
     The worse direction's is less; a number that is not a number counts as the worst.
     """
-    better_is_more = (r_100, -concealed_share, -longest_gap_s)
-    return (verdict, *(-inf if isnan(number) else number for number in better_is_more))
+    r, share, gap = (
+        -inf if isnan(number) else number for number in (r_100, -concealed_share, -longest_gap_s)
+    )
+    return verdict, r, share, gap
 
 
 class SetUpOutcome(Enum):

@@ -141,8 +141,8 @@ async def run_guest(
     start at `START_NS`; computing takes none, a system call `syscall_ns` nanoseconds (with 0 a
     program that polls without sleeping may never end). A fault on anonymous memory brings in an
     aligned block of `fault_around_pages`, a power of two; with 1 only its own page. With
-    `profile` the guest says in `guest.profile` what each program did (`testbed.tools.syscall_profile`), and
-    does the same things.
+    `profile` the guest says in `guest.profile` what each program did
+    (`testbed.tools.syscall_profile`), and does the same things.
 
     Raises GuestError if the job did not come to its end, ValueError for an impossible job.
     Cancelled, failed or done, no process of the guest is left, and none outlives the calling

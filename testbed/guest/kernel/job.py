@@ -4,7 +4,8 @@
 
 - `guest.job`: written here before the boot, removed after it; see `encode_job`.
 - `guest.end`: written by the guest at its end, removed after the run; see `read_end`.
-- `guest.profile`: written by a guest that was asked for it; see `testbed.tools.syscall_profile`. It stays.
+- `guest.profile`: written by a guest that was asked for it (`testbed.tools.syscall_profile`). It
+  stays.
 - `stdout`, `stderr`: the job's; `console`: the kernel's. They stay.
 """
 

@@ -1,7 +1,7 @@
 """Measures what things cost in a guest, in processor time, and prints a table; decides nothing.
 
-Run it as `python -m testbed.guest.kernel.measure [LINUX ...]`: the cached kernel, or others to compare,
-in turns. `LINUX:1` boots one without fault-around.
+Run it as `python -m testbed.guest.kernel.measure [LINUX ...]`: the cached kernel, or others to
+compare, in turns. `LINUX:1` boots one without fault-around.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The conformance suite of transports, run in a guest: what each must do, tried; draws no table.
 
 A job folder has `check.pickle` (a `TransportChoice`) and the lab's certificates. What is left there
-is `checks.json`: the verdicts, and when datagrams arrived. `testbed.tools.conformance.sessions` has the nodes on
-which it is tried.
+is `checks.json`: the verdicts, and when datagrams arrived. The nodes on which it is tried are in
+`testbed.tools.conformance.sessions`.
 """
 
 from __future__ import annotations
