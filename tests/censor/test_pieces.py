@@ -141,7 +141,7 @@ def test_the_host_of_a_request_in_segments(cut: int) -> None:
     request = b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n"
     sent = segments(request, [cut])
     assert "host = a.example" not in seen(sent)
-    assert {"http", "host = a.example"} == set(seen(sent, joining(*SEGMENTS)))
+    assert {"http", "http-start", "host = a.example"} == set(seen(sent, joining(*SEGMENTS)))
 
 
 @pytest.mark.parametrize(

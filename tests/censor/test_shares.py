@@ -39,6 +39,7 @@ def test_a_share_by_hour_holds_until_the_next_hour_given_and_over_midnight(
 
 def test_time_goes_on_during_a_run_and_an_old_flow_keeps_its_fate() -> None:
     censor = Censor(profile(rule("r", Match(share=NIGHT), Drop())), Random(0), local_time="04:00")
+    censor.begin(7.0)
     assert not dropped(censor, udp(b"x", client_port=1000), 7.0)
     assert not dropped(censor, udp(b"x", client_port=1001), 7.0 + 3599)
     assert dropped(censor, udp(b"x", client_port=1002), 7.0 + 3600)

@@ -33,7 +33,7 @@ def frames(*packets: Packet) -> list[Frame]:
 
 def capture_of_calls(folder: Path) -> Path:
     """A STUN check, a web page, and a WhatsApp call, in this order."""
-    page = [tcp(b"", flags=2), tcp(vectors.client_hello("www.example.org"))]
+    page = [tcp(b"", sequence=0, flags=2), tcp(vectors.client_hello("www.example.org"))]
     packets = [udp(STUN_BINDING), *page, *CALL]
     return written(folder, pcap(frames(*packets)))
 
