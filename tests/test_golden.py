@@ -29,6 +29,7 @@ from testbed.record.observation import (
     TransportRecord,
 )
 from testbed.run.provenance import lacking
+from testbed.tools import golden
 from testbed.tools.golden import (
     SLOW_ENGINES,
     Golden,
@@ -168,8 +169,8 @@ def check(monkeypatch: pytest.MonkeyPatch, path: Path, *seen: Observed, update: 
     monkeypatch.setattr(
         golden_command, "guest_kernel", lambda: Kernel(Path(), Path(), "", "6.12.1")
     )
-    monkeypatch.setattr(golden_command, "read_golden", partial(read_golden, path))
-    monkeypatch.setattr(golden_command, "write_golden", partial(write_golden, path=path))
+    monkeypatch.setattr(golden, "read_golden", partial(read_golden, path))
+    monkeypatch.setattr(golden, "write_golden", partial(write_golden, path=path))
     try:
         golden_command.check_golden(update=update)
     except typer.Exit as end:

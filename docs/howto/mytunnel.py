@@ -6,8 +6,9 @@ from typing import ClassVar
 import trio
 
 from testbed.transport import pt
-from testbed.transport.channels import datagrams_over, forward_stream
+from testbed.transport.channels import forward_tcp
 from testbed.transport.interface import Address, Host, Program, ServerInfo
+from testbed.transport.tcp_datagrams import TcpDatagrams
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Transport:
 
     async def serve(self, host: Host, listen: Address, forward: Address) -> ServerInfo:
         """Run a bridge on `listen`."""
-        orport = await host.serve_tcp(0, lambda stream: forward_stream(host, stream, forward))
+        orport = await host.serve_tcp(0, lambda stream: forward_tcp(host, stream, forward))
         options = {"padding": str(self.padding)}
         return await pt.start_server(
             host, ["mytunnel"], "mytunnel", listen=listen, orport=orport, options=options
@@ -30,4 +31,4 @@ class Transport:
     async def connect(self, host: Host, server: ServerInfo) -> trio.abc.Channel[bytes]:
         """Run a client and open one stream through it."""
         client = await pt.start_client(host, ["mytunnel"], "mytunnel")
-        return datagrams_over(await client.open_stream(server), host)
+        return TcpDatagrams(await client.open_stream(server))
