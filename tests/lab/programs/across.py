@@ -128,6 +128,7 @@ async def play(folder: Path) -> None:
     censor = Censor(profile(*rules), Random(0))
     found: dict[str, object] = {}
     with LabNetwork(plan_of(Across())) as network:
+        await network.settled()
         box = Middlebox(network["middlebox"], censor, "middlebox-eth0")
         with box.attached() as queue:
             async with trio.open_nursery() as nursery:

@@ -36,6 +36,7 @@ async def delays(delay_ms: float) -> list[float]:
     censor = Censor(Profile("test", "test", (rule,)), Random(0))
     sent = []
     with LabNetwork(plan_of(Across())) as network:
+        await network.settled()
         box = Middlebox(network["middlebox"], censor, "middlebox-eth0")
         server_at = Address(network["outside"].address, PORT)
         with network["outside"].namespace.entered():
