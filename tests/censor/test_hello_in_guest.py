@@ -46,7 +46,7 @@ def test_vless_freezes_after_16_kilobytes(kernel: Kernel, run: Run) -> None:
     """As net4people/bbs 490 says of it."""
     result = call(kernel, run, load_censor("ru-16kb-2025"))
     assert result.record.verdict.label == "unusable"
-    assert result.record.observation.rules["foreign-tls"]["dropped"]
+    assert result.record.observation.rules["foreign"]["dropped"]
 
 
 def test_vless_with_a_listed_name_is_not_throttled(kernel: Kernel, run: Run) -> None:

@@ -158,5 +158,7 @@ def test_the_real_engine_calls_from_behind_two_boxes(
     [result] = conducted(kernel, run, both_sides("telegram", transport, duration_s=2))
     for way, direction in run.frames(result).items():
         assert len(direction.received) == len(direction.sent_s) > 30
-        assert result.record.directions[way].concealed_share == 0
+        assert result.record.by_playout[way].figures.concealed_share == 0
+        # By its sound, within what that tells (tests/call/test_listening.py).
+        assert result.record.directions[way].concealed_share <= 0.02
     assert all(box(result, name).packets_asked > 0 for name in ("middlebox", "middlebox2"))

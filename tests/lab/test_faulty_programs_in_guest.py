@@ -50,7 +50,7 @@ FAILED = {
     "crash": r"python3(\.\d+)? on caller ended with status 3; its log ends: ouch",
     "chatter": r"\(client of fake\) floods its output: \d+ bytes\n  it said: chatter",
     "flood": r"\(client of fake\) floods its output: \d+ bytes",
-    "logging": r"on caller ended with status \d+ because its log was full.*.*logging$",
+    "logging": r"on caller ended with status \d+ when its log was full.*.*logging$",
 }
 """What a cell says that cannot go on. The others are calls that could not be made, and results."""
 UNCONNECTED = {

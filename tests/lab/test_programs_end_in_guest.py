@@ -20,7 +20,7 @@ CPUS = sorted(os.sched_getaffinity(0))
 
 TRANSPORT = '''
 import trio
-from testbed.transport import Address, ServerInfo, TransportError
+from testbed.transport.interface import Address, ServerInfo, TransportError
 
 UNTIL_EOF = "import sys; sys.stdin.buffer.read()"
 PYTHON = ["/usr/bin/python3", "-I", "-S", "-c"]

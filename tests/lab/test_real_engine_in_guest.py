@@ -45,7 +45,8 @@ def test_the_real_engine_is_heard_and_repeats_to_the_byte(
 ) -> None:
     cell = short_cell("telegram", "direct", "open", duration_s=3)
     [result] = conducted(kernel, run, cell)
-    assert result.record.verdict.label == "good"
+    # Its own jitter buffer waits for 50 ms at least, so that the delay may be beyond 150 ms.
+    assert result.record.verdict.label in ("good", "usable")
     assert result.record.set_up_s is not None
     assert 0.2 < result.record.set_up_s < 0.5
     for direction in run.frames(result).values():
@@ -73,7 +74,7 @@ def test_without_its_server_a_call_is_not_signalled(kernel: Kernel, run: Run) ->
 def test_any_transport_carries_the_real_engine(kernel: Kernel, run: Run, transport: str) -> None:
     cell = short_cell("telegram", "direct", RESTRICTED, duration_s=9)
     [result] = conducted(kernel, run, replace(cell, transport=TransportChoice(transport)))
-    assert result.record.verdict.label == "good"
+    assert result.record.verdict.label in ("good", "usable")
     assert likeness(run, result, "up") > 0.7
     assert likeness(run, result, "down") > 0.7
 
@@ -90,7 +91,7 @@ def test_with_udp_blocked_only_a_reflector_by_tcp_helps(kernel: Kernel, run: Run
     call = blocked.record.observation.call
     assert 10 <= call.ended_s < 10.1
     assert "no connection" in call.reason
-    assert by_tcp.record.verdict.label == "good"
+    assert by_tcp.record.verdict.label in ("good", "usable")
     assert likeness(run, by_tcp, "up") > 0.7
 
 
