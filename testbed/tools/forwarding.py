@@ -76,7 +76,7 @@ async def forward(way: Way, packets: int) -> dict[str, int]:
             for begin, count in _batches(packets):
                 sender.send(count)
                 asked = {"kernel": 0, "settled": 1, "python": begin + count}[way]
-                while box.packets_asked < asked:
+                while box.packets_asked < asked:  # noqa: ASYNC110 - the box runs in a thread
                     # Our own code takes no virtual time: only while it sleeps does the box run.
                     await trio.sleep(_LOOK_S)
             nursery.cancel_scope.cancel()

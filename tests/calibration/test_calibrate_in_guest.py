@@ -38,7 +38,9 @@ def test_a_shipped_profile_does_what_it_says(name: str, kernel: Kernel, tmp_path
         if m.measured is not None or m.is_inherent
     }
     assert told == set(numbers_of(load_censor(name)))
-    assert {v.rule for v in found.vectors} >= {rule.name for rule in load_censor(name).rules}
+    # No flow can be made from a fingerprint, which is a hash.
+    rules = {rule.name for rule in load_censor(name).rules if not rule.match.fingerprint}
+    assert {v.rule for v in found.vectors} >= rules
 
 
 def test_what_no_shipped_profile_does_is_measured_too(kernel: Kernel, tmp_path: Path) -> None:
