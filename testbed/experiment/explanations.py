@@ -99,11 +99,8 @@ def _keys(detail: ErrorDetails, content: Mapping[str, Any]) -> list[str] | None:
     keys: list[str] = []
     value: Any = content
     for part in detail["loc"]:
-        if isinstance(value, Mapping) and isinstance(value.get("kind"), str):
-            meant = value["kind"].capitalize()
-            is_other = part in _ACTIONS and part != meant
-            if is_other and (meant in _ACTIONS or detail["loc"][-1] != "kind"):
-                return None
+        if _is_of_another_kind(detail, value, part):
+            return None
         if isinstance(value, Mapping) and part in value:
             keys.append(str(part))
             value = value[part]
@@ -117,6 +114,15 @@ def _keys(detail: ErrorDetails, content: Mapping[str, Any]) -> list[str] | None:
         elif not (isinstance(part, str) and part[:1].isupper()):
             keys.append(str(part))
     return keys
+
+
+def _is_of_another_kind(detail: ErrorDetails, value: object, part: int | str) -> bool:
+    """Whether `part` is an action's name, and another one is meant by the `kind` of a table."""
+    if not isinstance(value, Mapping) or not isinstance(value.get("kind"), str):
+        return False
+    meant = value["kind"].capitalize()
+    is_other = part in _ACTIONS and part != meant
+    return is_other and (meant in _ACTIONS or detail["loc"][-1] != "kind")
 
 
 def names_in(names: Iterable[str]) -> str:
