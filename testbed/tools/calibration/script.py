@@ -20,7 +20,7 @@ from testbed.tools.calibration.experiment import (
     Sent,
 )
 from testbed.tools.calibration.openings import filler, openings
-from testbed.tools.calibration.packets import ACK, PSH, SYN, packet
+from testbed.tools.calibration.packets import ACK, PSH, SYN, TcpNumbers, packet
 from testbed.tools.calibration.reference import (
     AMBIGUOUS,
     NEUTRAL,
@@ -192,8 +192,9 @@ class Script:
         ends = (talk.client, talk.server) if by_client else (talk.server, talk.client)
         if protocol == "icmp":
             ends = (Endpoint(ends[0].address, 0), Endpoint(ends[1].address, 0))
-        numbers = (talk.sequences[by_client], talk.sequences[not by_client] if flags & ACK else 0)
-        data = packet(protocol, *ends, payload, number, numbers, flags, is_answer=not by_client)
+        acknowledged = talk.sequences[not by_client] if flags & ACK else 0
+        tcp = TcpNumbers(talk.sequences[by_client], acknowledged, flags)
+        data = packet(protocol, *ends, payload, number, tcp, is_answer=not by_client)
         talk.sequences[by_client] += len(payload) + bool(flags & SYN)
         talk.payload_packets += bool(payload)
         up = talk.shape.up(by_client)
