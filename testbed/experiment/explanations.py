@@ -13,6 +13,8 @@ from testbed.censor.actions import Action
 from testbed.errors import InputError
 
 T = TypeVar("T")
+TomlTable = dict[str, Any]
+"""A table as it was read from a file, which may hold anything: it is not checked yet."""
 _ACTIONS = {kind.__name__ for kind in get_args(Action)}
 
 
@@ -38,7 +40,7 @@ def by_name(what: str, asked: Iterable[tuple[str, str, T]], remedy: str = "") ->
 
 def describe(
     error: ValidationError,
-    content: Mapping[str, Any],
+    content: TomlTable,
     kind: type | None = None,
     *,
     within: str = "",
@@ -94,7 +96,7 @@ def _classes(hint: object) -> list[type]:
     return [found for part in get_args(hint) for found in _classes(part)]
 
 
-def _keys(detail: ErrorDetails, content: Mapping[str, Any]) -> list[str] | None:
+def _keys(detail: ErrorDetails, content: TomlTable) -> list[str] | None:
     """Give the way to a wrong key as in the file; None for alternatives that were not meant."""
     keys: list[str] = []
     value: Any = content

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 import wave
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import trio
 
@@ -184,14 +184,21 @@ async def follow(end: BaresipEnd, told: trio.MemorySendChannel[Change]) -> None:
     end.hung_up.set()  # it says no more
 
 
-def _take_event(unparsed: bytearray) -> Mapping[str, Any] | None:
+class _Event(TypedDict, total=False):
+    """An event, or the response to a command: what is read of it here."""
+
+    type: str
+    response: bool
+
+
+def _take_event(unparsed: bytearray) -> _Event | None:
     """Take the first netstring of JSON off a stream's bytes; None: it is not yet whole."""
     length, colon, rest = unparsed.partition(b":")
     if not colon or len(rest) <= int(length):
         return None
     text = bytes(rest[: int(length)])
     del unparsed[: len(length) + 1 + int(length) + 1]
-    event: Mapping[str, Any] = json.loads(text)
+    event: _Event = json.loads(text)
     return event
 
 
