@@ -25,7 +25,7 @@ class Effect(Protocol):
     """An action at work."""
 
     def apply(self, packet: Packet, now: float) -> Sequence[Release]:
-        """Give what leaves the box for a packet that came at `now` (s), which never goes back."""
+        """Return what leaves the box for a packet that came at `now` (s), which never goes back."""
         ...
 
 

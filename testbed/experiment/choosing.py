@@ -85,7 +85,7 @@ def _as_asked(entry: str | WithParameters) -> str:
 
 
 def only_transports(entries: Entries, names: Sequence[str]) -> Entries:
-    """Give those of a scenario's entries with these titles; other names stand for themselves.
+    """Return those of a scenario's entries with these titles; other names stand for themselves.
 
     No names: all entries.
     """
@@ -136,7 +136,7 @@ def _inner(value: object, where: str, titled: Mapping[str, TransportChoice]) -> 
 
 
 def _source(name: str) -> str:
-    """Give the text of a transport that is not in `transports/`; empty: it is there."""
+    """Return the text of a transport that is not in `transports/`; empty: it is there."""
     try:
         if name.endswith(".py"):
             return Path(name).read_text()
@@ -222,7 +222,7 @@ def load_transport(choice: TransportChoice) -> Transport:
 
 
 def transport_kind(name: str) -> type[Transport]:
-    """Give the class of a transport. ScenarioError: there is none, or its file is broken."""
+    """Return the class of a transport. ScenarioError: there is none, or its file is broken."""
     return _class_of(TransportChoice(name, source=_source(name)))
 
 
@@ -239,7 +239,7 @@ def transport_names() -> list[str]:
 
 
 def transport_summary(name: str) -> str:
-    """Give the first line of a transport's docstring, without importing it."""
+    """Return the first line of a transport's docstring, without importing it."""
     text = _source(name) or (IN_TREE / f"{name}.py").read_text()
     classes = [node for node in ast.parse(text).body if isinstance(node, ast.ClassDef)]
     texts = [ast.get_docstring(node) for node in classes if node.name == "Transport"]

@@ -90,14 +90,14 @@ def _known_keys(location: Sequence[int | str], kind: type) -> set[str]:
 
 
 def _classes(hint: object) -> list[type]:
-    """Give the dataclasses that a type is made of."""
+    """Return the dataclasses that a type is made of."""
     if isinstance(hint, type) and is_dataclass(hint):
         return [hint]
     return [found for part in get_args(hint) for found in _classes(part)]
 
 
 def _keys(detail: ErrorDetails, content: TomlTable) -> list[str] | None:
-    """Give the way to a wrong key as in the file; None for alternatives that were not meant."""
+    """Return the way to a wrong key as in the file; None for alternatives that were not meant."""
     keys: list[str] = []
     value: Any = content
     for part in detail["loc"]:

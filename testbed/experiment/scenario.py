@@ -121,7 +121,7 @@ class Scenario:
 
 
 def scenario_path(name_or_path: str) -> Path:
-    """Give the file of a scenario: its own path, or by its name in `scenarios/`."""
+    """Return the file of a scenario: its own path, or by its name in `scenarios/`."""
     path = Path(name_or_path)
     return path if path.suffix == ".toml" else SCENARIOS / f"{name_or_path}.toml"
 
@@ -246,7 +246,7 @@ def _in_words(cell: Cell) -> str:
 
 
 def _axes(scenario: Scenario) -> dict[Axis, dict[str, Any]]:
-    """Give what each axis has, by name, in the order of the axes."""
+    """Return what each axis has, by name, in the order of the axes."""
     source = f"{scenario.name}.toml"
     read = [(name, load_messenger(name)) for name in scenario.messengers]
     messengers = [(messenger.name, name, messenger) for name, messenger in read]

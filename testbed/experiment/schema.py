@@ -22,7 +22,7 @@ KINDS: Mapping[str, type] = {
 
 
 def schema(kind: str) -> JsonSchemaValue:
-    """Give the JSON Schema (2020-12) of a kind of file."""
+    """Return the JSON Schema (2020-12) of a kind of file."""
     found = TypeAdapter(KINDS[kind]).json_schema()
     found["properties"].pop("name", None)  # the file's name, not a key
     if kind in ("censor", "messenger"):

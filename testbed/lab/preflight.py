@@ -40,7 +40,7 @@ def _veth(netlink: IPRoute) -> None:
 
 
 def _queueing(request: Mapping[str, object], netlink: IPRoute) -> None:
-    """Give the veth a queueing discipline, and take it away again."""
+    """Put a queueing discipline on the veth, and take it away again."""
     index = netlink.link_lookup(ifname="left")[0]
     netlink.tc("add", index=index, handle="1:", **request)
     netlink.tc("del", index=index, root=True)

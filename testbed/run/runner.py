@@ -274,7 +274,7 @@ def _check_room(folder: Path) -> None:
 
 
 def _command(module: str, argument: Path, import_path: Sequence[Path]) -> list[str]:
-    """Give what runs a program of the lab on a host kernel."""
+    """Return what runs a program of the lab on a host kernel."""
     return [*_PYTHON, "-c", _RUN_MODULE, module, str(argument), ":".join(map(str, import_path))]
 
 

@@ -83,7 +83,7 @@ class BaresipEnd:
     hung_up: trio.Event = field(default_factory=trio.Event)
 
     async def command(self, name: str, parameters: str = "") -> None:
-        """Give baresip a command (its module ctrl_tcp: netstrings of JSON)."""
+        """Send baresip a command (its module ctrl_tcp: netstrings of JSON)."""
         text = json.dumps({"command": name, "params": parameters})
         await self.control.send_all(f"{len(text)}:{text},".encode())
 

@@ -125,7 +125,7 @@ class ModelEngine:
                 await trio.aclose_forcefully(stream)
 
     def _paths(self, ways: Sequence[Way]) -> list[Path]:
-        """Give the paths, the preferred first; through a transport there is only UDP."""
+        """Return the paths, the preferred first; through a transport there is only UDP."""
         messenger, now = self._messenger, trio.current_time()
         make_dialect, _ = DIALECTS[messenger.dialect]
         is_direct = all(way.is_direct for way in ways)
@@ -223,7 +223,7 @@ class _Call:
                         await leg.channel.send(datagram)
 
     def stop_gathering(self, checked: Leg) -> None:
-        """Give up paths by which an end has no address yet, since it is checked by another."""
+        """Abandon paths by which an end has no address yet, since it is checked by another."""
         for path in self.paths:
             for leg in path.legs:
                 if leg.end == checked.end and leg.setup.stage is Stage.GATHERING:

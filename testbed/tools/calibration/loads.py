@@ -42,7 +42,7 @@ class Load(NamedTuple):
 
 
 def load(action: Action | None) -> Load:
-    """Give the load that shows an action; None: that nothing is done."""
+    """Return the load that shows an action; None: that nothing is done."""
     shows = Load(10)
     match action:
         case actions.Drop() | actions.Capacity() | actions.Reorder() | actions.Duplicate():
@@ -62,7 +62,7 @@ def load(action: Action | None) -> Load:
 
 
 def share(action: Action) -> float:
-    """Give the share of packets to which an action is done."""
+    """Return the share of packets to which an action is done."""
     match action:
         case actions.Capacity():
             return 1 - action.capacity / 100
@@ -79,7 +79,7 @@ def _to_see(probability: float) -> int:
 
 
 def _beyond(kept_bytes: float, rate_bps: float) -> Load:
-    """Give packets that are more than a bucket or queue has room for, sent four times as fast."""
+    """Return packets that are more than a bucket or queue has room for, sent four times as fast."""
     size = LARGE if kept_bytes >= 3 * LARGE else 400
     gap_s = min(5e-4, size * 8 / rate_bps / 4)
     return Load(ceil(kept_bytes * 1.5 / size) + 6, size, max(1e-4, gap_s))
