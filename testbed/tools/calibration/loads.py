@@ -21,6 +21,20 @@ _ICMP = 1
 """Its protocol number; a calibration sends IPv4."""
 SMALL, LARGE = 20, 1400
 """Bytes of payload; none is of voice's sizes."""
+_MAY_MEET: Mapping[type, Collection[str]] = {
+    actions.Pass: (),
+    actions.Drop: ("lost",),
+    actions.Capacity: ("lost",),
+    actions.Burst: ("lost",),
+    actions.Police: ("lost",),
+    actions.Shape: ("lost", "late"),
+    actions.Delay: ("late",),
+    actions.Reorder: ("late",),
+    actions.Duplicate: ("twice",),
+    actions.Freeze: ("lost",),
+    actions.List: ("lost",),
+}
+"""What packets may meet under an action that makes none up."""
 
 
 class Load(NamedTuple):
@@ -39,6 +53,14 @@ class Load(NamedTuple):
             for index, up in enumerate(ways):
                 when = at_s + (number + index / len(ways)) * self.gap_s
                 script.say(talk, when, self.payload_bytes, up=up)
+
+
+class _Met(NamedTuple):
+    """Which packets met what."""
+
+    lost: Sequence[Said]
+    late: Sequence[Said]
+    twice: Sequence[Said]
 
 
 def load(action: Action | None) -> Load:
@@ -134,30 +156,6 @@ def _agrees(action: Action, said: Sequence[Said], talk: Talk, seen: Observation)
     if isinstance(action, actions.Freeze):
         return _froze(action, said, seen)
     return _has_worked(action, said, met)
-
-
-class _Met(NamedTuple):
-    """Which packets met what."""
-
-    lost: Sequence[Said]
-    late: Sequence[Said]
-    twice: Sequence[Said]
-
-
-_MAY_MEET: Mapping[type, Collection[str]] = {
-    actions.Pass: (),
-    actions.Drop: ("lost",),
-    actions.Capacity: ("lost",),
-    actions.Burst: ("lost",),
-    actions.Police: ("lost",),
-    actions.Shape: ("lost", "late"),
-    actions.Delay: ("late",),
-    actions.Reorder: ("late",),
-    actions.Duplicate: ("twice",),
-    actions.Freeze: ("lost",),
-    actions.List: ("lost",),
-}
-"""What packets may meet under an action that makes none up."""
 
 
 def _has_worked(action: Action, said: Sequence[Said], met: _Met) -> bool:
