@@ -159,7 +159,7 @@ def _agrees(action: Action, said: Sequence[Said], talk: Talk, seen: Observation)
 
 
 def _has_worked(action: Action, said: Sequence[Said], met: _Met) -> bool:
-    """Tell whether packets met what they have to under an action; nothing else was met."""
+    """Return whether packets met what they have to under an action; they met nothing else."""
     worked = True
     match action:
         case actions.Drop() | actions.Capacity() | actions.Reorder() | actions.Duplicate():
