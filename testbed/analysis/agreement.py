@@ -154,7 +154,7 @@ def _by_ear(cell: RecordedCell) -> Sequence[float]:
 
 
 def _counted(cell: RecordedCell) -> Sequence[float]:
-    """Give what an engine's ends counted by their last reports."""
+    """Return what an engine's ends counted by their last reports."""
     last = [report for report in _last_reports(cell) if report.get("total")]
     return [report["concealed"] / report["total"] for report in last]
 

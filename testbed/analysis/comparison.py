@@ -104,7 +104,7 @@ def compare(cells: Iterable[RecordedCell]) -> list[Comparison]:
 
 
 def by_seed(group: Iterable[RecordedCell], measure: str) -> dict[int, float]:
-    """Give a measure of the calls that have it, by seed."""
+    """Return a measure of the calls that have it, by seed."""
     read = MEASURES[measure]
     return {cell.record.seed: value for cell in group if (value := read(cell.record)) is not None}
 

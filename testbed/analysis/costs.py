@@ -48,7 +48,7 @@ class Cost:
 
 
 def held_up(direction: DirectionRecord) -> list[float]:
-    """Give the delays (s) of frames that came with an earlier one, beyond the median frame's.
+    """Return the delays (s) of frames that came with an earlier one, beyond the median frame's.
 
     Frames are sent one after another. One that is handed over within `TOGETHER_S` of another that
     was sent before it, and is later than most, waited behind that one: it was there and was held

@@ -105,7 +105,7 @@ def median_effect(treated: Mapping[K, float], control: Mapping[K, float]) -> Est
 
 
 def coverage_limit(n: int) -> float:
-    """Give the greatest confidence with which the range of `n` values can hold their true median.
+    """Return the greatest confidence with which the range of `n` values can hold their true median.
 
     1 - 2^(1 - n), for a continuous distribution (Wilks 1962, section 11.2): 0.75 for three values,
     and 0.95 needs six.

@@ -107,7 +107,7 @@ class Adaptation:
     def encodings(
         self, bitrate_bps: int, expected_loss_percent: int, *, fec: bool
     ) -> list[Encoding]:
-        """Give the encodings of a codec's speech, by bitrate and then by loss."""
+        """Return the encodings of a codec's speech, by bitrate and then by loss."""
         losses = self.expected_losses_percent if fec else (expected_loss_percent,)
         rates = self.bitrates_bps or (bitrate_bps,)
         return [Encoding(rate, loss) for rate in rates for loss in losses]
@@ -174,7 +174,7 @@ class Receiver:
         self._received += 1
 
     def report(self) -> int | None:
-        """Give the share lost since the last report, in 256ths; None: nothing was expected."""
+        """Return the share lost since the last report, in 256ths; None: nothing was expected."""
         if self._first is None:
             return None
         expected = self._highest - self._first + 1
@@ -199,7 +199,7 @@ class Arrivals:
         self._recent.append((at, size_bytes, transit_s))
 
     def feedback(self, now: float) -> tuple[int, float]:
-        """Give the rate at which packets arrive (bit/s) and how long a queue delays them (s)."""
+        """Return the rate at which packets arrive (bit/s) and how long a queue delays them (s)."""
         while self._recent and self._recent[0][0] < now - _WINDOW_S:
             self._recent.popleft()
         if not self._recent:
@@ -231,7 +231,7 @@ class PathRate:
         self._heard_at, self._queue_s = now, queue_s
 
     def interval_s(self, now: float) -> float:
-        """Give the time from now to its next feedback (s)."""
+        """Return the time from now to its next feedback (s)."""
         rate_bps = self._limit_bps
         if self._adaptation.path_rates:
             since_s = 0.0 if self._began_at is None else now - self._began_at
@@ -249,7 +249,7 @@ class PathRate:
 
 
 def as_sent(encodings: Sequence[Sequence[bytes]], variants: Sequence[int]) -> Sequence[bytes]:
-    """Give the frames that were sent, of which frame k was encoded as `variants[k]` says.
+    """Return the frames that were sent, of which frame k was encoded as `variants[k]` says.
 
     A frame without an entry is the first encoding's.
     """

@@ -46,7 +46,7 @@ class Setup:
         return self.connected_at is not None or self.failed_at is not None
 
     def due(self, now: float) -> Sequence[bytes]:
-        """Give what has to be sent now; past the time-out the set-up has failed."""
+        """Return what has to be sent now; past the time-out the set-up has failed."""
         if self.done:
             return ()
         if now >= self.deadline:

@@ -83,7 +83,7 @@ def monologues(speech: Speech, duration_s: float) -> Conversation:
 
 
 def room_noise(clips: Sequence[Speech], samples: int) -> bytes:
-    """Give the sound of a room in which nobody speaks: white noise, as loud as the clips' pauses.
+    """Return the sound of a room in which nobody speaks: white noise, as loud as the clips' pauses.
 
     That is the level that 1 % of their 20 ms frames stay below. Silence of zeros would be coded in
     8 bytes a frame, which no microphone ever gets: with the noise of Debian's clips (-53 dB of full
@@ -97,7 +97,7 @@ def room_noise(clips: Sequence[Speech], samples: int) -> bytes:
 
 
 def _levels(clip: Speech) -> list[float]:
-    """Give the root mean square of each 20 ms."""
+    """Return the root mean square of each 20 ms."""
     samples = array("h", clip.pcm)
     size = round(_LEVEL_S * clip.rate_hz)
     pieces = (samples[n : n + size] for n in range(0, len(samples) - size + 1, size))
@@ -113,7 +113,7 @@ def heard_at_s(playout: Playout, said_at_s: float) -> float:
 
 
 def _played(playout: Playout) -> list[tuple[int, float]]:
-    """Give each frame that was played, and when (s); both rise."""
+    """Return each frame that was played, and when (s); both rise."""
     return [(slot.frame, slot.at_s) for slot in playout.slots if slot.frame is not None]
 
 
@@ -128,7 +128,7 @@ def _heard_at_s(playout: Playout, played: Sequence[tuple[int, float]], said_at_s
 
 
 def spoken(playout: Playout, turns: Sequence[Turn]) -> Playout:
-    """Give what was put out while one spoke, by the turns of this way; all of it if nobody did.
+    """Return what was put out while one spoke, by the turns of this way; all of it if nobody did.
 
     What is lost of a quiet room is not missed. The slots are cut at the ends of turns, so there are
     holes between them.
@@ -201,7 +201,7 @@ class _Delay(NamedTuple):
 
 
 def _delays(playout: Playout, said_at_s: Sequence[float], turn: Turn) -> list[_Delay]:
-    """Give when each frame of a turn that was played was said, and its delay from mouth to ear.
+    """Return when each frame of a turn that was played was said, and its delay from mouth to ear.
 
     `said_at_s` has it of all that were played; a frame belongs where its middle is.
     """

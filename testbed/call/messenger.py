@@ -9,9 +9,13 @@ from typing import Literal
 from testbed.call.adaptation import Adaptation
 from testbed.call.dialects import DIALECTS, RelayProtocol
 from testbed.call.engines import ENGINES
+from testbed.call.jitterbuffer.playout import PlayoutOptions
 from testbed.evidence import Evidence, check_reviewed
 
 _FORBID_UNKNOWN_KEYS = {"extra": "forbid"}
+_KEYS_WITHOUT_EVIDENCE = {"title", "evidence", "engine", "reviewed", "name"}
+_PATH_KEYS = {"relay_protocols", "peer_to_peer", "relay_tls_port"}
+"""Keys that may have evidence without needing it."""
 
 
 @dataclass(frozen=True)
@@ -63,22 +67,6 @@ class Repair:
     def __post_init__(self) -> None:
         if self.copies < 1 or self.copy_after_ms < 0:
             raise ValueError("copies, copy_after_ms: at least 1 and 0")
-
-
-@dataclass(frozen=True)
-class PlayoutOptions:
-    """What a messenger changes of NetEq's defaults (`testbed.call.jitterbuffer.playout`)."""
-
-    __pydantic_config__ = _FORBID_UNKNOWN_KEYS
-
-    fast_accelerate: bool = False
-    """A buffer that is far above its target is shortened faster."""
-    min_delay_ms: float = 0.0
-    """The target delay is at least this."""
-
-    def __post_init__(self) -> None:
-        if self.min_delay_ms < 0:
-            raise ValueError("min_delay_ms: must not be less than 0")
 
 
 @dataclass(frozen=True)
@@ -147,26 +135,37 @@ class Messenger:
             raise ValueError(f"dialect: {self.dialect!r} is none of {sorted(DIALECTS)}")
         if other := set(self.relay_protocols) - set(ENGINES[self.engine].relay_protocols):
             raise ValueError(f"relay_protocols: the engine {self.engine} has no {sorted(other)}")
-        is_model, by_stream = self.engine == "model", {*self.relay_protocols} - {"udp"}
-        if not is_model and (self.probes or self.repair != Repair()):
+        if self.engine != "model" and (self.probes or self.repair != Repair()):
             raise ValueError("probes, repair: a real engine has its own")
+        self._check_peer_to_peer()
+        needed = self._keys_with_evidence()
+        if missing := needed - set(self.evidence):
+            raise ValueError(f"evidence is missing for {sorted(missing)}")
+        if unknown := set(self.evidence) - needed - _PATH_KEYS:
+            raise ValueError(f"evidence for unknown keys {sorted(unknown)}")
+
+    def _check_peer_to_peer(self) -> None:
+        is_model = self.engine == "model"
         has_peer = is_model and DIALECTS[self.dialect][0].has_peer
         if self.peer_to_peer and not has_peer:
             what = f"the dialect {self.dialect}" if is_model else f"the engine {self.engine}"
             raise ValueError(f"peer_to_peer: {what} has no path without a relay")
-        of_paths = {"relay_protocols", "peer_to_peer", "relay_tls_port"}
-        of_media = {"adaptation", "probes", "repair", "playout"}
-        others = {"title", "evidence", "engine", "reviewed", "name", *of_paths, *of_media}
-        needed = {f.name for f in fields(self)} - others
-        needed |= {key for key in ("adaptation", "probes") if getattr(self, key)}
-        needed |= {"repair"} if self.repair != Repair() else set()
-        needed |= {"playout"} if self.playout != PlayoutOptions() else set()
-        if is_model and by_stream:
-            needed |= {"relay_protocols"}
-            needed |= {"relay_tls_port"} if "tls" in self.relay_protocols else set()
-        if is_model and self.peer_to_peer:
-            needed |= {"peer_to_peer"}
-        if missing := needed - set(self.evidence):
-            raise ValueError(f"evidence is missing for {sorted(missing)}")
-        if unknown := set(self.evidence) - needed - of_paths:
-            raise ValueError(f"evidence for unknown keys {sorted(unknown)}")
+
+    def _keys_with_evidence(self) -> set[str]:
+        """Return the keys that need evidence.
+
+        Those with a default need it only if they differ from it; the keys of paths, moreover, only
+        of a model.
+        """
+        is_model = self.engine == "model"
+        differs = {
+            "adaptation": self.adaptation is not None,
+            "probes": bool(self.probes),
+            "repair": self.repair != Repair(),
+            "playout": self.playout != PlayoutOptions(),
+            "relay_protocols": is_model and bool(set(self.relay_protocols) - {"udp"}),
+            "relay_tls_port": is_model and "tls" in self.relay_protocols,
+            "peer_to_peer": is_model and self.peer_to_peer,
+        }
+        always = {f.name for f in fields(self)} - _KEYS_WITHOUT_EVIDENCE - set(differs)
+        return always | {key for key, needs in differs.items() if needs}

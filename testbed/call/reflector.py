@@ -47,7 +47,7 @@ class Reflector(Generic[Place]):
         self._places: dict[bytes, Place] = {}
 
     def on_datagram(self, datagram: bytes, source: Place) -> tuple[bytes, Place] | None:
-        """Give what to send where for a packet, if anything."""
+        """Return what to send where for a packet, if anything."""
         tag, rest = datagram[:TAG_BYTES], datagram[TAG_BYTES:]
         if rest.startswith(HELLO):
             self._know(tag, source)
@@ -66,7 +66,7 @@ class Reflector(Generic[Place]):
 
 
 def own_tag(packet: bytes) -> bytes:
-    """Give the tag of the end that sent a packet."""
+    """Return the tag of the end that sent a packet."""
     is_hello = packet.startswith(HELLO, TAG_BYTES) or len(packet) <= _TCP_HELLO_BYTES
     own_end = packet[CALL_TAG_BYTES:TAG_BYTES] if is_hello else packet[TAG_BYTES:_TCP_HELLO_BYTES]
     return packet[:CALL_TAG_BYTES] + own_end
@@ -87,7 +87,7 @@ def unwrap(packet: bytes) -> bytes:
 
 
 def frame_packet(packet: bytes) -> bytes:
-    """Give a packet as it stands on a TCP stream."""
+    """Return a packet as it stands on a TCP stream."""
     return struct.pack("<I", len(packet)) + packet
 
 

@@ -38,7 +38,7 @@ def take_message(unparsed: bytearray) -> bytes | None:
 
 
 def with_relay(message: bytes, relay: Address) -> bytes:
-    """Give a SIP message that has media go to `relay`, as a provider's session border does.
+    """Return a SIP message that has media go to `relay`, as a provider's session border does.
 
     A message without a session description (SDP, RFC 8866) stays as it is; media that is refused,
     with port 0, stays refused.
@@ -63,7 +63,7 @@ class Latch:
         """None: an end's port has all kinds of datagrams."""
 
     def on_datagram(self, datagram: bytes, source: Address) -> tuple[bytes, Address] | None:
-        """Give what to send where for a datagram, if anything."""
+        """Return what to send where for a datagram, if anything."""
         if source not in self._ends and len(self._ends) < 2:
             self._ends.append(source)
         if source not in self._ends or len(self._ends) < 2:

@@ -30,7 +30,7 @@ _DTLS_FLIGHTS = {1: (1, 0xFEFF), 2: (2, 0xFEFD), 3: (16, 0xFEFD), 4: (20, 0xFEFD
 
 
 def dtls_flight_number(datagram: bytes) -> int | None:
-    """Give the flight that a datagram of `dtls_flight` is, or None."""
+    """Return the flight that a datagram of `dtls_flight` is, or None."""
     if len(datagram) < 14 or datagram[0] != 22:
         return None
     return next((n for n, (kind, _) in _DTLS_FLIGHTS.items() if kind == datagram[13]), None)
@@ -70,7 +70,7 @@ class Rtp:
         return header + self._extension + (mask ^ plain).to_bytes(size, "big")
 
     def numbers(self, packet: bytes) -> tuple[int, int] | None:
-        """Give a packet's sequence number (16 bits) and its frame's number; None: it is none.
+        """Return a packet's sequence number (16 bits) and its frame's number; None: it is none.
 
         The frame's is told by the timestamp, and so right within the first day.
         """
@@ -106,7 +106,7 @@ def rtcp(kind: tuple[int, int], number: int, body: bytes) -> bytes:
 
 
 def rtcp_body(kind: tuple[int, int], packet: bytes) -> bytes | None:
-    """Give the body of an SRTCP packet of this kind, or None."""
+    """Return the body of an SRTCP packet of this kind, or None."""
     packet_type, count = kind
     end = len(packet) - _SRTCP_INDEX_BYTES - _SRTP_TAG_BYTES
     if end < _RTCP_HEADER_BYTES or packet[:2] != bytes((0x80 | count, packet_type)):
@@ -127,5 +127,5 @@ def _filler(key: bytes, size_bytes: int) -> bytes:
 
 
 def unwrap_sequence(sequence: int, near: int) -> int:
-    """Give the frame index with this 16-bit sequence number that is nearest to `near`."""
+    """Return the frame index with this 16-bit sequence number that is nearest to `near`."""
     return near + ((sequence - near + 0x8000) & 0xFFFF) - 0x8000

@@ -290,7 +290,7 @@ def described(action: Action) -> str:
 
 
 def _plain(value: object) -> object:
-    """Give a number as people write it: 24000, where Python has 24000.0."""
+    """Return a number as people write it: 24000, where Python has 24000.0."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 

@@ -213,7 +213,7 @@ class Censor:
             self._log(now, flow, text)
 
     def _stream(self, flow: Flow, packet: Packet) -> Packet:
-        """Give what has come of a packet's direction, in the packet's place, if that is joined."""
+        """Return what has come of a packet's direction in the packet's place, if that is joined."""
         if packet.protocol != "tcp" or "tcp-segments" not in self._reading.reassembles:
             return packet
         stream = flow.streams.setdefault(packet.direction, Stream())
@@ -246,7 +246,7 @@ class Censor:
     def _first_rule(
         self, flow: Flow, direction: Direction, now: float
     ) -> tuple[Rule | None, float]:
-        """Give the first rule that holds, and until when it stays the first."""
+        """Return the first rule that holds, and until when it stays the first."""
         until = inf
         for condition in self._conditions:
             if not condition.may_hold(flow, direction):
@@ -291,7 +291,7 @@ class Censor:
         return True
 
     def _effect(self, rule: Rule, flow: Flow, direction: Direction) -> Effect | None:
-        """Give the effect of a rule on a direction of a flow, which may be one of more of them."""
+        """Return the effect of a rule on a direction of a flow; several may share it."""
         whose = scope(rule.action)
         if whose in ("rule", "client"):
             address, way = (flow.client.address, direction) if whose == "client" else (b"", None)
@@ -329,18 +329,18 @@ class Censor:
 
 
 def _ends(packet: Packet) -> tuple[Endpoint, Endpoint]:
-    """Give source and destination of a packet, or of the one that an ICMP error is about."""
+    """Return source and destination of a packet, or of the one that an ICMP error is about."""
     about = packet.quoted or packet
     return about.source, about.destination
 
 
 def _key(protocol: str, one: Endpoint, other: Endpoint) -> tuple[str, Endpoint, Endpoint]:
-    """Give by what a flow is known, whichever way its packets go."""
+    """Return by what a flow is known, whichever way its packets go."""
     return (protocol, one, other) if one <= other else (protocol, other, one)
 
 
 def _kinds(profile: Profile) -> Mapping[str, Sequence[Kind]]:
-    """Give the detectors that a profile needs, by protocol."""
+    """Return the detectors that a profile needs, by protocol."""
     needed = profile.kinds
     for kind in needed:
         kind.make(Reading())  # what it loads is there before a packet has to wait for it

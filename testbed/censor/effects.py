@@ -25,7 +25,7 @@ class Effect(Protocol):
     """An action at work."""
 
     def apply(self, packet: Packet, now: float) -> Sequence[Release]:
-        """Give what leaves the box for a packet that came at `now` (s), which never goes back."""
+        """Return what leaves the box for a packet that came at `now` (s), which never goes back."""
         ...
 
 
@@ -226,6 +226,23 @@ def scope(action: actions.Action) -> Scope:
 
 def effect(action: actions.Action, rng: Random, enlist: Callable[[float], None]) -> Effect | None:
     """Put an action to work; `enlist` puts the flow on the list at a time. None: it only passes."""
+    match action:
+        case actions.Police():
+            return Police(action)
+        case actions.Shape():
+            return Shape(action)
+        case actions.Reset():
+            return Reset(action)
+        case actions.Answer():
+            return Answer(action)
+        case actions.List():
+            return Listing(action, enlist)
+        case _:
+            return _by_chance(action, rng)
+
+
+def _by_chance(action: actions.Action, rng: Random) -> Effect | None:
+    """Put an action to work that draws random numbers; None: it is not one of them."""
     made: Effect | None = None
     match action:
         case actions.Drop(probability=probability):
@@ -234,10 +251,6 @@ def effect(action: actions.Action, rng: Random, enlist: Callable[[float], None])
             made = Drop(1 - capacity / 100, rng)
         case actions.Burst():
             made = Burst(action, rng)
-        case actions.Police():
-            made = Police(action)
-        case actions.Shape():
-            made = Shape(action)
         case actions.Delay():
             made = Delay(action, rng)
         case actions.Reorder():
@@ -246,10 +259,4 @@ def effect(action: actions.Action, rng: Random, enlist: Callable[[float], None])
             made = Duplicate(probability, rng)
         case actions.Freeze():
             made = Freeze(action, rng)
-        case actions.Reset():
-            made = Reset(action)
-        case actions.Answer():
-            made = Answer(action)
-        case actions.List():
-            made = Listing(action, enlist)
     return made

@@ -70,7 +70,7 @@ class Flow:
 
     @property
     def name(self) -> str:
-        """Give what people call it."""
+        """Return what people call it."""
         return f"{self.protocol} {self.client} > {self.server}"
 
     def learn(self, fact: Fact) -> None:
@@ -81,7 +81,7 @@ class Flow:
             self.labels.add(fact.name)
 
     def key(self, by: By) -> Hashable:
-        """Give what a list remembers of it."""
+        """Return what a list remembers of it."""
         client, server = self.client, self.server
         keys: dict[By, Hashable] = {
             "2-tuple": (client.address, server.address),

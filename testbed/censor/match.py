@@ -88,7 +88,7 @@ class Match:
 
     @property
     def values(self) -> Mapping[str, Sequence[str]]:
-        """Give the patterns by the name of the fact whose value they are for."""
+        """Return the patterns by the name of the fact whose value they are for."""
         return {name: patterns for name in VALUES if (patterns := getattr(self, name))}
 
     @property

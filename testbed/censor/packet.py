@@ -34,7 +34,7 @@ class Direction(Enum):
 
     @property
     def opposite(self) -> Direction:
-        """Give the other way."""
+        """Return the other way."""
         return Direction.DOWN if self is Direction.UP else Direction.UP
 
 

@@ -158,7 +158,7 @@ class Profile:
 
 
 def with_numbers(profile: Profile, paths: Sequence[str], value: float) -> Profile:
-    """Give a profile with numbers, each named `RULE.NUMBER`, set to another value.
+    """Return a profile with numbers, each named `RULE.NUMBER`, set to another value.
 
     Their evidence becomes `assumed`: they are no longer what their source says. ValueError: there
     is no such rule or number, or it cannot have that value.

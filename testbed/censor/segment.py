@@ -13,7 +13,7 @@ _TCP = 6
 
 
 def checksum(data: bytes) -> int:
-    """Give the Internet checksum (RFC 1071) of bytes."""
+    """Return the Internet checksum (RFC 1071) of bytes."""
     padded = data + bytes(len(data) % 2)
     total: int = sum(struct.unpack(f"!{len(padded) // 2}H", padded))
     while total >> 16:
@@ -49,7 +49,7 @@ def ip_packet(source: bytes, destination: bytes, protocol: int, content: bytes) 
 
 
 def length_in_sequence(packet: Packet, fields: TcpFields) -> int:
-    """Give how far a segment moves the sequence number: its payload, SYN and FIN."""
+    """Return how far a segment moves the sequence number: its payload, SYN and FIN."""
     return len(packet.payload) + bool(fields.flags & SYN) + bool(fields.flags & FIN)
 
 

@@ -82,7 +82,7 @@ Run = Callable[[Path, Report], list[Calibration]]
 
 
 def _what(profile: str | None, links: str | None) -> tuple[str, Run]:
-    """Give the name of the files, and what is to be run with a folder for jobs."""
+    """Return the name of the files, and what is to be run with a folder for jobs."""
     from testbed.tools.calibration import profiles as runs  # noqa: PLC0415 - brings scipy, most of a second
 
     cpus = sorted(os.sched_getaffinity(0))

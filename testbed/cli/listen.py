@@ -158,7 +158,7 @@ def _write(entries: Sequence[_Heard], into: Path) -> None:
 
 
 def _table(entries: Sequence[_Heard], title: str) -> Table:
-    """Give what is to be heard, at most 100 columns wide."""
+    """Return what is to be heard, at most 100 columns wide."""
     table = Table(box=None, pad_edge=False, padding=(0, 1), collapse_padding=True, title=title)
     table.title_justify = "left"
     table.add_column("File (.wav, .opus)", overflow="fold")

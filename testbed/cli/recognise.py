@@ -15,7 +15,7 @@ from testbed.experiment.explanations import ScenarioError
 from testbed.experiment.scenario import load_censor
 from testbed.tools.recognition.capture_file import Capture, CaptureError
 from testbed.tools.recognition.evaluation import evaluate, labels_text, shares_table
-from testbed.tools.recognition.flow_tables import answer, as_json, flows_table
+from testbed.tools.recognition.flow_tables import answer, flow_row, flows_table
 from testbed.tools.recognition.replay import Replay
 
 _LEGEND = """\
@@ -74,7 +74,7 @@ def recognise(
             "ends_early": capture.ends_early,
             "censor": None if profile is None else profile.name,
             "unlisted_packets": replay.unlisted,
-            "flows": [as_json(flow) for flow in replay.flows],
+            "flows": [flow_row(flow) for flow in replay.flows],
         }
         print_json(found)
         return

@@ -26,7 +26,7 @@ from testbed.experiment.choosing import only_transports
 from testbed.experiment.scenario import RESULTS, Scenario, cell_id, cells
 from testbed.lab.nodes.capture import TCPDUMP
 from testbed.record.manifest import KernelBuild, Manifest
-from testbed.record.results import RecordedCell, ResultsError, Run
+from testbed.record.results import ResultsError, Run
 from testbed.run import runner
 from testbed.run.provenance import lacking, manifest
 from testbed.show import tables
@@ -88,39 +88,21 @@ def run(
 
     Example: testbed run ru-calls-2025-08 --messenger whatsapp --transport obfs4 --seed 1
     """
-    chosen = _chosen(scenario.load_scenario(scenario_name), messenger, transport, seed)
-    if speech is not None:
-        chosen = replace(chosen, speech=str(speech))
-    folder = out_folder or RESULTS / chosen.name
-    plan = cells(chosen)
-    if pcap and TCPDUMP.find() is None:
-        raise runner.LabError(f"--pcap needs the program tcpdump: {TCPDUMP.remedy}")
-    the_run, cpus = Run(folder), sorted(os.sched_getaffinity(0))[:jobs]
+    chosen = _chosen(scenario.load_scenario(scenario_name), messenger, transport, seed, speech)
+    the_run, plan = Run(out_folder or RESULTS / chosen.name), cells(chosen)
+    _check_tcpdump(needed=pcap)
     if dry_run:
-        show_plan(the_run, plan, len(cpus))
+        show_plan(the_run, plan, len(_cpus(jobs)))
         return
-    # Before anything is kept: a record that says a program is missing could not be gone on with.
-    if lacks := lacking(plan):
-        raise runner.LabError(f"nothing was run: {lacks}")
-    if twice and kernel is KernelKind.HOST:
-        raise runner.LabError("--twice needs virtual time: in real time no cell is the same again")
-    with the_run.held():
-        if pcap and not fresh:
-            _check_captured(the_run, plan)
-        local, about_kernel = _conduct(kernel)
-        about = manifest(chosen, plan, about_kernel)
-        with _sent_to(scheduler, kernel, plan, (local, cpus)) as (conduct, places):
+    _check_possible(plan, kernel, twice=twice)
+    with _held(the_run, plan, captured=pcap and not fresh):
+        local, about = _conduct(kernel, chosen, plan)
+        with _sent_to(scheduler, kernel, plan, (local, _cpus(jobs))) as lab:
             the_run.begin(about, _source(scenario_name), fresh=fresh)
-            failures = _run_all(the_run, plan, conduct, places, "cells", pcap=pcap)
-            wanted = {cell_id(cell) for cell in plan}
-            found = [each for each in the_run.cells() if each.id in wanted]
-            if found or as_json:
-                _show(found, folder, about, as_json=as_json)
-            if twice:
-                failures |= _compare_again(the_run, plan, conduct, places)
-    _show_failures(failures, the_run)
-    if failures:
-        raise typer.Exit(1)
+            failures = _run_all(the_run, plan, lab, "cells", pcap=pcap)
+            _show(the_run, plan, about, as_json=as_json)
+            failures |= _compare_again(the_run, plan, lab) if twice else {}
+    _end(failures, the_run)
 
 
 def _chosen(
@@ -128,7 +110,9 @@ def _chosen(
     messengers: list[str] | None,
     transports: list[str] | None,
     seeds: list[int] | None,
+    speech: Path | None,
 ) -> Scenario:
+    """Narrow a scenario to what was asked for."""
     only: dict[scenario.Axis, list[str] | None] = {"messenger": messengers, "transport": transports}
     return replace(
         loaded,
@@ -140,18 +124,59 @@ def _chosen(
             for rule in loaded.include
             if all(rule.get(axis) in (None, *names) for axis, names in only.items() if names)
         ),
+        speech=loaded.speech if speech is None else str(speech),
     )
+
+
+def _cpus(jobs: int | None) -> list[int]:
+    """Return the processors to run cells on, at most `jobs`."""
+    return sorted(os.sched_getaffinity(0))[:jobs]
+
+
+def _check_tcpdump(*, needed: bool) -> None:
+    if needed and TCPDUMP.find() is None:
+        raise runner.LabError(f"--pcap needs the program tcpdump: {TCPDUMP.remedy}")
+
+
+def _check_possible(plan: Sequence[Cell], kernel: KernelKind, *, twice: bool) -> None:
+    """See that cells can be run as asked. LabError: they cannot.
+
+    This comes before anything is kept: a record that says a program is missing could not be gone on
+    with.
+    """
+    if lacks := lacking(plan):
+        raise runner.LabError(f"nothing was run: {lacks}")
+    if twice and kernel is KernelKind.HOST:
+        raise runner.LabError("--twice needs virtual time: in real time no cell is the same again")
+
+
+@contextmanager
+def _held(the_run: Run, plan: Sequence[Cell], *, captured: bool) -> Iterator[None]:
+    """Hold the run's folder; with `captured`, what it has of the plan must have captures."""
+    with the_run.held():
+        if captured:
+            _check_captured(the_run, plan)
+        yield
 
 
 def _source(name: str) -> str:
     return scenario.scenario_path(name).read_text()
 
 
-def _conduct(kernel: KernelKind) -> tuple[runner.Conduct, KernelBuild]:
+def _conduct(
+    kernel: KernelKind, chosen: Scenario, plan: Sequence[Cell]
+) -> tuple[runner.Conduct, Manifest]:
+    """Return what conducts cells here, and what the run's record says of it and of them."""
     if kernel is KernelKind.HOST:
-        return runner.on_host(), KernelBuild("host", os.uname().release)
-    built = guest_kernel()
-    return runner.in_guest(built), KernelBuild("virtual", built.version, built.key)
+        conduct, build = runner.on_host(), KernelBuild("host", os.uname().release)
+    else:
+        built = guest_kernel()
+        conduct, build = runner.in_guest(built), KernelBuild("virtual", built.version, built.key)
+    return conduct, manifest(chosen, plan, build)
+
+
+_Lab = tuple[runner.Conduct, Sequence[int]]
+"""What conducts cells, and a place for each that it conducts at a time."""
 
 
 @contextmanager
@@ -159,9 +184,9 @@ def _sent_to(
     scheduler: str | None,
     kernel: KernelKind,
     plan: Sequence[Cell],
-    here: tuple[runner.Conduct, Sequence[int]],
-) -> Iterator[tuple[runner.Conduct, Sequence[int]]]:
-    """Give what conducts cells, and places for as many as it takes at a time."""
+    here: _Lab,
+) -> Iterator[_Lab]:
+    """Yield the scheduler's lab; without a scheduler, the one that is here."""
     if scheduler is None:
         yield here
         return
@@ -183,8 +208,7 @@ def _sent_to(
 def _run_all(
     the_run: Run,
     plan: Sequence[Cell],
-    conduct: runner.Conduct,
-    cpus: Sequence[int],
+    lab: _Lab,
     what: str,
     *,
     pcap: bool = False,
@@ -204,11 +228,16 @@ def _run_all(
                 failures[done.cell_id] = done.failure
 
         run_cells = partial(runner.run_cells, pcap=pcap)
-        trio.run(run_cells, the_run, missing, conduct, cpus, report)
+        trio.run(run_cells, the_run, missing, *lab, report)
     return failures
 
 
-def _show(found: Sequence[RecordedCell], folder: Path, about: Manifest, *, as_json: bool) -> None:
+def _show(the_run: Run, plan: Sequence[Cell], about: Manifest, *, as_json: bool) -> None:
+    """Print what came of the plan's calls, if anything did; as JSON, even if nothing did."""
+    wanted = {cell_id(cell) for cell in plan}
+    found = [each for each in the_run.cells() if each.id in wanted]
+    if not found and not as_json:
+        return
     table_rows = tables.rows(found)
     if as_json:
         sys.stdout.write(tables.as_json(table_rows) + "\n")
@@ -225,7 +254,7 @@ def _show(found: Sequence[RecordedCell], folder: Path, about: Manifest, *, as_js
     if wall_s:
         out.print(
             f"{virtual_s:.0f} virtual s in {wall_s:.1f} s of one core:"
-            f" {virtual_s / wall_s:.1f} times real time. Record: {short(folder)}"
+            f" {virtual_s / wall_s:.1f} times real time. Record: {short(the_run.folder)}"
         )
 
 
@@ -240,8 +269,8 @@ def _check_captured(the_run: Run, plan: Sequence[Cell]) -> None:
         )
 
 
-def _show_failures(failures: Mapping[str, str], the_run: Run) -> None:
-    """Show each reason once, with the cells that it kept from being conducted."""
+def _end(failures: Mapping[str, str], the_run: Run) -> None:
+    """End with the status 1 if cells failed; each reason is shown once, with its cells."""
     names: dict[str, list[str]] = {}
     for name, reason in failures.items():
         names.setdefault(reason, []).append(name)
@@ -252,16 +281,16 @@ def _show_failures(failures: Mapping[str, str], the_run: Run) -> None:
         left = the_run.folder / "failed" / failed[0]
         if left.is_dir():
             err.print(f"What is left of it: {short(left)}", markup=False)
+    if failures:
+        raise typer.Exit(1)
 
 
-def _compare_again(
-    the_run: Run, plan: Sequence[Cell], conduct: runner.Conduct, cpus: Sequence[int]
-) -> dict[str, str]:
+def _compare_again(the_run: Run, plan: Sequence[Cell], lab: _Lab) -> dict[str, str]:
     """Run cells into another folder and compare all files but the cost."""
     with tempfile.TemporaryDirectory(dir=the_run.folder) as temporary:
         again = Run(Path(temporary) / "again")
         again.begin(the_run.manifest(), "", fresh=False)
-        failures = _run_all(again, plan, conduct, cpus, "again")
+        failures = _run_all(again, plan, lab, "again")
         same = 0
         for cell in plan:
             name = cell_id(cell)

@@ -9,12 +9,12 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
 from testbed.experiment.cell import TransportChoice
-from testbed.experiment.explanations import ScenarioError, by_name, describe, names_in
+from testbed.experiment.explanations import ScenarioError, TomlTable, by_name, describe, names_in
 from testbed.experiment.loading import (
     IN_TREE,
     in_tree_names,
@@ -33,7 +33,7 @@ class WithParameters:
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - read by pydantic
 
     name: str
-    parameters: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, object] = field(default_factory=dict)
     title: str = ""
     """What the scenario calls it, if it gave it a name of its own."""
 
@@ -56,7 +56,7 @@ def read_entries(transports: object) -> object:
     ]
 
 
-def _kind(table: Mapping[str, Any], default: str) -> tuple[str, dict[str, Any]]:
+def _kind(table: TomlTable, default: str) -> tuple[str, TomlTable]:
     parameters = dict(table)
     return str(parameters.pop("kind", default)), parameters
 
@@ -85,7 +85,7 @@ def _as_asked(entry: str | WithParameters) -> str:
 
 
 def only_transports(entries: Entries, names: Sequence[str]) -> Entries:
-    """Give those of a scenario's entries with these titles; other names stand for themselves.
+    """Return those of a scenario's entries with these titles; other names stand for themselves.
 
     No names: all entries.
     """
@@ -136,7 +136,7 @@ def _inner(value: object, where: str, titled: Mapping[str, TransportChoice]) -> 
 
 
 def _source(name: str) -> str:
-    """Give the text of a transport that is not in `transports/`; empty: it is there."""
+    """Return the text of a transport that is not in `transports/`; empty: it is there."""
     try:
         if name.endswith(".py"):
             return Path(name).read_text()
@@ -159,7 +159,7 @@ def _only(name: str, modules: Sequence[str]) -> str:
     return modules[0]
 
 
-def _parse(entry: str) -> tuple[str, dict[str, Any]]:
+def _parse(entry: str) -> tuple[str, TomlTable]:
     """Part `name {key = value, ...}`; a word that is no TOML value is a string without quotes."""
     name, brace, inside = (part.strip() for part in entry.partition("{"))
     if not brace:
@@ -168,7 +168,7 @@ def _parse(entry: str) -> tuple[str, dict[str, Any]]:
         raise ScenarioError(f"transport {entry!r}: it does not end with the brace that closes {{")
     inside = inside.removesuffix("}").strip()
     try:
-        parameters: dict[str, Any] = tomllib.loads(f"parameters = {{{inside}}}")["parameters"]
+        parameters: TomlTable = tomllib.loads(f"parameters = {{{inside}}}")["parameters"]
     except tomllib.TOMLDecodeError:
         if inside.count("{") != inside.count("}"):
             raise ScenarioError(
@@ -206,7 +206,7 @@ def load_transport(choice: TransportChoice) -> Transport:
     needed = [name for name, of in known.items() if of.default is inspect.Parameter.empty]
     if missing := [repr(name) for name in needed if name not in choice.parameters]:
         raise ScenarioError(f"{where}: it is missing the parameter {names_in(missing)}")
-    checked: dict[str, Any] = {}
+    checked: dict[str, object] = {}
     for name, value in choice.parameters.items():
         if isinstance(value, TransportChoice):
             checked[name] = load_transport(value)
@@ -222,7 +222,7 @@ def load_transport(choice: TransportChoice) -> Transport:
 
 
 def transport_kind(name: str) -> type[Transport]:
-    """Give the class of a transport. ScenarioError: there is none, or its file is broken."""
+    """Return the class of a transport. ScenarioError: there is none, or its file is broken."""
     return _class_of(TransportChoice(name, source=_source(name)))
 
 
@@ -239,7 +239,7 @@ def transport_names() -> list[str]:
 
 
 def transport_summary(name: str) -> str:
-    """Give the first line of a transport's docstring, without importing it."""
+    """Return the first line of a transport's docstring, without importing it."""
     text = _source(name) or (IN_TREE / f"{name}.py").read_text()
     classes = [node for node in ast.parse(text).body if isinstance(node, ast.ClassDef)]
     texts = [ast.get_docstring(node) for node in classes if node.name == "Transport"]

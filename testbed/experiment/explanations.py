@@ -13,6 +13,8 @@ from testbed.censor.actions import Action
 from testbed.errors import InputError
 
 T = TypeVar("T")
+TomlTable = dict[str, Any]
+"""A table as it was read from a file, which may hold anything: it is not checked yet."""
 _ACTIONS = {kind.__name__ for kind in get_args(Action)}
 
 
@@ -38,7 +40,7 @@ def by_name(what: str, asked: Iterable[tuple[str, str, T]], remedy: str = "") ->
 
 def describe(
     error: ValidationError,
-    content: Mapping[str, Any],
+    content: TomlTable,
     kind: type | None = None,
     *,
     within: str = "",
@@ -88,22 +90,19 @@ def _known_keys(location: Sequence[int | str], kind: type) -> set[str]:
 
 
 def _classes(hint: object) -> list[type]:
-    """Give the dataclasses that a type is made of."""
+    """Return the dataclasses that a type is made of."""
     if isinstance(hint, type) and is_dataclass(hint):
         return [hint]
     return [found for part in get_args(hint) for found in _classes(part)]
 
 
-def _keys(detail: ErrorDetails, content: Mapping[str, Any]) -> list[str] | None:
-    """Give the way to a wrong key as in the file; None for alternatives that were not meant."""
+def _keys(detail: ErrorDetails, content: TomlTable) -> list[str] | None:
+    """Return the way to a wrong key as in the file; None for alternatives that were not meant."""
     keys: list[str] = []
     value: Any = content
     for part in detail["loc"]:
-        if isinstance(value, Mapping) and isinstance(value.get("kind"), str):
-            meant = value["kind"].capitalize()
-            is_other = part in _ACTIONS and part != meant
-            if is_other and (meant in _ACTIONS or detail["loc"][-1] != "kind"):
-                return None
+        if _is_of_another_kind(detail, value, part):
+            return None
         if isinstance(value, Mapping) and part in value:
             keys.append(str(part))
             value = value[part]
@@ -117,6 +116,15 @@ def _keys(detail: ErrorDetails, content: Mapping[str, Any]) -> list[str] | None:
         elif not (isinstance(part, str) and part[:1].isupper()):
             keys.append(str(part))
     return keys
+
+
+def _is_of_another_kind(detail: ErrorDetails, value: object, part: int | str) -> bool:
+    """Whether `part` is an action's name, and another one is meant by the `kind` of a table."""
+    if not isinstance(value, Mapping) or not isinstance(value.get("kind"), str):
+        return False
+    meant = value["kind"].capitalize()
+    is_other = part in _ACTIONS and part != meant
+    return is_other and (meant in _ACTIONS or detail["loc"][-1] != "kind")
 
 
 def names_in(names: Iterable[str]) -> str:

@@ -55,7 +55,7 @@ def module_text(module: str) -> str:
 
 
 def transport_class(name: str, source: str = "") -> type[Transport]:
-    """Give the class of a transport in `transports/`, or of one whose file's text is `source`.
+    """Return the class of a transport in `transports/`, or of one whose file's text is `source`.
 
     ImportError: there is none. What a file raises when it is run is let through.
     """
@@ -97,13 +97,13 @@ def make_transport(choice: TransportChoice) -> Transport:
 
 
 def own_programs(kind: type[Transport]) -> tuple[Program, ...]:
-    """Give the programs that a class needs with any parameters, and so without any."""
+    """Return the programs that a class needs with any parameters, and so without any."""
     declared = getattr(kind, "programs", ())  # a property, if parameters decide
     return declared if isinstance(declared, tuple) else ()
 
 
 def programs_of(transport: Transport) -> Iterator[Program]:
-    """Give the foreign programs that a transport and what it wraps need."""
+    """Yield the foreign programs that a transport and what it wraps need."""
     yield from transport.programs
     if is_dataclass(transport):
         for field in fields(transport):

@@ -27,7 +27,7 @@ from testbed.experiment.choosing import (
     transport_choice,
     transport_choices,
 )
-from testbed.experiment.explanations import ScenarioError, by_name, describe, names_in
+from testbed.experiment.explanations import ScenarioError, TomlTable, by_name, describe, names_in
 from testbed.experiment.linkset import LinkSet
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -121,7 +121,7 @@ class Scenario:
 
 
 def scenario_path(name_or_path: str) -> Path:
-    """Give the file of a scenario: its own path, or by its name in `scenarios/`."""
+    """Return the file of a scenario: its own path, or by its name in `scenarios/`."""
     path = Path(name_or_path)
     return path if path.suffix == ".toml" else SCENARIOS / f"{name_or_path}.toml"
 
@@ -159,7 +159,7 @@ def load_messenger(name: str) -> Messenger:
     return _validated(path, content, Messenger)
 
 
-def _read_like(path: Path, folder: Path, what: str) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+def _read_like(path: Path, folder: Path, what: str) -> tuple[TomlTable | None, TomlTable]:
     """Read a file and, if it is `like` another one of a folder, that one before it.
 
     The date of the review is each file's own.
@@ -246,7 +246,7 @@ def _in_words(cell: Cell) -> str:
 
 
 def _axes(scenario: Scenario) -> dict[Axis, dict[str, Any]]:
-    """Give what each axis has, by name, in the order of the axes."""
+    """Return what each axis has, by name, in the order of the axes."""
     source = f"{scenario.name}.toml"
     read = [(name, load_messenger(name)) for name in scenario.messengers]
     messengers = [(messenger.name, name, messenger) for name, messenger in read]
@@ -278,7 +278,7 @@ def _topology(name: str) -> str:
     return name
 
 
-def _names_of(combination: Iterable[tuple[str, Any]]) -> tuple[str, ...]:
+def _names_of(combination: Iterable[tuple[str, object]]) -> tuple[str, ...]:
     return tuple(name for name, _ in combination)
 
 
@@ -346,7 +346,7 @@ def _load(path: Path, kind: type[T], what: str) -> T:
     return _validated(path, _read(path, what), kind)
 
 
-def _read(path: Path, what: str) -> dict[str, Any]:
+def _read(path: Path, what: str) -> TomlTable:
     try:
         return tomllib.loads(path.read_text())
     except FileNotFoundError:
@@ -360,7 +360,7 @@ def _read(path: Path, what: str) -> dict[str, Any]:
         raise ScenarioError(f"{path}: {error}") from None
 
 
-def _validated(path: Path, content: Mapping[str, Any], kind: type[T]) -> T:
+def _validated(path: Path, content: TomlTable, kind: type[T]) -> T:
     try:
         return TypeAdapter(kind).validate_python({**content, "name": path.stem})
     except ValidationError as error:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from pydantic import TypeAdapter
-from pydantic.json_schema import GenerateJsonSchema
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
 from testbed.call.messenger import Messenger
 from testbed.censor.profile import Profile
@@ -22,8 +21,8 @@ KINDS: Mapping[str, type] = {
 """Each kind of file, and what it is read into."""
 
 
-def schema(kind: str) -> dict[str, Any]:
-    """Give the JSON Schema (2020-12) of a kind of file."""
+def schema(kind: str) -> JsonSchemaValue:
+    """Return the JSON Schema (2020-12) of a kind of file."""
     found = TypeAdapter(KINDS[kind]).json_schema()
     found["properties"].pop("name", None)  # the file's name, not a key
     if kind in ("censor", "messenger"):

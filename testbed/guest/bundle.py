@@ -70,7 +70,7 @@ def _import_all(tree: Path) -> dict[str, CodeType]:
 
 
 def _code(name: str, origin: str, loader: SourceFileLoader) -> bytes:
-    """Give a module's code, as it was compiled if it was."""
+    """Return a module's code, as it was compiled if it was."""
     compiled = Path(cache_from_source(origin, optimization=""))
     if compiled.is_file():
         return compiled.read_bytes()[_PYC_HEADER_BYTES:]

@@ -46,7 +46,7 @@ _COMPILE = (
 
 @cache
 def guest_code() -> Path:
-    """Give the folder with the code as it is now; make it if it is not there yet (a second)."""
+    """Return the folder with the code as it is now; make it if it is not there yet (a second)."""
     files = dict(_files())
     digest = hashlib.sha256(sys.version.encode())
     for name, path in files.items():
@@ -63,7 +63,7 @@ def guest_code() -> Path:
 
 
 def _files() -> Iterator[tuple[Path, Path]]:
-    """Give each file by its name in the tree, in order."""
+    """Yield each file by its name in the tree, in order."""
     places = [_ROOT / name for name in _OURS]
     for name in _PACKAGES:
         found = [Path(folder) / name for folder in sys.path if (Path(folder) / name).is_dir()]

@@ -118,7 +118,7 @@ async def conduct(
 
 
 def _boxes(cell: Cell, network: LabNetwork) -> dict[str, Middlebox]:
-    """Give the topology's middleboxes by name: one profile, and each its own seeded generator."""
+    """Return the topology's middleboxes by name: one profile, and each its own seeded generator."""
     relay = network[_SERVER_NODES["foreign"]].address
     lists = {**ADDRESS_LISTS, "messenger-foreign": (relay,)}
     boxes = {}

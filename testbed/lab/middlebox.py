@@ -61,7 +61,7 @@ _RAW = {4: (socket.AF_INET, slice(16, 20)), 6: (socket.AF_INET6, slice(24, 40))}
 
 
 def ruleset(devices: Sequence[str]) -> str:
-    """Give nftables' rules for a middlebox with these network interfaces."""
+    """Return nftables' rules for a middlebox with these network interfaces."""
     return f"""
 table inet censor {{
   flowtable settled {{

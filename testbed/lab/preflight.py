@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import netfilterqueue
 from pyroute2 import IPRoute
@@ -25,42 +26,47 @@ def missing() -> list[str]:
         return [f"network namespaces (CONFIG_NET_NS, root): {error}"]
     lacks = []
     with namespace.entered(), IPRoute() as netlink:
-
-        def veth() -> None:
-            netlink.link("add", ifname="left", kind="veth", peer={"ifname": "right"})
-
-        def queueing(request: dict[str, object]) -> Callable[[], None]:
-            def try_it() -> None:
-                index = netlink.link_lookup(ifname="left")[0]
-                netlink.tc("add", index=index, handle="1:", **request)
-                netlink.tc("del", index=index, root=True)
-
-            return try_it
-
-        def nfqueue() -> None:
-            queue = netfilterqueue.NetfilterQueue()
-            queue.bind(0, lambda packet: packet.accept())
-            queue.unbind()
-
-        def nftables() -> None:
-            rules = middlebox.ruleset(["left", "right"]).encode()
-            subprocess.run(["nft", "-f", "-"], input=rules, check=True, capture_output=True)
-
-        needs: dict[str, Callable[[], None]] = {
-            "veth (CONFIG_VETH)": veth,
-            "netem (CONFIG_NET_SCH_NETEM)": queueing(qdisc.netem(Link(), 1)),
-            "fq (CONFIG_NET_SCH_FQ)": queueing(qdisc.fq()),
-            "NFQUEUE (CONFIG_NETFILTER_NETLINK_QUEUE)": nfqueue,
-            "nftables with queue, ct mark and flow table"
-            " (CONFIG_NFT_QUEUE, CONFIG_NFT_CT, CONFIG_NFT_FLOW_OFFLOAD)": nftables,
-        }
-        for name, try_it in needs.items():
+        for name, use in _NEEDS.items():
             try:
-                try_it()
+                use(netlink)
             except (OSError, IndexError, NetlinkError, subprocess.CalledProcessError):
                 lacks.append(name)
     namespace.close()
     return lacks
+
+
+def _veth(netlink: IPRoute) -> None:
+    netlink.link("add", ifname="left", kind="veth", peer={"ifname": "right"})
+
+
+def _queueing(request: Mapping[str, object], netlink: IPRoute) -> None:
+    """Put a queueing discipline on the veth, and take it away again."""
+    index = netlink.link_lookup(ifname="left")[0]
+    netlink.tc("add", index=index, handle="1:", **request)
+    netlink.tc("del", index=index, root=True)
+
+
+def _nfqueue(_netlink: IPRoute) -> None:
+    queue = netfilterqueue.NetfilterQueue()
+    queue.bind(0, lambda packet: packet.accept())
+    queue.unbind()
+
+
+def _nftables(_netlink: IPRoute) -> None:
+    rules = middlebox.ruleset(["left", "right"]).encode()
+    subprocess.run(["nft", "-f", "-"], input=rules, check=True, capture_output=True)
+
+
+_NEEDS: Mapping[str, Callable[[IPRoute], None]] = {
+    "veth (CONFIG_VETH)": _veth,
+    "netem (CONFIG_NET_SCH_NETEM)": partial(_queueing, qdisc.netem(Link(), 1)),
+    "fq (CONFIG_NET_SCH_FQ)": partial(_queueing, qdisc.fq()),
+    "NFQUEUE (CONFIG_NETFILTER_NETLINK_QUEUE)": _nfqueue,
+    "nftables with queue, ct mark and flow table"
+    " (CONFIG_NFT_QUEUE, CONFIG_NFT_CT, CONFIG_NFT_FLOW_OFFLOAD)": _nftables,
+}
+"""By what is needed: what uses it in a fresh namespace. The disciplines need the veth before them.
+"""
 
 
 if __name__ == "__main__":

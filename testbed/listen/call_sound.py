@@ -131,7 +131,7 @@ def speech_file(run: Run) -> str:
 
 
 def aligned(said: Speech, heard: Speech) -> Speech:
-    """Give what was heard from where what was said is most like it; it may be earlier or later.
+    """Return what was heard from where what was said is most like it; it may be earlier or later.
 
     Looks at the first ALIGN_S of both, which have to have one rate.
     """
@@ -146,7 +146,7 @@ def aligned(said: Speech, heard: Speech) -> Speech:
 
 
 def samples(speech: Speech) -> NDArray[np.int16]:
-    """Give speech as 16-bit samples."""
+    """Return speech as 16-bit samples."""
     return np.frombuffer(speech.pcm, "<i2")
 
 
@@ -169,7 +169,7 @@ def write_opus(speech: Speech, path: Path) -> None:
 
 
 def with_serial(ogg: bytes, serial: int) -> bytes:
-    """Give an Ogg stream another serial number: libsndfile takes a random one (RFC 3533, 6)."""
+    """Set another serial number in an Ogg stream: libsndfile takes a random one (RFC 3533, 6)."""
     pages = bytearray(ogg)
     at = 0
     while at < len(pages):

@@ -21,7 +21,7 @@ _COMFORT_STEP_S = 0.0025
 
 
 def render(playout: Playout, frames: Sequence[bytes], rate_hz: int) -> Speech:
-    """Give what was heard of `frames`, the packets as sent, at one of `opus.RATES_HZ`.
+    """Return what was heard of `frames`, the packets as sent, at one of `opus.RATES_HZ`.
 
     The first sample is heard at the first slot's time. With nothing lost or stretched, sample n is
     what the encoder was given as sample n: its look-ahead is taken off. The sound is exactly as

@@ -57,7 +57,7 @@ class Scorer:
 
 
 def scorers() -> list[Scorer]:
-    """Give the models that are installed: ViSQOL, and any of PLCMOS, ESTOI and PESQ.
+    """Return the models that are installed: ViSQOL, and any of PLCMOS, ESTOI and PESQ.
 
     ScoreError: ViSQOL or its lattice is not there.
     """
@@ -286,7 +286,7 @@ def score_clips(sound: CallSound, direction: str, models: Sequence[Scorer]) -> l
 
 
 def _prepared(speech: Speech) -> Samples:
-    """Give speech as models take it."""
+    """Return speech as models take it."""
     return resampled(samples(speech).astype(np.float64) / 32768, speech.rate_hz)
 
 

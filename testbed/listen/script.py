@@ -58,7 +58,7 @@ def speech_encodings(
 
 
 def encoding_codecs(codec: Codec, adaptation: Adaptation | None) -> list[Codec]:
-    """Give the codec as each of a sender's encodings has it, in their order."""
+    """Return the codec as each of a sender's encodings has it, in their order."""
     if adaptation is None:
         return [codec]
     loss = codec.expected_loss_percent

@@ -9,8 +9,8 @@ from statistics import median
 from testbed.audio.opus import has_fec
 from testbed.call.conversation import LISTENERS, PAUSE_S, Turn, response_times_s, spoken
 from testbed.call.counters import counted
-from testbed.call.jitterbuffer.playout import Arrival, Playout, play
-from testbed.call.messenger import Codec, Messenger, PlayoutOptions
+from testbed.call.jitterbuffer.playout import Arrival, Playout, PlayoutOptions, play
+from testbed.call.messenger import Codec, Messenger
 from testbed.call.quality.measures import measure
 from testbed.call.quality.symptoms import silences, symptoms
 from testbed.call.quality.verdict import (
@@ -195,8 +195,7 @@ def playout_of(
         first_sent_s=direction.sent_s[0],
         end_s=ended_s,
         unsent={k for k, packet in enumerate(packets) if not packet} if codec.dtx else (),
-        min_delay_s=options.min_delay_ms / 1000,
-        fast_accelerate=options.fast_accelerate,
+        options=options,
     )
 
 

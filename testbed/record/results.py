@@ -238,7 +238,7 @@ class Run:
         return digest.hexdigest()
 
     def failures(self) -> dict[str, str]:
-        """Give the reason of each cell that failed when it was last run."""
+        """Return the reason of each cell that failed when it was last run."""
         return {
             path.parent.name: path.read_text().strip()
             for path in sorted(self.folder.glob("failed/*/reason.txt"))

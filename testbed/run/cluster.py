@@ -219,7 +219,7 @@ def _processor() -> Iterator[int]:
 
 @cache
 def _versions_here(needed: tuple[Program, ...], transports: tuple[str, ...]) -> Mapping[str, str]:
-    """Give what decides results here. ScenarioError: a program is not the one to be used."""
+    """Return what decides results here. ScenarioError: a program is not the one to be used."""
     try:
         kernel = cached_kernel()
     except KernelBuildError:

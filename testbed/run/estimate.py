@@ -33,7 +33,7 @@ class Speeds:
     """How many cells they come from."""
 
     def of(self, cell: Cell) -> float:
-        """Give the speed of the nearest cells that were recorded, or else a usual one."""
+        """Return the speed of the nearest cells that were recorded, or else a usual one."""
         messenger, transport, censor = cell.messenger.name, str(cell.transport), cell.censor.name
         nearest, others = _keys(messenger, transport, censor)
         usual = _DIRECT if transport == "direct" else _OTHER
@@ -59,7 +59,7 @@ class Speeds:
 
 
 def _keys(messenger: str, transport: str, censor: str) -> tuple[tuple[Key, ...], tuple[Key, ...]]:
-    """Give the keys of a cell, the nearest first: those of its messenger, those of any."""
+    """Return the keys of a cell, the nearest first: those of its messenger, those of any."""
     of_messenger = ((messenger, transport, censor), (messenger, transport))
     return of_messenger, ((transport, censor), (transport,))
 

@@ -152,7 +152,7 @@ def versions(needed: Sequence[Program], transports: Sequence[str]) -> dict[str, 
 
 
 def _program_version(program: Program) -> str:
-    """Give the package's version and the program's hash; `missing` if it is not installed.
+    """Return the package's version and the program's hash; `missing` if it is not installed.
 
     ScenarioError: it is not the file that its transport names.
     """

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from errno import EDQUOT, EFBIG, ENOSPC
 from pathlib import Path
 from time import monotonic
@@ -24,7 +24,7 @@ from testbed.experiment.cell import ERROR_FILE, Cell
 from testbed.experiment.scenario import ROOT, cell_id
 from testbed.guest.code_tree import BOOT, PLACE, guest_code
 from testbed.guest.kernel.builder import Kernel
-from testbed.guest.kernel.guest import GuestError, run_guest
+from testbed.guest.kernel.guest import GuestError, GuestOptions, run_guest
 from testbed.record.results import RecordedCell, Run, Wall
 from testbed.run.jobs import JudgeError, judged, prepare_job
 from testbed.transport.interface import GUEST_PROGRAMS
@@ -89,9 +89,10 @@ def in_guest(kernel: Kernel, *, profile: bool = False) -> Conduct:
             job,
             seed=cell.seed,
             cpu=cpu,
-            memory_mb=ENGINES[cell.messenger.engine].guest_mb,
             wall_limit_s=WALL_LIMIT_S + cell.duration_s,
-            profile=profile,
+            options=GuestOptions(
+                memory_mb=ENGINES[cell.messenger.engine].guest_mb, profile=profile
+            ),
         )
 
     return conduct
@@ -104,11 +105,16 @@ async def run_module(
     *,
     seed: int,
     cpu: int,
-    memory_mb: int = GUEST_MB,
     wall_limit_s: float = WALL_LIMIT_S,
-    profile: bool = False,
+    options: GuestOptions = GuestOptions(memory_mb=GUEST_MB),  # noqa: B008 - frozen
 ) -> Wall:
-    """Run one of the lab's programs on a job's folder in a guest. ConductError: it failed."""
+    """Run one of the lab's programs on a job's folder in a guest.
+
+    It sees the lab's code and Python whatever `options` say of `visible` and `mounts`.
+
+    Raises:
+        ConductError: It failed.
+    """
     try:
         result = await run_guest(
             kernel,
@@ -117,14 +123,15 @@ async def run_module(
             seed=seed,
             cpu=cpu,
             wall_limit_s=wall_limit_s,
-            memory_mb=memory_mb,
-            profile=profile,
-            visible=[Path(sys.base_prefix)],
-            mounts={
-                PLACE: guest_code(),
-                **_GUEST_OTHERS,
-                GUEST_PROGRAMS: Path(sys.executable).parent,
-            },
+            options=replace(
+                options,
+                visible=[Path(sys.base_prefix)],
+                mounts={
+                    PLACE: guest_code(),
+                    **_GUEST_OTHERS,
+                    GUEST_PROGRAMS: Path(sys.executable).parent,
+                },
+            ),
         )
     except GuestError as error:
         raise ConductError(str(error)) from None
@@ -267,7 +274,7 @@ def _check_room(folder: Path) -> None:
 
 
 def _command(module: str, argument: Path, import_path: Sequence[Path]) -> list[str]:
-    """Give what runs a program of the lab on a host kernel."""
+    """Return what runs a program of the lab on a host kernel."""
     return [*_PYTHON, "-c", _RUN_MODULE, module, str(argument), ":".join(map(str, import_path))]
 
 

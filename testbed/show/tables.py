@@ -154,7 +154,7 @@ def _table(*above: str) -> Table:
 
 
 def _censors(censors: Sequence[str]) -> tuple[str, str, list[str]]:
-    """Give what is said of the censors above a table, their column's heading, and each row's."""
+    """Return what is said of the censors above a table, their column's heading, and each row's."""
     profiles = {censor.partition(" ")[0] for censor in censors}
     if len(profiles) != 1:
         return "", "Censor", list(censors)
@@ -174,7 +174,7 @@ def _longest_word(texts: Iterable[str]) -> int:
 
 
 def summary(table_rows: Sequence[Row]) -> Table:
-    """Give the table of a run, at most 100 columns wide."""
+    """Return the table of a run, at most 100 columns wide."""
     table, begins = table_by_keys([row.key for row in table_rows])
     told = [_calls(row) for row in table_rows]
     table.add_column("Calls", min_width=_longest_word(text.plain for text in told))
@@ -195,7 +195,7 @@ def summary(table_rows: Sequence[Row]) -> Table:
 
 
 def traffic_table(cells: Iterable[RecordedCell]) -> Table | None:
-    """Give what became of the other traffic beside calls; None: there was none."""
+    """Return what became of the other traffic beside calls; None: there was none."""
     groups = grouped(cell for cell in cells if cell.record.traffic)
     if not groups:
         return None

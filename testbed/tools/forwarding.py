@@ -55,7 +55,7 @@ class Across(Topo):  # type: ignore[misc] # Mininet is untyped
 
 
 def censor(way: Way) -> Censor:
-    """Give a censor that settles each flow at once, or one that is asked about every packet."""
+    """Return a censor that settles each flow at once, or one that is asked about every packet."""
     evidence = {key: Evidence("measures", "assumed") for key in ("match", "action", "delay_ms")}
     asked = Rule("asked", Match(protocol="udp"), Delay(delay_ms=0.0), evidence)
     profile = Profile("measures", "measures", (asked,) if way == "python" else ())
@@ -84,7 +84,7 @@ async def forward(way: Way, packets: int) -> dict[str, int]:
 
 
 def _batches(packets: int) -> Iterator[tuple[int, int]]:
-    """Give where each batch begins and how many it has; the first has one."""
+    """Yield where each batch begins and how many it has; the first has one."""
     yield 0, 1
     for begin in range(1, packets, _BATCH):
         yield begin, min(_BATCH, packets - begin)
@@ -131,7 +131,7 @@ class _Sender:
             raise OSError(ctypes.get_errno(), f"sendmmsg: {sent} of {count} datagrams sent")
 
     def arrived(self) -> int:
-        """Give how many IPv4 packets have come to the node outside since the beginning."""
+        """Return how many IPv4 packets have come to the node outside since the beginning."""
         return self._received() - self._arrived_before
 
     def _received(self) -> int:

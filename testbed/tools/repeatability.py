@@ -57,7 +57,7 @@ class Repeat:
 def circumstances(
     kernel: Kernel, cpus: Sequence[int], other_build: Path | None = None
 ) -> list[Circumstance]:
-    """Give how cells are run: again, on another processor, beside a busy loop, by another build.
+    """Return how cells are run: again, on another processor, beside a busy loop, by another build.
 
     `other_build` is another build of the guest kernel; the first circumstance is compared to.
     """
@@ -77,7 +77,7 @@ def circumstances(
 def repeat_cells(
     messengers: Sequence[str], transports: Sequence[str | WithParameters]
 ) -> list[Cell]:
-    """Give a short call for each transport, restricted, and two for each messenger without one.
+    """Return a short call for each transport, restricted, and two for each messenger without one.
 
     The restriction keeps some from being set up, so messengers' own are called under plain loss,
     too. None are named: all that there are.

@@ -22,7 +22,7 @@ CHAT = f"{OUTSIDE}:443"
 
 
 def events(port: int, payload: bytes) -> list[tuple[float, str, str]]:
-    """Give what the censor of August 2025 notes of a chat and of one UDP flow to a port."""
+    """Return what the censor of August 2025 notes of a chat and of one UDP flow to a port."""
     lists = {"domestic": ("10.1.0.0/16",), "foreign": ("10.2.0.0/16",), "messenger-foreign": ()}
     censor = Censor(load_censor("ru-calls-2025-08"), Random(1), lists)
     censor.on_packet(tcp(b"\x16\x03\x01", up=True, port=443), 0.5)

@@ -40,7 +40,7 @@ def judged(
     is_lost: Callable[[bool, Random], bool],
     jitter: Callable[[Random], float],
 ) -> Measurement:
-    """Give what the calibration says of a link that loses and delays like this."""
+    """Return what the calibration says of a link that loses and delays like this."""
     planned = next(p for p in plan_links(Links(source="a test", access=LINK)) if p.name == "access")
     probe = next(p for p in planned.probes[1] if p.experiment.name.endswith(number))
     rng, lost, arrived = Random(seed), False, []

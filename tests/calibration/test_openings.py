@@ -8,7 +8,7 @@ from testbed.censor.detectors import DETECTORS, LABELS
 from testbed.censor.facts import Reading
 from testbed.censor.packet import Direction, Endpoint, parse_packet
 from testbed.tools.calibration.openings import Opening, Step, filler, openings
-from testbed.tools.calibration.packets import packet
+from testbed.tools.calibration.packets import TcpNumbers, packet
 
 CLIENT, SERVER = Endpoint(b"\x64\x40\0\1", 50_001), Endpoint(b"\xc6\x12\0\1", 443)
 ALL = openings("a.sni.example", "a.host.example", "h3")
@@ -30,7 +30,7 @@ def test_detectors_find_in_an_opening_what_it_shows(opening: Opening) -> None:
     for number, step in enumerate([*opening.steps, *AFTERWARDS]):
         now += opening.gap_s
         ends = (CLIENT, SERVER) if step.by_client else (SERVER, CLIENT)
-        numbers = (sequences[step.by_client], sequences[not step.by_client])
+        numbers = TcpNumbers(sequences[step.by_client], sequences[not step.by_client])
         data = packet(opening.protocol, *ends, step.payload, number + 1, numbers)
         sequences[step.by_client] += len(step.payload)
         way = Direction.UP if step.by_client else Direction.DOWN

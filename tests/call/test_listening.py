@@ -11,7 +11,7 @@ import pytest
 from testbed.audio import symbols
 from testbed.audio.opus import SPEECH_FOLDER, OpusSettings, Speech, default_clips, encode, has_fec
 from testbed.call.conversation import Conversation, conversation, monologues, spoken
-from testbed.call.jitterbuffer.playout import Arrival, Playout, Slot, play
+from testbed.call.jitterbuffer.playout import Arrival, Playout, PlayoutOptions, Slot, play
 from testbed.call.listening import Had, Recording, had_of, listen
 from testbed.listen.rendering import render
 
@@ -110,7 +110,7 @@ def test_what_was_played_is_told_from_its_sound(
         frame_s=FRAME_S,
         first_sent_s=BEGAN_S,
         end_s=1e6,
-        min_delay_s=0.05,
+        options=PlayoutOptions(min_delay_ms=50),
     )
     recording = Recording(render(truth, said.frames, RATE_HZ), truth.slots[0].at_s)
     sent_s = [BEGAN_S + k * FRAME_S for k in range(COUNT)]

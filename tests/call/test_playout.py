@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from testbed.call.jitterbuffer.playout import Arrival, Playout, play
+from testbed.call.jitterbuffer.playout import Arrival, Playout, PlayoutOptions, play
 from tests.call.traces import CODEC_S, FOREVER_S, FRAME_S, heard, played, sent, stalled
 
 
@@ -203,13 +203,13 @@ def test_a_minimum_delay_is_kept() -> None:
         frame_s=FRAME_S,
         first_sent_s=0,
         end_s=FOREVER_S,
-        min_delay_s=0.2,
+        options=PlayoutOptions(min_delay_ms=200),
     )
     assert played(playout) == list(range(500))
     assert playout.concealed_s == 0
     assert playout.mouth_to_ear_s[-1] == pytest.approx(0.04 + CODEC_S + 0.2, abs=0.02)
-    with pytest.raises(ValueError, match="negative"):
-        play([], frame_count=0, frame_s=FRAME_S, first_sent_s=0, end_s=1, min_delay_s=-0.1)
+    with pytest.raises(ValueError, match="min_delay_ms: must not be less than 0"):
+        PlayoutOptions(min_delay_ms=-100)
 
 
 def test_a_buffer_that_is_much_too_long_shrinks_faster_if_that_is_switched_on() -> None:
@@ -220,7 +220,7 @@ def test_a_buffer_that_is_much_too_long_shrinks_faster_if_that_is_switched_on() 
             frame_s=FRAME_S,
             first_sent_s=0,
             end_s=FOREVER_S,
-            fast_accelerate=fast,
+            options=PlayoutOptions(fast_accelerate=fast),
         )
         assert played(playout) == list(range(2000))
         late = [s.at_s for s in playout.slots if s.frame and s.at_s - s.frame * FRAME_S > 0.5]

@@ -14,7 +14,7 @@ _FIRST_INSIDE = b"\x0a\x01"
 
 
 def packets(path: Path) -> Iterator[tuple[float, Packet]]:
-    """Give IP packets with their times (s); those from 10.1.0.0/16 go up."""
+    """Yield IP packets with their times (s); those from 10.1.0.0/16 go up."""
     data = path.read_bytes()
     magic, _, _, _, _, _, kind = struct.unpack_from("<IHHiIII", data)
     assert (magic, kind) == (_NANOSECONDS, _ETHERNET)

@@ -39,7 +39,7 @@ OWN_ATTRIBUTE = b"\x40\x03\0\x08" + bytes(8)
 def facts(
     sent: Sequence[Sent], protocol: str = "udp", *, reassembles: Sequence[Part] = ()
 ) -> set[str]:
-    """Give all that all detectors state about a flow, as the event log says it."""
+    """Return all that all detectors state about a flow, as the event log says it."""
     looking = profile(*EVERYTHING.rules, inspection=joining(*reassembles))
     censor = Censor(looking, Random(0))
     sequences = {True: 1000, False: 2000}
@@ -454,7 +454,7 @@ def test_datagrams_of_any_bytes_never_fail(sent: list[tuple[float, bytes]]) -> N
 
 
 def bursts(*sizes: int, segment_bytes: int = 5000, again: bool = False) -> set[str]:
-    """Give what is stated of bursts behind a handshake, up first; `again`: each segment twice."""
+    """Return what is stated of bursts behind a handshake, up first; `again`: each segment twice."""
     ready = bytes.fromhex("140303000101")
     sent = [(True, vectors.client_hello()), (False, b"\x16\x03\x03\x04\x00" + bytes(1024))]
     for number, size in enumerate((*sizes, 1)):

@@ -424,7 +424,7 @@ def blocked_quic(censor: Censor, after_s: float, flows: int, *, up: bool = True)
 
 
 def _ends(number: int, *, up: bool) -> dict[str, int]:
-    """Give ports of which the one of who opens the flow is the higher one."""
+    """Return ports of which the one of who opens the flow is the higher one."""
     ports = (1 + number, 40000) if up else (40000, 1 + number)
     return dict(zip(("port", "client_port"), ports, strict=True))
 

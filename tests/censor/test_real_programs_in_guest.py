@@ -58,7 +58,7 @@ what has no shape of its own and sends a packet for each frame."""
 
 
 def labels(pcap: Path, looking: Profile) -> dict[str, set[str]]:
-    """Give the labels that all detectors together state of a capture's flows, by server."""
+    """Return the labels that all detectors together state of a capture's flows, by server."""
     censor = Censor(looking, Random(0))
     for at, packet in captures.packets(pcap):
         censor.on_packet(packet, at)

@@ -26,12 +26,12 @@ Sent = tuple[bool, bytes]
 
 
 def quic(name: str) -> bytes:
-    """Give a client's or server's protected Initial of RFC 9001 or 9369, appendix A."""
+    """Return a client's or server's protected Initial of RFC 9001 or 9369, appendix A."""
     return bytes.fromhex((_DATA / f"{name}.hex").read_text())
 
 
 def stun_request() -> bytes:
-    """Give the sample request of RFC 5769, 2.1."""
+    """Return the sample request of RFC 5769, 2.1."""
     return bytes.fromhex(
         "000100582112a442b7e7a701bc34d686fa87dfae802200105354554e207465737420636c69656e74"
         "002400046e0001ff80290008932ff9b151263b3600060009"
@@ -41,7 +41,7 @@ def stun_request() -> bytes:
 
 
 def client_hello(name: str | None = "www.example.org", alpn: Sequence[str] = ("h2",)) -> bytes:
-    """Give what Python's TLS sends first: one record with a ClientHello."""
+    """Return what Python's TLS sends first: one record with a ClientHello."""
     context = ssl.create_default_context()
     if alpn:
         context.set_alpn_protocols(list(alpn))
@@ -59,7 +59,7 @@ def client_hello(name: str | None = "www.example.org", alpn: Sequence[str] = ("h
 
 @cache
 def pion_client_hello(cookie: bytes = b"", *, offers_13: bool = False) -> bytes:
-    """Give the ClientHello of snowflake-proxy 2.5.1 in this lab: the default of pion, its DTLS.
+    """Return the ClientHello of snowflake-proxy 2.5.1 in this lab: the default of pion, its DTLS.
 
     With a cookie it is the second one (RFC 6347, 4.2.1). `offers_13`: with an extension that offers
     DTLS 1.3 beside 1.2 (RFC 9147, 5.3), which pion of that time has not.
@@ -78,7 +78,7 @@ def pion_client_hello(cookie: bytes = b"", *, offers_13: bool = False) -> bytes:
 
 
 def _extensions_at(body: bytes) -> int:
-    """Give where the extensions' length stands in a DTLS ClientHello (RFC 9147, 5.3)."""
+    """Return where the extensions' length stands in a DTLS ClientHello (RFC 9147, 5.3)."""
     at = 34
     for length_bytes in (1, 1, 2, 1):  # session, cookie, cipher suites, compression
         at += length_bytes + int.from_bytes(body[at : at + length_bytes], "big")
@@ -86,7 +86,7 @@ def _extensions_at(body: bytes) -> int:
 
 
 def dtls_client_hello() -> bytes:
-    """Give the first datagram of `openssl s_client -dtls1_2`."""
+    """Return the first datagram of `openssl s_client -dtls1_2`."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.bind(("127.0.0.1", 0))
         server.settimeout(_WAIT_S)
@@ -97,7 +97,7 @@ def dtls_client_hello() -> bytes:
 
 
 def first_of_tcp_client(*argv: str, answers: Sequence[bytes] = ()) -> list[bytes]:
-    """Give what a program sends first on a connection, and after each of some answers.
+    """Return what a program sends first on a connection, and after each of some answers.
 
     `PORT` in its arguments stands for the port that it is to connect to.
     """
@@ -116,18 +116,18 @@ def first_of_tcp_client(*argv: str, answers: Sequence[bytes] = ()) -> list[bytes
 
 @cache
 def ssh_banner() -> bytes:
-    """Give the identification string of the ssh client."""
+    """Return the identification string of the ssh client."""
     return first_of_tcp_client("ssh", "-p", "PORT", "-oBatchMode=yes", "127.0.0.1")[0]
 
 
 @cache
 def curl(*argv: str, answers: tuple[bytes, ...] = ()) -> tuple[bytes, ...]:
-    """Give what curl sends."""
+    """Return what curl sends."""
     return tuple(first_of_tcp_client("curl", "-s", *argv, answers=answers))
 
 
 def obfs4_handshake(state_dir: Path) -> bytes:
-    """Give the first segments that a real obfs4proxy sends to its bridge."""
+    """Return the first segments that a real obfs4proxy sends to its bridge."""
     with socket.create_server(("127.0.0.1", 0)) as bridge:
         bridge.settimeout(_WAIT_S)
         environment = {
@@ -182,7 +182,7 @@ def openvpn() -> list[Sent]:
 
 
 def messenger_call(dialect: str, packets: int = 20) -> list[Sent]:
-    """Give what the caller of a modelled messenger sends: its requests, then media."""
+    """Return what the caller of a modelled messenger sends: its requests, then media."""
     make, _ = DIALECTS[dialect]
     end: Dialect = make(Session(bytes(range(16)), is_caller=True), 20, Random(3))
     requests = [step.request for step in end.steps() if step.request is not None]
@@ -192,7 +192,7 @@ def messenger_call(dialect: str, packets: int = 20) -> list[Sent]:
 
 
 def srtp_stream(packets: int = 20) -> list[Sent]:
-    """Give SRTP alone, both ways."""
+    """Return SRTP alone, both ways."""
     random = Random(5)
     return [
         (
@@ -230,7 +230,7 @@ def _running(
 
 
 def _received(connection: socket.socket) -> bytes:
-    """Give what comes until nothing more does."""
+    """Return what comes until nothing more does."""
     received = b""
     wait_s = _WAIT_S
     while select.select([connection], [], [], wait_s)[0]:

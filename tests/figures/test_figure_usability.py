@@ -36,7 +36,7 @@ def texts(figure: Figure) -> list[str]:
 
 
 def drawn_bars(figure: Figure) -> dict[float, dict[str, float]]:
-    """Give each bar's parts by its height in the axes: the verdict and its share."""
+    """Return each bar's parts by its height in the axes: the verdict and its share."""
     bars: dict[float, dict[str, float]] = {}
     for patch in figure.axes[1].patches:
         assert isinstance(patch, Rectangle)
@@ -101,7 +101,7 @@ def test_nothing_is_cut_or_overlaps(cells: list[CellRecord], tmp_path: Path) -> 
 
 
 def _shown(figure: Figure) -> list[Text]:
-    """Give the texts that are drawn."""
+    """Return the texts that are drawn."""
     found = list(figure.texts)
     for axes in figure.axes:
         found += axes.texts

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
@@ -17,7 +17,13 @@ import trio
 
 from testbed.guest.kernel import guest
 from testbed.guest.kernel.builder import Kernel
-from testbed.guest.kernel.guest import GuestError, GuestResult, memory_folder, run_guest
+from testbed.guest.kernel.guest import (
+    GuestError,
+    GuestOptions,
+    GuestResult,
+    memory_folder,
+    run_guest,
+)
 from testbed.guest.kernel.job import PROFILE_FILE, Counts
 from testbed.tools.syscall_profile import read_profile
 
@@ -56,8 +62,7 @@ class Bench:
         *,
         seed: int = 1,
         wall_limit_s: float = WALL_LIMIT_S,
-        env: Mapping[str, str] | None = None,
-        profile: bool = False,
+        options: GuestOptions = GuestOptions(),  # noqa: B008 - frozen
     ) -> GuestResult:
         return await run_guest(
             self.kernel,
@@ -66,8 +71,7 @@ class Bench:
             seed=seed,
             cpu=self.cpu,
             wall_limit_s=wall_limit_s,
-            env=env,
-            profile=profile,
+            options=options,
         )
 
     def run(
@@ -75,13 +79,10 @@ class Bench:
         *argv: str,
         seed: int = 1,
         wall_limit_s: float = WALL_LIMIT_S,
-        env: Mapping[str, str] | None = None,
-        profile: bool = False,
+        options: GuestOptions = GuestOptions(),  # noqa: B008 - frozen
     ) -> GuestResult:
         async def main() -> GuestResult:
-            return await self.run_async(
-                argv, seed=seed, wall_limit_s=wall_limit_s, env=env, profile=profile
-            )
+            return await self.run_async(argv, seed=seed, wall_limit_s=wall_limit_s, options=options)
 
         return trio.run(main)
 
@@ -155,7 +156,9 @@ def test_a_minute_passes_in_less_than_a_second(bench: Bench) -> None:
 def test_arguments_environment_output_and_status_pass_through(bench: Bench) -> None:
     program = "import os, sys; print(sys.argv[1:], os.environ['X']); sys.exit('bye')"
     odd = ["", "a b", "*", "'\"$HOME\\", "ä\n\udcff"]
-    result = bench.run(sys.executable, "-I", "-S", "-c", program, *odd, env={"X": "ü 1"})
+    result = bench.run(
+        sys.executable, "-I", "-S", "-c", program, *odd, options=GuestOptions(env={"X": "ü 1"})
+    )
     assert result.exit_status == 1
     assert bench.stdout == f"{odd} ü 1\n"
     assert bench.stderr == "bye\n"
@@ -193,7 +196,7 @@ def test_what_each_program_does_is_told_if_asked(bench: Bench) -> None:
     subprocess.run(build, check=True)
     plain = bench.run("./costs", "syscalls", "2000")
     assert not (bench.folder / PROFILE_FILE).exists()
-    profiled = bench.run("./costs", "syscalls", "2000", profile=True)
+    profiled = bench.run("./costs", "syscalls", "2000", options=GuestOptions(profile=True))
     programs = {each.name: each for each in read_profile(bench.profile)}
     assert programs["costs"].count("getppid") == 2000
     assert {"costs", "init"} <= programs.keys()
@@ -227,7 +230,9 @@ def test_the_hosts_environment_stays_out(bench: Bench, monkeypatch: pytest.Monke
 def test_this_interpreter_and_its_packages_work_in_the_guest(bench: Bench) -> None:
     program = "import trio, testbed.guest.kernel.job; print(trio.run(trio.sleep, 1))"
     path = os.pathsep.join(entry for entry in sys.path if entry)
-    result = bench.run(sys.executable, "-c", program, env={"PYTHONPATH": path})
+    result = bench.run(
+        sys.executable, "-c", program, options=GuestOptions(env={"PYTHONPATH": path})
+    )
     assert (result.exit_status, bench.stderr) == (0, "")
 
 
@@ -298,7 +303,7 @@ def test_waiting_for_ever_ends_at_the_virtual_limit(bench: Bench) -> None:
             seed=1,
             cpu=bench.cpu,
             wall_limit_s=WALL_LIMIT_S,
-            virtual_limit_s=600,
+            options=GuestOptions(virtual_limit_s=600),
         )
 
     started_s = time.monotonic()
@@ -387,7 +392,7 @@ def test_a_folder_is_shown_at_another_place(bench: Bench, tmp_path: Path) -> Non
             seed=1,
             cpu=bench.cpu,
             wall_limit_s=WALL_LIMIT_S,
-            mounts=mounts,
+            options=GuestOptions(mounts=mounts),
         )
 
     trio.run(boot)

@@ -23,7 +23,7 @@ ASSUMED = {"source": "an experiment", "confidence": "assumed"}
 
 
 def lossy(name: str, duration_s: float, censor: str = "loss-20", **changes: object) -> Cell:
-    """Give a short cell; options that its file does not have are an experiment."""
+    """Return a short cell; options that its file does not have are an experiment."""
     cell = short_cell(name, "direct", "open", duration_s)
     known = cell.messenger
     evidence = {**known.evidence, **dict.fromkeys(changes, known.evidence["codec"])}

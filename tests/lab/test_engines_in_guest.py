@@ -21,7 +21,7 @@ MISSED = 0.05
 
 
 def asked(engine: str, censor: str = "open", *, duration_s: float) -> Cell:
-    """Give a call whose ends say symbols, so that what was heard is known."""
+    """Return a call whose ends say symbols, so that what was heard is known."""
     return replace(short_cell(engine, "direct", censor, duration_s=duration_s), said="symbols")
 
 

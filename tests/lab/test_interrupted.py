@@ -29,7 +29,7 @@ SCENARIO = (
 
 
 def processes_in(folder: Path) -> list[str]:
-    """Give the command lines of processes that have a file of a folder open."""
+    """Return the command lines of processes that have a file of a folder open."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:

@@ -28,7 +28,7 @@ def samples(pcm: bytes) -> NDArray[np.float64]:
 
 
 def likeness(run: Run, result: RecordedCell, way: str) -> float:
-    """Give how alike heard and said are at their best alignment: their correlation."""
+    """Return how alike heard and said are at their best alignment: their correlation."""
     path = run.heard(result, way)
     assert path is not None
     with wave.open(str(path), "rb") as file:

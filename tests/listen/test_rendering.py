@@ -19,7 +19,7 @@ from testbed.audio.opus import (
     has_fec,
     repeated,
 )
-from testbed.call.jitterbuffer.playout import Arrival, Playout, Slot, play
+from testbed.call.jitterbuffer.playout import Arrival, Playout, PlayoutOptions, Slot, play
 from testbed.listen.rendering import render
 from tests.call.traces import COUNT, FRAME_S, heard
 
@@ -163,7 +163,7 @@ def test_longer_frames_that_are_hurried_are_stretched_too(speech: Speech, frame_
         frame_s=frame_s,
         first_sent_s=0.0,
         end_s=1e6,
-        fast_accelerate=True,
+        options=PlayoutOptions(fast_accelerate=True),
     )
     assert any(slot.duration_s == frame_s / 2 for slot in playout.slots)
     sound = render(playout, packets, RATE_HZ)

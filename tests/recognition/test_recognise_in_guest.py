@@ -22,7 +22,7 @@ CPUS = sorted(os.sched_getaffinity(0))
 
 
 def noted(folder: Path) -> dict[tuple[str, str], float]:
-    """Give the lines of events.log: of which flow, what, and when (s)."""
+    """Return the lines of events.log: of which flow, what, and when (s)."""
     lines = (folder / "events.log").read_text().splitlines()
     found = {}
     for line in lines:
@@ -33,7 +33,7 @@ def noted(folder: Path) -> dict[tuple[str, str], float]:
 
 
 def replayed(path: Path, censor: Profile) -> dict[tuple[str, str], float]:
-    """Give the same of a replay."""
+    """Return the same of a replay."""
     replay = Replay(censor)
     with Capture(path) as capture:
         for captured in capture:

@@ -29,7 +29,7 @@ def left_by_a_call(job: Path) -> Wall:
 
 
 def failing(times: int) -> tuple[Conduct, list[str]]:
-    """Give a conductor that fails so often with each cell, and the cells it was asked for."""
+    """Return a conductor that fails so often with each cell, and the cells it was asked for."""
     asked: list[str] = []
 
     async def conduct(job: Path, cell: Cell, cpu: int) -> Wall:

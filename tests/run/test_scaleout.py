@@ -34,7 +34,7 @@ PLAN = [
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
-    """Give a run's cells to the byte."""
+    """Return a run's cells to the byte."""
     paths = [path for path in (folder / "cells").rglob("*") if path.is_file()]
     return {str(p.relative_to(folder)): p.read_bytes() for p in paths if p.name != WALL}
 
@@ -54,7 +54,7 @@ def begun(folder: Path) -> Run:
 
 
 def workers() -> list[int]:
-    """Give the process numbers of this process's guests' parents: the workers at work."""
+    """Return the process numbers of this process's guests' parents: the workers at work."""
     found = set()
     for process in Path("/proc").glob("[0-9]*"):
         try:

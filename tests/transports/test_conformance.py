@@ -41,7 +41,7 @@ FLAWED = {"obfs4 {iat_mode = 2}": [pytest.mark.xfail(reason="panics for some bri
 
 
 def examples() -> Iterator[Any]:
-    """Give each transport, and each with one parameter set to another value that it may have."""
+    """Yield each transport, and each with one parameter set to another value that it may have."""
     for name in transport_names():
         yield pytest.param(FIRST.get(name, name))
         kind = transport_class(name)

@@ -11,7 +11,7 @@ from testbed.experiment.loading import IN_TREE, in_tree_names
 
 
 def imported(text: str) -> Iterator[str]:
-    """Give the dotted names that a module imports."""
+    """Yield the dotted names that a module imports."""
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

@@ -72,7 +72,7 @@ class Session:
         return math.inf if self.protocol in ("tcp", "tls") else STUN_REPEAT_S
 
     def tag(self, *, own: bool) -> bytes:
-        """Give the 16-byte tag of this end or of the other."""
+        """Return the 16-byte tag of this end or of the other."""
         return self.call_id[:15] + bytes([self.is_caller is own])
 
 
@@ -99,7 +99,7 @@ class Dialect(Protocol):
     def __init__(self, session: Session, frame_ms: int, rng: Random) -> None: ...
 
     def steps(self) -> Sequence[Step]:
-        """Give the exchanges of the set-up, in order."""
+        """Return the exchanges of the set-up, in order."""
         ...
 
     def answer(self, datagram: bytes) -> bytes | None:
@@ -107,22 +107,22 @@ class Dialect(Protocol):
         ...
 
     def media(self, index: int, frame: bytes, sequence: int | None = None) -> bytes:
-        """Give the datagram of a frame; `sequence`, if frames before it were not sent."""
+        """Return the datagram of a frame; `sequence`, if frames before it were not sent."""
         ...
 
     def numbers(self, datagram: bytes) -> tuple[int, int] | None:
-        """Give a media datagram's sequence number (16 bits) and its frame's number.
+        """Return a media datagram's sequence number (16 bits) and its frame's number.
 
         None: it is not media.
         """
         ...
 
     def beside(self, packet: bytes) -> bytes:
-        """Give the datagram of a packet that goes beside media: RTCP, padding."""
+        """Return the datagram of a packet that goes beside media: RTCP, padding."""
         ...
 
     def rtcp(self, datagram: bytes, kind: tuple[int, int]) -> bytes | None:
-        """Give the body of the RTCP packet of a kind that a datagram is, or None."""
+        """Return the body of the RTCP packet of a kind that a datagram is, or None."""
         ...
 
 
@@ -136,11 +136,11 @@ class Relay(Protocol):
 
     @property
     def shortcuts(self) -> Shortcuts:
-        """Give the media of ends that are joined: `on_datagram` does nothing else with it."""
+        """Return the media of ends that are joined: `on_datagram` does nothing else with it."""
         ...
 
     def on_datagram(self, datagram: bytes, source: Address) -> tuple[bytes, Address] | None:
-        """Give what to send where for a datagram, if anything."""
+        """Return what to send where for a datagram, if anything."""
         ...
 
 
@@ -166,13 +166,13 @@ class Joined:
         return address in self._names
 
     def peer(self, address: Address) -> Address | None:
-        """Give where the other end is."""
+        """Return where the other end is."""
         name = self._names.get(address)
         return None if name is None else self._addresses.get(name[:-1] + bytes([1 - name[-1]]))
 
 
 def answers(request: bytes, kind: int) -> Callable[[bytes], bool]:
-    """Give what tells a STUN request's answer of a kind."""
+    """Return what tells a STUN request's answer of a kind."""
     transaction = stun.transaction_of(request)
     return lambda datagram: (
         stun.type_of(datagram) == kind and stun.transaction_of(datagram) == transaction

@@ -48,7 +48,7 @@ class Envelope(ABC):
 
     @abstractmethod
     def relay_steps(self) -> Sequence[Step]:
-        """Give the exchanges with the relay, in order."""
+        """Return the exchanges with the relay, in order."""
 
     @abstractmethod
     def wrap(self, payload: bytes) -> bytes:
@@ -59,7 +59,7 @@ class Envelope(ABC):
         """Take the payload out of a datagram of the relay's; empty: there is none."""
 
     def steps(self) -> Sequence[Step]:
-        """Give the exchanges: with the relay, if there is one, then those between the ends."""
+        """Return the exchanges: with the relay, if there is one, then those between the ends."""
         of_relay = () if self._is_bare else self.relay_steps()
         wait = Step("signalling", None, lambda datagram: datagram == SIGNALLED, ICE_REPEAT_S, 1.0)
         return [*of_relay, *([wait] if self.signalling else ()), *self._peer_steps()]
@@ -75,7 +75,7 @@ class Envelope(ABC):
         return datagram if self._is_bare else self.unwrap(datagram)
 
     def _peer_steps(self) -> list[Step]:
-        """Give the exchanges between the ends: an ICE check each way, then DTLS."""
+        """Return the exchanges between the ends: an ICE check each way, then DTLS."""
         check = stun.build(
             stun.BINDING,
             self.transaction,
@@ -112,19 +112,19 @@ class Envelope(ABC):
         return None
 
     def media(self, index: int, frame: bytes, sequence: int | None = None) -> bytes:
-        """Give the SRTP packet of a frame, as it goes through the relay."""
+        """Return the SRTP packet of a frame, as it goes through the relay."""
         return self._wrap(self._rtp.packet(index, frame, sequence))
 
     def numbers(self, datagram: bytes) -> tuple[int, int] | None:
-        """Give an SRTP packet's sequence number and its frame's number; None: it is none."""
+        """Return an SRTP packet's sequence number and its frame's number; None: it is none."""
         return self._rtp.numbers(self._unwrap(datagram))
 
     def beside(self, packet: bytes) -> bytes:
-        """Give the datagram of an RTCP or padding packet, as it goes through the relay."""
+        """Return the datagram of an RTCP or padding packet, as it goes through the relay."""
         return self._wrap(packet)
 
     def rtcp(self, datagram: bytes, kind: tuple[int, int]) -> bytes | None:
-        """Give the body of the RTCP packet of a kind that a datagram carries, or None."""
+        """Return the body of the RTCP packet of a kind that a datagram carries, or None."""
         return wire.rtcp_body(kind, self._unwrap(datagram))
 
     def _is_check_answer(self, datagram: bytes) -> bool:

@@ -35,7 +35,7 @@ class TelegramReflector(Envelope):
     )
 
     def relay_steps(self) -> Sequence[Step]:
-        """Give the exchange with the reflector."""
+        """Return the exchange with the reflector."""
         own = self.session.tag(own=True)
         hello, answer, repeat_s = own + bytes(4), own + bytes(4), math.inf
         if self.session.protocol == "udp":

@@ -30,7 +30,7 @@ class WebRtcTurn(Envelope):
     framing: ClassVar[Framing] = Framing(b"", turn.frame_unit, turn.take_unit)
 
     def relay_steps(self) -> Sequence[Step]:
-        """Give the exchanges of TURN."""
+        """Return the exchanges of TURN."""
         user = (stun.USERNAME, self.session.tag(own=True))
         first, second, third = (bytes([n]) + self.transaction[1:] for n in range(3))
         integrity = (stun.MESSAGE_INTEGRITY, bytes(20))
@@ -86,7 +86,7 @@ class WebRtcRelay:
         return self._ends.shortcuts
 
     def on_datagram(self, datagram: bytes, source: Address) -> tuple[bytes, Address] | None:
-        """Give what to send where for a datagram, if anything."""
+        """Return what to send where for a datagram, if anything."""
         kind = stun.type_of(datagram)
         if kind is None:
             peer = self._ends.peer(source)

@@ -36,7 +36,7 @@ class WhatsApp:
         self._transaction = rng.randbytes(12)
 
     def steps(self) -> Sequence[Step]:
-        """Give the exchanges: one with the relay, one with the other end."""
+        """Return the exchanges: one with the relay, one with the other end."""
         token = (_WHATSAPP_TOKEN, self._session.tag(own=True))
         allocate = stun.build(stun.ALLOCATE, self._transaction, token)
         ping = stun.build(_WHATSAPP_PING, self._transaction, token)
@@ -57,19 +57,19 @@ class WhatsApp:
         return stun.build(_WHATSAPP_PONG, stun.transaction_of(datagram))
 
     def media(self, index: int, frame: bytes, sequence: int | None = None) -> bytes:
-        """Give the RTP packet of a frame."""
+        """Return the RTP packet of a frame."""
         return self._rtp.packet(index, frame, sequence)
 
     def numbers(self, datagram: bytes) -> tuple[int, int] | None:
-        """Give an RTP packet's sequence number and its frame's number; None: it is none."""
+        """Return an RTP packet's sequence number and its frame's number; None: it is none."""
         return self._rtp.numbers(datagram)
 
     def beside(self, packet: bytes) -> bytes:
-        """Give an RTCP packet as it is, as RTP is: what WhatsApp's looks like is not known."""
+        """Return an RTCP packet as it is, as RTP is: what WhatsApp's looks like is not known."""
         return packet
 
     def rtcp(self, datagram: bytes, kind: tuple[int, int]) -> bytes | None:
-        """Give the body of an RTCP packet of a kind, or None."""
+        """Return the body of an RTCP packet of a kind, or None."""
         return wire.rtcp_body(kind, datagram)
 
 
@@ -85,7 +85,7 @@ class WhatsAppRelay:
         return self._ends.shortcuts
 
     def on_datagram(self, datagram: bytes, source: Address) -> tuple[bytes, Address] | None:
-        """Give what to send where for a datagram, if anything."""
+        """Return what to send where for a datagram, if anything."""
         if stun.type_of(datagram) == stun.ALLOCATE:
             token = stun.attribute_of(datagram, _WHATSAPP_TOKEN)
             if not token:

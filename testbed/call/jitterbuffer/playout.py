@@ -47,6 +47,22 @@ _STRETCHED_US = 30_000
 """NetEq stretches pieces of at least 30 ms, each by at most one pitch period."""
 
 
+@dataclass(frozen=True)
+class PlayoutOptions:
+    """What a messenger changes of NetEq's defaults."""
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - read by pydantic
+
+    fast_accelerate: bool = False
+    """A buffer that is far above its target is shortened faster."""
+    min_delay_ms: float = 0.0
+    """The target delay is at least this."""
+
+    def __post_init__(self) -> None:
+        if self.min_delay_ms < 0:
+            raise ValueError("min_delay_ms: must not be less than 0")
+
+
 @dataclass(frozen=True, slots=True)
 class Arrival:
     """One frame that reached the callee. A frame that did not is absent from the arrivals.
@@ -210,8 +226,7 @@ def play(
     first_sent_s: float,
     end_s: float,
     unsent: Collection[int] = (),
-    min_delay_s: float = 0,
-    fast_accelerate: bool = False,
+    options: PlayoutOptions = PlayoutOptions(),
 ) -> Playout:
     """Play what arrived of `frame_count` frames of `frame_s` seconds each.
 
@@ -219,24 +234,21 @@ def play(
     first frame to arrive waits 80 ms and the ones lost before it are concealed; with no arrival it
     starts 80 ms after `first_sent_s`. It stops when every frame was played or skipped, or at
     `end_s`, when the callee stopped listening: a slot that would begin then is no longer played.
-    Frames of `unsent` were never sent (DTX): in their time there is comfort noise. The target delay
-    is at least `min_delay_s`; `fast_accelerate` lets a buffer that is far above it shrink faster.
+    Frames of `unsent` were never sent (DTX): in their time there is comfort noise.
 
     Raises:
         ValueError: A frame number is outside 0 to frame_count - 1, a frame was received before it
-            was sent, the frame length is not positive, or the minimum delay is negative.
+            was sent, or the frame length is not positive.
     """
     if frame_s <= 0:
         raise ValueError(f"a frame must last longer than 0 s, not {frame_s} s")
-    if min_delay_s < 0:
-        raise ValueError(f"a minimum delay must not be negative, as {min_delay_s} s is")
     for arrival in arrivals:
         if not 0 <= arrival.index < frame_count:
             raise ValueError(f"frame {arrival.index} is not one of {frame_count} frames")
         if arrival.received_s < arrival.sent_s:
             raise ValueError(f"frame {arrival.index} was received before it was sent")
-    target = TargetDelay(_us(frame_s), _us(min_delay_s))
-    stretching = _Stretching(target, _us(frame_s), fast=fast_accelerate)
+    target = TargetDelay(_us(frame_s), _us(options.min_delay_ms / 1000))
+    stretching = _Stretching(target, _us(frame_s), fast=options.fast_accelerate)
     buffer = _Buffer(
         arrivals,
         target,

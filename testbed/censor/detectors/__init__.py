@@ -64,7 +64,7 @@ def _kind(
 
 
 def _stream(states: tuple[str, ...], make: Callable[[Reading], Detector], *parts: Part) -> Kind:
-    """Give a kind that looks at the beginning of a TCP connection's directions."""
+    """Return a kind that looks at the beginning of a TCP connection's directions."""
     return Kind("tcp", states, make, _OPENING, frozenset({"tcp-segments", *parts}))
 
 

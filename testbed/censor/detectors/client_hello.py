@@ -33,7 +33,7 @@ class ClientHello:
     signature_algorithms: tuple[int, ...]
 
     def ja4(self, carrier: str) -> str:
-        """Give the JA4 fingerprint (FoxIO); `carrier` is `t`, `d` or `q`."""
+        """Return the JA4 fingerprint (FoxIO); `carrier` is `t`, `d` or `q`."""
         alpn = _alpn_code(self.alpn[0]) if self.alpn else "00"
         start = (
             f"{carrier}{_VERSION_CODES.get(self.version, '00')}{'i' if self.sni is None else 'd'}"
@@ -45,7 +45,7 @@ class ClientHello:
         return f"{start}_{_short_hash(_hex_list(sorted(self.ciphers)))}_{_short_hash(details)}"
 
     def facts(self, carrier: str) -> tuple[Fact, ...]:
-        """Give the values as facts."""
+        """Return the values as facts."""
         sni = () if self.sni is None else (Fact("sni", self.sni),)
         alpn = (Fact("alpn", name) for name in self.alpn)
         return (*sni, *alpn, Fact("fingerprint", self.ja4(carrier)))

@@ -42,7 +42,7 @@ def has_dns_header(payload: bytes) -> bool:
 
 
 def asked_name(payload: bytes, *, framed: bool) -> str | None:
-    """Give the name of a message with one question (RFC 1035, 4.1), or None: it is none."""
+    """Return the name of a message with one question (RFC 1035, 4.1), or None: it is none."""
     if framed:
         if int.from_bytes(payload[:2], "big") != len(payload) - 2:
             return None

@@ -85,7 +85,7 @@ class _Fragment(NamedTuple):
 
 
 def _fragments(datagram: bytes) -> Iterator[_Fragment]:
-    """Give the fragments of ClientHellos that a datagram's handshake records hold."""
+    """Yield the fragments of ClientHellos that a datagram's handshake records hold."""
     while looks_like_dtls(datagram):
         end = _RECORD_HEADER_BYTES + int.from_bytes(datagram[11:13], "big")
         rest = datagram[_RECORD_HEADER_BYTES:end] if datagram[0] == _HANDSHAKE else b""

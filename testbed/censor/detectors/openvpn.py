@@ -52,7 +52,7 @@ def is_client_reset(datagram: bytes) -> bool:
 
 
 def _opcode(payload: bytes, *, framed: bool) -> int | None:
-    """Give the first byte of a packet of opcode and key, or None."""
+    """Return the first byte of a packet of opcode and key, or None."""
     if framed:
         length = int.from_bytes(payload[:2], "big")
         payload = payload[2:]

@@ -146,7 +146,7 @@ def open_initial(datagram: bytes, secret_from: bytes | None = None) -> Initial |
 
 
 def crypto_frames(frames: bytes) -> list[tuple[int, bytes]]:
-    """Give what the CRYPTO frames hold with its offset, up to the first frame of another kind."""
+    """Return what the CRYPTO frames hold with its offset, up to the first frame of another kind."""
     found: list[tuple[int, bytes]] = []
     at = 0
     while at < len(frames) and len(found) < _MAX_FRAMES:
@@ -167,7 +167,7 @@ def crypto_frames(frames: bytes) -> list[tuple[int, bytes]]:
 
 
 def first_crypto_frame(frames: bytes) -> bytes:
-    """Give what a CRYPTO frame holds that a payload begins with; empty: it does not.
+    """Return what a CRYPTO frame holds that a payload begins with; empty: it does not.
 
     So China's boxes read it (gfw-report, USENIX Security 2025, what-triggers-blocking): behind PING
     and padding they found no ClientHello, but in a CRYPTO frame with a stated length of 0 they did
@@ -237,7 +237,7 @@ def _ciphers() -> tuple[type[Exception], Any, Callable[[bytes, bytes], bytes]]:
 
 
 def _client_keys(version: _Version, connection_id: bytes) -> tuple[bytes, bytes, bytes]:
-    """Give key, iv and header key of the client's Initials (RFC 9001, 5.1 and 5.2)."""
+    """Return key, iv and header key of the client's Initials (RFC 9001, 5.1 and 5.2)."""
     initial = hmac.digest(version.salt, connection_id, "sha256")
     client = _expand(initial, b"client in", 32)
     key, iv, header = (

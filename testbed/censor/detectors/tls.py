@@ -87,7 +87,7 @@ def _may_become_header(stream: bytes) -> bool:
 
 
 def _handshake(stream: bytes, *, joins_records: bool) -> bytes:
-    """Give what the first record holds of a handshake, or all at the beginning; others count not.
+    """Return what the first record holds of a handshake, or all at the beginning; others count not.
 
     Only records put together let one of another kind stand before them.
     """

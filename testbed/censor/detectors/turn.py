@@ -67,7 +67,7 @@ def _channel_of_segment(segment: bytes) -> int | None:
 
 
 def channel_number(datagram: bytes) -> int | None:
-    """Give the channel of a ChannelData message (RFC 8656, 12.4), or None.
+    """Return the channel of a ChannelData message (RFC 8656, 12.4), or None.
 
     Over UDP padding to 4 bytes is allowed, not required.
     """

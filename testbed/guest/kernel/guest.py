@@ -13,9 +13,8 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 
 import trio
 
@@ -38,7 +37,6 @@ from testbed.guest.kernel.job import (
 # The wall clock of every guest starts here: 2025-08-13 00:00:00 UTC.
 START_NS = 1_755_043_200 * 10**9
 SYSCALL_NS = 5_000
-# Page faults on anonymous memory bring in the rest of an aligned block of so many pages.
 FAULT_AROUND_PAGES = 16
 
 GUEST_ENV: Mapping[str, str] = {
@@ -97,6 +95,32 @@ class GuestResult:
     console: str
 
 
+@dataclass(frozen=True)
+class GuestOptions:
+    """What a guest may have otherwise than by default."""
+
+    env: Mapping[str, str] = field(default_factory=dict)
+    """The environment of the job, on top of `GUEST_ENV`; it has nothing of the host's."""
+    memory_mb: int = 256
+    virtual_limit_s: float | None = None
+    """After so long in the guest the job counts as hung (s). This catches within moments a job that
+    waits for something that never comes."""
+    visible: Sequence[Path] | None = None
+    """Folders that stay visible even below /tmp; None: the interpreter's own and those on its
+    import path."""
+    mounts: Mapping[Path, Path] = field(default_factory=dict)
+    """Host folders by other places, below /run, at which they are shown: their own paths make no
+    difference."""
+    syscall_ns: int = SYSCALL_NS
+    """What a system call takes (ns). With 0 a program that polls without sleeping may never end."""
+    fault_around_pages: int = FAULT_AROUND_PAGES
+    """A fault on anonymous memory brings in an aligned block of so many pages, a power of two; with
+    1 only its own page."""
+    profile: bool = False
+    """Whether the guest says in `guest.profile` what each program did
+    (`testbed.tools.syscall_profile`). It does the same things."""
+
+
 class GuestError(Exception):
     """A guest that did not come to an orderly end: it hung, panicked, died or never booted.
 
@@ -113,14 +137,7 @@ async def run_guest(
     seed: int,
     cpu: int | None,
     wall_limit_s: float,
-    env: Mapping[str, str] | None = None,
-    memory_mb: int = 256,
-    virtual_limit_s: float | None = None,
-    visible: Sequence[Path] | None = None,
-    mounts: Mapping[Path, Path] = MappingProxyType({}),
-    syscall_ns: int = SYSCALL_NS,
-    fault_around_pages: int = FAULT_AROUND_PAGES,
-    profile: bool = False,
+    options: GuestOptions = GuestOptions(),
 ) -> GuestResult:
     """Boot a guest, run `argv` in it as root, power it off, and return how the job ended.
 
@@ -128,43 +145,34 @@ async def run_guest(
     is the same on every host (`testbed.guest.kernel.etc`). `folder`
     must exist: it is /run/job in the guest, the job's working folder, and the only place that
     outlives the run. The job's output is left there as `stdout` and `stderr`, the kernel's as
-    `console`; any such files from before are replaced. Folders in `visible`, by default
-    the interpreter's own and those on its import path, stay visible even below /tmp. `mounts`
-    shows host folders (its values) at other places, below /run: their own path makes no difference.
+    `console`; any such files from before are replaced.
 
     `seed` (0 to 2**64-1) decides every random number in the guest: equal seed, job and machine,
     equal run. `cpu` is the processor to pin the guest to; None leaves it to the host, which is
-    much slower on hosts older than Linux 6.6. The environment is `GUEST_ENV` with `env` on top,
-    nothing of the host's. After `wall_limit_s` seconds on this machine the guest counts as
-    hung, and after `virtual_limit_s` in the guest the job does: the first catches loops, the
-    second, within moments, jobs that wait for something that never comes. Times in the guest
-    start at `START_NS`; computing takes none, a system call `syscall_ns` nanoseconds (with 0 a
-    program that polls without sleeping may never end). A fault on anonymous memory brings in an
-    aligned block of `fault_around_pages`, a power of two; with 1 only its own page. With
-    `profile` the guest says in `guest.profile` what each program did
-    (`testbed.tools.syscall_profile`), and does the same things.
+    much slower on hosts older than Linux 6.6. After `wall_limit_s` seconds on this machine the
+    guest counts as hung, which catches loops. Times in the guest start at `START_NS`; computing
+    takes none. Cancelled, failed or done, no process of the guest is left, and none outlives the
+    calling thread, even if that is killed.
 
-    Raises GuestError if the job did not come to its end, ValueError for an impossible job.
-    Cancelled, failed or done, no process of the guest is left, and none outlives the calling
-    thread, even if that is killed.
+    Raises:
+        GuestError: The job did not come to its end.
+        ValueError: The job or the seed is impossible.
     """
     if not 0 <= seed < 2**64:
         raise ValueError(f"seed must be in 0..2**64-1, not {seed}")
     job = encode_job(
         argv,
-        {**GUEST_ENV, **(env or {})},
-        {**{path: path for path in _covered(visible)}, **mounts},
-        limit_ns=round((virtual_limit_s or 0) * 1e9),
+        {**GUEST_ENV, **options.env},
+        {**{path: path for path in _covered(options.visible)}, **options.mounts},
+        limit_ns=round((options.virtual_limit_s or 0) * 1e9),
     )
     folder = _prepare(folder, job)
     with _guest_home(kernel, folder) as home:
-        command = _command(
-            kernel, home, seed=seed, cpu=cpu, memory_mb=memory_mb, syscall_ns=syscall_ns,
-            fault_around_pages=fault_around_pages, profile=profile,
-        )  # fmt: skip
+        command = _command(kernel, home, options, seed=seed, cpu=cpu)
         started_s = time.monotonic()
         with (folder / CONSOLE_FILE).open("wb") as console:
-            process = _start(command, home, memory_folder(memory_mb, home), console.fileno())
+            memory = memory_folder(options.memory_mb, home)
+            process = _start(command, home, memory, console.fileno())
         try:
             with trio.move_on_after(wall_limit_s) as limit:
                 await _wait(process)
@@ -256,32 +264,24 @@ def _sweep(place: Path) -> None:
 
 
 def _command(
-    kernel: Kernel,
-    home: Path,
-    *,
-    seed: int,
-    cpu: int | None,
-    memory_mb: int,
-    syscall_ns: int,
-    fault_around_pages: int,
-    profile: bool,
+    kernel: Kernel, home: Path, options: GuestOptions, *, seed: int, cpu: int | None
 ) -> list[str]:
     """Return the command of a guest; its length depends on nothing but the place of `home`."""
     pinned = [] if cpu is None else ["taskset", "-c", str(cpu)]
     return [
         *("setpriv", "--pdeathsig", "KILL", "prlimit", "--core=0", *pinned),
         str(kernel.path),
-        f"mem={memory_mb}M",
+        f"mem={options.memory_mb}M",
         *("umid=guest", "console=tty0", "con=null", "con0=null,fd:1"),
         *("root=none", "rootfstype=hostfs", "rootflags=/", "ro"),
         f"init={home}/init",
         *("dummy.numdummies=0", "ifb.numifbs=0"),
         *("time-travel=inf-cpu", f"time-travel-start={START_NS}"),
-        f"tt-syscall-ns={syscall_ns}",
+        f"tt-syscall-ns={options.syscall_ns}",
         f"tt-free-comm={FREE_COMM}",
-        f"um-fault-around={fault_around_pages}",
+        f"um-fault-around={options.fault_around_pages}",
         f"det-random={seed:020d}",
-        *(["um-profile"] if profile else []),
+        *(["um-profile"] if options.profile else []),
         *("--", str(home)),
     ]
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import trio
 
 from testbed.guest.kernel.builder import Kernel, cached_kernel
-from testbed.guest.kernel.guest import FAULT_AROUND_PAGES, run_guest
+from testbed.guest.kernel.guest import FAULT_AROUND_PAGES, GuestOptions, run_guest
 
 _RUNS = 5
 _PYTHON = (sys.executable, "-I", "-S", "-c", "pass")
@@ -44,8 +44,9 @@ async def measure(
     times_s: list[list[float]] = [[] for _ in kernels]
     for _ in range(_RUNS):
         for (kernel, pages), found in zip(kernels, times_s, strict=True):
+            options = GuestOptions(fault_around_pages=pages)
             result = await run_guest(
-                kernel, argv, folder, seed=1, cpu=cpu, wall_limit_s=120, fault_around_pages=pages
+                kernel, argv, folder, seed=1, cpu=cpu, wall_limit_s=120, options=options
             )
             if result.exit_status:
                 raise SystemExit(f"{argv} failed: {(folder / 'stderr').read_text()}")

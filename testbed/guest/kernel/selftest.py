@@ -15,7 +15,7 @@ from pathlib import Path
 import trio
 
 from testbed.guest.kernel.builder import Kernel
-from testbed.guest.kernel.guest import SYSCALL_NS, GuestError, GuestResult, run_guest
+from testbed.guest.kernel.guest import SYSCALL_NS, GuestError, GuestOptions, GuestResult, run_guest
 
 # Is told the name of each check and then its outcome ("running", "ok" or "failed").
 Report = Callable[[str, str], None]
@@ -78,7 +78,7 @@ class _Bench:
             seed=seed,
             cpu=self.cpu,
             wall_limit_s=_WALL_LIMIT_S,
-            syscall_ns=syscall_ns,
+            options=GuestOptions(syscall_ns=syscall_ns),
         )
 
     async def output(self, script: str, *, seed: int = 1, syscall_ns: int = SYSCALL_NS) -> str:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 import wave
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import trio
 
@@ -83,7 +83,7 @@ class BaresipEnd:
     hung_up: trio.Event = field(default_factory=trio.Event)
 
     async def command(self, name: str, parameters: str = "") -> None:
-        """Give baresip a command (its module ctrl_tcp: netstrings of JSON)."""
+        """Send baresip a command (its module ctrl_tcp: netstrings of JSON)."""
         text = json.dumps({"command": name, "params": parameters})
         await self.control.send_all(f"{len(text)}:{text},".encode())
 
@@ -184,14 +184,21 @@ async def follow(end: BaresipEnd, told: trio.MemorySendChannel[Change]) -> None:
     end.hung_up.set()  # it says no more
 
 
-def _take_event(unparsed: bytearray) -> Mapping[str, Any] | None:
+class _Event(TypedDict, total=False):
+    """An event, or the response to a command: what is read of it here."""
+
+    type: str
+    response: bool
+
+
+def _take_event(unparsed: bytearray) -> _Event | None:
     """Take the first netstring of JSON off a stream's bytes; None: it is not yet whole."""
     length, colon, rest = unparsed.partition(b":")
     if not colon or len(rest) <= int(length):
         return None
     text = bytes(rest[: int(length)])
     del unparsed[: len(length) + 1 + int(length) + 1]
-    event: Mapping[str, Any] = json.loads(text)
+    event: _Event = json.loads(text)
     return event
 
 
@@ -201,32 +208,37 @@ async def _join(end: BaresipEnd, relay: Address) -> None:
     The caller's baresip connects to this; to the callee's, this connects.
     """
     assert end.signalling is not None
-    signalling = end.signalling
-
-    async def bring(local: trio.SocketStream) -> None:
-        unparsed = bytearray()
-        async for chunk in signalling:
-            unparsed += chunk
-            while (message := take_message(unparsed)) is not None:
-                await local.send_all(with_relay(message, relay))
-
-    async def carry(local: trio.SocketStream) -> None:
-        async for chunk in local:
-            await signalling.send_all(chunk)
-
-    async def serve(local: trio.SocketStream) -> None:
-        try:
-            async with local, trio.open_nursery() as nursery:
-                nursery.start_soon(bring, local)
-                nursery.start_soon(carry, local)
-        except* (trio.BrokenResourceError, trio.ClosedResourceError):
-            pass  # the call is over, or its signalling is cut
-
+    serve = partial(_exchange, end.signalling, relay)
     if end.name == "caller":
         await end.host.serve_tcp(_PORTS["callee"], serve, at=_LOCAL)
     else:
         local = await end.host.open_tcp(Address(_LOCAL, _PORTS["callee"]))
         end.host.start_task(partial(serve, local))
+
+
+async def _exchange(signalling: TlsStream, relay: Address, local: trio.SocketStream) -> None:
+    """Carry SIP between the messenger's server and a baresip until either end is cut."""
+    try:
+        async with local, trio.open_nursery() as nursery:
+            nursery.start_soon(_bring, signalling, relay, local)
+            nursery.start_soon(_carry, local, signalling)
+    except* (trio.BrokenResourceError, trio.ClosedResourceError):
+        pass  # the call is over, or its signalling is cut
+
+
+async def _bring(signalling: TlsStream, relay: Address, local: trio.SocketStream) -> None:
+    """Bring a baresip the other end's messages, with `relay` in them."""
+    unparsed = bytearray()
+    async for chunk in signalling:
+        unparsed += chunk
+        while (message := take_message(unparsed)) is not None:
+            await local.send_all(with_relay(message, relay))
+
+
+async def _carry(local: trio.SocketStream, signalling: TlsStream) -> None:
+    """Carry what a baresip says to the messenger's server, as it is."""
+    async for chunk in local:
+        await signalling.send_all(chunk)
 
 
 def _keep_heard(end: BaresipEnd) -> None:

@@ -151,7 +151,7 @@ async def _follow(end: _End, told: trio.MemorySendChannel[Change]) -> None:
 
 
 async def _obey(end: _End) -> None:
-    """Give a page what the other end has signalled; answer an offer."""
+    """Pass on to a page what the other end has signalled; answer an offer."""
     assert end.signalling is not None
     with suppress(trio.BrokenResourceError):
         while True:

@@ -69,7 +69,7 @@ class Page:
         await self._loaded.wait()
 
     async def evaluate(self, expression: str) -> Any:  # noqa: ANN401 - whatever the page gives
-        """Give an expression's value, or what its promise comes to. DevToolsError: it threw."""
+        """Return an expression's value, or what its promise comes to. DevToolsError: it threw."""
         answer = await self.command(
             "Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True
         )

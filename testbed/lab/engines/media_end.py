@@ -101,7 +101,7 @@ class MediaEnd:
         return self._ask(leg, before, sequence, at) if self._repair.nack else ()
 
     def packets(self, leg: Leg, index: int) -> list[Timed]:
-        """Give a frame's packets; none, if it is not sent because nobody speaks."""
+        """Return a frame's packets; none, if it is not sent because nobody speaks."""
         variant = 0
         if self._sender is not None:
             variant = self._sender.variant
@@ -118,7 +118,7 @@ class MediaEnd:
         return [(at + n * after_s, datagram) for n in range(self._repair.copies)]
 
     def beside(self, leg: Leg, from_at: float, until: float) -> list[Timed]:
-        """Give what goes beside media in a time: feedback and probes."""
+        """Return what goes beside media in a time: feedback and probes."""
         began_at = self.schedule[0]
         found: list[Timed] = []
         for probes in self._probes:
@@ -139,7 +139,7 @@ class MediaEnd:
         return found
 
     def report(self, leg: Leg) -> bytes | None:
-        """Give a receiver report; None: there is nothing to report."""
+        """Return a receiver report; None: there is nothing to report."""
         lost = self._receiver.report()
         if lost is None:
             return None

@@ -113,16 +113,19 @@ class ModelEngine:
                 record.reason = call.reason()
             nursery.cancel_scope.cancel()
         record.ended_s = trio.current_time() - call.dialled_at
-        for talker in self._talkers:
-            if talker.signalling is not None:
-                await trio.aclose_forcefully(talker.signalling)
-        for leg in (leg for path in call.paths for leg in path.legs):
-            if leg.channel is not None:
-                await trio.aclose_forcefully(leg.channel)
+        await self._close(call)
         return record
 
+    async def _close(self, call: _Call) -> None:
+        """Close the signalling of both ends and the channels of all paths."""
+        legs = [leg for path in call.paths for leg in path.legs]
+        signalling = [talker.signalling for talker in self._talkers]
+        for stream in (*signalling, *(leg.channel for leg in legs)):
+            if stream is not None:
+                await trio.aclose_forcefully(stream)
+
     def _paths(self, ways: Sequence[Way]) -> list[Path]:
-        """Give the paths, the preferred first; through a transport there is only UDP."""
+        """Return the paths, the preferred first; through a transport there is only UDP."""
         messenger, now = self._messenger, trio.current_time()
         make_dialect, _ = DIALECTS[messenger.dialect]
         is_direct = all(way.is_direct for way in ways)
@@ -220,7 +223,7 @@ class _Call:
                         await leg.channel.send(datagram)
 
     def stop_gathering(self, checked: Leg) -> None:
-        """Give up paths by which an end has no address yet, since it is checked by another."""
+        """Abandon paths by which an end has no address yet, since it is checked by another."""
         for path in self.paths:
             for leg in path.legs:
                 if leg.end == checked.end and leg.setup.stage is Stage.GATHERING:

@@ -121,7 +121,7 @@ async def _follow(end: _End, told: trio.MemorySendChannel[Change]) -> None:
 
 
 async def _bring_signalling(end: _End) -> None:
-    """Give an engine what the other one has signalled."""
+    """Pass on to an engine what the other one has signalled."""
     assert end.signalling is not None
     with suppress(trio.BrokenResourceError):
         while True:

@@ -56,7 +56,7 @@ class Logger:
 
 
 def stand_in_for_imports() -> None:
-    """Give the library small modules in the places of two that take long to import."""
+    """Put small modules in the places of two of the library's that take long to import."""
     module = type(sys)
     asyncio, logging = module("asyncio"), module("logging")
     vars(asyncio)["get_event_loop"] = Loop

@@ -91,7 +91,7 @@ class RealCall:
         self._hosts: list[LabHost] = []
 
     async def reach(self, way: Way, protocols: Sequence[str]) -> tuple[Address, Sequence[str]]:
-        """Give where an end's relay is for its engine, and by what; watch its door from now on.
+        """Return where an end's relay is for its engine, and by what; watch its door from now on.
 
         Through a transport that is a local UDP port, which the transport's channel carries. The
         caller's comes first.
@@ -180,7 +180,7 @@ class RealCall:
 async def _lend_port(
     host: LabHost, channel: trio.abc.Channel[bytes], port: int, envelope: Envelope
 ) -> Address:
-    """Give programs on a node a UDP port of its own that a channel carries to the relay.
+    """Open a UDP port for programs on a node, which a channel carries to the relay.
 
     The port has the relay's own number, for some take only that for the same relay.
     """

@@ -42,7 +42,7 @@ def direction(
     dialled_at: float,
     between: tuple[float, float],
 ) -> DirectionRecord:
-    """Give the frames that one end said in a time and the other end got whenever.
+    """Return the frames that one end said in a time and the other end got whenever.
 
     `unwrap` takes an RTP packet out of what the relay's protocol puts around it (empty: none); the
     call's frames have the payload type. SRTP leaves the header in clear (RFC 3711, 3.1), and its
@@ -80,7 +80,7 @@ def receiver_reports(
     unwrap: Callable[[bytes], bytes],
     dialled_at: float,
 ) -> list[Reported]:
-    """Give when an end's reports on what it receives left, and when the other end had them.
+    """Return when an end's reports on what it receives left, and when the other end had them.
 
     SRTCP encrypts all but the first header (RFC 3711, 3.4), which says that there is a report.
     """
@@ -94,7 +94,7 @@ def receiver_reports(
 def variants(
     direction: DirectionRecord, reports: Iterable[Reported], sender: Sender
 ) -> Iterator[int]:
-    """Give how each frame was encoded, by what its receiver's reports have told the sender so far.
+    """Yield how each frame was encoded, by what its receiver's reports have told the sender so far.
 
     What they say is not read but counted again, by what had been received when they left.
     """
@@ -130,7 +130,7 @@ def _media(
     payload_type: int,
     near: int | None = None,
 ) -> Iterable[tuple[float, int]]:
-    """Give the time and the timestamp, as if it had more than 32 bits, of each packet with a frame.
+    """Yield time and timestamp, as if it had more than 32 bits, of each packet with a frame.
 
     Without one is padding, which libwebrtc sends to see what a path can carry: it counts on in the
     sequence numbers, and has no other payload.
@@ -147,5 +147,5 @@ def _media(
 
 
 def _signed(difference: int) -> int:
-    """Give the 32-bit difference that is nearest to 0."""
+    """Return the 32-bit difference that is nearest to 0."""
     return (difference + (1 << 31)) % (1 << 32) - (1 << 31)

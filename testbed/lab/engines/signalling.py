@@ -49,7 +49,7 @@ async def sign_in(
 
 
 def message(kind: bytes, content: bytes = b"") -> bytes:
-    """Give a message as it stands on a stream."""
+    """Return a message as it stands on a stream."""
     return kind + len(content).to_bytes(4, "big") + content
 
 

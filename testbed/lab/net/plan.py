@@ -17,7 +17,7 @@ import struct
 import sys
 from collections.abc import Iterable
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 if importlib.util.find_spec("distutils") is None:
     # Mininet compares Open vSwitch versions with a module that Python 3.12 has dropped. Nothing
@@ -34,7 +34,7 @@ from mininet.topo import Topo
 from pyroute2 import IPBatch
 
 from testbed.experiment.netplan import FIRST_DESCRIPTOR, Interface, NetworkPlan, NodePlan
-from testbed.lab.net import qdisc
+from testbed.lab.net.qdisc import TcRequest, fq
 
 _IFA_F_NODAD = 0x02
 _LOOPBACK_INDEX = 1
@@ -48,7 +48,7 @@ class _Request(NamedTuple):
 
     kind: str
     command: str
-    arguments: dict[str, Any]
+    arguments: dict[str, object]
 
 
 class PlannedNode(Node):  # type: ignore[misc] # Mininet is untyped
@@ -88,7 +88,7 @@ class PlannedIntf(Intf):  # type: ignore[misc] # Mininet is untyped
     """
 
     def config(
-        self, *, ip: str, ip6: str = "", qdisc: dict[str, Any] | None = None, **_params: object
+        self, *, ip: str, ip6: str = "", qdisc: TcRequest | None = None, **_params: object
     ) -> dict[str, object]:
         """Record addresses and queueing discipline, and bring the interface up."""
         self.ip, prefix_length = ip.split("/")
@@ -186,7 +186,7 @@ def plan_of(topo: Topo) -> NetworkPlan:
     """Return the plan of a topology, whose nodes and interfaces have the parameters above."""
     network = _Plan(topo)
     network.build()
-    timed = _Request("tc", "replace", {"index": 0, "handle": "1:", **qdisc.fq()})
+    timed = _Request("tc", "replace", {"index": 0, "handle": "1:", **fq()})
     removal = _Request("link", "del", {"index": 0})
     with IPBatch() as batch:
         return NetworkPlan(

@@ -8,7 +8,7 @@ at the times that their sockets have set (SO_TXTIME). pyroute2 has no `fq`, and 
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import ClassVar, TypedDict
 
 from pyroute2.netlink import nla
 from pyroute2.netlink.rtnl import TC_H_ROOT
@@ -57,8 +57,26 @@ class _FqOptions(nla):  # type: ignore[misc] # pyroute2 is untyped
     )
 
 
-def _netem_parameters(request: dict[str, Any]) -> dict[str, Any]:
-    link: Link = request["link"]
+class NetemRequest(TypedDict):
+    """What pyroute2 is asked for a `netem`."""
+
+    kind: str
+    link: Link
+    seed: int
+
+
+class FqRequest(TypedDict):
+    """What pyroute2 is asked for an `fq`."""
+
+    kind: str
+    horizon: int
+
+
+TcRequest = NetemRequest | FqRequest
+
+
+def _netem_parameters(request: NetemRequest) -> dict[str, object]:
+    link = request["link"]
     return {
         "delay": 0,
         "limit": link.queue_packets,
@@ -83,7 +101,7 @@ def _netem_parameters(request: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _fq_parameters(_request: dict[str, Any]) -> dict[str, Any]:
+def _fq_parameters(_request: FqRequest) -> dict[str, object]:
     return {
         "attrs": [
             ["TCA_FQ_PLIMIT", _MAX_QUEUED_PACKETS],
@@ -100,7 +118,7 @@ plugins["netem"] = SimpleNamespace(
 plugins["fq"] = SimpleNamespace(parent=TC_H_ROOT, options=_FqOptions, get_parameters=_fq_parameters)
 
 
-def netem(link: Link, seed: int) -> dict[str, Any]:
+def netem(link: Link, seed: int) -> NetemRequest:
     """Return the request for a link's `netem`: delay, jitter, loss, rate and queue, with a seed.
 
     As there is a rate, netem keeps packets in order, however large the jitter is.
@@ -108,6 +126,6 @@ def netem(link: Link, seed: int) -> dict[str, Any]:
     return {"kind": "netem", "link": link, "seed": seed}
 
 
-def fq() -> dict[str, Any]:
+def fq() -> FqRequest:
     """Return the request for `fq`, which sends a socket's packets at their SO_TXTIME."""
     return {"kind": "fq", "horizon": SEND_AHEAD_US}

@@ -123,7 +123,7 @@ class CallTopo(Topo):  # type: ignore[misc] # Mininet is untyped
             }
             self.addLink(wire.left, wire.right, **ends)
 
-    def _qdisc(self, node: str, link: Link) -> dict[str, object]:
+    def _qdisc(self, node: str, link: Link) -> qdisc.TcRequest:
         if node in _TIMED_SENDERS:
             return qdisc.fq()
         return qdisc.netem(link, self._rng.getrandbits(63))

@@ -94,7 +94,7 @@ def _draw(axes: Axes, points: Sequence[_Point], transports: Sequence[str]) -> No
 
 
 def _places(xs: Sequence[float]) -> Mapping[float, float]:
-    """Give each value a place of its own: values of a sweep lie too unevenly for one scale."""
+    """Place each value apart: values of a sweep lie too unevenly for one scale."""
     return {x: float(index) for index, x in enumerate(xs)}
 
 

@@ -89,7 +89,7 @@ def _draw_field(axes: Axes, x: int, y: int, t: Tally | None) -> None:
 
 
 def median_verdict(verdicts: Mapping[Verdict, int]) -> Verdict:
-    """Give the verdict of the middle call, the worse one of two."""
+    """Return the verdict of the middle call, the worse one of two."""
     worst_first = [verdict for verdict in sorted(verdicts) for _ in range(verdicts[verdict])]
     return worst_first[(len(worst_first) - 1) // 2]
 

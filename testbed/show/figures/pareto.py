@@ -141,7 +141,7 @@ def _rates(cells: Sequence[RecordedCell], *, pooled: bool) -> dict[CallKey, floa
 
 
 def frontier(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Give the points that none has both a lower cost (first) and a higher worth, by cost."""
+    """Return the points that none has both a lower cost (first) and a higher worth, by cost."""
     best: list[tuple[float, float]] = []
     for cost, worth in sorted(points, key=lambda p: (p[0], -p[1])):
         if not best or worth > best[-1][1]:

@@ -58,7 +58,7 @@ class Recorded:
     failures: Mapping[str, str]
 
     def notes(self, n: str, *more: str) -> list[str]:
-        """Give the lines that every figure carries: scenario, n, engine, and what is its own."""
+        """Return the lines that every figure carries: scenario, n, engine, and what is its own."""
         return [words.provenance(self.manifest, self.cells, n), *filter(None, more)]
 
 

@@ -97,7 +97,7 @@ def applied() -> Iterator[None]:
 
 
 def contrast(one: str, other: str) -> float:
-    """Give the contrast of two colours, 1 to 21 (WCAG 2; text needs 4.5)."""
+    """Return the contrast of two colours, 1 to 21 (WCAG 2; text needs 4.5)."""
     low, high = sorted((_luminance(one), _luminance(other)))
     return (high + 0.05) / (low + 0.05)
 

@@ -64,7 +64,7 @@ def tally(cells: Iterable[RecordedCell], failures: Iterable[str]) -> list[Tally]
 
 
 def by_messenger(tallies: Sequence[Tally]) -> list[tuple[str, list[Tally]]]:
-    """Give each messenger's title with its tallies, in the order they are in."""
+    """Return each messenger's title with its tallies, in the order they are in."""
     return [(title, list(group)) for title, group in groupby(tallies, lambda t: t.key.messenger)]
 
 
@@ -121,7 +121,7 @@ def _ordered(tallies: Iterable[Tally]) -> list[Tally]:
 
 
 def natural(text: str) -> tuple[str | float, ...]:
-    """Give a key that sorts numbers in names by value: rate=64 before rate=512."""
+    """Return a key that sorts numbers in names by value: rate=64 before rate=512."""
     return tuple(
         float(part) if index % 2 else part for index, part in enumerate(_NUMBER.split(text))
     )

@@ -122,7 +122,7 @@ def _width_s(text: str, end_s: float) -> float:
 
 
 def _events(call: CellRecord, end_s: float) -> Iterator[tuple[float, str]]:
-    """Give the events by time, what happened at once to several flows only once."""
+    """Yield the events by time, what happened at once to several flows only once."""
     before: set[tuple[int, str]] = set()
     for at, _, what in call.observation.events:
         if 0 <= at <= end_s and (key := (round(at), what)) not in before:

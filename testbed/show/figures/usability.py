@@ -133,7 +133,7 @@ def _arrange(tallies: Sequence[Tally], labels: words.Labels) -> tuple[list[_Head
 
 
 def _segments(t: Tally) -> Iterator[tuple[float, float, int, str, Fill]]:
-    """Give a bar's parts, the best first: start and width as shares, count, word, fill."""
+    """Yield a bar's parts, the best first: start and width as shares, count, word, fill."""
     done, whole = 0, t.calls + t.failed
     for verdict in sorted(Verdict, reverse=True):
         if count := t.verdicts.get(verdict, 0):
@@ -193,7 +193,7 @@ def _draw_bars(axes: Axes, rows: Sequence[_Row]) -> None:
 
 
 def _fitting(texts: Sequence[str], width_in: float) -> str:
-    """Give the first text that a bar's part has room for, or none."""
+    """Return the first text that a bar's part has room for, or none."""
     room_in = width_in - 0.06
     return next((t for t in texts if style.text_width_in(t, style.TEXT_PT) <= room_in), "")
 

@@ -52,7 +52,7 @@ def label(tallies: Sequence[Tally]) -> Labels:
 
 
 def _censor_names(restrictions: Sequence[str]) -> tuple[dict[str, str], str]:
-    """Give the restrictions' labels, and the profile if it is one and the labels do not say it."""
+    """Return the restrictions' labels, and the profile if it is one that the labels do not name."""
     if len(restrictions) == 1:
         return {restrictions[0]: "restricted"}, restrictions[0]
     swept = [_SWEPT.fullmatch(name) for name in restrictions]
@@ -77,7 +77,7 @@ def together(censors: Sequence[str]) -> str:
 
 
 def question(manifest: Manifest) -> str:
-    """Give what the run asks: the scenario's question, its title, or what any run asks."""
+    """Return what the run asks: the scenario's question, its title, or what any run asks."""
     asked = manifest.scenario.question or manifest.scenario.title
     return asked or "Which calls stay usable, by messenger and transport?"
 

@@ -285,7 +285,7 @@ def _engines(titles: Iterable[str]) -> list[str]:
 
 
 def _assumed(manifest: Manifest, censor: str) -> tuple[int, int]:
-    """Give how many facts of a profile are assumed, of how many."""
+    """Return how many facts of a profile are assumed, of how many."""
     name = censor.partition(" over ")[0]
     profile = manifest.definitions.censors.get(name)
     rules = () if profile is None else profile.rules

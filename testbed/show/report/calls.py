@@ -84,13 +84,13 @@ def lost_by_second(record: CellRecord) -> dict[str, tuple[int, list[float]]]:
 
 
 def events_of(record: CellRecord) -> list[tuple[float, str, str]]:
-    """Give the middlebox's events (seconds since dialling, flow, what), by time."""
+    """Return the middlebox's events (seconds since dialling, flow, what), by time."""
     events = record.observation.events
     return sorted((round(at, 2), flow, what) for at, flow, what in events)
 
 
 def dropped_by_rule(record: CellRecord) -> Mapping[str, tuple[int, int]]:
-    """Give the rules that were for some packet: how many, and how many of them were dropped."""
+    """Return the rules that were for some packet: how many, and how many of them were dropped."""
     rules = record.observation.rules
     return {n: (r["matched"], r["dropped"]) for n, r in rules.items() if r["matched"]}
 

@@ -33,7 +33,7 @@ class Words:
         self.texts: dict[str, int] = {}
 
     def index(self, text: str) -> int:
-        """Give the index of a text, which is added if it is new."""
+        """Return the index of a text, which is added if it is new."""
         return self.texts.setdefault(text, len(self.texts))
 
 

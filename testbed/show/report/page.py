@@ -150,7 +150,7 @@ _HATCHES = {"////": "-45deg", "|||": "90deg", r"\\\\": "45deg"}
 
 
 def _fill(verdict: Verdict) -> dict[str, str]:
-    """Give a verdict's word and its fill in the figures, for the style sheet."""
+    """Return a verdict's word and its fill in the figures, for the style sheet."""
     fill = VERDICT_FILLS[verdict]
     lines = (
         f" repeating-linear-gradient({_HATCHES[fill.hatch]}, transparent 0 5px, "

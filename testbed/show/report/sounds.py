@@ -152,7 +152,7 @@ def _begins(made: Iterable[tuple[Kind, _Made]], seconds: int) -> dict[str, int]:
 
 
 def _starts(sound: _Made) -> Sequence[int]:
-    """Give the seconds at which the speaker begins to say something, rather something long."""
+    """Return the seconds at which the speaker begins to say something, rather something long."""
     turns = [turn for turn in sound.turns if turn.way == sound.side]
     long = [turn for turn in turns if turn.to_s - turn.from_s >= SHORTEST_S]
     is_all = any(turn.to_s >= sound.said.duration_s > LONGEST_S for turn in turns[:1])
@@ -160,13 +160,13 @@ def _starts(sound: _Made) -> Sequence[int]:
 
 
 def seconds_for(count: int) -> int:
-    """Give how long each of so many sounds may be."""
+    """Return how long each of so many sounds may be."""
     room_s = SOUND_BUDGET_BYTES / (max(count, 1) * BYTES_PER_S)
     return int(min(LONGEST_S, max(SHORTEST_S, room_s)))
 
 
 def words_from(lost: Sequence[Sequence[float]], seconds: int, starts: Sequence[int] = ()) -> int:
-    """Give the second at which all calls are most like they are on the whole.
+    """Return the second at which all calls are most like they are on the whole.
 
     `lost` has each call's lost share by second, from its first words on. Excerpts begin at one of
     `starts` that leaves room for a whole one; without any, whole ones follow one another from

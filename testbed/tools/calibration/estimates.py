@@ -14,7 +14,7 @@ OF_VECTORS = 0.99999
 
 
 def share_interval(hits: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Give the shares that agree with so many of n (Clopper and Pearson, Biometrika 26, 1934)."""
+    """Return the shares that agree with so many of n (Clopper and Pearson, Biometrika 26, 1934)."""
     tail = (1 - confidence) / 2
     low = float(beta.ppf(tail, hits, n - hits + 1)) if hits else 0.0
     high = float(beta.ppf(1 - tail, hits + 1, n - hits)) if hits < n else 1.0
@@ -22,7 +22,7 @@ def share_interval(hits: int, n: int, confidence: float = CONFIDENCE) -> tuple[f
 
 
 def range_overshoot(n: int, confidence: float = CONFIDENCE) -> float:
-    """Give how far a uniform distribution may reach beyond the least or greatest of n draws.
+    """Return how far a uniform distribution may reach beyond the least or greatest of n draws.
 
     As a share of its width: all n lie above that share of it with a probability of 1 - confidence.
     """

@@ -107,15 +107,13 @@ def _draw(axes: Axes, row: _Row) -> None:
         _draw_interval(axes, row.y, number, colour)
 
 
-def _write(
-    axes: Axes, x: float, y: float, text: str, *, size: float = style.NOTE_PT,
-    weight: str = "normal", ha: str = "left", color: str = style.INK,
-) -> None:  # fmt: skip
-    """Write beside the panel: `x` is a share of its width, `y` a row."""
-    axes.text(
-        x, y, text, transform=axes.get_yaxis_transform(), va="center", clip_on=False, size=size,
-        weight=weight, ha=ha, color=color,
-    )  # fmt: skip
+def _write(axes: Axes, x: float, y: float, text: str, **properties: str | float) -> None:
+    """Write beside the panel, with properties of matplotlib's `Text`.
+
+    `x` is a share of the panel's width, `y` a row.
+    """
+    look = {"size": style.NOTE_PT, "color": style.INK, **properties}
+    axes.text(x, y, text, look, transform=axes.get_yaxis_transform(), va="center", clip_on=False)
 
 
 def _draw_interval(axes: Axes, y: float, number: Measurement, colour: str) -> None:

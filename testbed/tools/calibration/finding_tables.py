@@ -18,7 +18,7 @@ asked for unless the row says out. flows: those that a rule is for, and their ne
 
 
 def numbers_table(calibration: Calibration) -> Table:
-    """Give one row a number."""
+    """Return one row a number."""
     table = _table(calibration.name)
     for name in ("Rule", "Number"):
         table.add_column(name, overflow="fold")
@@ -62,7 +62,7 @@ def interval(measurement: Measurement) -> str:
 
 
 def profiles_table(calibrations: Sequence[Calibration]) -> Table:
-    """Give one row a profile."""
+    """Return one row a profile."""
     table = _table("")
     table.add_column("Profile", no_wrap=True)
     table.add_column("numbers", justify="right")

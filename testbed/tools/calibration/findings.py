@@ -38,7 +38,7 @@ class Measurement:
 
     @property
     def deviation(self) -> float | None:
-        """Give measured over requested, less 1; None: there is none."""
+        """Return measured over requested, less 1; None: there is none."""
         if self.measured is None or not self.requested:
             return None
         return self.measured / self.requested - 1
@@ -88,12 +88,12 @@ class Calibration:
 
     @property
     def measurements(self) -> list[Measurement]:
-        """Give the numbers."""
+        """Return the numbers."""
         return [each for each in self.findings if isinstance(each, Measurement)]
 
     @property
     def vectors(self) -> list[Vector]:
-        """Give the flows."""
+        """Return the flows."""
         return [each for each in self.findings if isinstance(each, Vector)]
 
     @property
@@ -103,7 +103,7 @@ class Calibration:
 
     @property
     def worst(self) -> Measurement | None:
-        """Give the number that deviates most, relatively; None: there is none."""
+        """Return the number that deviates most, relatively; None: there is none."""
         known = [each for each in self.measurements if each.deviation is not None]
         return max(known, key=lambda each: abs(each.deviation or 0), default=None)
 

@@ -19,18 +19,18 @@ _SURELY = 1e-4
 
 
 def starts_s(rule: Rule) -> float:
-    """Give when a rule's traffic may begin."""
+    """Return when a rule's traffic may begin."""
     return rule.from_s + 1.0 if rule.from_s else 0.0
 
 
 def copies(reference: Reference, rules: Iterable[Rule]) -> int:
-    """Give how many flows are needed so that surely one is of each rule's share."""
+    """Return how many flows are needed so that surely one is of each rule's share."""
     shares = (reference.share(rule) for rule in rules)
     return max((ceil(log(_SURELY) / log(1 - s)) for s in shares if 0 < s < 1), default=1)
 
 
 def settle_s(reference: Reference, talk: Talk) -> float:
-    """Give how long after its opening a flow is surely on the lists on which it is put."""
+    """Return how long after its opening a flow is surely on the lists on which it is put."""
     names = talk.has_listed
     return longest_wait_s(rule for rule in reference.profile.rules if rule.name in names)
 
@@ -52,14 +52,14 @@ def flows(script: Script, rule: Rule, shape: Shape, count: int = 1) -> list[Talk
 
 
 def taken(talks: Sequence[Talk], seen: Observation) -> list[Talk]:
-    """Give the flows that were of the share: those that were touched, if not all are to be."""
+    """Return the flows that were of the share: those that were touched, if not all are to be."""
     if all(s.expected is s.otherwise for talk in talks for s in talk.said):
         return list(talks)
     return [talk for talk in talks if seen.is_hit(talk)]
 
 
 def ways(rule: Rule, talk: Talk) -> list[bool]:
-    """Give the directions of a flow in which a rule has decided about packets."""
+    """Return the directions of a flow in which a rule has decided about packets."""
     return [up for up in (True, False) if talk.of(rule, up=up)]
 
 

@@ -43,7 +43,7 @@ class Witness(NamedTuple):
 
 
 def probe_inspection(reference: Reference) -> Iterator[Probe]:
-    """Give the experiments for what a profile says of its box's inspection."""
+    """Yield the experiments for what a profile says of its box's inspection."""
     inspection = reference.profile.inspection
     single = [w for w in _witnesses(reference) if len(w.shape.opening.steps) == 1]
     going_on = [w for w in single if _goes_on(w)]
@@ -70,7 +70,7 @@ def probe_inspection(reference: Reference) -> Iterator[Probe]:
 
 
 def _witnesses(reference: Reference) -> Iterator[Witness]:
-    """Give the rules that touch flows which show a fact, or those which do not."""
+    """Yield the rules that touch flows which show a fact, or those which do not."""
     for rule in reference.profile.rules:
         shape = reference.trigger(rule) if rule.match.facts else None
         if shape is None:
@@ -91,7 +91,7 @@ def _witnesses(reference: Reference) -> Iterator[Witness]:
 
 
 def _acting(reference: Reference, rule: Rule, shape: Shape, known: Known) -> Rule | None:
-    """Give the rule that does something to a flow; None: none does."""
+    """Return the rule that does something to a flow; None: none does."""
     for up in (True, False):
         got = reference.expected(shape, known, up=up, at_s=rule.from_s or 0.0)
         if not isinstance(got, Rule):
@@ -117,7 +117,7 @@ def _or_nothing(
     reference: Reference,
     probe: Callable[[Reference, Witness], Probe],
 ) -> Probe:
-    """Give the experiment with the first rule that shows some numbers, or say that none does."""
+    """Return the experiment with the first rule that shows some numbers, or say that none does."""
     if witnesses:
         return probe(reference, witnesses[0])
     inspection = reference.profile.inspection
@@ -185,7 +185,7 @@ def _packets(reference: Reference, witness: Witness) -> Probe:
 
 
 def _of_packets(first: int, spread: int, shares: dict[int, float], flows: int) -> list[Measurement]:
-    """Give the last packet by which all flows were recognised, and the last by which any was."""
+    """Return the last packet by which all flows were recognised, and the last by which any was."""
     inf = float("inf")
     of_all = [place for place, share in shares.items() if share == 1]
     not_all = [place for place, share in shares.items() if share < 1]

@@ -34,7 +34,7 @@ _STEPS, _MAX_FROZEN = 50, 60
 
 
 def probe_limits(reference: Reference, rule: Rule, shape: Shape) -> Iterator[Probe]:
-    """Give the experiments for the numbers of a rule's action, if it is of this kind."""
+    """Yield the experiments for the numbers of a rule's action, if it is of this kind."""
     match rule.action:
         case actions.Police(rate_bps=bps) | actions.Shape(rate_bps=bps) if bps > _MOST_BPS:
             yield _too_fast(rule)
@@ -59,7 +59,7 @@ def _too_fast(rule: Rule) -> Probe:
 
 
 def _small_for(kept_bytes: float, rate_bps: float, protocol: str) -> int:
-    """Give a payload that is little of a bucket or queue, and more than comes in a gap."""
+    """Return a payload that is little of a bucket or queue, and more than comes in a gap."""
     size = max(kept_bytes / 300, rate_bps / 8 * _GAP_S * 4)
     return min(LARGE, max(SMALL, ceil(size) - HEADER_BYTES[protocol]))
 
@@ -100,7 +100,7 @@ def _police_burst(reference: Reference, rule: Rule, shape: Shape, action: action
 def _of_burst(
     rule: Rule, action: actions.Police, talk: Talk, up: bool, seen: Observation
 ) -> Measurement:
-    """Give what passed until the first was dropped, less what was earned meanwhile."""
+    """Return what passed until the first was dropped, less what was earned meanwhile."""
     said = talk.of(rule, up=up)
     number = f"burst_bytes {way_name(up)}"
     passed_bytes = 0
@@ -146,7 +146,7 @@ def _police_rate(reference: Reference, rule: Rule, shape: Shape, action: actions
 def _of_rate(
     rule: Rule, action: actions.Police, talk: Talk, up: bool, seen: Observation
 ) -> Measurement:
-    """Give what passed from the first drop to the last packet, over that time."""
+    """Return what passed from the first drop to the last packet, over that time."""
     said = talk.of(rule, up=up)
     number = f"rate_bps {way_name(up)}"
     first = next((k for k, s in enumerate(said) if not seen.passed(s)), len(said))
@@ -271,7 +271,7 @@ def _approach(script: Script, rule: Rule, action: actions.Freeze, talk: Talk, nu
 def _frozen_at(
     rule: Rule, action: actions.Freeze, talk: Talk, seen: Observation
 ) -> tuple[int, int] | None:
-    """Give between which limits a flow froze; None: it did not."""
+    """Return between which limits a flow froze; None: it did not."""
     counted = 0
     for s in talk.of(rule):
         size = s.size_bytes if action.after_bytes is not None else 1
@@ -284,7 +284,7 @@ def _frozen_at(
 def _of_freeze(
     rule: Rule, name: str, action: actions.Freeze, known: Sequence[tuple[int, int]]
 ) -> list[Measurement]:
-    """Give the least limit, and how far the greatest is from it."""
+    """Return the least limit, and how far the greatest is from it."""
     n = len(known)
     lows, highs = [low for low, _ in known], [high for _, high in known]
     requested = float(getattr(action, name))

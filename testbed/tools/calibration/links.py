@@ -46,7 +46,7 @@ class LinkPlan(NamedTuple):
 
 
 def plan_links(links: Links) -> list[LinkPlan]:
-    """Give the experiments for each link of a scenario."""
+    """Return the experiments for each link of a scenario."""
     named: Mapping[str, Link] = {
         f.name: link for f in fields(links) if isinstance(link := getattr(links, f.name), Link)
     }
@@ -81,17 +81,17 @@ def _sent(count: int, gap_s: float, link: Link, what: str) -> Experiment:
 
 
 def _apart_s(link: Link) -> float:
-    """Give a time between packets that leaves the link idle before each."""
+    """Return a time between packets that leaves the link idle before each."""
     return (link.delay_ms + link.jitter_ms) * 2 / 1000 + 1e-3
 
 
 def serialisation_s(link: Link, size_bytes: int) -> float:
-    """Give how long a packet takes at the link's rate."""
+    """Return how long a packet takes at the link's rate."""
     return (size_bytes + ETHERNET_BYTES) * 8 / (link.rate_mbps * 1e6)
 
 
 def _delays_s(experiment: Experiment, seen: Observation, link: Link) -> list[float]:
-    """Give how long each packet that arrived took, beyond its serialisation."""
+    """Return how long each packet that arrived took, beyond its serialisation."""
     taken = serialisation_s(link, _PAYLOAD_BYTES + HEADER_BYTES["udp"])
     found = []
     for number in range(1, len(experiment.packets) + 1):
@@ -202,6 +202,6 @@ def _queue(name: str, link: Link) -> Probe:
 
 
 def _came_s(seen: Observation, up: bool, count: int) -> list[float]:
-    """Give when each packet of a direction arrived; all were sent at 0."""
+    """Return when each packet of a direction arrived; all were sent at 0."""
     numbers = range(1 if up else 2, count + 1, 2)
     return [each for number in numbers for each in seen.delays_of(number)]

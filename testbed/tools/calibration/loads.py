@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from math import ceil, log
 from typing import NamedTuple
 
@@ -21,6 +21,20 @@ _ICMP = 1
 """Its protocol number; a calibration sends IPv4."""
 SMALL, LARGE = 20, 1400
 """Bytes of payload; none is of voice's sizes."""
+_MAY_MEET: Mapping[type, Collection[str]] = {
+    actions.Pass: (),
+    actions.Drop: ("lost",),
+    actions.Capacity: ("lost",),
+    actions.Burst: ("lost",),
+    actions.Police: ("lost",),
+    actions.Shape: ("lost", "late"),
+    actions.Delay: ("late",),
+    actions.Reorder: ("late",),
+    actions.Duplicate: ("twice",),
+    actions.Freeze: ("lost",),
+    actions.List: ("lost",),
+}
+"""What packets may meet under an action that makes none up."""
 
 
 class Load(NamedTuple):
@@ -41,8 +55,16 @@ class Load(NamedTuple):
                 script.say(talk, when, self.payload_bytes, up=up)
 
 
+class _Met(NamedTuple):
+    """Which packets met what."""
+
+    lost: Sequence[Said]
+    late: Sequence[Said]
+    twice: Sequence[Said]
+
+
 def load(action: Action | None) -> Load:
-    """Give the load that shows an action; None: that nothing is done."""
+    """Return the load that shows an action; None: that nothing is done."""
     shows = Load(10)
     match action:
         case actions.Drop() | actions.Capacity() | actions.Reorder() | actions.Duplicate():
@@ -62,7 +84,7 @@ def load(action: Action | None) -> Load:
 
 
 def share(action: Action) -> float:
-    """Give the share of packets to which an action is done."""
+    """Return the share of packets to which an action is done."""
     match action:
         case actions.Capacity():
             return 1 - action.capacity / 100
@@ -79,7 +101,7 @@ def _to_see(probability: float) -> int:
 
 
 def _beyond(kept_bytes: float, rate_bps: float) -> Load:
-    """Give packets that are more than a bucket or queue has room for, sent four times as fast."""
+    """Return packets that are more than a bucket or queue has room for, sent four times as fast."""
     size = LARGE if kept_bytes >= 3 * LARGE else 400
     gap_s = min(5e-4, size * 8 / rate_bps / 4)
     return Load(ceil(kept_bytes * 1.5 / size) + 6, size, max(1e-4, gap_s))
@@ -119,37 +141,40 @@ def _all(said: Sequence[Said], seen: Observation, *, times: int, late: bool) -> 
 
 
 def _agrees(action: Action, said: Sequence[Said], talk: Talk, seen: Observation) -> bool:
-    lost = [s for s in said if not seen.passed(s)]
-    late = [s for s in said if any(d > LATE_S for d in seen.delays_s(s))]
-    twice = [s for s in said if len(seen.delays_s(s)) > 1]
-    n = len(said)
-    ok = not twice
     match action:
-        case actions.Pass():
-            ok = not (lost or late or twice)
-        case actions.Drop() | actions.Capacity():
-            ok = not (late or twice) and _is_share(lost, said, share(action))
-        case actions.Duplicate():
-            ok = not (lost or late) and _is_share(twice, said, share(action))
-        case actions.Reorder():
-            ok = not (lost or twice) and _is_share(late, said, share(action))
-        case actions.Burst():
-            ok = not (late or twice) and (0 < len(lost) < n or action.loss in (0, 1))
-        case actions.Police():
-            ok = not (late or twice) and len(lost) < n and _exceeds(action, said, lost)
-        case actions.Shape():
-            ok = bool(late) and not twice
-        case actions.Delay():
-            ok = not (lost or twice) and len(late) == n
-        case actions.Freeze():
-            ok = not (late or twice) and _froze(action, said, seen)
         case actions.Reset():
-            ok = _was_reset(action, said, talk, seen)
+            return _was_reset(action, said, talk, seen)
         case actions.Answer():
-            ok = _was_answered(action, said, talk, seen)
+            return _was_answered(action, said, talk, seen)
+    met = _Met(
+        lost=[s for s in said if not seen.passed(s)],
+        late=[s for s in said if any(d > LATE_S for d in seen.delays_s(s))],
+        twice=[s for s in said if len(seen.delays_s(s)) > 1],
+    )
+    if any(hit and what not in _MAY_MEET[type(action)] for what, hit in met._asdict().items()):
+        return False
+    if isinstance(action, actions.Freeze):
+        return _froze(action, said, seen)
+    return _has_worked(action, said, met)
+
+
+def _has_worked(action: Action, said: Sequence[Said], met: _Met) -> bool:
+    """Return whether packets met what they have to under an action; they met nothing else."""
+    worked = True
+    match action:
+        case actions.Drop() | actions.Capacity() | actions.Reorder() | actions.Duplicate():
+            worked = _is_share([*met.lost, *met.late, *met.twice], said, share(action))
+        case actions.Burst():
+            worked = 0 < len(met.lost) < len(said) or action.loss in (0, 1)
+        case actions.Police():
+            worked = len(met.lost) < len(said) and _exceeds(action, said, met.lost)
+        case actions.Shape():
+            worked = bool(met.late)
+        case actions.Delay():
+            worked = len(met.late) == len(said)
         case actions.List():
-            ok = not (late or twice) and lost == list(said[: action.packet == "drop"])
-    return ok
+            worked = met.lost == list(said[: action.packet == "drop"])
+    return worked
 
 
 def _is_share(hits: Sequence[Said], said: Sequence[Said], probability: float) -> bool:

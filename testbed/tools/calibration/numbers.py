@@ -30,7 +30,7 @@ _TIME = "to 0.5 ms"
 
 
 def probe_numbers(reference: Reference, rule: Rule, shape: Shape) -> Iterator[Probe]:
-    """Give the experiments for the numbers of a rule's action, if it is of this kind."""
+    """Yield the experiments for the numbers of a rule's action, if it is of this kind."""
     match rule.action:
         case actions.Drop() | actions.Capacity() | actions.Reorder() | actions.Duplicate():
             yield _share(reference, rule, shape)
@@ -117,7 +117,7 @@ def _burst(reference: Reference, rule: Rule, shape: Shape, action: actions.Burst
 
 
 def _of_loss(rule: Rule, action: actions.Burst, runs: Sequence[Sequence[bool]]) -> Measurement:
-    """Give the share that was lost; bursts make its variance larger by what they have in common."""
+    """Return the share that was lost, whose variance is larger if losses come in bursts."""
     n, lost = sum(map(len, runs)), sum(map(sum, runs))
     leave = 1 / action.mean_burst_packets
     kept = 1 - leave - leave * action.loss / max(1e-9, 1 - action.loss)
@@ -128,7 +128,7 @@ def _of_loss(rule: Rule, action: actions.Burst, runs: Sequence[Sequence[bool]]) 
 
 
 def _of_bursts(rule: Rule, action: actions.Burst, runs: Sequence[Sequence[bool]]) -> Measurement:
-    """Give the mean length of bursts: one over the share of lost packets that were the last one."""
+    """Return the mean length of bursts: one over the share of lost packets that ended one."""
     pairs = [after for run in runs for before, after in pairwise(run) if before]
     ended = sum(not after for after in pairs)
     number = "mean_burst_packets"
@@ -160,7 +160,7 @@ def _delay(reference: Reference, rule: Rule, shape: Shape, action: actions.Delay
 
 
 def _of_jitter(rule: Rule, action: actions.Delay, delays_s: Sequence[float]) -> list[Measurement]:
-    """Give the mean, and half of the range, of what is to be uniform."""
+    """Return the mean, and half of the range, of what is to be uniform."""
     n, ms = len(delays_s), [d * 1e3 for d in delays_s]
     mean, error = fmean(ms), _Z * stdev(ms) / sqrt(n)
     late = RESOLUTION_S * 1e3

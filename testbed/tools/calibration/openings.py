@@ -43,18 +43,18 @@ class Opening:
 
     @property
     def labels(self) -> frozenset[str]:
-        """Give all labels that it shows."""
+        """Return all labels that it shows."""
         return frozenset().union(*(step.labels for step in self.steps))
 
 
 def filler(size_bytes: int) -> bytes:
-    """Give a payload that shows nothing, if it has none of voice's sizes, 30 to 399 bytes."""
+    """Return a payload that shows nothing, if it has none of voice's sizes, 30 to 399 bytes."""
     return bytes(size_bytes)
 
 
 @cache
 def openings(sni: str = NAME, host: str = NAME, alpn: str = ALPN) -> tuple[Opening, ...]:
-    """Give one opening of each kind; the plainest of each protocol first."""
+    """Return one opening of each kind; the plainest of each protocol first."""
     return (
         *_plain(),
         *_udp_set_up(),
@@ -64,7 +64,7 @@ def openings(sni: str = NAME, host: str = NAME, alpn: str = ALPN) -> tuple[Openi
 
 
 def silent(protocol: str, packets: int) -> Opening:
-    """Give an opening of some packets that shows nothing but, from two packets on, `unknown`."""
+    """Return an opening of some packets that shows nothing but, from two packets on, `unknown`."""
     second = frozenset() if protocol == "icmp" else frozenset({"unknown"})
     steps = [Step(filler(20), second if number == 1 else frozenset()) for number in range(packets)]
     return Opening("zeros", protocol, tuple(steps))
@@ -178,13 +178,13 @@ def _single(name: str, protocol: str, payload: bytes, *labels: str, **values: st
 
 
 def _pair(name: str, protocol: str, payload: bytes, *labels: str) -> Opening:
-    """Give an opening that begins like no protocol, which shows with its second payload."""
+    """Return an opening that begins like no protocol, which shows with its second payload."""
     second = Step(filler(20), frozenset({"unknown"}))
     return Opening(name, protocol, (Step(payload, frozenset(labels)), second))
 
 
 def _openvpn(protocol: str) -> Opening:
-    """Give OpenVPN's resets and an acknowledgement (OpenVPN's protocol documentation)."""
+    """Return OpenVPN's resets and an acknowledgement (OpenVPN's protocol documentation)."""
     client, server = b"\x01" * 8, b"\x02" * 8
     messages = [
         bytes([7 << 3]) + client + b"\0" + bytes(4),
@@ -209,7 +209,7 @@ def _dns(name: str) -> bytes:
 
 
 def _balanced(size_bytes: int) -> bytes:
-    """Give bytes of four set bits each, half of them printable at most, and not the first."""
+    """Return bytes of four set bits each, half of them printable at most, and not the first."""
     random = Random("fully encrypted")
     pool = [byte for byte in range(0x80, 0x100) if byte.bit_count() == 4]
     return bytes(random.choices(pool, k=size_bytes))

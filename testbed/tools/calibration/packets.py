@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from typing import NamedTuple
 
 from testbed.censor.packet import Endpoint
 from testbed.censor.segment import checksum
@@ -12,6 +13,14 @@ HEADER_BYTES = {"udp": 28, "tcp": 40, "icmp": 28}
 SYN, PSH, ACK = 0x02, 0x08, 0x10
 _PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17}
 _TTL = 64
+
+
+class TcpNumbers(NamedTuple):
+    """What a TCP header says of its segment's place in the connection."""
+
+    sequence: int = 0
+    acknowledgement: int = 0
+    flags: int = PSH | ACK
 
 
 def kind_of(data: bytes) -> int:
@@ -26,15 +35,13 @@ def packet(
     destination: Endpoint,
     payload: bytes,
     number: int,
-    sequence: tuple[int, int] = (0, 0),
-    flags: int = PSH | ACK,
+    tcp: TcpNumbers = TcpNumbers(),  # noqa: B008 - immutable
     *,
     is_answer: bool = False,
 ) -> bytes:
     """Build a packet (RFC 791, 768, 792, 9293) whose identification is `number`.
 
-    `sequence` and `flags` are TCP's: sequence and acknowledgement number. ICMP is an echo request
-    or, as `is_answer`, its answer.
+    ICMP is an echo request or, as `is_answer`, its answer.
     """
     addresses = source.address + destination.address
     ports = (source.port, destination.port)
@@ -42,7 +49,7 @@ def packet(
         body = struct.pack("!HHHH", *ports, 8 + len(payload), 0) + payload
         checked_at = 6
     elif protocol == "tcp":
-        numbers = (*ports, *sequence, 5 << 4, flags, 0xFFFF, 0, 0)
+        numbers = (*ports, tcp.sequence, tcp.acknowledgement, 5 << 4, tcp.flags, 0xFFFF, 0, 0)
         body = struct.pack("!HHIIBBHHH", *numbers) + payload
         checked_at = 16
     else:

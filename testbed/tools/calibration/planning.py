@@ -20,7 +20,7 @@ from testbed.tools.calibration.vectors import probe_vectors
 
 
 def plan(profile: Profile, lists: Mapping[str, Sequence[str]]) -> list[Probe]:
-    """Give the experiments that measure every number of a profile and try every rule.
+    """Return the experiments that measure every number of a profile and try every rule.
 
     ValueError: a rule names a list of addresses that is not in `lists`, or has a number that would
     need more packets than an experiment has.
@@ -44,7 +44,7 @@ def _probes(reference: Reference) -> Iterator[Probe]:
 
 
 def numbers_of(profile: Profile) -> dict[tuple[str, str], float]:
-    """Give all numbers that are to be measured, by rule, or `inspection`, and name."""
+    """Return all numbers that are to be measured, by rule, or `inspection`, and name."""
     numbers = {
         (rule.name, name): value
         for rule in profile.rules

@@ -42,7 +42,7 @@ class Shape:
 
     @property
     def protocol(self) -> str:
-        """Give its protocol."""
+        """Return its protocol."""
         return self.opening.protocol
 
     def up(self, by_client: bool) -> bool:
@@ -105,7 +105,7 @@ class Reference:
         taken: bool = True,
         without: Rule | None = None,
     ) -> Expected:
-        """Give the first rule that holds.
+        """Return the first rule that holds.
 
         `listed` names the lists that the flow is on; `taken`: it is of each rule's share;
         `without`: as if that rule were not there.
@@ -151,7 +151,7 @@ class Reference:
         return any(shape.servers.subnet_of(net) for net in self._networks[rule.name])
 
     def looks(self, protocol: str) -> int:
-        """Give how many packets with payload of a flow are looked at; 0: none.
+        """Return how many packets with payload of a flow are looked at; 0: none.
 
         Of detectors that look without end those that end by themselves do so within this, too.
         """
@@ -173,7 +173,7 @@ class Reference:
         return max(2, *limits)
 
     def shapes(self, rule: Rule) -> Iterator[Shape]:
-        """Give the flows for which a rule's own conditions hold, the plainest first."""
+        """Yield the flows for which a rule's own conditions hold, the plainest first."""
         match = rule.match
         servers = self._servers(rule)
         opened: tuple[Literal["inside", "outside"], ...] = (
@@ -188,7 +188,7 @@ class Reference:
                     yield shape
 
     def trigger(self, rule: Rule) -> Shape | None:
-        """Give the plainest flow that a rule decides about; None: no flow that is known here.
+        """Return the plainest flow that a rule decides about; None: no flow that is known here.
 
         If the rule asks for a list, it is a flow that gets itself on it. If it only lets pass, it
         is a flow to which another rule would do something, if there is one.
@@ -222,7 +222,7 @@ class Reference:
                 yield shape
 
     def listers(self, name: str) -> list[Rule]:
-        """Give the rules that put flows on a list."""
+        """Return the rules that put flows on a list."""
         return [
             rule
             for rule in self.profile.rules
@@ -230,7 +230,7 @@ class Reference:
         ]
 
     def shows(self, rule: Rule) -> Rule | None:
-        """Give the rule that does what one sees of a rule: itself, or one for its list, or none."""
+        """Return the rule whose effect shows a rule: itself, or one for its list, or none."""
         if isinstance(rule.action, List):
             name = rule.action.list
             listed = (each for each in self.profile.rules if each.match.listed == name)
@@ -242,7 +242,7 @@ class Reference:
         return True if len(opening.steps) >= self.looks(opening.protocol) else None
 
     def carriers(self, protocol: str, match: Match) -> Iterator[Opening]:
-        """Give all openings of a protocol, with the names that a match asks for if it does."""
+        """Yield all openings of a protocol, with the names that a match asks for if it does."""
         asked = {name: witness(patterns[0]) for name, patterns in match.values.items()}
         asked.pop("fingerprint", None)
         yield from (each for each in openings(**asked) if each.protocol == protocol)
@@ -261,11 +261,11 @@ class Reference:
             yield from openings(**dict(named))
 
     def _servers(self, rule: Rule) -> list[IPv4Network]:
-        """Give networks of servers abroad for which a rule holds, neutral ones if it names none."""
+        """Return networks of servers abroad for which a rule holds; neutral ones if it has none."""
         return [net for net in self._networks[rule.name] if not net.overlaps(_INSIDE)] or [NEUTRAL]
 
     def beside(self, rule: Rule) -> list[tuple[str, IPv4Network]]:
-        """Give servers just inside and outside the networks that a rule names."""
+        """Return servers just inside and outside the networks that a rule names."""
         found: list[tuple[str, IPv4Network]] = []
         for net in self._networks[rule.name]:
             first, last = int(net.network_address), int(net.broadcast_address)
@@ -281,7 +281,7 @@ def acts(action: Action) -> bool:
 
 
 def ports(match: Match) -> list[int]:
-    """Give ports for which a match holds: both ends of each range, or neutral ones."""
+    """Return ports for which a match holds: both ends of each range, or neutral ones."""
     ranges = [port_range(text) for text in match.server_ports]
     return list(dict.fromkeys(p for each in ranges for p in (each[0], each[-1]))) or [
         *_NEUTRAL_PORTS
@@ -289,14 +289,14 @@ def ports(match: Match) -> list[int]:
 
 
 def ports_beside(match: Match) -> list[int]:
-    """Give the ports just inside and just outside a match's ranges."""
+    """Return the ports just inside and just outside a match's ranges."""
     ranges = [port_range(text) for text in match.server_ports]
     edges = (p for each in ranges for p in (each[0] - 1, each[0], each[-1], each[-1] + 1))
     return [port for port in dict.fromkeys(edges) if 0 < port < 0xFFFF]
 
 
 def witness(text: str) -> str:
-    """Give a name that a pattern matches."""
+    """Return a name that a pattern matches."""
     return text.replace("*", "a")
 
 
@@ -307,7 +307,7 @@ def like(name: str, text: str) -> bool:
 
 
 def renamed(shape: Shape, **values: str) -> Shape | None:
-    """Give a flow whose opening names something else; None: it names nothing."""
+    """Return a flow whose opening names something else; None: it names nothing."""
     named = {**shape.opening.values, **values}
     for opening in openings(**named):
         if (opening.name, opening.protocol) == (shape.opening.name, shape.protocol):

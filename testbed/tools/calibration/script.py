@@ -20,7 +20,7 @@ from testbed.tools.calibration.experiment import (
     Sent,
 )
 from testbed.tools.calibration.openings import filler, openings
-from testbed.tools.calibration.packets import ACK, PSH, SYN, packet
+from testbed.tools.calibration.packets import ACK, PSH, SYN, TcpNumbers, packet
 from testbed.tools.calibration.reference import (
     AMBIGUOUS,
     NEUTRAL,
@@ -80,15 +80,15 @@ class Talk:
     """TCP's, by whether the client sends."""
 
     def of(self, rule: Rule | None, *, up: bool | None = None) -> list[Said]:
-        """Give the packets about which a rule, or none, is to decide."""
+        """Return the packets about which a rule, or none, is to decide."""
         return [s for s in self.said if s.expected is rule and up in (None, s.up)]
 
     def untaken(self) -> Talk:
-        """Give it as it is to be if it is of no rule's share."""
+        """Return it as it is to be if it is of no rule's share."""
         return replace(self, said=[s._replace(expected=s.otherwise) for s in self.said])
 
     def unsure(self, *, up: bool) -> int:
-        """Give the bytes of a direction of which nobody can say which rule decides about them."""
+        """Return the bytes of a direction of which nobody can say which rule decides about them."""
         return sum(s.size_bytes for s in self.said if s.expected == AMBIGUOUS and s.up is up)
 
 
@@ -116,7 +116,7 @@ class Script:
 
     @staticmethod
     def empty(name: str) -> Experiment:
-        """Give an experiment in which nothing is sent."""
+        """Return an experiment in which nothing is sent."""
         return Experiment(name, (), 0.0)
 
     def begin(
@@ -192,8 +192,9 @@ class Script:
         ends = (talk.client, talk.server) if by_client else (talk.server, talk.client)
         if protocol == "icmp":
             ends = (Endpoint(ends[0].address, 0), Endpoint(ends[1].address, 0))
-        numbers = (talk.sequences[by_client], talk.sequences[not by_client] if flags & ACK else 0)
-        data = packet(protocol, *ends, payload, number, numbers, flags, is_answer=not by_client)
+        acknowledged = talk.sequences[not by_client] if flags & ACK else 0
+        tcp = TcpNumbers(talk.sequences[by_client], acknowledged, flags)
+        data = packet(protocol, *ends, payload, number, tcp, is_answer=not by_client)
         talk.sequences[by_client] += len(payload) + bool(flags & SYN)
         talk.payload_packets += bool(payload)
         up = talk.shape.up(by_client)
@@ -255,7 +256,7 @@ _NEVER = Listing(inf, inf, inf)
 
 
 def _key(kept: List, talk: Talk) -> tuple[str, str, tuple[object, ...]]:
-    """Give what a list remembers of a flow."""
+    """Return what a list remembers of a flow."""
     client, server = talk.client, talk.server
     keys: dict[By, tuple[object, ...]] = {
         "2-tuple": (client.address, server.address),
@@ -279,11 +280,11 @@ class Observation:
         self._made = [each for each in arrived if not each.number]
 
     def delays_of(self, number: int) -> list[float]:
-        """Give how long the packet of a number took, each time that it arrived."""
+        """Return how long the packet of a number took, each time that it arrived."""
         return self._delays_s.get(number, [])
 
     def delays_s(self, said: Said) -> list[float]:
-        """Give how long a packet took, each time that it arrived."""
+        """Return how long a packet took, each time that it arrived."""
         return self.delays_of(said.number)
 
     def passed(self, said: Said) -> bool:
@@ -291,7 +292,7 @@ class Observation:
         return bool(self.delays_s(said))
 
     def arrived_s(self, said: Said) -> float:
-        """Give when it arrived first."""
+        """Return when it arrived first."""
         return said.at_s + self.delays_s(said)[0]
 
     def touched(self, said: Said) -> bool:
@@ -300,7 +301,7 @@ class Observation:
         return len(delays_s) != 1 or delays_s[0] > LATE_S
 
     def made(self, talk: Talk) -> list[Arrived]:
-        """Give the segments that the box made up for a flow."""
+        """Return the segments that the box made up for a flow."""
         ends = {talk.client.address.hex(), talk.server.address.hex()}
         return [each for each in self._made if {each.source, each.destination} == ends]
 

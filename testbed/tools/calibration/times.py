@@ -34,12 +34,12 @@ Trial = Sequence[Look]
 
 
 def first_hit_s(trial: Trial, seen: Observation) -> float | None:
-    """Give how long after what is in question a packet was touched; None: none was."""
+    """Return how long after what is in question a packet was touched; None: none was."""
     return min((each.after_s for each in trial if seen.touched(each.said)), default=None)
 
 
 def around(time_s: float) -> list[float]:
-    """Give times to try: far from one that is asked for, and to a millisecond beside it."""
+    """Return times to try: far from one that is asked for, and to a millisecond beside it."""
     shares = (0.5, 0.9, 0.99, 1.01, 1.1, 1.5)
     near = (-1e-2, -1e-3, 1e-3, 1e-2)
     times = {*(time_s * share for share in shares), *(time_s + each for each in near)}
@@ -56,7 +56,7 @@ def limit(
     hit_before: bool,
     by_first: bool = False,
 ) -> Measurement:
-    """Give the time until, or from, which flows were touched.
+    """Return the time until, or from, which flows were touched.
 
     `by_first`: a trial's first packet decides, whichever of its packets is touched. Otherwise a
     trial that is not touched may have been hit for as long as others were before they were touched.
@@ -92,7 +92,7 @@ def acting_up(rule: Rule, shape: Shape) -> bool:
 
 
 def probe_times(reference: Reference, rule: Rule, shape: Shape) -> Iterator[Probe]:
-    """Give the experiments for a rule's list and the times at which it holds."""
+    """Yield the experiments for a rule's list and the times at which it holds."""
     yield from _schedule(reference, rule, shape)
     if isinstance(rule.action, List):
         acting = reference.shows(rule)
@@ -251,7 +251,7 @@ def _cycle_numbers(action: List) -> list[str]:
 def _of_cycle(
     reference: Reference, action: List, lengths: Sequence[float], step_s: float
 ) -> list[Finding]:
-    """Give the shortest and the longest, for each rule that keeps the list."""
+    """Return the shortest and the longest, for each rule that keeps the list."""
     shortest, longest, n = min(lengths), max(lengths), len(lengths)
     unseen = (longest - shortest + 2 * step_s) * range_overshoot(n)
     how = f"of {n} cycles; to {step_s:g} s, and {unseen:.0f} s beyond with 99.9 %"

@@ -55,7 +55,7 @@ def probe_vectors(reference: Reference, rule: Rule, shape: Shape) -> Probe:
 
 
 def _copies(reference: Reference, talk: Talk) -> int:
-    """Give how often a flow is tried: less if no share is to decide about it."""
+    """Return how often a flow is tried: less if no share is to decide about it."""
     count = copies(reference, reference.profile.rules)
     depends = any(s.expected is not s.otherwise for s in talk.said)
     return count if depends else min(count, _COPIES_OF_OTHERS)
@@ -82,7 +82,7 @@ def _begin(script: Script, variation: Variation, first: Sequence[Talk], number: 
 
 
 def _loads(reference: Reference, rule: Rule, talk: Talk, at_s: float) -> list[Load]:
-    """Give what shows the rule, what is done to the flow, and what would be without the rule."""
+    """Return what shows the rule, what is done to the flow, and what would be without the rule."""
     lists = {r.action.list for r in reference.profile.rules if isinstance(r.action, List)}
     relevant: list[Expected] = [rule]
     for listed in (frozenset[str](), frozenset(lists)):
@@ -166,7 +166,7 @@ def _other_names(rule: Rule, shape: Shape) -> Iterator[Variation]:
 
 
 def _other_openings(reference: Reference, rule: Rule, shape: Shape) -> Iterator[Variation]:
-    """Give other beginnings: all of the protocol if they matter, and those of other protocols."""
+    """Yield other beginnings: all of the protocol if they matter, and those of other protocols."""
     match = rule.match
     if match.facts or match.inspected:
         for opening in reference.carriers(shape.protocol, match):
@@ -179,7 +179,7 @@ def _other_openings(reference: Reference, rule: Rule, shape: Shape) -> Iterator[
 
 
 def _beside(rule: Rule, shape: Shape) -> Iterator[Variation]:
-    """Give flows that share some of their ends with one that has been put on a list."""
+    """Yield flows that share some of their ends with one that has been put on a list."""
     if not isinstance(rule.action, List):
         return
     quiet = replace(shape, opening=next(o for o in openings() if o.protocol == shape.protocol))

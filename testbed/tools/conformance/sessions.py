@@ -247,7 +247,7 @@ class Session:
         return heard
 
     def median_delay_ms(self, way: str) -> float:
-        """Give the last exchange's median one-way delay (ms)."""
+        """Return the last exchange's median one-way delay (ms)."""
         return median(self.delays_s[way]) * 1e3
 
 

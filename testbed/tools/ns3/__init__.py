@@ -24,7 +24,7 @@ class Ns3Error(Exception):
 
 
 def version() -> str:
-    """Give the version of ns-3's libraries. Ns3Error: they, or what compiles, are not there."""
+    """Return the version of ns-3's libraries. Ns3Error: they, or what compiles, are not there."""
     missing = [name for name in ("g++", "pkg-config") if shutil.which(name) is None]
     if not missing:
         asked = ["pkg-config", "--modversion", "ns3-core"]

@@ -47,7 +47,7 @@ from testbed.censor.detectors.stun import MAGIC_COOKIE
 from testbed.censor.detectors.whatsapp import WhatsAppLike
 from testbed.censor.facts import Detector
 from testbed.censor.packet import Direction, Endpoint, Packet, parse_packet
-from testbed.tools.calibration.packets import packet
+from testbed.tools.calibration.packets import TcpNumbers, packet
 from testbed.tools.recognition.capture_file import Capture, CaptureError
 from testbed.tools.recognition.replay import Replay, SeenFlow
 
@@ -183,7 +183,9 @@ def _frames(number: int, flow: LabelledFlow) -> Iterator[tuple[float, bytes, int
     for at, way, size, head in flow.packets:
         ends = (server, client) if way else (client, server)
         payload = head.ljust(size, b"\0")
-        data = packet(flow.protocol, *ends, payload, 1, (sequences[way], sequences[1 - way]))
+        data = packet(
+            flow.protocol, *ends, payload, 1, TcpNumbers(sequences[way], sequences[1 - way])
+        )
         sequences[way] = (sequences[way] + size) % (1 << 32)
         yield at, data[: len(data) - size + len(head)], len(data)
 

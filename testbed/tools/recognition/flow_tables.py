@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 from rich.table import Table
 
@@ -68,35 +68,65 @@ def _ends(flow: SeenFlow) -> str:
     return f"{flow.protocol} {flow.client}\n> {flow.server}"
 
 
-def as_json(flow: SeenFlow) -> Mapping[str, Any]:
-    """Return a flow as JSON's types."""
-    return {
-        "id": flow.number,
-        "protocol": flow.protocol,
-        "client": str(flow.client),
-        "server": str(flow.server),
-        "opened": "inside" if flow.opened.value == "up" else "outside",
-        "first_packet": flow.began.packet,
-        "first_s": flow.began.after_s,
-        "packets": {way.value: count for way, count in flow.packets.items()},
-        "payload_bytes": {way.value: count for way, count in flow.payload_bytes.items()},
-        "recognised": [
-            {
-                "fact": fact.name,
-                "value": fact.value or None,
-                "packet": fact.when.packet,
-                "after_s": fact.when.after_s,
-            }
+@dataclass(frozen=True)
+class FactRow:
+    """A fact that was recognised."""
+
+    fact: str
+    value: str | None
+    packet: int
+    """The frame's number in the file, from 1."""
+    after_s: float
+
+
+@dataclass(frozen=True)
+class RuleRow:
+    """A rule that applies in a direction, and from which packet on."""
+
+    direction: str
+    rule: str
+    action: str
+    packet: int
+    after_s: float
+
+
+@dataclass(frozen=True)
+class FlowRow:
+    """A flow, as it is printed as JSON."""
+
+    id: int
+    protocol: str
+    client: str
+    server: str
+    opened: str
+    """From `inside` or `outside`."""
+    first_packet: int
+    first_s: float
+    packets: Mapping[str, int]
+    """By direction."""
+    payload_bytes: Mapping[str, int]
+    recognised: Sequence[FactRow]
+    rules: Sequence[RuleRow]
+
+
+def flow_row(flow: SeenFlow) -> FlowRow:
+    """Return a flow as it is printed as JSON."""
+    return FlowRow(
+        id=flow.number,
+        protocol=flow.protocol,
+        client=str(flow.client),
+        server=str(flow.server),
+        opened="inside" if flow.opened.value == "up" else "outside",
+        first_packet=flow.began.packet,
+        first_s=flow.began.after_s,
+        packets={way.value: count for way, count in flow.packets.items()},
+        payload_bytes={way.value: count for way, count in flow.payload_bytes.items()},
+        recognised=[
+            FactRow(fact.name, fact.value or None, fact.when.packet, fact.when.after_s)
             for fact in flow.facts
         ],
-        "rules": [
-            {
-                "direction": rule.direction,
-                "rule": rule.rule,
-                "action": rule.action,
-                "packet": rule.when.packet,
-                "after_s": rule.when.after_s,
-            }
+        rules=[
+            RuleRow(rule.direction, rule.rule, rule.action, rule.when.packet, rule.when.after_s)
             for rule in flow.rules
         ],
-    }
+    )

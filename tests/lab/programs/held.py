@@ -30,7 +30,7 @@ DELAYS_MS = (0.0, 500.0)
 
 
 async def delays(delay_ms: float) -> list[float]:
-    """Give how long each datagram took from end to end (s); many are held at a time."""
+    """Return how long each datagram took from end to end (s); many are held at a time."""
     evidence = {key: Evidence("test", "assumed") for key in ("match", "action", "delay_ms")}
     rule = Rule("held", Match(protocol="udp"), Delay(delay_ms=delay_ms), evidence)
     censor = Censor(Profile("test", "test", (rule,)), Random(0))
