@@ -9,7 +9,6 @@ from typing import Literal
 from testbed.call.adaptation import Adaptation
 from testbed.call.dialects import DIALECTS, RelayProtocol
 from testbed.call.engines import ENGINES
-from testbed.call.jitterbuffer.playout import PlayoutOptions
 from testbed.evidence import Evidence, check_reviewed
 
 _FORBID_UNKNOWN_KEYS = {"extra": "forbid"}
@@ -78,6 +77,22 @@ class Chat:
     port: int
     interval_s: float
     message_bytes: int
+
+
+@dataclass(frozen=True)
+class PlayoutOptions:
+    """What a messenger changes of NetEq's defaults (`testbed.call.jitterbuffer.playout`)."""
+
+    __pydantic_config__ = _FORBID_UNKNOWN_KEYS
+
+    fast_accelerate: bool = False
+    """A buffer that is far above its target is shortened faster."""
+    min_delay_ms: float = 0.0
+    """The target delay is at least this."""
+
+    def __post_init__(self) -> None:
+        if self.min_delay_ms < 0:
+            raise ValueError("min_delay_ms: must not be less than 0")
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from cryptography.x509.oid import NameOID
 
 from testbed.experiment.cell import (
@@ -22,19 +27,22 @@ from testbed.experiment.cell import (
 )
 
 _VALID = (datetime(2020, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
-PrivateKey = Ed25519PrivateKey | ec.EllipticCurvePrivateKey
+_BRIDGE_KEY = Path(__file__).with_name("bridge_key.pem")
+PrivateKey = Ed25519PrivateKey | RSAPrivateKey
 
 
 def write_certificates(folder: Path) -> None:
     """Write the certificates and keys of chat server and bridge into a job's folder.
 
-    The keys are derived from published constants, so that they are the same in every run, and
-    protect nothing. The chat server's is Ed25519, whose signatures are of one length, and its
-    certificate the lab's authority. The bridge's is P-256, because the TLS clients of some
-    circumvention programs know no Ed25519 (sing-box 1.14; SagerNet/sing-box issue 2151).
+    The keys are published constants, so that they are the same in every run, and protect nothing.
+    Both are of kinds whose signatures have one length: those of P-256 have one byte more or less by
+    chance, and so would move a cell's times. The chat server's is Ed25519, and its certificate the
+    lab's authority. The bridge's is RSA, because the TLS clients of some circumvention programs
+    know no Ed25519 (sing-box 1.14; SagerNet/sing-box issue 2151).
     """
     authority = Ed25519PrivateKey.from_private_bytes(_constant("lab chat server"))
-    bridge = ec.derive_private_key(int.from_bytes(_constant("lab bridge")), ec.SECP256R1())
+    bridge = load_pem_private_key(_BRIDGE_KEY.read_bytes(), None)
+    assert isinstance(bridge, RSAPrivateKey)
     _write(authority, authority, CHAT_SERVER_NAME, folder / CERTIFICATE_FILE, folder / KEY_FILE)
     paths = (folder / BRIDGE_CERTIFICATE_FILE, folder / BRIDGE_KEY_FILE)
     _write(bridge, authority, BRIDGE_NAME, *paths)

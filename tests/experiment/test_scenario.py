@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed.call.jitterbuffer.playout import PlayoutOptions
+from testbed.call.messenger import PlayoutOptions
 from testbed.evidence import Evidence
 from testbed.experiment import choosing, scenario
 from testbed.experiment.cell import Link

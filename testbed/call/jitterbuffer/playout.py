@@ -29,6 +29,7 @@ from itertools import accumulate
 from math import ceil, fsum
 
 from testbed.call.jitterbuffer.target_delay import MAX_PACKETS, START_DELAY_S, TargetDelay
+from testbed.call.messenger import PlayoutOptions
 
 LOOKAHEAD_S = 0.0065
 """Opus encoder look-ahead, 312 samples at 48 kHz (libopus, OPUS_GET_LOOKAHEAD in VoIP mode)."""
@@ -45,22 +46,6 @@ _STRETCH_US = 8_000
 _STRETCH_EVERY_US = 60_000
 _STRETCHED_US = 30_000
 """NetEq stretches pieces of at least 30 ms, each by at most one pitch period."""
-
-
-@dataclass(frozen=True)
-class PlayoutOptions:
-    """What a messenger changes of NetEq's defaults."""
-
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - read by pydantic
-
-    fast_accelerate: bool = False
-    """A buffer that is far above its target is shortened faster."""
-    min_delay_ms: float = 0.0
-    """The target delay is at least this."""
-
-    def __post_init__(self) -> None:
-        if self.min_delay_ms < 0:
-            raise ValueError("min_delay_ms: must not be less than 0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +211,7 @@ def play(
     first_sent_s: float,
     end_s: float,
     unsent: Collection[int] = (),
-    options: PlayoutOptions = PlayoutOptions(),
+    options: PlayoutOptions = PlayoutOptions(),  # noqa: B008 - frozen
 ) -> Playout:
     """Play what arrived of `frame_count` frames of `frame_s` seconds each.
 

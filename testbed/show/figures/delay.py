@@ -12,8 +12,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from testbed.analysis.groups import grouped
-from testbed.call.jitterbuffer.playout import PlayoutOptions
-from testbed.call.messenger import Codec
+from testbed.call.messenger import Codec, PlayoutOptions
 from testbed.call.quality.verdict import GOOD_DELAY_S, USABLE_DELAY_S
 from testbed.listen.call_sound import playouts_of
 from testbed.record.results import RecordedCell, Run
