@@ -15,7 +15,10 @@ __version__ = "0.1.0"
 def load(folder: str | Path) -> RunTables:
     """Read a run's folder into pandas DataFrames: `cells`, `steps`, `events`.
 
-    Their columns are told in `testbed.analysis.dataframes`. ResultsError: it is no run's folder.
+    Their columns are told in `testbed.analysis.dataframes`.
+
+    Raises:
+        ResultsError: It is no run's folder.
     """
     # Not at the top: guests import this module and must not pay for pandas.
     tables: RunTables = import_module("testbed.analysis.dataframes").load(folder)

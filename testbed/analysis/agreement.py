@@ -111,9 +111,12 @@ def compare(
     model: str,
     visqol: Mapping[Path, Sequence[float]] | None = None,
 ) -> list[Comparison]:
-    """Compare two messengers, by their names, in each condition; ResultsError: one is missing.
+    """Compare two messengers, by their names, in each condition.
 
     `visqol` has the scores of a cell's directions, by its folder.
+
+    Raises:
+        ResultsError: One is missing.
     """
     calls: dict[str, dict[str, list[RecordedCell]]] = {}
     for cell in cells:

@@ -69,7 +69,11 @@ class Difference:
 
 
 def difference(before: Run, after: Run) -> Difference:
-    """Compare two runs. ResultsError: one of them is none."""
+    """Compare two runs.
+
+    Raises:
+        ResultsError: One of them is none.
+    """
     old, new = ({cell.id: cell for cell in run.cells()} for run in (before, after))
     common = [name for name in old if name in new]
     return Difference(

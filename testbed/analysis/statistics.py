@@ -48,8 +48,10 @@ class Estimate:
 def share(successes: int, n: int) -> Estimate:
     """Estimate a probability from `successes` of `n` trials: Wilson's score interval.
 
-    Wilson, Probable inference, J. Am. Stat. Assoc. 22 (1927) 209. ValueError: there is no trial,
-    or there are more successes than trials.
+    Wilson, Probable inference, J. Am. Stat. Assoc. 22 (1927) 209.
+
+    Raises:
+        ValueError: There is no trial, or there are more successes than trials.
     """
     if not 0 <= successes <= n or n == 0:
         raise ValueError(f"{successes} of {n} trials is no share")

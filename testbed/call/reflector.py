@@ -94,7 +94,10 @@ def frame_packet(packet: bytes) -> bytes:
 def take_packet(unparsed: bytearray) -> bytes | None:
     """Take the first whole packet off a TCP stream's bytes, and a prologue with it.
 
-    None: it is not whole yet. ValueError: it is too long to be one.
+    None: it is not whole yet.
+
+    Raises:
+        ValueError: It is too long to be one.
     """
     if unparsed.startswith(PROLOGUE):
         del unparsed[: len(PROLOGUE)]

@@ -15,8 +15,10 @@ MAX_MESSAGE_BYTES = 65536
 def take_message(unparsed: bytearray) -> bytes | None:
     """Take the first whole SIP message off a stream's bytes (RFC 3261, 18.3); None: not yet whole.
 
-    Blank lines before it, which keep a connection alive, are taken with it. ValueError: it is too
-    long, or has no Content-Length, which streams need.
+    Blank lines before it, which keep a connection alive, are taken with it.
+
+    Raises:
+        ValueError: It is too long, or has no Content-Length, which streams need.
     """
     while unparsed[:2] == b"\r\n":
         del unparsed[:2]

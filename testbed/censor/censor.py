@@ -200,7 +200,7 @@ class Censor:
             flow.streams.clear()
 
     def _goes_on(self, facts: Sequence[Fact] | None, packets: int, limit: float) -> bool:
-        """Tell whether a detector that has answered so looks at the packet after so many."""
+        """Return whether a detector that has answered so looks at the packet after so many."""
         if facts is UNFINISHED:
             return packets < (limit if self._inspection.packets else max(limit, MAX_PIECES))
         return facts is None and packets < limit

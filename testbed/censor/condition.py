@@ -28,13 +28,13 @@ class Condition(NamedTuple):
 
     @property
     def changes_with_time(self) -> bool:
-        """Tell whether it may come to hold, or no longer hold, without a new fact of the flow."""
+        """Return whether it may come to hold, or no longer hold, without a new fact of the flow."""
         rule = self.rule
         timed = rule.from_s is not None or rule.to_s is not None
         return timed or rule.match.listed is not None
 
     def may_hold(self, flow: Flow, direction: Direction) -> bool:
-        """Tell whether all holds but what changes with time, and a share that is not yet drawn."""
+        """Return whether all holds but what changes with time, and an undrawn share."""
         match = self.rule.match
         server = flow.server
         return (
@@ -86,7 +86,11 @@ class _Span(NamedTuple):
 
 
 def resolve(rule: Rule, lists: Mapping[str, Sequence[str]]) -> Condition:
-    """Resolve a rule's texts. ValueError: it names a list of addresses that is not in `lists`."""
+    """Resolve a rule's texts.
+
+    Raises:
+        ValueError: It names a list of addresses that is not in `lists`.
+    """
     nets = networks(rule.match.servers, lists)
     return Condition(
         rule,

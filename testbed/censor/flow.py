@@ -61,7 +61,7 @@ class Flow:
 
     @property
     def has_ports(self) -> bool:
-        """Tell whether its ports are known, so that nothing else is taken for the same flow.
+        """Return whether its ports are known, so that nothing else is taken for the same flow.
 
         All ICMP between two hosts is one flow here, and so are fragments without ports, and what
         could not be read.

@@ -53,7 +53,7 @@ def reply_to(packet: Packet, reply: Reply) -> bytes | None:
 
 
 def _may_be_answered(packet: Packet) -> bool:
-    """Tell whether ICMP may answer a packet at all (RFC 1122, 3.2.2; RFC 4443, 2.4)."""
+    """Return whether ICMP may answer a packet at all (RFC 1122, 3.2.2; RFC 4443, 2.4)."""
     if packet.is_later_fragment or packet.protocol == "other":
         return False
     kind = packet.data[packet.ip_header_bytes :][:1]

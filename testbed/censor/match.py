@@ -105,7 +105,11 @@ def _check_hours(shares: Mapping[int, float]) -> None:
 
 
 def port_range(text: str) -> range:
-    """Read `"3478"` or `"590-1400"`. ValueError: neither."""
+    """Read `"3478"` or `"590-1400"`.
+
+    Raises:
+        ValueError: Neither.
+    """
     first, _, last = text.partition("-")
     try:
         ports = range(int(first), int(last or first) + 1)
@@ -119,7 +123,11 @@ def port_range(text: str) -> range:
 def networks(
     servers: Sequence[str], lists: Mapping[str, Sequence[str]]
 ) -> Iterator[IPv4Network | IPv6Network]:
-    """Resolve networks and names of lists. ValueError: neither."""
+    """Resolve networks and names of lists.
+
+    Raises:
+        ValueError: Neither.
+    """
     for text in servers:
         for network in lists.get(text, (text,)):
             try:

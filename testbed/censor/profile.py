@@ -160,8 +160,10 @@ class Profile:
 def with_numbers(profile: Profile, paths: Sequence[str], value: float) -> Profile:
     """Return a profile with numbers, each named `RULE.NUMBER`, set to another value.
 
-    Their evidence becomes `assumed`: they are no longer what their source says. ValueError: there
-    is no such rule or number, or it cannot have that value.
+    Their evidence becomes `assumed`: they are no longer what their source says.
+
+    Raises:
+        ValueError: There is no such rule or number, or it cannot have that value.
     """
     rules = {rule.name: rule for rule in profile.rules}
     for path in paths:

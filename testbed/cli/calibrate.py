@@ -110,7 +110,11 @@ def _load(name: str) -> Profile:
 
 
 def _run(run: Run) -> list[Calibration]:
-    """Run guests behind a progress bar. ScenarioError: a profile asks for what the lab lacks."""
+    """Run guests behind a progress bar.
+
+    Raises:
+        ScenarioError: A profile asks for what the lab lacks.
+    """
     columns = (
         TextColumn("calibrates"),
         BarColumn(),

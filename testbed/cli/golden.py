@@ -35,7 +35,11 @@ class Subject:
     needed: Sequence[Program]
 
     def observe(self, kernel: Kernel, folder: Path, cpus: Sequence[int]) -> golden.Observed:
-        """Observe it in guests, in a folder that does not exist yet. ConductError: it failed."""
+        """Observe it in guests, in a folder that does not exist yet.
+
+        Raises:
+            ConductError: It failed.
+        """
         if self.kind == "cell":
             cell = golden.golden_cells()[self.name]
             return trio.run(golden.observe_cell, kernel, cell, folder, cpus[-1])

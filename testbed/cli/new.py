@@ -53,7 +53,11 @@ def new_transport(
 
 
 def write_transport(name: str, root: Path) -> list[Path]:
-    """Write a new transport's files below `root`. ScenarioError: there is one, or no such name."""
+    """Write a new transport's files below `root`.
+
+    Raises:
+        ScenarioError: There is one, or no such name.
+    """
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise ScenarioError(f"{name!r}: a transport's name is lower-case letters, digits and _")
     files = {

@@ -139,10 +139,13 @@ def _check_tcpdump(*, needed: bool) -> None:
 
 
 def _check_possible(plan: Sequence[Cell], kernel: KernelKind, *, twice: bool) -> None:
-    """See that cells can be run as asked. LabError: they cannot.
+    """See that cells can be run as asked.
 
     This comes before anything is kept: a record that says a program is missing could not be gone on
     with.
+
+    Raises:
+        LabError: They cannot.
     """
     if lacks := lacking(plan):
         raise runner.LabError(f"nothing was run: {lacks}")
@@ -259,7 +262,11 @@ def _show(the_run: Run, plan: Sequence[Cell], about: Manifest, *, as_json: bool)
 
 
 def _check_captured(the_run: Run, plan: Sequence[Cell]) -> None:
-    """See that no cell of the plan is recorded without a capture. ResultsError: one is."""
+    """See that no cell of the plan is recorded without a capture.
+
+    Raises:
+        ResultsError: One is.
+    """
     ids = [cell_id(cell) for cell in plan]
     bare = [name for name in ids if the_run.has(name) and not the_run.captures(name)]
     if bare:

@@ -61,7 +61,11 @@ def validate_calls(
 
 
 def pairs_named(engines: Sequence[str] | None) -> list[Pair]:
-    """Return the pairs of these engines, or all. ScenarioError: there is none of such a name."""
+    """Return the pairs of these engines, or all.
+
+    Raises:
+        ScenarioError: There is none of such a name.
+    """
     named = {pair.engine: pair for pair in PAIRS}
     if unknown := set(engines or ()) - set(named):
         raise ScenarioError(f"engines: {sorted(unknown)} are none of {sorted(named)}")

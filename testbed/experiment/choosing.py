@@ -101,7 +101,10 @@ def transport_choice(
     """Find which transport is meant.
 
     In a string: a name, `name {key = value, ...}`, or the path of a file (`./mine.py`). A name may
-    be a title in `titled`. What it wraps is found, too. ScenarioError: there is no such transport.
+    be a title in `titled`. What it wraps is found, too.
+
+    Raises:
+        ScenarioError: There is no such transport.
     """
     titled = titled or {}
     if isinstance(entry, str):
@@ -222,7 +225,11 @@ def load_transport(choice: TransportChoice) -> Transport:
 
 
 def transport_kind(name: str) -> type[Transport]:
-    """Return the class of a transport. ScenarioError: there is none, or its file is broken."""
+    """Return the class of a transport.
+
+    Raises:
+        ScenarioError: There is none, or its file is broken.
+    """
     return _class_of(TransportChoice(name, source=_source(name)))
 
 

@@ -45,7 +45,11 @@ def out_of_tree() -> dict[str, list[str]]:
 
 
 def module_text(module: str) -> str:
-    """Read a module's file without running it. ImportError: there is none of Python."""
+    """Read a module's file without running it.
+
+    Raises:
+        ImportError: There is none of Python.
+    """
     from importlib.util import find_spec  # noqa: PLC0415 - as above
 
     spec = find_spec(module)
@@ -57,7 +61,10 @@ def module_text(module: str) -> str:
 def transport_class(name: str, source: str = "") -> type[Transport]:
     """Return the class of a transport in `transports/`, or of one whose file's text is `source`.
 
-    ImportError: there is none. What a file raises when it is run is let through.
+    What a file raises when it is run is let through.
+
+    Raises:
+        ImportError: There is none.
     """
     module = _module_of(name, source) if source else importlib.import_module(f"transports.{name}")
     try:

@@ -99,7 +99,11 @@ class Middlebox:
 
     @contextmanager
     def attached(self) -> Iterator[netfilterqueue.NetfilterQueue]:
-        """Have the packets of the node queue up here. OSError: the kernel lacks something."""
+        """Have the packets of the node queue up here.
+
+        Raises:
+            OSError: The kernel lacks something.
+        """
         with self._node.namespace.entered():
             queue = netfilterqueue.NetfilterQueue()
             queue.bind(_QUEUE, self._on_packet, max_len=_QUEUE_PACKETS)

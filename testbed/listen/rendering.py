@@ -29,8 +29,10 @@ def render(playout: Playout, frames: Sequence[bytes], rate_hz: int) -> Speech:
     stretched by whole pitch periods, and one that comes after a gap begins where it goes on from
     what was made up, so that sound may be up to 8 ms early or late against its slot; the next
     stretch or gap makes up for it. Concealment is NetEq's, FEC and comfort noise are libopus', and
-    as by NetEq the decoder is not told of gaps. ValueError: a packet does not decode, or there is
-    none for a frame that was played.
+    as by NetEq the decoder is not told of gaps.
+
+    Raises:
+        ValueError: A packet does not decode, or there is none for a frame that was played.
     """
     if any(slot.frame is not None and slot.frame >= len(frames) for slot in playout.slots):
         raise ValueError(f"frames were played of which only {len(frames)} were given")

@@ -59,7 +59,8 @@ class Scorer:
 def scorers() -> list[Scorer]:
     """Return the models that are installed: ViSQOL, and any of PLCMOS, ESTOI and PESQ.
 
-    ScoreError: ViSQOL or its lattice is not there.
+    Raises:
+        ScoreError: ViSQOL or its lattice is not there.
     """
     return [_visqol(), *filter(None, (_plcmos(), _estoi(), _pesq()))]
 

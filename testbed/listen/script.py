@@ -28,7 +28,11 @@ def what_is_said(said: Said, duration_s: float, file: str = "") -> Conversation:
 def speech_frames(
     codec: Codec, duration_s: float, said: Said, file: str = ""
 ) -> dict[str, tuple[bytes, ...]]:
-    """Encode what either end of a call says, by direction. SpeechError: no speech is there."""
+    """Encode what either end of a call says, by direction.
+
+    Raises:
+        SpeechError: No speech is there.
+    """
     settings = OpusSettings(
         frame_ms=codec.frame_ms,
         bitrate_bps=codec.bitrate_bps,
@@ -48,7 +52,8 @@ def speech_encodings(
 ) -> dict[str, tuple[tuple[bytes, ...], ...]]:
     """Encode what either end says in each way that its sender may choose: one if it does not adapt.
 
-    SpeechError: no speech is there.
+    Raises:
+        SpeechError: No speech is there.
     """
     made = [
         speech_frames(codec, duration_s, said, file)

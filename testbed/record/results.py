@@ -91,7 +91,8 @@ class Run:
     def held(self) -> Iterator[None]:
         """Make the folder, and keep other runs out of it meanwhile.
 
-        ResultsError: it cannot be written, or another run is writing there.
+        Raises:
+            ResultsError: It cannot be written, or another run is writing there.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)

@@ -69,7 +69,9 @@ def on_workers(scheduler: str, cells: Sequence[Cell]) -> Iterator[Conduct]:
     """Conduct cells on the workers of a scheduler, `tcp://HOST:PORT`, or of this machine alone.
 
     `local` starts a worker for each processor, `local:N` so many; they end with the context.
-    LabError: there is no scheduler or no worker, or a worker differs from this machine.
+
+    Raises:
+        LabError: There is no scheduler or no worker, or a worker differs from this machine.
     """
     with _client(scheduler) as client:
         needed = needed_by(cells)
@@ -130,7 +132,11 @@ def needed_by(cells: Sequence[Cell]) -> Needed:
 
 
 def _check(client: Client, scheduler: str, needed: Needed) -> None:
-    """See that the workers that are there are like this machine. LabError: one is not."""
+    """See that the workers that are there are like this machine.
+
+    Raises:
+        LabError: One is not.
+    """
     try:
         client.wait_for_workers(1, timeout=PATIENCE_S)
     except TimeoutError:
@@ -151,7 +157,12 @@ def _check(client: Client, scheduler: str, needed: Needed) -> None:
 
 
 async def _result(future: Future[_Ended]) -> _Ended:
-    """Wait for a cell's end. ConductError: its workers died. LabError: its worker is unfit."""
+    """Wait for a cell's end.
+
+    Raises:
+        ConductError: Its workers died.
+        LabError: Its worker is unfit.
+    """
     done, token = trio.Event(), trio.lowlevel.current_trio_token()
 
     def wake(_: object) -> None:
@@ -219,7 +230,11 @@ def _processor() -> Iterator[int]:
 
 @cache
 def _versions_here(needed: tuple[Program, ...], transports: tuple[str, ...]) -> Mapping[str, str]:
-    """Return what decides results here. ScenarioError: a program is not the one to be used."""
+    """Return what decides results here.
+
+    Raises:
+        ScenarioError: A program is not the one to be used.
+    """
     try:
         kernel = cached_kernel()
     except KernelBuildError:

@@ -66,7 +66,11 @@ def prepare_job(job: Path, cell: Cell, *, pcap: bool = False) -> None:
 
 @cache
 def _microphone(said: Said, file: str, duration_s: float, way: str) -> bytes:
-    """Return what a real engine's microphone hears. SpeechError: no speech is there."""
+    """Return what a real engine's microphone hears.
+
+    Raises:
+        SpeechError: No speech is there.
+    """
     speech = what_is_said(said, duration_s + _SAID_MARGIN_S, file).said[way]
     if speech.rate_hz != SOUND_RATE_HZ:
         raise SpeechError(f"the speech has {speech.rate_hz} Hz, expected {SOUND_RATE_HZ}")

@@ -139,7 +139,8 @@ def versions(needed: Sequence[Program], transports: Sequence[str]) -> dict[str, 
 
     A transport is a file by itself, so that a new one changes no run of others.
 
-    ScenarioError: a program is not the file that its transport names.
+    Raises:
+        ScenarioError: A program is not the file that its transport names.
     """
     code = _code_hash("testbed/**/*.py", "transports/__init__.py")
     return {
@@ -154,7 +155,8 @@ def versions(needed: Sequence[Program], transports: Sequence[str]) -> dict[str, 
 def _program_version(program: Program) -> str:
     """Return the package's version and the program's hash; `missing` if it is not installed.
 
-    ScenarioError: it is not the file that its transport names.
+    Raises:
+        ScenarioError: It is not the file that its transport names.
     """
     path = program.find()
     if path is None:

@@ -141,7 +141,11 @@ async def run_module(
 
 
 def on_host() -> Conduct:
-    """Conduct each cell on the host kernel in real time. LabError: as `check_host`."""
+    """Conduct each cell on the host kernel in real time.
+
+    Raises:
+        LabError: As `check_host`.
+    """
     check_host()
     compile_code()
 
@@ -153,7 +157,11 @@ def on_host() -> Conduct:
 
 
 def check_host() -> None:
-    """See whether the lab can run here. LabError: not root, or the kernel lacks something."""
+    """See whether the lab can run here.
+
+    Raises:
+        LabError: Not root, or the kernel lacks something.
+    """
     if os.geteuid() != 0:
         raise LabError("--kernel host needs root; --kernel virtual does not")
     checked = subprocess.run(
@@ -173,10 +181,13 @@ def check_host() -> None:
 async def run_module_on_host(
     module: str, job: Path, *, cpu: int, wall_limit_s: float = WALL_LIMIT_S
 ) -> Wall:
-    """Run one of the lab's programs on a job's folder on the host kernel. ConductError: it failed.
+    """Run one of the lab's programs on a job's folder on the host kernel.
 
     It runs in namespaces without a name, as the first process of a process namespace: all of it
     goes when that process goes, however it ends.
+
+    Raises:
+        ConductError: It failed.
     """
     command = ["taskset", "-c", str(cpu), *_isolated(_command(module, job, _OTHERS))]
     began_s = monotonic()
@@ -211,8 +222,11 @@ async def run_cells(
     With `pcap`, what crosses the middlebox is captured.
 
     `report` hears of each cell as it ends. A cell that fails is run once more, and does not stop
-    the others. Interrupted: a person pressed ^C. LabError: the disk is full. OSError: the run's
-    folder cannot be written.
+    the others. Interrupted: a person pressed ^C.
+
+    Raises:
+        LabError: The disk is full.
+        OSError: The run's folder cannot be written.
     """
     jobs = run.folder / "jobs"
     shutil.rmtree(jobs, ignore_errors=True)

@@ -108,7 +108,8 @@ async def cell_times(
 ) -> dict[str, CellCosts]:
     """Run each kind of cell alone and on all processors, in turns; `report` hears after each.
 
-    ConductError: a cell failed, or its call was not set up.
+    Raises:
+        ConductError: A cell failed, or its call was not set up.
     """
     alone: dict[CellKind, list[_Conducted]] = {kind: [] for kind in kinds}
     together_s: dict[CellKind, list[float]] = {kind: [] for kind in kinds}
@@ -217,7 +218,9 @@ async def forwarding(
     """Send packets across the middlebox on each way, in turns; `report` hears of each run.
 
     A run with few packets before each tells what its start costs, which is not counted.
-    ConductError: a run failed, or lost packets.
+
+    Raises:
+        ConductError: A run failed, or lost packets.
     """
     compile_code()
     ways: tuple[Way, ...] = get_args(Way)

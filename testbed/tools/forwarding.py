@@ -125,7 +125,11 @@ class _Sender:
         self._arrived_before = self._received()
 
     def send(self, count: int) -> None:
-        """Send at most a batch of datagrams. OSError: not all were taken."""
+        """Send at most a batch of datagrams.
+
+        Raises:
+            OSError: Not all were taken.
+        """
         sent = _libc.sendmmsg(self._socket.fileno(), self._headers, count, 0)
         if sent != count:
             raise OSError(ctypes.get_errno(), f"sendmmsg: {sent} of {count} datagrams sent")

@@ -51,9 +51,12 @@ class Program:
 
 
 def read_profile(text: str) -> list[Program]:
-    """Read `guest.profile`: a line is `WHAT COUNT NANOSECONDS NAME`. ValueError: it is none.
+    """Read `guest.profile`: a line is `WHAT COUNT NANOSECONDS NAME`.
 
     What took longest comes first, idling last.
+
+    Raises:
+        ValueError: It is none.
     """
     found: dict[str, list[Did]] = defaultdict(list)
     for line in text.splitlines():

@@ -111,8 +111,10 @@ def burst_ratio(*, mean_burst_length: float, loss_percent: float) -> float:
     """BurstR, 1 for random loss: mean burst length over that of random loss of the same rate.
 
     Equals 1/(p + q) for a Gilbert channel (ITU-T G.107, clause 7.5), and so 1 if all is lost: one
-    burst, as long as it was looked at. Lengths are in packets. Raises ValueError on a length under
-    1 or a loss outside 0 to 100 percent.
+    burst, as long as it was looked at. Lengths are in packets.
+
+    Raises:
+        ValueError: A length under 1 or a loss outside 0 to 100 percent.
     """
     if mean_burst_length < 1 or not 0 <= loss_percent <= 100:
         raise ValueError("a burst has at least one packet, and a loss is 0 to 100 percent")
@@ -127,8 +129,9 @@ def effective_impairment(codec: Codec, *, loss_percent: float, burst_ratio: floa
     and fullband (G.107.2, 132) are defined without BurstR. The 132 was read second-hand, not in
     G.107.2 itself; it reproduces the published EVS values.
 
-    Raises ValueError on a loss outside 0 to 100, a BurstR that is not positive, and a BurstR other
-    than 1 off the narrowband scale.
+    Raises:
+        ValueError: A loss outside 0 to 100, a BurstR that is not positive, and a BurstR other than
+            1 off the narrowband scale.
     """
     if not 0 <= loss_percent <= 100:
         raise ValueError(f"a loss is 0 to 100 percent, not {loss_percent}")
@@ -152,7 +155,8 @@ def delay_impairment(
     ITU-T G.107 (2015), equations 7-27 and 7-28. That wideband takes it times 1.29 and fullband
     times 1.48 was read second-hand, not in G.107.1 and G.107.2 themselves.
 
-    Raises ValueError on a negative delay.
+    Raises:
+        ValueError: A negative delay.
     """
     if delay_ms < 0:
         raise ValueError(f"a delay is not negative: {delay_ms} ms")

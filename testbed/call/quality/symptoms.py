@@ -114,7 +114,11 @@ def symptoms(
 
 
 def symptom_of(text: str) -> Symptom:
-    """Return which symptom a text of `symptoms` is about. ValueError: none."""
+    """Return which symptom a text of `symptoms` is about.
+
+    Raises:
+        ValueError: It is about none.
+    """
     found = [symptom for symptom in Symptom if text.startswith(symptom)]
     if not found:
         raise ValueError(f"{text!r} is no symptom")

@@ -53,7 +53,7 @@ class Kind(NamedTuple):
 
     @property
     def reads_stream(self) -> bool:
-        """Tell whether it is given what has come of a direction so far, if that is put together."""
+        """Return whether it is given what has come of a direction so far, put together."""
         return "tcp-segments" in self.parts
 
 

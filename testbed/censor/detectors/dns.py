@@ -26,7 +26,7 @@ class Dns:
 
 
 def has_dns_header(payload: bytes) -> bool:
-    """Tell whether it begins as a message with one question, whole or cut off (RFC 1035, 4.1.1).
+    """Return whether it begins as a message with one question, whole or cut off (RFC 1035, 4.1.1).
 
     The operation is QUERY, the bit that is still reserved is zero (RFC 4035, 3), no count is above
     255, and a label or the root follows.

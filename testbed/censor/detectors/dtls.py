@@ -19,7 +19,7 @@ _VERSIONS = (b"\xfe\xff", b"\xfe\xfd")
 
 
 def looks_like_dtls(datagram: bytes) -> bool:
-    """Tell whether it begins with a whole DTLS record (RFC 6347, 4.1)."""
+    """Return whether it begins with a whole DTLS record (RFC 6347, 4.1)."""
     return (
         len(datagram) >= _RECORD_HEADER_BYTES
         and 20 <= datagram[0] <= 23

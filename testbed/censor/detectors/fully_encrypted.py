@@ -25,7 +25,7 @@ class FullyEncrypted:
 
 
 def is_exempt(payload: bytes) -> bool:
-    """Tell whether one of the exemptions Ex1 to Ex5 holds for a payload of at least one byte."""
+    """Return whether one of the exemptions Ex1 to Ex5 holds for a payload of at least one byte."""
     popcount = int.from_bytes(payload, "big").bit_count() / len(payload)
     printable = [0x20 <= byte <= 0x7E for byte in payload]
     return (

@@ -19,7 +19,7 @@ _LEAST_BYTES, _PAYLOADS = 8, 2
 
 
 def looks_like_http(payload: bytes) -> bool:
-    """Tell whether it begins with a method and a space."""
+    """Return whether it begins with a method and a space."""
     return payload.startswith(tuple(method + b" " for method in METHODS))
 
 
@@ -62,7 +62,7 @@ class HttpHost:
 
 
 def _is_begun(stream: bytes, end: bytes) -> bool:
-    """Tell whether it may go on as a request that has not yet come to an end."""
+    """Return whether it may go on as a request that has not yet come to an end."""
     begins = looks_like_http(stream) or any(method.startswith(stream) for method in METHODS)
     return begins and end not in stream and len(stream) < MAX_STREAM_BYTES
 

@@ -47,7 +47,7 @@ class OpenVpn:
 
 
 def is_client_reset(datagram: bytes) -> bool:
-    """Tell whether it begins as the first packet of a client over UDP does."""
+    """Return whether it begins as the first packet of a client over UDP does."""
     return _opcode(datagram, framed=False) in _CLIENT_RESETS
 
 

@@ -126,7 +126,7 @@ class QuicClientHello:
 
 
 def looks_like_quic(datagram: bytes) -> bool:
-    """Tell whether it begins with the long header of an Initial of version 1 or 2."""
+    """Return whether it begins with the long header of an Initial of version 1 or 2."""
     return _header(datagram) is not None
 
 

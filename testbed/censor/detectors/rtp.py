@@ -245,6 +245,6 @@ class _Rhythm:
 
 
 def _is_regular(interval_s: float, frame_s: float) -> bool:
-    """Tell whether an interval is one frame's, or that of up to three with the others lost."""
+    """Return whether an interval is one frame's, or that of up to three with the others lost."""
     frames = min(max(round(interval_s / frame_s), 1), 3) if interval_s < 1 else 1
     return abs(interval_s - frames * frame_s) <= _TOLERANCE_S

@@ -9,7 +9,7 @@ from testbed.censor.packet import Packet
 
 
 def looks_like_socks(payload: bytes) -> bool:
-    """Tell whether it is a greeting of SOCKS 5 (RFC 1928, 3), or a request of SOCKS 4 or 4a."""
+    """Return whether it is a greeting of SOCKS 5 (RFC 1928, 3), or a request of SOCKS 4 or 4a."""
     if payload[:1] == b"\5":
         return len(payload) >= 3 and 1 <= payload[1] == len(payload) - 2
     return len(payload) >= 9 and payload[:2] in (b"\4\1", b"\4\2") and payload[-1] == 0

@@ -9,7 +9,7 @@ from testbed.censor.packet import Packet
 
 
 def looks_like_ssh(payload: bytes) -> bool:
-    """Tell whether it begins with an identification string (RFC 4253, 4.2)."""
+    """Return whether it begins with an identification string (RFC 4253, 4.2)."""
     return payload.startswith((b"SSH-2.0-", b"SSH-1."))
 
 

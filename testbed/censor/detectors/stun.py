@@ -53,7 +53,7 @@ class StunOverTcp:
 
 
 def _begins_as_message(stream: bytes) -> bool:
-    """Tell whether a stream begins with a header whose fixed bits are right (RFC 8489, 5)."""
+    """Return whether a stream begins with a header whose fixed bits are right (RFC 8489, 5)."""
     return (
         len(stream) >= HEADER_BYTES
         and not stream[0] & 0xC0
@@ -72,7 +72,7 @@ def attribute_types(datagram: bytes) -> Iterator[int]:
 
 
 def is_stun(datagram: bytes) -> bool:
-    """Tell whether it is one STUN message (RFC 8489, 6.3): cookie, lengths, a right FINGERPRINT."""
+    """Return whether it is a STUN message (RFC 8489, 6.3): cookie, lengths, right FINGERPRINT."""
     if (
         len(datagram) < HEADER_BYTES
         or datagram[0] & 0xC0

@@ -33,7 +33,7 @@ class TelegramReflector:
 
 
 def is_wrapped(payload: bytes) -> bool:
-    """Tell whether 16 bytes of tag, 4 of source and a length stand before what is padded to 4."""
+    """Return whether 16 bytes of tag, 4 of source and a length stand before what is padded to 4."""
     if len(payload) <= WRAPPER_BYTES or len(payload) % 4:
         return False
     (length,) = struct.unpack_from(">I", payload, 20)

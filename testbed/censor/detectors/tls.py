@@ -22,7 +22,7 @@ _TLS13 = 0x0304
 
 
 def looks_like_tls(payload: bytes) -> bool:
-    """Tell whether it begins with a TLS record's header (RFC 8446, 5.1), whole or not."""
+    """Return whether it begins with a TLS record's header (RFC 8446, 5.1), whole or not."""
     return (
         len(payload) >= _RECORD_HEADER_BYTES
         and 20 <= payload[0] <= 23
@@ -72,7 +72,7 @@ class TlsClientHello:
         return UNFINISHED if waits else None
 
     def _is_begun(self, stream: bytes, handshake: bytes) -> bool:
-        """Tell whether a direction may go on as a ClientHello that is whole."""
+        """Return whether a direction may go on as a ClientHello that is whole."""
         if len(stream) >= MAX_STREAM_BYTES:
             return False
         if not handshake:
@@ -82,7 +82,7 @@ class TlsClientHello:
 
 
 def _may_become_header(stream: bytes) -> bool:
-    """Tell whether it is a beginning of a handshake record's header."""
+    """Return whether it is a beginning of a handshake record's header."""
     return len(stream) <= _RECORD_HEADER_BYTES and bytes([_HANDSHAKE, 3]).startswith(stream[:2])
 
 

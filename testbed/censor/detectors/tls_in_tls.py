@@ -107,7 +107,7 @@ class TlsInTls:
 
 
 def looks_like_tls_in_tls(bursts: Sequence[int]) -> bool:
-    """Tell whether four sizes (bytes; up, down, up, down) are those of a second handshake."""
+    """Return whether four sizes (bytes; up, down, up, down) are those of a second handshake."""
     return any(
         all(first <= size <= last for size, (first, last) in zip(bursts, leaf, strict=True))
         for leaf in _TREE

@@ -60,5 +60,5 @@ class Unknown:
 
 
 def is_parsed_first(payload: bytes) -> bool:
-    """Tell whether it is what lets a box look on: TLS, HTTP or SOCKS (Xue et al., IMC 2021)."""
+    """Return whether it is what lets a box look on: TLS, HTTP or SOCKS (Xue et al., IMC 2021)."""
     return looks_like_tls(payload) or looks_like_http(payload) or looks_like_socks(payload)

@@ -46,7 +46,7 @@ class WhatsAppLike:
 
 
 def _is_to_or_from_relay(datagram: bytes) -> bool:
-    """Tell whether it is STUN of a type or with an attribute of its own, or a misshapen request."""
+    """Return whether it is STUN of a type or attribute of its own, or a misshapen request."""
     if datagram[4:8] != MAGIC_COOKIE or len(datagram) < HEADER_BYTES:
         return False
     kind, length = int.from_bytes(datagram[:2], "big"), int.from_bytes(datagram[2:4], "big")

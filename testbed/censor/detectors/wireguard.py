@@ -11,7 +11,7 @@ _INITIATION_BYTES = 148
 
 
 def is_initiation(datagram: bytes) -> bool:
-    """Tell whether it has an initiation's type and size (WireGuard's white paper, 5.4.2)."""
+    """Return whether it has an initiation's type and size (WireGuard's white paper, 5.4.2)."""
     return len(datagram) == _INITIATION_BYTES and datagram[:4] == b"\1\0\0\0"
 
 

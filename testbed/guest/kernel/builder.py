@@ -300,7 +300,8 @@ def _make(tree: Path, log: Path, *words: str) -> Iterator[str]:
 def _lines(command: Sequence[str], cwd: Path, log: Path) -> Iterator[str]:
     """Run a command, yield the lines it says as it says them, and keep them in the log.
 
-    Raises KernelBuildError if it fails; ends it and all it started when interrupted.
+    Raises:
+        KernelBuildError: It fails; ends it and all it started when interrupted.
     """
     env = {"PATH": os.environ.get("PATH", os.defpath), **_FIXED_ENV}
     process = subprocess.Popen(

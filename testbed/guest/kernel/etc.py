@@ -43,7 +43,11 @@ _CACHE_BLOCK_BYTES = 1 << 18
 
 
 def make_etc(folder: Path, host: Path = Path("/etc")) -> None:
-    """Make a guest's `/etc` in a folder that does not exist yet. OSError: it cannot be made."""
+    """Make a guest's `/etc` in a folder that does not exist yet.
+
+    Raises:
+        OSError: It cannot be made.
+    """
     for name, text in _FILES.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -48,7 +48,8 @@ class KernelSource:
 def find_source(given: Path | None = None, *, system: Path = _SYSTEM_SOURCES) -> KernelSource:
     """Return the given source, or the best that the distribution's packages left in `system`.
 
-    Raises KernelBuildError if there is none, naming the package to install.
+    Raises:
+        KernelBuildError: There is none, naming the package to install.
     """
     if given is not None:
         return _source(given)

@@ -102,7 +102,11 @@ class BaresipEngine:
         servers.start_task(partial(run_relay, servers, relay.port, Latch()))
 
     async def prepare(self, caller: LabHost, callee: LabHost) -> None:
-        """Start baresip on both ends and sign in. TransportError: it does not start."""
+        """Start baresip on both ends and sign in.
+
+        Raises:
+            TransportError: It does not start.
+        """
         job, timeout_s = self._setting.job, self._messenger.connect_timeout_s
         for (name, says, hears), host in zip(ENDS, (caller, callee), strict=True):
             said = microphone(job, says, silence_s=timeout_s)

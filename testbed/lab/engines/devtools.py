@@ -69,7 +69,11 @@ class Page:
         await self._loaded.wait()
 
     async def evaluate(self, expression: str) -> Any:  # noqa: ANN401 - whatever the page gives
-        """Return an expression's value, or what its promise comes to. DevToolsError: it threw."""
+        """Return an expression's value, or what its promise comes to.
+
+        Raises:
+            DevToolsError: It threw.
+        """
         answer = await self.command(
             "Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True
         )

@@ -69,7 +69,11 @@ class NtgcallsEngine:
         await serve_reflector(servers, relay.port)
 
     async def prepare(self, caller: LabHost, callee: LabHost) -> None:
-        """Start the engine on both ends and sign in. TransportError: the library is missing."""
+        """Start the engine on both ends and sign in.
+
+        Raises:
+            TransportError: The library is missing.
+        """
         for (name, says, hears), host in zip(ENDS, (caller, callee), strict=True):
             sounds = (str(self._job / SAID_FILES[says]), str(self._job / HEARD_FILES[hears]))
             self._ends.append(_End(name, host, await self._start(name, host, sounds)))

@@ -27,7 +27,11 @@ def draw(
 
     If none is named, all for which the run has something to show; with `compare`, the one that
     compares a run with that earlier one. The same run gives the same bytes; a file is written whole
-    or not at all. ValueError: no figure has that name. ResultsError: there is nothing to draw.
+    or not at all.
+
+    Raises:
+        ValueError: No figure has that name.
+        ResultsError: There is nothing to draw.
     """
     known = (*FIGURES, COMPARING) if compare else FIGURES
     if unknown := [name for name in names or () if name not in known]:

@@ -26,7 +26,8 @@ Shares = Mapping[str, Fraction]
 def collateral(run: Run) -> Figure:
     """Draw for each messenger, transport and censor which share of what people did came about.
 
-    NothingToDrawError: the run has no traffic but calls and chats (`other_traffic`).
+    Raises:
+        NothingToDrawError: The run has no traffic but calls and chats (`other_traffic`).
     """
     data = sheet.recorded(run)
     kinds = list(dict.fromkeys(k for cell in data.cells for k in cell.record.traffic))

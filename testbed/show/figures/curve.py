@@ -34,7 +34,10 @@ class _Point:
 def curve(run: Run) -> Figure:
     """Draw the probability of a usable call, with its interval, against the swept number.
 
-    One panel a messenger, one line a transport. NothingToDrawError: the run sweeps no number.
+    One panel a messenger, one line a transport.
+
+    Raises:
+        NothingToDrawError: The run sweeps no number.
     """
     data = sheet.recorded(run)
     compared = compare(data.cells)

@@ -37,7 +37,10 @@ def delay(run: Run) -> Figure:
     """Draw the cumulative distribution of mouth-to-ear delay, one panel a transport.
 
     Each frame that was played counts, of both directions and all seeds. One line a messenger and
-    censor, or one in all if these are too many. NothingToDrawError: no call was set up.
+    censor, or one in all if these are too many.
+
+    Raises:
+        NothingToDrawError: No call was set up.
     """
     data = sheet.recorded(run)
     heard = [cell for cell in data.cells if cell.record.is_set_up]

@@ -23,7 +23,10 @@ def matrix(run: Run) -> Figure:
     """Draw each messenger's calls as a field of transports by censors.
 
     A field has the median verdict's fill (the worse one of two) and how many calls were usable of
-    how many. NothingToDrawError: the run has not two censors and two transports.
+    how many.
+
+    Raises:
+        NothingToDrawError: The run has not two censors and two transports.
     """
     data = sheet.recorded(run)
     tallies = tally(data.cells, data.failures)

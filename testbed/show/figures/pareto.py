@@ -41,7 +41,10 @@ def pareto(run: Run) -> Figure:
 
     One panel a messenger and censor. If these are too many, one a messenger, with the probability
     of a usable call over all censors in R's place. A line joins those that no other surpasses in
-    both. NothingToDrawError: less than two transports had a call.
+    both.
+
+    Raises:
+        NothingToDrawError: Less than two transports had a call.
     """
     data = sheet.recorded(run)
     kinds = dict.fromkeys((k.messenger, k.censor) for k in grouped(data.cells))

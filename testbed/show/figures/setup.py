@@ -24,7 +24,8 @@ _SLOWEST_START_S = 0.3
 def setup(run: Run) -> Figure:
     """Draw the set-up time of each call, by messenger and transport, over all censors of the run.
 
-    NothingToDrawError: the run has no call.
+    Raises:
+        NothingToDrawError: The run has no call.
     """
     data = sheet.recorded(run)
     if not data.cells:

@@ -63,7 +63,11 @@ class Recorded:
 
 
 def recorded(run: Run) -> Recorded:
-    """Read a run once. ResultsError: it is none; NothingToDrawError: it has no call."""
+    """Read a run once.
+
+    Raises:
+        ResultsError: It is none; NothingToDrawError: it has no call.
+    """
     manifest = run.manifest()
     cells, failures = run.cells(), run.failures()
     if not cells and not failures:

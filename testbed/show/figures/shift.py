@@ -22,7 +22,8 @@ _BEFORE, _AFTER = SERIES[0], SERIES[2]
 def shift(before: Run, after: Run) -> Figure:
     """Draw the median R of all calls that both runs have, with intervals: one row a kind of call.
 
-    NothingToDrawError: the runs have no kind of call in common.
+    Raises:
+        NothingToDrawError: The runs have no kind of call in common.
     """
     earlier, later = sheet.recorded(before), sheet.recorded(after)
     old = {c.key: c for c in compare(earlier.cells)}

@@ -28,7 +28,10 @@ def timeline(run: Run) -> Figure:
     """Draw which share of the sound was missing in each second, and the middlebox's events.
 
     Of each messenger, transport and censor the call of the first seed; the six that changed most
-    while they lasted. NothingToDrawError: the run has no quality by the second.
+    while they lasted.
+
+    Raises:
+        NothingToDrawError: The run has no quality by the second.
     """
     data = sheet.recorded(run)
     calls = _first_seeds(data.cells)

@@ -53,7 +53,10 @@ def usability(run: Run) -> Figure:
     """Draw all calls of a run by verdict: one bar per messenger, transport and censor.
 
     Beside each bar stand how many calls were usable, and the chat of the same cells. A cell that
-    failed is in its bar as failed. ResultsError: the run has no cell.
+    failed is in its bar as failed.
+
+    Raises:
+        ResultsError: The run has no cell.
     """
     manifest, cells = run.manifest(), run.cells()
     tallies = tally(cells, run.failures())

@@ -45,7 +45,9 @@ class Page:
 def page_of(run: Run, tell: Callable[[str], None], *, with_sound: bool = True) -> Page:
     """Make the report of a run; the same run gives the same text. `tell` hears of each step.
 
-    ResultsError: there is no call. SpeechError: there is no speech to make the sound from.
+    Raises:
+        ResultsError: There is no call.
+        SpeechError: There is no speech to make the sound from.
     """
     cells = run.cells()
     if not cells:

@@ -98,7 +98,9 @@ def sounds_of(run: Run, kinds: Sequence[Kind], tell: Callable[[str], None]) -> S
 
     Calls under one censor are heard at the same words, and so in one direction. If there are too
     many for the budget, those that went worse come first. `tell` is called with each kind's name.
-    SpeechError: there is no speech on this machine.
+
+    Raises:
+        SpeechError: There is no speech on this machine.
     """
     ordered = sorted(kinds, key=lambda kind: kind.comparison.rating.value)
     heard = [kind for kind in ordered if kind.typical.record.worse_direction is not None]

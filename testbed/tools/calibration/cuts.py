@@ -21,7 +21,7 @@ class Cut(NamedTuple):
     """Tells whether a box reads it that puts together what has to be."""
 
     def is_read(self, reading: Reading) -> bool:
-        """Tell whether a box that reads so finds the ClientHello."""
+        """Return whether a box that reads so finds the ClientHello."""
         return self.parts <= reading.reassembles and self.is_for(reading)
 
 

@@ -98,7 +98,11 @@ class End:
         self._sender.sendmsg([data], control, 0, (socket.inet_ntoa(data[16:20]), 0))
 
     def heard(self) -> Iterator[tuple[int, bytes]]:
-        """Yield all that has come with its times (ns). OSError: more came than was kept."""
+        """Yield all that has come with its times (ns).
+
+        Raises:
+            OSError: More came than was kept.
+        """
         while True:
             try:
                 data, control, _, _ = self._receiver.recvmsg(0xFFFF, socket.CMSG_SPACE(16))

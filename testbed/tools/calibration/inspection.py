@@ -103,7 +103,7 @@ def _acting(reference: Reference, rule: Rule, shape: Shape, known: Known) -> Rul
 
 
 def _goes_on(witness: Witness) -> bool:
-    """Tell whether the detectors of a rule's facts look on after a payload of zeros."""
+    """Return whether the detectors of a rule's facts look on after a payload of zeros."""
     facts, protocol = witness.rule.match.facts, witness.shape.protocol
     ends = Endpoint(bytes(4), 50_000), Endpoint(bytes(4), 9)
     zeros = parse_packet(packet(protocol, *ends, filler(SMALL), 1), Direction.UP)

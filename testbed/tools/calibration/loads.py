@@ -108,7 +108,7 @@ def _beyond(kept_bytes: float, rate_bps: float) -> Load:
 
 
 def agrees(talk: Talk, seen: Observation) -> tuple[bool, str]:
-    """Tell whether each packet of a flow met what is expected of it, and what it met if not."""
+    """Return whether each packet of a flow met what is expected of it, and what it met if not."""
     rules = {s.expected.name: s.expected for s in talk.said if isinstance(s.expected, Rule)}
     for rule in rules.values():
         said = talk.of(rule)
@@ -178,7 +178,7 @@ def _has_worked(action: Action, said: Sequence[Said], met: _Met) -> bool:
 
 
 def _is_share(hits: Sequence[Said], said: Sequence[Said], probability: float) -> bool:
-    """Tell whether a share of packets was hit, and some of each direction that has enough."""
+    """Return whether a share of packets was hit, and some of each direction that has enough."""
     low, high = share_interval(len(hits), len(said), OF_VECTORS)
     if not low <= probability <= high:
         return False
@@ -187,7 +187,7 @@ def _is_share(hits: Sequence[Said], said: Sequence[Said], probability: float) ->
 
 
 def _exceeds(action: actions.Police, said: Sequence[Said], lost: Sequence[Said]) -> bool:
-    """Tell whether packets were lost if, and only if, there were more than may pass."""
+    """Return whether packets were lost if, and only if, there were more than may pass."""
     sure_bytes = 2 * max(s.size_bytes for s in said)
     most = 0.0
     for up in (True, False):
@@ -200,7 +200,7 @@ def _exceeds(action: actions.Police, said: Sequence[Said], lost: Sequence[Said])
 
 
 def _froze(action: actions.Freeze, said: Sequence[Said], seen: Observation) -> bool:
-    """Tell whether a beginning of the right length passed, and nothing after it."""
+    """Return whether a beginning of the right length passed, and nothing after it."""
     in_bytes = action.after_bytes is not None
     least = (action.after_packets if action.after_bytes is None else action.after_bytes) or 0
     counted = 0
@@ -235,7 +235,7 @@ def _was_reset(action: actions.Reset, said: Sequence[Said], talk: Talk, seen: Ob
 def _was_answered(
     action: actions.Answer, said: Sequence[Said], talk: Talk, seen: Observation
 ) -> bool:
-    """Tell whether each packet that has an answer, and no other, was answered."""
+    """Return whether each packet that has an answer, and no other, was answered."""
     client = talk.shape.up(True)
     answered = list(said)
     if action.reply == "echo-reply":

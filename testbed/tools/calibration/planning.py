@@ -22,8 +22,9 @@ from testbed.tools.calibration.vectors import probe_vectors
 def plan(profile: Profile, lists: Mapping[str, Sequence[str]]) -> list[Probe]:
     """Return the experiments that measure every number of a profile and try every rule.
 
-    ValueError: a rule names a list of addresses that is not in `lists`, or has a number that would
-    need more packets than an experiment has.
+    Raises:
+        ValueError: A rule names a list of addresses that is not in `lists`, or has a number that
+            would need more packets than an experiment has.
     """
     return list(_probes(Reference(profile, lists)))
 

@@ -66,8 +66,11 @@ async def calibrate_profiles(
 ) -> list[Calibration]:
     """Calibrate profiles in guests, one at a time on each processor; `folder` gets their jobs.
 
-    `report` hears how many packets of how many have been sent. ConductError: a guest failed.
-    ValueError: a profile names a list of addresses that the lab does not have.
+    `report` hears how many packets of how many have been sent.
+
+    Raises:
+        ConductError: A guest failed.
+        ValueError: A profile names a list of addresses that the lab does not have.
     """
     parts = [part for profile in profiles for part in _parts(profile)]
     await _run(parts, kernel, folder, cpus, report)

@@ -46,7 +46,7 @@ class Shape:
         return self.opening.protocol
 
     def up(self, by_client: bool) -> bool:
-        """Tell whether what the client, or the server, sends goes up."""
+        """Return whether what the client, or the server, sends goes up."""
         return by_client is (self.opened == "inside")
 
 
@@ -200,7 +200,7 @@ class Reference:
         return decided[0] if decided else None
 
     def _decides(self, rule: Rule | None, shape: Shape, without: Rule | None) -> bool:
-        """Tell whether a rule, or with None any that does something, decides about a flow."""
+        """Return whether a rule, or with None any that does something, decides about a flow."""
         known = Known(shape.opening.labels, shape.opening.values, self.is_inspected(shape.opening))
         at_s = 0.0 if rule is None else rule.from_s or 0.0
         asked = None if rule is None else rule.match.listed
@@ -238,7 +238,7 @@ class Reference:
         return rule if acts(rule.action) else None
 
     def is_inspected(self, opening: Opening) -> bool | None:
-        """Tell whether no detector looks at a flow any more after its opening; None: who knows."""
+        """Return whether no detector looks at a flow after its opening; None: who knows."""
         return True if len(opening.steps) >= self.looks(opening.protocol) else None
 
     def carriers(self, protocol: str, match: Match) -> Iterator[Opening]:
@@ -276,7 +276,7 @@ class Reference:
 
 
 def acts(action: Action) -> bool:
-    """Tell whether an action does something to packets."""
+    """Return whether an action does something to packets."""
     return not isinstance(action, Pass | List)
 
 
@@ -301,7 +301,7 @@ def witness(text: str) -> str:
 
 
 def like(name: str, text: str) -> bool:
-    """Tell whether a name matches a pattern in which `*` stands for any text."""
+    """Return whether a name matches a pattern in which `*` stands for any text."""
     literal = text.replace("[", "[[]").replace("?", "[?]")
     return fnmatchcase(name.lower(), literal.lower())
 

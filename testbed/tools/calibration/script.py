@@ -288,7 +288,7 @@ class Observation:
         return self.delays_of(said.number)
 
     def passed(self, said: Said) -> bool:
-        """Tell whether it arrived."""
+        """Return whether it arrived."""
         return bool(self.delays_s(said))
 
     def arrived_s(self, said: Said) -> float:
@@ -296,7 +296,7 @@ class Observation:
         return said.at_s + self.delays_s(said)[0]
 
     def touched(self, said: Said) -> bool:
-        """Tell whether anything but passing on happened to it."""
+        """Return whether anything but passing on happened to it."""
         delays_s = self.delays_s(said)
         return len(delays_s) != 1 or delays_s[0] > LATE_S
 
@@ -306,5 +306,5 @@ class Observation:
         return [each for each in self._made if {each.source, each.destination} == ends]
 
     def is_hit(self, talk: Talk) -> bool:
-        """Tell whether a packet of a flow was touched."""
+        """Return whether a packet of a flow was touched."""
         return any(self.touched(said) for said in talk.said)

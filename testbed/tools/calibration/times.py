@@ -84,7 +84,7 @@ def look(script: Script, rule: Rule, talk: Talk, at_s: float, *, since_s: float 
 
 
 def acting_up(rule: Rule, shape: Shape) -> bool:
-    """Tell whether packets that go up show a rule; False: those that go down do."""
+    """Return whether packets that go up show a rule; False: those that go down do."""
     way = rule.match.direction
     if way is None and isinstance(rule.action, Freeze) and rule.action.counts != "both":
         way = rule.action.counts

@@ -43,7 +43,10 @@ async def check_transport(
 ) -> Conformance:
     """Try a transport in two guests of one seed, at the same time if there are two processors.
 
-    `folder` gets what they leave, the programs' logs among it. ConductError: a guest failed.
+    `folder` gets what they leave, the programs' logs among it.
+
+    Raises:
+        ConductError: A guest failed.
     """
     walls: dict[str, Wall] = {}
     limit = trio.CapacityLimiter(len(cpus))

@@ -101,7 +101,7 @@ class LabelledFlow:
 
     @property
     def is_whatsapp(self) -> bool:
-        """Tell whether it is WhatsApp's call, media or not."""
+        """Return whether it is WhatsApp's call, media or not."""
         return self.protocol == "udp" and "WhatsAppCall" in self.parts
 
 

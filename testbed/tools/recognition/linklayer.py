@@ -118,7 +118,7 @@ READ = "Ethernet, raw IP, loopback, Linux cooked (1 and 2), PPP, PPPoE, 802.11"
 
 
 def is_read(link_type: int) -> bool:
-    """Tell whether frames of a link type can be read."""
+    """Return whether frames of a link type can be read."""
     return link_type in _LINK_TYPES
 
 

@@ -176,9 +176,9 @@ _OCTAL = frozenset("01234567")
 
 
 def parse_quoted_values(text: str) -> dict[str, str]:
-    """Return the values in `k=v k="quoted v"` of LOG and STATUS (pt-spec, 3.3.4 and 3.3.5).
+    r"""Return the values in `k=v k="quoted v"` of LOG and STATUS (pt-spec, 3.3.4 and 3.3.5).
 
-    A quoted value is a C string with `\\n`, `\\t`, `\\r`, octal bytes and backslash-escaped
+    A quoted value is a C string with `\n`, `\t`, `\r`, octal bytes and backslash-escaped
     characters.
 
     Raises:
