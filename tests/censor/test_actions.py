@@ -326,6 +326,7 @@ def test_a_bucket_or_queue_may_be_shared_by_a_clients_flows() -> None:
         assert censor.on_packet(udp(bytes(60), up=False), 0.0)
 
 
+@pytest.mark.slow  # a quarter of a minute
 def test_100_000_flows_stay_within_a_bound() -> None:
     """Every kind of state at once: detectors, queues, lists that wait, the log."""
     keep = List("l", "4-tuple", for_s=1e6)

@@ -174,6 +174,7 @@ def test_no_mark_of_a_timeline_covers_words(tmp_path: Path) -> None:
         assert not any(box.x0 <= x <= box.x1 for box in told for x, _ in marks)
 
 
+@pytest.mark.slow  # each figure of each run in three formats, twice
 def test_a_plot_draws_what_there_is_as_png_svg_and_pdf_and_again_the_same(
     any_run: Run, tmp_path: Path
 ) -> None:
