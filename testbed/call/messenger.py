@@ -124,7 +124,8 @@ class Messenger:
     relay_protocols: tuple[RelayProtocol, ...] = ("udp",)
     """By what an end may reach its relay, the preferred first; through a transport always by UDP.
 
-    A model sets all of them up at once and prefers the earlier ones, as ICE does (`lab/model.py`).
+    A model sets all of them up at once and prefers the earlier ones, as ICE does
+    (`testbed.lab.engines.model`).
     """
     peer_to_peer: bool = False
     """Whether the ends also try to reach each other without the relay, and prefer that; through a
