@@ -15,11 +15,11 @@ __version__ = "0.1.0"
 def load(folder: str | Path) -> RunTables:
     """Read a run's folder into pandas DataFrames: `cells`, `steps`, `events`.
 
-    Their columns are told in `testbed.analysis.dataframes`.
+    `testbed.analysis.dataframes` documents their columns.
 
     Raises:
-        ResultsError: It is no run's folder.
+        ResultsError: The folder does not hold a run.
     """
-    # Not at the top: guests import this module and must not pay for pandas.
+    # Imported here, not at the top: guests import this module and must not load pandas.
     tables: RunTables = import_module("testbed.analysis.dataframes").load(folder)
     return tables

@@ -1,6 +1,6 @@
-"""The two kinds of errors that the command line prints as one sentence, without a traceback.
+"""Base classes of the errors that the command line prints as one sentence, without a traceback.
 
-A module's own error derives from one of them, so that the command line needs no list of errors.
+Every module derives its own errors from one of the two, so the command line needs no list of them.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from typing import ClassVar
 
 
 class KnownError(Exception):
-    """Something failed for a known reason; the message names the reason and what to do."""
+    """Something failed for a known reason; the message states the reason and the remedy."""
 
     exit_status: ClassVar[int] = 1
 
 
 class InputError(KnownError):
-    """What a person wrote cannot be used: an option, a scenario, a file, a run's folder."""
+    """The user's input cannot be used: an option, a scenario, a file, or a run's folder."""
 
     exit_status: ClassVar[int] = 2

@@ -1,1 +1,1 @@
-"""What a recorded call sounded like: rendering and scores."""
+"""Reproduce what a recorded call sounded like: rendering and scores."""

@@ -1,4 +1,16 @@
-"""Lives here: the sound of a recorded call, made from its record, and sound files; no scores."""
+"""Reproduce the sound of a recorded call from its record, and write sound files.
+
+A record holds no audio of modelled calls. The sound is made again in four steps:
+
+1. The run's speech is looked up again, and checked by its SHA-256 (`script`, `speech_file`).
+2. Each frame is encoded as its sender encoded it at that moment (`as_sent`).
+3. The frames' recorded send and arrival times go through the jitter buffer, as when the call was
+   judged (`playout_of`).
+4. The playout is decoded and concealed (`rendering`).
+
+Each step is deterministic, so the same record always yields the same bytes. What a real engine
+played was recorded as PCM; it is only aligned with what was said, by cross-correlation (`aligned`).
+"""
 
 from __future__ import annotations
 
@@ -26,22 +38,23 @@ from testbed.record.observation import DirectionRecord
 from testbed.record.results import RecordedCell, ResultsError, Run
 
 OPUS_COMPRESSION: Final = 0.8
-"""libsndfile's, some 60 kbit/s: what the files add to the call's own coding is not heard."""
+"""libsndfile's compression level; about 60 kbit/s, which adds no audible loss to the call's own
+coding."""
 ALIGN_S: Final = 20.0
-"""How much of a recorded sound is compared to find where it begins."""
+"""How much of a recorded sound is compared to find its beginning (s)."""
 HEARD_BY: Final = {"up": "callee", "down": "caller"}
-"""Who listens to a direction."""
+"""The end that listens, by direction."""
 SAID_BY: Final = {"up": "caller", "down": "callee"}
-"""Who speaks in it."""
+"""The end that speaks, by direction."""
 
 
 @dataclass(frozen=True)
 class CallSound:
-    """What was said on either side of a call, and what was heard of it, by direction.
+    """What each end of a call said, and what the other end heard, by direction.
 
-    All begin with the first frame's first sample, so that they can be laid side by side: how late
-    it was heard is in the record. `heard` is empty if there was no call; `playouts`, which have the
-    times of the sound, also if a real engine played it. `turns` say who spoke when.
+    All sounds begin with the first sample of the first frame, so that they can be played side by
+    side; the delay is in the record. `heard` is empty if there was no call. `playouts`, which hold
+    the times of the sound, is also empty if a real engine played it. `turns` say who spoke when.
     """
 
     turns: Sequence[Turn]
@@ -51,12 +64,12 @@ class CallSound:
 
 
 def sound_of(run: Run, cell: RecordedCell, directions: Sequence[str] = DIRECTIONS) -> CallSound:
-    """Make the sound of a cell again from its record: the same bytes each time.
+    """Reproduce the sound of a cell from its record; the bytes are the same each time.
 
-    What a real engine played is in the record as it was, and is only laid beside what was said.
+    What a real engine played is in the record, and is only aligned with what was said.
 
     Raises:
-        ResultsError: The speech that was said is not what is there now.
+        ResultsError: The speech on this machine is not the speech of the run.
         SpeechError: There is no speech on this machine.
     """
     record = cell.record
@@ -75,10 +88,10 @@ def sound_of(run: Run, cell: RecordedCell, directions: Sequence[str] = DIRECTION
 
 
 def playouts_of(run: Run, cell: RecordedCell) -> dict[str, Playout]:
-    """Play a cell's frames again, as they were when it was judged, by direction.
+    """Return a cell's playouts by direction, as they were when the call was judged.
 
     Raises:
-        ResultsError: The speech that was said is not what is there now.
+        ResultsError: The speech on this machine is not the speech of the run.
         SpeechError: There is no speech on this machine.
     """
     frames, packets = run.frames(cell), _packets(run, cell)
@@ -97,7 +110,7 @@ def _playout(
 
 
 def _packets(run: Run, cell: RecordedCell) -> dict[str, Sequence[bytes]]:
-    """Encode what was said as each sender did, by direction."""
+    """Return the Opus packets as each sender encoded them, by direction."""
     record = cell.record
     made = speech_encodings(
         _messenger(run, cell), record.duration_s, record.conversation.said, speech_file(run)
@@ -106,7 +119,7 @@ def _packets(run: Run, cell: RecordedCell) -> dict[str, Sequence[bytes]]:
 
 
 def _messenger(run: Run, cell: RecordedCell) -> Messenger:
-    """Return a cell's messenger as it was run, whatever its file says by now."""
+    """Return a cell's messenger as the run used it, even if its file has changed since."""
     name = cell.record.messenger
     found = run.manifest().definitions.messengers.get(name)
     if found is None:
@@ -115,10 +128,10 @@ def _messenger(run: Run, cell: RecordedCell) -> Messenger:
 
 
 def speech_file(run: Run) -> str:
-    """Return the file with a run's speech, empty for the project's own, if it is still the same.
+    """Return the file with a run's speech, or an empty string for the project's own speech.
 
     Raises:
-        ResultsError: What is said now is not what was said.
+        ResultsError: The speech on this machine is not the speech of the run.
     """
     speech = run.manifest().definitions.speech
     found = voice(speech.file)
@@ -131,16 +144,18 @@ def speech_file(run: Run) -> str:
 
 
 def aligned(said: Speech, heard: Speech) -> Speech:
-    """Return what was heard from where what was said is most like it; it may be earlier or later.
+    """Shift `heard` by the lag at which its cross-correlation with `said` peaks.
 
-    Looks at the first ALIGN_S of both, which have to have one rate.
+    A sound that lags is cut at its beginning, and one that leads is padded with silence. Only the
+    first ALIGN_S of both are compared; both must have the same sampling rate.
     """
     count = round(ALIGN_S * said.rate_hz)
     one, other = (samples(sound)[:count].astype(float) for sound in (said, heard))
+    # Zero-padded to twice the length, so that the circular correlation does not wrap around.
     size = 2 * count
     spectrum = np.fft.rfft(other, size) * np.conj(np.fft.rfft(one, size))
     lag = int(np.argmax(np.fft.irfft(spectrum, size)))
-    if lag >= count:
+    if lag >= count:  # the upper half of the spectrum's inverse holds the negative lags
         return Speech(bytes(2 * (size - lag)) + heard.pcm, heard.rate_hz)
     return Speech(heard.pcm[2 * lag :], heard.rate_hz)
 
@@ -169,13 +184,15 @@ def write_opus(speech: Speech, path: Path) -> None:
 
 
 def with_serial(ogg: bytes, serial: int) -> bytes:
-    """Set another serial number in an Ogg stream: libsndfile takes a random one (RFC 3533, 6)."""
+    """Replace the serial number of an Ogg stream; libsndfile chooses a random one (RFC 3533, 6)."""
     pages = bytearray(ogg)
     at = 0
     while at < len(pages):
+        # A page: 27 bytes of header, the segment table, then segments of the lengths in that table.
         segments = pages[at + 26]
         end = at + 27 + segments + sum(pages[at + 27 : at + 27 + segments])
         pages[at + 14 : at + 18] = serial.to_bytes(4, "little")
+        # The checksum at offset 22 covers the page with the checksum itself set to zero.
         pages[at + 22 : at + 26] = bytes(4)
         pages[at + 22 : at + 26] = _ogg_checksum(bytes(pages[at:end])).to_bytes(4, "little")
         at = end
@@ -186,6 +203,11 @@ _MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 def _ogg_checksum(page: bytes) -> int:
-    """Ogg's CRC-32: zlib's polynomial, but with the bits in their order and without inversions."""
+    """Return Ogg's CRC-32 of a page (RFC 3533, 6).
+
+    Ogg uses zlib's polynomial, but neither reflects the bits nor inverts the register. Reflecting
+    the bits of each byte and of the result, and undoing both inversions, turns one into the other,
+    and is much faster than a loop in Python.
+    """
     mirrored = zlib.crc32(page.translate(_MIRRORED), 0xFFFFFFFF) ^ 0xFFFFFFFF
     return int(f"{mirrored:032b}"[::-1], 2)

@@ -1,6 +1,17 @@
-"""Lives here: the sound of a playout, from its slots and the frames that were sent; no files.
+"""Render a playout: turn its slots and the frames that were sent into the sound that was heard.
 
-Import it where sound is made, not inside a guest: it loads libopus.
+A playout is a sequence of slots. Each plays a frame (decoded, or recovered from the FEC of the
+next one), conceals a gap, or fills a pause with comfort noise, and each has a duration. The
+renderer appends one slot after the other and keeps count of the samples that are due and of those
+that it has made:
+
+- A frame that the jitter buffer played in more or less than its duration is stretched by whole
+  pitch periods (`audio.stretch`). That rarely yields the exact length; the remainder is left to the
+  next stretch or gap.
+- A gap is rendered only when the next frame is known, because the end of the concealment depends on
+  it: the two are cross-faded where they match (`audio.expand`, after NetEq).
+
+This module loads libopus, so it must not be imported inside a guest.
 """
 
 from __future__ import annotations
@@ -16,23 +27,24 @@ from testbed.audio.stretch import CONTEXT_S, NEAR_S, stretch
 from testbed.call.jitterbuffer.playout import LOOKAHEAD_S, Playout, Slot
 
 _LARGEST_CHANGE_S = 0.016
+"""The largest change of length in one stretch."""
 _COMFORT_STEP_S = 0.0025
-"""libopus makes multiples of it."""
+"""libopus makes comfort noise in multiples of this."""
 
 
 def render(playout: Playout, frames: Sequence[bytes], rate_hz: int) -> Speech:
     """Return what was heard of `frames`, the packets as sent, at one of `opus.RATES_HZ`.
 
-    The first sample is heard at the first slot's time. With nothing lost or stretched, sample n is
-    what the encoder was given as sample n: its look-ahead is taken off. The sound is exactly as
-    long as the playout. A frame that the jitter buffer played in more or less than its time is
-    stretched by whole pitch periods, and one that comes after a gap begins where it goes on from
-    what was made up, so that sound may be up to 8 ms early or late against its slot; the next
-    stretch or gap makes up for it. Concealment is NetEq's, FEC and comfort noise are libopus', and
-    as by NetEq the decoder is not told of gaps.
+    The first sample is heard at the first slot's time. If nothing is lost or stretched, sample n is
+    sample n of the encoder's input, because the encoder's look-ahead is removed. The sound is
+    exactly as long as the playout. A frame that the jitter buffer played in more or less than its
+    duration is stretched by whole pitch periods, and a frame after a gap begins where it best
+    continues the concealment. Sound may thus be up to 8 ms early or late against its slot; the next
+    stretch or gap compensates. Concealment is NetEq's; FEC and comfort noise are libopus's. As in
+    NetEq, the decoder is not informed of gaps.
 
     Raises:
-        ValueError: A packet does not decode, or there is none for a frame that was played.
+        ValueError: A packet does not decode, or a frame that was played has no packet.
     """
     if any(slot.frame is not None and slot.frame >= len(frames) for slot in playout.slots):
         raise ValueError(f"frames were played of which only {len(frames)} were given")
@@ -48,7 +60,7 @@ def render(playout: Playout, frames: Sequence[bytes], rate_hz: int) -> Speech:
 
 
 class _Renderer:
-    """Appends one slot after the other; counts in samples."""
+    """Appends one slot after the other; all counts are in samples."""
 
     def __init__(self, frames: Sequence[bytes], rate_hz: int, frame_s: float) -> None:
         self._frames = frames
@@ -57,7 +69,7 @@ class _Renderer:
         self._context = round(CONTEXT_S * rate_hz)
         self._history = round(HISTORY_S * rate_hz)
         self._decoder = Decoder(rate_hz=rate_hz, frame_ms=round(frame_s * 1000, 1))
-        # Before a call's first frames there is silence to look back at.
+        # Concealment and stretching look back; before a call's first frame they find silence.
         self._pieces: list[Samples] = [np.zeros(self._history)]
         self._made = 0
         self._due_s = 0.0
@@ -65,12 +77,12 @@ class _Renderer:
         self._played: int | None = None
 
     def sound(self) -> Samples:
-        """All that was rendered."""
+        """Return everything rendered so far."""
         self._end_gap()
         return np.concatenate(self._pieces)[self._history :]
 
     def add(self, slot: Slot) -> None:
-        """Render a slot; what was stretched too little or too much before is made up for."""
+        """Render a slot, and compensate for earlier stretches that were too long or too short."""
         if slot.is_concealed:
             self._gap = self._gap or Expansion(self._take(self._history), self._rate_hz)
         elif slot.frame is None:
@@ -90,8 +102,8 @@ class _Renderer:
             self._change_end(self._missing())
 
     def _go_on(self, sound: Samples, *, is_next: bool) -> None:
-        """Append sound, and end with it the gap that is before it."""
-        if self._played is None:  # what was lost before is silence, of which nothing is faded out
+        """Append sound; if a gap precedes it, close the gap with it."""
+        if self._played is None:  # nothing was heard before, so there is nothing to fade out
             self._end_gap()
         if self._gap is not None:
             sound = self._gap.followed_by(sound, self._concealed(), is_next=is_next)
@@ -104,7 +116,7 @@ class _Renderer:
             self._gap = None
 
     def _concealed(self) -> int:
-        """How much is to be made up of the gap, from what was taken to look at."""
+        """Return how many samples of the gap to make up, the removed history not included."""
         return max(self._missing() - self._history, 0)
 
     def _missing(self) -> int:
@@ -115,10 +127,10 @@ class _Renderer:
         self._made += len(piece)
 
     def _change_end(self, change: int) -> None:
-        """Stretch the frame that was just appended, in as many parts as it needs.
+        """Stretch the frame that was just appended by `change` samples, in as many parts as needed.
 
-        Each part leaves the next to make up for what it missed, and the last is stretched again
-        if it has more left than one change can be.
+        Each part passes on to the next what it could not achieve, and the last part is stretched
+        again while the remainder is larger than the tolerance.
         """
         if not change:
             return
@@ -138,7 +150,7 @@ class _Renderer:
         self._append(sound)
 
     def _take(self, count: int) -> Samples:
-        """Remove the last `count` samples."""
+        """Remove and return the last `count` samples."""
         taken: list[Samples] = []
         self._made -= count
         while count:

@@ -1,4 +1,11 @@
-"""Lives here: scores of how a call sounded, by models of listeners; the sound is `sound`'s."""
+"""Score how a call sounded with models of listeners: ViSQOL, and PLCMOS, ESTOI and PESQ if there.
+
+The sound of a call (`call_sound`) is cut into clips: one for each turn, or several if a turn is
+longer than 10 s, because the models were made for sentences. A clip of what was said is compared
+with what was heard of it, wherever the jitter buffer put it in time. A direction's score is the
+mean over its clips, weighted by their length. Scores are kept in the run's folder, together with
+the models' versions, and are computed again only if those change.
+"""
 
 from __future__ import annotations
 
@@ -30,17 +37,17 @@ from testbed.record.cell_record import DIRECTIONS
 from testbed.record.results import RecordedCell, Run
 
 CLIP_S: Final = 10.0
-"""Most that is scored at once: the models were made for sentences of 5 to 10 s."""
+"""The longest clip: the models were made for sentences of 5 to 10 s."""
 SHORTEST_CLIP_S: Final = 2.0
-"""What is shorter, as a turn that the call's end cut short, is not scored (ours)."""
+"""Shorter clips, such as a turn that the call's end cut short, are not scored (our choice)."""
 RATE_HZ: Final = 16000
-"""What all models here take."""
+"""The sampling rate that all models here expect."""
 Samples = NDArray[np.float64]
 """Mono at RATE_HZ, -1 to 1."""
 
 
 class ScoreError(KnownError):
-    """There is nothing to score with, or nothing to score; the message says what to do."""
+    """There is no model to score with, or nothing to score; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -49,28 +56,28 @@ class Scorer:
 
     name: str
     label: str
-    """What it is, its version and its scale, for people and for the record."""
+    """The model's name, version and scale, for people and for the record."""
     score: Callable[[Samples, Samples], float]
-    """Of what was said and what was heard."""
+    """Return the score, from what was said and what was heard."""
     silent: float = 1.0
-    """The score of a clip of which nothing was heard: the worst that there is, here of opinions."""
+    """The score of a clip of which nothing was heard: the worst on the scale (1 for a MOS)."""
 
 
 def scorers() -> list[Scorer]:
     """Return the models that are installed: ViSQOL, and any of PLCMOS, ESTOI and PESQ.
 
     Raises:
-        ScoreError: ViSQOL or its lattice is not there.
+        ScoreError: ViSQOL or its lattice model is not installed.
     """
     return [_visqol(), *filter(None, (_plcmos(), _estoi(), _pesq()))]
 
 
 def _visqol() -> Scorer:
-    """ViSQOL in speech mode (Chinen et al., QoMEX 2020), with the lattice, never without.
+    """Return ViSQOL in speech mode (Chinen et al., QoMEX 2020), always with its lattice model.
 
-    Without it ViSQOL silently maps to another scale: 4.66 where the lattice reads 3.75.
+    Without the lattice ViSQOL silently maps to another scale: 4.66 instead of 3.75.
     """
-    # It warns of each clip that a jitter buffer made longer or shorter, as they do.
+    # ViSQOL warns of each clip whose length the jitter buffer changed, which is normal here.
     logging.getLogger("visqol").setLevel(logging.ERROR)
     try:
         from visqol import VisqolApi  # noqa: PLC0415 - heavy, and optional
@@ -93,7 +100,7 @@ def _visqol() -> Scorer:
 
 @contextmanager
 def _without_stderr() -> Iterator[None]:
-    """Keep off the terminal what LiteRT's C++ says past Python, whatever its log level: its CPU."""
+    """Silence file descriptor 2: LiteRT's C++ code logs the CPU there, whatever its log level."""
     sys.stderr.flush()
     kept = os.dup(2)
     try:
@@ -106,7 +113,7 @@ def _without_stderr() -> Iterator[None]:
 
 
 def _plcmos() -> Scorer | None:
-    """PLCMOS v2 (Diener et al., Interspeech 2023): without a reference, deaf to delay."""
+    """Return PLCMOS v2 (Diener et al., Interspeech 2023): no reference, insensitive to delay."""
     try:
         from speechmos import plcmos  # noqa: PLC0415 - heavy, and optional
     except ImportError:
@@ -120,7 +127,7 @@ def _plcmos() -> Scorer | None:
 
 
 def _estoi() -> Scorer | None:
-    """ESTOI (Jensen and Taal, 2016): how much is understood; time-stretching breaks it."""
+    """Return ESTOI (Jensen and Taal, 2016): intelligibility; invalid for time-stretched speech."""
     try:
         from pystoi import stoi  # noqa: PLC0415 - optional
     except ImportError:
@@ -135,7 +142,7 @@ def _estoi() -> Scorer | None:
 
 
 def _pesq() -> Scorer | None:
-    """PESQ wideband (ITU-T P.862.2): its source is licensed, so it is the user's to install."""
+    """Return PESQ wideband (ITU-T P.862.2); its licence leaves the installation to the user."""
     try:
         from pesq import NoUtterancesError, pesq  # noqa: PLC0415 - the user's own
     except ImportError:
@@ -156,22 +163,22 @@ def _version(package: str) -> str:
 
 @dataclass(frozen=True)
 class ClipScores:
-    """What a part of one direction was worth, in seconds since the first frame."""
+    """The scores of a part of one direction; times in seconds since the first frame."""
 
     from_s: float
     to_s: float
     scores: Mapping[str, float]
     """By model."""
     concealed_share: float | None = None
-    """None: a real engine played it, and nobody knows."""
+    """None: a real engine played the clip, so the share is unknown."""
 
 
 @dataclass(frozen=True)
 class DirectionScores:
-    """What one direction was worth."""
+    """The scores of one direction."""
 
     means: Mapping[str, float]
-    """By model, over the clips by their length."""
+    """By model: the mean over the clips, weighted by their length."""
     clips: tuple[ClipScores, ...]
 
 
@@ -180,13 +187,13 @@ class CellScores:
     """The content of `scores.json`."""
 
     models: Mapping[str, str]
-    """Each model's label: what it is, and its version."""
+    """Each model's label, with its version."""
     directions: Mapping[str, DirectionScores]
-    """Those of which something was heard."""
+    """The directions in which anything was heard."""
     clip_s: float = CLIP_S
 
     def worse(self, model: str) -> float | None:
-        """Return a model's score of the worse direction; None: there was no call."""
+        """Return a model's score of the worse direction, or None if there was no call."""
         found = [each.means[model] for each in self.directions.values() if model in each.means]
         return min(found, default=None)
 
@@ -197,9 +204,9 @@ _SCORES = TypeAdapter(CellScores)
 def score_cells(
     cells: Sequence[tuple[Run, RecordedCell]], models: Sequence[Scorer]
 ) -> Iterator[CellScores]:
-    """Score cells as `score_cell` does, on all processors; yield their scores in their order.
+    """Score cells as `score_cell` does, on all processors; yield the scores in the cells' order.
 
-    Other processes make models of their own, so these must be some that `scorers` returns.
+    Worker processes make their own models by name, so `models` must come from `scorers`.
     """
     missing = sum(_kept(run, cell, models) is None for run, cell in cells)
     processes = min(len(os.sched_getaffinity(0)), missing)
@@ -222,9 +229,9 @@ def _own_scorers() -> list[Scorer]:
 
 
 def score_cell(run: Run, cell: RecordedCell, models: Sequence[Scorer]) -> CellScores:
-    """Score both directions of a cell, and keep it beside the cell as `scores.json`.
+    """Score both directions of a cell, and write the scores to the cell's `scores.json`.
 
-    What is there already, of the same versions of the same models, is not computed again.
+    Scores that are already there, from the same versions of the same models, are not recomputed.
     """
     if (before := _kept(run, cell, models)) is not None:
         return before
@@ -247,7 +254,7 @@ def _direction(clips: Sequence[ClipScores], models: Sequence[Scorer]) -> Directi
 
 
 def _kept(run: Run, cell: RecordedCell, models: Sequence[Scorer]) -> CellScores | None:
-    """Return a cell's scores if they are there, by the same versions of the same models."""
+    """Return a cell's stored scores if the same versions of the same models made them."""
     if (text := run.scores(cell)) is None:
         return None
     try:
@@ -262,10 +269,10 @@ def _labels(models: Sequence[Scorer]) -> dict[str, str]:
 
 
 def score_clips(sound: CallSound, direction: str, models: Sequence[Scorer]) -> list[ClipScores]:
-    """Score a direction turn by turn, each with the share of it that was concealed.
+    """Score a direction turn by turn, with the share of each clip that was concealed.
 
-    A clip is what was heard of a turn, wherever the jitter buffer put it; who only listened is not
-    scored. Speech that the call's end cut short is left out.
+    A clip is what was heard of a turn, wherever the jitter buffer put it in time. Pauses, in which
+    the end only listened, are not scored, nor is speech that the call's end cut short.
     """
     heard, playout = sound.heard[direction], sound.playouts.get(direction)
     said = _prepared(sound.said[direction])
@@ -287,12 +294,12 @@ def score_clips(sound: CallSound, direction: str, models: Sequence[Scorer]) -> l
 
 
 def _prepared(speech: Speech) -> Samples:
-    """Return speech as models take it."""
+    """Return speech as floating-point samples at RATE_HZ."""
     return resampled(samples(speech).astype(np.float64) / 32768, speech.rate_hz)
 
 
 def _clips(turns: Iterable[Turn]) -> Iterator[tuple[float, float]]:
-    """Cut turns that are longer than CLIP_S, and leave out what is too short (s)."""
+    """Yield the clips of turns (s): cut at CLIP_S, without those that are too short."""
     for turn in turns:
         if turn.to_s - turn.from_s <= CLIP_S:
             if turn.to_s - turn.from_s >= SHORTEST_CLIP_S:
@@ -303,7 +310,7 @@ def _clips(turns: Iterable[Turn]) -> Iterator[tuple[float, float]]:
 
 
 def _heard_at_s(playout: Playout | None, said_at_s: float) -> float:
-    """When in what was heard the speech of a moment begins, or would have; seconds."""
+    """Return when in the heard sound (s) the speech of a moment is played, or would have been."""
     if playout is None:
         return said_at_s
     return heard_at_s(playout, said_at_s) - playout.slots[0].at_s

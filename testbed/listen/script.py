@@ -1,4 +1,4 @@
-"""What both ends of a call say, as signals and as the frames that a sender encodes."""
+"""Build what both ends of a call say, as signals and as the frames that a sender encodes."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def what_is_said(said: Said, duration_s: float, file: str = "") -> Conversation:
 def speech_frames(
     codec: Codec, duration_s: float, said: Said, file: str = ""
 ) -> dict[str, tuple[bytes, ...]]:
-    """Encode what either end of a call says, by direction.
+    """Encode what each end of a call says, by direction.
 
     Raises:
-        SpeechError: No speech is there.
+        SpeechError: There is no speech on this machine.
     """
     settings = OpusSettings(
         frame_ms=codec.frame_ms,
@@ -50,10 +50,10 @@ def speech_frames(
 def speech_encodings(
     messenger: Messenger, duration_s: float, said: Said, file: str = ""
 ) -> dict[str, tuple[tuple[bytes, ...], ...]]:
-    """Encode what either end says in each way that its sender may choose: one if it does not adapt.
+    """Return what each end says in every encoding of its sender; one, if it does not adapt.
 
     Raises:
-        SpeechError: No speech is there.
+        SpeechError: There is no speech on this machine.
     """
     made = [
         speech_frames(codec, duration_s, said, file)
@@ -63,7 +63,7 @@ def speech_encodings(
 
 
 def encoding_codecs(codec: Codec, adaptation: Adaptation | None) -> list[Codec]:
-    """Return the codec as each of a sender's encodings has it, in their order."""
+    """Return the codec with the settings of each of a sender's encodings, in their order."""
     if adaptation is None:
         return [codec]
     loss = codec.expected_loss_percent
