@@ -1,1 +1,1 @@
-"""Call engines: the model and each real one, with what they share."""
+"""Call engines: the model, each real engine, and what they share."""

@@ -1,8 +1,12 @@
-"""Conducts a SIP call between two baresips; what is changed in their messages is in `call.sip`.
+"""Conduct a SIP call between two unmodified baresip processes.
 
-Each end is an unmodified baresip. Its SIP goes by TLS through the messenger's server, where session
-descriptions get the relay's address, as at a provider's session border; its media is SRTP with the
-keys that SIP brought (SDES, RFC 4568) to a relay that latches. What it heard is what it decoded.
+    baresip --TCP-- this process --TLS-- messenger's server --TLS-- this process --TCP-- baresip
+    baresip --SRTP-- latching relay --SRTP-- baresip
+
+SIP travels over TLS through the messenger's server. On arrival the relay's address replaces the
+one in the session description (`call.sip`), as a provider's session border controller does. Media
+is SRTP, keyed by SDES (RFC 4568), through a relay that learns each end's address from its first
+packet (latching). What an end heard is what its baresip decoded.
 """
 
 from __future__ import annotations
@@ -31,11 +35,11 @@ from testbed.record.observation import CallRecord
 from testbed.transport.interface import Address
 
 _STATES = States("CALL_RTPESTAB", {"CALL_CLOSED": "call closed"})
-"""A call is connected when both ends get media: SIP connects without."""
+"""A call is connected once both ends receive media; SIP's own "established" does not need media."""
 _RTP = Envelope(bytes, lambda _: None, payload_type=96)
 _NOTED = ("CALL_RINGING", "CALL_ESTABLISHED", "CALL_RTPESTAB", "CALL_CLOSED")
 _LOCAL, _PORTS, _CONTROL_PORT = "127.0.0.1", {"caller": 5070, "callee": 5060}, 4444
-"""An end's SIP is at its port; at the other's port it finds the way to the other end."""
+"""Each end's baresip listens on its own port, and reaches the other end at the other's port."""
 _CONFIG = """\
 poll_method epoll
 sip_listen {local}:{port}
@@ -62,7 +66,7 @@ opus_packet_loss {loss}
 rtp_timeout {silence}
 snd_path {folder}
 """
-"""The rest is as baresip has it, such as its jitter buffer of 5 to 10 frames."""
+"""All other settings are baresip's defaults, such as its jitter buffer of 5 to 10 frames."""
 _ACCOUNT = (
     "<sip:{name}@{local}:{port};transport=tcp>;regint=0;answermode=auto;"
     "mediaenc=srtp-mand;ptime={frame_ms}\n"
@@ -83,7 +87,7 @@ class BaresipEnd:
     hung_up: trio.Event = field(default_factory=trio.Event)
 
     async def command(self, name: str, parameters: str = "") -> None:
-        """Send baresip a command (its module ctrl_tcp: netstrings of JSON)."""
+        """Send baresip a command through its module ctrl_tcp (JSON in netstrings)."""
         text = json.dumps({"command": name, "params": parameters})
         await self.control.send_all(f"{len(text)}:{text},".encode())
 
@@ -98,14 +102,14 @@ class BaresipEngine:
         self._no_signalling: CallRecord | None = None
 
     async def serve_relay(self, servers: LabHost, relay: Address) -> None:
-        """Run a relay that latches."""
+        """Run a latching relay."""
         servers.start_task(partial(run_relay, servers, relay.port, Latch()))
 
     async def prepare(self, caller: LabHost, callee: LabHost) -> None:
         """Start baresip on both ends and sign in.
 
         Raises:
-            TransportError: It does not start.
+            TransportError: A baresip does not start.
         """
         job, timeout_s = self._setting.job, self._messenger.connect_timeout_s
         for (name, says, hears), host in zip(ENDS, (caller, callee), strict=True):
@@ -117,7 +121,7 @@ class BaresipEngine:
         self._no_signalling = await sign_in(self._ends, self._setting.chat_server, job, timeout_s)
 
     async def _start(self, name: str, host: LabHost, said: Path) -> trio.SocketStream:
-        """Start a baresip; give the connection that controls it."""
+        """Start a baresip and return the connection that controls it."""
         codec, folder = self._messenger.codec, host.state_dir
         port = _PORTS[name]
         config = _CONFIG.format(
@@ -135,7 +139,7 @@ class BaresipEngine:
         account = _ACCOUNT.format(name=name, local=_LOCAL, port=port, frame_ms=codec.frame_ms)
         for file, text in (("config", config), ("accounts", account), ("contacts", "")):
             (folder / file).write_text(text)
-        # Without a terminal it would keep what it says until it ends.
+        # Without a terminal its output would be buffered until it exits, and never look ready.
         command = ["stdbuf", "-oL", BARESIP.path(), "-f", str(folder)]
         await host.start_process(command, ready="baresip is ready.")
         return await host.open_tcp(Address(_LOCAL, _CONTROL_PORT))
@@ -161,9 +165,9 @@ class BaresipEngine:
 
 
 async def hang_up(ends: Sequence[BaresipEnd]) -> None:
-    """Tell ends to hang up: what they heard is whole on the disk when they have.
+    """Hang up at both ends, and wait until each has written all that it heard to disk.
 
-    One that has ended has hung up.
+    An end whose process has exited counts as hung up.
     """
     for end in ends:
         end.hanging_up = True
@@ -174,7 +178,7 @@ async def hang_up(ends: Sequence[BaresipEnd]) -> None:
 
 
 async def follow(end: BaresipEnd, told: trio.MemorySendChannel[Change]) -> None:
-    """Tell of the events of an end's call; note when it has done as it was told to hang up."""
+    """Report the events of an end's call, and note when its hang-up command is answered."""
     unparsed = bytearray()
     with suppress(trio.BrokenResourceError):
         async for chunk in end.control:
@@ -185,21 +189,22 @@ async def follow(end: BaresipEnd, told: trio.MemorySendChannel[Change]) -> None:
                     told.send_nowait(Change(end.name, trio.current_time(), kind))
                 elif "response" in event and end.hanging_up:
                     end.hung_up.set()
-    end.hung_up.set()  # it says no more
+    end.hung_up.set()  # the connection is closed: no answer will come
 
 
 class _Event(TypedDict, total=False):
-    """An event, or the response to a command: what is read of it here."""
+    """The fields that are read of an event or of a command's response."""
 
     type: str
     response: bool
 
 
 def _take_event(unparsed: bytearray) -> _Event | None:
-    """Take the first netstring of JSON off a stream's bytes; None: it is not yet whole."""
+    """Remove and return the first JSON netstring of a buffer, or None if it is incomplete."""
     length, colon, rest = unparsed.partition(b":")
     if not colon or len(rest) <= int(length):
         return None
+    # A netstring is `LENGTH:CONTENT,`; the last 1 below is the comma.
     text = bytes(rest[: int(length)])
     del unparsed[: len(length) + 1 + int(length) + 1]
     event: _Event = json.loads(text)
@@ -207,9 +212,9 @@ def _take_event(unparsed: bytearray) -> _Event | None:
 
 
 async def _join(end: BaresipEnd, relay: Address) -> None:
-    """Join an end's baresip by SIP with the other end, with `relay` in what it is told.
+    """Connect an end's baresip to the other end's SIP, with `relay` in what it receives.
 
-    The caller's baresip connects to this; to the callee's, this connects.
+    The caller's baresip connects to this process; this process connects to the callee's baresip.
     """
     assert end.signalling is not None
     serve = partial(_exchange, end.signalling, relay)
@@ -221,17 +226,17 @@ async def _join(end: BaresipEnd, relay: Address) -> None:
 
 
 async def _exchange(signalling: TlsStream, relay: Address, local: trio.SocketStream) -> None:
-    """Carry SIP between the messenger's server and a baresip until either end is cut."""
+    """Forward SIP between the messenger's server and a baresip until either connection breaks."""
     try:
         async with local, trio.open_nursery() as nursery:
             nursery.start_soon(_bring, signalling, relay, local)
             nursery.start_soon(_carry, local, signalling)
     except* (trio.BrokenResourceError, trio.ClosedResourceError):
-        pass  # the call is over, or its signalling is cut
+        pass  # the call is over, or its signalling was cut
 
 
 async def _bring(signalling: TlsStream, relay: Address, local: trio.SocketStream) -> None:
-    """Bring a baresip the other end's messages, with `relay` in them."""
+    """Forward the other end's messages to a baresip, with `relay` in them."""
     unparsed = bytearray()
     async for chunk in signalling:
         unparsed += chunk
@@ -240,13 +245,13 @@ async def _bring(signalling: TlsStream, relay: Address, local: trio.SocketStream
 
 
 async def _carry(local: trio.SocketStream, signalling: TlsStream) -> None:
-    """Carry what a baresip says to the messenger's server, as it is."""
+    """Forward what a baresip sends to the messenger's server, unchanged."""
     async for chunk in local:
         await signalling.send_all(chunk)
 
 
 def _keep_heard(end: BaresipEnd) -> None:
-    """Keep what an end's baresip has decoded, if it has any, as 16-bit mono."""
+    """Keep what an end's baresip has decoded, if anything, as raw 16-bit mono."""
     for path in end.folder.glob("dump-*-dec.wav"):
         with wave.open(str(path)) as file:
             form = (file.getnchannels(), file.getsampwidth(), file.getframerate())

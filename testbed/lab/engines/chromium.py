@@ -1,9 +1,10 @@
-"""Conducts a WebRTC call between two Chromiums; the page that makes it is `chromium_page`.
+"""Conduct a WebRTC call between two unmodified Chromium browsers.
 
-Each end is an unmodified browser with a page that does what pages with calls do: a peer connection
-by a relay (coturn) only, offer, answer and candidates as they are found, by TLS through the
-messenger's server. The microphone is Chromium's own fake one, with our speech, without processing;
-what is played is kept as PCM by an audio worklet.
+Each browser shows a page (`chromium_page`) that does what pages with calls do. It opens a peer
+connection through a relay only (coturn). Offer, answer and trickled candidates travel over TLS
+through the messenger's server. The page is driven over the DevTools protocol (`devtools`). The
+microphone is Chromium's fake device with our speech, without audio processing; an audio worklet
+keeps what is played as PCM.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from testbed.transport.interface import Address
 
 _PAGE_FILE = "call.html"
 _STATES = States("connected", {"failed": "connection lost", "closed": "connection closed"})
-"""Of RTCPeerConnection.connectionState (W3C WebRTC, 4.3.3)."""
+"""The values of RTCPeerConnection.connectionState (W3C WebRTC, 4.3.3)."""
 _OPTIONS = (
     "--no-sandbox --no-zygote --disable-gpu --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --disable-extensions --disable-breakpad "
@@ -55,7 +56,7 @@ class _End:
     signalling: TlsStream | None = None
 
     async def do(self, function: str, *arguments: object) -> Any:  # noqa: ANN401 - JSON
-        """Call a function of the page."""
+        """Call a function of the page, and return what it returns."""
         return await self.page.evaluate(f"{function}({', '.join(map(json.dumps, arguments))})")
 
     async def signal(self, kind: bytes, content: object) -> None:
@@ -94,7 +95,8 @@ class ChromiumEngine:
         self._no_signalling = await sign_in(self._ends, self._setting.chat_server, job, timeout_s)
 
     async def _start(self, host: LabHost, said: Path) -> LabProcess:
-        """Start a browser, whose DevTools read descriptor 3 and write 4."""
+        """Start a browser with its DevTools pipe on the process's standard input and output."""
+        # The pipe is descriptors 3 (in) and 4 (out); the script maps them to 0 and 1.
         command = f"{CHROMIUM.path()} {_OPTIONS} --user-data-dir={shlex.quote(str(host.state_dir))}"
         command += f" --use-file-for-fake-audio-capture={shlex.quote(str(said))}"
         script = host.state_dir / "chromium"
@@ -124,7 +126,7 @@ class ChromiumEngine:
             try:
                 left = await end.do("hangUp")
             except BrowserEnded:
-                continue  # the call is over; what it counted and heard went with it
+                continue  # what the browser counted and heard is lost with it
             record.reports[end.name] = left["reports"]
             if record.set_up_s is not None:
                 end.heard.write_bytes(base64.b64decode(left["heard"]))
@@ -141,7 +143,7 @@ async def _offer(end: _End) -> None:
 
 
 async def _follow(end: _End, told: trio.MemorySendChannel[Change]) -> None:
-    """Send on the candidates that a page finds, and tell of its connection's states."""
+    """Forward the candidates that a page finds, and report its connection's states."""
     async for line in end.page.told:
         kind, content = json.loads(line)
         if kind == "candidate":
@@ -151,7 +153,7 @@ async def _follow(end: _End, told: trio.MemorySendChannel[Change]) -> None:
 
 
 async def _obey(end: _End) -> None:
-    """Pass on to a page what the other end has signalled; answer an offer."""
+    """Forward the other end's signalling to a page, and answer an offer."""
     assert end.signalling is not None
     with suppress(trio.BrokenResourceError):
         while True:

@@ -1,4 +1,4 @@
-"""The page that an end of a WebRTC call shows in its browser; what is done with it: `chromium`."""
+"""The page that each end of a WebRTC call shows in its browser; `chromium` drives it."""
 
 from __future__ import annotations
 

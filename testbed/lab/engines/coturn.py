@@ -1,4 +1,4 @@
-"""Runs coturn as a messenger's relay, and unwraps the media that TURN carries."""
+"""Run coturn as a messenger's relay, and unwrap the media that TURN carries."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from testbed.transport.interface import Address
 from testbed.transport.turn import channel_data, take_unit
 
 USER = "caller"
-"""Both ends have an allocation each under this name."""
+"""The user name of both ends; each has an allocation of its own."""
 
 _OPTIONS = "-n -m 0 --no-cli --no-rfc5780 --no-dtls --no-tls --stale-nonce=0 --simple-log"
-"""No file of settings, one thread; UDP and TCP on one port."""
+"""No configuration file, one thread; UDP and TCP share one port."""
 
 
 async def serve_coturn(host: LabHost, relay: Address, password: str) -> None:
-    """Serve TURN on a node's address by UDP and TCP, until the host closes."""
+    """Serve TURN at a node's address over UDP and TCP until the host closes."""
     command = f"turnserver {_OPTIONS} --log-file stdout -L {relay.host} -E {relay.host}"
     command += f" --listening-port {relay.port} -a -r relay.messenger.example"
     command += f" -u {USER}:{password} --pidfile {host.state_dir}/pid"
@@ -29,8 +29,8 @@ async def serve_coturn(host: LabHost, relay: Address, password: str) -> None:
 
 
 def _unwrap(unit: bytes) -> bytes:
-    """Take the data out of a ChannelData or an indication (RFC 8656, 12 and 11); empty: else."""
-    if unit[:1] and unit[0] >> 6 == 1:
+    """Return the data of a ChannelData message or an indication (RFC 8656, 12 and 11), or b""."""
+    if unit[:1] and unit[0] >> 6 == 1:  # ChannelData begins with the bits 01, STUN with 00
         return channel_data(unit)
     with suppress(ValueError):
         message = stun.decode(unit)

@@ -1,7 +1,9 @@
-"""Speaks the Chrome DevTools Protocol with a browser over its pipes; knows no page and no call.
+"""Speak the Chrome DevTools Protocol with a browser over pipes (`--remote-debugging-pipe`).
 
-Messages are JSON, each ended by a zero byte (`--remote-debugging-pipe`). The library that there
-was for trio (trio-cdp) speaks WebSocket only, to a browser of 2020.
+Messages are JSON, each terminated by a zero byte. A command carries a number, and its answer
+carries the same one; all other messages are events. `Page.run` reads both: it wakes the task that
+waits for an answer, and puts what the page reports into a channel. The library for trio (trio-cdp)
+speaks only WebSocket, and only the protocol of 2020.
 """
 
 from __future__ import annotations
@@ -24,16 +26,16 @@ class DevToolsError(Exception):
 
 
 class BrowserEnded(DevToolsError):  # noqa: N818 - it is not always an error of ours
-    """The browser has ended, or its pipe has, and so it answers nothing."""
+    """The browser or its pipe has ended, so no answer will come."""
 
 
 class Page:
-    """One page of a browser, attached to; its `run` has to run while it is used."""
+    """One page of a browser, to which this is attached; `run` must be running while it is used."""
 
     def __init__(self, process: LabProcess) -> None:
         self.process = process
         told, self.told = trio.open_memory_channel[str](math.inf)
-        """What the page has told by its function `tell`, in order."""
+        """What the page has passed to its function `tell`, in order."""
         self._tell = told
         self._session = ""
         self._loaded = trio.Event()
@@ -42,7 +44,7 @@ class Page:
         self._has_ended = False
 
     async def run(self) -> None:
-        """Read what the browser says, until it ends."""
+        """Read the browser's messages until it ends."""
         unparsed = bytearray()
         with suppress(trio.BrokenResourceError):
             while chunk := await self.process.stdout.receive_some():
@@ -56,7 +58,7 @@ class Page:
             waited_for.set()
 
     async def open(self, url: str) -> None:
-        """Open a page, and wait until it is loaded."""
+        """Open a page and wait until it has loaded."""
         target = await self.command("Target.createTarget", url="about:blank")
         attached = await self.command(
             "Target.attachToTarget", targetId=target["targetId"], flatten=True
@@ -69,10 +71,10 @@ class Page:
         await self._loaded.wait()
 
     async def evaluate(self, expression: str) -> Any:  # noqa: ANN401 - whatever the page gives
-        """Return an expression's value, or what its promise comes to.
+        """Return an expression's value; if it is a promise, the value that it resolves to.
 
         Raises:
-            DevToolsError: It threw.
+            DevToolsError: The expression threw an exception.
         """
         answer = await self.command(
             "Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True
@@ -83,11 +85,11 @@ class Page:
         return answer["result"].get("value")
 
     async def command(self, method: str, **parameters: object) -> Content:
-        """Send a command, and wait for its answer.
+        """Send a command, and return the result once it is answered.
 
         Raises:
-            DevToolsError: The browser refuses it.
-            BrowserEnded: The browser has ended before it answered.
+            DevToolsError: The browser refused the command.
+            BrowserEnded: The browser ended before it answered.
         """
         number = len(self._asked) + 1
         asked = self._asked[number] = trio.Event()

@@ -1,4 +1,9 @@
-"""The seam of all call engines; no engine."""
+"""Define the interface of all call engines, and what they are given.
+
+A cell uses an engine in three steps: `serve_relay` before anything else, `prepare` before the
+transport connects, and `call` once it has. An engine reaches its relay by a `Way`: directly, or
+through the channel of a transport.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +30,11 @@ class Way(NamedTuple):
     """The end's node."""
     relay: Address
     channel: Channel | None = None
-    """What carries datagrams to the relay; None: nothing is in between."""
+    """What carries datagrams to the relay; None if there is nothing in between."""
 
     @property
     def is_direct(self) -> bool:
-        """Whether no transport is in between: the relay is there by any protocol."""
+        """Whether there is no transport in between, so that any protocol reaches the relay."""
         channel = self.channel
         return channel is None or (
             isinstance(channel, UdpChannel) and channel.remote == self.relay and not channel.tunnel
@@ -37,26 +42,26 @@ class Way(NamedTuple):
 
 
 class Setting(NamedTuple):
-    """What an engine is made of."""
+    """What an engine is created from."""
 
     messenger: Messenger
     rng: Random
     frames: Mapping[str, Sequence[Sequence[bytes]]]
-    """The speech by direction in each encoding, for a model."""
+    """The frames of speech by direction, in each encoding; only the model uses them."""
     chat_server: Address
     job: Path
     """The folder with the cell's files."""
 
 
 class CallEngine(Protocol):
-    """Makes one call between two ends; is made of a `Setting`."""
+    """Makes one call between two ends; is created from a `Setting`."""
 
     async def serve_relay(self, servers: LabHost, relay: Address) -> None:
-        """Run the messenger's relay on the node of its servers, until that closes."""
+        """Start the messenger's relay on the node of its servers; it runs until that closes."""
         ...
 
     async def prepare(self, caller: LabHost, callee: LabHost) -> None:
-        """Do what comes before a call on both ends' nodes: start programs, sign in."""
+        """Prepare a call on both ends' nodes: start programs, sign in."""
         ...
 
     async def call(self, caller: Way, callee: Way, duration_s: float) -> CallRecord:

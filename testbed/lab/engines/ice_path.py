@@ -1,4 +1,10 @@
-"""One path of a modelled call, by a relay or without: opens it and sets it up; no media."""
+"""Open and set up one path of a modelled call, through a relay or between the ends.
+
+A path has two legs, one for each end. Each leg first opens its channel (a UDP socket, or TCP or
+TLS to the relay), then exchanges the set-up datagrams of its dialect (`call_setup`) until it is
+connected. The exchange goes on until both ends are done, because an end that is connected must
+still answer the other.
+"""
 
 from __future__ import annotations
 
@@ -27,11 +33,11 @@ class Leg:
     dialect: Dialect
     setup: Setup
     port: int = 0
-    """Its own, if the other end is to send to it; the signalling has told that one."""
+    """This end's port, if the other end sends to it directly; signalling has announced it."""
     channel: Channel | None = None
-    """None: it is not open yet."""
+    """None until it is open."""
     timed: TimedDatagrams | None = None
-    """The channel's view that keeps times, if it has one."""
+    """The channel's interface with timestamps, if it has one."""
 
     def open(self, channel: Channel) -> None:
         """Set what carries datagrams."""
@@ -40,7 +46,7 @@ class Leg:
 
     @property
     def waits_for(self) -> str:
-        """What it is trying to do, for people."""
+        """What this end is waiting for, in words."""
         return f"{self.end} to {'connect' if self.channel is None else self.setup.step}"
 
 
@@ -51,24 +57,24 @@ class Path:
     protocol: PathProtocol
     legs: Sequence[Leg]
     is_over: bool = False
-    """Its set-up is: it is connected or never will be."""
+    """Whether the set-up is over: the path is connected, or never will be."""
     _given_up: trio.CancelScope = field(default_factory=trio.CancelScope)
 
     @property
     def is_connected(self) -> bool:
-        """Whether both ends are connected by it."""
+        """Whether both ends are connected by this path."""
         return all(leg.setup.connected_at is not None for leg in self.legs)
 
     def give_up(self) -> None:
-        """End its set-up: it will never be connected."""
+        """Abandon the set-up; this path will never be connected."""
         self._given_up.cancel()
 
     async def set_up(
         self, ways: Sequence[Way], *, tls_port: int, job: Folder, checked: Callable[[Leg], None]
     ) -> None:
-        """Run until both ends are connected by it, or one has given up or lost it.
+        """Run until both ends are connected, or one has given up or lost its connection.
 
-        `checked` is told of an end that knows that the other one hears it.
+        `checked` is called with the leg of an end that has learned that the other end hears it.
         """
         with self._given_up:
             await self._set_up(ways, tls_port, job, checked)
@@ -114,7 +120,7 @@ class Path:
     async def _exchange(
         self, leg: Leg, checked: Callable[[Leg], None], finish: Callable[[], None]
     ) -> None:
-        """Send what is due and answer what comes, while one end is not yet connected."""
+        """Send what is due and answer what arrives, until both ends are done or one has failed."""
         setup, channel = leg.setup, leg.channel
         assert channel is not None
         while True:

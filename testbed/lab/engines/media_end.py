@@ -1,9 +1,17 @@
-"""One end of a modelled call while it talks: what it sends when, what it hears; no path, no task.
+"""Model the media of one end of a call: what it sends, and when, and what it does with arrivals.
 
-Reports travel as packets of their own, in the dialect's dress, so they are lost and delayed like
-media. A receiver report (RFC 3550, 6.4.2) says the share lost; feedback on the whole transport says
-here in 6 bytes what a real one leaves its reader to work out of arrival times: at what rate packets
-arrive, and how long a queue delays them. Sender reports are left out: 54 bytes each 5 s.
+`model` moves the datagrams; this module has no sockets and no tasks. An end sends
+
+- frames of speech, one per `frame_s`, each possibly with a delayed copy (redundancy);
+- probes of the path's capacity, and transport-wide feedback, if its engine does (`beside`);
+- receiver reports, on which the other end chooses its encoding (`report`);
+- requests for missing packets, and the packets that the other end requests (NACK).
+
+Reports are packets in the dialect's format, so they are lost and delayed like media. A receiver
+report (RFC 3550, 6.4.2) carries the share of packets lost. Transport-wide feedback really carries
+arrival times, and leaves the sender to compute the arrival rate and the queueing delay. Here it
+carries these two results in 6 bytes, padded to the usual size. Sender reports are left out: they
+take 54 bytes every 5 s.
 """
 
 from __future__ import annotations
@@ -19,28 +27,28 @@ from testbed.lab.engines.ice_path import Leg
 from testbed.record.observation import DirectionRecord
 
 Timed = tuple[float, bytes]
-"""A datagram and when it leaves (s)."""
+"""The time at which a datagram leaves (s), and the datagram."""
 _FEEDBACK = struct.Struct("!IH")
 _FEEDBACK_BODY_BYTES = 20
-"""With header, index and tag as long as Chromium's and ntgcalls' mostly were: 42 bytes (measured).
-"""
+"""With header, index and tag 42 bytes, the usual size in Chromium and ntgcalls (measured)."""
 _REPORT = struct.Struct("!IB3sIIII")
 """A report block (RFC 3550, 6.4.1)."""
 _NACK = struct.Struct("!IHH")
 _NACK_BITS = 16
 _NACKED_TIMES = 10
-"""kMaxNackRetries of libwebrtc's requests for video (`nack_requester.cc`), taken for audio."""
+"""libwebrtc's kMaxNackRetries for video (`nack_requester.cc`), used for audio here."""
 _NACK_EVERY_S = 0.1
-"""After what a missing packet is asked for again (s): libwebrtc waits a round trip, 100 ms until
-that is known (there, kDefaultRtt)."""
+"""The interval between requests for the same packet (s). libwebrtc waits for one round-trip time,
+and assumes 100 ms until it knows that (kDefaultRtt in the same file)."""
 _HISTORY = 250
-"""How many packets a sender can repeat: 5 s of 20 ms frames, as libwebrtc (kNackRtpHistoryMs)."""
+"""The number of packets kept for retransmission: 5 s of 20 ms frames, as in libwebrtc
+(kNackRtpHistoryMs)."""
 _PADDING_TYPE = 103
-"""Of probes, as ntgcalls has it."""
+"""The RTP payload type of probes, as in ntgcalls."""
 
 
 class MediaEnd:
-    """What one end of a call says, hears and tells the other end about that."""
+    """What one end of a call sends, hears, and reports to the other end."""
 
     def __init__(
         self,
@@ -52,7 +60,7 @@ class MediaEnd:
     ) -> None:
         self.name = name
         self.number = 0 if name == "caller" else 1
-        """Which of a path's legs is its own."""
+        """The index of this end's leg in a path."""
         self.sends, self.hears = sends, hears
         self.heard_at = 0.0
         self.schedule: Sequence[float] = ()
@@ -68,7 +76,7 @@ class MediaEnd:
         self._controls = 0
         self._history: dict[int, bytes] = {}
         self._asked: dict[int, tuple[int, float]] = {}
-        """By sequence number that is missing: how often it was asked for, and when last."""
+        """How often each missing sequence number was requested, and when last."""
         self._sender: Sender | None = None
         self._path_rate: PathRate | None = None
         if (adaptation := messenger.adaptation) is not None:
@@ -79,12 +87,12 @@ class MediaEnd:
             self._path_rate = PathRate(adaptation) if adaptation.path_rate_bps else None
 
     def begin(self, first_at: float) -> None:
-        """Set when its frames leave, from the first one on."""
+        """Set the times at which frames leave, from the first one on."""
         self.schedule = [first_at + k * self._frame_s for k in range(len(self._said[0]))]
         self._next_feedback_at = first_at
 
     def take(self, leg: Leg, datagram: bytes, at: float, dialled_at: float) -> Sequence[bytes]:
-        """Note a datagram that arrived; give what has to be sent in return at once."""
+        """Note a datagram that arrived, and return the datagrams to send at once in reply."""
         numbers = leg.dialect.numbers(datagram)
         if numbers is None:
             return self._obey(leg, datagram, at)
@@ -101,7 +109,7 @@ class MediaEnd:
         return self._ask(leg, before, sequence, at) if self._repair.nack else ()
 
     def packets(self, leg: Leg, index: int) -> list[Timed]:
-        """Return a frame's packets; none, if it is not sent because nobody speaks."""
+        """Return a frame's packets: none if discontinuous transmission (DTX) skips the frame."""
         variant = 0
         if self._sender is not None:
             variant = self._sender.variant
@@ -118,7 +126,7 @@ class MediaEnd:
         return [(at + n * after_s, datagram) for n in range(self._repair.copies)]
 
     def beside(self, leg: Leg, from_at: float, until: float) -> list[Timed]:
-        """Return what goes beside media in a time: feedback and probes."""
+        """Return the packets other than media of an interval: feedback and probes."""
         began_at = self.schedule[0]
         found: list[Timed] = []
         for probes in self._probes:
@@ -139,7 +147,7 @@ class MediaEnd:
         return found
 
     def report(self, leg: Leg) -> bytes | None:
-        """Return a receiver report; None: there is nothing to report."""
+        """Return a receiver report, or None if there is nothing to report."""
         lost = self._receiver.report()
         if lost is None:
             return None
@@ -151,9 +159,10 @@ class MediaEnd:
         return leg.dialect.beside(wire.rtcp(kind, self._controls, body))
 
     def _obey(self, leg: Leg, datagram: bytes, at: float) -> Sequence[bytes]:
-        """Do what the other end's report or request asks for."""
+        """Process the other end's report or request, and return the packets that it requests."""
         dialect = leg.dialect
         if self._repair.nack and (body := dialect.rtcp(datagram, wire.GENERIC_NACK)) is not None:
+            # RFC 4585, 6.2.1: a first packet, and a bit for each of the 16 that follow it.
             _, first, bits = _NACK.unpack(body)
             near = unwrap_sequence(first, self._sent)
             asked = [near, *(near + n + 1 for n in range(_NACK_BITS) if bits >> n & 1)]
@@ -170,7 +179,7 @@ class MediaEnd:
         return ()
 
     def _ask(self, leg: Leg, before: int, sequence: int, at: float) -> Sequence[bytes]:
-        """Ask for what is missing once a later packet has come, and again each 100 ms."""
+        """Request missing packets once a later one has arrived, and again every 100 ms."""
         self._asked.pop(sequence, None)
         for missing in range(before + 1, sequence) if before >= 0 else ():
             self._asked[missing] = (0, 0.0)

@@ -1,14 +1,26 @@
-"""Makes the calls of a messenger that is modelled; what it says is in `testbed.call`.
+"""Conduct the calls of a modelled messenger, with the dialects and models of `testbed.call`.
 
-By several protocols to its relay it calls as libwebrtc's ICE does: all paths are set up at once,
-and the preferred one of those that are connected is used. An end whose first path is checked looks
-for no more addresses: where TCP was quick and UDP had to be tried again, the call stays on TCP.
-What is less preferred than the path that is used is dropped: a call that falls silent ends. (Read:
-`p2p_transport_channel.cc`, MaybeStopPortAllocatorSessions and PruneConnections. Chromium 156 and
-ntgcalls 3.0.5 in this lab stayed on TCP where UDP came after 4 s, and failed where it went 11 s
-after dialling.) Left out: in its first 10 s libwebrtc keeps what it has dropped, and Chromium came
-back by TCP where UDP went after 7 s.
-Both ends use the same path, where ICE may pair an end's UDP with the other's TCP.
+Both ends of a call run here. A call has one path for each protocol that reaches the relay (and one
+between the ends, if the messenger has peer-to-peer calls), in order of preference. They are used as
+by libwebrtc's ICE:
+
+- All paths are set up at the same time, and the call uses the most preferred one that is connected.
+- Once an end's first path has passed its check, the end gathers no more addresses. If TCP was fast
+  and UDP had to be retried, the call therefore stays on TCP.
+- Paths less preferred than the one in use are dropped, so a call that falls silent ends.
+
+Source: libwebrtc's `p2p_transport_channel.cc`, MaybeStopPortAllocatorSessions and PruneConnections.
+In this lab Chromium 156 and ntgcalls 3.0.5 stayed on TCP when UDP became available after 4 s, and
+failed when UDP was cut 11 s after dialling.
+
+Two simplifications: during its first 10 s libwebrtc keeps dropped paths (Chromium fell back to TCP
+when UDP was cut after 7 s); and ICE may pair one end's UDP with the other's TCP, whereas here both
+ends use the same path.
+
+Each system call costs time, so media that goes through a channel with timestamps moves in bursts: a
+sender hands the kernel a whole burst of datagrams with their departure times, and a receiver reads
+a burst of arrivals with their arrival times. Messengers that retransmit (NACK) must react to each
+packet, and do without bursts.
 """
 
 from __future__ import annotations
@@ -39,25 +51,26 @@ from testbed.record.observation import CallRecord
 from testbed.transport.interface import Address
 
 BURST_S = 1.0
-"""How much media is handed to the kernel at once, and how often arrivals are read, if timed and the
-senders do not adapt; else it is `Adaptation.burst_s`."""
+"""The duration of a burst, and the interval at which arrivals are read, if senders do not adapt;
+otherwise `Adaptation.burst_s` applies."""
 _BURST_LEAD_S = 0.05
+"""How long before its first departure a burst is handed over."""
 _ENDS = ("caller", "callee")
 _PORTS = range(32768, 61000)
-"""From which Linux gives a socket its own (ip-sysctl, `ip_local_port_range`)."""
+"""Linux's default range of ephemeral ports (ip-sysctl, `ip_local_port_range`)."""
 _when = itemgetter(0)
 
 
 @dataclass(eq=False)
 class _Talker:
-    """One end at the messenger's server."""
+    """One end's connection to the messenger's server."""
 
     host: LabHost
     signalling: TlsStream | None = None
 
 
 class ModelEngine:
-    """Both ends of a messenger that is modelled, driven by its dialect and its time-outs."""
+    """Both ends of a modelled messenger, driven by its dialect and its time-outs."""
 
     def __init__(self, setting: Setting) -> None:
         self._messenger = setting.messenger
@@ -69,7 +82,7 @@ class ModelEngine:
         self._no_signalling: CallRecord | None = None
 
     async def serve_relay(self, servers: LabHost, relay: Address) -> None:
-        """Run the relay of the messenger's dialect, by each of its protocols."""
+        """Run the relay of the messenger's dialect on each of its protocols."""
         make_dialect, make_relay = DIALECTS[self._messenger.dialect]
         for protocol in self._messenger.relay_protocols:
             if protocol == "udp":
@@ -82,7 +95,7 @@ class ModelEngine:
             await serve_relay_streams(servers, port, make_relay(), framing, tls=job)
 
     async def prepare(self, caller: LabHost, callee: LabHost) -> None:
-        """Sign in, if the dialect's signalling is known."""
+        """Sign in, if the dialect models signalling."""
         if DIALECTS[self._messenger.dialect][0].signalling:
             self._talkers = [_Talker(host) for host in (caller, callee)]
             timeout_s = self._messenger.connect_timeout_s
@@ -125,7 +138,7 @@ class ModelEngine:
                 await trio.aclose_forcefully(stream)
 
     def _paths(self, ways: Sequence[Way]) -> list[Path]:
-        """Return the paths, the preferred first; through a transport there is only UDP."""
+        """Return the paths in order of preference; through a transport there is only UDP."""
         messenger, now = self._messenger, trio.current_time()
         make_dialect, _ = DIALECTS[messenger.dialect]
         is_direct = all(way.is_direct for way in ways)
@@ -189,7 +202,7 @@ class _Call:
         self._path: Path | None = None
 
     def reason(self) -> str:
-        """Say on what the set-up waited in vain, by the preferred path first."""
+        """Say what the set-up waited for in vain, for each path in order of preference."""
         waits = []
         for path in self.paths:
             by = f" by {path.protocol}" if len(self.paths) > 1 else ""
@@ -198,7 +211,7 @@ class _Call:
         return f"no answer within {self._messenger.connect_timeout_s:g} s: {', '.join(waits)}"
 
     def take_best(self) -> bool:
-        """Use the preferred path of those that are connected; tell if there is one."""
+        """Use the most preferred path that is connected; return whether there is one."""
         best = next((path for path in self.paths if path.is_connected), None)
         if best is not None and best is not self._path:
             self._path = best
@@ -208,7 +221,7 @@ class _Call:
         return best is not None
 
     async def signal(self, number: int, talker: _Talker) -> None:
-        """Exchange the dialect's signalling as an end; it knows of the other one then."""
+        """Exchange the dialect's signalling for one end, then let its set-ups go on."""
         stream = talker.signalling
         assert stream is not None
         with suppress(*LOST):
@@ -223,7 +236,7 @@ class _Call:
                         await leg.channel.send(datagram)
 
     def stop_gathering(self, checked: Leg) -> None:
-        """Abandon paths by which an end has no address yet, since it is checked by another."""
+        """Abandon the paths on which an end has no address yet, since another passed its check."""
         for path in self.paths:
             for leg in path.legs:
                 if leg.end == checked.end and leg.setup.stage is Stage.GATHERING:
@@ -237,7 +250,7 @@ class _Call:
         job: Folder,
         is_over: trio.MemorySendChannel[Path],
     ) -> None:
-        """Set a path up, tell that this is over, and hear what comes by it."""
+        """Set a path up, report when this is over, then receive what arrives by it."""
         await path.set_up(ways, tls_port=tls_port, job=job, checked=self.stop_gathering)
         path.is_over = True
         is_over.send_nowait(path)
@@ -247,7 +260,7 @@ class _Call:
                     nursery.start_soon(self._hear, end, path.legs[end.number])
 
     async def _hear(self, end: MediaEnd, leg: Leg) -> None:
-        """Note each datagram as it arrives; a timed channel is read by `watch`."""
+        """Note each datagram as it arrives; `watch` reads the channels with timestamps."""
         assert leg.channel is not None
         if self._is_timed(leg):
             return
@@ -257,11 +270,11 @@ class _Call:
                     await leg.channel.send(reply)
 
     def _is_timed(self, leg: Leg) -> bool:
-        """Whether media goes in bursts: who asks again for what is missing cannot wait for one."""
+        """Whether media moves in bursts: retransmission requests cannot wait for one."""
         return leg.timed is not None and not self._messenger.repair.nack
 
     def _read_timed(self, *ends: MediaEnd) -> None:
-        """Note what came by timed channels since they were read last."""
+        """Note what has arrived on channels with timestamps since they were last read."""
         for path in self.paths:
             for end in ends:
                 leg = path.legs[end.number]
@@ -270,7 +283,7 @@ class _Call:
                         end.take(leg, datagram, at, self.dialled_at)
 
     async def report(self, end: MediaEnd, interval_s: float, rng: Random) -> None:
-        """Tell the other end what was lost: after half an interval, then each 0.5 to 1.5 of it."""
+        """Report losses to the other end after half an interval, then each 0.5 to 1.5 intervals."""
         await trio.sleep(interval_s / 2)
         while True:
             self._read_timed(end)
@@ -282,11 +295,14 @@ class _Call:
             await trio.sleep(interval_s * (0.5 + rng.random()))
 
     async def watch(self, until: float) -> MediaEnd | None:
-        """Read timed channels once a burst and choose the path; give an end that is deserted."""
+        """Read arrivals and choose the path once per burst; return an end that hears nothing.
+
+        Return None if the call lasts until its time is up.
+        """
         patience_s = self._messenger.silence_timeout_s
-        self._read_timed(*self.ends)  # some channels note times only from the first call on
+        self._read_timed(*self.ends)  # some channels record timestamps only from the first read on
         while (now := trio.current_time()) < until:
-            # What came since the last look is not known yet, so an end may be found alive then.
+            # Arrivals since the last read are not known yet: an end may turn out to be alive then.
             too_long_at = min(end.heard_at for end in self.ends) + patience_s
             await trio.sleep_until(min(now + self._burst_s, too_long_at, until))
             self._read_timed(*self.ends)
@@ -297,7 +313,11 @@ class _Call:
         return None
 
     async def send(self, end: MediaEnd) -> None:
-        """Send frames at their times by the path that is used then: timed, a burst at a time."""
+        """Send frames at their times by the path in use then; in bursts, if it is timed.
+
+        The path can change at any moment, so the leg is looked up again after each wait. Without
+        bursts each frame is sent on its own; copies due after the next frame are kept in `later`.
+        """
         first_at, burst_s = end.schedule[0], self._burst_s
         index, later = 0, list[Timed]()
         while index < len(end.schedule):
@@ -307,7 +327,7 @@ class _Call:
                 await trio.sleep_until(first_at + burst * burst_s - _BURST_LEAD_S)
             else:
                 await trio.sleep_until(at)
-            leg = self._leg(end)  # by now it may be another
+            leg = self._leg(end)  # the path may have changed during the wait
             until = first_at + (burst + 1) * burst_s
             is_timed = self._is_timed(leg)
             if is_timed and self._messenger.adaptation is not None:

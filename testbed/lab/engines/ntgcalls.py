@@ -1,7 +1,9 @@
-"""Conducts a call between two processes of Telegram's real engine; how it calls is its own affair.
+"""Conduct a call between two processes of Telegram's real call engine, by the library ntgcalls.
 
-Both ends are signed in at the messenger's server before the call: their signalling goes there as
-TLS, like the chat. At dialling both are told to connect, as after the callee has accepted.
+Each end is a process (`ntgcalls_end`) that exchanges short messages with this one over its standard
+input and output. Both ends sign in at the messenger's server before the call, and their signalling
+goes there over TLS, like the chat. Dialling makes both connect at once, as they do after the callee
+has accepted. Media goes through a reflector, Telegram's relay.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ REFLECTED = Envelope(
     sender=reflector.own_tag,
     receiver=lambda packet: packet[: reflector.TAG_BYTES],
 )
-"""How a reflector carries media. An engine has a socket and a tag of its own for each protocol."""
+"""How a reflector carries media. An engine has its own socket and tag for each protocol."""
 
 
 @dataclass(eq=False)
@@ -48,7 +50,7 @@ class _End:
     signalling: TlsStream | None = None
 
     async def tell(self, kind: bytes, content: bytes = b"") -> None:
-        """Send a message to the engine's program (see there)."""
+        """Send a message to the engine's process (see `ntgcalls_end`)."""
         await self.process.stdin.send_all(message(kind, content))
 
 
@@ -72,7 +74,7 @@ class NtgcallsEngine:
         """Start the engine on both ends and sign in.
 
         Raises:
-            TransportError: The library is missing.
+            TransportError: The library is not installed.
         """
         for (name, says, hears), host in zip(ENDS, (caller, callee), strict=True):
             sounds = (str(self._job / SAID_FILES[says]), str(self._job / HEARD_FILES[hears]))
@@ -81,7 +83,7 @@ class NtgcallsEngine:
         self._no_signalling = await sign_in(self._ends, self._chat_server, self._job, timeout_s)
 
     async def _start(self, name: str, host: LabHost, sounds: tuple[str, str]) -> LabProcess:
-        tag = self._tag + bytes(4)  # an engine puts 4 bytes of its own in the end
+        tag = self._tag + bytes(4)  # the engine replaces the last 4 bytes with its own
         python = [sys.executable, "-I", "-S", "-B", str(_PROGRAM)]
         command = [*python, NTGCALLS.path(), name, self._key.hex(), tag.hex(), *sounds]
         process = await host.start_process(command, stop=_hang_up)
@@ -112,7 +114,7 @@ class NtgcallsEngine:
 
 
 async def _follow(end: _End, told: trio.MemorySendChannel[Change]) -> None:
-    """Send on what an engine signals, and tell of the states that it reports."""
+    """Forward an engine's signalling, and report its connection's states."""
     assert end.signalling is not None
     while True:
         kind, content = await receive(end.process.stdout)
@@ -125,7 +127,7 @@ async def _follow(end: _End, told: trio.MemorySendChannel[Change]) -> None:
 
 
 async def _bring_signalling(end: _End) -> None:
-    """Pass on to an engine what the other one has signalled."""
+    """Forward the other end's signalling to an engine."""
     assert end.signalling is not None
     with suppress(trio.BrokenResourceError):
         while True:
@@ -133,5 +135,5 @@ async def _bring_signalling(end: _End) -> None:
 
 
 async def _hang_up(process: Process) -> None:
-    """Let a program write down what was heard, and end."""
+    """Close a process's standard input: it then writes what was heard, and exits."""
     await process.stdin.aclose()

@@ -1,17 +1,17 @@
-"""One end of a Telegram call by the real engine, as a program of its own; conducts nothing.
+"""Run one end of a Telegram call with the real engine, as a program of its own.
 
-It runs in its node's namespace and speaks with the lab by messages on its standard input and
-output, each a letter, a length (4 bytes, big-endian) and content:
+The program runs in its node's network namespace. It exchanges messages with the lab on its standard
+input and output, each a letter, a length (4 bytes, big-endian) and content:
 
-    in   D  dial: `HOST PORT PROTOCOL...`, where the reflector is and by what to reach it
+    in   D  dial: `HOST PORT PROTOCOL...`, the reflector's address and how to reach it
          S  bytes of the other end's signalling
          H  hear: write what is heard to the file from now on
     out  R  ready to dial
          S  bytes of signalling for the other end
-         C  `STATE TIME`: the connection's state changed then (s, CLOCK_MONOTONIC)
+         C  `STATE TIME`: the connection entered a state at a time (s, CLOCK_MONOTONIC)
 
-It ends when its input does. A start costs page faults and imports, so it imports next to nothing:
-the library asks for `asyncio` and `logging`, and gets what it needs of them from here.
+It exits when its input ends. Imports and their page faults make a start slow, so it imports almost
+nothing: the library imports `asyncio` and `logging`, of which it finds small replacements here.
 """
 
 from __future__ import annotations
@@ -26,37 +26,37 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 USER = 1
-"""The library's number of a call's other end; an end has one call."""
+"""The library's identifier of the other end of the call; there is only one call."""
 REFLECTOR_ID = 1
 RATE_HZ = 16000
-"""Of the sound said and heard, 16-bit mono."""
+"""The sampling rate of what is said and heard, in 16-bit mono."""
 WARNING = 30
 FREE_COMM = "testbed-lab"
-"""As `testbed.guest.boot` has it."""
+"""The process name whose work takes no virtual time; the same as in `testbed.guest.boot`."""
 
 
 class Loop:
-    """What the library uses of asyncio: a loop that runs its calls, here at once."""
+    """The part of asyncio that the library uses: an event loop, which runs calls at once here."""
 
     def run_in_executor(self, _executor: object, function: Callable[[], object]) -> object:
-        """Run a function."""
+        """Call a function now, and return its result."""
         return function()
 
 
 class Logger:
-    """What the library uses of logging: warnings go to the standard error."""
+    """The part of logging that the library uses: warnings go to standard error."""
 
     level = WARNING
-    """Not 0, which the library would take for unset."""
+    """Not 0, which the library would treat as unset."""
 
     def log(self, level: int, message: str) -> None:
-        """Write a message down if it is a warning or an error."""
+        """Log a message if it is a warning or an error."""
         if level >= WARNING:
             os.write(2, f"{message}\n".encode())
 
 
 def stand_in_for_imports() -> None:
-    """Put small modules in the places of two of the library's that take long to import."""
+    """Replace two slow imports of the library, asyncio and logging, by small modules."""
     module = type(sys)
     asyncio, logging = module("asyncio"), module("logging")
     vars(asyncio)["get_event_loop"] = Loop
@@ -73,25 +73,25 @@ def stand_in_for_imports() -> None:
 
 
 def be_called(name: str) -> None:
-    """Set this process's name; threads that it starts inherit it."""
+    """Set this process's name, which threads started afterwards inherit."""
     with open("/proc/self/comm", "w") as file:  # noqa: PTH123 - pathlib is not loaded
         file.write(name)
 
 
 def tell(kind: bytes, content: bytes = b"") -> None:
-    """Write a message to the lab."""
+    """Send a message to the lab."""
     os.write(1, kind + len(content).to_bytes(4, "big") + content)
 
 
 class End:
-    """One end of a call by the library, whose module is `ntgcalls`."""
+    """One end of a call by the library; `ntgcalls` is its module."""
 
     def __init__(self, ntgcalls: ModuleType) -> None:
         self.library = ntgcalls
         self.calls = ntgcalls.NTgCalls()
 
     def prepare(self, role: str, key: bytes, said: str) -> None:
-        """Make the call; the key stands for one that the ends have agreed on."""
+        """Create the call; `key` replaces the one on which the ends would agree."""
         self.calls.on_signaling_data(lambda _user, data: tell(b"S", data))
         self.calls.on_connection_change(
             lambda _user, info: tell(b"C", f"{info.state.name} {monotonic():.9f}".encode())
@@ -101,17 +101,17 @@ class End:
         self.calls.set_stream_sources(USER, self.library.StreamMode.CAPTURE, self.sound(said))
 
     def hear(self, path: str) -> None:
-        """Write what is heard to a file from now on, or no more; the file is whole then."""
+        """Write what is heard to a file from now on; an empty path completes the file."""
         self.calls.set_stream_sources(USER, self.library.StreamMode.PLAYBACK, self.sound(path))
 
     def sound(self, path: str) -> object:
-        """Describe sound in a file; no path: none."""
+        """Return the library's description of sound in a file; of no sound, if `path` is empty."""
         n = self.library
         in_file = n.AudioDescription(n.MediaSource.FILE, RATE_HZ, 1, path, True) if path else None
         return n.MediaDescription(in_file, None, None, None)
 
     def dial(self, tag: bytes, host: str, port: int, protocols: list[str]) -> None:
-        """Connect by a reflector."""
+        """Connect through a reflector."""
         place = (REFLECTOR_ID, host, "", port, None, None)
         servers = [
             self.library.RTCServer(*place, True, False, protocol == "tcp", tag)
@@ -124,12 +124,13 @@ class End:
 def main(library: str, role: str, key: str, tag: str, said: str, heard: str) -> None:
     """Serve one call.
 
-    What comes before the engine is the lab's own code, which takes no virtual time.
+    Everything before the engine is the lab's own code, so it runs under a name for which no virtual
+    time passes.
     """
     be_called(FREE_COMM)
     stand_in_for_imports()
     sys.path.insert(0, os.path.dirname(library))  # noqa: PTH120
-    import ntgcalls  # noqa: PLC0415 - after what it imports has been replaced
+    import ntgcalls  # noqa: PLC0415 - only after its imports have been replaced
 
     be_called(role)
     end = End(ntgcalls)
@@ -146,7 +147,7 @@ def main(library: str, role: str, key: str, tag: str, said: str, heard: str) -> 
         elif kind == b"H":
             end.hear(heard)
     end.hear("")
-    os._exit(0)  # the library's own end crashes after a call by TCP
+    os._exit(0)  # the library's own shutdown crashes after a call over TCP
 
 
 if __name__ == "__main__":

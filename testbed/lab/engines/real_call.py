@@ -1,4 +1,14 @@
-"""What the calls of all real engines have in common: their course and their frames; no engine."""
+"""Record the call of a real engine: its course, and the frames that it sent and received.
+
+All real engines are observed in the same manner, from outside. A tap on each end's node (`Tap`)
+notes the datagrams between the engine and its relay. After the call the relay's envelope is removed
+from them, and the RTP headers show which frames were sent and which arrived (`rtp_frames`). An
+engine reports its connection's states as `Change`s; they decide whether and when the call was set
+up, completed or dropped.
+
+If the call goes through a transport, the engine is given a local UDP port as its relay, and the
+transport's channel carries what arrives there (`_lend_port`).
+"""
 
 from __future__ import annotations
 
@@ -24,11 +34,11 @@ from testbed.record.observation import CallRecord, DirectionRecord
 from testbed.transport.interface import Address
 
 ENDS = (("caller", "up", "down"), ("callee", "down", "up"))
-"""Each end's name, the direction that it says and the one that it hears."""
+"""Each end's name, the direction in which it speaks, and the one that it hears."""
 
 
 class Change(NamedTuple):
-    """An engine's connection came into a state."""
+    """An end's connection entered a state."""
 
     end: str
     at: float
@@ -37,11 +47,11 @@ class Change(NamedTuple):
 
 @dataclass(frozen=True)
 class States:
-    """What an engine calls the states of its connection."""
+    """An engine's names for the states of its connection."""
 
     connected: str
     final: Mapping[str, str]
-    """Those after which it does not come back, and what each means."""
+    """The states from which the connection does not recover, and what each means."""
 
 
 @dataclass(frozen=True)
@@ -49,21 +59,22 @@ class Envelope:
     """How a relay's protocol carries packets of media."""
 
     unwrap: Callable[[bytes], bytes]
-    """Take a media packet out of a datagram; empty: there is none."""
+    """Return the media packet in a datagram, or an empty one if there is none."""
     take: Callable[[bytearray], bytes | None]
-    """Take the first whole datagram off a TCP stream's bytes; None: not yet whole."""
+    """Remove and return the first datagram of a TCP stream's buffer; None if it is incomplete."""
     payload_type: int = 111
-    """RTP's for Opus: this is that of all engines made from libwebrtc (RFC 7587 leaves it open)."""
+    """The RTP payload type of Opus: 111 in all libwebrtc-based engines (RFC 7587 assigns none)."""
     sender: Callable[[bytes], bytes] = lambda _: b""
-    """Tell an end's sockets apart, if it has several: whose a datagram to the relay is, ..."""
+    """Return an identifier of the socket that sent a datagram to the relay, if it has several."""
     receiver: Callable[[bytes], bytes] = lambda _: b""
-    """... and for whom one from the relay is."""
+    """Return the identifier of the socket that a datagram from the relay is for."""
 
 
 def microphone(job: Path, direction: str, silence_s: float = 0.0) -> Path:
-    """Write what is said in a direction as a WAV file, for programs that take no raw one.
+    """Write what is said in a direction as a WAV file, and return its path.
 
-    Silence follows it, for those that hang up when there is no more and begin before the set-up.
+    `silence_s` of silence is appended, for programs that start to play the file before the call is
+    set up and hang up at its end.
     """
     said = job / SAID_FILES[direction]
     path = said.with_suffix(".wav")
@@ -74,14 +85,14 @@ def microphone(job: Path, direction: str, silence_s: float = 0.0) -> Path:
 
 
 class RealCall:
-    """One call of an engine from dialling on: its course and its frames, noted as they come."""
+    """One call of an engine from dialling on: records its course and its frames."""
 
     def __init__(
         self, messenger: Messenger, states: States, envelope: Envelope, duration_s: float
     ) -> None:
         self.record = CallRecord()
         self.told, self._changes = trio.open_memory_channel[Change](math.inf)
-        """Where changes of an end's state are told."""
+        """The channel to which changes of an end's state are sent."""
         self._messenger = messenger
         self._states = states
         self._envelope = envelope
@@ -91,10 +102,10 @@ class RealCall:
         self._hosts: list[LabHost] = []
 
     async def reach(self, way: Way, protocols: Sequence[str]) -> tuple[Address, Sequence[str]]:
-        """Return where an end's relay is for its engine, and by what; watch its door from now on.
+        """Return the relay's address for an end's engine, and the protocols; start to tap them.
 
-        Through a transport that is a local UDP port, which the transport's channel carries. The
-        caller's comes first.
+        Through a transport the address is a local UDP port, which the transport's channel carries.
+        Call this for the caller first, then for the callee.
         """
         relay = way.relay
         self._hosts.append(way.host)
@@ -107,9 +118,9 @@ class RealCall:
     async def talk(
         self, begin: Callable[[], Awaitable[object]], timeout_s: float = math.inf
     ) -> None:
-        """Note the course until it is time to hang up; `begin` makes both ends talk and hear.
+        """Record the course until it is time to hang up; `begin` makes both ends talk and hear.
 
-        An end whose engine has no time-out for the set-up is given up after `timeout_s`.
+        The set-up is abandoned after `timeout_s`, for engines without a time-out of their own.
         """
         record, dialled_at = self.record, self._dialled_at
         connected: set[str] = set()
@@ -135,7 +146,7 @@ class RealCall:
             record.reason = f"no connection within {timeout_s:g} s"
 
     async def end(self, ends: Sequence[End]) -> CallRecord:
-        """Sign the ends off and note the frames that passed their doors."""
+        """Sign the ends off, derive the frames from the taps, and return the record."""
         for end in ends:
             assert end.signalling is not None
             await trio.aclose_forcefully(end.signalling)
@@ -165,7 +176,7 @@ class RealCall:
     def _note_encodings(
         self, direction: DirectionRecord, sent: Sequence[Seen], got: Sequence[Seen]
     ) -> None:
-        """Note how a direction's frames were encoded, by what its receiver reported."""
+        """Record how a direction's frames were encoded, as its receiver's reports imply."""
         codec, adaptation = self._messenger.codec, self._messenger.adaptation
         if adaptation is None:
             return
@@ -180,9 +191,9 @@ class RealCall:
 async def _lend_port(
     host: LabHost, channel: trio.abc.Channel[bytes], port: int, envelope: Envelope
 ) -> Address:
-    """Open a UDP port for programs on a node, which a channel carries to the relay.
+    """Open a UDP port on a node for an engine; a channel carries its datagrams to the relay.
 
-    The port has the relay's own number, for some take only that for the same relay.
+    The port has the relay's own number, because some engines identify the relay by it.
     """
     local = await host.serve_udp(Address(host.address, port))
     sources: dict[bytes, Address] = {}
@@ -204,7 +215,7 @@ async def _lend_port(
                 nursery.start_soon(carry)
                 nursery.start_soon(bring)
         except* (trio.BrokenResourceError, trio.ClosedResourceError):
-            pass  # that nothing comes through any more is for the engine to notice
+            pass  # the transport has failed, which the engine must notice by itself
 
     host.start_task(run)
     return local.address

@@ -1,4 +1,11 @@
-"""Turns the RTP and RTCP that passed an engine's door into frames, for the playout; no sockets."""
+"""Derive a call's frames from the RTP and RTCP that an engine exchanged with its relay.
+
+SRTP leaves the RTP header in clear (RFC 3711, 3.1), and its timestamp counts samples of 48 kHz. So
+the timestamp of a packet, less that of the first one, divided by the samples per frame, is the
+frame's index; and the packet that left with the least delay relative to its timestamp fixes when
+each frame could have left (`direction`). The encodings that an adaptive sender chose follow from
+the receiver reports that reached it (`receiver_reports`, `variants`).
+"""
 
 from __future__ import annotations
 
@@ -15,21 +22,21 @@ _RTP_HEADER_BYTES = 12
 _PADDING = 0x20
 """A flag in the first byte (RFC 3550, 5.1)."""
 _CLOCK_HZ = 48000
-"""Of Opus' timestamps, whatever rate it codes (RFC 7587, 4.1)."""
+"""The rate of Opus timestamps, whatever the sampling rate (RFC 7587, 4.1)."""
 _ROUNDING = 1e-6
 _RTCP_HEADER_BYTES = 8
 _WITH_REPORTS = (200, 201)
 """Sender and receiver reports (RFC 3550, 12.1)."""
 _REPORT_COUNT = 0x1F
-"""Of the first byte: how many reports are in it (RFC 3550, 6.4.1)."""
+"""The bits of the first byte that hold the number of report blocks (RFC 3550, 6.4.1)."""
 
 
 class Reported(NamedTuple):
-    """One of an end's reports on what it receives; seconds since dialling."""
+    """One of an end's receiver reports; times in seconds since dialling."""
 
     sent_s: float
     received_s: float | None
-    """None: it was lost."""
+    """None if it was lost."""
 
 
 def direction(
@@ -42,13 +49,12 @@ def direction(
     dialled_at: float,
     between: tuple[float, float],
 ) -> DirectionRecord:
-    """Return the frames that one end said in a time and the other end got whenever.
+    """Return the frames that one end said in the interval `between`, and when the other got them.
 
-    `unwrap` takes an RTP packet out of what the relay's protocol puts around it (empty: none); the
-    call's frames have the payload type. SRTP leaves the header in clear (RFC 3711, 3.1), and its
-    timestamp tells when a frame was said against the others: sent is a frame when it could have
-    left, had none waited in the engine or, by TCP, in its socket. One that never left, because the
-    engine had no connection or dropped it, is a frame none the less.
+    `unwrap` removes what the relay's protocol puts around an RTP packet (empty: there is none); the
+    call's frames have `payload_type`. A frame counts as sent at the time at which it could have
+    left, if no frame had waited in the engine or, with TCP, in its socket. A frame that never left,
+    because the engine had no connection or dropped it, counts nonetheless.
     """
     step = round(frame_s * _CLOCK_HZ)
     left: dict[int, float] = {}
@@ -80,9 +86,10 @@ def receiver_reports(
     unwrap: Callable[[bytes], bytes],
     dialled_at: float,
 ) -> list[Reported]:
-    """Return when an end's reports on what it receives left, and when the other end had them.
+    """Return when an end's receiver reports left, and when they reached the other end.
 
-    SRTCP encrypts all but the first header (RFC 3711, 3.4), which says that there is a report.
+    SRTCP encrypts everything after the first header (RFC 3711, 3.4); that header shows whether
+    there is a report. An encrypted packet occurs only once, so its bytes identify it.
     """
     arrived = {packet: at for at, packet in _reports(got, unwrap)}
     return [
@@ -94,9 +101,10 @@ def receiver_reports(
 def variants(
     direction: DirectionRecord, reports: Iterable[Reported], sender: Sender
 ) -> Iterator[int]:
-    """Yield how each frame was encoded, by what its receiver's reports have told the sender so far.
+    """Yield each frame's encoding, as `sender` chose it from the reports that it had received.
 
-    What they say is not read but counted again, by what had been received when they left.
+    The reports are encrypted, so their content is computed again from what had been received when
+    they left.
     """
     told = deque[tuple[float, float]]()
     arrivals, receiver = deque(sorted((at, index) for index, at in direction.received)), Receiver()
@@ -130,10 +138,10 @@ def _media(
     payload_type: int,
     near: int | None = None,
 ) -> Iterable[tuple[float, int]]:
-    """Yield time and timestamp, as if it had more than 32 bits, of each packet with a frame.
+    """Yield the time and the unwrapped timestamp of each packet that carries a frame.
 
-    Without one is padding, which libwebrtc sends to see what a path can carry: it counts on in the
-    sequence numbers, and has no other payload.
+    Packets of padding alone carry none: libwebrtc sends them, with sequence numbers of the same
+    series, to probe a path's capacity.
     """
     for at, packet in packets:
         rtp = unwrap(packet)

@@ -1,6 +1,7 @@
-"""Carries a call's signalling as messages, through the chat server; what they say is an engine's.
+"""Carry a call's signalling between its ends as messages, through the messenger's chat server.
 
-A message is a letter, a length (4 bytes, big-endian) and content.
+A message is a letter, a length (4 bytes, big-endian) and content. The engine defines the letters
+and the content.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from testbed.transport.interface import Address
 
 
 class End(Protocol):
-    """One end of a call by a real engine."""
+    """One end of a call that has signalling."""
 
     host: LabHost
     signalling: TlsStream | None
@@ -28,9 +29,9 @@ class End(Protocol):
 async def sign_in(
     ends: Iterable[End], chat_server: Address, job: Path, within_s: float
 ) -> CallRecord | None:
-    """Sign ends in at the messenger's server: what one sends from then on, the other gets.
+    """Sign both ends in at the messenger's server, which then forwards what one sends to the other.
 
-    If they cannot within that time, give the record of the call that cannot be made.
+    Return None, or, if they cannot sign in within `within_s`, the record of the failed call.
     """
     began_at = trio.current_time()
     reason = f"within {within_s:g} s"
@@ -49,12 +50,12 @@ async def sign_in(
 
 
 def message(kind: bytes, content: bytes = b"") -> bytes:
-    """Return a message as it stands on a stream."""
+    """Return a message as it is sent on a stream."""
     return kind + len(content).to_bytes(4, "big") + content
 
 
 async def receive(stream: trio.abc.ReceiveStream) -> tuple[bytes, bytes]:
-    """Wait for a message; give its letter and its content."""
+    """Wait for a message, and return its letter and its content."""
     head = await _exactly(stream, 5)
     return head[:1], await _exactly(stream, int.from_bytes(head[1:], "big"))
 
@@ -64,6 +65,6 @@ async def _exactly(stream: trio.abc.ReceiveStream, count: int) -> bytes:
     while len(received) < count:
         chunk = await stream.receive_some(count - len(received))
         if not chunk:
-            await trio.sleep_forever()  # a program that has ended is for its host to report
+            await trio.sleep_forever()  # the host reports a program that has ended
         received += chunk
     return received
