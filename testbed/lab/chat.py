@@ -1,4 +1,8 @@
-"""The messages that a person sends beside a call: whether and when they are delivered."""
+"""Send the chat messages of a person during a call, and record whether and when they arrive.
+
+The chat goes directly to the messenger's server, never through the transport. The server echoes
+each message; an echo is the acknowledgement.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +20,10 @@ from testbed.transport.interface import Address
 async def chat(
     host: LabHost, server: Address, plan: Chat, job: Path, duration_s: float, record: ChatRecord
 ) -> None:
-    """Send messages at their times from now on for `duration_s`; note when each is echoed.
+    """Send messages at regular times for `duration_s` from now on; record when each is echoed.
 
-    Messages wait for each other as on one connection. What is not back in the end was lost.
+    All messages share one connection, so a delayed one delays those after it. A message that has
+    not been echoed by the end was lost.
     """
     began_at = trio.current_time()
     count = int(duration_s / plan.interval_s)

@@ -1,4 +1,14 @@
-"""Conducts one cell from the topology to the record; one trio program, one process, one clock."""
+"""Conduct one cell from the topology to the record, as one trio program on one clock.
+
+The order is fixed, because it decides what the censor sees and when:
+
+1. Build the network, attach the middleboxes, and wait until the network has settled.
+2. Start the servers: the chat, the messenger's relay, and the transport's server on the bridge.
+3. Prepare the call engine on both ends' nodes.
+4. At a whole second, connect the transport.
+5. At a whole second, dial. The call, the chat and the other traffic run concurrently.
+6. Close the nodes, and collect what the engine, the workloads and the middleboxes have recorded.
+"""
 
 from __future__ import annotations
 
@@ -41,18 +51,18 @@ from testbed.record.observation import (
 from testbed.transport.interface import Address, ServerInfo, Transport, TransportError
 
 BEGIN_EVERY_S = 1.0
-"""A call begins at a multiple of this (s), so that what came before does not move it."""
+"""A call begins at a multiple of this (s), so that its start is independent of what came before."""
 TRANSPORT_CONNECT_S = 30.0
-"""A transport that has not connected by then has failed, as a call that is not set up."""
+"""A transport that has not connected after this time (s) has failed, and with it the call."""
 BRIDGE_PORT = 443
 WEB_PORT = 8443
-"""Of a web server abroad, which is no messenger's; it shares the bridge's node."""
+"""The port of a web server abroad that belongs to no messenger; it shares the bridge's node."""
 LATEST_END_S = 600.0
-"""What a cell may take beyond its call (virtual s); one that does waits for what never comes."""
+"""The time that a cell may take beyond its call (virtual s); a cell that takes longer is stuck."""
 
 
 class StuckError(Exception):
-    """A cell waits for something that never comes."""
+    """A cell waits for something that never happens."""
 
 
 _ENGINES: Mapping[str, Callable[[Setting], CallEngine]] = {
@@ -65,7 +75,7 @@ _ENGINES: Mapping[str, Callable[[Setting], CallEngine]] = {
 _SERVER_NODES = {"foreign": "relay", "domestic": "domestic"}
 _ENDS = ("caller", "callee")
 _INSIDE_ENDS: Mapping[Topology, Sequence[str]] = {"one-sided": ("caller",), "both-sides": _ENDS}
-"""Those that use the transport."""
+"""The ends that are inside the censored network, and so use the transport."""
 
 
 async def conduct(
@@ -76,12 +86,15 @@ async def conduct(
     *,
     pcap: bool = False,
 ) -> Observation:
-    """Run a cell over a network; `frames` is the encoded speech by direction, `job` the folder.
+    """Run a cell on a network; `frames` is the encoded speech by direction, `job` the folder.
 
     With `pcap`, what crosses the middleboxes is captured.
 
-    Raises what kept the cell from being conducted (a program that ended, a kernel that lacks
-    something). A call or a transport that fails is a result.
+    Any exception means that the cell could not be conducted (a program ended, the kernel lacks
+    something). A call or a transport that fails is a result, not an error.
+
+    Raises:
+        StuckError: The cell did not end within LATEST_END_S after its call.
     """
     began_at = trio.current_time()
     rng = Random(f"cell {cell.seed}")
@@ -118,7 +131,7 @@ async def conduct(
 
 
 def _boxes(cell: Cell, network: LabNetwork) -> dict[str, Middlebox]:
-    """Return the topology's middleboxes by name: one profile, and each its own seeded generator."""
+    """Return the topology's middleboxes by name: one profile, and a random generator for each."""
     relay = network[_SERVER_NODES["foreign"]].address
     lists = {**ADDRESS_LISTS, "messenger-foreign": (relay,)}
     boxes = {}
@@ -222,7 +235,7 @@ async def _traffic(
     job: Path,
     records: list[TrafficRecord],
 ) -> None:
-    """Do one kind of other traffic at its time, until the call is to end."""
+    """Generate one kind of other traffic from its start time until the call's planned end."""
     now = trio.current_time()
     await trio.sleep_until(now + TRAFFIC[kind].begins * cell.duration_s)
     records.append(await use(host, server, kind, job, now + cell.duration_s))
@@ -231,9 +244,9 @@ async def _traffic(
 async def _connect(
     transport: Transport, hosts: Sequence[LabHost], server: ServerInfo, record: TransportRecord
 ) -> dict[str, trio.abc.Channel[bytes]]:
-    """Connect a transport on one host after another; give the channels by the host's name.
+    """Connect a transport on one host after another; return the channels by the host's name.
 
-    How long the longest took is noted, or why one could not connect.
+    Record the longest connection time, or why a host could not connect.
     """
     channels: dict[str, trio.abc.Channel[bytes]] = {}
     longest_s = 0.0
@@ -254,7 +267,7 @@ async def _connect(
 
 
 def _why_not(error: Exception) -> str:
-    """Say why a transport has not connected."""
+    """Return the reason why a transport has not connected, in words."""
     match error:
         case trio.TooSlowError():
             return f"no connection within {TRANSPORT_CONNECT_S:g} s"

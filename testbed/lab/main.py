@@ -1,8 +1,8 @@
-"""The program that conducts one cell in a guest or, as root, on a host kernel; reads a job folder.
+"""Conduct one cell, in a guest or as root on a host kernel: the program that reads a job folder.
 
-A job folder has `job.pickle` (a `Job`) and the chat server's certificate and key. What is left
-there: `record.json`, `frames.csv` and `events.log`, or `error.txt` with what kept the cell from
-being conducted, and the state folders of the nodes with their programs' logs and captures.
+A job folder holds `job.pickle` (a `Job`) and the chat server's certificate and key. The program
+adds `record.json`, `frames.csv` and `events.log`, or `error.txt` with the reason why the cell could
+not be conducted. The nodes' state folders, with logs and captures, remain there too.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from testbed.record.observation import write_events, write_frames, write_observa
 
 
 def main(folder: str) -> int:
-    """Conduct the job in a folder; give the exit status."""
+    """Conduct the job in a folder, and return the exit status."""
     job_folder = Path(folder)
     with (job_folder / JOB_FILE).open("rb") as file:
         job: Job = pickle.load(file)

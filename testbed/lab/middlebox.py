@@ -1,20 +1,24 @@
-"""Drives a `Censor` by the packets that cross the middlebox node; it decides nothing itself.
+"""Apply a `Censor` to the packets that cross the middlebox node.
 
-All forwarded packets come to NFQUEUE until the censor calls their flow settled: a conntrack mark
-then hands the flow to the kernel, whose flow table takes it from one device to the other. A packet
-whose verdict is for later stays in the kernel's queue until then, and keeps no other waiting.
+The node's packets take one of two paths:
 
-Conntrack's idea of a flow is wider than the censor's. An ICMP error carries the entry of the flow
-whose packet it quotes, and a flow that a conntrack helper expects inherits the mark of its master;
-both are in state `related`. So the mark is set and obeyed for a flow's own packets alone, those in
-state `new` or `established`, and never for a flow that a helper expected. That a packet is what
-conntrack takes it for, the censor makes sure: it calls only TCP and UDP flows settled, and of those
-only packets whose ports it could read. Fragments come as one packet, for conntrack puts them
-together (`nf_defrag`) before it looks for the flow.
+- Forwarded packets go to NFQUEUE, where the censor decides on each of them.
+- Once the censor calls a flow settled, a conntrack mark hands the flow to the kernel. Its flow
+  table forwards the remaining packets between devices, and Python never sees them.
 
-The box works in a thread of its own that does nothing but wait for the next packet or the next
-time: two system calls a packet, where trio's event loop would make five. A guest has one processor
-on which nobody is interrupted, so what it does repeats as all else does.
+A packet with a verdict for later stays in the kernel's queue until then, without delaying others.
+
+Conntrack's notion of a flow is wider than the censor's. An ICMP error belongs to the entry of the
+flow whose packet it quotes, and a flow that a conntrack helper expects inherits the mark of its
+master; both are in state `related`. The mark is therefore set and honoured only for a flow's own
+packets (state `new` or `established`), and never for a flow that a helper expected. The censor
+ensures that conntrack and it mean the same flow: it settles only TCP and UDP flows, and only on
+packets whose ports it could read. Fragments arrive as one packet, because conntrack reassembles
+them (`nf_defrag`) before it looks up the flow.
+
+The middlebox runs in its own thread, which waits for the next packet or the next due time: two
+system calls per packet, where trio's event loop would make five. A guest has one processor without
+preemption, so the thread is as repeatable as everything else.
 """
 
 from __future__ import annotations
@@ -41,12 +45,12 @@ from testbed.lab.net.network import NetworkNode
 
 _QUEUE = 0
 _QUEUE_PACKETS = 10_000
-"""How many packets may wait for their verdict; what comes then is dropped by the kernel."""
+"""How many packets may wait for their verdict; the kernel drops those in excess."""
 _END = b"end"
-"""What who reads the queue is sent in the end; no packet comes in so short a message."""
+"""The message that stops the reader of the queue; no message with a packet is as short."""
 _SETTLED = 1
 _OWN = "ct state { new, established } ct status & expected == 0"
-"""Holds for a packet of a flow itself, not of what is merely related to it (nft(8), ct)."""
+"""Matches a flow's own packets, not those that are merely related to it (nft(8), ct)."""
 _NETFILTER = Path("/proc/sys/net/netfilter")
 _IDLE_TIMES = (
     "nf_conntrack_udp_timeout",
@@ -55,13 +59,13 @@ _IDLE_TIMES = (
     "nf_flowtable_udp_timeout",
     "nf_flowtable_tcp_timeout",
 )
-"""How long a silent flow is remembered, by conntrack and by the flow table (s)."""
+"""The sysctls for how long conntrack and the flow table remember a silent flow (s)."""
 _RAW = {4: (socket.AF_INET, slice(16, 20)), 6: (socket.AF_INET6, slice(24, 40))}
-"""By IP version: the family of sockets, and where a header has its destination."""
+"""By IP version: the socket family, and the position of the destination in the header."""
 
 
 def ruleset(devices: Sequence[str]) -> str:
-    """Return nftables' rules for a middlebox with these network interfaces."""
+    """Return the nftables rules of a middlebox with these network interfaces."""
     return f"""
 table inet censor {{
   flowtable settled {{
@@ -83,7 +87,7 @@ table inet censor {{
 
 
 class Middlebox:
-    """The middlebox node at work."""
+    """The middlebox of a node: asks the censor about packets, and carries out its decisions."""
 
     def __init__(self, node: NetworkNode, censor: Censor, inside_interface: str) -> None:
         self.censor = censor
@@ -92,17 +96,17 @@ class Middlebox:
         self._node = node
         self._inside_index = node.interface(inside_interface).ifindex
         self._later: list[tuple[float, int, Callable[[], object]]] = []
-        """A heap: what to call when (s, CLOCK_MONOTONIC), those of one time in their order."""
+        """A heap of due times (s, CLOCK_MONOTONIC), tie-breaking numbers, and functions to call."""
         self._numbers = count()
         self._raw: dict[int, socket.socket] = {}
-        """By IP version."""
+        """Raw sockets by IP version."""
 
     @contextmanager
     def attached(self) -> Iterator[netfilterqueue.NetfilterQueue]:
-        """Have the packets of the node queue up here.
+        """Queue the node's packets for this middlebox.
 
         Raises:
-            OSError: The kernel lacks something.
+            OSError: The kernel lacks a required feature.
         """
         with self._node.namespace.entered():
             queue = netfilterqueue.NetfilterQueue()
@@ -115,10 +119,10 @@ class Middlebox:
             yield queue
 
     def _forget_after(self, idle_s: float) -> None:
-        """Have the kernel forget a settled flow that is silent for as long as the censor would.
+        """Make the kernel forget a silent settled flow when the censor forgets it.
 
-        Otherwise the next packet of such a flow would not be asked about, though it begins a new
-        one. The kernel looks for what has expired once a second.
+        Otherwise the censor would miss the next packet of that flow, although it begins a new flow.
+        The kernel looks for expired entries once a second.
         """
         if idle_s < math.inf:
             with self._node.namespace.entered():
@@ -136,7 +140,7 @@ class Middlebox:
                     finally:
                         incoming.end()
             finally:
-                incoming.detach()  # it is the queue's
+                incoming.detach()  # the queue owns the descriptor, and closes it
 
     def _on_packet(self, queued: netfilterqueue.Packet) -> None:
         self.packets_asked += 1
@@ -171,15 +175,15 @@ class Middlebox:
         heapq.heappush(self._later, (at, next(self._numbers), function))
 
     def _do_what_is_due(self) -> float:
-        """Call the functions whose time has come; give when the next one's comes (s)."""
+        """Call the functions that are due, and return when the next one is (s)."""
         while self._later and self._later[0][0] <= time.monotonic():
             heapq.heappop(self._later)[2]()
         return self._later[0][0] if self._later else math.inf
 
     def _send(self, data: bytes) -> None:
-        """Send what the box made up; the node's routes say to which side, as for what it forwards.
+        """Send a packet that the censor made; the node's routes choose the side.
 
-        It leaves past the forward hook, so it is not queued again.
+        A locally sent packet does not pass the forward hook, so it is not queued again.
         """
         version = data[0] >> 4
         family, destination = _RAW[version]
@@ -195,20 +199,24 @@ class Middlebox:
 
 
 def _work(queue: netfilterqueue.NetfilterQueue, incoming: _Incoming) -> None:
-    """Decide about packets, in a thread, until the end."""
+    """Decide about packets, in a thread, until `_END` arrives."""
     with _in_time():
         queue.run_socket(incoming)
 
 
 class _Incoming(socket.socket):
-    """A queue's socket for its `run_socket`; what falls due meanwhile is done in time."""
+    """The queue's socket, for `run_socket`; calls due functions while it waits for a message."""
 
     def __init__(self, fd: int, do_what_is_due: Callable[[], float]) -> None:
         super().__init__(fileno=fd)
         self._do_what_is_due = do_what_is_due
 
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
-        """Wait for a message. BlockingIOError, by which the queue's reading ends: it was `_END`."""
+        """Wait for a message, and return it.
+
+        Raises:
+            BlockingIOError: The message was `_END`; `run_socket` returns on this error.
+        """
         while (next_at := self._do_what_is_due()) < math.inf:
             if _is_readable(self.fileno(), next_at):
                 break
@@ -218,7 +226,7 @@ class _Incoming(socket.socket):
         return message
 
     def end(self) -> None:
-        """Have the reading end."""
+        """Make the reader stop, by a message from this socket to itself."""
         self.sendto(_END, (self.getsockname()[0], 0))
 
 
@@ -229,11 +237,11 @@ _POLLIN = 1
 
 @contextmanager
 def _in_time() -> Iterator[None]:
-    """Have this thread woken up at the times that it asks for, to the nanosecond.
+    """Give this thread real-time priority, so that its waits end on time to the nanosecond.
 
-    Linux lets others than those of real time wait for up to a thousandth longer (select(2)).
+    Linux extends the waits of other threads by up to a thousandth of their length (select(2)).
     """
-    with suppress(PermissionError):  # a container's root may not: times are a thousandth late
+    with suppress(PermissionError):  # root in a container may not; waits are then slightly longer
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
     try:
         yield
@@ -242,11 +250,13 @@ def _in_time() -> Iterator[None]:
 
 
 def _is_readable(fd: int, until: float) -> bool:
-    """Wait until something can be read, or a time comes (s, CLOCK_MONOTONIC); tell which.
+    """Wait for data, but not beyond `until` (s, CLOCK_MONOTONIC); return whether there is any.
 
-    poll(2), epoll and Python's `select` wait for whole milliseconds or microseconds.
+    This calls ppoll(2), because poll(2), epoll and Python's `select` round the wait to whole
+    milliseconds or microseconds.
     """
     left_ns = max(0, int((until - time.monotonic()) * _NS) + 1)
+    # A struct pollfd (int fd, short events, short revents) as one little-endian 64-bit integer.
     asked = ctypes.c_longlong(fd | _POLLIN << 32)
     timeout = (ctypes.c_long * 2)(*divmod(left_ns, _NS))
     found: int = _libc.ppoll(ctypes.byref(asked), 1, ctypes.byref(timeout), None)

@@ -1,4 +1,4 @@
-"""Finds out what a kernel lacks that the lab needs, by trying it in a namespace of its own."""
+"""Find out which features the running kernel lacks, by trying each in a fresh network namespace."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from testbed.lab.net.namespace import Namespace
 
 
 def missing() -> list[str]:
-    """Name what the running kernel lacks, with its option; empty: all is there."""
+    """Return the features that the running kernel lacks, with their options; empty if none."""
     try:
         namespace = Namespace()
     except OSError as error:
@@ -40,7 +40,7 @@ def _veth(netlink: IPRoute) -> None:
 
 
 def _queueing(request: Mapping[str, object], netlink: IPRoute) -> None:
-    """Put a queueing discipline on the veth, and take it away again."""
+    """Attach a queueing discipline to the veth, and delete it again."""
     index = netlink.link_lookup(ifname="left")[0]
     netlink.tc("add", index=index, handle="1:", **request)
     netlink.tc("del", index=index, root=True)
@@ -65,8 +65,7 @@ _NEEDS: Mapping[str, Callable[[IPRoute], None]] = {
     "nftables with queue, ct mark and flow table"
     " (CONFIG_NFT_QUEUE, CONFIG_NFT_CT, CONFIG_NFT_FLOW_OFFLOAD)": _nftables,
 }
-"""By what is needed: what uses it in a fresh namespace. The disciplines need the veth before them.
-"""
+"""Each feature and a function that uses it; the queueing disciplines need the veth before them."""
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""What a person does beside a call and a chat: sends a voice message, opens a page, downloads.
+"""Generate a person's other traffic during a call: a voice message, a web page, a download.
 
-Each is one TLS connection on which objects are asked for one after the other: 8 bytes say how much
-comes up and how much is to come down, then comes what goes up, then what comes down. To a censor it
-is TLS to a server, as it would be in reality; it does not go through the transport.
+Each kind is one TLS connection on which objects are requested one after another. A request is 8
+bytes, which say how much is sent up and how much to send down, followed by the data up; the answer
+is the data down. A censor sees TLS to a server, as it would in reality. The traffic does not go
+through the transport.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from testbed.transport.interface import Address
 async def use(
     host: LabHost, server: Address, kind: OtherTraffic, job: Path, until: float
 ) -> TrafficRecord:
-    """Do one of these now; what is not done by `until` has failed."""
+    """Generate one kind of traffic now; it has failed if it is not done by `until`."""
     began_at = trio.current_time()
     record = TrafficRecord(kind, began_at)
     with trio.move_on_at(until), suppress(OSError, trio.BrokenResourceError):
