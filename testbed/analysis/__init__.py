@@ -1,1 +1,1 @@
-"""Numbers from records: groups, estimates, comparison, costs; the only place that groups calls."""
+"""Compute numbers from records: groups, estimates, comparisons, costs, data frames."""

@@ -1,4 +1,10 @@
-"""Holds a model of a messenger against the real engine, condition by condition; runs nothing."""
+"""Compare the model of a messenger with the real engine, condition by condition.
+
+The calls of a run are grouped by condition (censor, links, transport). Under each condition engine
+and model are reduced to a few numbers (`Side`): calls set up, time to connect, concealed share,
+what listeners missed, and ViSQOL. The model agrees with the engine if each number differs by no
+more than its tolerance (`Comparison.deviations`).
+"""
 
 from __future__ import annotations
 
@@ -11,23 +17,23 @@ from testbed.record.cell_record import CellRecord
 from testbed.record.results import RecordedCell, ResultsError
 
 SET_UP_TOLERANCE = 0.34
-"""By how much the shares of calls that are set up may differ: one call of three."""
+"""The tolerated difference of the shares of calls that are set up: one call of three."""
 SET_UP_TIME_TOLERANCE_S = 0.15
 SET_UP_TIME_TOLERANCE = 0.2
-"""By how much the median times to connect may differ: by so many seconds, or by such a share of the
-engine's, whichever is more."""
+"""The tolerated difference of the median times to connect: the larger of SET_UP_TIME_TOLERANCE_S
+and this share of the engine's time."""
 CONCEALED_TOLERANCE = 0.06
-"""By how much the concealed shares may differ, as the same playout finds them from the frames."""
+"""The tolerated difference of the concealed shares, which the same playout finds in the frames."""
 HEARD_TOLERANCE = 0.08
-"""By how much what the model's listener missed may differ from what the engine's did."""
+"""The tolerated difference of the shares that listeners missed."""
 VISQOL_TOLERANCE = 0.4
-"""By how much ViSQOL may differ: less than from 10 to 20 % of random loss, measured 0.44 apart with
-one encoder, so that a model which loses twice as much does not agree."""
+"""The tolerated difference of ViSQOL scores. It is less than the 0.44 measured between 10 and 20 %
+random loss with one encoder, so that a model that loses twice as much does not agree."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A messenger by a real engine and its model, by their names."""
+    """The names of a messenger with a real engine and of its model."""
 
     engine: str
     model: str
@@ -44,31 +50,32 @@ PAIRS = (
 class Side:
     """Calls of one kind under one condition; shares are 0 to 1.
 
-    Of each call the mean of its directions, of the calls the median. Under bursts one call in six
-    of Chromium's (4 of 27) and one in five of its model's (11 of 49) stays on TCP, where it stands
-    still for seconds: 41 and 55 % are concealed, by UDP 10 and 9 %. The mean of some calls would
-    tell how many of these there are among them: of seven it varies by 0.06 (standard error), as
-    much as is tolerated.
-    So what calls are like is compared, and those by TCP are counted.
+    Each number is the median over the calls of the mean over a call's directions. The median is
+    used because calls are of two kinds. With bursts of loss, one call in six of Chromium's (4 of
+    27) and one in five of its model's (11 of 49) stays on TCP, which stalls for seconds: 41 and
+    55 % of the sound are concealed, but 10 and 9 % with UDP. The mean of a few calls would mostly
+    say how many of them used TCP: with seven calls its standard error is 0.06, as much as the
+    tolerance. So the median call is compared, and calls by TCP are counted.
     """
 
     calls: int
     set_up: int
-    """How many were set up."""
+    """How many calls were set up."""
     by_tcp: int
-    """How many of these went by TCP in the end; nothing is asked of it."""
+    """How many of these used TCP in the end; this is reported, but has no tolerance."""
     concealed: float | None
-    """By our playout, from when frames left and came: of all that was played, silence too, as
-    engines count."""
+    """The concealed share of all sound played, silence included (as engines count it), by our
+    playout from the times at which frames left and arrived."""
     missed: float | None
-    """What listeners missed, of engine and model in one way: by ear, if symbols were said, or as
-    an engine counts itself (getStats: concealedSamples of totalSamplesReceived), which of a model
-    is `concealed`. By ear only words that did not come are missed; concealment counts also time
-    that a jitter buffer fills while it waits for a frame that it then plays."""
+    """The share that listeners missed, by one measure for engine and model. If symbols were sent,
+    it counts symbols that were not heard. Otherwise it is the engine's own count (getStats:
+    concealedSamples of totalSamplesReceived), and `concealed` for the model. A symbol is missed
+    only if it never arrived; concealment also counts the time that a jitter buffer fills while it
+    waits for a frame that it then plays."""
     visqol: float | None = None
-    """Of the calls that were scored: MOS-LQO, 1 to 5."""
+    """The MOS-LQO, 1 to 5, of the calls that were scored."""
     set_up_s: float | None = None
-    """The median time to connect of those that were set up."""
+    """The median time to connect of the calls that were set up."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +88,7 @@ class Comparison:
 
     @property
     def deviations(self) -> list[str]:
-        """Say where the model is outside the tolerances; empty: it agrees."""
+        """The names of the numbers that are outside their tolerances; empty if the model agrees."""
         engine, model = self.engine, self.model
         found = []
         if abs(engine.set_up / engine.calls - model.set_up / model.calls) > SET_UP_TOLERANCE:
@@ -101,7 +108,7 @@ class Comparison:
 
 
 def _apart(one: float | None, other: float | None) -> float:
-    """Return by how much two numbers differ; by nothing, if one is not known."""
+    """Return the absolute difference of two numbers, or 0 if one of them is unknown."""
     return 0.0 if one is None or other is None else abs(one - other)
 
 
@@ -111,12 +118,12 @@ def compare(
     model: str,
     visqol: Mapping[Path, Sequence[float]] | None = None,
 ) -> list[Comparison]:
-    """Compare two messengers, by their names, in each condition.
+    """Compare two messengers, given by name, under each condition.
 
-    `visqol` has the scores of a cell's directions, by its folder.
+    `visqol` holds the scores of a cell's directions, by the cell's folder.
 
     Raises:
-        ResultsError: One is missing.
+        ResultsError: There is no call of one messenger under a condition.
     """
     calls: dict[str, dict[str, list[RecordedCell]]] = {}
     for cell in cells:
@@ -130,7 +137,7 @@ def compare(
     comparisons = []
     for condition, by_messenger in calls.items():
         of_engine, of_model = by_messenger[engine], by_messenger[model]
-        # By which an engine's listener is known to have missed something, its model is asked, too.
+        # The model is measured by whatever measure is known for the engine.
         engine_by = model_by = _by_ear
         if not any(map(_by_ear, of_engine)) and any(map(_counted, of_engine)):
             engine_by, model_by = _counted, _concealed
@@ -143,7 +150,7 @@ def compare(
 
 
 def _condition(record: CellRecord) -> str:
-    """Name what a call went through: its restriction, its line and its transport, if it had any."""
+    """Return the name of a call's condition: its censor, its links, and its transport, if any."""
     parts = [
         record.censor,
         f"over {record.links}" if record.links else "",
@@ -157,7 +164,7 @@ def _by_ear(cell: RecordedCell) -> Sequence[float]:
 
 
 def _counted(cell: RecordedCell) -> Sequence[float]:
-    """Return what an engine's ends counted by their last reports."""
+    """Return the concealed shares that an engine's ends counted, from their last reports."""
     last = [report for report in _last_reports(cell) if report.get("total")]
     return [report["concealed"] / report["total"] for report in last]
 
@@ -167,7 +174,7 @@ def _concealed(cell: RecordedCell) -> Sequence[float]:
 
 
 def _is_by_tcp(cell: RecordedCell) -> bool:
-    """Whether an end reached its relay by TCP in the end, as the engine or the model says."""
+    """Return whether an end used TCP in the end, as the engine or the model reports."""
     states = cell.record.observation.call.states
     taken = [state for _, _, state in states if state.startswith("by ")]
     counted = any(report.get("by_tcp") for report in _last_reports(cell))

@@ -1,7 +1,7 @@
-"""What the middlebox saw of each transport and did to it, told from a record; judges no call.
+"""Summarise what the middlebox saw of each transport, and what it did to it, from the record.
 
-So "blocked" and "bad at calls" are told apart: a call that fails while no rule but `pass` met a
-flow of its transport fails by the transport or the path.
+This distinguishes "blocked" from "bad at calls". If a call fails although no rule except `pass` (or
+`list`) matched a flow of its transport, the transport or the path is the cause, not the censor.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from testbed.record.results import RecordedCell
 _RULE = re.compile(r"(?P<way>up|down): rule (?P<rule>.+?): (?P<action>.+)")
 _FACT = re.compile(r"recognised as (?P<label>.+)|(?P<name>\S+) = (?P<value>.*)")
 _HARMLESS = ("pass", "list")
-"""Kinds of actions that do nothing to the packets of the flow that they meet."""
+"""The kinds of actions that do not affect the packets of a matching flow."""
 _WORKS = (Verdict.GOOD, Verdict.USABLE)
 
 
 @dataclass(frozen=True)
 class Seen:
-    """Calls that differ in their seed alone, as the middlebox met the flows of their transport."""
+    """What the middlebox saw of the transport in calls that differ only in their seed."""
 
     key: CallKey
     verdicts: Mapping[str, int]
     """Calls by verdict."""
     facts: tuple[str, ...]
-    """Stated of any of the flows: `stun`, `tls-sni = www.example`."""
+    """What was detected in any of the flows: `stun`, `tls-sni = www.example`."""
     rules: tuple[str, ...]
-    """That met any of the flows, with what they do: `stun: drop, probability 0.3`."""
+    """The rules that matched any of the flows, with actions: `stun: drop, probability 0.3`."""
     meaning: str
-    """What follows from all that."""
+    """The conclusion, in words."""
 
 
 def saw(cells: Iterable[RecordedCell]) -> list[Seen]:
-    """Tell of each transport of a run, in the order in which calls first come."""
+    """Return the middlebox's view of each transport of a run, in the order of the first calls."""
     return [_seen(key, [cell.record for cell in group]) for key, group in grouped(cells).items()]
 
 
@@ -64,7 +64,7 @@ def _seen(key: CallKey, group: Sequence[CellRecord]) -> Seen:
 
 
 def _of_transport(observation: Observation) -> list[str]:
-    """Return what the middlebox noted of all flows but the chat's."""
+    """Return what the middlebox recorded about all flows except the chat's."""
     chat = f" > {observation.chat.server}"
     return [what for _, flow, what in observation.events if not flow.endswith(chat)]
 

@@ -1,7 +1,8 @@
-"""What calls that differ in their seed alone add up to, and how they compare; pure, prints nothing.
+"""Aggregate calls that differ only in their seed, and compare the groups.
 
-Calls are compared with direct ones of the same messenger, censor and seed, and ranked among those
-of the same messenger and censor.
+Each group is compared with direct calls of the same messenger and censor, paired by seed, and is
+ranked among the groups of the same messenger and censor. The estimates and their intervals come
+from `statistics`.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ MEASURES: Mapping[str, Callable[[CellRecord], float | None]] = {
     "mouth_to_ear_s": _mouth_to_ear_s,
     "r_fullband_100": _r_fullband_100,
 }
-"""What a call is measured by, of its worse direction; None: the call was not set up."""
+"""The measures of a call, of its worse direction; None if the call was not set up."""
 
 
 @dataclass(frozen=True)
@@ -51,34 +52,34 @@ class Comparison:
 
     key: CallKey
     verdicts: Mapping[Verdict, int]
-    """How many calls ended so, the best first; only what occurred."""
+    """The number of calls by verdict, the best first; only verdicts that occurred."""
     usable: Estimate
     """The probability that a call is usable or better."""
     medians: Mapping[str, Estimate]
-    """By measure (`MEASURES`), over the calls that have it: those that were set up."""
+    """By measure (`MEASURES`), over the calls that were set up."""
     rating: Estimate
-    """The median R over all calls; a call that was not set up has 0."""
+    """The median R over all calls; a call that was not set up counts as 0."""
     usable_effect: Estimate | None
-    """By how much `usable` is more than for direct calls. None: these are, or none was run."""
+    """The difference of `usable` from direct calls; None for direct calls, or if there are none."""
     rating_effect: Estimate | None
-    """By how much R is more than for direct calls."""
+    """The median difference of R from direct calls."""
     rank: int
-    """By `rating`; calls that intervals do not tell apart share it."""
+    """The rank by `rating`; groups whose intervals do not separate them share a rank."""
 
     @property
     def calls(self) -> int:
-        """How many calls: n."""
+        """The number of calls, n."""
         return self.usable.n
 
     @property
     def median_verdict(self) -> Verdict:
-        """The verdict that half of the calls are not better than; the worse one of two."""
+        """The median verdict; the worse of the two middle ones."""
         worst_first = sorted(Counter(self.verdicts).elements())
         return worst_first[(len(worst_first) - 1) // 2]
 
 
 def compare(cells: Iterable[RecordedCell]) -> list[Comparison]:
-    """Add cells up by messenger, transport and censor, in the order in which they first come."""
+    """Compare cells by messenger, transport and censor, in the order of their first occurrence."""
     groups = grouped(cells)
     ratings = {key: _rating(group) for key, group in groups.items()}
     places = _places(ratings)
@@ -146,7 +147,7 @@ def _verdicts(group: Iterable[RecordedCell]) -> dict[Verdict, int]:
 
 
 def _places(ratings: Mapping[CallKey, Estimate]) -> dict[CallKey, int]:
-    """Rank each among those of the same messenger and censor."""
+    """Return each group's rank among those of the same messenger and censor."""
     rivals: defaultdict[tuple[str, str], list[CallKey]] = defaultdict(list)
     for key in ratings:
         rivals[key.messenger, key.censor].append(key)

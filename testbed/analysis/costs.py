@@ -1,4 +1,9 @@
-"""What transports cost beside `direct`: set-up, delay, packets, bytes; computed from a record."""
+"""Compute what transports cost compared with `direct`: set-up, delay, bytes, packets, CPU.
+
+Each call is reduced to a few numbers (`measured`), of which the median over the seeds is taken. The
+cost of a transport is the difference from, or the ratio to, the medians of direct calls of the same
+messenger and censor.
+"""
 
 from __future__ import annotations
 
@@ -13,47 +18,49 @@ from testbed.record.observation import DirectionRecord
 from testbed.record.results import RecordedCell, Run
 
 TOGETHER_S = 0.001
-"""Frames leave 20 ms apart or more; what arrives as close as this was handed over together."""
+"""Frames leave at least 20 ms apart, so frames that arrive within this time were delivered together
+(s)."""
 
 
 class NothingToCompareError(Exception):
-    """A run has no calls by which costs can be told; the message says what to run."""
+    """A run has no calls from which costs can be computed; the message says what to run."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """One transport's, as medians over the seeds of one messenger and censor."""
+    """The cost of one transport, as medians over the seeds of one messenger and censor."""
 
     key: CallKey
     connect_s: float
-    """From the start of the transport's client to a channel that carries."""
+    """From the start of the transport's client to a usable channel."""
     added_delay_median_s: float
-    """Over the frames of both directions, one way, less that of `direct`."""
+    """The median one-way delay over the frames of both directions, less that of `direct`."""
     added_delay_95_s: float
-    """The same of the delay that 95 % of the frames do not exceed."""
+    """The 95th percentile of that delay, less that of `direct`."""
     bytes_factor: float
-    """IP bytes that the caller's node sent during the call, to those of `direct`.
+    """The IP bytes that the caller's node sent during the call, divided by those of `direct`.
 
-    What comes to it is no measure: a censor has taken some of it, and of direct calls the most.
+    Received bytes are no measure of cost: the censor has removed some of them, most of all from
+    direct calls.
     """
     packets_factor: float
     held_up_share: float
-    """Of the frames that arrived: those that waited for an earlier one (`held_up`)."""
+    """The share of the arrived frames that waited for an earlier one (`held_up`)."""
     held_up_s: float
-    """How much later than the median frame they came: median over them; 0: there are none."""
+    """The median of how much later than the median frame these arrived; 0 if there are none."""
     reconnections: float
-    """Flows that the caller's node opened during the call, beside the first."""
+    """The number of flows that the caller's node opened during the call, without the first."""
     added_cpu_s: float | None
-    """CPU seconds of the whole cell's guest, less those of `direct`; None: not counted."""
+    """The CPU seconds of the whole guest, less those of `direct`; None if they were not counted."""
 
 
 def held_up(direction: DirectionRecord) -> list[float]:
-    """Return the delays (s) of frames that came with an earlier one, beyond the median frame's.
+    """Return the delays (s), beyond the median frame's, of frames held up by head-of-line blocking.
 
-    Frames are sent one after another. One that is handed over within `TOGETHER_S` of another that
-    was sent before it, and is later than most, waited behind that one: it was there and was held
-    back, as a stream does until what was lost is sent again. The first of such a group was itself
-    lost or late, and is not counted; nor is what never came.
+    Frames are sent one after another. A frame that is delivered within `TOGETHER_S` of an earlier
+    one, and later than most, had waited behind that one: it had arrived but was held back, as a
+    stream does until lost data is retransmitted. The first frame of such a group was itself lost or
+    late, and is not counted; neither are frames that never arrived.
     """
     if not direction.received:
         return []
@@ -69,15 +76,15 @@ def held_up(direction: DirectionRecord) -> list[float]:
 
 
 def costs(run: Run, cells: Iterable[RecordedCell]) -> list[Cost]:
-    """Compare the calls of a run with direct ones (`compared`)."""
+    """Return the costs of a run's transports (`compared`)."""
     return compared((cell.record.key, measured(cell, run.frames(cell))) for cell in cells)
 
 
 def compared(calls: Iterable[tuple[CallKey, Measured | None]]) -> list[Cost]:
-    """Compare the calls of which anything was heard with direct ones alike but for the transport.
+    """Compare calls in which anything was heard with direct calls that are otherwise the same.
 
     Raises:
-        NothingToCompareError: There are none.
+        NothingToCompareError: There are no direct calls to compare with.
     """
     heard: dict[CallKey, list[Measured]] = {}
     for key, call in calls:
@@ -100,7 +107,7 @@ def compared(calls: Iterable[tuple[CallKey, Measured | None]]) -> list[Cost]:
 
 
 class Measured(NamedTuple):
-    """What one call took, or the medians of several; units as in `Cost`."""
+    """The measurements of one call, or the medians of several; units as in `Cost`."""
 
     connect_s: float
     delay_median_s: float
@@ -111,11 +118,11 @@ class Measured(NamedTuple):
     held_up_s: float
     reconnections: float
     cpu_s: float
-    """Not a number, where it was not counted."""
+    """NaN if it was not counted."""
 
 
 def measured(cell: RecordedCell, frames: Mapping[str, DirectionRecord]) -> Measured | None:
-    """Return what a call took; None: nothing was heard."""
+    """Return the measurements of a call, or None if nothing was heard."""
     directions = frames.values()
     delays = sorted(
         at - direction.sent_s[index] for direction in directions for index, at in direction.received

@@ -1,7 +1,8 @@
-"""A run as tables: one row a cell, a second of a direction, an event. Judges nothing.
+"""Export a run as tables: one row per cell, per second of a direction, and per middlebox event.
 
-A column is its name, its Arrow type and how it is read of a record. The run's folder stays the only
-truth: the Parquet files are made from it, and never read back.
+A column consists of a name, an Arrow type, and a function that reads its value from a record. The
+run's folder remains the only source of truth: Parquet files are written from it, and never read
+back.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from testbed.record.cell_record import DIRECTIONS, CellRecord, TrafficSummary
 from testbed.record.results import RecordedCell, Run
 
 Value = str | float | bool | Sequence[str] | None
-"""What a field of a table may hold."""
+"""What a field of a table can hold."""
 Row = TypeVar("Row")
 
 
@@ -50,7 +51,7 @@ class _EventRow(NamedTuple):
 
 
 def _key(of: Callable[[Row], RecordedCell]) -> list[Column[Row]]:
-    """Return the columns by which rows of different tables belong together."""
+    """Return the key columns, by which rows of different tables can be joined."""
     return [
         Column("cell", pa.string(), lambda row: of(row).id),
         Column("messenger", pa.string(), lambda row: of(row).record.messenger),
@@ -144,9 +145,9 @@ CELLS: Sequence[Column[RecordedCell]] = [
     ),
     _record("virtual_s", pa.float64(), lambda r: r.observation.virtual_s),
 ]
-"""One row a cell. Names and units are those of `cell.json`; what a cell does not have is null.
+"""One row per cell. Names and units are those of `cell.json`; what a cell does not have is null.
 
-What a cell cost is not in it: it differs between equal runs (`wall.json` has it).
+Wall-clock and CPU times are left out, because they differ between equal runs (see `wall.json`).
 """
 STEPS: Sequence[Column[_StepRow]] = [
     *_key(lambda row: row.cell),
@@ -155,14 +156,14 @@ STEPS: Sequence[Column[_StepRow]] = [
     Column("concealed_share", pa.float64(), lambda row: row.step.concealed_share),
     Column("r_fullband_100", pa.float64(), lambda row: row.step.r_fullband_100),
 ]
-"""One row a second of each direction, from `from_s` on, since dialling."""
+"""One row per second of each direction; `from_s` is its beginning in seconds since dialling."""
 EVENTS: Sequence[Column[_EventRow]] = [
     *_key(lambda row: row.cell),
     Column("at_s", pa.float64(), lambda row: row.at_s),
     Column("flow", pa.string(), lambda row: row.flow),
     Column("event", pa.string(), lambda row: row.event),
 ]
-"""One row an event of the middlebox, in seconds since dialling."""
+"""One row per event of the middlebox; times in seconds since dialling."""
 
 
 @dataclass(frozen=True)
@@ -178,18 +179,18 @@ def load(folder: str | Path) -> RunTables:
     """Read a run's folder into DataFrames.
 
     Raises:
-        ResultsError: It is no run's, or damaged.
+        ResultsError: The folder does not hold a run, or is damaged.
     """
     return RunTables(*(table.to_pandas() for table in _tables(Run(Path(folder))).values()))
 
 
 def export(run: Run, folder: Path) -> list[Path]:
-    """Write a run's tables to `folder` as Parquet, each whole or not at all; return the paths.
+    """Write a run's tables to `folder` as Parquet, each file atomically; return the paths.
 
-    Runs with the same cells give the same bytes.
+    Runs with the same cells yield the same bytes.
 
     Raises:
-        ResultsError: It is no run's folder, or damaged.
+        ResultsError: The run's folder does not hold a run, or is damaged.
     """
     folder.mkdir(parents=True, exist_ok=True)
     paths = []

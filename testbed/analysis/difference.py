@@ -1,4 +1,4 @@
-"""What changed from one run to another: inputs, versions, cells, verdicts, medians; pure."""
+"""Find what changed from one run to another: inputs, versions, cells, verdicts and medians."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from testbed.record.results import RecordedCell, Run
 
 @dataclass(frozen=True)
 class Change:
-    """A part of what a run was made of that differs; None: the run does not have it."""
+    """A part of the runs that differs; None if a run does not have it."""
 
     part: str
     before: str | None
@@ -32,13 +32,13 @@ class Shift:
     before: Estimate
     after: Estimate
     effect: Estimate
-    """The median of the differences, after less before, paired by seed."""
+    """The median of the differences, after minus before, paired by seed."""
 
     @property
     def is_beyond_spread(self) -> bool | None:
-        """Whether the change is more than seeds make; None: one seed does not tell.
+        """Whether the change exceeds the spread over seeds; None if one seed cannot show this.
 
-        It is if the intervals of the two medians have nothing in common.
+        It does if the intervals of the two medians do not overlap.
         """
         if isinf(self.before.low) or isinf(self.after.low):
             return None
@@ -47,18 +47,18 @@ class Shift:
 
 @dataclass(frozen=True)
 class Difference:
-    """What changed from one run to another. All of it is empty: they are the same."""
+    """What changed from one run to another; everything is empty if they are the same."""
 
     made_of: tuple[Change, ...]
-    """Scenario, kernel, versions and inputs."""
+    """Changes of the scenario, the kernel, versions and inputs."""
     only_before: tuple[str, ...]
     """Cells that only the earlier run has."""
     only_after: tuple[str, ...]
     verdicts: tuple[Change, ...]
-    """Cells of both runs whose verdict changed."""
+    """Cells in both runs whose verdict changed."""
     shifts: tuple[Shift, ...]
     cells: int
-    """How many cells both have: n."""
+    """The number of cells in both runs, n."""
 
     @property
     def is_empty(self) -> bool:
@@ -72,7 +72,7 @@ def difference(before: Run, after: Run) -> Difference:
     """Compare two runs.
 
     Raises:
-        ResultsError: One of them is none.
+        ResultsError: One of the folders does not hold a run.
     """
     old, new = ({cell.id: cell for cell in run.cells()} for run in (before, after))
     common = [name for name in old if name in new]

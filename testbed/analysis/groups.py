@@ -1,4 +1,4 @@
-"""Groups a run's cells by what calls are compared by: the only place that does."""
+"""Group a run's cells by the key that calls are compared by; nothing else groups cells."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from testbed.record.results import RecordedCell
 
 
 def grouped(cells: Iterable[RecordedCell]) -> dict[CallKey, list[RecordedCell]]:
-    """Return cells that differ in their seed alone together, in the order in which they come."""
+    """Group the cells that differ only in their seed; the order of groups and cells is kept."""
     groups: dict[CallKey, list[RecordedCell]] = {}
     for cell in cells:
         groups.setdefault(cell.record.key, []).append(cell)

@@ -1,6 +1,12 @@
-"""Medians, shares, effects and ranks, each with its interval: arithmetic that knows no call.
+"""Estimate shares, medians, effects and ranks, each with a 95 % confidence interval.
 
-Nothing here takes the mean of verdicts or of ratings: they are ordinal.
+    share           Wilson's score interval
+    share_effect    Newcombe's method 10 for paired proportions
+    median_of       percentile bootstrap with fixed resamples
+    median_effect   the same, of paired differences
+    ranks           ties where intervals overlap
+
+No function takes the mean of verdicts or ratings, because these are ordinal.
 """
 
 from __future__ import annotations
@@ -14,7 +20,7 @@ from typing import TypeVar
 import numpy as np
 
 CONFIDENCE = 0.95
-"""Of all intervals here."""
+"""The confidence level of all intervals in this module."""
 RESAMPLES = 9999
 _SEED = 20250813
 _Z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
@@ -25,9 +31,9 @@ K = TypeVar("K")
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A value with the interval that holds the true one with 95 % confidence, and from how many.
+    """A value, its 95 % confidence interval, and the number of observations.
 
-    The interval is infinite where nothing is known of the spread: a median of a single number.
+    The interval is infinite if nothing is known about the spread: the median of a single number.
     """
 
     value: float
@@ -36,22 +42,22 @@ class Estimate:
     n: int
 
     def overlaps(self, other: Estimate) -> bool:
-        """Whether both intervals have a value in common: then the two are not told apart."""
+        """Return whether the intervals overlap, so that the two values are not distinguishable."""
         return self.low <= other.high and other.low <= self.high
 
     @property
     def excludes_zero(self) -> bool:
-        """Whether 0 lies outside of the interval: for an effect, that there is one."""
+        """Whether 0 lies outside the interval; for an effect, whether there is one."""
         return self.low > 0 or self.high < 0
 
 
 def share(successes: int, n: int) -> Estimate:
-    """Estimate a probability from `successes` of `n` trials: Wilson's score interval.
+    """Estimate a probability from `successes` in `n` trials, with Wilson's score interval.
 
     Wilson, Probable inference, J. Am. Stat. Assoc. 22 (1927) 209.
 
     Raises:
-        ValueError: There is no trial, or there are more successes than trials.
+        ValueError: There are no trials, or more successes than trials.
     """
     if not 0 <= successes <= n or n == 0:
         raise ValueError(f"{successes} of {n} trials is no share")
@@ -60,10 +66,10 @@ def share(successes: int, n: int) -> Estimate:
 
 
 def share_effect(treated: Mapping[K, bool], control: Mapping[K, bool]) -> Estimate | None:
-    """Estimate by how much a probability differs from another, over the pairs that both have.
+    """Estimate the difference of two probabilities from paired trials; None if there is no pair.
 
-    Treated less control, -1 to 1; the interval is method 10 of Newcombe, Stat. Med. 17 (1998) 2635,
-    for paired proportions. None: there is no pair.
+    Treated minus control, -1 to 1. The interval is method 10 of Newcombe, Stat. Med. 17 (1998)
+    2635, for paired proportions.
     """
     pairs = [(bool(treated[key]), bool(control[key])) for key in treated if key in control]
     n = len(pairs)
@@ -82,10 +88,10 @@ def share_effect(treated: Mapping[K, bool], control: Mapping[K, bool]) -> Estima
 
 
 def median_of(values: Sequence[float]) -> Estimate | None:
-    """Estimate a median: percentile bootstrap, always with the same resamples; None of nothing.
+    """Estimate a median by a percentile bootstrap with fixed resamples; None if there is no value.
 
-    Efron, Ann. Stat. 7 (1979) 1. Of few values the interval is their range, and holds the true
-    median more seldom than it says: see `coverage_limit`.
+    Efron, Ann. Stat. 7 (1979) 1. For few values the interval is their range, whose true coverage is
+    below the nominal one (see `coverage_limit`).
     """
     n = len(values)
     if not n:
@@ -99,26 +105,24 @@ def median_of(values: Sequence[float]) -> Estimate | None:
 
 
 def median_effect(treated: Mapping[K, float], control: Mapping[K, float]) -> Estimate | None:
-    """Estimate the median of the differences, treated less control, over the pairs that both have.
-
-    None: there is no pair.
-    """
+    """Estimate the median of paired differences, treated minus control; None if there are none."""
     return median_of([treated[key] - control[key] for key in treated if key in control])
 
 
 def coverage_limit(n: int) -> float:
-    """Return the greatest confidence with which the range of `n` values can hold their true median.
+    """Return the probability that the range of `n` values contains the true median.
 
-    1 - 2^(1 - n), for a continuous distribution (Wilks 1962, section 11.2): 0.75 for three values,
-    and 0.95 needs six.
+    It is 1 - 2^(1 - n) for a continuous distribution (Wilks 1962, section 11.2): 0.75 for three
+    values; 0.95 needs six.
     """
     return max(0.0, 1 - 2.0 ** (1 - n))
 
 
 def ranks(estimates: Sequence[Estimate]) -> list[int]:
-    """Rank estimates, the greatest first, from 1: one more than how many are surely greater.
+    """Return the rank of each estimate: one more than the number that are greater beyond doubt.
 
-    So those that intervals do not tell apart from the best share the first rank.
+    An estimate is greater beyond doubt if its whole interval lies above the other one. So all that
+    their intervals do not separate from the best share rank 1.
     """
     return [1 + sum(other.low > this.high for other in estimates) for this in estimates]
 
@@ -127,7 +131,7 @@ def _wilson(successes: int, n: int) -> tuple[float, float]:
     p, z2 = successes / n, _Z**2
     centre = (p + z2 / (2 * n)) / (1 + z2 / n)
     half = _Z * sqrt(p * (1 - p) / n + z2 / (4 * n * n)) / (1 + z2 / n)
-    # At the ends the bound is the end itself, but for rounding.
+    # With no or only successes the bound is exactly 0 or 1, except for rounding errors.
     return (
         0.0 if successes == 0 else centre - half,
         1.0 if successes == n else centre + half,
@@ -135,7 +139,7 @@ def _wilson(successes: int, n: int) -> tuple[float, float]:
 
 
 def _correlation(both: int, first: int, second: int, neither: int) -> float:
-    """Newcombe's phi, with his correction for continuity where it is positive."""
+    """Return Newcombe's phi, with his continuity correction if the correlation is positive."""
     margins = (both + first) * (second + neither) * (both + second) * (first + neither)
     if margins == 0:
         return 0.0
