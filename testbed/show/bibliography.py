@@ -1,4 +1,8 @@
-"""BibTeX of the sources that profiles, messengers and link sets name; it invents nothing."""
+"""Write the sources that profiles, messengers and link sets cite as BibTeX.
+
+A source is free text. Its title is the text itself; author, DOI, URL and year are filled in only if
+patterns find them there, so no field is invented.
+"""
 
 from __future__ import annotations
 
@@ -18,19 +22,19 @@ _AUTHOR = re.compile(r"^([A-Z][\w-]+) et al\.")
 
 @dataclass
 class Source:
-    """One thing that is cited: its words, and who relies on it how surely."""
+    """A cited source: its text, and the files that rely on it."""
 
     words: str
-    """As the files cite it, without what was taken from it."""
+    """The citation as in the files, without the statement taken from the source."""
     used_by: dict[str, None] = field(default_factory=dict)
-    """Which file, and its confidence; in order, each once."""
+    """The files and their confidence, in order and without duplicates."""
 
 
 def sources(evidence: Mapping[str, Iterable[Evidence]]) -> list[Source]:
-    """Gather what files cite, by file's name; what is assumed has no source.
+    """Collect the sources that files cite; `evidence` is by the file's name.
 
-    A source's words end at the first colon and space, after which stands what it says; several are
-    separated by semicolons.
+    Values that are assumed, or measured by this project, cite nothing. A citation ends at the first
+    colon and space, after which follows what the source says; semicolons separate several.
     """
     found: dict[str, Source] = {}
     for name, items in evidence.items():
@@ -44,7 +48,7 @@ def sources(evidence: Mapping[str, Iterable[Evidence]]) -> list[Source]:
 
 
 def bibtex(found: Iterable[Source]) -> str:
-    """Write sources as BibTeX, each under a key of its own that is the same every time."""
+    """Return sources as BibTeX, each under a unique key that depends only on the sources."""
     keys: dict[str, int] = {}
     entries = []
     for source in found:

@@ -1,4 +1,4 @@
-"""The table of what the middlebox saw of each transport and did to it."""
+"""Show what the middlebox saw of each transport, and what it did to it, as a table."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ failed, and none did."""
 
 
 def seen_table(found: Sequence[Seen]) -> Table:
-    """Show it, at most 100 columns wide."""
+    """Return the table, at most 100 columns wide."""
     table, begins = table_by_keys([seen.key for seen in found])
-    # No narrower than their usual words: `unusable`, `recognised`, `telegram-ports:`, `restricted:`
+    # Columns are at least as wide as their usual words: `unusable`, `recognised`,
+    # `telegram-ports:`, `restricted:`.
     least = {"Calls": 8, "recognised\nas": 10, "rules that met it": 15, "so it": 12}
     for name, width in least.items():
         table.add_column(name, min_width=width, overflow="fold")

@@ -1,4 +1,4 @@
-"""Tables for people of how calls compare and of what changed between two runs; no I/O."""
+"""Show how calls compare, and what changed between two runs, as tables, text and JSON."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ MEASURE_WORDS = {
     "mouth_to_ear_s": ("delay", 1000.0, 0, " ms"),
     "r_fullband_100": ("R", 1.0, 0, ""),
 }
-"""For people: each measure's word, factor, digits and unit."""
+"""Each measure's word, factor, digits and unit, for people."""
 
 
 def comparison_table(compared: Sequence[Comparison]) -> Table:
-    """Show how calls compare, at most 100 columns wide."""
+    """Return the table of how calls compare, at most 100 columns wide."""
     table, begins = table_by_keys([c.key for c in compared])
     for name in ("n", "usable", "95 %", "over direct", "R", "95 %", "rank"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -43,7 +43,7 @@ def comparison_table(compared: Sequence[Comparison]) -> Table:
 
 
 def legend(compared: Sequence[Comparison]) -> str:
-    """Say what the columns of `comparison_table` mean, for these n."""
+    """Return what the columns of `comparison_table` mean, for the n of these comparisons."""
     n = min(c.calls for c in compared)
     interval = (
         f"with its bootstrap interval, which of {n} seeds holds the true median with "
@@ -62,28 +62,28 @@ def legend(compared: Sequence[Comparison]) -> str:
 
 
 def rank_text(one: Comparison, compared: Iterable[Comparison]) -> str:
-    """Write a rank, with `=` if others have it too."""
+    """Return a rank as text, with `=` if others share it."""
     rivals = (c for c in compared if c.key._replace(transport="") == one.key._replace(transport=""))
     shared = sum(c.rank == one.rank for c in rivals) > 1
     return f"{one.rank}{'=' if shared else ''}"
 
 
 def effect_text(effect: Estimate | None) -> str:
-    """Write an effect on a share in points, with `*` if its interval excludes 0."""
+    """Return an effect on a share in percentage points, with `*` if its interval excludes 0."""
     if effect is None:
         return "-"
     return f"{100 * effect.value:+.0f}{'*' if effect.excludes_zero else ' '}"
 
 
 def interval_text(estimate: Estimate | None, factor: float = 1.0, digits: int = 0) -> str:
-    """Write an interval; `-` if it is not known."""
+    """Return an interval as text, or `-` if it is unknown."""
     if estimate is None or not isfinite(estimate.low):
         return "-"
     return f"{estimate.low * factor:.{digits}f}-{estimate.high * factor:.{digits}f}"
 
 
 def comparison_json(compared: Iterable[Comparison]) -> str:
-    """Write comparisons as JSON, in SI units; what is not known is null."""
+    """Return comparisons as JSON, in SI units; unknown values are null."""
     return _json(
         [
             {
@@ -104,12 +104,12 @@ def comparison_json(compared: Iterable[Comparison]) -> str:
 
 
 def _json(content: object) -> str:
-    """Write dataclasses and verdicts as JSON; a bound that is not known is null."""
+    """Return dataclasses and verdicts as JSON; unknown (infinite) bounds are null."""
     return to_json(content, indent=1, inf_nan_mode="null").decode()
 
 
 def difference_table(shifts: Sequence[Shift]) -> Table:
-    """Show what medians changed, at most 100 columns wide."""
+    """Return the table of the medians that changed, at most 100 columns wide."""
     table, begins = table_by_keys([shift.key for shift in shifts])
     for name in ("what", "before", "after", "n"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -127,11 +127,11 @@ def difference_table(shifts: Sequence[Shift]) -> Table:
 
 
 _MORE_DIGITS = 6
-"""How many digits more than usual are shown at most, where fewer look equal."""
+"""The most additional digits shown to distinguish two medians."""
 
 
 def _before_and_after(shift: Shift) -> tuple[str, str]:
-    """Write two medians with as many digits as tell them apart."""
+    """Return two medians as text, with as many digits as distinguish them."""
     _, factor, digits, unit = MEASURE_WORDS[shift.measure]
     values = [estimate.value * factor for estimate in (shift.before, shift.after)]
     for more in range(_MORE_DIGITS + 1):
@@ -142,7 +142,7 @@ def _before_and_after(shift: Shift) -> tuple[str, str]:
 
 
 def difference_words(found: Difference) -> list[str]:
-    """Say what changed but the medians, one line a fact."""
+    """Return what changed apart from the medians, one line per fact."""
     lines = [
         f"{c.part}: {c.before or 'not there'} -> {c.after or 'not there'}" for c in found.made_of
     ]
@@ -163,7 +163,7 @@ def difference_words(found: Difference) -> list[str]:
 
 
 def difference_json(found: Difference) -> str:
-    """Write a difference as JSON."""
+    """Return a difference as JSON."""
     return _json(
         {
             "made_of": found.made_of,

@@ -1,4 +1,4 @@
-"""The table of what transports cost beside `direct`."""
+"""Show what transports cost compared with `direct`, as a table."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ which nothing was heard: where there were no others, there is no row."""
 
 
 def cost_table(found: Sequence[Cost]) -> Table:
-    """Show costs, at most 100 columns wide."""
+    """Return the table of costs, at most 100 columns wide."""
     table, begins = table_by_keys([cost.key for cost in found])
     for name in ("connects", "delay", "95 %", "held up", "bytes", "packets", "re", "CPU"):
         table.add_column(name, justify="right", no_wrap=True)

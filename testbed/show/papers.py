@@ -1,4 +1,4 @@
-"""Tables for papers, in Markdown and LaTeX, of how a run's calls compare; pure text, no I/O."""
+"""Write tables for papers, in Markdown and LaTeX, of how a run's calls compare."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _HEADS = (
     "set-up, s", "lost, %", "delay, ms", "rank",
 )  # fmt: skip
 _WORDS = 3
-"""The columns that are words, and stand on the left."""
+"""The number of leading columns that hold words and are left-aligned."""
 
 
 def markdown(compared: Sequence[Comparison], manifest: Manifest) -> str:
-    """Write a comparison as a Markdown table (GitHub's, which pandoc reads) with its note."""
+    """Return a comparison as a Markdown table (GitHub's, which pandoc reads) with its note."""
     lines = [_piped(_HEADS), _piped(["---"] * _WORDS + ["---:"] * (len(_HEADS) - _WORDS))]
     lines += [_piped(cell.replace("|", r"\|") for cell in row) for row in _rows(compared)]
     return "\n".join((*lines, "", note(compared, manifest), ""))
 
 
 def latex(compared: Sequence[Comparison], manifest: Manifest) -> str:
-    """Write a comparison as a LaTeX table float; it needs the package booktabs."""
+    """Return a comparison as a LaTeX table float, which needs the package booktabs."""
     body = [_joined(map(escaped, row)) for row in _rows(compared)]
     name = manifest.scenario.name
     lines = [
@@ -56,7 +56,7 @@ FORMATS: Mapping[str, Callable[[Sequence[Comparison], Manifest], str]] = {
 
 
 def note(compared: Sequence[Comparison], manifest: Manifest) -> str:
-    """Say what a table shows: scenario, engine, n, and what the columns mean."""
+    """Return the note under a table: scenario, version, clock, n, and what the columns mean."""
     scenario = manifest.scenario
     counts = sorted({c.calls for c in compared})
     n = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
@@ -76,7 +76,7 @@ def note(compared: Sequence[Comparison], manifest: Manifest) -> str:
 
 
 def escaped(text: str) -> str:
-    """Escape what LaTeX would read as a command."""
+    """Return text with LaTeX's special characters escaped."""
     return "".join(_SPECIAL.get(character, character) for character in text)
 
 

@@ -1,4 +1,8 @@
-"""Tables for people: what a run's cells add up to, one row for the seeds of a call; no I/O."""
+"""Summarise a run's cells in tables, with one row for all seeds of the same call.
+
+Columns whose value is the same in all rows (messenger, transport, or a swept censor profile) move
+above the table (`table_by_keys`), so that tables stay within 100 columns.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,7 @@ from testbed.record.results import RecordedCell
 
 @dataclass(frozen=True)
 class Row:
-    """Calls that differ in their seed alone; medians over the calls that were set up."""
+    """Calls that differ only in their seed; medians are over the calls that were set up."""
 
     key: CallKey
     verdicts: Mapping[Verdict, int]
@@ -29,27 +33,27 @@ class Row:
     concealed_share: float | None
     """Of the worse direction."""
     mouth_to_ear_s: float | None
-    """Of the worse direction, its median."""
+    """The median delay of the worse direction."""
     r_fullband_100: float | None
-    """Of the worse direction, on the scale from 0 to 100."""
+    """Of the worse direction, on a scale with 100 as the best."""
     chat_sent: int
     chat_delivered: int
     chat_median_s: float | None
     virtual_s: float
     wall_s: float
     symptoms: tuple[str, ...] = ()
-    """Those that at least half of the calls had."""
+    """The symptoms that at least half of the calls had."""
     response_s: float | None = None
-    """How long the end that waits longer waits for an answer."""
+    """The time for which the end that waits longer waits for an answer."""
 
     @property
     def calls(self) -> int:
-        """How many calls."""
+        """The number of calls."""
         return sum(self.verdicts.values())
 
 
 def rows(cells: Iterable[RecordedCell]) -> list[Row]:
-    """Add cells up, in the order in which calls first come."""
+    """Return the rows of cells, in the order in which calls first occur."""
     return [_row(key, group) for key, group in grouped(cells).items()]
 
 
@@ -75,7 +79,7 @@ def _row(key: CallKey, group: Sequence[RecordedCell]) -> Row:
 
 
 def _symptoms(calls: Sequence[CellRecord]) -> Iterator[str]:
-    """Tell what at least half of the calls were like, once for all if they are told alike."""
+    """Yield the symptoms of at least half of the calls, with details where all agree on them."""
     for symptom in Symptom:
         told = [[t for t in call.quality.symptoms if symptom_of(t) is symptom] for call in calls]
         having = [(call, texts) for call, texts in zip(calls, told, strict=True) if texts]
@@ -92,7 +96,7 @@ def _symptoms(calls: Sequence[CellRecord]) -> Iterator[str]:
 
 
 def _went_silent_s(call: CellRecord) -> float:
-    """Return when a call first fell silent that had been heard (s since dialling)."""
+    """Return when a call first fell silent after having been heard (s since dialling)."""
     found = [silence for silences in call.silences.values() for silence in silences]
     return min(silence.at_s for silence in found if not silence.from_start)
 
@@ -103,10 +107,11 @@ def _median(numbers: Iterable[float | None]) -> float | None:
 
 
 def table_by_keys(keys: Sequence[CallKey]) -> tuple[Table, list[list[str]]]:
-    """Begin a table by messenger, transport, censor; give it and what each row begins with.
+    """Return a table with columns for messenger, transport and censor, and each row's first cells.
 
-    What all rows have in common stands above the table and has no column: a messenger, a transport,
-    a profile of which a sweep varied a number. Rows of one messenger name it once.
+    What all rows have in common is written above the table and has no column: the messenger, the
+    transport, or the profile of which a sweep varied a number. Consecutive rows of one messenger
+    name it only once.
     """
     messengers = [key.messenger for key in keys]
     transports = [key.transport for key in keys]
@@ -134,7 +139,7 @@ def table_by_keys(keys: Sequence[CallKey]) -> tuple[Table, list[list[str]]]:
 
 
 def _add_column(table: Table, heading: str, texts: Sequence[str], kept: int) -> None:
-    """Add a column that is folded at blanks if it must be, but not if it is as wide as `kept`."""
+    """Add a column; it may be folded at spaces only if it is wider than `kept`."""
     table.add_column(
         heading,
         min_width=min(_longest_word(texts), kept),
@@ -154,7 +159,7 @@ def _table(*above: str) -> Table:
 
 
 def _censors(censors: Sequence[str]) -> tuple[str, str, list[str]]:
-    """Return what is said of the censors above a table, their column's heading, and each row's."""
+    """Return the text about censors above a table, their column's heading, and its rows."""
     profiles = {censor.partition(" ")[0] for censor in censors}
     if len(profiles) != 1:
         return "", "Censor", list(censors)
@@ -195,7 +200,7 @@ def summary(table_rows: Sequence[Row]) -> Table:
 
 
 def traffic_table(cells: Iterable[RecordedCell]) -> Table | None:
-    """Return what became of the other traffic beside calls; None: there was none."""
+    """Return the table of the other traffic during calls, or None if there was none."""
     groups = grouped(cell for cell in cells if cell.record.traffic)
     if not groups:
         return None
@@ -210,15 +215,15 @@ def traffic_table(cells: Iterable[RecordedCell]) -> Table | None:
 
 
 def _traffic(ones: Sequence[TrafficSummary]) -> str:
-    """How many were done, and the median time that those took."""
+    """Return how many were completed, and the median time that these took."""
     took_s = [one.took_s for one in ones if one.done]
     return f"{len(took_s)}/{len(ones)} {_number(_median(took_s), 2)} s"
 
 
 def _calls(row: Row) -> Text:
-    """How many calls of each verdict, and below it what they were like."""
+    """Return the number of calls by verdict, and their symptoms below it."""
     verdicts = ", ".join(f"{count} {verdict}" for verdict, count in row.verdicts.items())
-    # That there was no set-up is what the verdict "no call" says.
+    # The verdict "no call" already says that there was no set-up.
     told = ", ".join(symptom for symptom in row.symptoms if symptom != Symptom.NO_SET_UP)
     return Text.assemble(verdicts, (f"\n{told}" if told else "", "italic"))
 
@@ -232,7 +237,7 @@ virtual over wall seconds. Below a verdict: what at least half of the calls were
 
 
 def decided_by(cells: Iterable[RecordedCell]) -> str:
-    """Say by what the calls of real engines were judged; empty: there are none."""
+    """Return a sentence on how calls of real engines were judged; empty if there are none."""
     found: dict[str, set[str]] = {}
     for cell in cells:
         record = cell.record
@@ -257,7 +262,7 @@ def _number(value: float | None, digits: int, factor: float = 1) -> str:
 
 
 def as_json(table_rows: Iterable[Row]) -> str:
-    """Write the rows as JSON, in SI units."""
+    """Return the rows as JSON, in SI units."""
     flat = [
         {**row.key._asdict(), **{k: v for k, v in vars(row).items() if k != "key"}}
         for row in table_rows

@@ -1,4 +1,8 @@
-"""The figures by name, and writing them as files; imports no drawing library until one is drawn."""
+"""Draw the figures of a run by name, and write them as files.
+
+Each figure is a module of this folder with a function of the same name. They are imported only when
+a figure is drawn, because they load matplotlib.
+"""
 
 from __future__ import annotations
 
@@ -13,21 +17,21 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FIGURES = ("usability", "collateral", "matrix", "timeline", "delay", "curve", "setup", "pareto")
-"""Each figure's name, which its files, its module here and the function that draws it have."""
+"""The names of the figures; files, modules and functions have the same names."""
 _BARS = 80
-"""More bars than these fill more than a page."""
+"""More bars than this do not fit on one page."""
 COMPARING = "shift"
-"""The figure that is drawn from two runs."""
+"""The figure that compares two runs."""
 
 
 def draw(
     run: Run, names: Sequence[str] | None, folder: Path, compare: Run | None = None
 ) -> list[Path]:
-    """Draw a run's figures, and write each as PNG, SVG and PDF; give the paths written.
+    """Draw a run's figures, write each as PNG, SVG and PDF, and return the paths.
 
-    If none is named, all for which the run has something to show; with `compare`, the one that
-    compares a run with that earlier one. The same run gives the same bytes; a file is written whole
-    or not at all.
+    Without `names`, draw all figures for which the run has data; with `compare`, an earlier run,
+    draw the figure that compares the two. The same run yields the same bytes, and each file is
+    written atomically.
 
     Raises:
         ValueError: No figure has that name.
@@ -37,7 +41,7 @@ def draw(
     if unknown := [name for name in names or () if name not in known]:
         raise ValueError(f"no figure {', '.join(unknown)}; there are {', '.join(known)}")
     wanted = list(dict.fromkeys(names or ((COMPARING,) if compare else _all(run))))
-    # Not at the top: other commands do not pay for matplotlib.
+    # Imported here, not at the top: other commands must not load matplotlib.
     files, nothing = (
         import_module("testbed.show.figures.files"),
         import_module("testbed.show.figures.sheet"),
@@ -55,7 +59,7 @@ def draw(
 
 
 def _all(run: Run) -> Sequence[str]:
-    """Name the figures of a run; of many kinds of calls no bars, for the matrix shows them."""
+    """Return the figures of a run; without bars if there are too many, as the matrix shows them."""
     kinds = {cell.record.key for cell in run.cells()}
     return FIGURES if len(kinds) <= _BARS else FIGURES[1:]
 

@@ -1,4 +1,4 @@
-"""Draws what became of calls, chats and other traffic beside each other; counting lives here."""
+"""Draw the outcomes of calls, chats and other traffic side by side."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ from testbed.show.figures import sheet, style, words
 from testbed.show.figures.tally import Tally, by_messenger, tally
 
 _ROW_IN, _BAR, _WIDTH = 0.22, 0.6, 0.62
-"""Height of a row; of a bar, in rows; length of a full bar, in columns."""
+"""The height of a row (inches), the height of a bar (rows), and the full length of a bar (columns).
+"""
 
 Shares = Mapping[str, Fraction]
-"""By what was done: how many of how many."""
+"""The share that succeeded, by activity."""
 
 
 def collateral(run: Run) -> Figure:
-    """Draw for each messenger, transport and censor which share of what people did came about.
+    """Draw for each messenger, transport and censor the share of each activity that succeeded.
 
     Raises:
-        NothingToDrawError: The run has no traffic but calls and chats (`other_traffic`).
+        NothingToDrawError: The run has no traffic except calls and chats (`other_traffic`).
     """
     data = sheet.recorded(run)
     kinds = list(dict.fromkeys(k for cell in data.cells for k in cell.record.traffic))
@@ -56,7 +57,7 @@ def collateral(run: Run) -> Figure:
 
 
 def shares(cells: Sequence[RecordedCell]) -> dict[str, Fraction]:
-    """Count what came about of what people did; what nobody did is left out."""
+    """Return the share of each activity that succeeded; activities that nobody did are left out."""
     counts: dict[str, list[int]] = {}
 
     def add(name: str, done: int, of: int) -> None:

@@ -1,4 +1,4 @@
-"""Draws how usability changes with what a scenario sweeps, such as a rate or a loss."""
+"""Draw how usability changes with the number that a scenario sweeps, such as a rate or a loss."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _AXES = {
     "loss": ("packets lost, %", 100.0),
     "drop": ("recognised packets dropped, %", 100.0),
 }
-"""What is swept, in words, and the factor to the unit shown."""
+"""The axis label of each swept number, and the factor to the unit shown."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class _Point:
 def curve(run: Run) -> Figure:
     """Draw the probability of a usable call, with its interval, against the swept number.
 
-    One panel a messenger, one line a transport.
+    There is one panel per messenger and one line per transport.
 
     Raises:
         NothingToDrawError: The run sweeps no number.
@@ -97,7 +97,7 @@ def _draw(axes: Axes, points: Sequence[_Point], transports: Sequence[str]) -> No
 
 
 def _places(xs: Sequence[float]) -> Mapping[float, float]:
-    """Place each value apart: values of a sweep lie too unevenly for one scale."""
+    """Return equidistant places of values, because those of a sweep are too uneven for a scale."""
     return {x: float(index) for index, x in enumerate(xs)}
 
 

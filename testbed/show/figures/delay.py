@@ -1,4 +1,4 @@
-"""Draws how long sound takes from mouth to ear, as a distribution over frames that were heard."""
+"""Draw the mouth-to-ear delay as a cumulative distribution over the frames that were heard."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from testbed.show.figures.tally import natural
 _COLUMNS = 3
 _PANEL_IN = 1.0
 _LINES = 4
-"""More kinds of calls than these are drawn as one."""
+"""More kinds of calls than this are drawn as one line."""
 _SHARES = np.linspace(0, 1, 401)
 _ALL = "all calls"
 _END_MS = 2000.0
-"""What takes longer is beyond the edge: nobody talks so."""
+"""The end of the axis; nobody can talk with a longer delay."""
 _DENSE_MS = 600.0
 _Coded = tuple[Codec, PlayoutOptions]
 Delays = NDArray[np.float64]
 
 
 def delay(run: Run) -> Figure:
-    """Draw the cumulative distribution of mouth-to-ear delay, one panel a transport.
+    """Draw the cumulative distribution of the mouth-to-ear delay, with one panel per transport.
 
-    Each frame that was played counts, of both directions and all seeds. One line a messenger and
-    censor, or one in all if these are too many.
+    Each frame that was played counts, in both directions and for all seeds. There is one line per
+    messenger and censor, or a single line if these are too many.
 
     Raises:
         NothingToDrawError: No call was set up.
@@ -71,7 +71,7 @@ def delay(run: Run) -> Figure:
 
 
 def _beyond(curves: Mapping[str, Mapping[str, Delays]]) -> str:
-    """Say which share of a line's frames took longer than the axis reaches; empty: none did."""
+    """Return a note on the share of frames beyond the end of the axis; empty if there are none."""
     shares = {
         transport: max(float(np.mean(q[1:-1] > _END_MS)) for q in named.values())
         for transport, named in curves.items()
@@ -156,7 +156,7 @@ def _by_transport(
 
 
 def _quantiles_ms(run: Run, calls: Sequence[RecordedCell]) -> Delays:
-    """Return the delays in ms that the shares of `_SHARES` of all frames keep."""
+    """Return the quantiles of the delays of all frames, in ms, at `_SHARES`."""
     playouts = (playout for call in calls for playout in playouts_of(run, call).values())
     delays = [delay for playout in playouts for delay in playout.mouth_to_ear_s]
     quantiles: Delays = 1000 * np.quantile(delays, _SHARES) if delays else np.full(401, np.nan)

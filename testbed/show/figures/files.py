@@ -1,4 +1,4 @@
-"""Writes a figure as files that are equal when their figures are; what is on it: the others."""
+"""Write a figure as PNG, SVG and PDF, so that equal figures yield equal files."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ FORMATS: Mapping[str, Mapping[str, str | None]] = {
     "svg": {"Date": None, "Creator": None},
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
 }
-"""Each format and what its metadata says: no date, no version, so equal figures are equal files."""
+"""The metadata of each format: without date and version, so that equal figures are equal files."""
 
 
 def write(figure: Figure, stem: Path) -> list[Path]:
-    """Write a figure to `stem` + each format's suffix, whole or not at all, and give the paths."""
+    """Write a figure to `stem` plus each format's suffix, atomically, and return the paths."""
     stem.parent.mkdir(parents=True, exist_ok=True)
     paths = []
     for suffix, metadata in FORMATS.items():

@@ -1,4 +1,4 @@
-"""Draws transports against censors, a verdict in each field; counting lives in `tally`."""
+"""Draw transports against censors, with the median verdict in each field."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _LABEL_PT = style.NOTE_PT
 
 
 def matrix(run: Run) -> Figure:
-    """Draw each messenger's calls as a field of transports by censors.
+    """Draw each messenger's calls as a matrix of transports by censors.
 
-    A field has the median verdict's fill (the worse one of two) and how many calls were usable of
-    how many.
+    A field has the fill of the median verdict (the worse of the two middle ones), and the number of
+    usable calls and of all calls.
 
     Raises:
-        NothingToDrawError: The run has not two censors and two transports.
+        NothingToDrawError: The run has fewer than two censors or two transports.
     """
     data = sheet.recorded(run)
     tallies = tally(data.cells, data.failures)
@@ -92,7 +92,7 @@ def _draw_field(axes: Axes, x: int, y: int, t: Tally | None) -> None:
 
 
 def median_verdict(verdicts: Mapping[Verdict, int]) -> Verdict:
-    """Return the verdict of the middle call, the worse one of two."""
+    """Return the median verdict; the worse of the two middle ones."""
     worst_first = [verdict for verdict in sorted(verdicts) for _ in range(verdicts[verdict])]
     return worst_first[(len(worst_first) - 1) // 2]
 

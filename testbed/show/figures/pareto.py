@@ -1,4 +1,4 @@
-"""Draws what transports send against what calls through them are worth; weighs neither."""
+"""Draw the overhead of transports against the quality of calls through them."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from testbed.show.figures import sheet, style, words
 _PANEL_IN = 2.6
 _PANELS = 4
 _LABEL_IN = 0.135
-"""How high a line of a label is."""
+"""The height of a line of a label."""
 _LABEL_WIDTH_IN, _LEADER_IN = 1.8, 0.3
-"""How wide a label's line may be, and how far it stands from the panel."""
+"""The maximum width of a label's line, and its distance from the panel."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,14 @@ class _Point:
 
 
 def pareto(run: Run) -> Figure:
-    """Draw each transport by what the caller sends and by the median R of its calls.
+    """Draw each transport by the rate at which the caller sends and by the median R of its calls.
 
-    One panel a messenger and censor. If these are too many, one a messenger, with the probability
-    of a usable call over all censors in R's place. A line joins those that no other surpasses in
-    both.
+    There is one panel per messenger and censor. If these are too many, there is one per messenger,
+    with the probability of a usable call over all censors instead of R. A line joins the Pareto
+    frontier: the transports that no other surpasses in both respects.
 
     Raises:
-        NothingToDrawError: Less than two transports had a call.
+        NothingToDrawError: Fewer than two transports had a call.
     """
     data = sheet.recorded(run)
     kinds = dict.fromkeys((k.messenger, k.censor) for k in grouped(data.cells))
@@ -78,16 +78,16 @@ def pareto(run: Run) -> Figure:
 
 
 def _broken(label: str) -> str:
-    """Break a long label into lines."""
+    """Return a long label broken into lines."""
     return style.wrapped(label, _LABEL_WIDTH_IN, style.NOTE_PT)
 
 
 def _not_drawn(
     cells: Sequence[RecordedCell], panels_of: Mapping[str, Sequence[_Point]], *, pooled: bool
 ) -> str:
-    """Say which calls have no point because none was set up, so nothing was sent in one; or "".
+    """Return a note on the transports without a point, because no call was set up; or "".
 
-    Only of panels that are drawn: they could have shown it.
+    Only panels that are drawn count.
     """
     rates = _rates(cells, pooled=pooled)
     missing = []
@@ -105,7 +105,7 @@ def _panel(key: CallKey, cells: Sequence[RecordedCell]) -> str:
 
 
 def _place(key: CallKey, *, pooled: bool) -> CallKey:
-    """Return the point that calls belong to: pooled, whatever their censor."""
+    """Return the key of the point that calls belong to; when pooled, it has no censor."""
     return key._replace(censor="") if pooled else key
 
 
@@ -133,7 +133,7 @@ def _pooled(cells: Sequence[RecordedCell]) -> dict[str, list[_Point]]:
 
 
 def _rates(cells: Sequence[RecordedCell], *, pooled: bool) -> dict[CallKey, float]:
-    """Return what the caller sends in kbit/s, the median over the calls that were set up."""
+    """Return the caller's sending rate in kbit/s, the median over the calls that were set up."""
     found: defaultdict[CallKey, list[float]] = defaultdict(list)
     for call in (cell.record for cell in cells):
         if call.is_set_up:
@@ -144,7 +144,7 @@ def _rates(cells: Sequence[RecordedCell], *, pooled: bool) -> dict[CallKey, floa
 
 
 def frontier(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Return the points that none has both a lower cost (first) and a higher worth, by cost."""
+    """Return the Pareto frontier of points (cost, worth), by rising cost."""
     best: list[tuple[float, float]] = []
     for cost, worth in sorted(points, key=lambda p: (p[0], -p[1])):
         if not best or worth > best[-1][1]:
@@ -188,7 +188,7 @@ def _draw(axes: Axes, points: Sequence[_Point], *, shares: bool) -> None:
 
 
 def _label(axes: Axes, points: Sequence[_Point], top: float, height: float) -> None:
-    """Name the points in a column beside the panel, in their order, joined by faint lines."""
+    """Label the points in a column beside the panel, in their order, joined by faint lines."""
     ordered = sorted(points, key=lambda p: p.worth.value)
     labels = [_broken(p.transport) for p in ordered]
     lines = [label.count("\n") + 1 for label in labels]

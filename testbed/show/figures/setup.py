@@ -1,4 +1,4 @@
-"""Draws how long calls take to connect, and how many never do."""
+"""Draw how long calls take to connect, and how many never do."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from testbed.show.figures.tally import natural
 
 _ROW_IN = 0.2
 _SLOWEST_START_S = 0.3
-"""The axis starts here, or before the fastest call."""
+"""The axis starts here at the latest, or before the fastest call."""
 
 
 def setup(run: Run) -> Figure:

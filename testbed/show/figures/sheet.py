@@ -1,4 +1,7 @@
-"""What figures share beside their style: title, notes, panels, series; knows no kind of figure."""
+"""Lay out what all figures have in common: title, key, panels, notes and series.
+
+All positions are computed in inches, because a layout engine would change the height of panels.
+"""
 
 from __future__ import annotations
 
@@ -18,20 +21,20 @@ from testbed.show.figures import style, words
 _EDGE = 0.05 / style.WIDTH_IN
 _TEXT_IN = style.WIDTH_IN - 0.1
 _GAP_IN = 0.2
-"""Between panels beside each other."""
+"""Between adjacent panels."""
 _HEADING_PAD_PT = 4
-"""Between a panel and what is written above it."""
+"""Between a panel and the text above it."""
 _UNDER_DATA = 0.8
 """In matplotlib's order of drawing: above the grid (0.5), under lines, bars and marks."""
 
 
 class NothingToDrawError(ResultsError):
-    """A run has nothing that a figure shows; the message says what it would need."""
+    """A run has no data for a figure; the message says what the figure needs."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """How one of several series is told from the others, in colour and in black and white."""
+    """The look of one of several series, distinct in colour and in black and white."""
 
     colour: str
     dash: str | tuple[float, tuple[float, ...]]
@@ -58,15 +61,16 @@ class Recorded:
     failures: Mapping[str, str]
 
     def notes(self, n: str, *more: str) -> list[str]:
-        """Return the lines that every figure carries: scenario, n, engine, and what is its own."""
+        """Return the notes of a figure: scenario, n and engine, and those of the figure itself."""
         return [words.provenance(self.manifest, self.cells, n), *filter(None, more)]
 
 
 def recorded(run: Run) -> Recorded:
-    """Read a run once.
+    """Return the data of a run.
 
     Raises:
-        ResultsError: It is none; NothingToDrawError: it has no call.
+        ResultsError: The folder does not hold a run.
+        NothingToDrawError: The run has no call.
     """
     manifest = run.manifest()
     cells, failures = run.cells(), run.failures()
@@ -77,7 +81,7 @@ def recorded(run: Run) -> Recorded:
 
 @dataclass(frozen=True)
 class Margins:
-    """What panels need around them, in inches."""
+    """The margins of panels, in inches."""
 
     left: float
     """For the labels of the vertical axis."""
@@ -91,7 +95,7 @@ class Margins:
 
 
 def label_in(labels: Iterable[str], size_pt: float = style.TEXT_PT) -> float:
-    """How much room labels need beside an axis. Inside `applied`."""
+    """Return the width that labels need beside an axis, in inches. Call it inside `applied`."""
     return max((style.text_width_in(text, size_pt) for text in labels), default=0.0) + 0.12
 
 
@@ -104,9 +108,9 @@ def sheet(
     columns: int = 1,
     key: Sequence[Artist] = (),
 ) -> tuple[Figure, list[Axes]]:
-    """Make a figure: title, key, rows of panels so high, notes; all in inches. Inside `applied`.
+    """Return a figure with title, key and notes, and its panels, whose heights are in inches.
 
-    Nothing here is left to a layout engine, which makes panels as low as it likes.
+    Call it inside `applied`.
     """
     title = style.titled(title)
     note = "\n".join(style.wrapped(words.tied(n), _TEXT_IN, style.NOTE_PT) for n in notes)
@@ -147,7 +151,7 @@ def _panels(
 
 
 def _key_columns(handles: Sequence[Artist]) -> int:
-    """How many entries of a key fit beside each other."""
+    """Return how many entries of a key fit into one row."""
     widest_in = max((_entry_in(handle) for handle in handles), default=_TEXT_IN)
     if sum(map(_entry_in, handles)) <= _TEXT_IN:
         return max(len(handles), 1)
@@ -155,7 +159,7 @@ def _key_columns(handles: Sequence[Artist]) -> int:
 
 
 def _entry_in(handle: Artist) -> float:
-    """How wide an entry is: its mark, its text, the space to the next."""
+    """Return the width of an entry in inches: its mark, its text, and the space after it."""
     em_in = style.TEXT_PT / 72
     return style.text_width_in(str(handle.get_label()), style.TEXT_PT) + (2.2 + 0.5 + 1.4) * em_in
 
@@ -178,7 +182,7 @@ def _draw_key(figure: Figure, top: float, handles: Sequence[Artist], columns: in
 
 
 def heading(axes: Axes, text: str) -> None:
-    """Write what a panel is about above it."""
+    """Write the heading of a panel above it."""
     axes.set_title(
         text, loc="left", size=style.TEXT_PT, weight="bold", color=style.INK, pad=_HEADING_PAD_PT
     )
@@ -190,9 +194,9 @@ def percent_axis(axis: Axis) -> None:
 
 
 def guide(axes: Axes, at: float, text: str = "", *, horizontal: bool = False) -> None:
-    """Draw a faint line at a threshold, under the data, and say what it is.
+    """Draw a faint line at a threshold, under the data, with its label.
 
-    For an upright line that is said above the panel, at the height of its heading.
+    The label of a vertical line stands above the panel, at the height of its heading.
     """
     line = axes.axhline if horizontal else axes.axvline
     line(at, color=style.FAINT_INK, lw=0.8, ls=(0, (1, 2)), zorder=_UNDER_DATA)
@@ -210,12 +214,12 @@ def guide(axes: Axes, at: float, text: str = "", *, horizontal: bool = False) ->
 
 
 def restriction(censors: Iterable[str]) -> str:
-    """Say which censor it was, if it was one."""
+    """Return a sentence that names the censor, if there is only one."""
     names = list(dict.fromkeys(censors))
     return f"Restriction: censor profile {names[0]}." if len(names) == 1 else ""
 
 
 def together(censors: Iterable[str]) -> str:
-    """Say over which censors calls are taken together, or which one it was."""
+    """Return a sentence on the censors over which calls are pooled, or the only one."""
     names = list(dict.fromkeys(censors))
     return restriction(names) or words.together(names)

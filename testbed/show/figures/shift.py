@@ -1,4 +1,4 @@
-"""Draws how the same calls went in two runs; finding the difference lives in `difference`."""
+"""Draw how the same calls went in two runs (see `testbed.analysis.difference`)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BEFORE, _AFTER = SERIES[0], SERIES[2]
 
 
 def shift(before: Run, after: Run) -> Figure:
-    """Draw the median R of all calls that both runs have, with intervals: one row a kind of call.
+    """Draw the median R of the calls in both runs, with intervals, in one row per kind of call.
 
     Raises:
         NothingToDrawError: The runs have no kind of call in common.

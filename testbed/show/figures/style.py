@@ -1,4 +1,4 @@
-"""What all figures look like: sizes, fonts, colours, hatches; draws nothing, reads no results."""
+"""Define the look of all figures: sizes, fonts, colours and hatches, and how text is broken."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from matplotlib.textpath import TextToPath
 from testbed.call.quality.verdict import Verdict
 
 WIDTH_IN = 16 / 2.54
-"""A figure's width: the text of an A4 page. Sizes of text hold for print at this width."""
+"""The width of a figure: the text width of an A4 page. Text sizes hold for print at this width."""
 PNG_DPI = 200
 TITLE_PT, GROUP_PT, TEXT_PT, NOTE_PT = 11.0, 9.0, 8.0, 7.0
 LINE = 1.25
-"""Height of a line of text, in its size."""
+"""The height of a line of text, as a multiple of the text size."""
 
 INK, FAINT_INK, RULE = "#1a1a1a", "#595959", "#b8b8b8"
 PAPER = "#ffffff"
 CHAT = "#6f7780"
-"""Fill of what belongs to the chat and not to the call."""
+"""The fill of what belongs to the chat, not to the call."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fill:
-    """How an area that means something is filled, in colour and in black and white."""
+    """The fill of an area that has a meaning, distinct in colour and in black and white."""
 
     colour: str
     hatch: str = ""
@@ -39,13 +39,13 @@ class Fill:
 
     @property
     def lightness(self) -> float:
-        """CIE L* of the colour, 0 to 100: what is left of it in black and white."""
+        """The colour's CIE L*, 0 to 100, which is what remains in black and white."""
         y = _luminance(self.colour)
         return 116 * y ** (1 / 3) - 16 if y > 216 / 24389 else y * 24389 / 27
 
     @property
     def ink(self) -> str:
-        """The colour of text on it: the one of the two that stands out more."""
+        """The colour of text on it: the one of the two with the higher contrast."""
         dark, light = (contrast(self.colour, ink) for ink in (INK, PAPER))
         return INK if dark >= light else PAPER
 
@@ -57,7 +57,7 @@ VERDICT_FILLS: Mapping[Verdict, Fill] = {
     Verdict.UNUSABLE: Fill("#9c3028", r"\\\\", "#e09a8f"),
     Verdict.NO_CALL: Fill("#251b28"),
 }
-"""The worse, the darker; blue is usable and red is not, which all kinds of colour vision tell."""
+"""Worse verdicts are darker; blue (usable) and red (not) differ in all kinds of colour vision."""
 FAILED_FILL = Fill(PAPER, edge=FAINT_INK)
 """A call that was not conducted, and so has no verdict."""
 
@@ -89,7 +89,7 @@ _RC: dict[Any, Any] = {
 
 @contextmanager
 def applied() -> Iterator[None]:
-    """Draw in this style, whatever a person's own settings are; they are back afterwards."""
+    """Draw in this style regardless of the user's own settings, and restore them afterwards."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_RC)
@@ -104,14 +104,14 @@ def contrast(one: str, other: str) -> float:
 
 @cache
 def text_width_in(text: str, size_pt: float, *, bold: bool = False) -> float:
-    """Measure one line of text, in inches. Only inside `applied`."""
+    """Return the width of a line of text, in inches. Call it inside `applied`."""
     font = FontProperties(size=size_pt, weight="bold" if bold else "normal")
     width, _, _ = TextToPath().get_text_width_height_descent(text, font, ismath=False)
     return float(width) / 72
 
 
 def wrapped(text: str, width_in: float, size_pt: float, *, bold: bool = False) -> str:
-    """Break text at spaces into lines that are no wider; a word that is wider stands alone."""
+    """Return text broken at spaces into lines of at most this width; wider words stand alone."""
     lines: list[str] = []
     for word in text.split(" "):
         longer = f"{lines[-1]} {word}" if lines else ""
@@ -123,7 +123,7 @@ def wrapped(text: str, width_in: float, size_pt: float, *, bold: bool = False) -
 
 
 def balanced(text: str, width_in: float, size_pt: float, *, bold: bool = False) -> str:
-    """Break text into as few lines as `wrapped` does, after a comma or else about equally long."""
+    """Return text in as few lines as `wrapped`, broken after a comma or into similar lengths."""
     if "\n" not in (one := wrapped(text, width_in, size_pt, bold=bold)):
         return one
     widths = (width_in * (1 - step / 50) for step in range(25))
@@ -133,14 +133,15 @@ def balanced(text: str, width_in: float, size_pt: float, *, bold: bool = False) 
 
 
 def titled(text: str) -> str:
-    """Break a figure's title into lines that fit its width. Only inside `applied`.
+    """Return a figure's title broken into lines that fit its width. Call it inside `applied`.
 
-    A renderer that hints bold glyphs draws them some 2 % wider than `text_width_in` measures.
+    Some space is kept, because a renderer that hints bold glyphs draws them about 2 % wider than
+    `text_width_in` measures.
     """
     return balanced(text, 0.97 * (WIDTH_IN - 0.1), TITLE_PT, bold=True)
 
 
 def _luminance(colour: str) -> float:
-    """Relative luminance of an sRGB colour, 0 to 1."""
+    """Return the relative luminance of an sRGB colour, 0 to 1."""
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
     return sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))

@@ -1,4 +1,7 @@
-"""Counts a run's calls by messenger, transport and censor: pure, and nothing of how it looks."""
+"""Count a run's calls by messenger, transport and censor, for the figures.
+
+Failed cells have left only their names, from which their keys are reconstructed.
+"""
 
 from __future__ import annotations
 
@@ -18,42 +21,42 @@ _NUMBER = re.compile(r"(\d+(?:\.\d+)?(?:e[+-]?\d+)?)")
 
 @dataclass(frozen=True)
 class Tally:
-    """The calls of one messenger through one transport past one censor, over all seeds."""
+    """The calls of one messenger through one transport and one censor, over all seeds."""
 
     key: CallKey
     verdicts: Mapping[Verdict, int]
-    """How many calls ended so; only what occurred."""
+    """The number of calls by verdict; only verdicts that occurred."""
     failed: int = 0
-    """How many calls could not be conducted, and so have no verdict."""
+    """The number of calls that could not be conducted, and so have no verdict."""
     chat_sent: int = 0
     chat_delivered: int = 0
 
     @property
     def calls(self) -> int:
-        """How many calls were conducted: n."""
+        """The number of calls that were conducted, n."""
         return sum(self.verdicts.values())
 
     @property
     def usable(self) -> int:
-        """How many of them were usable or better."""
+        """The number of calls that were usable or better."""
         return sum(n for verdict, n in self.verdicts.items() if verdict >= Verdict.USABLE)
 
     @property
     def usable_share(self) -> float | None:
-        """Which share of them was usable or better; None: there were none."""
+        """The share of calls that were usable or better; None if there were none."""
         return self.usable / self.calls if self.calls else None
 
     @property
     def chat_share(self) -> float | None:
-        """Which share of the chat's messages was delivered; None: none was sent."""
+        """The share of the chat's messages that were delivered; None if none was sent."""
         return self.chat_delivered / self.chat_sent if self.chat_sent else None
 
 
 def tally(cells: Iterable[RecordedCell], failures: Iterable[str]) -> list[Tally]:
-    """Count calls, and failed cells by their names, into one tally per thing compared.
+    """Return a tally of calls and failed cells for each messenger, transport and censor.
 
-    Messengers that are restricted most come first, so that one nothing stops is below the others to
-    compare with; within a messenger no restriction comes first, and direct before any transport.
+    The most restricted messengers come first, so that an unrestricted one stands below the others
+    for comparison. Within a messenger, no restriction comes first, and direct before transports.
     """
     cells = list(cells)
     groups = grouped(cells)
@@ -64,7 +67,7 @@ def tally(cells: Iterable[RecordedCell], failures: Iterable[str]) -> list[Tally]
 
 
 def by_messenger(tallies: Sequence[Tally]) -> list[tuple[str, list[Tally]]]:
-    """Return each messenger's title with its tallies, in the order they are in."""
+    """Return each messenger's title with its tallies, in their order."""
     return [(title, list(group)) for title, group in groupby(tallies, lambda t: t.key.messenger)]
 
 
@@ -79,10 +82,10 @@ def _count(key: CallKey, cells: Sequence[RecordedCell], failed: int) -> Tally:
 
 
 def _failed_by_key(cells: Sequence[RecordedCell], names: Iterable[str]) -> Counter[CallKey]:
-    """Count failed cells by what they would have been compared by.
+    """Return the number of failed cells by their keys.
 
-    A failed cell leaves only its name, in which all but letters, digits and dots became hyphens: if
-    other cells do not tell what was meant, it is shown as the name has it.
+    A failed cell leaves only its name, in which everything except letters, digits and dots became a
+    hyphen. The original spelling is taken from other cells, or else the name's part is used as is.
     """
     titles, words = {}, {OPEN: OPEN, DIRECT: DIRECT}
     for cell in cells:
@@ -98,7 +101,7 @@ def _failed_by_key(cells: Sequence[RecordedCell], names: Iterable[str]) -> Count
 
 
 def _part(text: str) -> str:
-    """Write a name as it is written in a cell's."""
+    """Return a name as it is spelled within a cell's name."""
     return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-")
 
 

@@ -1,4 +1,4 @@
-"""Draws how calls went second by second, with what the middlebox did; measures nothing."""
+"""Draw how calls went second by second, with the events of the middlebox."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from testbed.show.figures import sheet, style, words
 _PANELS = 6
 _PANEL_IN = 0.62
 _MARKS = 4
-"""How many of the middlebox's events are told in words in a panel; the others are marks."""
+"""How many of the middlebox's events have text in a panel; the others are marks only."""
 _MARK_SHARE = 0.012
-"""From a mark's middle to where its text begins, as a share of the axis."""
+"""The distance from the middle of a mark to its text, as a share of the axis."""
 _UP, _DOWN = "#74b6de", style.INK
 
 
 def timeline(run: Run) -> Figure:
-    """Draw which share of the sound was missing in each second, and the middlebox's events.
+    """Draw the share of the sound that was missing in each second, and the middlebox's events.
 
-    Of each messenger, transport and censor the call of the first seed; the six that changed most
-    while they lasted.
+    Of the first seed's calls of each messenger, transport and censor, those six are drawn that
+    changed most over time.
 
     Raises:
-        NothingToDrawError: The run has no quality by the second.
+        NothingToDrawError: The run has no quality per second.
     """
     data = sheet.recorded(run)
     calls = _first_seeds(data.cells)
@@ -64,7 +64,7 @@ def timeline(run: Run) -> Figure:
 
 
 def _first_seeds(cells: Sequence[RecordedCell]) -> list[CellRecord]:
-    """Return the first seed's call of each kind, if it was set up."""
+    """Return the first seed's call of each kind, if that was set up."""
     groups = grouped(cells).values()
     first = [min((cell.record for cell in group), key=lambda call: call.seed) for group in groups]
     return [call for call in first if any(call.measures[d].steps for d in call.measures)]
@@ -110,7 +110,7 @@ def _mark(axes: Axes, call: CellRecord, end_s: float) -> None:
     for (at, what), edge_s in list(zip(events, edges_s, strict=False))[: 4 * _MARKS]:
         x = at + _MARK_SHARE * end_s
         untold.append(what)
-        # What a mark follows too soon is told behind that mark, as much of it as has room.
+        # If a mark follows an event too soon, the event's text goes behind that mark, if it fits.
         fewer = [", ".join([*untold[:n], "…"]) for n in range(len(untold) - 1, 0, -1)]
         for text in (", ".join(untold), *fewer, what):
             if x + _width_s(text, end_s) <= edge_s:
@@ -120,12 +120,12 @@ def _mark(axes: Axes, call: CellRecord, end_s: float) -> None:
 
 
 def _width_s(text: str, end_s: float) -> float:
-    """How many seconds of the axis a text is wide."""
+    """Return the width of a text in seconds of the axis."""
     return style.text_width_in(text, style.NOTE_PT) / (style.WIDTH_IN - 0.7) * end_s * 1.1
 
 
 def _events(call: CellRecord, end_s: float) -> Iterator[tuple[float, str]]:
-    """Yield the events by time, what happened at once to several flows only once."""
+    """Yield the events by time; what happened to several flows at once is yielded only once."""
     before: set[tuple[int, str]] = set()
     for at, _, what in call.observation.events:
         if 0 <= at <= end_s and (key := (round(at), what)) not in before:

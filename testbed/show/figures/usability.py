@@ -1,4 +1,8 @@
-"""Draws which calls stayed usable, by messenger, transport and censor; counts and words: others."""
+"""Draw which calls stayed usable, by messenger, transport and censor.
+
+The figure is arranged in rows from the top down, measured, and then made as high as it must be, so
+that rows have the same height in every figure. Text is drawn only where it fits.
+"""
 
 from __future__ import annotations
 
@@ -18,16 +22,16 @@ from testbed.show.figures.style import FAILED_FILL, VERDICT_FILLS, Fill
 from testbed.show.figures.tally import Tally, by_messenger, tally
 
 _LABEL_IN = 1.75
-"""Width at which a row's label breaks into lines."""
+"""The width at which a row's label breaks into lines."""
 _ROW_IN = 0.22
-"""Height of a row; all heights below are in rows."""
+"""The height of a row; all heights below are in rows."""
 _BAR, _CHAT_BAR = 0.78, 0.5
 _HEADING, _GAP = 1.0, 0.3
-"""Height of a messenger's heading, and of the space above it."""
+"""The height of a messenger's heading, and of the space above it."""
 _LINE = style.LINE * style.TEXT_PT / 72 / _ROW_IN
-"""Height of a line of a row's label."""
+"""The height of a line of a row's label."""
 _WIDTHS = (6.0, 0.9, 1.9)
-"""Of the calls' bars, the count and the chat, to each other."""
+"""The relative widths of the calls' bars, the count and the chat."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +54,10 @@ class _Heading:
 
 
 def usability(run: Run) -> Figure:
-    """Draw all calls of a run by verdict: one bar per messenger, transport and censor.
+    """Draw all calls of a run by verdict, with one bar per messenger, transport and censor.
 
-    Beside each bar stand how many calls were usable, and the chat of the same cells. A cell that
-    failed is in its bar as failed.
+    Beside each bar stand the number of usable calls and the chat of the same cells. A failed cell
+    appears in its bar as failed.
 
     Raises:
         ResultsError: The run has no cell.
@@ -101,9 +105,9 @@ def _draw(
 
 
 def _settle(figure: Figure, axes: Axes, height_in: float) -> None:
-    """Make the figure as high as its axes, title and notes need, and keep the places found.
+    """Make the figure as high as its axes, title and notes need, and fix the layout found.
 
-    So rows are as high in each figure, and what fits into a bar now fits into it in the file.
+    So rows have the same height in every figure, and text that fits a bar now fits it in the file.
     """
     for _ in range(2):
         _lay_out(figure)
@@ -136,7 +140,7 @@ def _arrange(tallies: Sequence[Tally], labels: words.Labels) -> tuple[list[_Head
 
 
 def _segments(t: Tally) -> Iterator[tuple[float, float, int, str, Fill]]:
-    """Yield a bar's parts, the best first: start and width as shares, count, word, fill."""
+    """Yield a bar's segments, the best first: start and width as shares, count, word and fill."""
     done, whole = 0, t.calls + t.failed
     for verdict in sorted(Verdict, reverse=True):
         if count := t.verdicts.get(verdict, 0):
@@ -196,7 +200,7 @@ def _draw_bars(axes: Axes, rows: Sequence[_Row]) -> None:
 
 
 def _fitting(texts: Sequence[str], width_in: float) -> str:
-    """Return the first text that a bar's part has room for, or none."""
+    """Return the first text that fits a bar's segment, or none."""
     room_in = width_in - 0.06
     return next((t for t in texts if style.text_width_in(t, style.TEXT_PT) <= room_in), "")
 
@@ -245,7 +249,7 @@ def _bar(left: float, y: float, width: float, fill: Fill) -> Patch:
 
 
 def _outlined(patch: Patch, fill: Fill) -> Patch:
-    """Outline a part of a bar; its edge's colour is its hatch's, too."""
+    """Outline a segment of a bar, and return it; matplotlib hatches in the colour of the edge."""
     if fill.edge == "none":
         patch.set(edgecolor=fill.hatch_colour, linewidth=0.0)
     else:

@@ -1,4 +1,4 @@
-"""Draws a model beside the real engine, by condition; what agrees is decided elsewhere."""
+"""Draw a model beside the real engine, by condition (see `testbed.analysis.agreement`)."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from testbed.show.figures import style
 _ROW_IN = 0.62
 _BAR = 0.2
 _INKS = (("#251b28", ""), ("#ffffff", ""), ("#74b6de", "////"), ("#ffffff", "////"))
-"""Dark and blue are the engine's; hatched is from frames."""
+"""Dark and blue bars are the engine's; hatched ones are computed from frames."""
 Bars = Sequence[tuple[Side, float | None]]
 
 
 def validation(comparisons: Sequence[Comparison], title: str, note: str) -> Figure:
-    """Draw for each condition what was concealed, by engine and model, and how it was scored.
+    """Draw for each condition the concealed shares of engine and model, and their scores.
 
-    A condition in which no call was set up says so in place of bars. Without scores there is one
-    panel.
+    A condition in which no call was set up has a text instead of bars. Without scores there is only
+    one panel.
     """
     scored = any(side.visqol is not None for c in comparisons for side in (c.engine, c.model))
     with style.applied():
@@ -61,7 +61,7 @@ def validation(comparisons: Sequence[Comparison], title: str, note: str) -> Figu
 def _bars(
     axes: Axes, kinds: Mapping[str, Bars], words: Callable[[Side, float | None], str]
 ) -> float:
-    """Draw bars of each kind, one a condition, with words; give the longest."""
+    """Draw bars of each kind, one per condition, with text; return the longest."""
     for place, ((name, sides), (colour, hatch)) in enumerate(
         zip(kinds.items(), _INKS, strict=False)
     ):

@@ -1,4 +1,4 @@
-"""Says in words a journalist understands what a run compares and how it was done; draws nothing."""
+"""Describe what a run compares, and how it was done, in words that a journalist understands."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from testbed.show.figures.tally import Tally
 _SWEPT = re.compile(r"(?P<profile>\S+) (?P<what>\S+)=(?P<value>\S+)")
 _MODEL = "(model)"
 _FEW = 3
-"""So many names are easier read than counted."""
+"""Up to this many names are listed; more are counted."""
 
 
 @dataclass(frozen=True)
 class Labels:
-    """Names what is compared within a run, as short as that run allows."""
+    """The labels of what a run compares, as short as that run allows."""
 
     censors: Mapping[str, str]
     """Each censor's label."""
     transports: Mapping[str, str]
-    """Each transport's label; empty where all are the same and it need not be said."""
+    """Each transport's label; empty if all are the same, so that it need not be repeated."""
     restriction: str
-    """What was the restriction, and what holds for all rows; a sentence, or empty."""
+    """A sentence on the restriction and on what holds for all rows, or empty."""
 
     def of(self, tally: Tally) -> str:
-        """Label one tally: "restricted, through obfs4"."""
+        """Return the label of one tally: "restricted, through obfs4"."""
         parts = (self.censors[tally.key.censor], self.transports[tally.key.transport])
         return tied(", ".join(part for part in parts if part))
 
 
 def label(tallies: Sequence[Tally]) -> Labels:
-    """Find the labels for a run's tallies."""
+    """Return the labels for a run's tallies."""
     censors = list(dict.fromkeys(t.key.censor for t in tallies))
     transports = list(dict.fromkeys(t.key.transport for t in tallies))
     restrictions = [name for name in censors if name != OPEN]
@@ -52,7 +52,7 @@ def label(tallies: Sequence[Tally]) -> Labels:
 
 
 def _censor_names(restrictions: Sequence[str]) -> tuple[dict[str, str], str]:
-    """Return the restrictions' labels, and the profile if it is one that the labels do not name."""
+    """Return the restrictions' labels, and the profile if the labels do not name it."""
     if len(restrictions) == 1:
         return {restrictions[0]: "restricted"}, restrictions[0]
     swept = [_SWEPT.fullmatch(name) for name in restrictions]
@@ -66,7 +66,7 @@ def _censor_names(restrictions: Sequence[str]) -> tuple[dict[str, str], str]:
 
 
 def together(censors: Sequence[str]) -> str:
-    """Say over which of several censors calls are taken together: a sentence."""
+    """Return a sentence on the censors over which calls are pooled."""
     if OPEN not in censors:
         names, profile = _censor_names(censors)
         if profile and len(censors) <= _FEW:
@@ -77,13 +77,13 @@ def together(censors: Sequence[str]) -> str:
 
 
 def question(manifest: Manifest) -> str:
-    """Return what the run asks: the scenario's question, its title, or what any run asks."""
+    """Return a run's question: the scenario's question, its title, or a general one."""
     asked = manifest.scenario.question or manifest.scenario.title
     return asked or "Which calls stay usable, by messenger and transport?"
 
 
 def provenance(manifest: Manifest, cells: Sequence[RecordedCell], calls: str) -> str:
-    """Say which scenario it was, how many calls of which length, which seeds, by which engine."""
+    """Return the scenario, the number and length of calls, the seeds and the engine, in words."""
     name, title = manifest.scenario.name, manifest.scenario.title
     what = f"Scenario: {name}"
     if title and title != question(manifest):
@@ -99,23 +99,23 @@ def provenance(manifest: Manifest, cells: Sequence[RecordedCell], calls: str) ->
 
 
 def calls_per_bar(tallies: Iterable[Tally]) -> str:
-    """Say n: "n = 5 calls per bar"."""
+    """Return n in words: "n = 5 calls per bar"."""
     return calls_per(tallies, "bar")
 
 
 def calls_per(tallies: Iterable[Tally], what: str) -> str:
-    """Say n: "n = 5 calls per field"."""
+    """Return n in words: "n = 5 calls per field"."""
     return n_per({t.calls for t in tallies}, what)
 
 
 def n_per(counts: Iterable[int], what: str) -> str:
-    """Say n from how many calls stand behind each mark: "n = 3–5 calls per point"."""
+    """Return n in words, from the number of calls behind each mark: "n = 3–5 calls per point"."""
     span = _span(sorted(set(counts)))
     return f"n = {span} {'call' if span == '1' else 'calls'} per {what}"
 
 
 def of_medians(n: int) -> str:
-    """Say what the bars at medians of so many calls are, and how sure."""
+    """Return what the bars at medians of this many calls mean, and their confidence."""
     if n == 1:
         return "bars: the range of the calls; a single one has none"
     if (sure := coverage_limit(n)) >= CONFIDENCE:
@@ -124,7 +124,7 @@ def of_medians(n: int) -> str:
 
 
 def seeds(numbers: Iterable[int]) -> str:
-    """Name seeds: "seeds 1–5", or how many they are."""
+    """Return the seeds in words: "seeds 1–5", or their number."""
     found = sorted(set(numbers))
     if len(found) == 1:
         return f"seed {found[0]}"
@@ -134,7 +134,7 @@ def seeds(numbers: Iterable[int]) -> str:
 
 
 def definition() -> str:
-    """Say in one or two sentences what the verdicts mean, by the thresholds in force."""
+    """Return one or two sentences on what the verdicts mean, with the thresholds in force."""
     return tied(
         f"Usable: connects within {v.SET_UP_PROMPT_S:g} s, at most "
         f"{v.INTERMITTENT_CONCEALED_SHARE:.0%} of the sound missing, no gap of "
@@ -147,23 +147,23 @@ def definition() -> str:
 
 
 def tied(text: str) -> str:
-    """Tie numbers to what belongs to them, so that no line breaks between."""
+    """Return text with no-break spaces between numbers and what belongs to them."""
     text = re.sub(r"(?<=\d)%", "\N{NO-BREAK SPACE}%", text)
     text = re.sub(r"(?<=\d) (?=(s|ms)\b)", "\N{NO-BREAK SPACE}", text)
     return re.sub(r"(\w) ([=≥]) (?=\d)", "\\1\N{NO-BREAK SPACE}\\2\N{NO-BREAK SPACE}", text)
 
 
 def percent(share: float) -> str:
-    """Write a share so that only all is 100 % and only nothing is 0 %."""
+    """Return a share in percent, such that only all is 100 % and only nothing is 0 %."""
     if 0 < share < 0.01:
         return "< 1\N{NO-BREAK SPACE}%"
     return f"{int(100 * share + 1e-9)}\N{NO-BREAK SPACE}%"
 
 
 def unaffected(tallies: Sequence[Tally]) -> bool:
-    """Whether one messenger's direct calls have the same verdicts whatever the restriction.
+    """Return whether one messenger's direct calls have the same verdicts under every restriction.
 
-    A call that is usable where it would have been good is one to which it makes a difference.
+    A call that is usable where it would have been good is affected.
     """
     direct = {t.key.censor: t for t in tallies if t.key.is_direct}
     if len(direct) < 2 or OPEN not in direct or not direct[OPEN].usable:

@@ -1,12 +1,14 @@
-"""Writes a run's report, one HTML page; what is on it lives in the modules here.
+"""Write a run's report: one self-contained HTML page.
 
-answer     what the statistics say, in words
-calls      a run's calls by kind, and what the record has of each
-sounds     what was said and heard, short
-drawings   the figures, inline
-origins    profiles with their sources, versions, how to repeat it
-data       what the page's script shows of a call
-page       all of it through a template
+Each part of the page has a module:
+
+    answer     what the statistics say, in words
+    calls      a run's calls by kind, and what the record holds of each
+    sounds     short excerpts of what was said and heard
+    drawings   the figures, as inline SVG
+    origins    profiles with their sources, versions, how to repeat the run
+    data       what the page's script shows of a call
+    page       assembles all of it and renders the template
 """
 
 from __future__ import annotations
@@ -25,8 +27,8 @@ REPORT = "report.html"
 
 
 def write(run: Run, path: Path, tell: Callable[[str], None], *, with_sound: bool = True) -> Page:
-    """Write a run's report, whole or not at all; what it raises stands in `page.page_of`."""
-    # Not at the top: other commands do not pay for matplotlib and jinja2.
+    """Write a run's report atomically, and return its page; raises what `page.page_of` raises."""
+    # Imported here, not at the top: other commands must not load matplotlib and jinja2.
     from testbed.show.report.page import page_of  # noqa: PLC0415
 
     page = page_of(run, tell, with_sound=with_sound)

@@ -1,4 +1,9 @@
-"""Puts into words what the statistics of a run say: counts with n and intervals, ties as ties."""
+"""Put the statistics of a run into words.
+
+The answer has a summary over all restrictions, statements for each censor, and cautions. Counts are
+always given with n and a 95 % interval, and groups whose intervals overlap are called a tie.
+Messengers for which the same statements hold share them.
+"""
 
 from __future__ import annotations
 
@@ -16,22 +21,22 @@ from testbed.record.manifest import Manifest
 from testbed.show.figures.words import tied
 
 _PLACES = 3
-"""How many places of a ranking the summary tells; the table has all."""
+"""How many places of a ranking the summary names; the table has all."""
 
 _FEW = 3
-"""So many names are easier read than said by what they have in common."""
+"""Up to this many names are listed; more are described by what they have in common."""
 
 
 @dataclass(frozen=True)
 class Statement:
-    """What holds for some messengers under one censor."""
+    """What holds for one or more messengers under one censor."""
 
     messengers: Sequence[str]
     """Their titles."""
     usable: Sequence[tuple[str, Sequence[str]]]
-    """How many calls were usable, in words with n and interval, and which ways had so many."""
+    """How many calls were usable, with n and interval, and the transports with that number."""
     notes: Sequence[str]
-    """Sentences: who leads, and what is better than direct beyond chance."""
+    """Sentences: which transport leads, and which differ from direct calls beyond chance."""
 
 
 @dataclass(frozen=True)
@@ -39,15 +44,15 @@ class Answer:
     """A run's answer to its question."""
 
     summary: Sequence[str]
-    """Sentences on all of the run."""
+    """Sentences about the whole run."""
     by_censor: Mapping[str, Sequence[Statement]]
-    """In the run's order."""
+    """By censor, in the run's order."""
     cautions: Sequence[str]
-    """Sentences on how far this reaches."""
+    """Sentences on the limits of the answer."""
 
 
 def answer(compared: Sequence[Comparison], manifest: Manifest) -> Answer:
-    """Answer a run's question from the comparison of its calls."""
+    """Return the answer to a run's question, from the comparison of its calls."""
     return Answer(
         _summary(compared),
         {
@@ -59,17 +64,17 @@ def answer(compared: Sequence[Comparison], manifest: Manifest) -> Answer:
 
 
 def is_open(censor: str) -> bool:
-    """Whether a censor restricts nothing, whatever the links are."""
+    """Return whether a censor restricts nothing, whatever the links are."""
     return censor.partition(" over ")[0] == OPEN
 
 
 def restriction(censor: str) -> str:
-    """Name a censor for people: "no restriction over 4g"."""
+    """Return a censor's name for people: "no restriction over 4g"."""
     return f"no restriction{censor.removeprefix(OPEN)}" if is_open(censor) else censor
 
 
 def _summary(compared: Sequence[Comparison]) -> list[str]:
-    """Say in two or three sentences which ways kept all calls usable."""
+    """Return two or three sentences on which transports kept all calls usable."""
     restricted = [c for c in compared if not is_open(c.key.censor)]
     if not restricted:
         return ["No call of this run was restricted."]
@@ -79,7 +84,7 @@ def _summary(compared: Sequence[Comparison]) -> list[str]:
 
 
 def _of_one(restricted: Sequence[Comparison]) -> list[str]:
-    """Say for each way with which messengers it kept calls usable, under one restriction."""
+    """Return with which messengers each transport kept calls usable, under one restriction."""
     ways: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
     counts = {c.calls for c in restricted}
     of = f" of {counts.pop()}" if len(counts) == 1 else ""
@@ -99,9 +104,9 @@ def _of_one(restricted: Sequence[Comparison]) -> list[str]:
 
 
 def _of_many(restricted: Sequence[Comparison]) -> list[str]:
-    """Count for each way in how many places, of a messenger and a restriction, it kept all calls.
+    """Return in how many pairs of messenger and restriction each transport kept all calls usable.
 
-    Ways that were tried in fewer places do not compare by counts, and are told for themselves.
+    Transports that were tried in fewer pairs cannot be compared by counts; they are listed apart.
     """
     whole = len({(c.key.messenger, c.key.censor) for c in restricted})
     tried = Counter(c.key.transport for c in restricted)
@@ -133,7 +138,7 @@ def _of_many(restricted: Sequence[Comparison]) -> list[str]:
 
 
 def _of_fewer(restricted: Sequence[Comparison], whole: int) -> list[str]:
-    """Say what ways kept that were not tried in all places, beside direct calls in the same."""
+    """Return the counts of transports not tried in all pairs, with those of direct calls there."""
     kept_at = {
         (c.key.transport, c.key.messenger, c.key.censor): c.usable.value == 1 for c in restricted
     }
@@ -154,14 +159,14 @@ def _of_fewer(restricted: Sequence[Comparison], whole: int) -> list[str]:
 
 
 class _Said(NamedTuple):
-    """What a `Statement` says, without the messengers of whom it holds."""
+    """The content of a `Statement`, without its messengers."""
 
     usable: tuple[tuple[str, tuple[str, ...]], ...]
     notes: tuple[str, ...]
 
 
 def _statements(compared: Sequence[Comparison]) -> list[Statement]:
-    """Say what holds under one censor, for messengers of whom the same holds together."""
+    """Return the statements under one censor; messengers with the same content share one."""
     by_content: defaultdict[_Said, list[str]] = defaultdict(list)
     for messenger in dict.fromkeys(c.key.messenger for c in compared):
         group = [c for c in compared if c.key.messenger == messenger]
@@ -178,7 +183,7 @@ def _usable(group: Sequence[Comparison]) -> tuple[tuple[str, tuple[str, ...]], .
 
 
 def usable_text(c: Comparison) -> str:
-    """Say how many calls were usable, with n and interval: "3 of 3 usable (95 %: 44 to 100 %)"."""
+    """Return how many calls were usable: "3 of 3 usable (95 %: 44 to 100 %)"."""
     good = round(c.usable.value * c.calls)
     return tied(f"{good} of {c.calls} usable ({CONFIDENCE:.0%}: {interval(c.usable, 100)}%)")
 
@@ -202,7 +207,7 @@ _DIFFERENCE = f"The {CONFIDENCE:.0%} interval of the difference from direct call
 
 
 def _lead(group: Sequence[Comparison]) -> str:
-    """Say who leads by R, if anybody does."""
+    """Return a sentence on which transport leads by R, if any does."""
     if len(group) < 2:
         return ""
     if not any(c.usable.value for c in group):
@@ -226,7 +231,7 @@ def _lead(group: Sequence[Comparison]) -> str:
 
 
 def _named(transports: Sequence[str], group: Sequence[Comparison]) -> str:
-    """Name transports, or say that they are those that have just been listed."""
+    """Return transports as a list in words, or as "all that kept every call usable"."""
     kept = [c.key.transport for c in group if c.usable.value == 1]
     if len(transports) > _FEW and set(transports) == set(kept):
         return f"all {len(kept)} that kept every call usable"
@@ -257,7 +262,7 @@ def _cautions(compared: Sequence[Comparison], manifest: Manifest) -> list[str]:
 
 
 def _of_few(n: int) -> str:
-    """Say what the interval of a median of so few calls is worth; empty: it is what it says."""
+    """Return a caution about the interval of a median of few calls; empty if n is large enough."""
     if n == 1:
         return " A single call has no range of R and ties with all, which says little."
     if (sure := coverage_limit(n)) < CONFIDENCE:
@@ -285,7 +290,7 @@ def _engines(titles: Iterable[str]) -> list[str]:
 
 
 def _assumed(manifest: Manifest, censor: str) -> tuple[int, int]:
-    """Return how many facts of a profile are assumed, of how many."""
+    """Return how many facts of a profile are assumed, and how many there are."""
     name = censor.partition(" over ")[0]
     profile = manifest.definitions.censors.get(name)
     rules = () if profile is None else profile.rules
@@ -294,7 +299,7 @@ def _assumed(manifest: Manifest, censor: str) -> tuple[int, int]:
 
 
 def _ways(transports: Sequence[str]) -> str:
-    """Name ways in a sentence: "direct calls, and calls through obfs4"."""
+    """Return transports as part of a sentence: "direct calls, and calls through obfs4"."""
     through = [name for name in transports if name != DIRECT]
     said = ["direct calls"] if DIRECT in transports else []
     said += [f"calls through {_listed(through)}"] if through else []
@@ -310,12 +315,12 @@ def _listed(names: Sequence[str], word: str = "and") -> str:
 
 
 def interval(estimate: Estimate, factor: float = 1.0) -> str:
-    """Write an interval: "33 to 34"; a dash if it is not known."""
+    """Return an interval as text, "33 to 34", or a dash if it is unknown."""
     if not isfinite(estimate.low):
         return "\N{EN DASH}"
     return f"{number(factor * estimate.low)} to {number(factor * estimate.high)}"
 
 
 def number(value: float, digits: int = 0) -> str:
-    """Write a number with a minus that is one."""
+    """Return a number as text, with a proper minus sign."""
     return f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")

@@ -1,4 +1,4 @@
-"""A run's calls as the report shows them: kinds, each with its seeds; data alone, no HTML."""
+"""Group a run's calls into kinds, as the report shows them, and read details from their records."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from testbed.record.cell_record import CallKey, CellRecord
 from testbed.record.results import RecordedCell, Run
 
 SIDES = {"up": "the callee", "down": "the caller"}
-"""Each direction, and who hears it."""
+"""The end that hears each direction."""
 EVENTS = 40
-"""So many events of the middlebox are listed of a call; the record has all."""
+"""How many of the middlebox's events are listed per call; the record has all."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """The calls that differ in their seed alone."""
+    """Calls that differ only in their seed."""
 
     comparison: Comparison
     cells: Sequence[RecordedCell]
     """By seed."""
     cost: Cost | None
-    """Beside direct calls; None: there are none, or no call was set up."""
+    """Compared with direct calls; None if there are none, or if no call was set up."""
 
     @property
     def key(self) -> CallKey:
@@ -37,29 +37,29 @@ class Kind:
 
     @property
     def name(self) -> str:
-        """Fit for a link: what the names of its cells have in common."""
+        """A name for links: the common part of the cells' names."""
         return self.cells[0].id.rpartition("--")[0]
 
     @property
     def way(self) -> str:
-        """How its calls went, in words: "directly", "through obfs4"."""
+        """The transport in words: "directly", "through obfs4"."""
         return "directly" if self.key.is_direct else f"through {self.key.transport}"
 
     @property
     def usable(self) -> int:
-        """How many calls were usable or good."""
+        """The number of calls that were usable or good."""
         return sum(n for v, n in self.comparison.verdicts.items() if v >= Verdict.USABLE)
 
     @cached_property
     def typical(self) -> RecordedCell:
-        """The call in the middle by R, the worse one of two, and of equal ones the first seed's."""
+        """The median call by R: the worse of the two middle ones; among equals the first seed."""
         ordered = sorted(self.cells, key=_rating)
         middle = _rating(ordered[(len(ordered) - 1) // 2])
         return next(cell for cell in self.cells if _rating(cell) == middle)
 
 
 def kinds_of(run: Run, cells: Sequence[RecordedCell]) -> list[Kind]:
-    """Group a run's calls, in the order in which they first come."""
+    """Return the kinds of a run's calls, in the order in which they first occur."""
     try:
         found = {cost.key: cost for cost in costs(run, cells)}
     except NothingToCompareError:
@@ -75,7 +75,7 @@ def kinds_of(run: Run, cells: Sequence[RecordedCell]) -> list[Kind]:
 
 
 def lost_by_second(record: CellRecord) -> dict[str, tuple[int, list[float]]]:
-    """Return by direction the first second since dialling, and which share was lost in each."""
+    """Return by direction the first second since dialling, and the share lost in each second."""
     return {
         direction: (floor(measures.steps[0].from_s), [s.concealed_share for s in measures.steps])
         for direction, measures in record.measures.items()
@@ -90,7 +90,7 @@ def events_of(record: CellRecord) -> list[tuple[float, str, str]]:
 
 
 def dropped_by_rule(record: CellRecord) -> Mapping[str, tuple[int, int]]:
-    """Return the rules that were for some packet: how many, and how many of them were dropped."""
+    """Return the rules that matched packets, with the numbers of packets matched and dropped."""
     rules = record.observation.rules
     return {n: (r["matched"], r["dropped"]) for n, r in rules.items() if r["matched"]}
 

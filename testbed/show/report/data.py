@@ -1,4 +1,8 @@
-"""The data that a page's script shows of each call, compact and for people; no HTML."""
+"""Build the data that the page's script shows of each call.
+
+Values are formatted for people. To keep the page small, each text occurs once (`Words`), and calls
+refer to it by its index.
+"""
 
 from __future__ import annotations
 
@@ -23,23 +27,23 @@ from testbed.show.report.calls import (
 from testbed.show.report.sounds import Excerpt, Sounds
 
 DIRECTION_HEADS = ("verdict", "lost", "longest gap", "delay", "95 % of delay", "R")
-"""What a row of `directions` has after who hears it."""
+"""The columns of `directions` after the one with the listener."""
 
 
 class Words:
-    """Texts that occur often, each once; what refers to one is its index."""
+    """Texts without duplicates; each is referred to by its index."""
 
     def __init__(self) -> None:
         self.texts: dict[str, int] = {}
 
     def index(self, text: str) -> int:
-        """Return the index of a text, which is added if it is new."""
+        """Return the index of a text, and add it if it is new."""
         return self.texts.setdefault(text, len(self.texts))
 
 
 @dataclass(frozen=True)
 class CellData:
-    """One call. Texts are indices into `PageData.words`, times seconds since dialling."""
+    """One call. Texts are indices into `PageData.words`; times are in seconds since dialling."""
 
     seed: int
     verdict: int
@@ -56,14 +60,14 @@ class CellData:
     traffic: int
     rules: list[int]
     events: list[tuple[float, int, int]]
-    """When, flow and what."""
+    """Time, flow and event."""
     more: int
     """How many events are not listed."""
 
 
 @dataclass(frozen=True)
 class KindData:
-    """The calls that differ in their seed alone."""
+    """Calls that differ only in their seed."""
 
     title: list[int]
     facts: list[tuple[int, int]]
@@ -73,7 +77,7 @@ class KindData:
 
 @dataclass(frozen=True)
 class PageData:
-    """All that the page's script is given."""
+    """All data of the page's script."""
 
     kinds: dict[str, KindData]
     words: list[str]
@@ -84,7 +88,7 @@ class PageData:
 
 
 def data_of(kinds: Sequence[Kind], sounds: Sounds) -> PageData:
-    """Return what the script needs, by a kind's name; texts and sounds that repeat are shared."""
+    """Return the script's data; repeated texts and sounds are stored only once."""
     words = Words()
     compared = [kind.comparison for kind in kinds]
     found = {kind.name: _kind(kind, compared, sounds, words) for kind in kinds}
@@ -94,7 +98,7 @@ def data_of(kinds: Sequence[Kind], sounds: Sounds) -> PageData:
 
 
 def facts_of(kind: Kind, compared: Sequence[Comparison]) -> list[tuple[str, str]]:
-    """Say what the calls of a kind add up to: what, and how much."""
+    """Return the facts about a kind of calls, each with its heading and its value."""
     c = kind.comparison
     facts = [
         ("Calls", f"{c.calls}: " + ", ".join(f"{n} {v}" for v, n in c.verdicts.items())),
@@ -187,7 +191,7 @@ def _direction(direction: DirectionQuality) -> list[str]:
 
 
 def _traffic(traffic: Mapping[str, TrafficSummary]) -> str:
-    """Say what became of the other traffic beside a call."""
+    """Return the outcome of the other traffic during a call, in words."""
     told = [
         f"{kind} {_ms(one.took_s) if one.done else 'not done'}" for kind, one in traffic.items()
     ]
@@ -195,7 +199,7 @@ def _traffic(traffic: Mapping[str, TrafficSummary]) -> str:
 
 
 def _answers(conversation: Conversation) -> str:
-    """Say how long the ends waited for each other's words."""
+    """Return how long each end waited for the other's answers, in words."""
     waits = conversation.response_s.items()
     told = [f"{end} {_ms(wait)}" for end, wait in waits if wait is not None]
     return ", ".join(told) or "\N{EN DASH}"

@@ -1,4 +1,7 @@
-"""Turns the figures into SVG that stands inline in a page; draws nothing of its own."""
+"""Turn the figures into SVG elements that can stand inline in one page.
+
+Several SVGs in one page share its name space of ids, so each gets ids with a prefix of its own.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from testbed.show.figures.tally import tally
 
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 _BARS = 80
-"""Of more kinds of calls there are no bars: the page's own matrix shows them."""
+"""With more kinds of calls the bars are left out, because the page's own matrix shows them."""
 _REFERENCE = re.compile(r"url\(#([^)]+)\)")
 _PICTURES = {
     "usability": "Calls by verdict",
@@ -28,7 +31,7 @@ _PICTURES = {
     "setup": "Time to set a call up",
     "pareto": "Overhead against quality",
 }
-"""The figures that a page has, and their headings; the page's table is its matrix."""
+"""The figures of a page and their headings; the page's own table replaces the matrix."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +41,11 @@ class Drawing:
     name: str
     heading: str
     svg: str
-    """An element `svg` with the name of the heading that labels it."""
+    """An `svg` element that refers to the heading that labels it."""
 
 
 def drawings_of(run: Run, tell: Callable[[str], None]) -> list[Drawing]:
-    """Draw the figures for which a run has something to show; `tell` is called with each name."""
+    """Draw the figures for which a run has data; `tell` is called with each name."""
     many = len(tally(run.cells(), run.failures())) > _BARS
     found = []
     for name in FIGURES:
@@ -65,9 +68,9 @@ def _drawn(run: Run, name: str) -> str:
 
 
 def inline(svg: str, prefix: str, labelled_by: str) -> str:
-    """Make an SVG file an element of a page: ids of its own, as wide as it may be, with a name.
+    """Return an SVG file as an element of a page: with unique ids, no fixed size, and a label.
 
-    A reader's program is told what the heading `labelled_by` says, and reads the texts in it.
+    Screen readers announce it by the heading with the id `labelled_by`, and read the texts in it.
     """
     for space, uri in (("", _SVG), ("xlink", _XLINK)):
         ElementTree.register_namespace(space, uri)

@@ -1,4 +1,4 @@
-"""Lists what a run was made of, as its manifest has it: each number with its source, versions."""
+"""List what a run was made of, from its manifest: each number with its source, and the versions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from testbed.record.manifest import Manifest
 from testbed.record.results import MANIFEST, RecordedCell, Run
 
 Value = object
-"""Whatever a field of a definition may be."""
+"""Any value of a definition's field."""
 SURENESS: Mapping[str, str] = {
     "primary": "the authors' own text or artefact was read",
     "secondary": "quoted by a third party",
@@ -24,7 +24,7 @@ SURENESS: Mapping[str, str] = {
     "measured": "by this project",
     "assumed": "no source gives it",
 }
-"""What a confidence means, for people; as `testbed.evidence` has it."""
+"""The meaning of each confidence in `testbed.evidence`, for people."""
 assert set(SURENESS) == set(get_args(Confidence))
 
 
@@ -36,21 +36,21 @@ class Fact:
     value: str
     source: str
     confidence: str
-    """A key of `SURENESS`; empty if the record does not say."""
+    """A key of `SURENESS`; empty if the record has none."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """A profile, a messenger or a set of links, as it was run."""
+    """A profile, a messenger or a set of links, as the run used it."""
 
     name: str
-    """Fit for a link."""
+    """A name for links."""
     title: str
     description: str
     facts: Sequence[tuple[str, Sequence[Fact]]]
-    """By rule, the facts."""
+    """Each rule's name, with its facts."""
     digest: str
-    """Of what was run."""
+    """The digest of what the run used."""
 
 
 def censors(manifest: Manifest) -> list[Origin]:
@@ -82,7 +82,7 @@ def messengers(manifest: Manifest) -> list[Origin]:
 
 
 def links(manifest: Manifest) -> list[Origin]:
-    """Return the links of a run, whose sources are one text."""
+    """Return the links of a run; each set has one text as its source."""
     return [
         Origin(
             name,
@@ -105,7 +105,7 @@ def links(manifest: Manifest) -> list[Origin]:
 
 
 def commands(run: Run, cells: Sequence[RecordedCell]) -> list[str]:
-    """Return the command lines that make a run and its report again."""
+    """Return the command lines that repeat a run and its report."""
     name = run.manifest().scenario.name
     selected = [f"--{option} {_quoted(value)}" for option, value in _selection(run, cells)]
     return [
@@ -116,21 +116,21 @@ def commands(run: Run, cells: Sequence[RecordedCell]) -> list[str]:
 
 
 def versions(manifest: Manifest) -> list[tuple[str, str]]:
-    """Return the versions of all that a run was made with."""
+    """Return the clock, the kernel, and the versions of everything that a run used."""
     known = {name: value for name, value in asdict(manifest.kernel).items() if value}
     kernel = ", ".join(f"{name} {value}" for name, value in known.items())
     return [("clock", manifest.kernel.clock), ("kernel", kernel), *manifest.versions.items()]
 
 
 def digests(run: Run) -> list[tuple[str, str]]:
-    """Return SHA-256 of the files that say what a run is, and of all its calls' records."""
+    """Return the SHA-256 of the files that define a run, and of all its calls' records."""
     named = [(name, run.folder / name) for name in (MANIFEST, "scenario.toml")]
     found = [(n, hashlib.sha256(p.read_bytes()).hexdigest()) for n, p in named if p.exists()]
     return [*found, ("all cells' names and cell.json, in order", run.digest())]
 
 
 def _selection(run: Run, cells: Sequence[RecordedCell]) -> Iterator[tuple[str, str]]:
-    """Yield what a run was narrowed to, where its scenario names more."""
+    """Yield the options by which a run was narrowed to a part of its scenario."""
     try:
         asked = tomllib.loads((run.folder / "scenario.toml").read_text())
     except (OSError, tomllib.TOMLDecodeError):
@@ -176,7 +176,7 @@ def _of(values: Mapping[str, Value], evidence: Mapping[str, Evidence]) -> list[F
 
 
 def _value(value: Value) -> str:
-    """Write a value as a person reads it; of a table, what is given."""
+    """Return a value as text for people; of a table, only the fields that are set."""
     if is_dataclass(value):
         given = {f.name: getattr(value, f.name) for f in fields(value)}
         shown = {k: v for k, v in given.items() if v not in (None, False, "", [], ())}

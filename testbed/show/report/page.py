@@ -1,4 +1,4 @@
-"""Puts a run's report together and renders its template; what it says lives in the others."""
+"""Assemble a run's report from the other modules, and render its template."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ from testbed.show.report.drawings import drawings_of
 from testbed.show.report.sounds import Sounds, sounds_of
 
 PAGE_BUDGET_BYTES = 8_000_000
-"""A page of the big matrix stays below: it opens in about a second, and fits into a mail."""
+"""The largest page, that of the big matrix, stays below this: it opens in about a second, and is
+small enough for an e-mail."""
 
 
 @dataclass(frozen=True)
@@ -37,17 +38,17 @@ class Page:
     html: str
     calls: int
     sounds: int
-    """How many kinds of calls can be heard."""
+    """The number of kinds of calls that can be heard."""
     left_out: int
-    """How many could have been, and have no room or cannot be made."""
+    """The number of kinds whose sound does not fit, or cannot be made."""
 
 
 def page_of(run: Run, tell: Callable[[str], None], *, with_sound: bool = True) -> Page:
-    """Make the report of a run; the same run gives the same text. `tell` hears of each step.
+    """Return the report of a run; the same run yields the same text. `tell` is called at each step.
 
     Raises:
-        ResultsError: There is no call.
-        SpeechError: There is no speech to make the sound from.
+        ResultsError: The run has no call.
+        SpeechError: There is no speech on this machine to make the sound from.
     """
     cells = run.cells()
     if not cells:
@@ -103,9 +104,9 @@ def _matrix(kinds: Sequence[Kind]) -> _Matrix:
 
 
 def _examples(kinds: Sequence[Kind], sounds: Sounds) -> list[Kind]:
-    """Choose what to hear first: a direct call that is bad, and one that is best, under one censor.
+    """Choose what to hear first: a bad direct call, and the best other call under the same censor.
 
-    Empty if there are no two such calls that differ.
+    Return the pair that differs most by R, or nothing if no such pair differs.
     """
     heard = [kind for kind in kinds if kind.name in sounds.excerpts]
     pairs = [
@@ -152,7 +153,7 @@ _HATCHES = {"////": "-45deg", "|||": "90deg", r"\\\\": "45deg"}
 
 
 def _fill(verdict: Verdict) -> dict[str, str]:
-    """Return a verdict's word and its fill in the figures, for the style sheet."""
+    """Return a verdict's word, and the style sheet's version of its fill in the figures."""
     fill = VERDICT_FILLS[verdict]
     lines = (
         f" repeating-linear-gradient({_HATCHES[fill.hatch]}, transparent 0 5px, "

@@ -1,4 +1,10 @@
-"""Chooses and encodes what is to be heard of a run: short, of a censor always the same words."""
+"""Choose and encode the sound excerpts of a report.
+
+For each kind of calls, an excerpt of its typical call is heard. All calls under one censor are
+heard in the same direction (`_sides`) and at the same words (`words_from`), so that they can be
+compared; the words are those at which the calls are most like they are on the whole. Sounds are
+made in worker processes, and are shortened or left out to stay within a budget of bytes.
+"""
 
 from __future__ import annotations
 
@@ -23,27 +29,28 @@ from testbed.record.results import RecordedCell, Run
 from testbed.show.report.calls import Kind, lost_by_second
 
 SOUND_BUDGET_BYTES: Final = 5_000_000
-"""What all sounds of a page may take, as written in it."""
+"""The budget of all sounds of a page, in base64."""
 LONGEST_S, SHORTEST_S = 8, 4
-"""A sentence or two; less tells nothing."""
+"""The length of an excerpt: one or two sentences; less is not informative."""
 _COMPRESSION: Final = 0.94
-"""libsndfile's, some 22 kbit/s for a voice: beside the call's own coding hardly heard."""
+"""libsndfile's compression level; about 22 kbit/s for a voice, hardly audible after the call's own
+coding."""
 BYTES_PER_S: Final = 22_000 / 8 * 4 / 3
-"""Of that, as base64."""
+"""The size of encoded sound in base64."""
 
 
 @dataclass(frozen=True)
 class Excerpt:
-    """What is heard of one call in a page."""
+    """The excerpt of one call in a page."""
 
     side: str
     """The direction that is heard: `up` or `down`."""
     heard: int
-    """Its sound, as an index into `Sounds.encoded`."""
+    """The sound that was heard, as an index into `Sounds.encoded`."""
     said: int
-    """What was said meanwhile, likewise."""
+    """The sound that was said meanwhile, likewise."""
     from_s: int
-    """Since the first words of the call."""
+    """The beginning, in seconds since the first words of the call."""
     seed: int
 
 
@@ -59,7 +66,7 @@ class _Made:
 
 @dataclass(frozen=True)
 class _Cut:
-    """The part of it that is heard in a page, encoded."""
+    """The encoded excerpt of a call's sound."""
 
     side: str
     said: str
@@ -70,19 +77,19 @@ class _Cut:
 
 @dataclass
 class Sounds:
-    """All sounds of a page; what is the same is there once."""
+    """All sounds of a page, without duplicates."""
 
     seconds: int
-    """How long each is."""
+    """The length of each sound."""
     encoded: list[str] = field(default_factory=list)
     """Ogg Opus, as base64."""
     excerpts: dict[str, Excerpt] = field(default_factory=dict)
     """By a kind's name."""
     left_out: list[str] = field(default_factory=list)
-    """Kinds whose sound has no room here, or cannot be made."""
+    """The kinds whose sound does not fit, or cannot be made."""
 
     def add(self, name: str, cut: _Cut) -> None:
-        """Add what is heard of a kind of calls, if it has room."""
+        """Add the excerpt of a kind of calls, if it fits into the budget."""
         both = dict.fromkeys((cut.said, cut.heard))
         new = [text for text in both if text not in self.encoded]
         if sum(map(len, (*self.encoded, *new))) > SOUND_BUDGET_BYTES:
@@ -94,10 +101,10 @@ class Sounds:
 
 
 def sounds_of(run: Run, kinds: Sequence[Kind], tell: Callable[[str], None]) -> Sounds:
-    """Make the sound of each kind's typical call, in the direction that was worse in most.
+    """Make the sound of each kind's typical call, in the direction that was worse in most calls.
 
-    Calls under one censor are heard at the same words, and so in one direction. If there are too
-    many for the budget, those that went worse come first. `tell` is called with each kind's name.
+    Calls under one censor are heard at the same words, and hence in the same direction. If there
+    are too many for the budget, the worst calls come first. `tell` is called with each kind's name.
 
     Raises:
         SpeechError: There is no speech on this machine.
@@ -132,7 +139,7 @@ def sounds_of(run: Run, kinds: Sequence[Kind], tell: Callable[[str], None]) -> S
 
 
 def _sides(kinds: Iterable[Kind]) -> dict[str, str]:
-    """Choose for each censor the direction in which its calls are heard."""
+    """Return for each censor the direction in which its calls are heard."""
     worse: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for kind in kinds:
         if (side := kind.typical.record.worse_direction) is not None:
@@ -144,7 +151,7 @@ def _sides(kinds: Iterable[Kind]) -> dict[str, str]:
 
 
 def _begins(made: Iterable[tuple[Kind, _Made]], seconds: int) -> dict[str, int]:
-    """Choose for each censor the second from which its calls are heard."""
+    """Return for each censor the second from which its calls are heard."""
     lost: defaultdict[str, list[Sequence[float]]] = defaultdict(list)
     starts: dict[str, Sequence[int]] = {}
     for kind, sound in made:
@@ -154,7 +161,7 @@ def _begins(made: Iterable[tuple[Kind, _Made]], seconds: int) -> dict[str, int]:
 
 
 def _starts(sound: _Made) -> Sequence[int]:
-    """Return the seconds at which the speaker begins to say something, rather something long."""
+    """Return the seconds at which the speaker's turns begin; only long turns, if there are any."""
     turns = [turn for turn in sound.turns if turn.way == sound.side]
     long = [turn for turn in turns if turn.to_s - turn.from_s >= SHORTEST_S]
     is_all = any(turn.to_s >= sound.said.duration_s > LONGEST_S for turn in turns[:1])
@@ -162,17 +169,18 @@ def _starts(sound: _Made) -> Sequence[int]:
 
 
 def seconds_for(count: int) -> int:
-    """Return how long each of so many sounds may be."""
+    """Return how long each of `count` sounds may be (s)."""
     room_s = SOUND_BUDGET_BYTES / (max(count, 1) * BYTES_PER_S)
     return int(min(LONGEST_S, max(SHORTEST_S, room_s)))
 
 
 def words_from(lost: Sequence[Sequence[float]], seconds: int, starts: Sequence[int] = ()) -> int:
-    """Return the second at which all calls are most like they are on the whole.
+    """Return the second from which an excerpt of all calls is most representative.
 
-    `lost` has each call's lost share by second, from its first words on. Excerpts begin at one of
-    `starts` that leaves room for a whole one; without any, whole ones follow one another from
-    second 0. Of those equally near, the first.
+    That is where the mean lost share of the excerpts is closest to that of the whole calls. `lost`
+    holds each call's lost share by second, from its first words on. An excerpt begins at one of
+    `starts` that leaves enough time for all of it; if there is none, at a multiple of `seconds`.
+    The first of equals wins.
     """
     last = max(min((len(shares) for shares in lost), default=0) - seconds, 0)
     starts = [start for start in starts if start <= last] or range(0, last + 1, seconds)
@@ -188,7 +196,7 @@ def words_from(lost: Sequence[Sequence[float]], seconds: int, starts: Sequence[i
 
 
 def encode(speech: Speech) -> str:
-    """Encode speech as Ogg Opus (RFC 7845) in base64; the same text for the same speech."""
+    """Return speech as Ogg Opus (RFC 7845) in base64; the same speech yields the same text."""
     stream = BytesIO()
     soundfile.write(
         stream,
@@ -207,7 +215,7 @@ def _lost(cell: RecordedCell, side: str) -> Sequence[float]:
 
 
 def _make(run: Run, cell: RecordedCell, side: str) -> _Made | None:
-    """Make a call's sounds; None: there is none to hear."""
+    """Return a call's sounds, or None if nothing was heard."""
     sound = sound_of(run, cell, (side,))
     if side not in sound.heard:
         return None
@@ -215,7 +223,7 @@ def _make(run: Run, cell: RecordedCell, side: str) -> _Made | None:
 
 
 def _cut(seconds: int, whole: _Made, from_s: int, seed: int) -> _Cut:
-    """Encode what is heard of a call in a page."""
+    """Return the encoded excerpt of a call."""
 
     def part(speech: Speech) -> str:
         first, last = (2 * speech.rate_hz * at for at in (from_s, from_s + seconds))
