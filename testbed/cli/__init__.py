@@ -1,1 +1,1 @@
-"""The commands: each parses, calls and prints; none computes."""
+"""The commands of the command line: each parses, calls other modules, and prints."""

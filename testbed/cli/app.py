@@ -1,4 +1,4 @@
-"""The command line: talks to a person, and leaves the work to others."""
+"""Assemble the command line from the commands in this folder, and run it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """Run the command line; a known error is one sentence and a status, never a traceback."""
+    """Run the command line; known errors are printed as one sentence, without a traceback."""
     try:
         app()
     except KnownError as error:

@@ -1,4 +1,4 @@
-"""The command line's words about what the lab costs; measuring it lives in `bench`."""
+"""The command `bench`: print what cells and forwarded packets cost (`testbed.tools.benchmark`)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 bench_app = typer.Typer()
 bench_app.command("profile")(profile)
 _BUSY = 1.15
-"""A cell that takes so many times as long as it works shared its processor with others."""
+"""A cell whose wall time exceeds its CPU time by this factor shared its processor with others."""
 _JSON = typer.Option("--json", help="Print the numbers as JSON.")
 
 
@@ -81,10 +81,10 @@ def bench_cells(
 
 
 def _read(path: Path) -> Bench:
-    """Read an earlier bench.
+    """Return an earlier benchmark.
 
     Raises:
-        ResultsError: It is none.
+        ResultsError: The file does not hold a benchmark.
     """
     try:
         return Bench.from_json(path.read_bytes())
@@ -94,7 +94,7 @@ def _read(path: Path) -> Bench:
 
 
 def measure_cells(names: Sequence[str], rounds: int) -> Bench:
-    """Run the bench behind a progress bar."""
+    """Run the benchmark with a progress bar, and return its result."""
     from testbed.tools import benchmark  # noqa: PLC0415 - brings Mininet and pyroute2, half a second
 
     known = [kind.name for kind in benchmark.KINDS]
@@ -146,7 +146,7 @@ def _show(measured: Bench) -> None:
 
 
 def _sentences(measured: Bench) -> Iterator[str]:
-    """Say what of all that is as it is to be."""
+    """Yield sentences on which of the expectations are met."""
     cells, cores = measured.cells, measured.machine.cores
     slow = [name for name, cell in cells.items() if not cell.is_fast_enough]
     met = f"{len(cells) - len(slow)} of {len(cells)} kinds are as fast as wanted"
@@ -232,7 +232,7 @@ def middlebox(
 
 
 def measure_forwarding(run: RunModule, rounds: int) -> Sequence[Forwarding]:
-    """Send packets across the middlebox behind a progress bar; return what they cost."""
+    """Send packets across the middlebox with a progress bar; return what they cost."""
     from testbed.tools import benchmark  # noqa: PLC0415 - brings Mininet and pyroute2, half a second
 
     with Progress(console=err, transient=True) as progress:

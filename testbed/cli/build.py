@@ -1,4 +1,4 @@
-"""The command line's word that builds Go programs; how they are built lives in `gobuild`."""
+"""The command `build`: build the Go programs of transports."""
 
 from __future__ import annotations
 

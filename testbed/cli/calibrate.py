@@ -1,4 +1,4 @@
-"""The command line's words about calibration; what is sent, measured and drawn lives elsewhere."""
+"""The command `calibrate`: send known traffic through censor profiles (`tools.calibration`)."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def calibrate(
     path = folder / f"{stem}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text := as_json(found))
-    # Not at the top: other commands do not pay for matplotlib.
+    # Imported here, not at the top: other commands must not load matplotlib.
     from testbed.show.figures.files import write  # noqa: PLC0415
     from testbed.tools.calibration.figure import calibration  # noqa: PLC0415
 
@@ -73,7 +73,7 @@ def calibrate(
 
 
 def calibrations() -> list[Calibration]:
-    """Calibrate every profile that is shipped, behind a progress bar."""
+    """Calibrate all profiles of the project with a progress bar."""
     return _run(_what(None, None)[1])
 
 
@@ -82,7 +82,7 @@ Run = Callable[[Path, Report], list[Calibration]]
 
 
 def _what(profile: str | None, links: str | None) -> tuple[str, Run]:
-    """Return the name of the files, and what is to be run with a folder for jobs."""
+    """Return the stem of the output files, and the function to run with a folder for jobs."""
     from testbed.tools.calibration import profiles as runs  # noqa: PLC0415 - brings scipy, most of a second
 
     cpus = sorted(os.sched_getaffinity(0))
@@ -103,17 +103,17 @@ def _what(profile: str | None, links: str | None) -> tuple[str, Run]:
 
 
 def _load(name: str) -> Profile:
-    """Load a profile by its name, or by the path of its file."""
+    """Return a profile by its name or by the path of its file."""
     if not name.endswith(".toml"):
         return load_censor(name)
     return load_censor(str(Path(name).resolve().with_suffix("")))
 
 
 def _run(run: Run) -> list[Calibration]:
-    """Run guests behind a progress bar.
+    """Run guests with a progress bar.
 
     Raises:
-        ScenarioError: A profile asks for what the lab lacks.
+        ScenarioError: A profile needs something that the lab lacks.
     """
     columns = (
         TextColumn("calibrates"),

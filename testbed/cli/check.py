@@ -128,7 +128,7 @@ def check_repeats(
 
 
 def _said(found: repeatability.Repeat) -> str:
-    """Say what differed, and in which circumstance."""
+    """Return what differed, and under which circumstance."""
     wrong = [f"{way}: {', '.join(files)}" for way, files in found.differing.items() if files]
     said = found.failure or "; ".join(wrong)
     return f": {said}" if said else ""
@@ -148,7 +148,7 @@ def _show(name: str, result: Conformance, folder: Path) -> None:
 
 
 def verdict_table(verdicts: Sequence[Verdict]) -> Table:
-    """Show what came of each rule, and what the rule asks where it was not kept."""
+    """Return the table of each rule's result, with the text of the rules that were broken."""
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)

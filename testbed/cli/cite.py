@@ -36,7 +36,7 @@ def print_citations(
 
 
 def _evidence() -> dict[str, Sequence[Evidence]]:
-    """Return what each file cites, by its name."""
+    """Return the evidence in each file, by the file's name."""
     censors = {name: scenario.load_censor(name) for name in scenario.censor_names()}
     messengers = {name: scenario.load_messenger(name) for name in scenario.messenger_names()}
     links = {name: scenario.load_link_set(name) for name in scenario.link_set_names()}

@@ -1,4 +1,4 @@
-"""Where the command line prints: results to `out`, all else to `err`; the words live elsewhere."""
+"""Print to the terminal: results go to `out` (standard output), everything else to `err`."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ out = Console(highlight=False, width=max(100, Console().width))
 
 
 def print_json(content: object) -> None:
-    """Print dataclasses, verdicts and what else a table has as JSON on standard output."""
+    """Print dataclasses, verdicts and other values of a table as JSON on standard output."""
     sys.stdout.write(to_json(content, indent=1).decode() + "\n")
 
 
 def without_key(row: DataclassInstance) -> dict[str, object]:
-    """Return a row's fields but for its `key`, whose parts stand for themselves in JSON."""
+    """Return a row's fields with its `key` replaced by the key's own fields, for JSON."""
     return {field.name: getattr(row, field.name) for field in fields(row) if field.name != "key"}
 
 
 def short(path: Path) -> str:
-    """Write a path from where the person is, if it lies below."""
+    """Return a path relative to the working directory, if it is inside."""
     try:
         return str(path.resolve().relative_to(Path.cwd()))
     except ValueError:

@@ -1,4 +1,4 @@
-"""The command `docs`: the tables of the project's documents, from records."""
+"""The command `docs`: write the tables in the project's documents from records."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from testbed.tools.bench_record import Machine
 
 docs_app = typer.Typer(no_args_is_help=True, help="Make what the documents show from records.")
 _FIGURES: Mapping[str, str] = {"demo": "usability", "profiles-x-transports": "matrix"}
-"""By record: the figure of it that README.md shows."""
+"""The figure that README.md shows of each record."""
 _ROUNDS = {"bench": 3, "middlebox": 5}
 
 
@@ -66,7 +66,7 @@ def make_tables(
 
 
 def _record(content: JsonValue, command: str) -> published.Record:
-    """Add when, how and by what it was made."""
+    """Add when, how and by which version a record was made."""
     made_on = Machine.here(guest_kernel().version)
     return {
         "recorded": datetime.datetime.now(datetime.UTC).date().isoformat(),
@@ -77,7 +77,7 @@ def _record(content: JsonValue, command: str) -> published.Record:
 
 
 def fill(path: Path, wanted: list[str]) -> None:
-    """Write the tables of a document that are made from the records `wanted`."""
+    """Rewrite the tables of a document that are made from the records `wanted`."""
     text = path.read_text()
     there = published.blocks(text)
 
@@ -92,7 +92,7 @@ def fill(path: Path, wanted: list[str]) -> None:
 
 
 def _scenario(record: str, scenario: str) -> tuple[JsonValue, str]:
-    """Run a scenario afresh, and draw the figure that is shown of it."""
+    """Run a scenario anew, and draw the figure that documents show of it."""
     folder = ROOT / "results" / record
     run(scenario, out_folder=folder, fresh=True)
     if figure := _FIGURES.get(record):
@@ -127,6 +127,6 @@ _MAKE: Mapping[str, Callable[[], tuple[JsonValue, str]]] = {
     "middlebox": _middlebox,
     "bench": _bench,
 }
-"""By record: makes its content again, and says by which command."""
+"""A function for each record that makes its content anew, and returns the command that does so."""
 
 COMMAND = Command(Panel.LAB, docs_app)

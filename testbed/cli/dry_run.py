@@ -1,4 +1,4 @@
-"""What a run would be, and how far it is: the dry run and the progress bar."""
+"""Show what a run would do (the dry run), and how far a run has come (the progress bar)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from testbed.run.estimate import recorded_speeds
 
 
 def show_plan(run: Run, plan: Sequence[Cell], processors: int) -> None:
-    """Show which cells a run would have, and about how long those take that it does not have."""
+    """Show the cells of a run, and the estimated time for those that it does not have yet."""
     missing = [cell for cell in plan if not run.has(cell_id(cell))]
     table = Table(box=None, pad_edge=False, show_header=False)
     kinds = {
@@ -51,9 +51,9 @@ def show_plan(run: Run, plan: Sequence[Cell], processors: int) -> None:
 
 @contextmanager
 def progress_of(cells: Sequence[Cell], what: str) -> Iterator[Callable[[str], None]]:
-    """Show a bar over cells, and the time left by what each is likely to cost.
+    """Show a progress bar over cells, with the time left estimated from each cell's likely cost.
 
-    Gives what is called with the name of each cell that has ended.
+    Yield the function to call with the name of each cell that has ended.
     """
     speeds = recorded_speeds(RESULTS)
     costs = {cell_id(cell): speeds.wall_s([cell], 1) for cell in cells}
@@ -76,7 +76,7 @@ def progress_of(cells: Sequence[Cell], what: str) -> Iterator[Callable[[str], No
 
 
 def duration(seconds: float) -> str:
-    """Write a length of time for people: 40 s, 3 min, 1 h 20 min."""
+    """Return a duration for people: 40 s, 3 min, 1 h 20 min."""
     if seconds < 99.5:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

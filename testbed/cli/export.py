@@ -26,7 +26,7 @@ def export_tables(
 
     Example: testbed export results/ru-calls-2025-08
     """
-    # Not at the top: it takes a second to import, and no other command needs it.
+    # Imported here, not at the top: the import takes a second, and no other command needs it.
     from testbed.analysis.dataframes import export  # noqa: PLC0415
 
     with err.status("writes tables"):

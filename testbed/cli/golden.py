@@ -28,17 +28,17 @@ from testbed.transport.interface import Program
 
 @dataclass(frozen=True)
 class Subject:
-    """Something that has a golden hash, and how it is observed."""
+    """Something with a golden hash, and how to observe it."""
 
     kind: str
     name: str
     needed: Sequence[Program]
 
     def observe(self, kernel: Kernel, folder: Path, cpus: Sequence[int]) -> golden.Observed:
-        """Observe it in guests, in a folder that does not exist yet.
+        """Observe the subject in guests, in a folder that does not exist yet.
 
         Raises:
-            ConductError: It failed.
+            ConductError: The observation failed.
         """
         if self.kind == "cell":
             cell = golden.golden_cells()[self.name]
@@ -80,7 +80,7 @@ def check_golden(
 
 @dataclass(frozen=True)
 class _Bench:
-    """Where subjects are observed."""
+    """The place where subjects are observed."""
 
     kernel: Kernel
     folder: Path
@@ -92,7 +92,7 @@ class _Bench:
 
 
 def _compare(bench: _Bench, subjects: Iterable[Subject]) -> bool:
-    """Say of each subject whether its hash is golden; return whether none differs."""
+    """Print for each subject whether its hash is the golden one; return whether none differs."""
     kept, ok = golden.read_golden(), True
     for subject in subjects:
         what = f"{subject.kind} {subject.name}"
@@ -110,7 +110,7 @@ def _compare(bench: _Bench, subjects: Iterable[Subject]) -> bool:
 
 
 def _update(bench: _Bench, subjects: Iterable[Subject]) -> bool:
-    """Observe all subjects and keep their hashes; return whether all programs are there."""
+    """Observe all subjects and store their hashes; return whether all programs are installed."""
     versions: dict[str, str] = {}
     hashes: dict[str, dict[str, str]] = {}
     for subject in subjects:

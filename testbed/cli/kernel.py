@@ -1,4 +1,4 @@
-"""The command line's words about the guest kernel; building and testing it live in `kernel`."""
+"""The command `kernel`: build and test the guest kernel (`testbed.guest.kernel`)."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ kernel_app = typer.Typer(no_args_is_help=True, help="Build or check the guest ke
 
 
 class KernelKind(StrEnum):
-    """Where cells run."""
+    """The kinds of kernels on which cells run."""
 
     VIRTUAL = "virtual"
     HOST = "host"
 
 
 def guest_kernel() -> Kernel:
-    """Find the guest kernel, or build it: once, for all checkouts of this user."""
+    """Return the guest kernel, built first if necessary: once for all checkouts of this user."""
     built = cached_kernel()
     if built is None:
         err.print("There is no guest kernel in the cache yet: builds it, which takes some minutes.")

@@ -57,7 +57,7 @@ def print_list(kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> N
 
 
 def _messengers() -> dict[str, str]:
-    """Name the messengers, and say what is missing for one by a real engine."""
+    """Return the messengers, with what is missing for those with a real engine."""
     lacking = missing_for_engines()
     found = {}
     for name in scenario.messenger_names():
@@ -68,7 +68,7 @@ def _messengers() -> dict[str, str]:
 
 
 def _packages() -> dict[str, str]:
-    """Name the Debian packages that transports and engines need, and which need them."""
+    """Return the Debian packages that transports and engines need, and which need them."""
     needed = transport_packages()
     for name, engine in ENGINES.items():
         for package in (program.apt for program in engine.programs if program.apt):

@@ -1,4 +1,4 @@
-"""The command `listen`: lets a person hear what was said and what was heard."""
+"""The command `listen`: let the user hear what was said and what was heard."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ PLAYERS = (
     ("mpv", "--no-video", "--really-quiet"),
     ("play", "-q"),
 )
-"""What plays a WAV file, the first that is there."""
+"""Programs that play a WAV file; the first that is installed is used."""
 
 
 @dataclass(frozen=True)
 class _Heard:
-    """One file to be listened to, and what stands beside it in the table."""
+    """One file to listen to, and its columns in the table."""
 
     file: str
     sound: Speech | None
-    """None: nobody heard anything."""
+    """None if nothing was heard."""
     verdict: str = ""
     like: str = ""
     concealed: str = ""
@@ -93,7 +93,7 @@ _SAID = {way: f"what the {speaker} said" for way, speaker in SAID_BY.items()}
 
 
 def named(results: Sequence[RecordedCell], part: str) -> RecordedCell:
-    """Return the cell of that name, or the only one whose name has that part."""
+    """Return the cell of that name, or the only cell whose name contains it."""
     found = [result for result in results if result.id == part]
     found = found or [result for result in results if part in result.id]
     if len(found) == 1:
@@ -104,7 +104,7 @@ def named(results: Sequence[RecordedCell], part: str) -> RecordedCell:
 
 
 def _first_of_each(results: Sequence[RecordedCell]) -> list[RecordedCell]:
-    """The first seed of each messenger, transport and censor; direct before others."""
+    """Return the first seed's cell of each messenger, transport and censor; direct ones first."""
     ordered = [group[0] for group in grouped(results).values()]
     return sorted(ordered, key=lambda result: not result.record.key.is_direct)
 
@@ -145,7 +145,7 @@ def _numbered(entries: Sequence[_Heard]) -> list[_Heard]:
 
 
 def _file_name(text: str) -> str:
-    """Fit for a file, and still to be read by people."""
+    """Return text as a file name that people can read."""
     return re.sub(r"[^\w .,()=+-]+", " ", text).strip()
 
 
@@ -158,7 +158,7 @@ def _write(entries: Sequence[_Heard], into: Path) -> None:
 
 
 def _table(entries: Sequence[_Heard], title: str) -> Table:
-    """Return what is to be heard, at most 100 columns wide."""
+    """Return the table of what can be heard, at most 100 columns wide."""
     table = Table(box=None, pad_edge=False, padding=(0, 1), collapse_padding=True, title=title)
     table.title_justify = "left"
     table.add_column("File (.wav, .opus)", overflow="fold")
@@ -176,7 +176,7 @@ def _player() -> Sequence[str] | None:
 
 
 def _play(player: Sequence[str], entries: Sequence[_Heard], into: Path, seconds: float) -> None:
-    """Play the beginning of each; ^C goes on to the next."""
+    """Play the beginning of each file; ^C skips to the next."""
     excerpt = into / ".excerpt.wav"
     for entry in entries:
         if entry.sound is None:

@@ -56,7 +56,7 @@ def write_transport(name: str, root: Path) -> list[Path]:
     """Write a new transport's files below `root`.
 
     Raises:
-        ScenarioError: There is one, or no such name.
+        ScenarioError: The transport exists already, or its name is not allowed.
     """
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise ScenarioError(f"{name!r}: a transport's name is lower-case letters, digits and _")

@@ -93,7 +93,7 @@ def _print(capture: Capture, replay: Replay, censor: str | None) -> None:
 
 
 def _notes(capture: Capture, replay: Replay) -> list[str]:
-    """Return what limits the answer."""
+    """Return notes on the limits of the answer."""
     notes = {
         f"The file ends early, after {capture.frames} frames: {capture.ends_early}.": (
             capture.ends_early

@@ -1,7 +1,6 @@
-"""What a file in this folder has to say to become a command: `COMMAND = Command(panel, function)`.
+"""Find the commands: each file in this folder that defines `COMMAND = Command(panel, function)`.
 
-The command's name is the file's, with `-` for `_`. There is no list of commands: `commands` looks
-which files there are.
+The command's name is the file's, with `-` for `_`. There is no list of commands to maintain.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from testbed import cli
 
 
 class Panel(Enum):
-    """The groups of commands in the help, in their order."""
+    """The groups of commands in the help, in order."""
 
     RUN = "Run an emulation scenario"
     TRANSPORT = "Add a new transport"
@@ -27,12 +26,12 @@ class Panel(Enum):
 
 
 class Command(NamedTuple):
-    """A command: a function with typer's parameters, or an app with commands of its own."""
+    """A command: a function with typer parameters, or an app with commands of its own."""
 
     panel: Panel
     function: Callable[..., None] | typer.Typer
     place: int = 1
-    """Commands of a panel are ordered by this and then by name: 0 for the one to begin with."""
+    """The position within the panel, then by name; 0 for the command to begin with."""
 
 
 def commands() -> list[tuple[str, Command]]:

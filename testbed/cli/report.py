@@ -1,4 +1,4 @@
-"""The command line's word for reports; what a report says lives elsewhere."""
+"""The command `report`: write a run's report (`testbed.show.report`)."""
 
 from __future__ import annotations
 

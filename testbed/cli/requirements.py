@@ -1,4 +1,4 @@
-"""What programs transports and engines need, and what is missing."""
+"""Find out which programs transports and engines need, and which of them are missing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from testbed.transport import go_programs
 
 
 def transport_summaries() -> dict[str, str]:
-    """Say of each transport what it is, and what is missing for it and how to get it."""
+    """Return each transport's summary, with what is missing for it and how to install that."""
     remedies = missing_for_transports()
     return {
         name: f"[red]missing:[/] {remedies[name]}. {_summary(name)}"
@@ -32,12 +32,12 @@ def _summary(name: str) -> str:
     try:
         transport_kind(name)
         return transport_summary(name)
-    except ScenarioError as error:  # a file of another package's, which must not hide the others
+    except ScenarioError as error:  # a broken file of another package must not hide the others
         return f"[red]broken:[/] {escape(str(error))}"
 
 
 def transport_packages() -> dict[str, str]:
-    """Name the Debian packages that transports need, each with the transports that need it."""
+    """Return the Debian packages that transports need, each with those transports."""
     needed: dict[str, list[str]] = {}
     for name in transport_names():
         programs = own_programs(transport_kind(name))
@@ -50,7 +50,7 @@ def transport_packages() -> dict[str, str]:
 
 
 def missing_for_transports() -> dict[str, str]:
-    """Name the transports whose programs are not all installed, with what installs them."""
+    """Return the transports that lack programs, each with what installs them."""
     lacking: dict[str, str] = {}
     for name in transport_names():
         with suppress(ScenarioError):
@@ -62,7 +62,7 @@ def missing_for_transports() -> dict[str, str]:
 
 
 def missing_for_engines() -> dict[str, str]:
-    """Name the call engines whose programs are not all installed, with what installs them."""
+    """Return the call engines that lack programs, each with what installs them."""
     missing = {
         name: ", ".join(program.remedy for program in engine.programs if program.find() is None)
         for name, engine in ENGINES.items()

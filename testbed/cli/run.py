@@ -112,7 +112,7 @@ def _chosen(
     seeds: list[int] | None,
     speech: Path | None,
 ) -> Scenario:
-    """Narrow a scenario to what was asked for."""
+    """Return a scenario narrowed to what the options select."""
     only: dict[scenario.Axis, list[str] | None] = {"messenger": messengers, "transport": transports}
     return replace(
         loaded,
@@ -139,13 +139,13 @@ def _check_tcpdump(*, needed: bool) -> None:
 
 
 def _check_possible(plan: Sequence[Cell], kernel: KernelKind, *, twice: bool) -> None:
-    """See that cells can be run as asked.
+    """Check that the cells can be run with these options.
 
-    This comes before anything is kept: a record that says a program is missing could not be gone on
-    with.
+    This happens before anything is recorded: a run whose record says that a program is missing
+    could not be continued.
 
     Raises:
-        LabError: They cannot.
+        LabError: The cells cannot be run.
     """
     if lacks := lacking(plan):
         raise runner.LabError(f"nothing was run: {lacks}")
@@ -155,7 +155,7 @@ def _check_possible(plan: Sequence[Cell], kernel: KernelKind, *, twice: bool) ->
 
 @contextmanager
 def _held(the_run: Run, plan: Sequence[Cell], *, captured: bool) -> Iterator[None]:
-    """Hold the run's folder; with `captured`, what it has of the plan must have captures."""
+    """Lock the run's folder; with `captured`, its cells of the plan must have captures."""
     with the_run.held():
         if captured:
             _check_captured(the_run, plan)
@@ -169,7 +169,7 @@ def _source(name: str) -> str:
 def _conduct(
     kernel: KernelKind, chosen: Scenario, plan: Sequence[Cell]
 ) -> tuple[runner.Conduct, Manifest]:
-    """Return what conducts cells here, and what the run's record says of it and of them."""
+    """Return what conducts cells here, and what the run's record says about it."""
     if kernel is KernelKind.HOST:
         conduct, build = runner.on_host(), KernelBuild("host", os.uname().release)
     else:
@@ -179,7 +179,7 @@ def _conduct(
 
 
 _Lab = tuple[runner.Conduct, Sequence[int]]
-"""What conducts cells, and a place for each that it conducts at a time."""
+"""What conducts cells, and one place for each cell that it conducts at the same time."""
 
 
 @contextmanager
@@ -189,7 +189,7 @@ def _sent_to(
     plan: Sequence[Cell],
     here: _Lab,
 ) -> Iterator[_Lab]:
-    """Yield the scheduler's lab; without a scheduler, the one that is here."""
+    """Yield the scheduler's lab, or without a scheduler the lab of this machine."""
     if scheduler is None:
         yield here
         return
@@ -216,7 +216,7 @@ def _run_all(
     *,
     pcap: bool = False,
 ) -> dict[str, str]:
-    """Run cells behind a progress bar; give the failed ones with their reasons."""
+    """Run cells with a progress bar; return the failed ones with their reasons."""
     missing = [cell for cell in plan if not the_run.has(cell_id(cell))]
     failures: dict[str, str] = {}
     if not missing:
@@ -236,7 +236,7 @@ def _run_all(
 
 
 def _show(the_run: Run, plan: Sequence[Cell], about: Manifest, *, as_json: bool) -> None:
-    """Print what came of the plan's calls, if anything did; as JSON, even if nothing did."""
+    """Print the results of the plan's calls, if there are any; as JSON even if there are none."""
     wanted = {cell_id(cell) for cell in plan}
     found = [each for each in the_run.cells() if each.id in wanted]
     if not found and not as_json:
@@ -262,10 +262,10 @@ def _show(the_run: Run, plan: Sequence[Cell], about: Manifest, *, as_json: bool)
 
 
 def _check_captured(the_run: Run, plan: Sequence[Cell]) -> None:
-    """See that no cell of the plan is recorded without a capture.
+    """Check that no cell of the plan is recorded without a capture.
 
     Raises:
-        ResultsError: One is.
+        ResultsError: A recorded cell has no capture.
     """
     ids = [cell_id(cell) for cell in plan]
     bare = [name for name in ids if the_run.has(name) and not the_run.captures(name)]
@@ -277,7 +277,7 @@ def _check_captured(the_run: Run, plan: Sequence[Cell]) -> None:
 
 
 def _end(failures: Mapping[str, str], the_run: Run) -> None:
-    """End with the status 1 if cells failed; each reason is shown once, with its cells."""
+    """Exit with status 1 if cells failed; print each reason once, with its cells."""
     names: dict[str, list[str]] = {}
     for name, reason in failures.items():
         names.setdefault(reason, []).append(name)
@@ -293,7 +293,7 @@ def _end(failures: Mapping[str, str], the_run: Run) -> None:
 
 
 def _compare_again(the_run: Run, plan: Sequence[Cell], lab: _Lab) -> dict[str, str]:
-    """Run cells into another folder and compare all files but the cost."""
+    """Run cells into another folder, and compare all files except those with costs."""
     with tempfile.TemporaryDirectory(dir=the_run.folder) as temporary:
         again = Run(Path(temporary) / "again")
         again.begin(the_run.manifest(), "", fresh=False)

@@ -1,4 +1,4 @@
-"""The command line's word about what the middlebox saw; telling it from a record: `saw`."""
+"""The command `saw`: print what the middlebox saw (`testbed.analysis.censor_view`)."""
 
 from __future__ import annotations
 

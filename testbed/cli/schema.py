@@ -14,7 +14,7 @@ from testbed.experiment.schema import schema
 
 
 class SchemaKind(StrEnum):
-    """What files people write."""
+    """The kinds of files that people write."""
 
     SCENARIO = "scenario"
     CENSOR = "censor"

@@ -1,4 +1,4 @@
-"""The command `score`: models of listeners rate what was heard."""
+"""The command `score`: rate what was heard with models of listeners."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def score(
 def _score_table(
     scored: Sequence[tuple[RecordedCell, CellScores]], models: Sequence[Scorer]
 ) -> Table:
-    """Return medians over seeds, at most 100 columns wide."""
+    """Return the table of medians over seeds, at most 100 columns wide."""
     scores = {cell.id: found for cell, found in scored}
     groups = grouped(cell for cell, _ in scored)
     table, begins = table_by_keys(list(groups))

@@ -1,4 +1,4 @@
-"""The command line's words about what programs do in a cell; reading that lives in `profile`."""
+"""The command `bench profile`: print the system calls of each program in a cell."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from testbed.run import runner
 from testbed.tools.syscall_profile import FAULT, IDLE, SWITCH, USER, Program, read_profile
 
 _CALLS = 8
-"""How many kinds of system calls are shown."""
+"""The number of kinds of system calls that are shown."""
 _LEAST_SHARE = 0.005
-"""Programs that took less of a cell are left out."""
+"""Programs that took a smaller share of a cell are left out."""
 
 
 def profile(

@@ -16,7 +16,7 @@ from testbed.show import papers
 
 
 class Format(StrEnum):
-    """What a table is written in."""
+    """The formats of a table."""
 
     MARKDOWN = "markdown"
     LATEX = "latex"

@@ -1,4 +1,4 @@
-"""The command line's words about how models agree with real engines; comparing: `agreement`."""
+"""The command `validate-calls`: compare models with real engines (`testbed.analysis.agreement`)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from testbed.listen.scores import ScoreError, score_cells, scorers
 from testbed.record.results import Run
 
 SCENARIOS = ("validate-calls", "validate-lines", "validate-repair", "validate-sound")
-"""The first three ask by ear; the last has speech, for ViSQOL and what Chromium counts itself."""
+"""The first three send symbols; the last sends speech, for ViSQOL and Chromium's own counters."""
 _HOW = f"""\
 Medians over calls, of each the mean of its directions. TCP: how many of those that were set up went
 by TCP. Frames: the share of time that our jitter buffer conceals, by when frames left and came.
@@ -61,10 +61,10 @@ def validate_calls(
 
 
 def pairs_named(engines: Sequence[str] | None) -> list[Pair]:
-    """Return the pairs of these engines, or all.
+    """Return the pairs of these engines, or all pairs.
 
     Raises:
-        ScenarioError: There is none of such a name.
+        ScenarioError: There is no pair of such a name.
     """
     named = {pair.engine: pair for pair in PAIRS}
     if unknown := set(engines or ()) - set(named):
@@ -73,9 +73,10 @@ def pairs_named(engines: Sequence[str] | None) -> list[Pair]:
 
 
 def print_validation(runs: Sequence[Run], pairs: Sequence[Pair]) -> bool:
-    """Print and draw what runs of the scenarios have of each pair; tell whether the models agree.
+    """Print and draw the comparison of each pair in runs of scenarios; return whether all agree.
 
-    Sound that was not scored yet is, if ViSQOL is installed. Figures are kept with the last run.
+    Sound that has no scores yet is scored, if ViSQOL is installed. Figures go to the last run's
+    folder.
     """
     # Loads matplotlib, which no other command's help should wait for.
     from testbed.show.figures.files import write  # noqa: PLC0415
@@ -97,7 +98,7 @@ def print_validation(runs: Sequence[Run], pairs: Sequence[Pair]) -> bool:
 
 
 def _scored(runs: Sequence[Run], messengers: Container[str]) -> dict[Path, Sequence[float]]:
-    """Score messengers' calls of speech; without ViSQOL say how it is installed, and give none."""
+    """Return the scores of messengers' calls; none without ViSQOL, but print how to install it."""
     speaking = [run for run in runs if run.manifest().definitions.said == "speech"]
     if not speaking:
         return {}
@@ -121,7 +122,7 @@ def _scored(runs: Sequence[Run], messengers: Container[str]) -> dict[Path, Seque
 
 
 def table(comparisons: Sequence[Comparison]) -> Table:
-    """Say of each condition what engine and model did, and whether they agree."""
+    """Return the table of engine and model under each condition, and whether they agree."""
     shown = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
     shown.add_column("\nCondition")
     for side in ("engine", "model"):
