@@ -1,4 +1,4 @@
-"""Score how a call sounded with models of listeners: ViSQOL, and PLCMOS, ESTOI and PESQ if there.
+"""Score how a call sounded with models of listeners: ViSQOL, and optionally PLCMOS, ESTOI, PESQ.
 
 The sound of a call (`call_sound`) is cut into clips: one for each turn, or several if a turn is
 longer than 10 s, because the models were made for sentences. A clip of what was said is compared

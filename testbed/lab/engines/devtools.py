@@ -70,7 +70,7 @@ class Page:
         await self.command("Page.navigate", url=url)
         await self._loaded.wait()
 
-    async def evaluate(self, expression: str) -> Any:  # noqa: ANN401 - whatever the page gives
+    async def evaluate(self, expression: str) -> Any:  # noqa: ANN401 - whatever the page returns
         """Return an expression's value; if it is a promise, the value that it resolves to.
 
         Raises:

@@ -1,7 +1,7 @@
 """Define the interface of all call engines, and what they are given.
 
-A cell uses an engine in three steps: `serve_relay` before anything else, `prepare` before the
-transport connects, and `call` once it has. An engine reaches its relay by a `Way`: directly, or
+A cell uses an engine in three steps: first `serve_relay`, then `prepare`, before the transport
+connects, and `call` once it has. An engine reaches its relay by a `Way`: directly, or
 through the channel of a transport.
 """
 

@@ -17,10 +17,10 @@ Two simplifications: during its first 10 s libwebrtc keeps dropped paths (Chromi
 when UDP was cut after 7 s); and ICE may pair one end's UDP with the other's TCP, whereas here both
 ends use the same path.
 
-Each system call costs time, so media that goes through a channel with timestamps moves in bursts: a
-sender hands the kernel a whole burst of datagrams with their departure times, and a receiver reads
-a burst of arrivals with their arrival times. Messengers that retransmit (NACK) must react to each
-packet, and do without bursts.
+To save system calls, media that goes through a channel with timestamps moves in bursts: a sender
+hands the kernel a burst of datagrams with their departure times, and a receiver reads a burst of
+datagrams with their arrival times. Messengers that retransmit (NACK) must react to each packet, and
+do without bursts.
 """
 
 from __future__ import annotations
@@ -202,7 +202,7 @@ class _Call:
         self._path: Path | None = None
 
     def reason(self) -> str:
-        """Say what the set-up waited for in vain, for each path in order of preference."""
+        """Return what the set-up waited for in vain, on each path in order of preference."""
         waits = []
         for path in self.paths:
             by = f" by {path.protocol}" if len(self.paths) > 1 else ""

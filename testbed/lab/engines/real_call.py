@@ -6,7 +6,7 @@ from them, and the RTP headers show which frames were sent and which arrived (`r
 engine reports its connection's states as `Change`s; they decide whether and when the call was set
 up, completed or dropped.
 
-If the call goes through a transport, the engine is given a local UDP port as its relay, and the
+If the call goes through a transport, the engine uses a local UDP port as its relay, and the
 transport's channel carries what arrives there (`_lend_port`).
 """
 

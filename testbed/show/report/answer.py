@@ -1,7 +1,7 @@
 """Put the statistics of a run into words.
 
 The answer has a summary over all restrictions, statements for each censor, and cautions. Counts are
-always given with n and a 95 % interval, and groups whose intervals overlap are called a tie.
+always shown with n and a 95 % interval, and groups whose intervals overlap are called a tie.
 Messengers for which the same statements hold share them.
 """
 
