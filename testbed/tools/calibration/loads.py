@@ -46,7 +46,7 @@ class Load(NamedTuple):
     gap_s: float = 1e-3
 
     def say(self, script: Script, talk: Talk, at_s: float, ways: Sequence[bool] = ()) -> None:
-        """Send the load in alternating directions, the client's first, or in the order of `ways`."""
+        """Send the load in alternating directions, the client's first, or in those of `ways`."""
         client = talk.shape.up(True)
         ways = ways or (client, not client)
         for number in range(self.packets):

@@ -236,7 +236,7 @@ class Reference:
         ]
 
     def shows(self, rule: Rule) -> Rule | None:
-        """Return the rule whose effect reveals a rule: itself or one that uses its list; or None."""
+        """Return the rule whose effect reveals a rule: itself, one that uses its list, or None."""
         if isinstance(rule.action, List):
             name = rule.action.list
             listed = (each for each in self.profile.rules if each.match.listed == name)
