@@ -70,7 +70,7 @@ class ChatRecord:
     server: str = ""
     """Address and port, which distinguish the chat's flow from the transport's."""
     connected_s: float | None = None
-    """How long TCP and TLS took; None: never."""
+    """How long TCP and TLS took; None if they were never completed."""
     sent_s: list[float] = field(default_factory=list)
     acknowledged_s: list[float | None] = field(default_factory=list)
     """By message: when the server's echo returned; None if it never did."""
@@ -84,7 +84,7 @@ class TrafficRecord:
     began_s: float
     """When it began; counted from dialling once the cell has ended."""
     connected_s: float | None = None
-    """How long TCP and TLS took; None: never."""
+    """How long TCP and TLS took; None if they were never completed."""
     took_s: float | None = None
     """From its beginning to the last byte; None if it had not finished when the call ended."""
     payload_bytes: int = 0

@@ -173,7 +173,7 @@ async def on_this_kernel(cpu: int) -> Beside:
 
 
 def on_ns3(cpu: int) -> Beside:
-    """Run the direct cell's datagrams in ns-3, or say why they cannot be."""
+    """Run the direct cell's datagrams in ns-3, or report why that is impossible."""
     kind = KINDS[0]
     what = f"{kind.name}, its datagrams alone, in ns-3"
     try:

@@ -31,7 +31,7 @@ from testbed.tools.calibration.finding_tables import profiles_table
 from testbed.tools.calibration.findings import Calibration
 
 RECORDS = Path("docs") / "results"
-"""Below the project's root."""
+"""The folder of the records, relative to the project's root."""
 _WIDTH = 100
 _PLACE = re.compile(
     r"(?P<begin><!-- table: (?P<name>\S+) -->\n)(?P<text>.*?)\n?(?P<end><!-- end of table -->\n)",

@@ -114,8 +114,8 @@ class GuestOptions:
     """After this much virtual time the job counts as hung (s). A job that waits for something that
     never comes is thus detected within moments of wall time."""
     visible: Sequence[Path] | None = None
-    """Folders that stay visible even below /tmp; None: the interpreter's own and those on its
-    import path."""
+    """Host folders that stay visible even below /tmp; None stands for the interpreter's folders and
+    those on its import path."""
     mounts: Mapping[Path, Path] = field(default_factory=dict)
     """Host folders, by the place below /run at which they are mounted in the guest. Their paths on
     the host then make no difference."""

@@ -49,7 +49,7 @@ def plain(value: float, digits: int = 5) -> str:
 
 
 def interval(measurement: Measurement) -> str:
-    """Return the interval that agrees with what was seen, with digits enough to tell its ends."""
+    """Return the interval that agrees with what was seen, with just enough digits."""
     low, high = measurement.low, measurement.high
     if measurement.measured is None:
         return "-"

@@ -45,7 +45,7 @@ class Measurement:
         return self.measured / self.requested - 1
 
     def sentence(self) -> str:
-        """Say what is wrong with it."""
+        """Return a sentence that says what is wrong with it."""
         name = f"{self.rule}.{self.number}"
         if self.measured is None:
             return f"{name} = {self.requested:g} was not measured: {self.how}"
@@ -69,7 +69,7 @@ class Vector:
     """What was seen instead; empty if the flow was treated as expected."""
 
     def sentence(self) -> str:
-        """Say what is wrong with it."""
+        """Return a sentence that says what is wrong with it."""
         return f"{self.rule}: {self.what}: expected {self.expected}; seen: {self.seen}"
 
 

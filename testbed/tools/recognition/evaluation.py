@@ -152,7 +152,7 @@ def read_flows(path: Path) -> list[LabelledFlow]:
         raise CaptureError(f"{path} does not hold labelled flows: {error}") from None
 
 
-def _flow(row: Any) -> LabelledFlow:  # noqa: ANN401 - JSON of any kind; the caller tells errors
+def _flow(row: Any) -> LabelledFlow:  # noqa: ANN401 - JSON of any kind; the caller reports errors
     packets = [
         (float(at), int(way), int(size), bytes.fromhex(head)[: int(size)])
         for at, way, size, head in row["packets"]
