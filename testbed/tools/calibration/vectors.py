@@ -1,9 +1,9 @@
 """Tests whether a rule affects the flows that it should, and no others.
 
 A vector is a flow to which the rule applies, or one that differs from it in a single respect:
-server, port, name, opening, direction, or (for lists) a shared address. All vectors of a rule are
-played one after another across one middlebox, each followed by loads that reveal the rule and any
-rule that would apply instead.
+server, port, name, opening, the side that opens it, or (for lists) the ends that it shares with a
+listed flow. All vectors of a rule are played one after another across one middlebox, each followed
+by loads that reveal the rule and any rule that would apply instead.
 """
 
 from __future__ import annotations
