@@ -1,10 +1,10 @@
-"""The first that a guest's Python runs: it imports from a bundle, then starts a program of the lab.
+"""Boots the lab's Python in a guest: sets up imports from a bundle, then starts a program.
 
-In a guest a module costs a dozen system calls to find and read, and compiling the methods that
-attrs and dataclasses generate costs as much as they do. So what cells import lies in one file with
-an index, and generated methods beside it as they were compiled (`testbed.guest.bundle` writes
-both). What is not in the bundle is imported as ever. This imports nothing that Python has not
-loaded yet.
+In a guest, finding and reading a module takes a dozen system calls, and compiling the methods that
+attrs and dataclasses generate takes as long again. So all modules that cells import lie in a single
+file with an index, the bundle, next to a file with the generated methods in compiled form
+(`testbed.guest.bundle` writes both). Modules that are not in the bundle are imported as usual. This
+module itself only imports what Python has already loaded when it starts.
 """
 
 from __future__ import annotations
@@ -25,37 +25,37 @@ else:
     ModuleType = type(sys)
 
 FREE_COMM = "testbed-lab"
-"""Under this name a task takes no virtual time for what it does (kernel/patches, 0018)."""
+"""A task with this name takes no virtual time for what it does (kernel/patches, 0018)."""
 BUNDLE, INDEX, GENERATED = "bundle", "bundle.index", "bundle.generated"
-"""Files beside the packages."""
+"""Names of the bundle's files, in the folder that holds the packages."""
 _LAZY = {
     *("ast", "dis", "hmac", "idna", "inspect", "json", "locale", "platform", "shutil", "textwrap"),
     *("traceback", "urllib.parse", "attrs.converters", "attrs.filters", "attrs.setters"),
     "attrs.validators",
 }
-"""Modules that others import and cells seldom use; they are loaded when they are."""
+"""Modules that others import but cells seldom use; they are loaded on first use."""
 
 _RNDRESEEDCRNG = 0x5207
 """From <linux/random.h>."""
 
 
 class Bundle:
-    """Finds and loads what is in a folder's bundle (an importlib finder and loader)."""
+    """Finds and loads the modules in a folder's bundle (an importlib finder and loader)."""
 
     def __init__(self, folder: str) -> None:
         index = marshal.loads(_content(f"{folder}/{INDEX}"))
         self._modules: dict[str, tuple[bool, str, int, int]] = index["modules"]
-        """By name: whether it is a package, its file, where its code begins, how long it is."""
+        """By name: whether it is a package, its file, and offset and length of its code (bytes)."""
         self._extensions: dict[str, str] = index["extensions"]
-        """Files of compiled modules, by name."""
+        """The files of extension modules, by name."""
         self._generated: dict[str, CodeType] = marshal.loads(_content(f"{folder}/{GENERATED}"))
-        """Code by its text."""
+        """The compiled code of generated methods, by their source text."""
         self._file = posix.open(f"{folder}/{BUNDLE}", posix.O_RDONLY | posix.O_CLOEXEC)
 
     def find_spec(
         self, name: str, _path: Sequence[str] | None = None, _target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Find a module; None: it is not in the bundle."""
+        """Return the spec of a module; None if it is not in the bundle."""
         if (path := self._extensions.get(name)) is not None:
             spec = ModuleSpec(name, ExtensionFileLoader(name, path), origin=path)
             spec.has_location = True
@@ -71,10 +71,10 @@ class Bundle:
         return spec
 
     def create_module(self, _spec: ModuleSpec) -> None:
-        """Leave it to Python."""
+        """Return None, so that Python creates the module."""
 
     def exec_module(self, module: ModuleType) -> None:
-        """Run a module's code, now or when it is first used."""
+        """Run a module's code, now or (if it is in `_LAZY`) when it is first used."""
         if module.__name__ in _LAZY:
             module.__class__ = _Lazy
         else:
@@ -85,7 +85,8 @@ class Bundle:
         name = module.__name__
         _, _, start, size = self._modules[name]
         exec(marshal.loads(posix.pread(self._file, size, start)), vars(module))
-        # Both make methods from text; what is global to a module goes before what is built in.
+        # Both modules compile generated methods from text. A global of a module shadows the builtin
+        # of the same name, so they now look up the compiled code first.
         if name == "dataclasses":
             vars(module)["exec"] = self._exec
         elif name == "attr._make":
@@ -100,11 +101,11 @@ class Bundle:
 
 
 class _Lazy(ModuleType):
-    """A module whose code is run when something of it is first asked for."""
+    """A module whose code runs when one of its attributes is first accessed."""
 
     def __getattribute__(self, name: str) -> Any:  # noqa: ANN401 - as the builtin
         get = super().__getattribute__
-        # An import of what is imported already asks for these.
+        # Importing a module that is already in sys.modules accesses these; it is no use of it.
         if name not in ("__spec__", "__path__", "__class__", "__dict__"):
             self.__class__ = ModuleType  # type: ignore[assignment]
             get("__spec__").loader.load(self)
@@ -117,16 +118,16 @@ def _content(path: str) -> bytes:
 
 
 def _take_no_time() -> None:
-    """Let the lab's own program take no virtual time: its code must not move what it observes."""
+    """Make the lab's own program take no virtual time, so that its code does not affect results."""
     file = posix.open("/proc/self/comm", posix.O_WRONLY | posix.O_CLOEXEC)
     posix.write(file, FREE_COMM.encode())
     posix.close(file)
 
 
 def _draw_afresh() -> None:
-    """Seed the guest's random numbers anew, so that it does not count how many imports drew.
+    """Reseed the guest's random numbers, so that they do not depend on what imports consumed.
 
-    The guest's kernel does so from its own seed (kernel/patches, 0001). See random(4).
+    The guest's kernel reseeds from its own seed (kernel/patches, 0001). See random(4).
     """
     from fcntl import ioctl  # noqa: PLC0415 - not yet loaded
 
@@ -136,7 +137,7 @@ def _draw_afresh() -> None:
 
 
 def _without_ldconfig() -> None:
-    """Let nobody look for libraries: trio does, by starting ldconfig, to give threads names."""
+    """Disable the search for libraries: trio starts ldconfig for it, only to name its threads."""
     import ctypes  # noqa: PLC0415 - not yet loaded, as are all others
 
     util = ModuleType("ctypes.util")
@@ -145,10 +146,11 @@ def _without_ldconfig() -> None:
 
 
 def main(folder: str, module: str, job: str, *later: str) -> None:
-    """Run a program of the lab, `module`, on a job's folder, with the code that `folder` has.
+    """Run a program of the lab, `module`, on a job's folder, with the code in `folder`.
 
-    `later` joins the import path when the program is imported, for transports from elsewhere: the
-    lab's libraries try to import others (pyroute2 does psutil), which must not be seen.
+    `later` is for transports from outside the project. It is appended to the import path only after
+    the program has been imported: the lab's libraries try optional imports (pyroute2 tries psutil),
+    which must not succeed or fail depending on what the host has installed.
     """
     _take_no_time()
     gc.disable()
@@ -157,7 +159,7 @@ def main(folder: str, module: str, job: str, *later: str) -> None:
     _without_ldconfig()
     try:
         program = __import__(module, fromlist=["main"])
-    except ModuleNotFoundError:  # it is from elsewhere itself
+    except ModuleNotFoundError:  # the program is itself from outside the project
         sys.path += later
         program = __import__(module, fromlist=["main"])
     else:

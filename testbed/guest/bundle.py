@@ -1,7 +1,7 @@
-"""Writes the bundle from which guests import (`testbed.guest.boot`): once for each content of code.
+"""Writes the bundle from which guests import (`testbed.guest.boot`), once per version of the code.
 
-Run as a program on a folder of packages, it imports what cells import and notes which modules came
-and what code was generated meanwhile.
+Run as a program on a folder of packages, it imports everything that cells import, and records which
+modules were loaded and which code attrs and dataclasses generated meanwhile.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _PYC_HEADER_BYTES = 16
 
 
 def main(tree: Path, place: str) -> None:
-    """Write the bundle of a folder of compiled packages, which guests see at `place`."""
+    """Write the bundle of a folder of compiled packages that is mounted at `place` in guests."""
     generated = _import_all(tree)
     modules: dict[str, tuple[bool, str, int, int]] = {}
     extensions: dict[str, str] = {}
@@ -47,8 +47,8 @@ def main(tree: Path, place: str) -> None:
 
 
 def _import_all(tree: Path) -> dict[str, CodeType]:
-    """Import what cells import; give the code that was generated, by its text."""
-    import dataclasses  # noqa: PLC0415 - with what comes below, as guests import them
+    """Import everything that cells import; return the generated code, by its source text."""
+    import dataclasses  # noqa: PLC0415 - part of what is recorded
 
     import attr._make  # noqa: PLC0415
 
@@ -64,13 +64,13 @@ def _import_all(tree: Path) -> dict[str, CodeType]:
     vars(dataclasses)["exec"], vars(attr._make)["compile"] = exec_text, compile_text
     importlib.import_module(_PROGRAM)
     for file in sorted((tree / "transports").glob("[!_]*.py")):
-        with suppress(ImportError):  # its cell will say what is missing
+        with suppress(ImportError):  # the transport's own cell will report it
             importlib.import_module(f"transports.{file.stem}")
     return generated
 
 
 def _code(name: str, origin: str, loader: SourceFileLoader) -> bytes:
-    """Return a module's code, as it was compiled if it was."""
+    """Return a module's marshalled code, from its compiled file if there is one."""
     compiled = Path(cache_from_source(origin, optimization=""))
     if compiled.is_file():
         return compiled.read_bytes()[_PYC_HEADER_BYTES:]

@@ -1,10 +1,11 @@
-"""Keeps the code that guests run in one form, whatever folder it comes from; runs no guest.
+"""Keeps a copy of the code that guests run, independent of where the project is installed.
 
-In a guest each syscall takes time, and how many a start-up or an allocation makes depends on
-paths, on what else a folder has, and on compiled modules, which have their path in them. So what
-guests import is copied into a folder of the user's cache, named by its content, compiled as if it
-were at `PLACE`, and shown there. Equal content gives equal times wherever the project lies; and
-who edits code does not move a run that is under way.
+In a guest each system call takes virtual time, and their number at start-up and in allocations
+depends on the length of paths, on the other entries of a folder, and on compiled modules, which
+contain their own path. So the code that guests import is copied into a folder of the user's cache
+that is named after a hash of its content, compiled as if it were at `PLACE`, and mounted there in
+the guest. Equal code then takes equal time wherever the project lies, and editing the code does not
+affect a run that is under way.
 """
 
 from __future__ import annotations
@@ -25,18 +26,20 @@ from pathlib import Path
 from testbed.guest.kernel.cache import cache_folder
 
 PLACE = Path("/run/code")
-"""Where a guest has it."""
+"""Where the code is mounted in a guest."""
 BOOT = Path(cache_from_source(str(PLACE / "testbed" / "guest" / "boot.py"), optimization=""))
-"""The program to begin with (`testbed.guest.boot`), compiled, where a guest has it."""
+"""The compiled program that a guest starts with (`testbed.guest.boot`), by its path in the guest.
+"""
 _ROOT = Path(__file__).resolve().parents[2]
 _OURS = ("testbed", "transports")
 _PACKAGES = (
     *("attr", "attrs", "h11", "idna", "mininet", "netfilterqueue", "opuslib_next", "outcome"),
     *("pyroute2", "sniffio", "sortedcontainers", "trio"),
 )
-"""What cells import. A guest also finds others, at a price that depends on what is installed."""
+"""The libraries that cells import. A guest could import others from the host, but the time that
+takes depends on what is installed there."""
 _KEPT_S = 7 * 86400
-"""A tree that was not used for so long is removed (s)."""
+"""A tree that has not been used for this long is removed (s)."""
 _COMPILE = (
     "import compileall, py_compile, sys; compileall.compile_dir("
     "sys.argv[3], quiet=2, stripdir=sys.argv[1], prependdir=sys.argv[2],"
@@ -46,7 +49,7 @@ _COMPILE = (
 
 @cache
 def guest_code() -> Path:
-    """Return the folder with the code as it is now; make it if it is not there yet (a second)."""
+    """Return the folder with a copy of the current code; creating it takes about a second."""
     files = dict(_files())
     digest = hashlib.sha256(sys.version.encode())
     for name, path in files.items():
@@ -63,7 +66,7 @@ def guest_code() -> Path:
 
 
 def _files() -> Iterator[tuple[Path, Path]]:
-    """Yield each file by its name in the tree, in order."""
+    """Yield each file's name in the tree and its path, in a fixed order."""
     places = [_ROOT / name for name in _OURS]
     for name in _PACKAGES:
         found = [Path(folder) / name for folder in sys.path if (Path(folder) / name).is_dir()]
@@ -89,12 +92,15 @@ def _make(tree: Path, files: dict[Path, Path]) -> None:
 
 
 def bundle(tree: Path, changed: str = "") -> None:
-    """Compile a tree of packages and write its bundle; `changed` is a folder in it, if only that.
+    """Compile a tree of packages and write its bundle.
+
+    If only one folder in the tree has changed, `changed` names it, and only it is compiled.
 
     Raises:
         CalledProcessError: The code has an error.
     """
-    # Sets among a module's constants are written in the order of their hashes.
+    # A frozenset among a module's constants is marshalled in the order of its elements' hashes, so
+    # without a fixed hash seed equal code would compile to different bytes.
     environment = {"PYTHONHASHSEED": "0", "PYTHONPATH": str(tree)}
     place = (str(tree), str(PLACE))
     for command in (

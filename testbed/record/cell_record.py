@@ -1,7 +1,7 @@
-"""What came of one cell, judged: the content of `cell.json`, typed from end to end.
+"""The judged result of one cell: the content of `cell.json`, typed from end to end.
 
-A guest leaves an `Observation`; `testbed.record.judging` makes a `CellRecord` of it, and everything
-that people look at is made from that. `to_json` and `from_json` are each other's inverse.
+A guest leaves an `Observation`; `testbed.record.judging` turns it into a `CellRecord`, from which
+all tables, figures and pages are made. `to_json` and `from_json` are inverses of each other.
 """
 
 from __future__ import annotations
@@ -23,81 +23,81 @@ T = TypeVar("T")
 SCHEMA: Final = 1
 """The version of `cell.json` and `run.json`."""
 DIRECT = "direct"
-"""The transport that is none, with which others are compared."""
+"""The baseline transport, which sends datagrams unchanged; others are compared with it."""
 OPEN = "open"
 """The censor profile that restricts nothing."""
 DIRECTIONS = ("up", "down")
-"""What the caller says and the callee hears, and the other way round."""
+"""Up: from the caller to the callee. Down: from the callee to the caller."""
 
 
 class CallKey(NamedTuple):
-    """What calls are compared by; those with the same key differ in their seed alone."""
+    """The key by which calls are grouped; calls with the same key differ only in their seed."""
 
     messenger: str
     """The messenger's title."""
     transport: str
     censor: str
-    """Where a run compares links, the name ends with ` over LINKS`; where it compares topologies,
-    with the topology's."""
+    """The censor's name. If a run compares link sets, it ends with ` over LINKS`; if a run compares
+    topologies, it ends with the topology's name."""
 
     @property
     def is_direct(self) -> bool:
-        """Whether no transport is in between."""
+        """Whether the call uses no transport."""
         return self.transport == DIRECT
 
     @property
     def direct(self) -> CallKey:
-        """The key of the direct calls with which these are compared."""
+        """The key of the direct calls with which these calls are compared."""
         return self._replace(transport=DIRECT)
 
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """Who spoke when, and how long each end waited for answers."""
+    """How the turns of the conversation went, and how long each end waited for answers."""
 
     said: Literal["speech", "symbols"]
     pause_s: float
-    """Between one's last word and the other's first."""
+    """From the last word of one speaker to the first word of the other (s)."""
     turns: tuple[Turn, ...]
     response_s: Mapping[str, float | None]
-    """By end: the median wait for an answer (s); None: there was none."""
+    """By end: the median wait for an answer (s); None if there was no answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChatSummary:
-    """The messages beside the call."""
+    """The chat messages that were sent during the call."""
 
     sent: int
     delivered: int
     median_s: float | None
-    """The time to the server's echo; None: nothing came back."""
+    """The median time until the server's echo returned (s); None if nothing came back."""
     longest_s: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class TrafficSummary:
-    """One piece of other traffic."""
+    """One transfer of other traffic, such as a web page."""
 
     done: bool
-    """Whether it was done before the call ended."""
+    """Whether the transfer finished before the call ended."""
     took_s: float | None
     goodput_bps: float | None
-    """Of what was exchanged, over all of that time."""
+    """The payload exchanged, divided by the whole duration of the transfer."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlayoutFigures:
-    """What our own playout makes of one direction; a real engine's may have decided otherwise."""
+    """Figures of our own playout for one direction; a real engine's playout may differ."""
 
     figures: Figures
     output_concealed_share: float
-    """Of all that was played, also while nobody spoke."""
+    """The share of the whole output, including pauses, that was concealed."""
     verdict: Verdict
 
 
 @dataclass(frozen=True, slots=True)
 class CellRecord:
-    """What came of one cell."""
+    """The result of one cell."""
 
     messenger: str
     """The messenger's name."""
@@ -105,30 +105,31 @@ class CellRecord:
     transport: str
     censor: str
     links: str
-    """The link set's name, where a run compares several; or empty."""
+    """The name of the link set; empty unless the run compares several."""
     topology: str
-    """The topology's name, where a run compares several; or empty."""
+    """The name of the topology; empty unless the run compares several."""
     seed: int
     duration_s: float
     quality: CallQuality
     measures: Mapping[str, Measures]
-    """By direction; none if no call was set up."""
+    """By direction; empty if no call was set up."""
     by_playout: Mapping[str, PlayoutFigures]
-    """By direction: what our playout makes of the frames that arrived, whoever decided."""
+    """By direction: the figures of our playout for the frames that arrived, even if the verdict
+    rests on what a real engine played."""
     silences: Mapping[str, tuple[Silence, ...]]
-    """By direction: each time when nothing was heard for long."""
+    """By direction: each long interval in which nothing was heard."""
     conversation: Conversation
     chat: ChatSummary
     traffic: Mapping[str, TrafficSummary]
-    """By kind."""
+    """By kind of traffic."""
     observation: Observation
     symbols_missed: Mapping[str, float] = field(default_factory=dict)
-    """By direction, if symbols were said: the share that was not heard."""
+    """By direction, if the call carried spoken symbols: the share that was not heard."""
     schema: Literal[1] = SCHEMA
 
     @property
     def key(self) -> CallKey:
-        """What this call is compared by."""
+        """The key by which this call is grouped with others."""
         over = f" over {self.links}" if self.links else ""
         topology = f" {self.topology}" if self.topology else ""
         return CallKey(self.messenger_title, self.transport, self.censor + over + topology)
@@ -140,12 +141,12 @@ class CellRecord:
 
     @property
     def is_set_up(self) -> bool:
-        """Whether both ends were connected, so that there is a quality of both directions."""
+        """Whether both ends were connected, so that the quality of both directions is known."""
         return self.quality.up is not None
 
     @property
     def set_up_s(self) -> float | None:
-        """How long the set-up took; None: the call was never set up."""
+        """How long the set-up took (s); None if the call was never set up."""
         return self.quality.set_up.elapsed_s if self.is_set_up else None
 
     @property
@@ -157,48 +158,48 @@ class CellRecord:
 
     @property
     def worse_direction(self) -> str | None:
-        """The direction that counts; None: there was no call."""
+        """The direction with the worse quality; None if there was no call."""
         return next(iter(self.directions), None)
 
     @property
     def worse(self) -> DirectionQuality | None:
-        """The quality of the direction that counts; None: there was no call."""
+        """The quality of the worse direction; None if there was no call."""
         return next(iter(self.directions.values()), None)
 
     @property
     def response_s(self) -> float | None:
-        """How long the end that waits longer waits for an answer (s); None: there was none."""
+        """The longer of the two ends' median waits for an answer (s); None if there was none."""
         waits = self.conversation.response_s.values()
         return max((wait for wait in waits if wait is not None), default=None)
 
     def to_json(self) -> str:
-        """Write the record as JSON; equal records give equal texts."""
+        """Return the record as JSON; equal records yield equal texts."""
         return _RECORDS.dump_json(self, indent=1).decode() + "\n"
 
     @classmethod
     def from_json(cls, text: str | bytes) -> CellRecord:
-        """Read what `to_json` wrote.
+        """Parse a record that `to_json` wrote.
 
         Raises:
-            ValueError: It is something else; the message names the first wrong key.
+            ValueError: The text is not such a record; the message names the first wrong key.
         """
         return parsed(_RECORDS, text)
 
 
 def read_observation(text: str | bytes) -> Observation:
-    """Read what a guest's `write_observation` wrote.
+    """Parse an observation that a guest wrote with `write_observation`.
 
     Raises:
-        ValueError: It is something else; the message names the first wrong key.
+        ValueError: The text is not an observation; the message names the first wrong key.
     """
     return parsed(_OBSERVATIONS, text)
 
 
 def parsed(kind: TypeAdapter[T], text: str | bytes) -> T:
-    """Read JSON, in which every number is finite, as a type.
+    """Parse JSON, whose numbers must all be finite, as a value of the given type.
 
     Raises:
-        ValueError: It is something else; the message names the first wrong key.
+        ValueError: The text does not fit the type; the message names the first wrong key.
     """
     try:
         return kind.validate_python(from_json(text, allow_inf_nan=False))

@@ -1,4 +1,10 @@
-"""Makes a record of what a guest observed: playout, scores, verdict. Reads and writes no files."""
+"""Judge a call: turn what a guest observed into a `CellRecord`, without any file access.
+
+The frames that arrived are played through our own jitter buffer, and the quality of what was heard
+during the speaker's turns is scored. Where it is known what a real engine played (from its sound)
+or counted (from its own statistics), that decides the verdict instead, and our playout's figures
+are kept in the record for comparison.
+"""
 
 from __future__ import annotations
 
@@ -49,12 +55,12 @@ def judge(
     packets: Mapping[str, Sequence[bytes]] | None = None,
     listened: Mapping[str, Playout] | None = None,
 ) -> CellRecord:
-    """Judge a conducted cell.
+    """Return the record of a conducted cell.
 
-    `turns` say who spoke when. `packets` are by direction the encoded frames that were sent; they
-    are needed if the codec uses FEC or DTX. `listened` is by direction what a real engine played,
-    as its sound tells (`testbed.call.listening`). What the engine itself played or counted decides,
-    if that is known; our playout's figures stand beside it.
+    `turns` state who spoke when. `packets` are, by direction, the encoded frames that were sent;
+    they are needed if the codec uses FEC or DTX. `listened` is, by direction, what a real engine
+    played, as determined from its sound (`testbed.call.listening`). If it is known what the engine
+    itself played or counted, that decides; our playout's figures are recorded as well.
     """
     playouts = _playouts(cell.messenger, observation, frames, packets or {})
     own = {name: heard for name, heard in (listened or {}).items() if name in playouts}
@@ -118,7 +124,7 @@ def _playouts(
 
 
 def _speech(playouts: Mapping[str, Playout], turns: Sequence[Turn]) -> dict[str, Playout]:
-    """Return the part of each direction in which its speaker spoke."""
+    """Return the part of each direction's playout during which its speaker spoke."""
     return {
         name: spoken(playout, [turn for turn in turns if turn.way == name])
         for name, playout in playouts.items()
@@ -132,7 +138,7 @@ def _by_counters(
     turns: Sequence[Turn],
     connected: Mapping[str, Playout],
 ) -> dict[str, DirectionQuality]:
-    """Judge the directions whose listeners counted what they played."""
+    """Return the quality of the directions whose listeners counted what they played."""
     call, plain = observation.call, replace(codec, fec=False, dtx=False)
     found = {}
     for name in connected:
@@ -180,10 +186,10 @@ def playout_of(
     packets: Sequence[bytes],
     options: PlayoutOptions = PlayoutOptions(),  # noqa: B008 - frozen
 ) -> Playout:
-    """Play one direction of a call that ended at `ended_s`; times in seconds since dialling.
+    """Return the playout of one direction of a call that ended at `ended_s` (s since dialling).
 
-    `packets` are those that were sent; of a real engine, which encrypts its own, what its codec
-    makes of the same speech stands for them.
+    `packets` are those that were sent. A real engine encrypts its packets, so for these the same
+    speech encoded with the engine's codec is used instead.
 
     Raises:
         ValueError: The codec uses FEC or DTX, and there are no packets.
@@ -202,7 +208,7 @@ def playout_of(
 def arrivals_of(
     direction: DirectionRecord, codec: Codec, packets: Sequence[bytes]
 ) -> list[Arrival]:
-    """Return what arrived of one direction, with the packets that were sent.
+    """Return the frames of one direction that arrived, each with the packet that was sent.
 
     Raises:
         ValueError: The codec uses FEC or DTX, and there are no packets.
@@ -218,7 +224,7 @@ def arrivals_of(
 
 
 def _traffic(one: TrafficRecord) -> TrafficSummary:
-    """Say whether other traffic was done, in what time, and with what goodput over all of that."""
+    """Summarise a transfer: whether it finished, how long it took, and its goodput."""
     goodput_bps = None if one.took_s is None else round(8 * one.payload_bytes / one.took_s)
     return TrafficSummary(one.took_s is not None, one.took_s, goodput_bps)
 

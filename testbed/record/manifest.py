@@ -1,7 +1,8 @@
-"""What a run was made of: the content of `run.json`, typed from end to end.
+"""The manifest of a run: the content of `run.json`, typed from end to end.
 
-Two runs are comparable if what they were made of is equal; `inputs` and `versions` say so in short,
-and `definitions` hold what was hashed, so that a run can be read without the files it came from.
+Two runs are comparable if they have the same inputs and versions. `inputs` holds a hash of each
+definition, and `definitions` holds the definitions themselves, so that a run can be read without
+the files from which it was made.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _CLOCKS = {"virtual": "virtual time", "host": "real time on the host's kernel (n
 
 @dataclass(frozen=True)
 class ScenarioTitle:
-    """What a scenario is called and what it asks."""
+    """A scenario's name and the question that it answers."""
 
     name: str
     title: str
@@ -36,53 +37,53 @@ class KernelBuild:
     kind: Literal["virtual", "host"]
     version: str
     build: str = ""
-    """The key of its build; empty: the host's."""
+    """The key of the guest kernel's build; empty for the host's kernel."""
 
     @property
     def clock(self) -> str:
-        """By which clock the cells went, in words, and so whether they repeat."""
+        """A description of the clock on which the cells ran, which decides whether they repeat."""
         return _CLOCKS[self.kind]
 
 
 @dataclass(frozen=True)
 class SpeechSource:
-    """What is said in the calls."""
+    """The speech that is used in the calls."""
 
     label: str
     file: str
-    """A person's own file; empty: the project's speech."""
+    """The user's own file; empty for the project's speech."""
     sha256: str
 
 
 @dataclass(frozen=True)
 class TransportDefinition:
-    """A transport that its name alone does not define."""
+    """A transport that its name alone does not identify."""
 
     source: str = ""
-    """The text of its file, if that is not in `transports/`."""
+    """The text of its file, if the file is not in `transports/`."""
     kind: str = ""
-    """What stands behind a name that the scenario gave."""
+    """The transport to which a name chosen by the scenario refers."""
     parameters: Mapping[str, JsonValue] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Definitions:
-    """What was run, whole; each mapping by name."""
+    """The complete definitions of all that was run; each mapping is keyed by name."""
 
     duration_s: float
     said: Said
     other_traffic: tuple[OtherTraffic, ...]
     speech: SpeechSource
     links: Mapping[str, Links]
-    """The only set of a run has no name."""
+    """If a run has only one set, its name is empty."""
     topologies: Mapping[str, Topology]
-    """The only one of a run has no name."""
+    """If a run has only one topology, its name is empty."""
     messengers: Mapping[str, Messenger]
     censors: Mapping[str, Profile]
     transports: Mapping[str, TransportDefinition]
 
     def merged(self, other: Definitions) -> Definitions:
-        """Return these with what another one of the same scenario has beside them."""
+        """Return these definitions together with those of another run of the same scenario."""
         return replace(
             other,
             links={**self.links, **other.links},
@@ -95,21 +96,24 @@ class Definitions:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a run is made of."""
+    """Everything that determines the results of a run."""
 
     scenario: ScenarioTitle
     kernel: KernelBuild
     versions: Mapping[str, str]
-    """Of the code, its libraries and the programs that its cells need."""
+    """The versions of the code, its libraries and the programs that the cells need."""
     inputs: Mapping[str, str]
-    """A hash of each of the definitions, by kind and name: `censor open`, `duration_s`."""
+    """A hash of each definition, by its kind and name, such as `censor open` or `duration_s`."""
     definitions: Definitions
     cells: tuple[str, ...]
     """The ids of the cells, in the scenario's order."""
     schema: Literal[1] = SCHEMA
 
     def changed(self, other: Manifest) -> list[str]:
-        """Name what both have and in which they differ, so that they cannot be one run."""
+        """Return the names of the entries that both manifests have but that differ.
+
+        If there are any, the two cannot be one run.
+        """
         found = [
             name
             for name, one, two in (
@@ -123,7 +127,7 @@ class Manifest:
         return found
 
     def merged(self, other: Manifest) -> Manifest:
-        """Return the manifest of a run that grew from this one by the cells of another."""
+        """Return the manifest of this run extended by the cells of another."""
         return replace(
             other,
             versions={**self.versions, **other.versions},
@@ -133,15 +137,15 @@ class Manifest:
         )
 
     def to_json(self) -> str:
-        """Write the manifest as JSON."""
+        """Return the manifest as JSON."""
         return _MANIFESTS.dump_json(self, indent=1).decode() + "\n"
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Manifest:
-        """Read what `to_json` wrote.
+        """Parse a manifest that `to_json` wrote.
 
         Raises:
-            ValueError: It is something else; the message names the first wrong key.
+            ValueError: The text is not a manifest; the message names the first wrong key.
         """
         return parsed(_MANIFESTS, text)
 

@@ -1,10 +1,11 @@
-"""What a guest observes of one cell, and the three files in which it leaves that.
+"""The raw observation of one cell, and the three files in which a guest leaves it.
 
     record.json  an `Observation` without the frames
     frames.csv   each frame of the call: direction, index, sent, received (ns)
-    events.log   what the middleboxes found and did, for people
+    events.log   what the middleboxes found and did, for people to read
 
-Nothing is judged here. Guests import this module, so it needs no library.
+An observation contains no judgement (see `testbed.record.judging`). Guests import this module, so
+it uses the standard library only.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from typing import Literal
 Outcome = Literal["completed", "dropped", "no set-up"]
 _HEADER = "direction,index,sent_ns,received_ns"
 _BUFFER_BYTES = 1 << 18
-"""A file of frames is one or two writes: each costs a guest a system call."""
+"""Large enough that a file of frames takes one or two writes; each is a system call, which costs
+time in a guest."""
 
 
 @dataclass
@@ -27,13 +29,15 @@ class DirectionRecord:
     """The frames of one direction; times in seconds since dialling."""
 
     sent_s: list[float] = field(default_factory=list)
-    """By frame index: when it left the sender."""
+    """By frame index: when the frame left the sender."""
     received: list[tuple[int, float]] = field(default_factory=list)
-    """Frame index and time, as they arrived; a duplicate stands twice."""
+    """Frame index and time, in the order of arrival; a duplicated frame appears twice."""
     said_before: int = 0
-    """How many frames a real engine had said before the first of these: it begins on its own."""
+    """How many frames a real engine had consumed before the first of these; it starts to read its
+    microphone on its own."""
     variants: list[int] = field(default_factory=list)
-    """By frame index: how it was encoded (`testbed.call.adaptation`); empty: there is one way."""
+    """By frame index: the number of its encoding (`testbed.call.adaptation`); empty if the sender
+    does not adapt."""
 
 
 @dataclass
@@ -42,67 +46,67 @@ class CallRecord:
 
     outcome: Outcome = "no set-up"
     reason: str = ""
-    """Why it was not completed."""
+    """Why the call was not completed; empty if it was."""
     set_up_s: float | None = None
-    """When both ends were connected."""
+    """When both ends were connected; None if they never were."""
     ended_s: float = 0.0
-    """When it was over: hung up, dropped, or given up."""
+    """When the call ended: it was hung up, dropped, or given up."""
     silent_s: float | None = None
-    """If it was dropped: for how long an end had heard nothing."""
+    """If the call was dropped: for how long one end had heard nothing by then."""
     states: list[tuple[float, str, str]] = field(default_factory=list)
-    """Of a real engine's connections: when, which end, what it said."""
+    """State changes of a real engine's connections: time, end, state."""
     heard_from_s: float | None = None
-    """When the sound in the cell's files begins, if a real engine played any."""
+    """When the sound in the cell's WAV files begins, if a real engine played any."""
     reports: dict[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
-    """By end: what a real engine counted itself, each quarter of a second from the set-up on."""
+    """By end: a real engine's own counters, read every quarter of a second after the set-up."""
     up: DirectionRecord = field(default_factory=DirectionRecord)
     down: DirectionRecord = field(default_factory=DirectionRecord)
 
 
 @dataclass
 class ChatRecord:
-    """The messages beside a call; times in seconds since dialling."""
+    """The chat messages sent during a call; times in seconds since dialling."""
 
     server: str = ""
-    """Address and port: by it the chat's flow is told from the transport's."""
+    """Address and port, which distinguish the chat's flow from the transport's."""
     connected_s: float | None = None
-    """How long TCP and TLS took; None: never."""
+    """How long TCP and TLS took; None if they were never completed."""
     sent_s: list[float] = field(default_factory=list)
     acknowledged_s: list[float | None] = field(default_factory=list)
-    """By message: when the server's echo was back; None: never."""
+    """By message: when the server's echo returned; None if it never did."""
 
 
 @dataclass
 class TrafficRecord:
-    """One piece of other traffic."""
+    """One transfer of other traffic, such as a web page."""
 
     kind: str
     began_s: float
-    """Since dialling, once the cell has ended."""
+    """When it began; counted from dialling once the cell has ended."""
     connected_s: float | None = None
-    """How long TCP and TLS took; None: never."""
+    """How long TCP and TLS took; None if they were never completed."""
     took_s: float | None = None
-    """From its beginning to the last byte; None: it was not done by the end of the call."""
+    """From its beginning to the last byte; None if it had not finished when the call ended."""
     payload_bytes: int = 0
-    """What was exchanged of it, both ways."""
+    """Payload exchanged in both directions."""
 
 
 @dataclass
 class TransportRecord:
-    """What carrying the call took; the counts are those of `testbed.lab.nodes.wire_count`."""
+    """What it cost to carry the call; the counters are those of `testbed.lab.nodes.wire_count`."""
 
     connect_s: float | None = None
-    """How long the transport took to connect; None: it could not."""
+    """How long the transport took to connect; None if it could not."""
     reason: str = ""
-    """Why it could not."""
+    """Why it could not connect."""
     set_up: Mapping[str, int] = field(default_factory=dict)
-    """Counted while it connected."""
+    """Counters of the time until it was connected."""
     call: Mapping[str, int] = field(default_factory=dict)
-    """Counted from then on to the end of the call."""
+    """Counters from then until the end of the call."""
 
 
 Event = tuple[float, str, str]
-"""Something that a censor found or did: seconds since dialling, flow, what."""
+"""Something that a censor found or did: time (s since dialling), flow, description."""
 
 
 @dataclass
@@ -112,31 +116,32 @@ class MiddleboxRecord:
     packets_asked: int
     """How many packets its censor was asked about."""
     rules: Mapping[str, Mapping[str, int]]
-    """By rule: packets matched, dropped, and so on (`testbed.censor.censor.RuleCounters`)."""
+    """By rule: packets matched, packets dropped, and so on (`testbed.censor.censor.RuleCounters`).
+    """
     events: Sequence[Event]
 
 
 @dataclass
 class Observation:
-    """All that a conducted cell leaves behind."""
+    """Everything that a conducted cell leaves behind."""
 
     transport: TransportRecord
     call: CallRecord
     chat: ChatRecord
     traffic: Sequence[TrafficRecord]
     middleboxes: Mapping[str, MiddleboxRecord]
-    """By the name of the node, the caller's first."""
+    """By the name of the node; the caller's comes first."""
     virtual_s: float
-    """From the start of the lab to its end."""
+    """Virtual seconds from the start of the lab to its end."""
 
     @property
     def packets_asked(self) -> int:
-        """How many packets the middleboxes' censors were asked about."""
+        """How many packets the censors of all middleboxes were asked about."""
         return sum(middlebox.packets_asked for middlebox in self.middleboxes.values())
 
     @property
     def rules(self) -> dict[str, dict[str, int]]:
-        """By rule: packets matched and dropped, over all middleboxes."""
+        """By rule: the counters, summed over all middleboxes."""
         total: dict[str, Counter[str]] = {}
         for middlebox in self.middleboxes.values():
             for name, counters in middlebox.rules.items():
@@ -145,7 +150,10 @@ class Observation:
 
     @property
     def events(self) -> list[Event]:
-        """All middleboxes' events by time; of several, flows' names begin with the middlebox's."""
+        """The events of all middleboxes in the order of time.
+
+        If there are several middleboxes, each flow's name is prefixed with its middlebox's.
+        """
         several = len(self.middleboxes) > 1
         found = [
             (at, f"{name}: {flow}" if several else flow, what)
@@ -156,8 +164,8 @@ class Observation:
 
 
 def write_observation(observation: Observation, path: Path) -> None:
-    """Write all but the frames as JSON, seconds rounded to whole nanoseconds."""
-    # Without the frames before asdict, which would copy each of them.
+    """Write everything but the frames as JSON, with seconds rounded to whole nanoseconds."""
+    # Remove the frames before asdict, which would copy each of them.
     up, down = (
         DirectionRecord(said_before=direction.said_before)
         for direction in (observation.call.up, observation.call.down)
@@ -177,10 +185,10 @@ def _rounded(value: object) -> object:
 
 
 def write_frames(call: CallRecord, path: Path) -> None:
-    """Write one line a frame: direction, index, sent and received in ns since dialling.
+    """Write one line per frame: direction, index, sent and received (ns since dialling).
 
-    A frame that never arrived has no time of arrival; one that came twice stands twice. If the
-    senders adapt, a fifth column has the number of the frame's encoding.
+    A frame that never arrived has no time of arrival; one that arrived twice has two lines. If the
+    senders adapt, a fifth column holds the number of the frame's encoding.
     """
     adapts = bool(call.up.variants or call.down.variants)
     with path.open("w", buffering=_BUFFER_BYTES) as lines:
@@ -197,17 +205,17 @@ def write_frames(call: CallRecord, path: Path) -> None:
 
 
 def write_events(events: Sequence[Event], path: Path) -> None:
-    """Write what the censor found and did, for people: seconds since dialling, flow, what."""
+    """Write what the censors found and did, one line per event: s since dialling, flow, event."""
     width = max((len(flow) for _, flow, _ in events), default=0)
     lines = [f"{at:12.6f} s  {flow:<{width}}  {what}\n" for at, flow, what in events]
     path.write_text("".join(lines))
 
 
 def read_frames(path: Path) -> dict[str, DirectionRecord]:
-    """Read what `write_frames` wrote, by direction.
+    """Return the frames that `write_frames` wrote, by direction.
 
     Raises:
-        ValueError: It is something else.
+        ValueError: The file is not such a file.
     """
     directions = {"up": DirectionRecord(), "down": DirectionRecord()}
     with path.open() as lines:

@@ -1,18 +1,18 @@
-"""Writes and reads the record of a run: one folder a run, one folder a cell; draws nothing.
+"""Writes and reads the folder of a run, which has one subfolder for each cell.
 
-    RUN/run.json              what was run, by which versions of what (a `Manifest`)
-    RUN/scenario.toml         the scenario as run
-    RUN/cells/CELL/cell.json  what came of a cell (a `CellRecord`)
+    RUN/run.json              what was run, and with which versions (a `Manifest`)
+    RUN/scenario.toml         the scenario as it was run
+    RUN/cells/CELL/cell.json  the judged result of a cell (a `CellRecord`)
     RUN/cells/CELL/frames.csv each frame of the call: direction, index, sent, received (ns)
-    RUN/cells/CELL/events.log what the censor found and did: seconds since dialling, flow, what
+    RUN/cells/CELL/events.log what the censor found and did: seconds since dialling, flow, event
     RUN/cells/CELL/heard-*.wav what a real engine played to the callee (up) and the caller (down)
-    RUN/cells/CELL/*.log      what the foreign programs wrote
-    RUN/cells/CELL/*.pcap     what crossed each middlebox, by its name, if that was asked for
-    RUN/cells/CELL/scores.json  what `testbed score` made of its sound, if it was asked to
+    RUN/cells/CELL/*.log      the logs of third-party programs
+    RUN/cells/CELL/*.pcap     what crossed each middlebox, by its name, if a capture was requested
+    RUN/cells/CELL/scores.json  the scores of its sound, if `testbed score` was run
     RUN/cells/CELL/wall.json  what it cost; the only file that differs between two equal runs
     RUN/failed/CELL/          what is left of a cell that could not be conducted
 
-A cell's folder appears whole, by renaming, or not at all.
+A cell's folder is prepared elsewhere and renamed into place, so it is either complete or absent.
 """
 
 from __future__ import annotations
@@ -39,21 +39,25 @@ CELL, WALL, MANIFEST, SCORES = "cell.json", "wall.json", "run.json", "scores.jso
 
 
 class ResultsError(InputError):
-    """A run's folder is missing, of another run, or not ours; the message says what to do."""
+    """A run's folder is missing, belongs to another run, or was not written by the testbed.
+
+    The message says what to do.
+    """
 
 
 @dataclass(frozen=True)
 class Wall:
-    """What a cell cost."""
+    """What a cell cost in time and resources."""
 
     wall_s: float
-    """From the start of its guest to its end."""
+    """From the start of the cell's guest to its end."""
     virtual_s: float
     """Seconds that passed in the cell."""
     cpu_s: float | None = None
-    """What a processor worked for its guest; None: it was on the host's kernel, or not counted."""
+    """Processor time of the guest; None if the cell ran on the host's kernel or it was not counted.
+    """
     counts: Mapping[str, int] | None = None
-    """What that went for, as `testbed.guest.kernel.job.Counts` has it; None: as above."""
+    """The guest's counters (`testbed.guest.kernel.job.Counts`); None in the same cases."""
 
     @property
     def ratio(self) -> float:
@@ -69,7 +73,7 @@ class RecordedCell:
     """One cell of a run."""
 
     folder: Path
-    """Where its files are; `Run` reads them."""
+    """Where its files are; use `Run` to read them."""
     record: CellRecord
     wall: Wall
 
@@ -85,14 +89,14 @@ class Run:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._manifest: Manifest | None = None
-        """As it was last read or written; it is large, and asked for with each cell."""
+        """The manifest as last read or written; it is large, and every cell needs it."""
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Make the folder, and keep other runs out of it meanwhile.
+        """Create the folder if need be, and lock it against other runs.
 
         Raises:
-            ResultsError: It cannot be written, or another run is writing there.
+            ResultsError: The folder cannot be written, or another run is writing to it.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -115,13 +119,13 @@ class Run:
             os.close(held)
 
     def begin(self, manifest: Manifest, scenario: str, *, fresh: bool) -> None:
-        """Make the folder, or take up the run that is there.
+        """Create the run, or resume the one that is there.
 
-        A run may grow by other cells of the same scenario.
+        A run may be extended by other cells of the same scenario.
 
         Raises:
-            ResultsError: What is there was made of something else, and `fresh` does not ask to
-                replace it.
+            ResultsError: The run that is there has other inputs or versions, and `fresh` is not
+                set, which would replace it.
         """
         path = self.folder / MANIFEST
         if fresh and path.exists():
@@ -148,7 +152,7 @@ class Run:
         return before.merged(manifest)
 
     def manifest(self) -> Manifest:
-        """Read what was run.
+        """Return the run's manifest.
 
         Raises:
             ResultsError: There is no run here, or it is damaged.
@@ -165,11 +169,11 @@ class Run:
         return self._manifest
 
     def has(self, cell_id: str) -> bool:
-        """Whether a cell's record is there."""
+        """Return whether a cell's record is there."""
         return (self.folder / "cells" / cell_id / CELL).is_file()
 
     def keep(self, cell_id: str, job: Path, record: CellRecord, wall: Wall) -> RecordedCell:
-        """Move a conducted cell's files from its job's folder into the record, atomically."""
+        """Move a conducted cell's files from its job's folder into the run, atomically."""
         done = job.with_name(job.name + ".done")
         done.mkdir()
         logs = [path for kind in ("log", "pcap") for path in sorted(job.glob(f"nodes/*/*.{kind}"))]
@@ -193,7 +197,7 @@ class Run:
         job.rename(target)
 
     def cells(self) -> list[RecordedCell]:
-        """Read all cells that are there, in the scenario's order.
+        """Return all cells that are there, in the scenario's order.
 
         Raises:
             ResultsError: There is no run here, or a cell's files are damaged.
@@ -202,10 +206,10 @@ class Run:
         return sorted(self._read(), key=lambda cell: order.get(cell.id, len(order)))
 
     def frames(self, cell: RecordedCell) -> dict[str, DirectionRecord]:
-        """Read a cell's frames, by direction.
+        """Return a cell's frames, by direction.
 
         Raises:
-            ResultsError: They are damaged or missing.
+            ResultsError: The frames are damaged or missing.
         """
         path = cell.folder / FRAMES_FILE
         try:
@@ -214,32 +218,32 @@ class Run:
             raise ResultsError(f"{path}: {error}; remove its folder and run again") from None
 
     def heard(self, cell: RecordedCell, direction: str) -> Path | None:
-        """Return the WAV file of what a real engine played; None: a model's call has none."""
+        """Return the WAV file of what a real engine played; None for a modelled call."""
         path = cell.folder / f"heard-{direction}.wav"
         return path if path.exists() else None
 
     def captures(self, cell_id: str) -> list[Path]:
-        """Return the captures that were taken of a cell, one for each side of a middlebox."""
+        """Return the capture files of a cell, one for each side of a middlebox."""
         return sorted((self.folder / "cells" / cell_id).glob("*.pcap"))
 
     def scores(self, cell: RecordedCell) -> bytes | None:
-        """Read what `testbed score` kept of a cell; None: it was not scored."""
+        """Return the scores that `testbed score` wrote for a cell; None if it was not scored."""
         path = cell.folder / SCORES
         return path.read_bytes() if path.exists() else None
 
     def keep_scores(self, cell: RecordedCell, text: str) -> None:
-        """Keep what `testbed score` made of a cell's sound."""
+        """Write the scores that `testbed score` computed from a cell's sound."""
         (cell.folder / SCORES).write_text(text)
 
     def digest(self) -> str:
-        """Return the SHA-256 of all cells' ids and records, in order."""
+        """Return the SHA-256 (hexadecimal) of all cells' ids and records, in order."""
         digest = hashlib.sha256()
         for path in sorted((self.folder / "cells").glob(f"*/{CELL}")):
             digest.update(path.parent.name.encode() + b"\0" + path.read_bytes())
         return digest.hexdigest()
 
     def failures(self) -> dict[str, str]:
-        """Return the reason of each cell that failed when it was last run."""
+        """Return, by cell id, why each cell failed that failed when it was last run."""
         return {
             path.parent.name: path.read_text().strip()
             for path in sorted(self.folder.glob("failed/*/reason.txt"))
@@ -257,7 +261,7 @@ class Run:
 
 
 def _flush(folder: Path) -> None:
-    """Bring a folder's files to the disk, so that after a power loss they are there whole."""
+    """Flush a folder's files to the disk, so that they are complete after a power loss."""
     for path in (*folder.iterdir(), folder):
         opened = os.open(path, os.O_RDONLY)
         try:

@@ -1,4 +1,4 @@
-"""Makes the lab's TLS certificates; the same bytes each time, for a lab and nothing else."""
+"""Makes the lab's TLS certificates: the same bytes each time, and for use in the lab only."""
 
 from __future__ import annotations
 
@@ -32,13 +32,14 @@ PrivateKey = Ed25519PrivateKey | RSAPrivateKey
 
 
 def write_certificates(folder: Path) -> None:
-    """Write the certificates and keys of chat server and bridge into a job's folder.
+    """Write the certificates and keys of the chat server and the bridge into a job's folder.
 
-    The keys are published constants, so that they are the same in every run, and protect nothing.
-    Both are of kinds whose signatures have one length: those of P-256 have one byte more or less by
-    chance, and so would move a cell's times. The chat server's is Ed25519, and its certificate the
-    lab's authority. The bridge's is RSA, because the TLS clients of some circumvention programs
-    know no Ed25519 (sing-box 1.14; SagerNet/sing-box issue 2151).
+    The keys are published constants, so they are the same in every run and protect nothing. Both
+    key types have signatures of a fixed length: the length of a P-256 signature varies by a byte at
+    random, which would change a cell's times. The chat server has an Ed25519 key, and its
+    certificate is the lab's certificate authority. The bridge has an RSA key, because the TLS
+    clients of some circumvention programs do not support Ed25519 (sing-box 1.14; SagerNet/sing-box
+    issue 2151).
     """
     authority = Ed25519PrivateKey.from_private_bytes(_constant("lab chat server"))
     bridge = load_pem_private_key(_BRIDGE_KEY.read_bytes(), None)

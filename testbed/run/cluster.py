@@ -1,8 +1,11 @@
-"""Sends cells to the workers of a Dask cluster and takes back what they leave; keeps nothing.
+"""Runs cells on the workers of a Dask cluster.
 
-What travels is the folder of a cell's job: there, with all that a guest needs, and back, with what
-the guest left. So a worker needs the testbed, a guest kernel and the transports' programs, all of
-the versions that this machine has, and the one who asked keeps results as it does in any run.
+1. The client sends the folder of a cell's job, with everything that its guest needs, to a worker.
+2. The worker compares its versions with the client's, boots a guest of its own and runs the job.
+3. The files that the guest left are sent back, and the client records them as in any other run.
+
+So a worker needs the testbed, a guest kernel and the transports' programs, in the same versions as
+the client; otherwise its results could differ, and it is rejected.
 """
 
 from __future__ import annotations
@@ -31,23 +34,23 @@ from testbed.run.runner import Conduct, ConductError, LabError, in_guest
 from testbed.transport.interface import Program
 
 AT_A_TIME = 128
-"""So many cells are with the cluster, so that workers that come later find some."""
+"""How many cells are submitted at once: enough that workers that join later also get some."""
 PATIENCE_S = 30.0
 """How long a scheduler, and then its first worker, may take to answer."""
 
 Files = Mapping[str, bytes]
-"""Files by their path in a folder."""
+"""The contents of files, by their path within a folder."""
 
 
 @dataclass(frozen=True)
 class Needed:
-    """What a worker must have, and what it must be like so that results are the same there."""
+    """What a worker must have installed, and in which versions, to produce the same results."""
 
     programs: tuple[Program, ...]
     transports: tuple[str, ...]
-    """Those of `transports/`, by name."""
+    """The names of the transports in `transports/` that the cells use."""
     versions: Mapping[str, str]
-    """By what it is of; `guest kernel` is its key."""
+    """By component; the version of `guest kernel` is its build key."""
 
 
 @dataclass(frozen=True)
@@ -55,20 +58,21 @@ class _Ended:
     """How a cell ended on a worker."""
 
     wall: Wall | None
-    """None: it could not be conducted."""
+    """None if the cell could not be conducted."""
     failure: str
     files: Files
 
 
 class _UnfitError(Exception):
-    """A worker is not like the machine that asks; the message says in what."""
+    """A worker differs from the client; the message says how."""
 
 
 @contextmanager
 def on_workers(scheduler: str, cells: Sequence[Cell]) -> Iterator[Conduct]:
-    """Conduct cells on the workers of a scheduler, `tcp://HOST:PORT`, or of this machine alone.
+    """Yield a function that conducts cells on the workers of a scheduler.
 
-    `local` starts a worker for each processor, `local:N` so many; they end with the context.
+    `scheduler` is `tcp://HOST:PORT`, or `local` for one worker per processor of this machine, or
+    `local:N` for N workers. Local workers end with the context.
 
     Raises:
         LabError: There is no scheduler or no worker, or a worker differs from this machine.
@@ -126,16 +130,16 @@ def _client(scheduler: str) -> Iterator[Client]:
 
 
 def needed_by(cells: Sequence[Cell]) -> Needed:
-    """Say what cells need of a worker, as it is here."""
+    """Return what cells need of a worker, with the versions of this machine."""
     found, transports = tuple(programs(cells)), tuple(transports_in_tree(cells))
     return Needed(found, transports, _versions_here(found, transports))
 
 
 def _check(client: Client, scheduler: str, needed: Needed) -> None:
-    """See that the workers that are there are like this machine.
+    """Check that the workers that are connected have the versions of this machine.
 
     Raises:
-        LabError: One is not.
+        LabError: A worker differs.
     """
     try:
         client.wait_for_workers(1, timeout=PATIENCE_S)
@@ -157,11 +161,11 @@ def _check(client: Client, scheduler: str, needed: Needed) -> None:
 
 
 async def _result(future: Future[_Ended]) -> _Ended:
-    """Wait for a cell's end.
+    """Wait until a cell has ended, and return how.
 
     Raises:
-        ConductError: Its workers died.
-        LabError: Its worker is unfit.
+        ConductError: The workers that ran it died.
+        LabError: Its worker differs from the client.
     """
     done, token = trio.Event(), trio.lowlevel.current_trio_token()
 
@@ -183,7 +187,11 @@ async def _result(future: Future[_Ended]) -> _Ended:
 
 
 def _conduct_here(files: Files, cell: Cell, needed: Needed) -> _Ended:
-    """Conduct a cell on this worker. _UnfitError: it would give other results."""
+    """Conduct a cell on this worker.
+
+    Raises:
+        _UnfitError: This worker could produce other results than the client.
+    """
     if differences := _differences(needed):
         raise _UnfitError(
             f"the worker {get_worker().address} would not give the same results: {differences}"
@@ -211,7 +219,7 @@ def _files(folder: Path) -> dict[str, bytes]:
 
 @contextmanager
 def _processor() -> Iterator[int]:
-    """Take a processor that no other worker of this machine uses, or else share one."""
+    """Yield a processor that no other worker of this machine uses; if all are in use, any one."""
     folder = Path(tempfile.gettempdir()) / f"call-testbed-processors-{os.getuid()}"
     folder.mkdir(exist_ok=True)
     cpus = sorted(os.sched_getaffinity(0))
@@ -230,10 +238,10 @@ def _processor() -> Iterator[int]:
 
 @cache
 def _versions_here(needed: tuple[Program, ...], transports: tuple[str, ...]) -> Mapping[str, str]:
-    """Return what decides results here.
+    """Return the versions, by component, of everything that decides results on this machine.
 
     Raises:
-        ScenarioError: A program is not the one to be used.
+        ScenarioError: A program is not the file that its transport names.
     """
     try:
         kernel = cached_kernel()
@@ -248,7 +256,7 @@ def _versions_here(needed: tuple[Program, ...], transports: tuple[str, ...]) -> 
 
 
 def _differences(needed: Needed) -> str:
-    """Say in what this machine is not as it has to be, each with the remedy; empty: it is."""
+    """Return how this machine differs from what is needed, with remedies; empty if it does not."""
     try:
         here = _versions_here(needed.programs, needed.transports)
     except ScenarioError as error:

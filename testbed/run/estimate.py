@@ -1,4 +1,8 @@
-"""Estimates what cells will cost, from what earlier ones did; runs nothing."""
+"""Estimates how long cells will take, from the recorded speeds of earlier cells.
+
+A cell's speed is that of the recorded cells most similar to it: with the same messenger, transport
+and censor, if there are any, then with fewer of these in common, and else a usual value.
+"""
 
 from __future__ import annotations
 
@@ -14,35 +18,35 @@ from testbed.record.cell_record import CellRecord
 from testbed.record.results import CELL, WALL, Wall
 
 AROUND_S = 6.0
-"""Virtual seconds of a cell beside its call: starting, setting up, ending (measured)."""
+"""Virtual seconds of a cell in addition to its call: start, set-up, end (measured)."""
 _DIRECT, _OTHER, _ENGINE = 80.0, 30.0, 10.0
-"""Virtual seconds a wall second where nothing is recorded (README.md, What it costs); the last of a
-messenger with a real engine."""
+"""Virtual seconds per wall second if nothing was recorded (README.md, What it costs): of a direct
+call, of one with a transport, and of a messenger with a real engine."""
 
 Key = tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Speeds:
-    """Virtual seconds a wall second, as medians of earlier cells."""
+    """Speeds of earlier cells: medians in virtual seconds per wall second."""
 
     by_key: Mapping[Key, float] = field(default_factory=dict)
     """By messenger, transport and censor; messenger and transport; transport and censor; transport.
     """
     cells: int = 0
-    """How many cells they come from."""
+    """How many cells the speeds were computed from."""
 
     def of(self, cell: Cell) -> float:
-        """Return the speed of the nearest cells that were recorded, or else a usual one."""
+        """Return the speed of the most similar recorded cells, or else a usual one."""
         messenger, transport, censor = cell.messenger.name, str(cell.transport), cell.censor.name
         nearest, others = _keys(messenger, transport, censor)
         usual = _DIRECT if transport == "direct" else _OTHER
-        if cell.messenger.engine != "model":  # what models took says nothing of a real engine
+        if cell.messenger.engine != "model":  # models' speeds say nothing about a real engine
             usual, others = _ENGINE, ()
         return next((self.by_key[key] for key in nearest + others if key in self.by_key), usual)
 
     def unknown(self, cells: Sequence[Cell]) -> list[str]:
-        """Name the messengers of which not every transport's cells were recorded."""
+        """Return the messengers for which some of the cells' transports were never recorded."""
         return list(
             dict.fromkeys(
                 cell.messenger.name
@@ -52,20 +56,20 @@ class Speeds:
         )
 
     def wall_s(self, cells: Sequence[Cell], processors: int) -> float:
-        """Estimate how many seconds cells take on some processors, one at a time on each."""
+        """Return an estimate of the wall seconds that cells take, one at a time per processor."""
         costs = [(cell.duration_s + AROUND_S) / self.of(cell) for cell in cells]
-        # The last cell of one processor may be alone, and cannot be shared.
+        # A cell cannot be split over processors, so the longest one is a lower bound.
         return max(sum(costs) / processors, max(costs, default=0.0))
 
 
 def _keys(messenger: str, transport: str, censor: str) -> tuple[tuple[Key, ...], tuple[Key, ...]]:
-    """Return the keys of a cell, the nearest first: those of its messenger, those of any."""
+    """Return a cell's keys, most similar first: those with its messenger, then those without."""
     of_messenger = ((messenger, transport, censor), (messenger, transport))
     return of_messenger, ((transport, censor), (transport,))
 
 
 def recorded_speeds(results: Path) -> Speeds:
-    """Read what the cells of all runs in a folder did cost; what cannot be read is left out."""
+    """Return the speeds of the cells of all runs in a folder; unreadable cells are skipped."""
     found: defaultdict[Key, list[float]] = defaultdict(list)
     cells = 0
     for messenger, transport, censor, speed in _recorded(results):

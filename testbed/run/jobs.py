@@ -1,4 +1,10 @@
-"""Makes a cell's job, with what is said in its call, and judges what it leaves; runs nothing."""
+"""Prepares the job of a cell, and judges what the job leaves behind.
+
+A job is a folder that the lab's program reads and writes, in a guest or on the host: beforehand it
+holds the pickled `Job`, the speech of the call (encoded frames for a modelled engine, sound for a
+real one) and certificates; afterwards also the observation, the frames and the recordings. From
+these `judged` makes the cell's record.
+"""
 
 from __future__ import annotations
 
@@ -34,15 +40,16 @@ from testbed.record.observation import DirectionRecord, Observation, read_frames
 from testbed.run.certificate import write_certificates
 
 _SAID_MARGIN_S = TAIL_S + 5.0
-"""How much longer than a call a real engine's microphone has something to say."""
+"""How much longer than the call the speech for a real engine's microphone lasts (s)."""
 _LEAST_FOUND = 0.875
-"""Share of the frames that an engine had of which at least so many must be found in its sound. With
-fewer, what is told of it was up to 0.03 off (tests/call/test_listening.py), or it is not known
-which frames it had, as it may have dropped some before its first packet: our playout decides."""
+"""The least share of the frames that an engine received that must be recognised in its sound. With
+fewer, the shares determined from the sound were off by up to 0.03 (tests/call/test_listening.py),
+or it is not certain which frames the engine received, as it may have dropped some before its first
+packet. In these cases our playout decides."""
 _HEARD_IN_TIME = ("ntgcalls",)
-"""Engines whose recordings go on with time, so that it is told from them when something was heard,
-and whose frames are long enough for that. baresip's has what it decoded, without the time in which
-it decoded nothing; Chromium counts itself."""
+"""Engines whose recordings run in real time, so that they show when something was heard, and whose
+frames are long enough to be recognised. baresip records only what it decoded and omits the time in
+which it decoded nothing; Chromium provides counters of its own."""
 
 
 class JudgeError(Exception):
@@ -50,7 +57,7 @@ class JudgeError(Exception):
 
 
 def prepare_job(job: Path, cell: Cell, *, pcap: bool = False) -> None:
-    """Make a job's folder for a cell."""
+    """Create the job's folder for a cell; with `pcap`, the cell captures packets."""
     job.mkdir()
     frames: Mapping[str, Sequence[Sequence[bytes]]] = {}
     if cell.messenger.engine == "model":
@@ -66,10 +73,10 @@ def prepare_job(job: Path, cell: Cell, *, pcap: bool = False) -> None:
 
 @cache
 def _microphone(said: Said, file: str, duration_s: float, way: str) -> bytes:
-    """Return what a real engine's microphone hears.
+    """Return what a real engine's microphone hears, as PCM.
 
     Raises:
-        SpeechError: No speech is there.
+        SpeechError: There is no speech, or its sampling rate is not the engines'.
     """
     speech = what_is_said(said, duration_s + _SAID_MARGIN_S, file).said[way]
     if speech.rate_hz != SOUND_RATE_HZ:
@@ -81,7 +88,7 @@ def judged(cell: Cell, job: Path) -> CellRecord:
     """Judge what a conducted cell left in its job's folder, and keep what was heard as WAV.
 
     Raises:
-        JudgeError: Our own code cannot, which is a defect; the message tells of this one cell.
+        JudgeError: Judging failed, which is a defect of our code; the run's other cells go on.
     """
     try:
         return _judged(cell, job)
@@ -116,7 +123,10 @@ def _judged(cell: Cell, job: Path) -> CellRecord:
 def _packets(
     cell: Cell, frames: Mapping[str, DirectionRecord], begun: Mapping[str, int]
 ) -> dict[str, Sequence[bytes]]:
-    """Return what was sent, by way. A real engine may have `begun` frames before the first one."""
+    """Return the packets that were sent, by direction.
+
+    A real engine may have consumed `begun` frames of speech before its first packet.
+    """
     is_model = cell.messenger.engine == "model"
     length_s = cell.duration_s + (0.0 if is_model else _SAID_MARGIN_S)
     encodings = speech_encodings(cell.messenger, length_s, cell.said, cell.speech)
@@ -135,7 +145,7 @@ def _listened(
     packets: Mapping[str, Sequence[bytes]],
     sounds: Mapping[str, bytes],
 ) -> dict[str, Playout]:
-    """Return what a real engine played, by way, if that can be told from its sound."""
+    """Return what a real engine played, by direction, where its sound shows that well enough."""
     heard_from_s, codec = observation.call.heard_from_s, cell.messenger.codec
     if cell.messenger.engine not in _HEARD_IN_TIME or heard_from_s is None:
         return {}
@@ -170,7 +180,7 @@ def _played(
     frames: Mapping[str, DirectionRecord],
     packets: Mapping[str, Sequence[bytes]],
 ) -> dict[str, bytes]:
-    """Return what the ends of a modelled call hear, by direction: our own playout's sound."""
+    """Return what the ends of a modelled call hear: the PCM of our own playout, by direction."""
     from testbed.listen.rendering import render  # noqa: PLC0415 - brings numpy
 
     playouts = {
@@ -182,7 +192,7 @@ def _played(
 
 
 def _missed_by_ear(sounds: Mapping[str, bytes], said_s: float) -> dict[str, float]:
-    """Return the share of symbols that each sound lacks: an engine's and a model's by one ear."""
+    """Return the share of symbols missing from each sound; models and engines are treated alike."""
     from testbed.audio import symbols  # noqa: PLC0415 - brings numpy
 
     return {way: symbols.missed_share(pcm, SOUND_RATE_HZ, said_s) for way, pcm in sounds.items()}

@@ -1,4 +1,9 @@
-"""What a run is made of: inputs and versions, so that it can be repeated or told from another."""
+"""Determines the manifest of a run: its inputs and versions.
+
+Each definition (messenger, transport, censor, links, …) is hashed on its own, and so is the code,
+with each transport's file separate. Thus two runs can be compared entry by entry, and a run can be
+extended as long as nothing that it already contains has changed.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +43,7 @@ _PROGRAMS = (Program("nft", apt="nftables"),)
 
 
 def manifest(scenario: Scenario, cells: Sequence[Cell], kernel: KernelBuild) -> Manifest:
-    """Describe a run of a scenario's cells on a kernel.
+    """Return the manifest of a run of a scenario's cells on a kernel.
 
     Raises:
         ScenarioError: A program is not the file that its transport names.
@@ -71,7 +76,7 @@ def _definitions(scenario: Scenario, cells: Sequence[Cell]) -> Definitions:
 
 
 def _hashed(definitions: Definitions) -> Iterator[tuple[str, object]]:
-    """Yield what is hashed, by kind and name."""
+    """Yield each definition to be hashed, after its kind and name."""
     yield "duration_s", definitions.duration_s
     yield "said", definitions.said
     yield "other traffic", list(definitions.other_traffic)
@@ -90,7 +95,7 @@ def _hashed(definitions: Definitions) -> Iterator[tuple[str, object]]:
 
 
 def _transport(choice: TransportChoice) -> Iterator[tuple[str, TransportDefinition]]:
-    """Yield the text of a transport from elsewhere, and what stands behind a title."""
+    """Yield the definition of a transport if it is outside the project or has its own title."""
     for one in _with_wrapped(choice):
         if one.source:
             yield one.name, TransportDefinition(source=one.source)
@@ -111,7 +116,7 @@ def _plain(value: JsonValue | TransportChoice) -> JsonValue:
 
 
 def programs(cells: Sequence[Cell]) -> list[Program]:
-    """Name the foreign programs that cells need."""
+    """Return the third-party programs that cells need."""
     found = dict.fromkeys(_PROGRAMS)
     for cell in cells:
         found.update(dict.fromkeys(ENGINES[cell.messenger.engine].programs))
@@ -121,13 +126,13 @@ def programs(cells: Sequence[Cell]) -> list[Program]:
 
 
 def lacking(cells: Sequence[Cell]) -> str:
-    """Say what programs that cells need are not installed, and how to get them; empty: none."""
+    """Return which programs of the cells are missing and how to install them; empty if none is."""
     missing = [program for program in programs(cells) if program.find() is None]
     return "; ".join(f"{program.name} is not installed: {program.remedy}" for program in missing)
 
 
 def transports_in_tree(cells: Sequence[Cell]) -> list[str]:
-    """Name the transports of `transports/` that cells use, and those that these wrap."""
+    """Return the names of the transports in `transports/` that cells use, wrapped ones included."""
     choices = {str(cell.transport): cell.transport for cell in cells}.values()
     return sorted(
         {one.name for choice in choices for one in _with_wrapped(choice) if not one.source}
@@ -135,9 +140,9 @@ def transports_in_tree(cells: Sequence[Cell]) -> list[str]:
 
 
 def versions(needed: Sequence[Program], transports: Sequence[str]) -> dict[str, str]:
-    """Say of what version the code, its libraries, some programs and transports are here.
+    """Return the installed versions of the code, its libraries, some programs and transports.
 
-    A transport is a file by itself, so that a new one changes no run of others.
+    Each transport's file is an entry of its own, so a new transport does not affect other runs.
 
     Raises:
         ScenarioError: A program is not the file that its transport names.
@@ -156,7 +161,7 @@ def _program_version(program: Program) -> str:
     """Return the package's version and the program's hash; `missing` if it is not installed.
 
     Raises:
-        ScenarioError: It is not the file that its transport names.
+        ScenarioError: The program is not the file that its transport names.
     """
     path = program.find()
     if path is None:

@@ -1,4 +1,9 @@
-"""Runs cells, each in a guest or on the host kernel, and keeps what they leave; prints nothing."""
+"""Runs cells, each in a guest or on the host kernel, and records their results.
+
+`run_cells` works through the cells with one task per processor. For each cell it prepares a job's
+folder, conducts the job (`in_guest`, `on_host`, or on a cluster: `testbed.run.cluster`), judges
+what the job left, and moves the folder into the run. A cell that fails is tried a second time.
+"""
 
 from __future__ import annotations
 
@@ -30,22 +35,24 @@ from testbed.run.jobs import JudgeError, judged, prepare_job
 from testbed.transport.interface import GUEST_PROGRAMS
 
 WALL_LIMIT_S = 300.0
-"""What takes longer is hung; a cell may take the length of its call beside."""
+"""After this time a program counts as hung; a cell is also allowed the length of its call."""
 _ATTEMPTS = 2
-"""How often a cell is tried that fails."""
+"""How often a failing cell is tried in all."""
 _ROOM_BYTES = 2**20
-"""With less room on the disk a cell that failed did so for want of it: one takes some 200 KB."""
+"""If less space is left on the disk, a failed cell is put down to that; a cell takes some 200 KB.
+"""
 _FULL = (ENOSPC, EDQUOT, EFBIG)
 _OTHERS = [ROOT, *(Path(p) for p in sys.path if p.endswith("-packages"))]
 _GUEST_OTHERS = {Path(f"/run/others/{n}"): folder for n, folder in enumerate(_OTHERS)}
-"""What a transport from elsewhere may import. Seen last, as what is in there moves times."""
+"""What a transport from outside the project may import, by its place in the guest. It comes last on
+the import path, because searching these folders changes a cell's times."""
 _GUEST_JOB = Path("/run/job")
 _PYTHON = (os.path.realpath(sys.executable), "-I", "-S", "-B")
 _RUN_MODULE = (
     "import sys, runpy; sys.path[:0] = sys.argv[3].split(':'); sys.argv[3:] = []; "
     "runpy.run_module(sys.argv.pop(1), run_name='__main__')"
 )
-"""How programs of the lab start on a host kernel."""
+"""The Python code that starts a program of the lab on a host kernel."""
 
 
 class LabError(KnownError):
@@ -56,29 +63,29 @@ class ConductError(KnownError):
     """A cell could not be conducted; the message is the reason."""
 
 
-class Interrupted(Exception):  # noqa: N818 - a person's wish
-    """A person interrupted a run; what was finished is kept."""
+class Interrupted(Exception):  # noqa: N818 - requested, not an error
+    """The user interrupted a run; the cells that had finished are kept."""
 
 
 Conduct = Callable[[Path, Cell, int], Awaitable[Wall]]
-"""Conducts the cell whose job is in a folder, on a processor; ConductError: it could not."""
+"""Conducts a cell, whose job is in a folder, on a processor; raises ConductError on failure."""
 
 
 @dataclass(frozen=True)
 class Done:
-    """One cell's end: its result, or the reason why there is none."""
+    """How a cell ended: with its result, or with the reason why there is none."""
 
     cell_id: str
     result: RecordedCell | None
     failure: str = ""
     retried: str = ""
-    """Why it was run a second time; empty: it was not."""
+    """Why it was run a second time; empty if it was not."""
 
 
 def in_guest(kernel: Kernel, *, profile: bool = False) -> Conduct:
-    """Conduct each cell in a guest of its own, in virtual time.
+    """Return a function that conducts each cell in a guest of its own, in virtual time.
 
-    With `profile` each leaves what its programs did in the job's folder
+    With `profile`, each guest leaves a profile of its programs' system calls in the job's folder
     (`testbed.tools.syscall_profile`).
     """
 
@@ -110,10 +117,10 @@ async def run_module(
 ) -> Wall:
     """Run one of the lab's programs on a job's folder in a guest.
 
-    It sees the lab's code and Python whatever `options` say of `visible` and `mounts`.
+    Python and the lab's code are visible to it, whatever `visible` and `mounts` of `options` are.
 
     Raises:
-        ConductError: It failed.
+        ConductError: The program or its guest failed.
     """
     try:
         result = await run_guest(
@@ -141,10 +148,10 @@ async def run_module(
 
 
 def on_host() -> Conduct:
-    """Conduct each cell on the host kernel in real time.
+    """Return a function that conducts each cell on the host kernel in real time.
 
     Raises:
-        LabError: As `check_host`.
+        LabError: The lab cannot run here (see `check_host`).
     """
     check_host()
     compile_code()
@@ -157,10 +164,10 @@ def on_host() -> Conduct:
 
 
 def check_host() -> None:
-    """See whether the lab can run here.
+    """Check that the lab can run on this host's kernel.
 
     Raises:
-        LabError: Not root, or the kernel lacks something.
+        LabError: The user is not root, or the kernel lacks something.
     """
     if os.geteuid() != 0:
         raise LabError("--kernel host needs root; --kernel virtual does not")
@@ -183,16 +190,16 @@ async def run_module_on_host(
 ) -> Wall:
     """Run one of the lab's programs on a job's folder on the host kernel.
 
-    It runs in namespaces without a name, as the first process of a process namespace: all of it
-    goes when that process goes, however it ends.
+    It runs in anonymous namespaces, as the first process of a PID namespace: when that process
+    ends, for whatever reason, the kernel kills all others and removes the namespaces.
 
     Raises:
-        ConductError: It failed.
+        ConductError: The program failed.
     """
     command = ["taskset", "-c", str(cpu), *_isolated(_command(module, job, _OTHERS))]
     began_s = monotonic()
     with (job / "stdout").open("wb") as out, (job / "stderr").open("wb") as err:
-        process = subprocess.Popen(  # noqa: ASYNC220 - it must die with this very thread
+        process = subprocess.Popen(  # noqa: ASYNC220 - it must die with this thread
             command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True
         )
     try:
@@ -217,14 +224,13 @@ async def run_cells(
     *,
     pcap: bool = False,
 ) -> None:
-    """Run cells, one at a time on each processor of `cpus`; those with a record are left alone.
+    """Run cells, one at a time on each processor of `cpus`; skip those that have a record.
 
-    With `pcap`, what crosses the middlebox is captured.
-
-    `report` hears of each cell as it ends. A cell that fails is run once more, and does not stop
-    the others. Interrupted: a person pressed ^C.
+    With `pcap`, the packets that cross the middlebox are captured. `report` is called with each
+    cell as it ends. A cell that fails is run once more, and does not stop the others.
 
     Raises:
+        Interrupted: The user pressed ^C.
         LabError: The disk is full.
         OSError: The run's folder cannot be written.
     """
@@ -258,7 +264,7 @@ async def run_cells(
 
 
 def compile_code() -> None:
-    """Compile the lab's modules once, for what runs on the host kernel writes nothing."""
+    """Compile the lab's modules, because programs on the host kernel do not write bytecode."""
     for folder in ("testbed", "transports"):
         compileall.compile_dir(ROOT / folder, quiet=2)
 
@@ -282,18 +288,18 @@ async def _run_cell(run: Run, cell: Cell, conduct: Conduct, cpu: int, *, pcap: b
 
 
 def _check_room(folder: Path) -> None:
-    """Raise the OSError of a full disk if it is: a guest that met it says so in its own words."""
+    """Raise ENOSPC if the disk is full: the guest reported that, but in words of its own."""
     if shutil.disk_usage(folder).free < _ROOM_BYTES:
         raise OSError(ENOSPC, os.strerror(ENOSPC), str(folder))
 
 
 def _command(module: str, argument: Path, import_path: Sequence[Path]) -> list[str]:
-    """Return what runs a program of the lab on a host kernel."""
+    """Return the command that runs a program of the lab on a host kernel."""
     return [*_PYTHON, "-c", _RUN_MODULE, module, str(argument), ":".join(map(str, import_path))]
 
 
 def _isolated(command: Sequence[str]) -> list[str]:
-    """Put a command into namespaces that end with it, and let it end with this process."""
+    """Return a command that runs in namespaces that end with it, and ends with this process."""
     return [
         *("setpriv", "--pdeathsig", "KILL"),
         *("unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"),
@@ -302,7 +308,7 @@ def _isolated(command: Sequence[str]) -> list[str]:
 
 
 def _reason(job: Path, status: int) -> str:
-    """Say why a cell's program ended with a status other than 0."""
+    """Return why a cell's program ended with a non-zero status."""
     for name in (ERROR_FILE, "stderr"):
         path = job / name
         if path.is_file() and (text := path.read_text(errors="replace").strip()):
@@ -311,7 +317,7 @@ def _reason(job: Path, status: int) -> str:
 
 
 def _shortened(text: str) -> str:
-    """Leave the middle of a long text out: the cause stands first, a log's last words last."""
+    """Cut the middle out of a long text: its start has the cause, its end a log's last lines."""
     return text if len(text) <= 2000 else f"{text[:1000]} ... {text[-1000:]}"
 
 

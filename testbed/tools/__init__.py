@@ -1,1 +1,1 @@
-"""What looks after the lab itself; the core never imports it."""
+"""Tools that measure and check the lab itself; the core never imports them."""

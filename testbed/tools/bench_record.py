@@ -1,4 +1,4 @@
-"""What a bench found, as plain data, and how two benches differ; `benchmark` measures it."""
+"""The results of a benchmark, as plain data, and the comparison of two benchmarks."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from testbed.guest.kernel.job import Counts
 Way = Literal["kernel", "settled", "python"]
 """No middlebox; one that hands the flow to the kernel; one that is asked about each packet."""
 MOST_MEMORY_BYTES = 150_000_000
-"""What a direct cell is to need at most."""
+"""The most memory that a direct cell should need."""
 LEAST_GAIN = 1.9
-"""How much faster two processors are to be than one."""
+"""The least speed-up that two processors should yield over one."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What was measured on."""
+    """The machine on which the benchmark ran."""
 
     cpu: str
     cores: int
@@ -36,7 +36,7 @@ class Machine:
 
     @classmethod
     def here(cls, guest: str) -> Machine:
-        """Name this machine."""
+        """Return a description of this machine."""
         text = Path("/proc/cpuinfo").read_text()
         models = re.search(r"^model name\s*: (.*)$", text, re.MULTILINE)
         return cls(
@@ -50,48 +50,47 @@ class Machine:
 
 @dataclass(frozen=True)
 class CellCosts:
-    """What one kind of cell costs; lists have one entry for each round."""
+    """The costs of one kind of cell; lists have one entry per round."""
 
     what: str
     least_ratio: float
-    """Virtual seconds a wall second that it is to reach."""
+    """Virtual seconds per wall second that it should reach."""
     virtual_s: float
     ratio: list[float]
-    """Virtual seconds a wall second, on one processor."""
+    """Virtual seconds per wall second, on one processor."""
     wall_s: list[float]
     cpu_s: list[float]
     counts: Counts
-    """Of the first round."""
+    """The counters of the first round."""
     packets_asked: int
-    """How many packets the middlebox was asked of in Python: what kind of cell it truly was."""
+    """How many packets the middlebox was asked about in Python; shows which kind it really was."""
     judged_s: list[float]
-    """Processor seconds that playout, scores and verdict took, which the next cell does not wait
-    for."""
+    """Processor seconds for playout, scores and verdict; the next cell does not wait for these."""
     together_s: list[float]
-    """Wall seconds of a cell on each processor at the same time, of that which took longest."""
+    """Wall seconds of the slowest cell when one runs on each processor at the same time."""
     gain: float | None
-    """How much faster cells are on all processors than on one; None: there is but one."""
+    """The speed-up of all processors over one; None if there is only one."""
 
     @property
     def is_fast_enough(self) -> bool:
-        """Whether it is as fast as it is to be."""
+        """Whether it is as fast as it should be."""
         return median(self.ratio) >= self.least_ratio
 
 
 @dataclass(frozen=True)
 class Beside:
-    """The same call by something else."""
+    """The same call run by other means, for comparison."""
 
     what: str
     virtual_s: float = 0.0
     wall_s: float = 0.0
     why_not: str = ""
-    """Why it was not measured; empty: it was."""
+    """Why it was not measured; empty if it was."""
 
 
 @dataclass(frozen=True)
 class Bench:
-    """All that `testbed bench` measured."""
+    """Everything that `testbed bench` measured."""
 
     machine: Machine
     rounds: int
@@ -101,15 +100,15 @@ class Bench:
     beside: dict[str, Beside]
 
     def to_json(self) -> str:
-        """Write it as JSON."""
+        """Return the benchmark as JSON."""
         return _BENCHES.dump_json(self, indent=1).decode() + "\n"
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Bench:
-        """Read what `to_json` wrote.
+        """Parse a benchmark that `to_json` wrote.
 
         Raises:
-            ValueError: It is something else, or a cell has no rounds.
+            ValueError: The text is not a benchmark, or a cell has no rounds.
         """
         bench = _BENCHES.validate_json(text)
         if not all(cell.ratio for cell in bench.cells.values()):
@@ -119,27 +118,27 @@ class Bench:
 
 @dataclass(frozen=True)
 class Change:
-    """A kind of cell then and now, by the ratios of the rounds."""
+    """The change of one kind of cell between two benchmarks, by the ratios of the rounds."""
 
     name: str
     then: Sequence[float]
     now: Sequence[float]
     cpu_factor: float
-    """How many times the processor time it takes now, by medians: what a busy machine can tell."""
+    """Processor time now relative to then, by medians; meaningful even on a busy machine."""
 
     @property
     def factor(self) -> float:
-        """How many times as fast it is now, by medians."""
+        """Speed now relative to then, by medians."""
         return median(self.now) / median(self.then)
 
     @property
     def is_beyond_spread(self) -> bool:
-        """Whether every round now is faster, or every one slower, than every one then."""
+        """Whether every round is now faster than every earlier one, or every round slower."""
         return min(self.now) > max(self.then) or max(self.now) < min(self.then)
 
 
 def changes(then: Bench, now: Bench) -> list[Change]:
-    """Compare what two benches measured, as far as both have it."""
+    """Return the changes of the kinds of cells that both benchmarks measured."""
     return [
         Change(
             name,
@@ -154,16 +153,16 @@ def changes(then: Bench, now: Bench) -> list[Change]:
 
 @dataclass(frozen=True)
 class Forwarding:
-    """What a packet costs on one way across the middlebox."""
+    """What a packet costs on one path across the middlebox."""
 
     way: Way
     packets: int
     packet_us: tuple[float, ...]
-    """Processor time a packet (us), by run."""
+    """Processor time per packet (us), by run."""
 
     @property
     def median_us(self) -> float:
-        """The middle run's."""
+        """The median over the runs."""
         return median(self.packet_us)
 
 

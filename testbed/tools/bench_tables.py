@@ -1,4 +1,4 @@
-"""What the lab costs as tables for people; measuring it lives in `benchmark`."""
+"""Renders the lab's costs, as measured by `benchmark`, as tables for people."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _WAYS = {
 
 
 def cells_table(measured: Bench) -> Table:
-    """Show what each kind of cell costs."""
+    """Return a table of what each kind of cell costs."""
     table = Table(box=None, pad_edge=False)
     table.add_column("Cell", no_wrap=True)
     for heading in (
@@ -45,12 +45,12 @@ def cells_table(measured: Bench) -> Table:
 
 
 def times(ratio: float) -> str:
-    """Write how many times as fast something is."""
+    """Return a ratio of speeds as text, with a decimal only below 10."""
     return f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.1f}"
 
 
 def forwarding_table(rows: Sequence[Forwarding]) -> Table:
-    """Show what a packet costs each way across the middlebox, the kernel's own way first."""
+    """Return a table of a packet's cost on each path across the middlebox, the kernel's first."""
     table = Table(box=None, pad_edge=False)
     for heading in ("Way across the middlebox", "packets/s", "us a packet", "of runs", "ratio"):
         table.add_column(heading, justify="left" if heading.startswith("Way") else "right")

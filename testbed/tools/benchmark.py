@@ -1,7 +1,8 @@
-"""Measures what the lab costs, by running it; draws and judges nothing.
+"""Measures what the lab costs, by running it.
 
-Cells are timed on the wall's clock, which is what a person waits for, and on the processor's, which
-tells more on a busy machine: a guest is one thread that never waits.
+Cells are timed in wall time, which is what a person waits for, and in processor time, which is more
+meaningful on a busy machine: a guest is a single thread that never waits. The cost of forwarding is
+the difference between a run with many packets and one with few, so that the start does not count.
 """
 
 from __future__ import annotations
@@ -32,22 +33,22 @@ from testbed.tools.bench_record import Beside, CellCosts, Forwarding, Way
 from testbed.tools.forwarding import FORWARD_FILE, FORWARDED_FILE
 
 RunModule = Callable[[str, Path], Awaitable[Wall]]
-"""Runs a program of the lab on a job's folder, to its end."""
+"""Runs a program of the lab on a job's folder until it ends."""
 PACKETS: dict[Way, int] = {"kernel": 1_000_000, "settled": 1_000_000, "python": 20_000}
-"""How many packets are sent each way; they take about as long each."""
+"""How many packets are sent on each path, such that all runs take about the same time."""
 _FEW = 1_000
 _SCENARIO = "speed"
-"""What gives the links of the cells that are timed."""
+"""The scenario that provides the links of the timed cells."""
 
 
 @dataclass(frozen=True)
 class CellKind:
-    """A cell that is timed: a call over the links of `scenarios/speed.toml`."""
+    """A kind of cell to be timed: a call over the links of `scenarios/speed.toml`."""
 
     name: str
     what: str
     least_ratio: float
-    """Virtual seconds a wall second that it is to reach."""
+    """Virtual seconds per wall second that it should reach."""
     messenger: str = "whatsapp"
     transport: str = "direct"
     censor: str = "open"
@@ -55,7 +56,7 @@ class CellKind:
 
     @property
     def expected_s(self) -> float:
-        """Wall seconds that it is to take at most."""
+        """The most wall seconds that it should take."""
         return self.duration_s / self.least_ratio
 
     @property
@@ -73,7 +74,7 @@ class CellKind:
 
     @property
     def lacks(self) -> str:
-        """What is not installed that it needs, and how to get it; empty: nothing."""
+        """Which of its programs are missing and how to install them; empty if none is."""
         return lacking([self.cell])
 
 
@@ -87,12 +88,12 @@ KINDS = (
     CellKind("engine", "Telegram's real engine, 20 s", 5, messenger="telegram", duration_s=20),
     CellKind("long", "as direct, 600 s", 400, duration_s=600),
 )
-"""What cells cost most differently."""
+"""Kinds of cells whose costs differ most."""
 
 
 @dataclass(frozen=True)
 class _Conducted:
-    """One cell that was run alone, and judged: see `CellTimes`."""
+    """One cell that was run alone and judged; see `CellCosts`."""
 
     wall: Wall
     packets_asked: int
@@ -106,7 +107,9 @@ async def cell_times(
     rounds: int,
     report: Callable[[CellKind], object],
 ) -> dict[str, CellCosts]:
-    """Run each kind of cell alone and on all processors, in turns; `report` hears after each.
+    """Return the costs of each kind of cell, run alone and on all processors, in turns.
+
+    `report` is called after each.
 
     Raises:
         ConductError: A cell failed, or its call was not set up.
@@ -143,7 +146,7 @@ def _costs(
 
 
 async def _together_s(kind: CellKind, conduct: Conduct, cpus: Sequence[int]) -> float:
-    """Run a cell on each processor at the same time; give the seconds until the last ends."""
+    """Run a cell on each processor at the same time; return the time of the slowest (s)."""
     took_s: list[float] = []
 
     async def one(cpu: int) -> None:
@@ -156,7 +159,7 @@ async def _together_s(kind: CellKind, conduct: Conduct, cpus: Sequence[int]) -> 
 
 
 async def on_this_kernel(cpu: int) -> Beside:
-    """Run the direct cell on this machine's kernel in real time, or say why it cannot be.
+    """Run the direct cell on this machine's kernel in real time, or report why that is impossible.
 
     It is the same call on the same Mininet network; a minute of it takes a minute.
     """
@@ -170,7 +173,7 @@ async def on_this_kernel(cpu: int) -> Beside:
 
 
 def on_ns3(cpu: int) -> Beside:
-    """Run the direct cell's datagrams in ns-3, or say why they cannot be."""
+    """Run the direct cell's datagrams in ns-3, or report why that is impossible."""
     kind = KINDS[0]
     what = f"{kind.name}, its datagrams alone, in ns-3"
     try:
@@ -183,7 +186,7 @@ def on_ns3(cpu: int) -> Beside:
 
 
 async def _conduct_and_judge(kind: CellKind, conduct: Conduct, cpu: int) -> _Conducted:
-    """Conduct a cell, and then judge its call."""
+    """Conduct a cell, then judge its call."""
     with tempfile.TemporaryDirectory() as folder:
         job = Path(folder) / "job"
         wall, seen = await _conduct(kind, conduct, cpu, job)
@@ -194,7 +197,7 @@ async def _conduct_and_judge(kind: CellKind, conduct: Conduct, cpu: int) -> _Con
 
 
 async def _wall(kind: CellKind, conduct: Conduct, cpu: int) -> Wall:
-    """Conduct a cell; give what it cost."""
+    """Conduct a cell; return what it cost."""
     with tempfile.TemporaryDirectory() as folder:
         wall, _ = await _conduct(kind, conduct, cpu, Path(folder) / "job")
     return wall
@@ -203,7 +206,7 @@ async def _wall(kind: CellKind, conduct: Conduct, cpu: int) -> Wall:
 async def _conduct(
     kind: CellKind, conduct: Conduct, cpu: int, job: Path
 ) -> tuple[Wall, Observation]:
-    """Conduct a cell; give what it cost, and its record, which is in its folder, too."""
+    """Conduct a cell; return its cost and its observation, which is also in the job's folder."""
     prepare_job(job, kind.cell)
     wall = await conduct(job, kind.cell, cpu)
     seen = read_observation((job / RECORD_FILE).read_bytes())
@@ -215,9 +218,10 @@ async def _conduct(
 async def forwarding(
     run: RunModule, rounds: int, report: Callable[[], object]
 ) -> tuple[Forwarding, ...]:
-    """Send packets across the middlebox on each way, in turns; `report` hears of each run.
+    """Return what a packet costs on each path across the middlebox, measured in turns.
 
-    A run with few packets before each tells what its start costs, which is not counted.
+    A run with few packets before each one shows what the start costs, which is subtracted. `report`
+    is called after each run.
 
     Raises:
         ConductError: A run failed, or lost packets.

@@ -1,8 +1,8 @@
-"""Sends datagrams across a middlebox between two nodes, as fast as the kernel takes them.
+"""Sends datagrams across a middlebox between two nodes, as fast as the kernel accepts them.
 
-A program of the lab, for a guest or a host: how long it took is for whoever started it to say, for
-in virtual time it takes none. Its folder has `forward.json` with what is to be sent; it leaves
-`forwarded.json` with what came through.
+This is a program of the lab, for a guest or a host. Its folder contains `forward.json`, which says
+what is to be sent; it leaves `forwarded.json` with what came through. It does not measure its own
+duration, because in a guest it takes no virtual time: whoever starts it does (`benchmark`).
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ _COUNTERS = Path("/proc/thread-self/net/snmp")
 _libc = ctypes.CDLL(None, use_errno=True)
 _BATCH = 500
 _LOOK_S = 0.001
-"""How often it is looked whether the box has been asked about all that was sent."""
+"""The interval at which to check whether the middlebox has been asked about all packets sent."""
 PAYLOAD_BYTES = 160
-"""As long as a frame of a call."""
+"""The size of a call's frame."""
 
 
 class Across(Topo):  # type: ignore[misc] # Mininet is untyped
     """`inside` and `outside` with a middlebox between them; IPv4 and IPv6; links without delay."""
 
     def build(self) -> None:
-        """Describe nodes and links, as Mininet asks of a topology."""
+        """Describe nodes and links, as Mininet requires of a topology."""
         for name in ("inside", "outside"):
             self.addHost(name, routes={"0.0.0.0/0": "middlebox", "::/0": "middlebox"})
         self.addHost("middlebox", forwards=True)
@@ -63,7 +63,7 @@ def censor(way: Way) -> Censor:
 
 
 async def forward(way: Way, packets: int) -> dict[str, int]:
-    """Send datagrams from inside to outside; give how many arrived, and how many were asked of."""
+    """Send datagrams from inside to outside; return how many arrived and how many were judged."""
     with LabNetwork(plan_of(Across())) as network, ExitStack() as stack:
         await network.settled()
         box = Middlebox(network["middlebox"], censor(way), "middlebox-eth0")
@@ -72,26 +72,26 @@ async def forward(way: Way, packets: int) -> dict[str, int]:
         async with trio.open_nursery() as nursery:
             if queue is not None:
                 nursery.start_soon(box.run, queue)
-            # The first datagram goes alone: what it settles is settled before there are more.
+            # The first datagram goes alone, so that its flow is settled before there are more.
             for begin, count in _batches(packets):
                 sender.send(count)
                 asked = {"kernel": 0, "settled": 1, "python": begin + count}[way]
-                while box.packets_asked < asked:  # noqa: ASYNC110 - the box runs in a thread
-                    # Our own code takes no virtual time: only while it sleeps does the box run.
+                while box.packets_asked < asked:  # noqa: ASYNC110 - it runs in a thread
+                    # Our own code takes no virtual time: the middlebox only runs while it sleeps.
                     await trio.sleep(_LOOK_S)
             nursery.cancel_scope.cancel()
         return {"arrived": sender.arrived(), "asked": box.packets_asked}
 
 
 def _batches(packets: int) -> Iterator[tuple[int, int]]:
-    """Yield where each batch begins and how many it has; the first has one."""
+    """Yield the first index and the size of each batch; the first batch has one datagram."""
     yield 0, 1
     for begin in range(1, packets, _BATCH):
         yield begin, min(_BATCH, packets - begin)
 
 
 class _MessageHeader(ctypes.Structure):
-    """`struct mmsghdr` (sendmmsg(2)), its last two integers with their padding."""
+    """`struct mmsghdr` (sendmmsg(2)); its last two integers include their padding."""
 
     _fields_ = (
         ("name", ctypes.c_void_p),
@@ -106,13 +106,13 @@ class _MessageHeader(ctypes.Structure):
 
 
 class _Sender:
-    """Hands many datagrams to the kernel by one system call: those are not what is measured."""
+    """Sends many datagrams by one system call, because the cost of sending is not measured."""
 
     def __init__(self, network: LabNetwork) -> None:
         self._outside = network["outside"]
         with self._outside.namespace.entered():
             self._sink = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        # Nobody reads: what its small buffer does not hold is counted and dropped.
+        # Nobody reads from the sink: datagrams beyond its small buffer are counted and dropped.
         self._sink.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)
         self._sink.bind((self._outside.address, PORT))
         with network["inside"].namespace.entered():
@@ -128,14 +128,14 @@ class _Sender:
         """Send at most a batch of datagrams.
 
         Raises:
-            OSError: Not all were taken.
+            OSError: The kernel did not accept all of them.
         """
         sent = _libc.sendmmsg(self._socket.fileno(), self._headers, count, 0)
         if sent != count:
             raise OSError(ctypes.get_errno(), f"sendmmsg: {sent} of {count} datagrams sent")
 
     def arrived(self) -> int:
-        """Return how many IPv4 packets have come to the node outside since the beginning."""
+        """Return how many IPv4 packets have arrived at the outside node since the beginning."""
         return self._received() - self._arrived_before
 
     def _received(self) -> int:
@@ -145,7 +145,7 @@ class _Sender:
 
 
 def main(folder: str) -> int:
-    """Do what a folder's file asks for; give the exit status."""
+    """Send what the file in a folder requests; return the exit status."""
     asked = json.loads((Path(folder) / FORWARD_FILE).read_text())
     found = trio.run(forward, asked["way"], asked["packets"], clock=LabClock())
     (Path(folder) / FORWARDED_FILE).write_text(json.dumps(found))

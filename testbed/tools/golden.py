@@ -1,9 +1,9 @@
-"""Golden hashes: whether what is observed here is what was observed before; prints nothing.
+"""Golden hashes: check that observations are the same as those recorded before.
 
-A golden hash stands for everything that was observed in a cell, or in a transport's conformance
-suite, in a laboratory of known versions (`Golden.laboratory`). Where all versions are the same,
-another hash means that the project's own code has changed its results. Where one is not, nothing
-is said about the code.
+A golden hash covers everything that was observed in a cell, or in a transport's conformance suite,
+in a laboratory of known versions of libraries, programs and kernel (`Golden.laboratory`). If all
+versions are the same, a different hash means that the project's own code has changed its results.
+If any version differs, the comparison says nothing about the code.
 """
 
 from __future__ import annotations
@@ -33,43 +33,43 @@ from testbed.transport.interface import Program
 
 GOLDEN_FILE = ROOT / "tests" / "golden.toml"
 DURATION_S = 10.0
-"""How long the calls of golden cells are."""
+"""The duration of the calls in golden cells."""
 SLOW_ENGINES = ("chromium",)
 """Engines whose golden cell takes most of a minute."""
 _SCENARIO, _TRANSPORTS = "speed", "ru-transports-2025-08"
-"""What gives golden cells their links, with jitter; and what names the transports."""
+"""The scenarios that provide the links of golden cells, with jitter, and the transports."""
 _CENSORS: Mapping[str, str] = {"model": "ru-calls-2025-08"}
-"""By engine: the censor of its golden cell, if it is not `_LOSS`, which lets all be set up."""
+"""By engine: the censor of its golden cell, if not `_LOSS`, under which every call is set up."""
 _LOSS = "loss-10"
 _LIBRARY = re.compile(r"(/\S+) \(0x")
-"""A library that ldd(1) has found, by its path."""
+"""Matches the path of a library in the output of ldd(1)."""
 
 Series = Sequence[int | None]
 
 
 @dataclass(frozen=True)
 class Observed:
-    """What was observed; times in nanoseconds since dialling, None for what never happened."""
+    """Observations; times in nanoseconds since dialling, None for what never happened."""
 
     sent_ns: Sequence[Series] = ()
-    """By direction (up, down): when each frame left, by its index."""
+    """By direction (up, down): when each frame was sent, by its index."""
     received: Sequence[Sequence[tuple[int, int]]] = ()
-    """By direction (up, down): index and time of each frame, in the order in which they came."""
+    """By direction (up, down): index and time of each frame, in the order of arrival."""
     set_up_ns: Series = ()
-    """How long the transport took to connect, and when the call was set up and over."""
+    """How long the transport took to connect, and when the call was set up and ended."""
     chat_ns: Sequence[Series] = ()
-    """How long connecting took; when each message left; when each was acknowledged."""
+    """How long connecting took; when each message was sent; when each was acknowledged."""
     events: Sequence[tuple[int, str, str]] = ()
-    """Of the middleboxes: when, which flow, what was found or done."""
+    """The middleboxes' events: time, flow, what was found or done."""
     arrivals_ns: Series = ()
-    """Of a conformance suite: when each datagram arrived, since the suite began."""
+    """In a conformance suite: when each datagram arrived, since the suite began."""
 
 
 def golden_hash(observed: Observed) -> str:
-    """Return the SHA-256 (hexadecimal) of what was observed, in its one canonical form.
+    """Return the SHA-256 (hexadecimal) of the canonical form of an observation.
 
-    That is the JSON array of the fields of `Observed` in their order, in ASCII without blanks. No
-    name of a field, file, schema or verdict is in it.
+    The canonical form is the JSON array of the fields of `Observed`, in their order, in ASCII and
+    without blanks. It contains no names of fields, files or schemas, and no verdicts.
     """
     parts = (
         observed.sent_ns,
@@ -84,7 +84,7 @@ def golden_hash(observed: Observed) -> str:
 
 
 def observed_in_cell(seen: Observation, frames: Mapping[str, DirectionRecord]) -> Observed:
-    """Return what was observed in a cell, in the form of which the hash is taken."""
+    """Return the observation of a cell in the form that is hashed."""
     call, chat = seen.call, seen.chat
     directions = [frames[name] for name in ("up", "down")]
     return Observed(
@@ -101,7 +101,7 @@ def _ns(times_s: Sequence[float | None]) -> list[int | None]:
 
 
 def golden_cells() -> dict[str, Cell]:
-    """Return a short cell for each engine that makes calls, by the engine's name."""
+    """Return a short cell for each engine, by the engine's name."""
     messengers: dict[str, str] = {
         load_messenger(name).engine: name for name in reversed(messenger_names())
     }
@@ -120,9 +120,9 @@ def golden_cells() -> dict[str, Cell]:
 
 
 def golden_transports() -> dict[str, TransportChoice]:
-    """Return the transports whose conformance suite has a golden hash, by how they are named.
+    """Return the transports whose conformance suite has a golden hash, by name.
 
-    One that wraps another is taken around `direct`, which shows what is its own.
+    A transport that wraps another is tested around `direct`, which isolates its own behaviour.
     """
     direct = TransportChoice("direct")
     choices = (
@@ -137,10 +137,10 @@ def _plain(value: object, direct: TransportChoice) -> object:
 
 
 async def observe_cell(kernel: Kernel, cell: Cell, folder: Path, cpu: int) -> Observed:
-    """Conduct a cell in a guest, in a folder that does not exist yet; return what was observed.
+    """Conduct a cell in a guest, in a folder that does not exist yet; return its observation.
 
     Raises:
-        ConductError: It could not be conducted.
+        ConductError: The cell could not be conducted.
     """
     prepare_job(folder, cell)
     await in_guest(kernel)(folder, cell, cpu)
@@ -149,9 +149,9 @@ async def observe_cell(kernel: Kernel, cell: Cell, folder: Path, cpu: int) -> Ob
 
 
 def laboratory(needed: Sequence[Program], linux: str) -> dict[str, str]:
-    """Return the versions, by name, of all that takes part and is not the project's own code.
+    """Return the versions, by name, of everything involved except the project's own code.
 
-    `linux` is the guest kernel's version. A program's libraries count as part of it.
+    `linux` is the guest kernel's version. A program's version covers the libraries that it loads.
     """
     found = versions(needed, ())
     del found["testbed"]
@@ -162,13 +162,13 @@ def laboratory(needed: Sequence[Program], linux: str) -> dict[str, str]:
 
 
 def laboratory_of_cell(cell: Cell, linux: str) -> dict[str, str]:
-    """Return the versions of all that takes part in a cell."""
+    """Return the versions of everything that is involved in a cell."""
     return laboratory(programs([cell]), linux)
 
 
 @cache
 def _libraries(path: Path) -> str:
-    """Return a short hash over the libraries that a program loads: their names and sizes."""
+    """Return a short hash of the names and sizes of the libraries that a program loads."""
     asked = subprocess.run(["ldd", str(path)], capture_output=True, text=True, check=False)
     files = sorted(Path(found).resolve() for found in _LIBRARY.findall(asked.stdout))
     text = "\n".join(f"{file} {file.stat().st_size}" for file in files)
@@ -177,14 +177,14 @@ def _libraries(path: Path) -> str:
 
 @dataclass(frozen=True)
 class Golden:
-    """The golden hashes, and the versions with which they were observed."""
+    """The golden hashes, and the versions with which they were recorded."""
 
     versions: Mapping[str, str] = field(default_factory=dict)
     hashes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """By kind (`cell` or `transport`) and name."""
 
     def other_laboratory(self, here: Mapping[str, str]) -> str:
-        """Say which versions are not those of the golden hashes; empty: all are."""
+        """Return which versions differ from those of the golden hashes; empty if none does."""
         differing = [
             f"{name} is {version}, expected {self.versions.get(name, 'none')}"
             for name, version in here.items()
@@ -193,7 +193,7 @@ class Golden:
         return f"another laboratory: {'; '.join(differing)}" if differing else ""
 
     def complaint(self, kind: str, name: str, observed: Observed) -> str:
-        """Say what is wrong with what was observed in the golden laboratory; empty: nothing."""
+        """Return how an observation in the golden laboratory is wrong; empty if it is not."""
         wanted, found = self.hashes.get(kind, {}).get(name), golden_hash(observed)
         if wanted is None:
             return f"{kind} {name} has no golden hash: run `testbed check golden --update`"
@@ -207,7 +207,7 @@ class Golden:
 
 
 def read_golden(path: Path = GOLDEN_FILE) -> Golden:
-    """Read the golden hashes; none, if there is no such file."""
+    """Return the golden hashes; none if there is no such file."""
     content = tomllib.loads(path.read_text()) if path.exists() else {}
     return Golden(content.pop("versions", {}), content)
 

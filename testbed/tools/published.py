@@ -1,7 +1,7 @@
-"""The tables of the documents, and the compact records that each is made from; runs nothing.
+"""Generates the tables in the project's documents from compact records in `docs/results/`.
 
-A document has a table between `<!-- table: NAME -->` and `<!-- end of table -->`. It is made from
-the record in `docs/results/` that `TABLES` names, and from nothing else.
+In a document, a table stands between `<!-- table: NAME -->` and `<!-- end of table -->`. It is made
+from the record that `TABLES` names for it, and from nothing else.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from testbed.tools.calibration.finding_tables import profiles_table
 from testbed.tools.calibration.findings import Calibration
 
 RECORDS = Path("docs") / "results"
-"""Below the project's root."""
+"""The folder of the records, relative to the project's root."""
 _WIDTH = 100
 _PLACE = re.compile(
     r"(?P<begin><!-- table: (?P<name>\S+) -->\n)(?P<text>.*?)\n?(?P<end><!-- end of table -->\n)",
@@ -42,33 +42,33 @@ T = TypeVar("T")
 
 
 class Record(TypedDict):
-    """What a table is made from."""
+    """The data from which a table is made."""
 
     recorded: str
-    """The day (ISO 8601)."""
+    """The date (ISO 8601)."""
     by: str
-    """How, by which versions, on what machine."""
+    """How it was recorded: command, versions and machine."""
     content: JsonValue
 
 
 @dataclass(frozen=True)
 class Published:
-    """A table of a document."""
+    """A table in a document."""
 
     document: str
-    """Below the project's root."""
+    """The path of the document, relative to the project's root."""
     record: str
-    """The name of what it is made from."""
+    """The name of the record from which it is made."""
     make: Callable[[JsonValue], Iterable[Table]]
-    """Makes it of the record's content."""
+    """Makes the table from the record's content."""
 
 
 @dataclass(frozen=True)
 class PublishedCell:
-    """What tables show of one cell."""
+    """The part of a cell that tables show."""
 
     record: CellRecord
-    """Without what happened by the second."""
+    """The cell's record without its lists of events and per-second numbers."""
     wall: Wall
     cost: Measured | None
 
@@ -80,7 +80,7 @@ _BENCH = TypeAdapter(Bench)
 
 
 def run_content(run: Run) -> JsonValue:
-    """Return what tables need of a run's cells, in their order."""
+    """Return a run's cells, in their order, as a record's content."""
     found = tuple(
         PublishedCell(_shortened(cell.record), cell.wall, measured(cell, run.frames(cell)))
         for cell in run.cells()
@@ -89,7 +89,7 @@ def run_content(run: Run) -> JsonValue:
 
 
 def _shortened(record: CellRecord) -> CellRecord:
-    """Return a record without its lists of events and of numbers by the second."""
+    """Return a record without its lists of events and per-second numbers."""
     seen = record.observation
     return replace(
         record,
@@ -107,17 +107,17 @@ def _shortened(record: CellRecord) -> CellRecord:
 
 
 def calibration_content(found: Sequence[Calibration]) -> JsonValue:
-    """Return calibrations as a record has them."""
+    """Return calibrations as a record's content."""
     return _plain(_CALIBRATIONS, tuple(found))
 
 
 def forwarding_content(found: Sequence[Forwarding]) -> JsonValue:
-    """Return what packets cost as a record has it."""
+    """Return the costs of packets as a record's content."""
     return _plain(_FORWARDED, tuple(found))
 
 
 def bench_content(found: Bench) -> JsonValue:
-    """Return a bench as a record has it."""
+    """Return a benchmark as a record's content."""
     return _plain(_BENCH, found)
 
 
@@ -165,12 +165,12 @@ TABLES: Mapping[str, Published] = {
     "middlebox": Published("docs/results/speed.md", "middlebox", _forwarded),
     "bench": Published("docs/results/speed.md", "bench", _bench),
 }
-"""By the name that its document calls it."""
+"""The tables by the name that their documents use."""
 RECORD_NAMES = tuple(dict.fromkeys(table.record for table in TABLES.values()))
 
 
 def record_path(name: str, root: Path = ROOT) -> Path:
-    """Return where a record is kept."""
+    """Return the path of a record."""
     return root / RECORDS / f"{name}.json.xz"
 
 
@@ -178,7 +178,7 @@ def read_record(name: str, root: Path = ROOT) -> Record:
     """Read a record.
 
     Raises:
-        ResultsError: There is none.
+        ResultsError: There is no such record.
     """
     path = record_path(name, root)
     if not path.is_file():
@@ -188,7 +188,7 @@ def read_record(name: str, root: Path = ROOT) -> Record:
 
 
 def write_record(name: str, record: Record, root: Path = ROOT) -> None:
-    """Keep a record, in few bytes; equal records make equal files."""
+    """Write a record in compact form; equal records yield equal files."""
     text = json.dumps(record, separators=(",", ":"), sort_keys=True)
     path = record_path(name, root)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -196,7 +196,7 @@ def write_record(name: str, record: Record, root: Path = ROOT) -> None:
 
 
 def table_text(name: str, record: Record) -> str:
-    """Return a table as a document has it: in a block of code, with what it was made by."""
+    """Return a table as it appears in a document: in a code block, with how it was recorded."""
     console = Console(file=io.StringIO(), width=_WIDTH, color_system=None, highlight=False)
     for table in TABLES[name].make(record["content"]):
         console.print(table)
@@ -208,12 +208,12 @@ def table_text(name: str, record: Record) -> str:
 
 
 def filled(document: str, text_of: Callable[[str], str]) -> str:
-    """Return a document's text with its tables as `text_of` gives them by their names."""
+    """Return a document's text with each table replaced by `text_of` its name."""
     return _PLACE.sub(
         lambda found: f"{found['begin']}{text_of(found['name'])}\n{found['end']}", document
     )
 
 
 def blocks(document: str) -> dict[str, str]:
-    """Return the text of each table in a document's text, by its name."""
+    """Return the text of each table in a document, by its name."""
     return {found["name"]: found["text"] for found in _PLACE.finditer(document)}

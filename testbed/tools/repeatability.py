@@ -1,4 +1,8 @@
-"""Tries whether cells are the same to the byte however they are run again; prints nothing."""
+"""Tests whether cells are the same to the byte when run again under other circumstances.
+
+Each cell is run several times: again, next to a busy loop on the same processor, on another
+processor, and by another build of the guest kernel. All files that the runs leave are compared.
+"""
 
 from __future__ import annotations
 
@@ -19,47 +23,47 @@ from testbed.run.provenance import manifest
 from testbed.run.runner import Done, in_guest, run_cells
 
 DURATION_S = 6.0
-"""How long the calls are: as any call, they are set up, lose frames and chat."""
+"""The duration of the calls: long enough for set-up, lost frames and chat messages."""
 _SCENARIO = "speed"
-"""What gives their links, with jitter, and their restrictions."""
+"""The scenario that provides their links, with jitter, and their censors."""
 _RESTRICTION = "ru-calls-2025-08"
 _TRANSPORTS = "ru-transports-2025-08"
-"""What names all transports, with the parameters that make them others."""
+"""The scenario that names all transports, including variants by parameters."""
 
 
 @dataclass(frozen=True)
 class Circumstance:
-    """How a cell is run again."""
+    """A circumstance under which a cell is run."""
 
     what: str
     cpu: int
     kernel: Kernel
     is_busy: bool = False
-    """Whether another program computes on the same processor."""
+    """Whether another program keeps the same processor busy."""
 
 
 @dataclass(frozen=True)
 class Repeat:
-    """A cell that was run in all circumstances."""
+    """A cell that was run under all circumstances."""
 
     name: str
     differing: Mapping[str, Sequence[str]]
-    """By circumstance: the files that are not those of the first run."""
+    """By circumstance: the files that differ from those of the first run."""
     failure: str = ""
-    """Why a run failed, and which."""
+    """Which run failed, and why; empty if none did."""
 
     @property
     def ok(self) -> bool:
-        """Whether all are the same to the byte."""
+        """Whether all runs are the same to the byte."""
         return not self.failure and not any(self.differing.values())
 
 
 def circumstances(
     kernel: Kernel, cpus: Sequence[int], other_build: Path | None = None
 ) -> list[Circumstance]:
-    """Return how cells are run: again, on another processor, beside a busy loop, by another build.
+    """Return the circumstances under which cells are run; the first is the reference.
 
-    `other_build` is another build of the guest kernel; the first circumstance is compared to.
+    `other_build` is another build of the guest kernel.
     """
     first, last = cpus[0], cpus[-1]
     found = [
@@ -77,10 +81,10 @@ def circumstances(
 def repeat_cells(
     messengers: Sequence[str], transports: Sequence[str | WithParameters]
 ) -> list[Cell]:
-    """Return a short call for each transport, restricted, and two for each messenger without one.
+    """Return a restricted short call for each transport, and two direct ones for each messenger.
 
-    The restriction keeps some from being set up, so messengers' own are called under plain loss,
-    too. None are named: all that there are.
+    The restriction prevents some calls from being set up, so messengers' direct calls are also run
+    under plain packet loss. If neither messengers nor transports are named, all are used.
     """
     if not messengers and not transports:
         messengers = messenger_names()
@@ -107,9 +111,9 @@ def repeat_cells(
 async def repeat(
     cell: Cell, ways: Sequence[Circumstance], folder: Path, report: Callable[[], object]
 ) -> Repeat:
-    """Run a cell in all circumstances and compare what each leaves to what the first left.
+    """Run a cell under all circumstances, and compare what each run leaves with the first run's.
 
-    `folder` must not exist yet; `report` hears of each run. Costs in seconds are not compared.
+    `folder` must not exist yet. `report` is called after each run. Costs are not compared.
     """
     name = cell_id(cell)
     kept: dict[str, Path] = {}
@@ -130,7 +134,7 @@ async def repeat(
 
 
 def differing(left: Path, right: Path) -> list[str]:
-    """Name the files of two cells' folders that differ, but for what they cost and how rated."""
+    """Return the names of the files in two cells' folders that differ, except costs and scores."""
     names = {path.name for folder in (left, right) for path in folder.iterdir()} - {WALL, SCORES}
     _, mismatched, missing = filecmp.cmpfiles(left, right, names, shallow=False)
     return sorted(mismatched + missing)
@@ -138,7 +142,7 @@ def differing(left: Path, right: Path) -> list[str]:
 
 @contextmanager
 def _busy(cpu: int, is_busy: bool) -> Iterator[None]:
-    """Have another program compute on a processor meanwhile."""
+    """Keep a processor busy with another program while the context lasts, if `is_busy`."""
     if not is_busy:
         yield
         return

@@ -1,7 +1,7 @@
-"""Reads what a guest's kernel counted of each program (patch 0013); runs no guest, prints nothing.
+"""Reads the profile of programs that a guest's kernel wrote (kernel/patches, 0013).
 
-Programs are known by the name of their threads: real engines name theirs, Go's and Python's have
-their program's.
+The kernel counts by thread name: real engines name their threads, while threads of Go and Python
+programs have the name of their program.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 USER, FAULT, KERNEL, SWITCH = "user", "fault", "kernel", "switch"
-"""What is no system call: running in user space with the host's switches to there and back; page
-faults and what else stops a program; threads of the kernel, or idling; being switched to."""
+"""Entries that are not system calls: running in user space, including the host's switches to and
+fro; page faults and other traps; kernel threads and idling; context switches to the program."""
 IDLE = "swapper"
-"""What runs when nothing does."""
+"""The name of the kernel's idle task."""
 
 
 @dataclass(frozen=True)
 class Did:
-    """What one program did of one kind: how often, and how long that took on the host (s)."""
+    """One kind of activity of a program: how often it occurred, and its host time (s)."""
 
     what: str
     count: int
@@ -28,35 +28,35 @@ class Did:
 
 @dataclass(frozen=True)
 class Program:
-    """What the threads of one name did, what took longest first."""
+    """The activities of all threads with one name, those that took longest first."""
 
     name: str
     did: Sequence[Did]
 
     @property
     def took_s(self) -> float:
-        """Seconds of the host."""
+        """The total host time (s)."""
         return sum(each.took_s for each in self.did)
 
     def count(self, what: str) -> int:
-        """How often it did something."""
+        """Return how often an activity occurred."""
         return sum(each.count for each in self.did if each.what == what)
 
     @property
     def syscalls(self) -> Sequence[Did]:
-        """Its system calls, the most frequent first."""
+        """The program's system calls, the most frequent first."""
         others = (USER, FAULT, KERNEL, SWITCH)
         calls = [each for each in self.did if each.what not in others]
         return sorted(calls, key=lambda each: (-each.count, each.what))
 
 
 def read_profile(text: str) -> list[Program]:
-    """Read `guest.profile`: a line is `WHAT COUNT NANOSECONDS NAME`.
+    """Parse `guest.profile`, whose lines are `WHAT COUNT NANOSECONDS NAME`.
 
-    What took longest comes first, idling last.
+    Return the programs in descending order of time, with idling last.
 
     Raises:
-        ValueError: It is none.
+        ValueError: The text is not a profile.
     """
     found: dict[str, list[Did]] = defaultdict(list)
     for line in text.splitlines():

@@ -1,1 +1,1 @@
-"""The guest kernel: builds it and boots it; nothing here knows of calls, censors or scenarios."""
+"""Builds and boots the guest kernel, independently of calls, censors and scenarios."""

@@ -1,6 +1,8 @@
-"""Builds the guest kernel from its source and our recipe; standard library only, boots nothing.
+"""Builds the guest kernel (User Mode Linux) from its source and our recipe.
 
-It runs before the virtual environment is complete.
+The steps are: unpack what is needed of the source, apply our patches, configure, compile, strip,
+and store the result in the user's cache under a key of source and recipe (`cache`). Only the
+standard library is used, because this runs before the virtual environment is complete.
 """
 
 from __future__ import annotations
@@ -31,18 +33,18 @@ from testbed.guest.kernel.source import TESTED, KernelBuildError, KernelSource, 
 
 __all__ = ["Kernel", "KernelBuildError", "Progress", "build_kernel", "cached_kernel"]
 
-# Is told the stage ("wait for another builder", "extract", "patch", "configure", "compile",
+# Called with the stage ("wait for another builder", "extract", "patch", "configure", "compile",
 # "strip") and the share of it that is done, 0..1.
 Progress = Callable[[str, float], None]
 
-# Compiled objects of a build (measured), for the progress only.
+# Number of objects that a build compiles (measured); used only to report progress.
 _OBJECTS = 756
 _ROOM_BYTES = 800 << 20
 _MEMORY_BYTES = 3_000 << 20
 _COPY_BYTES = 4 << 20
 _MEMINFO = Path("/proc/meminfo")
 
-# The program to look for and the Debian and Ubuntu package that has it.
+# Each program that the build needs, and the Debian and Ubuntu package that contains it.
 _TOOLS: Mapping[str, str] = {
     "make": "make",
     "gcc": "gcc",
@@ -55,8 +57,9 @@ _TOOLS: Mapping[str, str] = {
     "xz": "xz-utils",
 }
 
-# Neither needed to configure (Kconfig and Makefile are) nor to compile for ARCH=um: three files
-# in four. In tar's patterns * matches / too, so each names a folder below the one it means.
+# Three quarters of the source files, needed neither to configure (Kconfig and Makefile files are)
+# nor to compile for ARCH=um. In tar's patterns * also matches /, so each pattern names a folder
+# below the one to be left out.
 _NOT_NEEDED = (
     "*/Documentation/*.rst",
     "*/Documentation/*.txt",
@@ -84,7 +87,7 @@ _NOT_NEEDED = (
     "*/.git",
 )
 
-# Names and dates that would else tell one build from another.
+# User names, host names and dates that would otherwise make equal builds differ.
 _FIXED_ENV: Mapping[str, str] = {
     "LC_ALL": "C",
     "KBUILD_BUILD_TIMESTAMP": "Wed Aug 13 00:00:00 UTC 2025",
@@ -95,17 +98,19 @@ _FIXED_ENV: Mapping[str, str] = {
 
 
 def build_kernel(source: Path | None = None, *, progress: Progress) -> Kernel:
-    """Build the guest kernel (some minutes) and put it into the cache, or find it there.
+    """Return the guest kernel from the cache, or build it (some minutes) and store it there.
 
-    `source` is a source tree or tar file; by default what the distribution's package left in
-    /usr/src. Safe against a second builder at the same time and against interruption. Raises
-    KernelBuildError with cause and remedy.
+    `source` is a source tree or tar file; the default is the one that the distribution's package
+    installed in /usr/src. A concurrent build and an interruption are both safe.
+
+    Raises:
+        KernelBuildError: The kernel could not be built; the message states cause and remedy.
     """
     check_machine()
     recipe = our_recipe()
     found = find_source(source)
     with locked_cache(lambda: progress("wait for another builder", 0.0)) as cache:
-        # perhaps another builder made it while this one waited
+        # Another builder may have built it while this one waited for the lock.
         if (kernel := read_entry(cache / recipe.key(found))) is not None:
             return kernel
         log = cache / "build.log"
@@ -122,7 +127,7 @@ def build_kernel(source: Path | None = None, *, progress: Progress) -> Kernel:
 def _build_linux(
     source: KernelSource, recipe: Recipe, work: Path, log: Path, progress: Progress
 ) -> tuple[Path, str]:
-    """Build the kernel proper; return the stripped binary and its version."""
+    """Build the kernel itself; return the stripped binary and its version."""
     tree = _extract(source, work, progress)
     version = _version(tree)
     _patch(tree, recipe, version, progress)
@@ -146,7 +151,11 @@ def check_machine(
     machine: str = platform.machine(),
     which: Callable[[str], str | None] = shutil.which,
 ) -> None:
-    """Raise KernelBuildError if a guest kernel cannot be built here or would not run."""
+    """Check that a guest kernel can be built and run on this machine.
+
+    Raises:
+        KernelBuildError: It cannot be built here, or would not run.
+    """
     if machine != "x86_64":
         raise KernelBuildError(
             f"the guest kernel exists for x86_64 only, this is {machine}: use --kernel host"
@@ -161,9 +170,10 @@ def _apt(packages: Sequence[str]) -> str:
 
 @contextmanager
 def build_folder(cache: Path) -> Iterator[Path]:
-    """Make a folder for the build and remove it at the end, and those of interrupted builds."""
+    """Yield a new folder for the build, removed at the end; also remove those of dead builds."""
     place = _build_place(cache)
-    # whoever has this cache locked owns the folders of that prefix, and no others
+    # The holder of this cache's lock owns all folders with this prefix, so the others are stale.
+    # The prefix contains the cache's path, since builders with other caches hold other locks.
     owner = hashlib.sha256(os.fsencode(cache)).hexdigest()[:12]
     prefix = f"testbed-build-{os.getuid()}-{owner}-"
     for stale in place.glob(f"{prefix}*"):
@@ -176,7 +186,7 @@ def build_folder(cache: Path) -> Iterator[Path]:
 
 
 def _build_place(cache: Path) -> Path:
-    """Return where to build: in memory if there is plenty, for there are 22,000 files."""
+    """Return where to build: in memory if there is plenty, because there are 22,000 files."""
     memory = Path("/dev/shm")
     usable = memory.is_dir() and os.access(memory, os.W_OK | os.X_OK)
     if usable and not os.statvfs(memory).f_flag & os.ST_NOEXEC:
@@ -184,7 +194,7 @@ def _build_place(cache: Path) -> Path:
         plenty = free is not None and int(free.group(1)) << 10 >= _MEMORY_BYTES
         if plenty and shutil.disk_usage(memory).free >= _ROOM_BYTES:
             return memory
-    # kbuild does not take a blank or a colon in its path
+    # kbuild does not accept a blank or a colon in its path.
     place = Path(tempfile.gettempdir()) if re.search(r"[\s:]", str(cache)) else cache
     free_bytes = shutil.disk_usage(place).free
     if free_bytes < _ROOM_BYTES:
@@ -196,7 +206,7 @@ def _build_place(cache: Path) -> Path:
 
 
 def _extract(source: KernelSource, work: Path, progress: Progress) -> Path:
-    """Unpack or copy what is needed of the source; return the top of the tree."""
+    """Unpack or copy the needed part of the source; return the top folder of the tree."""
     progress("extract", 0.0)
     excludes = [f"--exclude={pattern}" for pattern in _NOT_NEEDED]
     unpack = ["tar", "-x", "-f", "-", "-C", str(work), *excludes]
@@ -227,7 +237,7 @@ def _unpack(command: Sequence[str], tar_file: Path, progress: Progress) -> tuple
         subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as tar,
     ):
         assert tar.stdin is not None
-        # A tar that failed closes its end, and what it says is what matters then.
+        # If tar fails it closes its end of the pipe; its own message then explains the failure.
         with suppress(BrokenPipeError):
             while block := packed.read(_COPY_BYTES):
                 tar.stdin.write(block)
@@ -298,10 +308,12 @@ def _make(tree: Path, log: Path, *words: str) -> Iterator[str]:
 
 
 def _lines(command: Sequence[str], cwd: Path, log: Path) -> Iterator[str]:
-    """Run a command, yield the lines it says as it says them, and keep them in the log.
+    """Run a command, yield its lines of output as they come, and append them to the log.
+
+    If the caller stops early, the command and everything that it started are killed.
 
     Raises:
-        KernelBuildError: It fails; ends it and all it started when interrupted.
+        KernelBuildError: The command failed.
     """
     env = {"PATH": os.environ.get("PATH", os.defpath), **_FIXED_ENV}
     process = subprocess.Popen(

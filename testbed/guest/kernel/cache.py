@@ -1,4 +1,9 @@
-"""Where built guest kernels are kept and how one is recognised again; compiles nothing."""
+"""Keeps built guest kernels in the user's cache, and finds the one of a source and recipe.
+
+A kernel is stored in a folder named by a key: short hashes of what identifies the source, of the
+patches and options (without comments), and of the init program. If only the init program has
+changed, a kernel with the same Linux part can be reused (`same_linux`).
+"""
 
 from __future__ import annotations
 
@@ -15,7 +20,7 @@ from pathlib import Path
 
 from testbed.guest.kernel.source import KernelBuildError, KernelSource, find_source
 
-# Change it when the build's steps change in a way that the recipe's files do not show.
+# Change this when the build's steps change in a way that the recipe's files do not show.
 _FORMAT = "1"
 _HERE = Path(__file__).parent
 
@@ -24,7 +29,8 @@ _HERE = Path(__file__).parent
 class Kernel:
     """A built guest kernel (`path`) and the init program that belongs to it (`init`).
 
-    `key` names source and recipe: equal keys, equal kernels. `version` is Linux's, as "6.12.117".
+    `key` identifies source and recipe: kernels with equal keys are equal. `version` is that of
+    Linux, such as "6.12.117".
     """
 
     path: Path
@@ -35,7 +41,7 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What makes a kernel of a source: our files, all read by the build."""
+    """Our files that turn a Linux source into a guest kernel: patches, options and init."""
 
     patches: tuple[Path, ...]
     options: Path
@@ -43,7 +49,7 @@ class Recipe:
 
     @property
     def linux_digest(self) -> str:
-        """A hash (hexadecimal) over what decides the kernel: no comment or patch header does."""
+        """A hash (hexadecimal) of what determines the kernel, without comments or patch headers."""
         total = hashlib.sha256(_FORMAT.encode())
         for path in self.patches:
             _, first, diff = path.read_bytes().partition(b"\n--- a/")
@@ -53,7 +59,7 @@ class Recipe:
 
     @property
     def digest(self) -> str:
-        """A hash (hexadecimal) over what decides the kernel and its init."""
+        """A hash (hexadecimal) of what determines the kernel and its init program."""
         init = self.init_source.read_bytes()
         return hashlib.sha256(self.linux_digest.encode() + init).hexdigest()
 
@@ -67,7 +73,7 @@ class Recipe:
         return _short(f"{self.digest} {source.identity}")
 
     def linux_key(self, source: KernelSource) -> str:
-        """Return what kernels of this source have in common that differ in init only."""
+        """Return the part of the key that is equal for kernels that differ only in their init."""
         return _short(f"{self.linux_digest} {source.identity}")
 
 
@@ -76,7 +82,7 @@ def _short(text: str) -> str:
 
 
 def our_recipe(folder: Path = _HERE) -> Recipe:
-    """Return the recipe in `folder`: patches in the order of their names, options, init."""
+    """Return the recipe in `folder`, with its patches in the order of their names."""
     return Recipe(
         patches=tuple(sorted((folder / "patches").glob("*.patch"))),
         options=folder / "options",
@@ -85,9 +91,9 @@ def our_recipe(folder: Path = _HERE) -> Recipe:
 
 
 def cache_folder() -> Path:
-    """Return the folder that all of a user's checkouts share; it need not exist yet."""
+    """Return the cache folder that all of a user's checkouts share; it need not exist yet."""
     cache = os.environ.get("XDG_CACHE_HOME", "")
-    # The base directory specification says to ignore a relative path.
+    # The XDG Base Directory Specification says that a relative path is to be ignored.
     home = Path(cache) if cache.startswith("/") else Path.home() / ".cache"
     return home / "call-testbed" / "kernel"
 
@@ -95,9 +101,12 @@ def cache_folder() -> Path:
 def cached_kernel(source: Path | None = None) -> Kernel | None:
     """Return the kernel of this recipe if it has been built before, within milliseconds.
 
-    Without a given source it is the one of the installed source package, or, if none is
-    installed any more, the latest of this recipe. None means: call `build_kernel`. A given
-    source that cannot be used raises KernelBuildError.
+    Without a given source it is the kernel of the installed source package, or, if none is
+    installed any more, the latest kernel of this recipe. None means that `build_kernel` must be
+    called.
+
+    Raises:
+        KernelBuildError: The given source cannot be used.
     """
     recipe = our_recipe()
     try:
@@ -113,7 +122,7 @@ def cached_kernel(source: Path | None = None) -> Kernel | None:
 
 
 def read_entry(entry: Path) -> Kernel | None:
-    """Return the kernel in this folder; None if there is none or it is damaged."""
+    """Return the kernel stored in a folder; None if there is none or it is damaged."""
     facts = _facts(entry)
     kernel = Kernel(
         path=entry / "linux",
@@ -136,7 +145,7 @@ def _facts(entry: Path) -> dict[str, object]:
 
 
 def same_linux(linux_key: str) -> Kernel | None:
-    """Return a kernel whose Linux, though perhaps not its init, is the one of this key."""
+    """Return a kernel whose Linux part has this key, even if its init differs; None if none has."""
     for facts in cache_folder().glob("*/kernel.json"):
         if _facts(facts.parent).get("linux_key") == linux_key:
             return read_entry(facts.parent)
@@ -144,10 +153,7 @@ def same_linux(linux_key: str) -> Kernel | None:
 
 
 def store(linux: Path, init: Path, *, version: str, recipe: Recipe, source: KernelSource) -> Kernel:
-    """Put a built kernel into the cache: all of it or, if interrupted, nothing.
-
-    To be called with the cache locked.
-    """
+    """Put a built kernel into the cache, atomically. The caller must hold the cache's lock."""
     key = recipe.key(source)
     folder = cache_folder()
     fresh = Path(tempfile.mkdtemp(prefix="new-", dir=folder))
@@ -174,10 +180,10 @@ def store(linux: Path, init: Path, *, version: str, recipe: Recipe, source: Kern
 
 @contextmanager
 def locked_cache(waiting: Callable[[], object]) -> Iterator[Path]:
-    """Hold the cache for one builder; yields its folder.
+    """Lock the cache for one builder, and yield the cache's folder.
 
-    Calls `waiting` if it has to wait for another builder. The lock ends with the process, so
-    what interrupted builders left behind is removed here.
+    `waiting` is called if the lock is held by another builder. The lock ends with its process, so
+    whoever holds it can safely remove what interrupted builders left behind, as is done here.
     """
     folder = cache_folder()
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,9 +1,9 @@
-"""Makes the `/etc` that guests see, the same on every machine; mounts nothing.
+"""Creates the `/etc` that guests see, which is the same on every machine.
 
-What programs read there when they start is time in a guest, and what it says is an answer: an
-unrelated package that grows the loader's cache, a line in `/etc/hosts` or another order of
-name services would move a cell's times or change what it does. So guests see these files and no
-others, and of the host's only the entries in `FROM_HOST`, which programs do not work without.
+Programs read files in `/etc` when they start, which takes virtual time, and act on what they find:
+an unrelated package that enlarges the loader's cache, a line in `/etc/hosts` or another order of
+name services would change a cell's times or its results. So guests see these files and no others;
+from the host's `/etc` they only see the entries in `FROM_HOST`, which programs cannot do without.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 HOST_PLACE = Path("/run/host-etc")
-"""Where a guest has the host's own (`init.c`)."""
+"""Where the host's `/etc` is mounted in a guest (by `init.c`)."""
 FROM_HOST = ("alternatives", "fonts", "ssl/certs")
-"""Entries that are the host's: they say where its programs, typefaces and authorities lie."""
+"""Entries taken from the host: they locate its programs, fonts and certificate authorities."""
 LOADER_CACHE = "ld.so.cache"
 _FILES: Mapping[str, str] = {
     "group": "root:x:0:\ntty:x:5:\nnogroup:x:65534:\n",
@@ -39,14 +39,14 @@ _FILES: Mapping[str, str] = {
     "ssl/openssl.cnf": "",
 }
 _CACHE_BLOCK_BYTES = 1 << 18
-"""A host's loader cache has some tens of KB: the guest's is as large, whatever the host has."""
+"""The size of the guest's loader cache on every host; the hosts' own have some tens of KB."""
 
 
 def make_etc(folder: Path, host: Path = Path("/etc")) -> None:
-    """Make a guest's `/etc` in a folder that does not exist yet.
+    """Create a guest's `/etc` in a folder that does not exist yet.
 
     Raises:
-        OSError: It cannot be made.
+        OSError: It cannot be created.
     """
     for name, text in _FILES.items():
         path = folder / name
@@ -57,15 +57,16 @@ def make_etc(folder: Path, host: Path = Path("/etc")) -> None:
     (folder / LOADER_CACHE).write_bytes(_loader_cache(host / LOADER_CACHE))
     for path in (folder, *folder.rglob("*")):
         if not path.is_symlink():
-            path.chmod(0o755 if path.is_dir() else 0o644)  # whatever the user's umask is
+            path.chmod(0o755 if path.is_dir() else 0o644)  # independent of the user's umask
         os.utime(path, (0, 0), follow_symlinks=False)
 
 
 def _loader_cache(path: Path) -> bytes:
-    """Return where libraries lie, in a file whose size does not tell how many there are.
+    """Return the host's loader cache, padded so that its size is the same on every host.
 
-    The loader (ld.so(8)) counts by the file's header and does not look at what follows. A host
-    without a cache has none that is found: the loader then searches its default folders.
+    The loader (ld.so(8)) takes the number of entries from the header and ignores what follows. If
+    the host has no cache, the result is not a valid one, and the loader searches its default
+    folders.
     """
     content = path.read_bytes() if path.is_file() else b""
     return content.ljust(-(-max(len(content), 1) // _CACHE_BLOCK_BYTES) * _CACHE_BLOCK_BYTES, b"\0")

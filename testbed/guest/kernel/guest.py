@@ -1,4 +1,11 @@
-"""Runs one job in one guest, from boot to power-off; nothing here builds a kernel."""
+"""Runs one job in one guest, from boot to power-off.
+
+A guest is a User Mode Linux kernel, which runs as an ordinary process of the host. `run_guest`
+writes the job into a folder that host and guest share (`job` describes the files), makes a home
+folder with the guest's init and `/etc`, starts the kernel pinned to one processor, waits for it to
+power off, and reads what init wrote about the job's end. Nothing of a guest outlives the run, even
+if this process is killed.
+"""
 
 from __future__ import annotations
 
@@ -49,14 +56,14 @@ GUEST_ENV: Mapping[str, str] = {
     "TMPDIR": "/tmp",
 }
 
-# In the guest, fresh memory covers what the host has here (init.c mounts it).
+# In the guest, a fresh tmpfs hides what the host has in these folders (init.c mounts it).
 _SCRATCH = (Path("/tmp"), Path("/run"), Path("/var/tmp"), Path("/dev"))
 
 _TAIL_CHARS = 2_000
 _HOME_PREFIX = "vt-"
 _SWEEP_AGE_S = 60.0
 
-# What the console shows when a guest dies, and what can be done about it; the first match counts.
+# Patterns of the console of a guest that died, with cause and remedy; the first match counts.
 _CAUSES: tuple[tuple[str, str], ...] = (
     (
         r"going to sleep forever",
@@ -81,10 +88,11 @@ _CAUSES: tuple[tuple[str, str], ...] = (
 class GuestResult:
     """A job that ran to its end, whatever its exit status.
 
-    `exit_status` is as a shell counts it (128 + N for a job killed by signal N, 127 for a
-    program not found). `wall_s` are seconds on this machine from start to power-off, `cpu_s`
-    those that its processor worked for the guest, `virtual_s` the guest's seconds from boot to
-    the job's end. `counts` tells what that went for. `console` is all the kernel said.
+    `exit_status` is what a shell would report (128 + N for a job killed by signal N, 127 for a
+    program not found). `wall_s` is the host's time from start to power-off (s), `cpu_s` the
+    processor time of the guest on the host (s), and `virtual_s` the guest's time from boot to the
+    job's end (s). `counts` has what the guest's processes did in that time.
+    `console` is the kernel's whole output.
     """
 
     exit_status: int
@@ -97,35 +105,36 @@ class GuestResult:
 
 @dataclass(frozen=True)
 class GuestOptions:
-    """What a guest may have otherwise than by default."""
+    """Options of a guest that have defaults."""
 
     env: Mapping[str, str] = field(default_factory=dict)
-    """The environment of the job, on top of `GUEST_ENV`; it has nothing of the host's."""
+    """The environment of the job, added to `GUEST_ENV`; nothing is inherited from the host."""
     memory_mb: int = 256
     virtual_limit_s: float | None = None
-    """After so long in the guest the job counts as hung (s). This catches within moments a job that
-    waits for something that never comes."""
+    """After this much virtual time the job counts as hung (s). A job that waits for something that
+    never comes is thus detected within moments of wall time."""
     visible: Sequence[Path] | None = None
-    """Folders that stay visible even below /tmp; None: the interpreter's own and those on its
-    import path."""
+    """Host folders that stay visible even below /tmp; None stands for the interpreter's folders and
+    those on its import path."""
     mounts: Mapping[Path, Path] = field(default_factory=dict)
-    """Host folders by other places, below /run, at which they are shown: their own paths make no
-    difference."""
+    """Host folders, by the place below /run at which they are mounted in the guest. Their paths on
+    the host then make no difference."""
     syscall_ns: int = SYSCALL_NS
-    """What a system call takes (ns). With 0 a program that polls without sleeping may never end."""
+    """The virtual time that a system call takes (ns). With 0, a program that polls without sleeping
+    may never end."""
     fault_around_pages: int = FAULT_AROUND_PAGES
-    """A fault on anonymous memory brings in an aligned block of so many pages, a power of two; with
-    1 only its own page."""
+    """How many pages a fault on anonymous memory brings in, as an aligned block; a power of two.
+    With 1, it brings in only its own page."""
     profile: bool = False
-    """Whether the guest says in `guest.profile` what each program did
-    (`testbed.tools.syscall_profile`). It does the same things."""
+    """Whether the guest writes a profile of its programs to `guest.profile`
+    (`testbed.tools.syscall_profile`). This does not change what the guest does."""
 
 
 class GuestError(Exception):
-    """A guest that did not come to an orderly end: it hung, panicked, died or never booted.
+    """A guest did not end in an orderly way: it hung, panicked, died or never booted.
 
-    The message names the cause and the remedy if one is known, and ends with the last lines
-    of the guest's console and of the job's standard error.
+    The message states the cause and, if known, the remedy, and ends with the last lines of the
+    guest's console and of the job's standard error.
     """
 
 
@@ -141,22 +150,23 @@ async def run_guest(
 ) -> GuestResult:
     """Boot a guest, run `argv` in it as root, power it off, and return how the job ended.
 
-    The guest's root is the host's, read-only; /tmp, /run, /var/tmp and /dev are fresh, and /etc
-    is the same on every host (`testbed.guest.kernel.etc`). `folder`
-    must exist: it is /run/job in the guest, the job's working folder, and the only place that
-    outlives the run. The job's output is left there as `stdout` and `stderr`, the kernel's as
-    `console`; any such files from before are replaced.
+    The guest's root file system is the host's, read-only; /tmp, /run, /var/tmp and /dev are fresh,
+    and /etc is the same on every host (`testbed.guest.kernel.etc`). `folder` must exist: it is
+    /run/job in the guest, the job's working directory, and the only place that outlives the run.
+    The job's output is left there as `stdout` and `stderr`, the kernel's as `console`; earlier
+    files of these names are replaced.
 
-    `seed` (0 to 2**64-1) decides every random number in the guest: equal seed, job and machine,
-    equal run. `cpu` is the processor to pin the guest to; None leaves it to the host, which is
-    much slower on hosts older than Linux 6.6. After `wall_limit_s` seconds on this machine the
-    guest counts as hung, which catches loops. Times in the guest start at `START_NS`; computing
-    takes none. Cancelled, failed or done, no process of the guest is left, and none outlives the
-    calling thread, even if that is killed.
+    `seed` (0 to 2**64-1) determines every random number in the guest: with equal seed, job and
+    machine, runs are equal. `cpu` is the processor to which the guest is pinned; None leaves the
+    choice to the host, which is much slower on hosts older than Linux 6.6. After `wall_limit_s`
+    seconds of wall time the guest counts as hung, which catches endless loops. The clock of the
+    guest starts at `START_NS`, and computation takes no virtual time. Whether the run is cancelled,
+    fails or succeeds, no process of the guest is left afterwards, and none outlives the calling
+    thread, even if that is killed.
 
     Raises:
         GuestError: The job did not come to its end.
-        ValueError: The job or the seed is impossible.
+        ValueError: The job or the seed is invalid.
     """
     if not 0 <= seed < 2**64:
         raise ValueError(f"seed must be in 0..2**64-1, not {seed}")
@@ -184,7 +194,7 @@ async def run_guest(
 
 
 def memory_folder(memory_mb: int, otherwise: Path) -> Path:
-    """Return where to keep a guest's memory: /dev/shm if it has room and allows execution."""
+    """Return the folder for a guest's memory: /dev/shm if it has room and allows execution."""
     shm = Path("/dev/shm")
     try:
         room = os.statvfs(shm)
@@ -196,7 +206,7 @@ def memory_folder(memory_mb: int, otherwise: Path) -> Path:
 
 
 def _covered(visible: Sequence[Path] | None) -> list[Path]:
-    """Return the folders to show again because the guest's scratch memory covers them."""
+    """Return the visible folders that the guest's fresh /tmp and so on would hide."""
     if visible is None:
         visible = [Path(entry) for entry in (sys.prefix, sys.base_prefix, *sys.path) if entry]
     folders = sorted({path.absolute() for path in visible if path.is_dir()})
@@ -210,7 +220,7 @@ def _covered(visible: Sequence[Path] | None) -> list[Path]:
 
 
 def _prepare(folder: Path, job: bytes) -> Path:
-    """Put the job in the folder and what an earlier run left out of it; return its true path."""
+    """Write the job into its folder and remove an earlier run's files; return its resolved path."""
     folder = folder.resolve(strict=True)
     for name in (END_FILE, PROFILE_FILE, STDOUT_FILE, STDERR_FILE, CONSOLE_FILE):
         (folder / name).unlink(missing_ok=True)
@@ -220,9 +230,10 @@ def _prepare(folder: Path, job: bytes) -> Path:
 
 @contextmanager
 def _guest_home(kernel: Kernel, folder: Path) -> Iterator[Path]:
-    """Make the guest's own folder on the host: short, without blanks, always of one length.
+    """Yield a new home folder for the guest, on the host: a short path of constant length.
 
-    The kernel's command line splits on blanks, so everything it names is reached from here.
+    The kernel's command line is split at blanks, so everything that it names is reached through
+    this folder, whose path contains none.
     """
     place = Path("/tmp")
     if not os.access(place, os.W_OK | os.X_OK):
@@ -245,7 +256,7 @@ def _guest_home(kernel: Kernel, folder: Path) -> Iterator[Path]:
 
 
 def _sweep(place: Path) -> None:
-    """Remove what killed runners left: folders of ours, a minute old, that none holds locked."""
+    """Remove what killed runners left: folders of this user, a minute old, that nobody locks."""
     for home in place.glob(f"{_HOME_PREFIX}*"):
         try:
             stat = home.lstat()
@@ -266,7 +277,7 @@ def _sweep(place: Path) -> None:
 def _command(
     kernel: Kernel, home: Path, options: GuestOptions, *, seed: int, cpu: int | None
 ) -> list[str]:
-    """Return the command of a guest; its length depends on nothing but the place of `home`."""
+    """Return the command that starts a guest; its length depends only on the path of `home`."""
     pinned = [] if cpu is None else ["taskset", "-c", str(cpu)]
     return [
         *("setpriv", "--pdeathsig", "KILL", "prlimit", "--core=0", *pinned),
@@ -289,10 +300,10 @@ def _command(
 def _start(
     command: Sequence[str], home: Path, memory: Path, console_fd: int
 ) -> subprocess.Popen[bytes]:
-    """Start the guest from this very thread.
+    """Start the guest from the calling thread.
 
-    With its death the guest is to die (setpriv), so it must not be one of trio's worker threads,
-    which end when idle; that is why this is not trio.Process.
+    The guest is killed when the thread that started it ends (`setpriv --pdeathsig`). trio.Process
+    would start it from one of trio's worker threads, which end when idle, so it is not used here.
     """
     try:
         return subprocess.Popen(
@@ -320,8 +331,8 @@ async def _wait(process: subprocess.Popen[bytes]) -> None:
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> float:
-    """Kill the kernel and the processes it traces, which are its group; give their CPU seconds."""
-    # Not reaped yet, so that the group's number cannot belong to anyone else.
+    """Kill the guest's process group (the kernel and all it traces); return its CPU time (s)."""
+    # The leader has not been reaped yet, so nobody else can have got the group's number.
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     _, status, used = os.wait4(process.pid, 0)

@@ -1,12 +1,11 @@
-"""What runner and guest say to each other by files in the run's folder; no process starts here.
+"""The file protocol between the runner on the host and a guest, in the job's folder.
 
-`init.c` is the other side of this protocol. Files in the folder:
+`init.c` implements the guest's side. Files in the folder:
 
-- `guest.job`: written here before the boot, removed after it; see `encode_job`.
-- `guest.end`: written by the guest at its end, removed after the run; see `read_end`.
-- `guest.profile`: written by a guest that was asked for it (`testbed.tools.syscall_profile`). It
-  stays.
-- `stdout`, `stderr`: the job's; `console`: the kernel's. They stay.
+- `guest.job`: the job; written by the host before the boot and removed after it (`encode_job`).
+- `guest.end`: how the job ended; written by the guest and removed after the run (`read_end`).
+- `guest.profile`: written by the guest on request (`testbed.tools.syscall_profile`), and kept.
+- `stdout` and `stderr` of the job, and `console` of the kernel: kept.
 """
 
 from __future__ import annotations
@@ -28,23 +27,23 @@ _VERSION = b"job 2"
 
 @dataclass(frozen=True)
 class Counts:
-    """What all processes of a guest did, from boot to power-off."""
+    """Counters over all processes of a guest, from boot to power-off."""
 
     syscalls: int
     faults: int
-    """Page faults that stopped a process; what comes in with others is not counted."""
+    """Page faults that stopped a process; pages brought in around a fault are not counted."""
     execs: int
     """Programs started."""
     memory_bytes: int
-    """Memory that was ever in use, with that of the guest's files and kernel (but its code)."""
+    """Memory that was ever in use, including the guest's files and kernel but not its code."""
 
 
 @dataclass(frozen=True)
 class JobEnd:
-    """How the job ended, as the guest's init wrote it down.
+    """How the job ended, as reported by the guest's init.
 
-    `exit_status` is as a shell counts it: 128 + N for a job killed by signal N.
-    `virtual_ns` are nanoseconds of CLOCK_MONOTONIC from boot to the job's end.
+    `exit_status` is what a shell would report: 128 + N for a job killed by signal N.
+    `virtual_ns` is the guest's CLOCK_MONOTONIC at the job's end: nanoseconds since boot.
     """
 
     exit_status: int
@@ -59,12 +58,15 @@ def encode_job(
     *,
     limit_ns: int = 0,
 ) -> bytes:
-    """Return the bytes of `guest.job`; ValueError for what no program can be given.
+    """Return the content of `guest.job`.
 
-    `shown` are host folders to show read-only in the guest, by the place where to; all absolute,
-    a place below the guest's scratch memory. `limit_ns` is how long the job may take in
-    nanoseconds of virtual time, 0 for any. The environment is written in sorted order, so that
-    equal environments make equal files.
+    `shown` has the host folders to mount read-only in the guest, by their mount point; all paths
+    are absolute, and a mount point lies in one of the guest's fresh folders. `limit_ns` is the
+    virtual time that the job may take (ns), 0 for no limit. The environment is sorted, so that
+    equal environments yield equal files.
+
+    Raises:
+        ValueError: An argument, a variable or a path cannot be passed to a program.
     """
     if not argv or not argv[0]:
         raise ValueError("a job needs a command: argv is empty")
@@ -93,9 +95,10 @@ def _encode(string: str) -> bytes:
 
 
 def read_end(text: str) -> JobEnd | str:
-    """Read the text of `guest.end`: the job's end, or what init says that failed.
+    """Parse the text of `guest.end`: return the job's end, or init's message of what failed.
 
-    Anything else (a file cut short by the guest's death) is a ValueError.
+    Raises:
+        ValueError: The text is neither, for instance because the guest died while writing it.
     """
     match text.removesuffix("\n").split(" "):
         case ["exit", status, virtual_ns, *counts] if text.endswith("\n") and len(counts) == 4:

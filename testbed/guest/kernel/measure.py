@@ -1,7 +1,7 @@
-"""Measures what things cost in a guest, in processor time, and prints a table; decides nothing.
+"""Measures the processor time of basic operations in a guest, and prints a table.
 
-Run it as `python -m testbed.guest.kernel.measure [LINUX ...]`: the cached kernel, or others to
-compare, in turns. `LINUX:1` boots one without fault-around.
+Run it as `python -m testbed.guest.kernel.measure [LINUX ...]` to measure the cached kernel, or to
+compare several Linux binaries, which are run in turns. `LINUX:1` runs one without fault-around.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _RUNS = 5
 _PYTHON = (sys.executable, "-I", "-S", "-c", "pass")
 _TRIO = (sys.executable, "-c", "import trio")
 
-# What is measured, how often the job does it, and the job.
+# What is measured, how often the job does it, and the job's command.
 _COSTS: Sequence[tuple[str, int, Sequence[str]]] = (
     ("system call", 20_000, ("./costs", "syscalls", "20000")),
     ("page written first", 16_384, ("./costs", "pages", "16384")),
@@ -36,9 +36,9 @@ _COSTS: Sequence[tuple[str, int, Sequence[str]]] = (
 async def measure(
     kernels: Sequence[tuple[Kernel, int]], folder: Path, argv: Sequence[str]
 ) -> list[float]:
-    """Return the least processor time in seconds of some guests that do this and nothing else.
+    """Return, for each kernel, the least processor time (s) of several guests that run `argv`.
 
-    One for each kernel, which comes with the pages that it brings in around a fault.
+    Each kernel comes with the number of pages that it brings in around a fault.
     """
     cpu = max(os.sched_getaffinity(0))
     times_s: list[list[float]] = [[] for _ in kernels]
@@ -55,7 +55,7 @@ async def measure(
 
 
 def chosen(kernel: Kernel, words: Sequence[str]) -> list[tuple[Kernel, int]]:
-    """Return the kernels that the command line names, with the init of the cached one."""
+    """Return the kernels named on the command line, with the init of the cached kernel."""
     named = []
     for word in words or [str(kernel.path)]:
         path, _, pages = word.partition(":")

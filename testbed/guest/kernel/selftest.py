@@ -1,4 +1,8 @@
-"""Proves that a built guest kernel does what the testbed relies on; repairs and prints nothing."""
+"""Checks that a built guest kernel has the properties on which the testbed relies.
+
+Each check boots guests that run a small script and compares the output with what virtual time
+requires: sleeps and network delays of exact length, equal runs for equal seeds, and so on.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +21,14 @@ import trio
 from testbed.guest.kernel.builder import Kernel
 from testbed.guest.kernel.guest import SYSCALL_NS, GuestError, GuestOptions, GuestResult, run_guest
 
-# Is told the name of each check and then its outcome ("running", "ok" or "failed").
+# Called with the name of each check and its state ("running", then "ok" or "failed").
 Report = Callable[[str, str], None]
 
 _WALL_LIMIT_S = 60.0
 _PROGRAMS = Path(__file__).parent / "programs"
 
-# Two namespaces, 50 ms each way. Addresses are fixed: MAC addresses come from the seed.
+# Two network namespaces, with 50 ms of delay in each direction. The MAC addresses are fixed, as
+# they would otherwise come from the seed.
 _LINK = """\
 set -e
 ip netns add a; ip netns add b
@@ -34,7 +39,7 @@ tc -n a qdisc add dev x root netem delay 50ms {noise}
 tc -n b qdisc add dev y root netem delay 50ms {noise}
 """
 _PING = _LINK.format(noise="") + (
-    "ip netns exec a ping -c 1 10.0.0.2 >/dev/null\n"  # the first waits for ARP
+    "ip netns exec a ping -c 1 10.0.0.2 >/dev/null\n"  # the first ping waits for ARP
     "ip netns exec a ping -i 0.2 -c 10 10.0.0.2\n"
 )
 _NOISE = _LINK.format(noise="10ms loss 10%") + (
@@ -53,7 +58,7 @@ _SCRATCH_AND_ROOT = (
 
 @dataclass(frozen=True)
 class Check:
-    """The outcome of one check: what was seen (`detail`) and how long it took on this machine."""
+    """The outcome of one check: what was observed (`detail`), and how long it took (wall time)."""
 
     name: str
     ok: bool
@@ -102,10 +107,10 @@ def _folder() -> Iterator[Path]:
 
 
 async def kernel_test(kernel: Kernel, report: Report = lambda _name, _state: None) -> list[Check]:
-    """Run all checks, one after the other, and return their outcomes; takes some seconds.
+    """Run all checks, one after the other (some seconds), and return their outcomes.
 
-    A check that fails, also by GuestError, is a result. The scripts need ip and tc (iproute2)
-    and ping (iputils-ping).
+    A failing check is a result, not an error, even if its guest fails. The scripts need ip and tc
+    (iproute2) and ping (iputils-ping).
     """
     bench = _Bench(kernel, cpu=max(os.sched_getaffinity(0)))
     done: list[Check] = []
@@ -129,12 +134,13 @@ async def _sleeps(bench: _Bench) -> tuple[bool, str]:
 
 
 async def _pings(bench: _Bench) -> tuple[bool, str]:
-    # With the cost of a system call between ping's clock and its packet it is 100.005 ms.
+    # System calls must cost nothing here: they lie between ping's reading of the clock and its
+    # packet, and would make the result 100.005 ms.
     printed = await bench.output(_PING, syscall_ns=0)
     found = re.search(r"10 received.*\nrtt \S+ = ([\d.]+)/([\d.]+)/([\d.]+)/", printed, re.DOTALL)
     if not found:
         return False, printed
-    # Reading the clock takes 256 ns, which may round up.
+    # Reading the clock takes 256 ns, which may be rounded up.
     ok = found.group(1) == found.group(2) == "100.000" and float(found.group(3)) <= 100.001
     return ok, f"round trips min {found.group(1)}, mean {found.group(2)}, max {found.group(3)} ms"
 
@@ -164,7 +170,7 @@ async def _clocks(bench: _Bench) -> tuple[bool, str]:
         and abs(values.get("syscalls", 0) - 1000 * SYSCALL_NS) < 10 * SYSCALL_NS
         and values.get("memory") == values.get("free") == 0
         and values.get("yields", 0) > 0
-        and values.get("polls", 0) > 1000  # most reads are no system calls
+        and values.get("polls", 0) > 1000  # most clock reads are not system calls
         and values.get("steps_back") == 0
     )
     return ok, ", ".join(printed.splitlines())
@@ -215,8 +221,8 @@ async def _root_is_read_only(bench: _Bench) -> tuple[bool, str]:
 
 
 async def _leaves_nothing(bench: _Bench) -> tuple[bool, str]:
-    """Kill a guest that has several processes, while it runs."""
-    # A loop without system calls takes no virtual time: it never ends by itself.
+    """Kill a running guest that has several processes, and check that none of them is left."""
+    # A loop without system calls takes no virtual time, so this guest never ends by itself.
     script = "sleep 9 & sleep 9 & : > ready; while :; do :; done"
     with _folder() as folder:
         for wall_s in (0.5, 2, 8, 32):
@@ -229,7 +235,7 @@ async def _leaves_nothing(bench: _Bench) -> tuple[bool, str]:
 
 
 def _processes_of(kernel: Kernel) -> list[int]:
-    """Return the numbers of this user's processes that run this kernel for this process."""
+    """Return the PIDs of this user's processes that run this kernel on behalf of this process."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:

@@ -1,4 +1,4 @@
-"""Finds the source of the guest kernel and says which it is; unpacks and builds nothing."""
+"""Finds and identifies the Linux source from which the guest kernel is built."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from testbed.errors import KnownError
 
-# The series the patches are made for, and the releases they were tried on.
+# The series for which the patches are made, and the releases on which they were tested.
 WANTED_SERIES = "6.12"
 TESTED = "Debian's linux-source-6.12 (6.12.117)"
 
@@ -26,9 +26,9 @@ class KernelBuildError(KnownError):
 class KernelSource:
     """A kernel's source: a compressed tar file or an unpacked tree.
 
-    `identity` differs for different sources and is cheap to find out: for a tar file its name,
-    size and time stamp, which a distribution's package fixes; for a tree its path and the time
-    stamp of its Makefile (touch it after a change to the tree).
+    `identity` differs between sources and is cheap to compute: for a tar file it is made of its
+    name, size and time stamp, which a distribution's package fixes; for a tree, of its path and the
+    time stamp of its Makefile (touch that after a change to the tree).
     """
 
     path: Path
@@ -36,7 +36,7 @@ class KernelSource:
 
     @property
     def is_tree(self) -> bool:
-        """Whether it is an unpacked tree."""
+        """Whether the source is an unpacked tree."""
         return self.path.is_dir()
 
     @property
@@ -46,10 +46,10 @@ class KernelSource:
 
 
 def find_source(given: Path | None = None, *, system: Path = _SYSTEM_SOURCES) -> KernelSource:
-    """Return the given source, or the best that the distribution's packages left in `system`.
+    """Return the given source, or the best that the distribution's packages put into `system`.
 
     Raises:
-        KernelBuildError: There is none, naming the package to install.
+        KernelBuildError: There is none; the message names the package to install.
     """
     if given is not None:
         return _source(given)
@@ -87,7 +87,7 @@ def _preference(path: Path) -> tuple[bool, tuple[int, ...]]:
 
 
 def _os_names() -> Iterable[str]:
-    """Return the names of this distribution and of those it derives from, closest first."""
+    """Return the names of this distribution and of those it derives from, the closest first."""
     try:
         text = _OS_RELEASE.read_text("utf-8")
     except OSError:

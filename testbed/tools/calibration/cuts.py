@@ -1,4 +1,4 @@
-"""ClientHellos in pieces, and what a box has to put together to read them; it reads none."""
+"""Splits ClientHellos in various ways, and states what a middlebox must reassemble to read each."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from testbed.tools.calibration.openings import ALPN, NAME, Opening
 
 
 class Cut(NamedTuple):
-    """One way in which the ClientHello of an opening comes."""
+    """One way to split the ClientHello of an opening into payloads."""
 
     how: str
     payloads: Sequence[bytes]
     parts: frozenset[Part] = frozenset()
-    """What has to be put together."""
+    """What a middlebox must reassemble."""
     is_for: Callable[[Reading], bool] = lambda reading: True
-    """Tells whether a box reads it that puts together what has to be."""
+    """A further condition on a middlebox that reassembles these parts."""
 
     def is_read(self, reading: Reading) -> bool:
-        """Return whether a box that reads so finds the ClientHello."""
+        """Return whether a middlebox with this reading finds the ClientHello."""
         return self.parts <= reading.reassembles and self.is_for(reading)
 
 
 def cuts(opening: Opening) -> list[Cut]:
-    """Return the ways in which an opening's ClientHello may come; none: it has none."""
+    """Return the ways to split an opening's ClientHello; empty if the opening has none."""
     make = _BY_OPENING.get(opening.name)
     values = opening.values
     return list(make(values.get("sni", NAME), values.get("alpn", ALPN))) if make else []

@@ -1,4 +1,9 @@
-"""How long it takes until a flow that was put on a list is treated as listed; pure."""
+"""Measures the delay until a flow that was put on a list is treated as listed.
+
+Many flows trigger a rule that lists them, and then send packets at fixed times around the delays
+that the profile states. The first packet that is affected bounds the flow's delay on both sides,
+and order statistics of these bounds yield intervals for the profile's quantiles.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +24,9 @@ from testbed.tools.calibration.times import Look, Trial, acting_up, first_hit_s
 _FLOWS = 400
 _NEAR = (0.5, 0.65, 0.75, 0.82, 0.88, 0.94, 1.0, 1.06, 1.12, 1.2, 1.3, 1.5, 2.0)
 _FAR = (0.25, 0.5, 0.9, 1.1, 1.5, 2.0)
-"""When a flow is looked at: shares of the median and of the 95th percentile, and of the maximum."""
+"""When a flow is probed: multiples of the median, of the 95th percentile, and of the maximum."""
 _FEWEST = 100
-"""With fewer flows the 95th percentile is not known."""
+"""With fewer flows the 95th percentile cannot be estimated."""
 _NAMES = ("delay_median_s", "delay_p95_s", "delay_max_s")
 
 
@@ -40,7 +45,7 @@ def probe_delay(reference: Reference, rule: Rule, shape: Shape) -> Iterator[Prob
 
 
 def _delay(reference: Reference, rule: Rule, shape: Shape, action: List, acting: Rule) -> Probe:
-    """Get flows on the list, and look at each at many times after; the first that is hit counts."""
+    """Put flows on the list, then probe each at many times; the first affected probe counts."""
     script = Script(f"{rule.name} delay", reference, starts_s=starts_s(rule))
     median_s, p95_s, longest_s = (float(getattr(action, name)) for name in _NAMES)
     near = {share * each for each in (median_s, p95_s) for share in _NEAR}
@@ -65,7 +70,7 @@ def _delay(reference: Reference, rule: Rule, shape: Shape, action: List, acting:
 
 
 def _of_delay(rule: Rule, name: str, delays_s: Sequence[tuple[float, float]]) -> Measurement:
-    """Return a quantile of delays, of each of which two limits are known: by order statistics."""
+    """Return a quantile of delays that are each known within two limits, by order statistics."""
     requested, n = float(getattr(rule.action, name)), len(delays_s)
     if n < _FEWEST:
         return not_seen(rule, name, f"only {n} flows were hit")

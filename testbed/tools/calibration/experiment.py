@@ -1,4 +1,4 @@
-"""What is sent across a box and what arrives, as plain data: all that a guest needs to know."""
+"""The packets that are sent across a middlebox and those that arrive, as plain data for a guest."""
 
 from __future__ import annotations
 
@@ -11,56 +11,57 @@ from testbed.censor.profile import Profile
 from testbed.experiment.cell import Link
 
 INSIDE = "100.64.0.0/10"
-"""Addresses inside the country (RFC 6598, the space of providers' NATs); all others are outside."""
+"""Addresses inside the country (RFC 6598, shared address space); all others are outside."""
 PAUSE_S = 0.2
-"""In a pause of this length the guest hands over what comes next. It takes time from the box, so
-what is timed is better not going on meanwhile."""
+"""The guest hands the next packets to the kernel in pauses of this length. That takes time from the
+middlebox, so nothing that is timed should happen meanwhile."""
 MAX_PACKETS = 0xFFFF
-"""Packets of an experiment: their numbers, from 1 on, are their IPv4 identification."""
+"""The most packets of an experiment: a packet's number, from 1, is its 16-bit IPv4 identification.
+"""
 
 
 class Sent(NamedTuple):
-    """A packet that is sent across the box."""
+    """A packet that is sent across the middlebox."""
 
     at_s: float
-    """When it leaves its end, since the experiment's beginning."""
+    """When it leaves its sender, since the experiment's beginning."""
     up: bool
-    """From inside to outside."""
+    """Whether it goes from inside to outside."""
     data: bytes
-    """From the IP header on; its identification is its number."""
+    """The packet from its IP header on; its IPv4 identification is its number."""
 
 
 class Arrived(NamedTuple):
-    """A packet that came out at the other side of the box."""
+    """A packet that left the middlebox."""
 
     number: int
-    """Which of the packets that were sent; 0: the box made it up."""
+    """The number of the packet that was sent; 0 if the middlebox forged it."""
     at_s: float
-    """Since the experiment's beginning, by the kernel's time stamp."""
+    """When it arrived, since the experiment's beginning, by the kernel's time stamp."""
     up: bool
     flags: int = 0
-    """Of a packet that the box made up: TCP's flags, or ICMP's type and code in a byte each; and
-    the addresses in hexadecimal."""
+    """Of a forged packet: the TCP flags, or ICMP's type and code in one byte each. The addresses
+    are in hexadecimal."""
     source: str = ""
     destination: str = ""
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """Packets across one box, which exists from the beginning of the experiment to its end."""
+    """Packets across one middlebox, which exists only for the duration of the experiment."""
 
     name: str
     packets: tuple[Sent, ...]
-    """In the order of their numbers, from 1 on."""
+    """The packets in the order of their numbers, from 1 on."""
     until_s: float
-    """When the last may have arrived."""
+    """When the last packet has certainly arrived, if it does at all."""
     local_time: str = time_of_day.DEFAULT
-    """The time of day as it begins."""
+    """The time of day at its beginning."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """What one guest does: experiments with one profile, each with a box of its own."""
+    """The work of one guest: experiments with one profile, each with a middlebox of its own."""
 
     profile: Profile
     lists: Mapping[str, Sequence[str]]
@@ -70,12 +71,12 @@ class Task:
 
 @dataclass(frozen=True)
 class LinkTask:
-    """What one guest does to a link: packets across it alone, both ways."""
+    """The work of one guest on a link: packets across that link alone, in both directions."""
 
     link: Link
     experiments: tuple[Experiment, ...]
 
 
 TASK_FILE, ARRIVALS_FILE = "task.pickle", "arrivals.json"
-"""In a job's folder: a pickled `Task` or `LinkTask`; what the guest leaves: for each experiment in
-turn its `Arrived`, as lists."""
+"""Files in a job's folder: a pickled `Task` or `LinkTask`; and what the guest leaves: for each
+experiment in turn, its `Arrived` packets as lists."""

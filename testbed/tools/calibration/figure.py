@@ -1,4 +1,4 @@
-"""Draws how far each number was from what is asked for, and how sure that is; measures nothing."""
+"""Draws how far each calibrated number deviates from the requested value, with its interval."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from testbed.tools.calibration.findings import Calibration, Measurement
 
 _ROW_IN = 0.155
 _LINEAR_PERCENT, _FARTHEST_PERCENT = 0.1, 100.0
-"""The axis is linear up to the first, logarithmic from there on, and ends at the second."""
+"""The axis is linear up to the first value, logarithmic beyond it, and ends at the second."""
 _TICKS = (-100.0, -10.0, -1.0, -0.1, 0.0, 0.1, 1.0, 10.0, 100.0)
 _TOP_IN, _BOTTOM_IN, _LEFT_IN, _RIGHT_IN = 0.75, 0.75, 2.75, 1.35
 _OK, _OUT = style.INK, "#9c3028"
 
 
 class _Row(NamedTuple):
-    """One number, or a profile's heading."""
+    """One row of the figure: a number, or a profile's heading."""
 
     y: float
     heading: str
     number: Measurement | None = None
-    """None: it is a heading."""
+    """None for a heading."""
 
 
 def calibration(found: Sequence[Calibration]) -> Figure:
-    """Draw what was found of profiles or links: one row a number, one heading a profile.
+    """Return the figure of calibrations: one row per number, with a heading for each profile.
 
-    Numbers that were not measured or for which 0 is asked have their row and no mark.
+    Numbers that were not measured, and those whose requested value is 0, have a row but no mark.
     """
     rows = _rows(found)
     height_in = max(1, len(rows)) * _ROW_IN + _TOP_IN + _BOTTOM_IN
@@ -108,9 +108,9 @@ def _draw(axes: Axes, row: _Row) -> None:
 
 
 def _write(axes: Axes, x: float, y: float, text: str, **properties: str | float) -> None:
-    """Write beside the panel, with properties of matplotlib's `Text`.
+    """Write text next to the panel, with properties of matplotlib's `Text`.
 
-    `x` is a share of the panel's width, `y` a row.
+    `x` is a share of the panel's width, and `y` a row.
     """
     look = {"size": style.NOTE_PT, "color": style.INK, **properties}
     axes.text(x, y, text, look, transform=axes.get_yaxis_transform(), va="center", clip_on=False)
@@ -132,7 +132,7 @@ def _plain(value: float) -> str:
 
 
 def _percent(value: float, requested: float) -> float:
-    """Return a value in percent from what is asked for, as far as the axis goes."""
+    """Return the deviation of a value from the requested one (%), clipped to the axis."""
     return max(-_FARTHEST_PERCENT, min(_FARTHEST_PERCENT, 100 * (value / requested - 1)))
 
 

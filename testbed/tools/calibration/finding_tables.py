@@ -1,4 +1,4 @@
-"""Calibrations as tables for people, at most 100 columns wide; no I/O."""
+"""Renders calibrations as tables for people, at most 100 columns wide."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ asked for unless the row says out. flows: those that a rule is for, and their ne
 
 
 def numbers_table(calibration: Calibration) -> Table:
-    """Return one row a number."""
+    """Return a table with one row per number."""
     table = _table(calibration.name)
     for name in ("Rule", "Number"):
         table.add_column(name, overflow="fold")
@@ -44,12 +44,12 @@ def numbers_table(calibration: Calibration) -> Table:
 
 
 def plain(value: float, digits: int = 5) -> str:
-    """Write a number to some digits, but never with an exponent."""
+    """Return a number with some significant digits, but never with an exponent."""
     return f"{value:.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
 
 
 def interval(measurement: Measurement) -> str:
-    """Write the values that agree with what was seen, as close as they are to each other."""
+    """Return the interval that agrees with what was seen, with just enough digits."""
     low, high = measurement.low, measurement.high
     if measurement.measured is None:
         return "-"
@@ -62,7 +62,7 @@ def interval(measurement: Measurement) -> str:
 
 
 def profiles_table(calibrations: Sequence[Calibration]) -> Table:
-    """Return one row a profile."""
+    """Return a table with one row per profile."""
     table = _table("")
     table.add_column("Profile", no_wrap=True)
     table.add_column("numbers", justify="right")
@@ -87,7 +87,7 @@ def profiles_table(calibrations: Sequence[Calibration]) -> Table:
 
 
 def percent(measurement: Measurement) -> str:
-    """Write how far a measured number is from what is asked for."""
+    """Return how far a measured number deviates from the requested one, in percent."""
     text = f"{100 * (measurement.deviation or 0):+.2f} %"
     return text[1:] if float(text[:-2]) == 0 else text
 

@@ -1,4 +1,4 @@
-"""What a calibration found, as plain data; how it was found and how it looks: the others."""
+"""The findings of a calibration, as plain data."""
 
 from __future__ import annotations
 
@@ -10,41 +10,42 @@ from math import isfinite
 
 @dataclass(frozen=True)
 class Measurement:
-    """A number of a profile or a link: what is asked for, and what was seen."""
+    """A number of a profile or a link: its requested and its measured value."""
 
     rule: str
-    """The rule, `inspection`, or the link."""
+    """The name of the rule or link, or `inspection`."""
     number: str
-    """The number, with the direction if each has its own."""
+    """The name of the number, with the direction if each direction has its own."""
     requested: float
     measured: float | None
-    """None: it could not be measured."""
+    """None if it could not be measured."""
     low: float = float("-inf")
     high: float = float("inf")
-    """The values of the number that agree with what was seen; see `how`."""
+    """The end of the interval (from `low`) of values that agree with what was seen; see `how`."""
     n: int = 0
-    """How many packets or flows it rests on."""
+    """How many packets or flows the measurement rests on."""
     how: str = ""
-    """What the interval is; of a number that was not measured: why."""
+    """How the interval is defined; if the number was not measured, why."""
     is_inherent: bool = False
-    """No traffic could show the number, so it is no failure that it was not measured."""
+    """Whether no traffic could reveal the number, so that it is no failure if it is not measured.
+    """
 
     @property
     def ok(self) -> bool:
-        """Whether what was seen agrees with what is asked for."""
+        """Whether the requested value agrees with what was seen."""
         if self.measured is None:
             return self.is_inherent
         return self.low <= self.requested <= self.high
 
     @property
     def deviation(self) -> float | None:
-        """Return measured over requested, less 1; None: there is none."""
+        """Return measured divided by requested, minus 1; None if that is not defined."""
         if self.measured is None or not self.requested:
             return None
         return self.measured / self.requested - 1
 
     def sentence(self) -> str:
-        """Say what is wrong with it."""
+        """Return a sentence that says what is wrong with it."""
         name = f"{self.rule}.{self.number}"
         if self.measured is None:
             return f"{name} = {self.requested:g} was not measured: {self.how}"
@@ -56,19 +57,19 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Vector:
-    """A flow that a rule is for, or one that differs in one respect."""
+    """A flow to which a rule applies, or one that differs from it in one respect."""
 
     rule: str
     what: str
-    """The flow, by that respect."""
+    """The flow, described by that respect."""
     expected: str
-    """The rules that are to decide about it, or what is to happen."""
+    """The rules that should decide about it, or what should happen."""
     ok: bool
     seen: str = ""
-    """What was seen, if that was something else."""
+    """What was seen instead; empty if the flow was treated as expected."""
 
     def sentence(self) -> str:
-        """Say what is wrong with it."""
+        """Return a sentence that says what is wrong with it."""
         return f"{self.rule}: {self.what}: expected {self.expected}; seen: {self.seen}"
 
 
@@ -77,41 +78,41 @@ Finding = Measurement | Vector
 
 @dataclass(frozen=True)
 class Calibration:
-    """All that was found of a profile, or of a scenario's links."""
+    """All findings about a profile, or about a scenario's links."""
 
     name: str
     findings: tuple[Finding, ...]
     packets: int
-    """How many were sent."""
+    """How many packets were sent."""
     virtual_s: float = 0.0
     wall_s: float = 0.0
 
     @property
     def measurements(self) -> list[Measurement]:
-        """Return the numbers."""
+        """Return the findings that are numbers."""
         return [each for each in self.findings if isinstance(each, Measurement)]
 
     @property
     def vectors(self) -> list[Vector]:
-        """Return the flows."""
+        """Return the findings that are flows."""
         return [each for each in self.findings if isinstance(each, Vector)]
 
     @property
     def failures(self) -> list[str]:
-        """Say what is out of tolerance, a sentence each."""
+        """Return a sentence for each finding that is out of tolerance."""
         return [f"{self.name}: {each.sentence()}" for each in self.findings if not each.ok]
 
     @property
     def worst(self) -> Measurement | None:
-        """Return the number that deviates most, relatively; None: there is none."""
+        """Return the number with the largest relative deviation; None if there is none."""
         known = [each for each in self.measurements if each.deviation is not None]
         return max(known, key=lambda each: abs(each.deviation or 0), default=None)
 
 
 def as_json(calibrations: Sequence[Calibration]) -> str:
-    """Write calibrations as JSON; without what a run cost, so that equal runs give equal files.
+    """Return calibrations as JSON, without costs, so that equal runs yield equal files.
 
-    An interval without an end has null there.
+    The open end of an interval is null.
     """
     content = [
         {

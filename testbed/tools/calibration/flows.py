@@ -1,4 +1,4 @@
-"""Flows that a rule is for, begun so that it decides about them; what they then send: others."""
+"""Opens flows to which a rule applies, and waits until the rule decides about them."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ from testbed.tools.calibration.reference import Reference, Shape
 from testbed.tools.calibration.script import Observation, Script, Talk
 
 RESOLUTION_S = 5e-4
-"""What a box may take for a packet beyond what it is asked for."""
+"""How long a middlebox may hold a packet beyond the requested delay."""
 _SURELY = 1e-4
-"""One minus the probability that of a flow's copies one is of a rule's share."""
+"""The probability that none of a flow's copies falls into a rule's share."""
 
 
 def starts_s(rule: Rule) -> float:
-    """Return when a rule's traffic may begin."""
+    """Return when the traffic for a rule may begin (s)."""
     return rule.from_s + 1.0 if rule.from_s else 0.0
 
 
 def copies(reference: Reference, rules: Iterable[Rule]) -> int:
-    """Return how many flows are needed so that surely one is of each rule's share."""
+    """Return how many flows are needed so that almost surely one falls into each rule's share."""
     shares = (reference.share(rule) for rule in rules)
     return max((ceil(log(_SURELY) / log(1 - s)) for s in shares if 0 < s < 1), default=1)
 
 
 def settle_s(reference: Reference, talk: Talk) -> float:
-    """Return how long after its opening a flow is surely on the lists on which it is put."""
+    """Return how long after its opening a flow is certainly on its lists (s)."""
     names = talk.has_listed
     return longest_wait_s(rule for rule in reference.profile.rules if rule.name in names)
 
 
 def longest_wait_s(rules: Iterable[Rule]) -> float:
-    """Return how long it takes at most until what rules have put on lists counts."""
+    """Return the longest time until flows that rules have put on lists count as listed (s)."""
     kept = [rule.action for rule in rules if isinstance(rule.action, List)]
     return max((a.cycle_max_s + (a.delay_max_s or 0) + 0.01 for a in kept), default=0.0)
 
 
 def flows(script: Script, rule: Rule, shape: Shape, count: int = 1) -> list[Talk]:
-    """Begin flows that a rule is for, more of them if it takes only a share; wait for lists."""
+    """Open flows to which a rule applies, more of them if it affects only a share; await lists."""
     wanted = [rule]
     if rule.match.listed is not None:
         wanted += script.reference.listers(rule.match.listed)
@@ -52,29 +52,29 @@ def flows(script: Script, rule: Rule, shape: Shape, count: int = 1) -> list[Talk
 
 
 def taken(talks: Sequence[Talk], seen: Observation) -> list[Talk]:
-    """Return the flows that were of the share: those that were touched, if not all are to be."""
+    """Return the flows that fell into the rule's share; if it has one, those that were affected."""
     if all(s.expected is s.otherwise for talk in talks for s in talk.said):
         return list(talks)
     return [talk for talk in talks if seen.is_hit(talk)]
 
 
 def ways(rule: Rule, talk: Talk) -> list[bool]:
-    """Return the directions of a flow in which a rule has decided about packets."""
+    """Return the directions of a flow in which a rule decided about packets."""
     return [up for up in (True, False) if talk.of(rule, up=up)]
 
 
 def way_name(up: bool) -> str:
-    """Name a direction."""
+    """Return the name of a direction."""
     return "up" if up else "down"
 
 
 def listed_at_s(talk: Talk, rule: Rule) -> float:
-    """Return when a rule decided about a flow first, and so put it on its list."""
+    """Return when a rule first decided about a flow, and so put it on its list (s)."""
     return next(s.at_s for s in talk.said if s.expected is rule)
 
 
 def unmeasurable(rule: Rule, numbers: Sequence[str], why: str) -> Probe:
-    """Return an experiment without packets that says of numbers that they were not measured."""
+    """Return an empty experiment that reports numbers as not measurable, with the reason."""
 
     def judge(seen: Observation) -> Sequence[Finding]:
         del seen
@@ -84,5 +84,5 @@ def unmeasurable(rule: Rule, numbers: Sequence[str], why: str) -> Probe:
 
 
 def not_seen(rule: Rule, number: str, why: str) -> Measurement:
-    """Say of a number that it was not measured."""
+    """Return the finding that a number was not measured."""
     return Measurement(rule.name, number, getattr(rule.action, number), None, how=why)

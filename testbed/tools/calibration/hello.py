@@ -1,4 +1,4 @@
-"""Builds ClientHellos of TLS, DTLS and QUIC, the same in each run; who reads them: the censor."""
+"""Builds the ClientHellos of TLS, DTLS and QUIC, with the same bytes in each run."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _QUIC = {
     1: (bytes.fromhex("38762cf7f55934b34d179ae6a4c80cadccbb7f0a"), b"quic", 0xC3),
     0x6B3343CF: (bytes.fromhex("0dede3def700a6db819381be6e269dcbf9bd2ed9"), b"quicv2", 0xD3),
 }
-"""By version: salt, prefix of labels, first byte (RFC 9001, 5.2; RFC 9369, 3)."""
+"""By QUIC version: salt, prefix of the labels, first byte (RFC 9001, 5.2; RFC 9369, 3)."""
 
 
 def client_hello(sni: str, alpn: str, *, tls13: bool = True, datagram: bool = False) -> bytes:
-    """Build a ClientHello's body (RFC 8446, 4.1.2; RFC 9147, 5.3)."""
+    """Build the body of a ClientHello (RFC 8446, 4.1.2; RFC 9147, 5.3)."""
     name = sni.encode()
     protocol = alpn.encode()
     extensions = _extension(0, _vector(2, b"\0" + _vector(2, name)))
@@ -75,7 +75,7 @@ def dtls_record(content: bytes, kind: int = 22) -> bytes:
 
 
 def cut(data: bytes, count: int) -> list[tuple[int, bytes]]:
-    """Cut bytes into parts of about one length, each with its offset."""
+    """Split bytes into parts of about equal length, each with its offset."""
     edges = [len(data) * number // count for number in range(count + 1)]
     return [(begin, data[begin:end]) for begin, end in pairwise(edges)]
 
@@ -86,13 +86,13 @@ def crypto_frame(offset: int, data: bytes) -> bytes:
 
 
 def quic(sni: str, alpn: str, *, version: int = 1, size_bytes: int = 1200) -> bytes:
-    """Build a client's Initial with a ClientHello in one CRYPTO frame."""
+    """Build a client's Initial packet with a ClientHello in one CRYPTO frame."""
     frame = crypto_frame(0, handshake(sni, alpn))
     return quic_initial(frame, version=version, size_bytes=size_bytes)
 
 
 def quic_initial(frames: bytes, *, version: int = 1, size_bytes: int = 1200) -> bytes:
-    """Build a client's Initial with these frames, and padding behind them (RFC 9000, 17.2.2)."""
+    """Build a client's Initial packet with these frames, padded (RFC 9000, 17.2.2)."""
     salt, prefix, first = _QUIC[version]
     header = bytes([first]) + version.to_bytes(4, "big") + _vector(1, _CONNECTION_ID) + b"\0\0"
     length = size_bytes - len(header) - 2
@@ -113,7 +113,7 @@ def quic_initial(frames: bytes, *, version: int = 1, size_bytes: int = 1200) -> 
 
 
 def _expanded(secret: bytes, label: bytes, size: int) -> bytes:
-    """HKDF-Expand-Label (RFC 8446, 7.1)."""
+    """Return the result of HKDF-Expand-Label (RFC 8446, 7.1)."""
     info = struct.pack("!H", size) + _vector(1, b"tls13 " + label) + b"\0"
     return HKDFExpand(SHA256(), size, info).derive(secret)
 

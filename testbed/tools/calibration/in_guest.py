@@ -1,7 +1,9 @@
-"""Sends an experiment's packets across a box or a link and notes what arrives; it judges nothing.
+"""Sends an experiment's packets across a middlebox or a link, and records what arrives.
 
-A job folder has `task.pickle`; what is left there is `arrivals.json`. Packets are written whole to
-raw sockets and leave at their times by `fq`; kernel time stamps say when they came out.
+This program runs in a guest. It reads `task.pickle` from the job's folder, and leaves
+`arrivals.json` there. Complete packets are written to raw sockets ahead of time, in volleys; the
+queueing discipline `fq` releases each at its time (SO_TXTIME), and the kernel's receive time stamps
+say when it came out. So Python's own timing does not affect what is measured.
 """
 
 from __future__ import annotations
@@ -46,18 +48,18 @@ _SOL_PACKET, _PACKET_STATISTICS = 263, 6
 """Linux's numbers (linux/if_packet.h), which Python's socket module does not name."""
 _BUFFER_BYTES = 64 << 20
 _AHEAD_S, _HAND_OVER_S = 0.05, 20e-6
-"""How long before its first packet a volley is handed over, and how long that takes a packet."""
+"""How long before its first packet a volley is handed over, and how long that takes per packet."""
 _VOLLEY_S, _VOLLEY_PACKETS = 5.0, 5000
-"""What is handed over at once: below what `fq` keeps, and what the receivers' buffers hold."""
+"""The limits of a volley: less than `fq` keeps, and than the receivers' buffers hold."""
 _LONG_S = 20.0
-"""A sleep that is longer is not on time to a part of `_AHEAD_S`; no volley is as long."""
+"""A longer sleep is late by a considerable part of `_AHEAD_S`; no volley is as long."""
 
 
 class Across(Topo):  # type: ignore[misc] # Mininet is untyped
-    """inside - middlebox - outside, with nothing else on the way."""
+    """inside - middlebox - outside, with nothing else in between."""
 
     def build(self, link: Link, seed: int) -> None:
-        """Describe nodes and links; `link` is what a packet crosses last, whichever way it goes."""
+        """Describe nodes and links; `link` is the last hop of packets in either direction."""
         self.addHost("inside", routes={"0.0.0.0/0": "middlebox"})
         self.addHost("outside", routes={"0.0.0.0/0": "middlebox"})
         routes = {INSIDE: "inside", "0.0.0.0/0": "outside"}
@@ -77,7 +79,7 @@ class Across(Topo):  # type: ignore[misc] # Mininet is untyped
 
 
 class End:
-    """One end of the network: sends raw packets at their times, and hears what comes."""
+    """One end of the network: sends raw packets at given times, and receives."""
 
     def __init__(self, node: NetworkNode) -> None:
         with node.namespace.entered():
@@ -93,15 +95,15 @@ class End:
         self._realtime_offset_ns = time.time_ns() - time.monotonic_ns()
 
     def send_at(self, at_ns: int, data: bytes) -> None:
-        """Have a packet leave at a time (CLOCK_MONOTONIC)."""
+        """Schedule a packet to leave at a time (ns, CLOCK_MONOTONIC)."""
         control = [(socket.SOL_SOCKET, SO_TXTIME, struct.pack("Q", at_ns))]
         self._sender.sendmsg([data], control, 0, (socket.inet_ntoa(data[16:20]), 0))
 
     def heard(self) -> Iterator[tuple[int, bytes]]:
-        """Yield all that has come with its times (ns).
+        """Yield each packet received so far, after its time of arrival (ns).
 
         Raises:
-            OSError: More came than was kept.
+            OSError: The socket's buffer overflowed, so packets are missing.
         """
         while True:
             try:
@@ -123,9 +125,9 @@ class End:
 async def play(
     network: LabNetwork, experiment: Experiment, begin: Callable[[float], object] | None = None
 ) -> list[Arrived]:
-    """Send an experiment's packets and give what arrived, in the order in which it did.
+    """Send an experiment's packets and return what arrived, in the order of arrival.
 
-    `begin` is told when its times begin (s, CLOCK_MONOTONIC).
+    `begin` is called with the origin of the experiment's times (s, CLOCK_MONOTONIC).
     """
     ends = {up: End(network[name]) for up, name in ((True, "inside"), (False, "outside"))}
     arrived: list[Arrived] = []
@@ -148,9 +150,9 @@ async def play(
 
 
 async def _sleep_until(at_s: float) -> None:
-    """Sleep, in two steps if it is for long, since Linux lets sleeps last a thousandth longer.
+    """Sleep until a time, in two steps if it is far, as Linux prolongs sleeps by up to 0.1 %.
 
-    A short sleep has one step: waking up in the midst of a volley would hold packets up.
+    A short sleep takes one step only: waking up in the middle of a volley would delay packets.
     """
     if at_s - trio.current_time() > _LONG_S:
         await trio.sleep_until(at_s - 1)
@@ -188,7 +190,7 @@ def _arrivals(experiment: Experiment, end: End, up: bool, begin_ns: int) -> Iter
 
 
 async def across_box(task: Task, number: int) -> list[Arrived]:
-    """Play one of a task's experiments across a box of its own."""
+    """Play one of a task's experiments across a middlebox of its own."""
     experiment = task.experiments[number]
     with LabNetwork(plan_of(Across(link=Link(), seed=number))) as network:
         await network.settled()
@@ -204,9 +206,10 @@ async def across_box(task: Task, number: int) -> list[Arrived]:
 
 
 async def across_link(task: LinkTask, number: int) -> list[Arrived]:
-    """Play one of a task's experiments across a link of its own; no box is on the way.
+    """Play one of a task's experiments across a link of its own, without a middlebox.
 
-    What the kernel tells late of new links would wake netlink's reader, and hold packets up.
+    The kernel's last notifications about new links come late, and would wake netlink's reader and
+    delay packets; so the network is given time to settle first.
     """
     with LabNetwork(plan_of(Across(link=task.link, seed=number))) as network:
         await network.settled()
@@ -222,7 +225,7 @@ async def run_task(task: Task | LinkTask) -> list[list[Arrived]]:
 
 
 def main(folder: str) -> int:
-    """Do the task of a job's folder; give the exit status."""
+    """Carry out the task in a job's folder; return the exit status."""
     job = Path(folder)
     with (job / TASK_FILE).open("rb") as file:
         task: Task | LinkTask = pickle.load(file)

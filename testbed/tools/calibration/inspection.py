@@ -1,4 +1,10 @@
-"""How far a box looks into flows: packets, sizes, silence, segments; what rules do: the others."""
+"""Measures how far a middlebox inspects flows: how many packets, of what size, for how long.
+
+Inspection has no effect of its own, so each experiment needs a witness: a rule that affects exactly
+those flows that were recognised, or those that were not. Flows reveal what they are around the
+limit in question (the Nth packet, a silence, a fragmented ClientHello), and the witness then shows
+whether the middlebox noticed.
+"""
 
 from __future__ import annotations
 
@@ -24,26 +30,26 @@ from testbed.tools.calibration.script import Observation, Script, Talk
 from testbed.tools.calibration.times import Look, Trial, around, limit, look
 
 _UNSEEN = 5e-4
-"""How often flows with different limits all look as if they had one."""
+"""The probability that flows with different limits all look as if they had the same."""
 _OF_HELLO = {"tls-client-hello", "tls-1.3", "dtls-client-hello", *HELLO_VALUES}
-"""What only a whole ClientHello shows."""
+"""Facts that only a complete ClientHello reveals."""
 _FLOWS = 4
-"""Where all have the same."""
+"""The number of flows where all flows have the same limit."""
 
 
 class Witness(NamedTuple):
-    """A rule by which one sees whether a flow was recognised."""
+    """A rule whose effect shows whether a flow was recognised."""
 
     rule: Rule
     shape: Shape
     shows: Rule
-    """The rule whose load shows it."""
+    """The rule whose load makes the effect visible."""
     is_touched: bool
-    """A flow that is recognised is touched; False: one that is not."""
+    """Whether recognised flows are the affected ones; False: those that are not recognised."""
 
 
 def probe_inspection(reference: Reference) -> Iterator[Probe]:
-    """Yield the experiments for what a profile says of its box's inspection."""
+    """Yield the experiments for the inspection settings of a profile's middlebox."""
     inspection = reference.profile.inspection
     single = [w for w in _witnesses(reference) if len(w.shape.opening.steps) == 1]
     going_on = [w for w in single if _goes_on(w)]
@@ -70,7 +76,7 @@ def probe_inspection(reference: Reference) -> Iterator[Probe]:
 
 
 def _witnesses(reference: Reference) -> Iterator[Witness]:
-    """Yield the rules that touch flows which show a fact, or those which do not."""
+    """Yield the rules that affect flows which reveal a fact, or those which do not."""
     for rule in reference.profile.rules:
         shape = reference.trigger(rule) if rule.match.facts else None
         if shape is None:
@@ -91,7 +97,7 @@ def _witnesses(reference: Reference) -> Iterator[Witness]:
 
 
 def _acting(reference: Reference, rule: Rule, shape: Shape, known: Known) -> Rule | None:
-    """Return the rule that does something to a flow; None: none does."""
+    """Return the rule that affects a flow; None if no rule does."""
     for up in (True, False):
         got = reference.expected(shape, known, up=up, at_s=rule.from_s or 0.0)
         if not isinstance(got, Rule):
@@ -103,7 +109,7 @@ def _acting(reference: Reference, rule: Rule, shape: Shape, known: Known) -> Rul
 
 
 def _goes_on(witness: Witness) -> bool:
-    """Return whether the detectors of a rule's facts look on after a payload of zeros."""
+    """Return whether the detectors of a rule's facts go on after a payload of zeros."""
     facts, protocol = witness.rule.match.facts, witness.shape.protocol
     ends = Endpoint(bytes(4), 50_000), Endpoint(bytes(4), 9)
     zeros = parse_packet(packet(protocol, *ends, filler(SMALL), 1), Direction.UP)
@@ -117,7 +123,7 @@ def _or_nothing(
     reference: Reference,
     probe: Callable[[Reference, Witness], Probe],
 ) -> Probe:
-    """Return the experiment with the first rule that shows some numbers, or say that none does."""
+    """Return the experiment with the first witness of some numbers; without any, report that."""
     if witnesses:
         return probe(reference, witnesses[0])
     inspection = reference.profile.inspection
@@ -135,14 +141,15 @@ def _or_nothing(
 
 
 def _led(opening: Opening, payloads: Sequence[int]) -> Opening:
-    """Put payloads that show nothing before an opening."""
+    """Return an opening preceded by payloads that reveal nothing, of the given sizes."""
     return replace(opening, steps=(*(Step(filler(size)) for size in payloads), *opening.steps))
 
 
 def _flow(script: Script, witness: Witness, opening: Opening) -> list[Talk]:
-    """Open a flow and send what shows whether it was recognised; more of them if it takes a share.
+    """Open flows and send what shows whether they were recognised.
 
-    They are flows of unlike clients and servers, of which surely one is of each rule's share.
+    If rules affect only a share of flows, several are opened, between different clients and
+    servers, so that almost surely one falls into each rule's share.
     """
     reference = script.reference
     shape = replace(witness.shape, opening=opening)
@@ -159,7 +166,7 @@ def _recognised(witness: Witness, talks: Sequence[Talk], seen: Observation) -> b
 
 
 def _packets(reference: Reference, witness: Witness) -> Probe:
-    """Show what a flow is by its Nth packet, for numbers around the limits."""
+    """Return the experiment in which flows are recognisable by their Nth packet, N near limits."""
     inspection = reference.profile.inspection
     first, spread = inspection.packets or 0, inspection.packets_spread or 0
     flows = ceil(log(_UNSEEN) / log(spread / (spread + 1))) if spread else _FLOWS
@@ -185,7 +192,7 @@ def _packets(reference: Reference, witness: Witness) -> Probe:
 
 
 def _of_packets(first: int, spread: int, shares: dict[int, float], flows: int) -> list[Measurement]:
-    """Return the last packet by which all flows were recognised, and the last by which any was."""
+    """Return the last N at which all flows were recognised, and the last at which any was."""
     inf = float("inf")
     of_all = [place for place, share in shares.items() if share == 1]
     not_all = [place for place, share in shares.items() if share < 1]
@@ -211,7 +218,7 @@ def _of_packets(first: int, spread: int, shares: dict[int, float], flows: int) -
 
 
 def _unparsed(reference: Reference, witness: Witness) -> Probe:
-    """Begin flows with a packet that is nothing known, of sizes around the one in question."""
+    """Return the experiment whose flows begin with an unknown packet of a size near the limit."""
     least = reference.profile.inspection.unparsed_bytes or 0
     sizes = sorted({1, least // 2, least - 1, least, least + 1, 2 * least} - {0})
     script = Script("inspection unparsed_bytes", reference)
@@ -247,7 +254,7 @@ def _idle(
 
 
 def _forgotten(reference: Reference, witness: Witness) -> Probe:
-    """Have flows recognised, be silent, and see whether the box still knows them."""
+    """Return the experiment that tests how long a recognised flow is remembered while silent."""
     script = Script("inspection idle_s", reference)
     trials = []
     for after_s in around(reference.profile.inspection.idle_s or 0):
@@ -261,11 +268,11 @@ def _forgotten(reference: Reference, witness: Witness) -> Probe:
 
 
 def _looked_at_anew(reference: Reference, witness: Witness) -> Probe:
-    """Begin flows by what ends their inspection, be silent, and show then what they are."""
+    """Return the experiment that tests after which silence a flow is inspected anew."""
     script = Script("inspection idle_s", reference)
     trials = []
     for after_s in around(reference.profile.inspection.idle_s or 0):
-        # The flow's first payload is made a flow's whole opening, the second comes late.
+        # The opening begins with a payload that ends inspection; the revealing one follows late.
         opening = replace(_led(witness.shape.opening, [SMALL]), gap_s=after_s)
         shape = replace(witness.shape, opening=opening)
         began_s, trial = script.now_s, list[Look]()
@@ -281,12 +288,12 @@ def _looked_at_anew(reference: Reference, witness: Witness) -> Probe:
 
 
 def _copies(reference: Reference) -> int:
-    """Return how many flows are needed so that surely one is of each rule's share."""
+    """Return how many flows are needed so that almost surely one falls into each rule's share."""
     return copies(reference, reference.profile.rules)
 
 
 def _in_pieces(reference: Reference, witness: Witness) -> Probe:
-    """Show what a flow is by a ClientHello in pieces, cut in all ways."""
+    """Return the experiment whose flows are recognisable by a ClientHello split in various ways."""
     opening = witness.shape.opening
     script = Script(f"inspection {opening.name} in pieces", reference)
     tried = []

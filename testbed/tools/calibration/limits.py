@@ -1,4 +1,10 @@
-"""The numbers of what limits a flow: buckets, queues and freezes, by what got through; pure."""
+"""Measures the actions that limit a flow (policing, shaping, freezing) by what gets through.
+
+- Policing: a burst empties the token bucket, which shows its size; then twice the rate is offered
+  for a long time, and the goodput between the first drop and the last packet shows the rate.
+- Shaping: a burst fills the queue; the departures show the rate, and the first loss its size.
+- Freezing: flows approach the limit in steps of a byte or packet until nothing passes any more.
+"""
 
 from __future__ import annotations
 
@@ -26,15 +32,16 @@ from testbed.tools.calibration.reference import Reference, Shape
 from testbed.tools.calibration.script import Observation, Said, Script, Talk
 
 _GAP_S = 2e-4
-"""Between the packets of a direction that are to fill a queue or empty a bucket."""
+"""The gap between the packets of a direction that fill a queue or empty a bucket."""
 _PASSED_AT_RATE = 300
 _MOST_BPS = 20e6
-"""The box decides in Python: it cannot be offered twice as much as this and keep up."""
+"""The highest rate that can be measured: the middlebox decides in Python, and could not keep up
+with twice as much."""
 _STEPS, _MAX_FROZEN = 50, 60
 
 
 def probe_limits(reference: Reference, rule: Rule, shape: Shape) -> Iterator[Probe]:
-    """Yield the experiments for the numbers of a rule's action, if it is of this kind."""
+    """Yield the experiments for the numbers of a rule's action, if it limits flows."""
     match rule.action:
         case actions.Police(rate_bps=bps) | actions.Shape(rate_bps=bps) if bps > _MOST_BPS:
             yield _too_fast(rule)
@@ -59,13 +66,16 @@ def _too_fast(rule: Rule) -> Probe:
 
 
 def _small_for(kept_bytes: float, rate_bps: float, protocol: str) -> int:
-    """Return a payload that is little of a bucket or queue, and more than comes in a gap."""
+    """Return a payload size (bytes) small against the bucket or queue, but large against a gap.
+
+    In a gap between packets, less than such a payload is earned or drained.
+    """
     size = max(kept_bytes / 300, rate_bps / 8 * _GAP_S * 4)
     return min(LARGE, max(SMALL, ceil(size) - HEADER_BYTES[protocol]))
 
 
 def _police_burst(reference: Reference, rule: Rule, shape: Shape, action: actions.Police) -> Probe:
-    """Empty full buckets at once; then a second flow of the client tells whose they are."""
+    """Empty full buckets at once; a second flow of the client then shows who shares a bucket."""
     script = Script(f"{rule.name} burst", reference, starts_s=starts_s(rule))
     payload = _small_for(action.burst_bytes, action.rate_bps, shape.protocol)
     size = payload + HEADER_BYTES[shape.protocol]
@@ -100,7 +110,7 @@ def _police_burst(reference: Reference, rule: Rule, shape: Shape, action: action
 def _of_burst(
     rule: Rule, action: actions.Police, talk: Talk, up: bool, seen: Observation
 ) -> Measurement:
-    """Return what passed until the first was dropped, less what was earned meanwhile."""
+    """Return the bytes that passed before the first drop, minus the tokens earned meanwhile."""
     said = talk.of(rule, up=up)
     number = f"burst_bytes {way_name(up)}"
     passed_bytes = 0
@@ -146,7 +156,7 @@ def _police_rate(reference: Reference, rule: Rule, shape: Shape, action: actions
 def _of_rate(
     rule: Rule, action: actions.Police, talk: Talk, up: bool, seen: Observation
 ) -> Measurement:
-    """Return what passed from the first drop to the last packet, over that time."""
+    """Return the bytes that passed from the first drop to the last packet, over that time."""
     said = talk.of(rule, up=up)
     number = f"rate_bps {way_name(up)}"
     first = next((k for k, s in enumerate(said) if not seen.passed(s)), len(said))
@@ -166,7 +176,7 @@ def _of_rate(
 
 
 def _shape(reference: Reference, rule: Rule, shape: Shape, action: actions.Shape) -> Probe:
-    """Fill the queue at once, and time what leaves it."""
+    """Fill the queue at once, and time the packets that leave it."""
     script = Script(f"{rule.name} queue", reference, starts_s=starts_s(rule))
     payload = _small_for(action.queue_bytes, action.rate_bps, shape.protocol)
     size = payload + HEADER_BYTES[shape.protocol]
@@ -239,10 +249,10 @@ def _counts(action: actions.Freeze, said: Said) -> bool:
 
 
 def _approach(script: Script, rule: Rule, action: actions.Freeze, talk: Talk, number: int) -> None:
-    """Send what counts up to the limit and past it, so that some packet ends just at the limit.
+    """Send up to the limit and past it, such that some packet ends exactly at the limit.
 
-    In bytes by large packets first, then by small ones; each flow is shifted by a byte. Before it,
-    more than the limit is sent of what does not count.
+    A limit in bytes is approached by large packets, then by small ones, with each flow shifted by a
+    byte. Before that, more than the limit is sent of packets that do not count.
     """
     header = HEADER_BYTES[talk.shape.protocol]
     in_bytes = action.after_bytes is not None
@@ -271,7 +281,7 @@ def _approach(script: Script, rule: Rule, action: actions.Freeze, talk: Talk, nu
 def _frozen_at(
     rule: Rule, action: actions.Freeze, talk: Talk, seen: Observation
 ) -> tuple[int, int] | None:
-    """Return between which limits a flow froze; None: it did not."""
+    """Return the two bounds of the limit at which a flow froze; None if it did not freeze."""
     counted = 0
     for s in talk.of(rule):
         size = s.size_bytes if action.after_bytes is not None else 1
@@ -284,7 +294,7 @@ def _frozen_at(
 def _of_freeze(
     rule: Rule, name: str, action: actions.Freeze, known: Sequence[tuple[int, int]]
 ) -> list[Measurement]:
-    """Return the least limit, and how far the greatest is from it."""
+    """Return the least limit, and the spread between it and the greatest."""
     n = len(known)
     lows, highs = [low for low, _ in known], [high for _, high in known]
     requested = float(getattr(action, name))

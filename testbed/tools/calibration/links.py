@@ -1,4 +1,4 @@
-"""A scenario's links: what crosses each alone, and its numbers by what arrived; no box."""
+"""Measures a scenario's links one at a time, without a middlebox: delay, jitter, loss and queue."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from testbed.tools.calibration.reference import NEUTRAL
 from testbed.tools.calibration.script import Observation
 
 RESOLUTION_S = 1e-6
-"""What a packet may take beyond its link's delay and its own serialisation."""
+"""How much longer a packet may take than its link's delay plus its serialisation."""
 ETHERNET_BYTES = 14
-"""What netem counts of a packet beside its IP packet."""
+"""The Ethernet header, which netem counts in addition to the IP packet."""
 _STILL, _MOVING, _NONE_LOST, _LOST = 400, 2000, 1000, 10_000
-"""Packets for a delay, or a jitter of 0; for a jitter; for a loss of 0; for a loss."""
+"""Numbers of packets: for a delay, or a jitter of 0; for a jitter; for a loss of 0; for a loss."""
 _IN_A_ROW, _IN_A_ROW_S = 2000, 4.0
-"""Packets, and seconds of them, between pauses."""
+"""The most packets, and the most seconds, between two pauses."""
 _PAYLOAD_BYTES = 160
 _INSIDE = Endpoint(IPv4Network(INSIDE)[1].packed, 50_001)
 _OUTSIDE = Endpoint(NEUTRAL[1].packed, 9)
@@ -38,7 +38,7 @@ _OVER_QUEUE = 50
 
 
 class LinkPlan(NamedTuple):
-    """A link's experiments, in two guests' tasks: without jitter and loss, and as it is."""
+    """The experiments for a link, as tasks of two guests: without jitter and loss, and as it is."""
 
     name: str
     tasks: tuple[LinkTask, LinkTask]
@@ -65,7 +65,7 @@ def _plan(name: str, link: Link) -> LinkPlan:
 
 
 def _sent(count: int, gap_s: float, link: Link, what: str) -> Experiment:
-    """Send packets both ways in turn, with a pause now and then for the guest."""
+    """Return an experiment with packets in alternating directions and pauses for the guest."""
     packets: list[Sent] = []
     in_a_row = max(1, min(_IN_A_ROW, int(_IN_A_ROW_S / gap_s) if gap_s else count))
     pause_s = 2 * PAUSE_S + (link.delay_ms + link.jitter_ms) / 1000 if gap_s else 0.0
@@ -81,17 +81,17 @@ def _sent(count: int, gap_s: float, link: Link, what: str) -> Experiment:
 
 
 def _apart_s(link: Link) -> float:
-    """Return a time between packets that leaves the link idle before each."""
+    """Return a gap between packets after which the link is idle again (s)."""
     return (link.delay_ms + link.jitter_ms) * 2 / 1000 + 1e-3
 
 
 def serialisation_s(link: Link, size_bytes: int) -> float:
-    """Return how long a packet takes at the link's rate."""
+    """Return the serialisation delay of a packet at the link's rate (s)."""
     return (size_bytes + ETHERNET_BYTES) * 8 / (link.rate_mbps * 1e6)
 
 
 def _delays_s(experiment: Experiment, seen: Observation, link: Link) -> list[float]:
-    """Return how long each packet that arrived took, beyond its serialisation."""
+    """Return the delay of each packet that arrived, without its serialisation (s)."""
     taken = serialisation_s(link, _PAYLOAD_BYTES + HEADER_BYTES["udp"])
     found = []
     for number in range(1, len(experiment.packets) + 1):
@@ -144,7 +144,7 @@ def _jitter(name: str, link: Link) -> Probe:
 
 
 def _loss(name: str, link: Link) -> Probe:
-    """Send packets so far apart that none is lost for another reason."""
+    """Send packets so far apart that the queue drops none, so that all losses are the link's."""
     size = _PAYLOAD_BYTES + HEADER_BYTES["udp"]
     gap_s = max(5e-4, 2 * serialisation_s(link, size), link.delay_ms / 1000 / link.queue_packets)
     count = _LOST if link.loss else _NONE_LOST
@@ -165,7 +165,7 @@ def _loss(name: str, link: Link) -> Probe:
 
 
 def _queue(name: str, link: Link) -> Probe:
-    """Send at once more than the queue holds."""
+    """Send more at once than the queue holds."""
     count = 2 * (link.queue_packets + _OVER_QUEUE)
     experiment = _sent(count, 0.0, link, f"{name} queue")
     size = _PAYLOAD_BYTES + HEADER_BYTES["udp"]

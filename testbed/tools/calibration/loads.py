@@ -1,4 +1,4 @@
-"""How much traffic shows an action, and whether what came of it is what the action does; pure."""
+"""Chooses the traffic (load) that reveals an action, and checks that the action had its effect."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from testbed.tools.calibration.reference import AMBIGUOUS
 from testbed.tools.calibration.script import LATE_S, Observation, Said, Script, Talk
 
 _UNSEEN = 1e-5
-"""With this probability a load does not show its action."""
+"""The probability with which a load fails to reveal its action."""
 _ICMP = 1
-"""Its protocol number; a calibration sends IPv4."""
+"""ICMP's protocol number in IPv4, which is all that a calibration sends."""
 SMALL, LARGE = 20, 1400
-"""Bytes of payload; none is of voice's sizes."""
+"""Payload sizes (bytes), both outside the range of voice packets."""
 _MAY_MEET: Mapping[type, Collection[str]] = {
     actions.Pass: (),
     actions.Drop: ("lost",),
@@ -34,19 +34,19 @@ _MAY_MEET: Mapping[type, Collection[str]] = {
     actions.Freeze: ("lost",),
     actions.List: ("lost",),
 }
-"""What packets may meet under an action that makes none up."""
+"""By kind of action, for those that forge no packets: what may happen to packets under it."""
 
 
 class Load(NamedTuple):
-    """Packets that show an action."""
+    """Packets that reveal an action."""
 
     packets: int
-    """In each direction."""
+    """The number of packets in each direction."""
     payload_bytes: int = SMALL
     gap_s: float = 1e-3
 
     def say(self, script: Script, talk: Talk, at_s: float, ways: Sequence[bool] = ()) -> None:
-        """Send it, both ways in turn unless said otherwise, and the client's first."""
+        """Send the load in alternating directions, the client's first, or in those of `ways`."""
         client = talk.shape.up(True)
         ways = ways or (client, not client)
         for number in range(self.packets):
@@ -56,7 +56,7 @@ class Load(NamedTuple):
 
 
 class _Met(NamedTuple):
-    """Which packets met what."""
+    """The packets, by what happened to them."""
 
     lost: Sequence[Said]
     late: Sequence[Said]
@@ -64,7 +64,7 @@ class _Met(NamedTuple):
 
 
 def load(action: Action | None) -> Load:
-    """Return the load that shows an action; None: that nothing is done."""
+    """Return the load that reveals an action or, for None, that nothing is done."""
     shows = Load(10)
     match action:
         case actions.Drop() | actions.Capacity() | actions.Reorder() | actions.Duplicate():
@@ -84,7 +84,7 @@ def load(action: Action | None) -> Load:
 
 
 def share(action: Action) -> float:
-    """Return the share of packets to which an action is done."""
+    """Return the share of packets that an action affects."""
     match action:
         case actions.Capacity():
             return 1 - action.capacity / 100
@@ -101,14 +101,14 @@ def _to_see(probability: float) -> int:
 
 
 def _beyond(kept_bytes: float, rate_bps: float) -> Load:
-    """Return packets that are more than a bucket or queue has room for, sent four times as fast."""
+    """Return a load that exceeds a bucket or queue, sent at four times its rate."""
     size = LARGE if kept_bytes >= 3 * LARGE else 400
     gap_s = min(5e-4, size * 8 / rate_bps / 4)
     return Load(ceil(kept_bytes * 1.5 / size) + 6, size, max(1e-4, gap_s))
 
 
 def agrees(talk: Talk, seen: Observation) -> tuple[bool, str]:
-    """Return whether each packet of a flow met what is expected of it, and what it met if not."""
+    """Return whether each packet of a flow was treated as expected, and if not, what happened."""
     rules = {s.expected.name: s.expected for s in talk.said if isinstance(s.expected, Rule)}
     for rule in rules.values():
         said = talk.of(rule)
@@ -126,7 +126,7 @@ def agrees(talk: Talk, seen: Observation) -> tuple[bool, str]:
 
 
 def summary(said: Sequence[Said], seen: Observation) -> str:
-    """Say what became of packets."""
+    """Return a summary of what happened to packets."""
     passed = sum(seen.passed(s) for s in said)
     late = sum(any(d > LATE_S for d in seen.delays_s(s)) for s in said)
     twice = sum(len(seen.delays_s(s)) > 1 for s in said)
@@ -159,7 +159,7 @@ def _agrees(action: Action, said: Sequence[Said], talk: Talk, seen: Observation)
 
 
 def _has_worked(action: Action, said: Sequence[Said], met: _Met) -> bool:
-    """Return whether packets met what they have to under an action; they met nothing else."""
+    """Return whether an action had its effect on packets that met nothing but that effect."""
     worked = True
     match action:
         case actions.Drop() | actions.Capacity() | actions.Reorder() | actions.Duplicate():
@@ -178,7 +178,7 @@ def _has_worked(action: Action, said: Sequence[Said], met: _Met) -> bool:
 
 
 def _is_share(hits: Sequence[Said], said: Sequence[Said], probability: float) -> bool:
-    """Return whether a share of packets was hit, and some of each direction that has enough."""
+    """Return whether about this share of packets was hit, in each direction with enough of them."""
     low, high = share_interval(len(hits), len(said), OF_VECTORS)
     if not low <= probability <= high:
         return False
@@ -187,7 +187,7 @@ def _is_share(hits: Sequence[Said], said: Sequence[Said], probability: float) ->
 
 
 def _exceeds(action: actions.Police, said: Sequence[Said], lost: Sequence[Said]) -> bool:
-    """Return whether packets were lost if, and only if, there were more than may pass."""
+    """Return whether packets were lost if and only if there were more than may pass."""
     sure_bytes = 2 * max(s.size_bytes for s in said)
     most = 0.0
     for up in (True, False):
@@ -200,7 +200,7 @@ def _exceeds(action: actions.Police, said: Sequence[Said], lost: Sequence[Said])
 
 
 def _froze(action: actions.Freeze, said: Sequence[Said], seen: Observation) -> bool:
-    """Return whether a beginning of the right length passed, and nothing after it."""
+    """Return whether the flow passed up to the limit, and nothing of it afterwards."""
     in_bytes = action.after_bytes is not None
     least = (action.after_packets if action.after_bytes is None else action.after_bytes) or 0
     counted = 0
@@ -235,7 +235,7 @@ def _was_reset(action: actions.Reset, said: Sequence[Said], talk: Talk, seen: Ob
 def _was_answered(
     action: actions.Answer, said: Sequence[Said], talk: Talk, seen: Observation
 ) -> bool:
-    """Return whether each packet that has an answer, and no other, was answered."""
+    """Return whether exactly the packets that should be answered were answered."""
     client = talk.shape.up(True)
     answered = list(said)
     if action.reply == "echo-reply":

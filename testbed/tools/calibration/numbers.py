@@ -1,4 +1,4 @@
-"""The numbers of what befalls single packets: loss, delay, order; what limits flows: `limits`."""
+"""Measures the actions that affect single packets: loss, bursts, delay, jitter, reordering."""
 
 from __future__ import annotations
 
@@ -19,18 +19,19 @@ from testbed.tools.calibration.reference import Reference, Shape
 from testbed.tools.calibration.script import LATE_S, Observation, Script, Talk
 
 _LEAST, _MOST, _OF_CERTAIN, _IN_BURSTS, _DELAYED = 4000, 12_000, 1000, 10_000, 1000
-"""Packets for a probability, at least and at most; for one of 0 or 1; for bursts; for a delay."""
+"""Numbers of packets: the least and most for a probability; for one of 0 or 1; for bursts; for a
+delay."""
 _WITH_EACH = 400
-"""How many packets are to meet the rarer fate, if that takes no more than `_MOST`."""
+"""How many packets should have the rarer outcome, unless that takes more than `_MOST`."""
 _IN_A_ROW, _IN_A_ROW_S = 2000, 4.0
-"""Packets each way, and seconds of them, between pauses."""
+"""The most packets in each direction, and the most seconds, between two pauses."""
 _Z = 3.29
-"""The normal distribution's two-sided 99.9 %."""
+"""The two-sided 99.9 % quantile of the normal distribution."""
 _TIME = "to 0.5 ms"
 
 
 def probe_numbers(reference: Reference, rule: Rule, shape: Shape) -> Iterator[Probe]:
-    """Yield the experiments for the numbers of a rule's action, if it is of this kind."""
+    """Yield the experiments for the numbers of a rule's action, if it affects single packets."""
     match rule.action:
         case actions.Drop() | actions.Capacity() | actions.Reorder() | actions.Duplicate():
             yield _share(reference, rule, shape)
@@ -70,7 +71,7 @@ def _packets(probability: float) -> int:
 
 
 def _send(script: Script, talks: Sequence[Talk], packets: int, gap_s: float = 1e-3) -> None:
-    """Send packets both ways in turn, with pauses in which the guest hands over what comes next."""
+    """Send packets in alternating directions, with pauses for the guest to hand over the next."""
     in_a_row = min(_IN_A_ROW, int(_IN_A_ROW_S / gap_s))
     for talk in talks:
         left = max(10, packets // 2 // len(talks))
@@ -117,7 +118,7 @@ def _burst(reference: Reference, rule: Rule, shape: Shape, action: actions.Burst
 
 
 def _of_loss(rule: Rule, action: actions.Burst, runs: Sequence[Sequence[bool]]) -> Measurement:
-    """Return the share that was lost, whose variance is larger if losses come in bursts."""
+    """Return the share of lost packets; its variance takes into account that losses are bursty."""
     n, lost = sum(map(len, runs)), sum(map(sum, runs))
     leave = 1 / action.mean_burst_packets
     kept = 1 - leave - leave * action.loss / max(1e-9, 1 - action.loss)
@@ -128,7 +129,7 @@ def _of_loss(rule: Rule, action: actions.Burst, runs: Sequence[Sequence[bool]]) 
 
 
 def _of_bursts(rule: Rule, action: actions.Burst, runs: Sequence[Sequence[bool]]) -> Measurement:
-    """Return the mean length of bursts: one over the share of lost packets that ended one."""
+    """Return the mean burst length: the inverse of the share of lost packets that end a burst."""
     pairs = [after for run in runs for before, after in pairwise(run) if before]
     ended = sum(not after for after in pairs)
     number = "mean_burst_packets"
@@ -143,7 +144,7 @@ def _of_bursts(rule: Rule, action: actions.Burst, runs: Sequence[Sequence[bool]]
 
 
 def _delay(reference: Reference, rule: Rule, shape: Shape, action: actions.Delay) -> Probe:
-    """Send packets so far apart that none waits for the one before."""
+    """Send packets so far apart that none waits for its predecessor."""
     script = Script(f"{rule.name} delay", reference, starts_s=starts_s(rule))
     gap_s = max(5e-3, (2 * action.jitter_ms + 1) / 1000)
     talks = flows(script, rule, shape)
@@ -160,7 +161,7 @@ def _delay(reference: Reference, rule: Rule, shape: Shape, action: actions.Delay
 
 
 def _of_jitter(rule: Rule, action: actions.Delay, delays_s: Sequence[float]) -> list[Measurement]:
-    """Return the mean, and half of the range, of what is to be uniform."""
+    """Return the mean and half the range of delays that should be uniformly distributed."""
     n, ms = len(delays_s), [d * 1e3 for d in delays_s]
     mean, error = fmean(ms), _Z * stdev(ms) / sqrt(n)
     late = RESOLUTION_S * 1e3

@@ -1,6 +1,7 @@
-"""What flows begin with, and the facts that this shows: the one place that knows which bytes.
+"""The first payloads of flows, and the facts that detectors should state about them.
 
-Written from the protocols' documents and not from the detectors, which a test compares with it.
+They are written from the protocols' specifications, independently of the detectors; a test compares
+the two.
 """
 
 from __future__ import annotations
@@ -15,46 +16,46 @@ from typing import NamedTuple
 from testbed.tools.calibration import hello
 
 NAME, ALPN = "www.unlisted.invalid", "h2"
-"""Names that no profile looks for."""
+"""A host name and an ALPN value for which no profile looks."""
 GAP_S = 0.002
 _COOKIE = bytes.fromhex("2112a442")
 _VOICE_GAP_S, _VOICE_BYTES, _VOICE_PACKETS = 0.02, 160, 50
 
 
 class Step(NamedTuple):
-    """One payload."""
+    """One payload of an opening."""
 
     payload: bytes
     labels: frozenset[str] = frozenset()
-    """The labels that it completes."""
+    """The labels that a detector should state with this payload."""
     by_client: bool = True
 
 
 @dataclass(frozen=True)
 class Opening:
-    """The first payloads of a flow; after them nothing more is shown by bytes of `filler`."""
+    """The first payloads of a flow; subsequent payloads of `filler` reveal nothing more."""
 
     name: str
     protocol: str
     steps: tuple[Step, ...]
     values: Mapping[str, str] = field(default_factory=dict, hash=False)
-    """What is named in the first payload: `sni`, `host`, `alpn`."""
+    """Values named in the first payload: `sni`, `host`, `alpn`."""
     gap_s: float = GAP_S
 
     @property
     def labels(self) -> frozenset[str]:
-        """Return all labels that it shows."""
+        """Return all labels that the opening reveals."""
         return frozenset().union(*(step.labels for step in self.steps))
 
 
 def filler(size_bytes: int) -> bytes:
-    """Return a payload that shows nothing, if it has none of voice's sizes, 30 to 399 bytes."""
+    """Return a payload that reveals nothing, unless its size is that of voice (30 to 399 bytes)."""
     return bytes(size_bytes)
 
 
 @cache
 def openings(sni: str = NAME, host: str = NAME, alpn: str = ALPN) -> tuple[Opening, ...]:
-    """Return one opening of each kind; the plainest of each protocol first."""
+    """Return one opening of each kind, the simplest of each protocol first."""
     return (
         *_plain(),
         *_udp_set_up(),
@@ -64,7 +65,7 @@ def openings(sni: str = NAME, host: str = NAME, alpn: str = ALPN) -> tuple[Openi
 
 
 def silent(protocol: str, packets: int) -> Opening:
-    """Return an opening of some packets that shows nothing but, from two packets on, `unknown`."""
+    """Return an opening that reveals nothing except, from the second packet on, `unknown`."""
     second = frozenset() if protocol == "icmp" else frozenset({"unknown"})
     steps = [Step(filler(20), second if number == 1 else frozenset()) for number in range(packets)]
     return Opening("zeros", protocol, tuple(steps))
@@ -73,7 +74,7 @@ def silent(protocol: str, packets: int) -> Opening:
 def _plain() -> Iterator[Opening]:
     for protocol in ("udp", "tcp", "icmp"):
         yield silent(protocol, 2)
-    # What begins like application data of DTLS or TLS is not unknown, and is no handshake.
+    # A flow that begins like DTLS or TLS application data is not unknown, but is no handshake.
     yield _single("DTLS data", "udp", hello.dtls_record(filler(16), kind=23))
     yield _single("TLS data", "tcp", b"\x17\x03\x03\x00\x10" + filler(16))
 
@@ -145,7 +146,7 @@ def _tcp_connections(sni: str, host: str, alpn: str) -> Iterator[Opening]:
 
 
 def _turn_over_tcp() -> Iterator[Opening]:
-    """Yield a request to a TURN server (RFC 8489, 6.2.2), and data behind it (RFC 8656, 12)."""
+    """Yield a request to a TURN server (RFC 8489, 6.2.2), and channel data (RFC 8656, 12)."""
     allocate = struct.pack("!HH", 3, 0) + _COOKIE + filler(12)
     yield _pair("STUN", "tcp", allocate, "stun")
     channel = Step(b"\x40\x01\x00\x10" + filler(16))
@@ -159,7 +160,7 @@ def _turn_over_tcp() -> Iterator[Opening]:
 
 
 def _tls_in_tls(sni: str, alpn: str) -> Opening:
-    """Return a handshake and behind it bursts of 300, 200, 200 and 100 bytes (OpenGFW's tree)."""
+    """Return a handshake, then bursts of 300, 200, 200 and 100 bytes (OpenGFW's decision tree)."""
     ready = b"\x14\x03\x03\0\1\1"
     steps = (
         Step(hello.tls(sni, alpn), frozenset({"tls", "tls-client-hello", "tls-1.3"})),
@@ -178,13 +179,13 @@ def _single(name: str, protocol: str, payload: bytes, *labels: str, **values: st
 
 
 def _pair(name: str, protocol: str, payload: bytes, *labels: str) -> Opening:
-    """Return an opening that begins like no protocol, which shows with its second payload."""
+    """Return an opening that is recognised as `unknown` with its second payload."""
     second = Step(filler(20), frozenset({"unknown"}))
     return Opening(name, protocol, (Step(payload, frozenset(labels)), second))
 
 
 def _openvpn(protocol: str) -> Opening:
-    """Return OpenVPN's resets and an acknowledgement (OpenVPN's protocol documentation)."""
+    """Return OpenVPN's hard resets and an acknowledgement (OpenVPN's protocol documentation)."""
     client, server = b"\x01" * 8, b"\x02" * 8
     messages = [
         bytes([7 << 3]) + client + b"\0" + bytes(4),
@@ -209,7 +210,7 @@ def _dns(name: str) -> bytes:
 
 
 def _balanced(size_bytes: int) -> bytes:
-    """Return bytes of four set bits each, half of them printable at most, and not the first."""
+    """Return bytes with four set bits each; at most half are printable, and the first is not."""
     random = Random("fully encrypted")
     pool = [byte for byte in range(0x80, 0x100) if byte.bit_count() == 4]
     return bytes(random.choices(pool, k=size_bytes))

@@ -1,4 +1,4 @@
-"""Builds IPv4 packets with right checksums; what is in them and when they are sent: elsewhere."""
+"""Builds IPv4 packets with TCP, UDP or ICMP, with valid checksums."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from testbed.censor.packet import Endpoint
 from testbed.censor.segment import checksum
 
 HEADER_BYTES = {"udp": 28, "tcp": 40, "icmp": 28}
-"""Of IPv4 and what follows it, by protocol."""
+"""The size of the IPv4 header and the transport header together, by protocol."""
 SYN, PSH, ACK = 0x02, 0x08, 0x10
 _PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17}
 _TTL = 64
 
 
 class TcpNumbers(NamedTuple):
-    """What a TCP header says of its segment's place in the connection."""
+    """The sequence number, acknowledgement number and flags of a TCP header."""
 
     sequence: int = 0
     acknowledgement: int = 0
@@ -24,7 +24,7 @@ class TcpNumbers(NamedTuple):
 
 
 def kind_of(data: bytes) -> int:
-    """Return what tells made-up packets apart: TCP's flags, ICMP's type and code; 0: neither."""
+    """Return the kind of a forged packet: TCP flags, or ICMP type and code; 0 for others."""
     at = {_PROTOCOLS["tcp"]: slice(33, 34), _PROTOCOLS["icmp"]: slice(20, 22)}
     return int.from_bytes(data[at.get(data[9], slice(0))], "big")
 
@@ -41,7 +41,7 @@ def packet(
 ) -> bytes:
     """Build a packet (RFC 791, 768, 792, 9293) whose identification is `number`.
 
-    ICMP is an echo request or, as `is_answer`, its answer.
+    An ICMP packet is an echo request or, with `is_answer`, an echo reply.
     """
     addresses = source.address + destination.address
     ports = (source.port, destination.port)
@@ -58,6 +58,6 @@ def packet(
     pseudo = addresses + struct.pack("!HH", _PROTOCOLS[protocol], len(body))
     summed = checksum(body if protocol == "icmp" else pseudo + body) or 0xFFFF
     body = body[:checked_at] + summed.to_bytes(2, "big") + body[checked_at + 2 :]
-    # The kernel fills in the header's own checksum (raw(7)).
+    # The kernel fills in the checksum of the IP header (raw(7)).
     fields = (0x45, 0, 20 + len(body), number, 0, _TTL, _PROTOCOLS[protocol], 0)
     return struct.pack("!BBHHHBBH", *fields) + addresses + body

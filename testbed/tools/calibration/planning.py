@@ -1,4 +1,8 @@
-"""All experiments for a profile, from its data alone; each kind of them lives in its own module."""
+"""Plans all experiments for a profile from its data alone.
+
+Every rule that a flow can reach is tried with matching and almost matching flows, and every number
+of the profile that has evidence is measured. A number without a finding is reported as a failure.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +49,7 @@ def _probes(reference: Reference) -> Iterator[Probe]:
 
 
 def numbers_of(profile: Profile) -> dict[tuple[str, str], float]:
-    """Return all numbers that are to be measured, by rule, or `inspection`, and name."""
+    """Return all numbers to be measured, by rule (or `inspection`) and name."""
     numbers = {
         (rule.name, name): value
         for rule in profile.rules
@@ -59,7 +63,7 @@ def numbers_of(profile: Profile) -> dict[tuple[str, str], float]:
 
 
 def unmeasured(profile: Profile, findings: Sequence[Finding]) -> list[Measurement]:
-    """Say of each number of which nothing was found that it was not measured: a failure."""
+    """Return, as failures, the numbers about which there is no finding."""
     found = {(f.rule, f.number.split()[0]) for f in findings if isinstance(f, Measurement)}
     return [
         Measurement(rule, name, value, None, how="the calibration has no experiment for it")
@@ -69,7 +73,7 @@ def unmeasured(profile: Profile, findings: Sequence[Finding]) -> list[Measuremen
 
 
 def _numbers_of(rule: Rule) -> dict[str, float]:
-    """Return a rule's own numbers: those that have evidence, and do something."""
+    """Return a rule's own numbers: those that have evidence and an effect."""
     holders = (rule.action, rule)
     idle = {*number_types(rule.action)} - {*action_numbers(rule.action)}
     own = {
@@ -81,7 +85,7 @@ def _numbers_of(rule: Rule) -> dict[str, float]:
 
 
 def _unreached(rule: Rule) -> Probe:
-    """Say of a rule's numbers that no flow shows them."""
+    """Return an empty experiment that reports that no flow reveals a rule's numbers."""
     why = "no IPv4 flow that is known here comes under the rule"
     if rule.match.fingerprint:
         why += ", and none can be made from a fingerprint, which is a hash"

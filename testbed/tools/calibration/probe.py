@@ -1,4 +1,4 @@
-"""What a calibration is made of: an experiment, and what it says once it has been done."""
+"""The unit of a calibration: an experiment, and the function that judges what arrived."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from testbed.tools.calibration.script import Observation
 
 @dataclass(frozen=True)
 class Probe:
-    """An experiment, and how it is judged."""
+    """An experiment, and the function that judges it."""
 
     experiment: Experiment
     judge: Callable[[Observation], Sequence[Finding]]

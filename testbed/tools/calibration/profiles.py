@@ -1,4 +1,8 @@
-"""Calibrates profiles and links in guests; what is sent and how it is judged: `calibration`."""
+"""Runs the calibration of profiles and links in guests.
+
+The experiments of a profile are divided into parts, always the same ones, each of which is the task
+of one guest. Guests run in parallel, one per processor, and their findings are merged.
+"""
 
 from __future__ import annotations
 
@@ -35,17 +39,18 @@ LISTS: Mapping[str, Sequence[str]] = {
     **ADDRESS_LISTS,
     "messenger-foreign": (str(IPv4Network(OUTSIDE)[0x302]),),
 }
-"""The address lists that a cell gives its box; in a cell the last one is the relay's address."""
+"""The address lists that a cell passes to its middlebox; in a cell the last is the relay's address.
+"""
 _PACKETS_A_GUEST = 6000
 _SEED = 1
 
 
 @dataclass
 class _Part:
-    """What one guest does, and what came of it."""
+    """The work of one guest, and its result."""
 
     whole: str
-    """The profile or the links that it is a part of."""
+    """The name of the profile or links to which it belongs."""
     task: Task | LinkTask
     probes: Sequence[Probe]
     findings: list[Finding] = field(default_factory=list)
@@ -64,9 +69,9 @@ async def calibrate_profiles(
     cpus: Sequence[int],
     report: Callable[[int, int], None] = lambda done, all_: None,
 ) -> list[Calibration]:
-    """Calibrate profiles in guests, one at a time on each processor; `folder` gets their jobs.
+    """Calibrate profiles in guests, one at a time on each processor, with their jobs in `folder`.
 
-    `report` hears how many packets of how many have been sent.
+    `report` is called with the number of packets sent so far and the total.
 
     Raises:
         ConductError: A guest failed.
@@ -88,7 +93,7 @@ async def calibrate_links(
     cpus: Sequence[int],
     report: Callable[[int, int], None] = lambda done, all_: None,
 ) -> list[Calibration]:
-    """Calibrate sets of links by their names, as `calibrate_profiles` does profiles."""
+    """Calibrate sets of links by their names, in the same manner as `calibrate_profiles`."""
     parts = [
         _Part(name, task, probes)
         for name, links in named.items()
@@ -100,7 +105,7 @@ async def calibrate_links(
 
 
 def _parts(profile: Profile) -> Iterator[_Part]:
-    """Cut a profile's experiments into pieces for guests, always the same ones."""
+    """Yield the parts of a profile's calibration, one per guest and always the same ones."""
     piece: list[Probe] = []
     probes = plan(profile, LISTS)
     for number, probe in enumerate(probes):

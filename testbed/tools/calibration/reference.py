@@ -1,7 +1,12 @@
-"""Which rule a profile asks for, by what is known of a flow when it is written; no packets.
+"""Computes which rule of a profile should decide about a packet, independently of the censor.
 
-It says the same as the censor's own matching, from other knowledge: the censor reads facts from
-bytes, this has them from whoever wrote the bytes.
+The censor's own matching works from facts that detectors read from bytes. The reference works from
+what is known about a flow when it is written: its shape (opening, server, port, who opened it), the
+labels that its payloads reveal, and the lists on which it is. Where the outcome depends on details
+of detectors, such as whether any of them still inspects the flow, it is `AMBIGUOUS`.
+
+The reference also searches the other way round: for a rule, it finds the simplest flow (`trigger`)
+about which that rule decides.
 """
 
 from __future__ import annotations
@@ -21,59 +26,59 @@ from testbed.tools.calibration.experiment import INSIDE
 from testbed.tools.calibration.openings import Opening, openings, silent
 
 NEUTRAL = IPv4Network("198.18.0.0/15")
-"""Servers that no profile names (RFC 2544)."""
+"""Addresses of servers that no profile names (RFC 2544)."""
 _INSIDE = IPv4Network(INSIDE)
 _NEUTRAL_PORTS = (9, 443)
 _LONGEST_H = 3
-"""How many hours an experiment takes at most, if it depends on the time of day."""
+"""The longest duration of an experiment that depends on the time of day (hours)."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A flow before it has ends of its own."""
+    """A flow without concrete addresses and client port."""
 
     opening: Opening
     servers: IPv4Network
-    """Its server is one of these."""
+    """The network from which its server is taken."""
     port: int
     opened: Literal["inside", "outside"] = "inside"
     client_above: bool = True
-    """The client's port is higher than the server's."""
+    """Whether the client's port is higher than the server's."""
 
     @property
     def protocol(self) -> str:
-        """Return its protocol."""
+        """Return the protocol of its opening."""
         return self.opening.protocol
 
     def up(self, by_client: bool) -> bool:
-        """Return whether what the client, or the server, sends goes up."""
+        """Return whether packets of the client (or, if not `by_client`, the server) go up."""
         return by_client is (self.opened == "inside")
 
 
 class Known(NamedTuple):
-    """What a flow has shown."""
+    """What a flow has revealed so far."""
 
     labels: frozenset[str] = frozenset()
     values: Mapping[str, str] = {}
     inspected: bool | None = False
-    """No detector looks at it any more; None: that depends on the detectors."""
+    """Whether inspection is over for all detectors; None if that depends on the detectors."""
 
 
 AMBIGUOUS: Final = "ambiguous"
 Expected = Rule | Literal["ambiguous"] | None
-"""Which rule decides about a packet; None: none does, so it passes."""
+"""The rule that decides about a packet; None if no rule does, so that the packet passes."""
 
 
 class Reference:
-    """A profile's rules."""
+    """The rules of a profile, and the flows to which they apply."""
 
     def __init__(self, profile: Profile, lists: Mapping[str, Sequence[str]]) -> None:
         self.profile = profile
         held_ms = (r.action.delay_ms for r in profile.rules if isinstance(r.action, Reorder))
         self.holds_s = max(held_ms, default=0.0) / 1000
-        """How long a packet may be held while later ones are not."""
+        """How long reordering may hold a packet while later ones pass."""
         self.hour = max(range(24), key=self._least_share)
-        """The hour of local time with which experiments begin: that with the largest shares."""
+        """The local hour at which experiments begin: that with the largest shares."""
         self._networks = {
             rule.name: [
                 network
@@ -84,7 +89,7 @@ class Reference:
         }
 
     def share(self, rule: Rule) -> float:
-        """Return the least share of a rule during an experiment; without one, all flows."""
+        """Return the least share of a rule during an experiment; 1 if the rule has no share."""
         return self._share_from(rule, self.hour)
 
     def _least_share(self, hour: int) -> float:
@@ -105,10 +110,10 @@ class Reference:
         taken: bool = True,
         without: Rule | None = None,
     ) -> Expected:
-        """Return the first rule that holds.
+        """Return the first rule that matches a packet of a flow.
 
-        `listed` names the lists that the flow is on; `taken`: it is of each rule's share;
-        `without`: as if that rule were not there.
+        `listed` names the lists on which the flow is. `taken` is whether the flow falls into the
+        share of each rule. The rule `without` is ignored.
         """
         for rule in self.profile.rules:
             if rule is without or not self._may_hold(rule, shape, known, up=up):
@@ -151,9 +156,10 @@ class Reference:
         return any(shape.servers.subnet_of(net) for net in self._networks[rule.name])
 
     def looks(self, protocol: str) -> int:
-        """Return how many packets with payload of a flow are looked at; 0: none.
+        """Return how many payloads of a flow are inspected; 0 if none is.
 
-        Of detectors that look without end those that end by themselves do so within this, too.
+        Detectors without a limit of their own, but that finish by themselves, also do so within
+        this number.
         """
         asked = [rule.match for rule in self.profile.rules]
         limits = [
@@ -173,7 +179,7 @@ class Reference:
         return max(2, *limits)
 
     def shapes(self, rule: Rule) -> Iterator[Shape]:
-        """Yield the flows for which a rule's own conditions hold, the plainest first."""
+        """Yield the flows for which a rule's own conditions hold, the simplest first."""
         match = rule.match
         servers = self._servers(rule)
         opened: tuple[Literal["inside", "outside"], ...] = (
@@ -188,10 +194,10 @@ class Reference:
                     yield shape
 
     def trigger(self, rule: Rule) -> Shape | None:
-        """Return the plainest flow that a rule decides about; None: no flow that is known here.
+        """Return the simplest flow about which a rule decides; None if no known flow is one.
 
-        If the rule asks for a list, it is a flow that gets itself on it. If it only lets pass, it
-        is a flow to which another rule would do something, if there is one.
+        If the rule requires a list, the flow also puts itself on that list. If the rule only lets
+        packets pass, a flow is preferred that another rule would otherwise affect.
         """
         decided = [shape for shape in self._sources(rule) if self._decides(rule, shape, None)]
         if isinstance(rule.action, Pass):
@@ -200,7 +206,7 @@ class Reference:
         return decided[0] if decided else None
 
     def _decides(self, rule: Rule | None, shape: Shape, without: Rule | None) -> bool:
-        """Return whether a rule, or with None any that does something, decides about a flow."""
+        """Return whether a rule (or, with None, any rule with an effect) decides about a flow."""
         known = Known(shape.opening.labels, shape.opening.values, self.is_inspected(shape.opening))
         at_s = 0.0 if rule is None else rule.from_s or 0.0
         asked = None if rule is None else rule.match.listed
@@ -230,7 +236,7 @@ class Reference:
         ]
 
     def shows(self, rule: Rule) -> Rule | None:
-        """Return the rule whose effect shows a rule: itself, or one for its list, or none."""
+        """Return the rule whose effect reveals a rule: itself, one that uses its list, or None."""
         if isinstance(rule.action, List):
             name = rule.action.list
             listed = (each for each in self.profile.rules if each.match.listed == name)
@@ -238,11 +244,11 @@ class Reference:
         return rule if acts(rule.action) else None
 
     def is_inspected(self, opening: Opening) -> bool | None:
-        """Return whether no detector looks at a flow after its opening; None: who knows."""
+        """Return True if a flow's inspection is over after its opening; None if that is unknown."""
         return True if len(opening.steps) >= self.looks(opening.protocol) else None
 
     def carriers(self, protocol: str, match: Match) -> Iterator[Opening]:
-        """Yield all openings of a protocol, with the names that a match asks for if it does."""
+        """Yield all openings of a protocol, with the names that a match requires, if any."""
         asked = {name: witness(patterns[0]) for name, patterns in match.values.items()}
         asked.pop("fingerprint", None)
         yield from (each for each in openings(**asked) if each.protocol == protocol)
@@ -261,11 +267,11 @@ class Reference:
             yield from openings(**dict(named))
 
     def _servers(self, rule: Rule) -> list[IPv4Network]:
-        """Return networks of servers abroad for which a rule holds; neutral ones if it has none."""
+        """Return the networks of foreign servers that a rule names, or else a neutral network."""
         return [net for net in self._networks[rule.name] if not net.overlaps(_INSIDE)] or [NEUTRAL]
 
     def beside(self, rule: Rule) -> list[tuple[str, IPv4Network]]:
-        """Return servers just inside and outside the networks that a rule names."""
+        """Return servers just inside and just outside the networks that a rule names."""
         found: list[tuple[str, IPv4Network]] = []
         for net in self._networks[rule.name]:
             first, last = int(net.network_address), int(net.broadcast_address)
@@ -276,12 +282,12 @@ class Reference:
 
 
 def acts(action: Action) -> bool:
-    """Return whether an action does something to packets."""
+    """Return whether an action affects packets."""
     return not isinstance(action, Pass | List)
 
 
 def ports(match: Match) -> list[int]:
-    """Return ports for which a match holds: both ends of each range, or neutral ones."""
+    """Return server ports that match: both ends of each range, or neutral ones without ranges."""
     ranges = [port_range(text) for text in match.server_ports]
     return list(dict.fromkeys(p for each in ranges for p in (each[0], each[-1]))) or [
         *_NEUTRAL_PORTS
@@ -289,14 +295,14 @@ def ports(match: Match) -> list[int]:
 
 
 def ports_beside(match: Match) -> list[int]:
-    """Return the ports just inside and just outside a match's ranges."""
+    """Return the server ports just inside and just outside a match's ranges."""
     ranges = [port_range(text) for text in match.server_ports]
     edges = (p for each in ranges for p in (each[0] - 1, each[0], each[-1], each[-1] + 1))
     return [port for port in dict.fromkeys(edges) if 0 < port < 0xFFFF]
 
 
 def witness(text: str) -> str:
-    """Return a name that a pattern matches."""
+    """Return a name that matches a pattern."""
     return text.replace("*", "a")
 
 
@@ -307,7 +313,7 @@ def like(name: str, text: str) -> bool:
 
 
 def renamed(shape: Shape, **values: str) -> Shape | None:
-    """Return a flow whose opening names something else; None: it names nothing."""
+    """Return a flow whose opening names other values; None if its opening names none."""
     named = {**shape.opening.values, **values}
     for opening in openings(**named):
         if (opening.name, opening.protocol) == (shape.opening.name, shape.protocol):

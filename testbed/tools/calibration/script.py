@@ -1,4 +1,11 @@
-"""Writes an experiment down: flows, what each sends when, and which rule is to decide about it."""
+"""Composes an experiment: flows, the packets that each sends, and the rule expected for each.
+
+A `Script` keeps the state that the middlebox should have at each time: what each flow has revealed,
+which lists it is on and since when, and when it is forgotten. So every packet is written down along
+with the rule that should decide about it. A list takes effect at an uncertain time (update cycles,
+delays); between the earliest and the latest possible one, the expected rule may be ambiguous. The
+`Observation` of what arrived is later compared with these expectations.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +43,7 @@ _PACKETS_A_VOLLEY = 2000
 _HIGH_PORT, _LOW_PORT = 50_001, 1
 End = Literal["client", "server"]
 LATE_S = 2e-3
-"""A packet that takes longer across the box was held."""
+"""A packet that takes longer than this across the middlebox was delayed by it."""
 
 
 class Said(NamedTuple):
@@ -46,14 +53,14 @@ class Said(NamedTuple):
     at_s: float
     up: bool
     size_bytes: int
-    """With the IP header."""
+    """The size of the packet with its IP header."""
     expected: Expected
     otherwise: Expected
-    """The same if the flow is of no rule's share."""
+    """The rule expected if the flow falls into no rule's share."""
 
 
 class Listing(NamedTuple):
-    """When a flow is on a list: perhaps from the first time on, for certain from the second."""
+    """When a flow is on a list: possibly from the first time on, certainly from the second."""
 
     from_s: float
     surely_from_s: float
@@ -69,31 +76,31 @@ class Talk:
     server: Endpoint
     said: list[Said] = field(default_factory=list)
     ready_s: float = 0.0
-    """When its opening is over."""
+    """When its opening is complete."""
     known: Known = field(default_factory=Known)
     payload_packets: int = 0
     has_listed: set[str] = field(default_factory=set)
-    """The rules that have put it on a list."""
+    """The names of the rules that have put it on a list."""
     counted_on: set[str] = field(default_factory=set)
-    """The lists that it was put on, or whose time it has begun anew."""
+    """The lists that it was put on, or on which it has restarted its time."""
     sequences: dict[bool, int] = field(default_factory=lambda: {True: 1, False: 1})
-    """TCP's, by whether the client sends."""
+    """The next TCP sequence numbers, by whether the client sends."""
 
     def of(self, rule: Rule | None, *, up: bool | None = None) -> list[Said]:
-        """Return the packets about which a rule, or none, is to decide."""
+        """Return the packets about which this rule (or, for None, no rule) should decide."""
         return [s for s in self.said if s.expected is rule and up in (None, s.up)]
 
     def untaken(self) -> Talk:
-        """Return it as it is to be if it is of no rule's share."""
+        """Return the flow with the expectations that hold if it falls into no rule's share."""
         return replace(self, said=[s._replace(expected=s.otherwise) for s in self.said])
 
     def unsure(self, *, up: bool) -> int:
-        """Return the bytes of a direction of which nobody can say which rule decides about them."""
+        """Return how many bytes of a direction have an ambiguous expectation."""
         return sum(s.size_bytes for s in self.said if s.expected == AMBIGUOUS and s.up is up)
 
 
 class Script:
-    """One experiment; all times are seconds since the box saw its first packet."""
+    """One experiment; all times are in seconds since the middlebox saw its first packet."""
 
     def __init__(
         self, name: str, reference: Reference, *, starts_s: float = 0.0, hour: int | None = None
@@ -103,7 +110,7 @@ class Script:
         self.reference = reference
         self.talks: list[Talk] = []
         self.now_s = 0.0
-        """When all that has been written so far is over."""
+        """When everything written so far is over."""
         self._sent: list[Sent] = []
         self._paused_at = 0
         self._listings: dict[tuple[str, str, tuple[object, ...]], Listing] = {}
@@ -128,9 +135,10 @@ class Script:
         same: Sequence[End] = (),
         shakes_hands: bool = True,
     ) -> Talk:
-        """Begin a flow by its opening; it has a client and, if there are enough, a server alone.
+        """Begin a flow with its opening.
 
-        `same`: the ends of which it has the address of the flow `beside`.
+        It has a client of its own and, if the shape's network has enough addresses, a server of its
+        own, except that it shares the ends in `same` with the flow `beside`.
         """
         if at_s is None and len(self._sent) - self._paused_at > _PACKETS_A_VOLLEY:
             self._paused_at = len(self._sent)
@@ -154,14 +162,14 @@ class Script:
         return talk
 
     def say(self, talk: Talk, at_s: float, payload_bytes: int, *, up: bool) -> Said:
-        """Send a packet with so many bytes that show nothing."""
+        """Send a packet whose payload has this size and reveals nothing."""
         by_client = talk.shape.up(True) is up
         said = self._put(talk, at_s, by_client, filler(payload_bytes))
         self.now_s = max(self.now_s, said.at_s)
         return said
 
     def experiment(self, *, wait_s: float = 0.5) -> Experiment:
-        """End it, some time after the last packet."""
+        """Return the finished experiment, which ends some time after the last packet."""
         return Experiment(self.name, tuple(self._sent), self.now_s + wait_s, self.local_time)
 
     def _ends(
@@ -187,7 +195,8 @@ class Script:
             raise ValueError(f"{self.name}: more than {MAX_PACKETS} packets would be needed")
         self._forget(talk, at_s)
         if len(talk.said) == 1:
-            # Were it held and the next one not, the kernel would know the flow already and drop it.
+            # If reordering held the flow's first packet and not the second, the kernel would know
+            # the flow already when the first came, and drop it. So the second packet waits.
             at_s = max(at_s, talk.said[0].at_s + self.reference.holds_s + 1e-3)
         ends = (talk.client, talk.server) if by_client else (talk.server, talk.client)
         if protocol == "icmp":
@@ -208,7 +217,7 @@ class Script:
         return said
 
     def _forget(self, talk: Talk, at_s: float) -> None:
-        """Forget what a flow has shown once it has been silent for so long that the box does."""
+        """Forget what a flow has revealed if it was silent for longer than the middlebox waits."""
         idle_s = self.reference.profile.inspection.idle_s
         if idle_s is not None and talk.said and at_s - talk.said[-1].at_s > idle_s:
             talk.known = Known(inspected=not self.reference.looks(talk.shape.protocol))
@@ -231,7 +240,7 @@ class Script:
         return one if one is other else AMBIGUOUS
 
     def _list(self, talk: Talk, rule: Rule, at_s: float) -> None:
-        """Keep in mind that a rule puts a flow on a list, or begins its time there anew."""
+        """Record that a rule puts a flow on a list, or restarts the flow's time there."""
         action = rule.action
         if isinstance(action, List) and rule.name not in talk.has_listed:
             talk.has_listed.add(rule.name)
@@ -245,7 +254,7 @@ class Script:
             self._restart(self._lists[name], talk, at_s)
 
     def _restart(self, kept: List, talk: Talk, at_s: float) -> None:
-        """Keep in mind that a flow begins its time on a list anew, if the list is so."""
+        """Record that a flow restarts its time on a list, if the list's entries restart."""
         if kept.restarts:
             listing = self._listings[_key(kept, talk)]
             until_s = at_s + (kept.for_s or inf)
@@ -256,7 +265,7 @@ _NEVER = Listing(inf, inf, inf)
 
 
 def _key(kept: List, talk: Talk) -> tuple[str, str, tuple[object, ...]]:
-    """Return what a list remembers of a flow."""
+    """Return the key by which a list remembers a flow."""
     client, server = talk.client, talk.server
     keys: dict[By, tuple[object, ...]] = {
         "2-tuple": (client.address, server.address),
@@ -280,31 +289,31 @@ class Observation:
         self._made = [each for each in arrived if not each.number]
 
     def delays_of(self, number: int) -> list[float]:
-        """Return how long the packet of a number took, each time that it arrived."""
+        """Return the delay of the packet with a number, for each time that it arrived (s)."""
         return self._delays_s.get(number, [])
 
     def delays_s(self, said: Said) -> list[float]:
-        """Return how long a packet took, each time that it arrived."""
+        """Return the delay of a packet, for each time that it arrived (s)."""
         return self.delays_of(said.number)
 
     def passed(self, said: Said) -> bool:
-        """Return whether it arrived."""
+        """Return whether a packet arrived."""
         return bool(self.delays_s(said))
 
     def arrived_s(self, said: Said) -> float:
-        """Return when it arrived first."""
+        """Return when a packet first arrived (s)."""
         return said.at_s + self.delays_s(said)[0]
 
     def touched(self, said: Said) -> bool:
-        """Return whether anything but passing on happened to it."""
+        """Return whether a packet was affected: lost, duplicated or delayed."""
         delays_s = self.delays_s(said)
         return len(delays_s) != 1 or delays_s[0] > LATE_S
 
     def made(self, talk: Talk) -> list[Arrived]:
-        """Return the segments that the box made up for a flow."""
+        """Return the packets that the middlebox forged for a flow."""
         ends = {talk.client.address.hex(), talk.server.address.hex()}
         return [each for each in self._made if {each.source, each.destination} == ends]
 
     def is_hit(self, talk: Talk) -> bool:
-        """Return whether a packet of a flow was touched."""
+        """Return whether any packet of a flow was affected."""
         return any(self.touched(said) for said in talk.said)

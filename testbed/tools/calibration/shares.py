@@ -1,4 +1,4 @@
-"""Of how many flows a rule takes its share, at each hour of local time, and what draws it; pure."""
+"""Measures the share of flows that a rule affects, for each hour, and by which key it is drawn."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from testbed.tools.calibration.times import acting_up, look
 
 _FLOWS_OF_SHARE, _FLOWS_OF_HOUR = 2000, 400
 _PAIRS = 60
-"""Of how many flows a second one is tried that has in common what the share is of."""
+"""For how many flows a second one is tried that has the key of the share in common."""
 _ENDS: Mapping[str, Sequence[End]] = {
     "2-tuple": ("client", "server"),
     "3-tuple": ("client", "server"),
@@ -25,11 +25,11 @@ _ENDS: Mapping[str, Sequence[End]] = {
     "server": ("server",),
     "server-address": ("server",),
 }
-"""By what a share is of: which ends its flows have in common."""
+"""By the key of a share: which ends its flows have in common."""
 
 
 def probe_shares(reference: Reference, rule: Rule, shape: Shape) -> Iterator[Probe]:
-    """Yield the experiments for a rule's share, one for each hour that it is given for."""
+    """Yield the experiments for a rule's share: one for each hour with a share, and for its key."""
     for number in rule.match.shares:
         yield _share(reference, rule, shape, number)
     if rule.match.share_by != "flow":
@@ -37,7 +37,7 @@ def probe_shares(reference: Reference, rule: Rule, shape: Shape) -> Iterator[Pro
 
 
 def _share(reference: Reference, rule: Rule, shape: Shape, number: str) -> Probe:
-    """Count the flows of many clients to which the rule does what it does."""
+    """Count the flows of many clients that the rule affects."""
     _, _, hour = number.partition(".")
     name = f"{rule.name} of flows {hour}".rstrip()
     at_hour = int(hour) if hour else None
@@ -58,19 +58,19 @@ def _share(reference: Reference, rule: Rule, shape: Shape, number: str) -> Probe
 
 
 def _look_once(script: Script, rule: Rule, talk: Talk) -> None:
-    """Send what shows whether a flow is of a rule's share, unless its opening has shown it."""
+    """Send what shows whether a flow falls into a rule's share, unless its opening does."""
     opening = [s for s in talk.said if s.expected is rule]
     if not (opening and isinstance(rule.action, List) and rule.action.packet == "drop"):
         shows = script.reference.shows(rule) or rule
         at_s = talk.ready_s + settle_s(script.reference, talk)
-        if shows.action == Drop():  # a packet tells
+        if shows.action == Drop():  # one packet is enough
             script.say(talk, at_s, SMALL, up=acting_up(shows, talk.shape))
         else:
             look(script, shows, talk, at_s)
 
 
 def _share_by(reference: Reference, rule: Rule, shape: Shape) -> Probe:
-    """Begin flows, and another of each one's kind that has in common what the share is of."""
+    """Open pairs of flows that have the key of the share in common: both or none are affected."""
     script = Script(f"{rule.name} share_by", reference, starts_s=starts_s(rule))
     same: Sequence[End] = _ENDS[rule.match.share_by]
     firsts = [script.begin(shape, shakes_hands=False) for _ in range(_PAIRS)]

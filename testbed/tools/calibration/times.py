@@ -1,4 +1,8 @@
-"""When rules hold: lists and how long they keep a flow, cycles, shares, times of a run."""
+"""Measures when rules apply: how long a list keeps a flow, its update cycles, times of a run.
+
+A time is found by looking at flows at several moments around it, before and after. It lies between
+the last moment at which a flow was affected and the first at which one was not, or vice versa.
+"""
 
 from __future__ import annotations
 
@@ -18,28 +22,28 @@ from testbed.tools.calibration.script import Observation, Said, Script, Talk
 
 _CYCLES, _STEPS_A_RANGE = 30, 20
 _BEFORE_S = 0.1
-"""How long before a time in question a flow is opened."""
+"""How long before the time in question a flow is opened."""
 
 
 class Look(NamedTuple):
-    """A packet that is sent to see whether it is touched."""
+    """A packet that is sent to see whether it is affected."""
 
     after_s: float
-    """How long after what is in question."""
+    """When it is sent, since the event in question."""
     said: Said
 
 
 Trial = Sequence[Look]
-"""What is looked at, at about one time."""
+"""The packets that test about the same moment."""
 
 
 def first_hit_s(trial: Trial, seen: Observation) -> float | None:
-    """Return how long after what is in question a packet was touched; None: none was."""
+    """Return the time from the event in question to the first affected packet (s); None if none."""
     return min((each.after_s for each in trial if seen.touched(each.said)), default=None)
 
 
 def around(time_s: float) -> list[float]:
-    """Return times to try: far from one that is asked for, and to a millisecond beside it."""
+    """Return the times to try around a requested one: from far away to a millisecond next to it."""
     shares = (0.5, 0.9, 0.99, 1.01, 1.1, 1.5)
     near = (-1e-2, -1e-3, 1e-3, 1e-2)
     times = {*(time_s * share for share in shares), *(time_s + each for each in near)}
@@ -56,10 +60,11 @@ def limit(
     hit_before: bool,
     by_first: bool = False,
 ) -> Measurement:
-    """Return the time until, or from, which flows were touched.
+    """Return the time until which (if `hit_before`), or else from which, flows were affected.
 
-    `by_first`: a trial's first packet decides, whichever of its packets is touched. Otherwise a
-    trial that is not touched may have been hit for as long as others were before they were touched.
+    With `by_first`, the time of a trial counts from its first packet, whichever of its packets is
+    affected. Otherwise the interval is widened by the longest time that it took in a trial until a
+    packet was affected, because an unaffected trial may have been in effect for as long.
     """
     starts = [min(look.after_s for look in trial) for trial in trials]
     hits = [first_hit_s(trial, seen) for trial in trials]
@@ -77,14 +82,14 @@ def limit(
 
 
 def look(script: Script, rule: Rule, talk: Talk, at_s: float, *, since_s: float = 0.0) -> Trial:
-    """Send what shows a rule in a flow, one way; give it with the times since something."""
+    """Send in one direction what reveals a rule; return it with the times since `since_s`."""
     before = len(talk.said)
     load(rule.action).say(script, talk, at_s, (acting_up(rule, talk.shape),))
     return [Look(s.at_s - since_s, s) for s in talk.said[before:]]
 
 
 def acting_up(rule: Rule, shape: Shape) -> bool:
-    """Return whether packets that go up show a rule; False: those that go down do."""
+    """Return whether upstream packets reveal a rule; if not, downstream packets do."""
     way = rule.match.direction
     if way is None and isinstance(rule.action, Freeze) and rule.action.counts != "both":
         way = rule.action.counts
@@ -92,7 +97,7 @@ def acting_up(rule: Rule, shape: Shape) -> bool:
 
 
 def probe_times(reference: Reference, rule: Rule, shape: Shape) -> Iterator[Probe]:
-    """Yield the experiments for a rule's list and the times at which it holds."""
+    """Yield the experiments for a rule's list and for the times at which the rule applies."""
     yield from _schedule(reference, rule, shape)
     if isinstance(rule.action, List):
         acting = reference.shows(rule)
@@ -125,7 +130,7 @@ def _from_the_origin(rule: Rule) -> Probe:
 
 
 def _time_of_run(reference: Reference, rule: Rule, shape: Shape, number: str) -> Probe:
-    """Open flows before times around the one in question, and look at each at its time."""
+    """Open flows shortly before times around the one in question, and look at each at its time."""
     requested = float(getattr(rule, number))
     script = Script(f"{rule.name} {number}", reference, starts_s=1e-3)
     trials: list[Trial] = []
@@ -145,7 +150,7 @@ def _time_of_run(reference: Reference, rule: Rule, shape: Shape, number: str) ->
 
 
 def _residual(reference: Reference, rule: Rule, shape: Shape, action: List, acting: Rule) -> Probe:
-    """Get flows on the list, and look at each once, some time later; one after the other."""
+    """Put flows on the list one after another, and look at each once, some time later."""
     assert action.for_s is not None
     script = Script(f"{rule.name} for_s", reference, starts_s=starts_s(rule))
     trials: list[Trial] = []
@@ -183,9 +188,10 @@ def _residual(reference: Reference, rule: Rule, shape: Shape, action: List, acti
 def _listed_later(
     reference: Reference, rule: Rule, shape: Shape, script: Script, *, by_another: bool
 ) -> list[tuple[Trial, Trial]]:
-    """Get flows on the list, hit them or flows beside them again, and look at them later.
+    """Put flows on the list, trigger them (or neighbours) again, and look at them later.
 
-    Return of each flow what shows that it was listed, and what shows whether it still is.
+    Return for each flow the trial that shows that it was listed, and the one that shows whether it
+    still is.
     """
     assert isinstance(rule.action, List)
     acting, for_s = reference.shows(rule), rule.action.for_s
@@ -217,7 +223,7 @@ def _restarted(
 def _cycle(reference: Reference, rule: Rule, shape: Shape, action: List, acting: Rule) -> Probe:
     """Put one flow after another on the list, and look at each before the next.
 
-    A flow that is touched says that an update came between the two.
+    If a flow is affected, an update of the list came between the two.
     """
     low, high = action.cycle_min_s, action.cycle_max_s
     step_s = max((high - low) / _STEPS_A_RANGE, high / 100)
@@ -251,7 +257,7 @@ def _cycle_numbers(action: List) -> list[str]:
 def _of_cycle(
     reference: Reference, action: List, lengths: Sequence[float], step_s: float
 ) -> list[Finding]:
-    """Return the shortest and the longest, for each rule that keeps the list."""
+    """Return the shortest and the longest cycle, for each rule that keeps the list."""
     shortest, longest, n = min(lengths), max(lengths), len(lengths)
     unseen = (longest - shortest + 2 * step_s) * range_overshoot(n)
     how = f"of {n} cycles; to {step_s:g} s, and {unseen:.0f} s beyond with 99.9 %"

@@ -1,4 +1,10 @@
-"""Flows that a rule is for, and flows that differ from them in one respect; numbers: the others."""
+"""Tests whether a rule affects the flows that it should, and no others.
+
+A vector is a flow to which the rule applies, or one that differs from it in a single respect:
+server, port, name, opening, the side that opens it, or (for lists) the ends that it shares with a
+listed flow. All vectors of a rule are played one after another across one middlebox, each followed
+by loads that reveal the rule and any rule that would apply instead.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +35,7 @@ from testbed.tools.calibration.reference import (
 from testbed.tools.calibration.script import End, Observation, Script, Talk
 
 _COPIES_OF_OTHERS = 8
-"""How often a flow is tried of which no share is to be taken."""
+"""How often a flow is tried about which no share should decide."""
 
 
 class Variation(NamedTuple):
@@ -38,11 +44,11 @@ class Variation(NamedTuple):
     what: str
     shape: Shape
     same: Sequence[End] = ()
-    """The ends that it has in common with the first flow of all, if it is beside it."""
+    """The ends that it shares with the first flow, if it is a neighbour of that."""
 
 
 def probe_vectors(reference: Reference, rule: Rule, shape: Shape) -> Probe:
-    """Try a rule's flows and their neighbours, one after another across one box."""
+    """Return the experiment that tries a rule's flows and their neighbours across one middlebox."""
     script = Script(f"{rule.name} vectors", reference, starts_s=starts_s(rule))
     tried: list[tuple[Variation, list[Talk]]] = []
     for variation in _variations(reference, rule, shape):
@@ -55,14 +61,14 @@ def probe_vectors(reference: Reference, rule: Rule, shape: Shape) -> Probe:
 
 
 def _copies(reference: Reference, talk: Talk) -> int:
-    """Return how often a flow is tried: less if no share is to decide about it."""
+    """Return how often a flow is tried: less often if no share should decide about it."""
     count = copies(reference, reference.profile.rules)
     depends = any(s.expected is not s.otherwise for s in talk.said)
     return count if depends else min(count, _COPIES_OF_OTHERS)
 
 
 def _try(script: Script, rule: Rule, variation: Variation, first: Sequence[Talk]) -> list[Talk]:
-    """Begin as many flows as are needed, wait until lists count, and send what shows the rule."""
+    """Open as many flows as needed, wait for lists to take effect, and send what reveals rules."""
     talks = [_begin(script, variation, first, 0)]
     for number in range(1, _copies(script.reference, talks[0])):
         talks.append(_begin(script, variation, first, number))
@@ -82,7 +88,7 @@ def _begin(script: Script, variation: Variation, first: Sequence[Talk], number: 
 
 
 def _loads(reference: Reference, rule: Rule, talk: Talk, at_s: float) -> list[Load]:
-    """Return what shows the rule, what is done to the flow, and what would be without the rule."""
+    """Return the loads that reveal the rule, the rules that decide, and those that else would."""
     lists = {r.action.list for r in reference.profile.rules if isinstance(r.action, List)}
     relevant: list[Expected] = [rule]
     for listed in (frozenset[str](), frozenset(lists)):
@@ -117,7 +123,7 @@ def _judged(rule: Rule, what: str, talks: Sequence[Talk], seen: Observation) -> 
 
 
 def _name(expected: Sequence[Expected]) -> str:
-    """Name the last rule that is sure; what a flow is under once it has shown what it is."""
+    """Return the name of the last unambiguous rule: the one for the flow once it is recognised."""
     sure = [each for each in expected if each != AMBIGUOUS]
     last = sure[-1] if sure else None
     return last.name if isinstance(last, Rule) else "no rule"
@@ -166,7 +172,7 @@ def _other_names(rule: Rule, shape: Shape) -> Iterator[Variation]:
 
 
 def _other_openings(reference: Reference, rule: Rule, shape: Shape) -> Iterator[Variation]:
-    """Yield other beginnings: all of the protocol if they matter, and those of other protocols."""
+    """Yield other openings: all of the protocol if they matter, and those of other protocols."""
     match = rule.match
     if match.facts or match.inspected:
         for opening in reference.carriers(shape.protocol, match):
@@ -179,7 +185,7 @@ def _other_openings(reference: Reference, rule: Rule, shape: Shape) -> Iterator[
 
 
 def _beside(rule: Rule, shape: Shape) -> Iterator[Variation]:
-    """Yield flows that share some of their ends with one that has been put on a list."""
+    """Yield flows that share some of their ends with one that was put on a list."""
     if not isinstance(rule.action, List):
         return
     quiet = replace(shape, opening=next(o for o in openings() if o.protocol == shape.protocol))

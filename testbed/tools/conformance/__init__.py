@@ -1,1 +1,1 @@
-"""The conformance suite of transports: what each must do, tried in guests."""
+"""The transport conformance suite: rules that every transport must obey, tested in guests."""

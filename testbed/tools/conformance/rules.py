@@ -1,8 +1,9 @@
-"""The conformance suite of transports, run in a guest: what each must do, tried; draws no table.
+"""The rules of the transport conformance suite, and the program that tests them in a guest.
 
-A job folder has `check.pickle` (a `TransportChoice`) and the lab's certificates. What is left there
-is `checks.json`: the verdicts, and when datagrams arrived. The nodes on which it is tried are in
-`testbed.tools.conformance.sessions`.
+The job's folder contains `check.pickle` (a `TransportChoice`) and the lab's certificates. The
+program leaves `checks.json` there, with the verdicts and the times at which datagrams arrived. The
+network on which transports are tested is in `testbed.tools.conformance.sessions`. Rules that can
+share a session are tested in one scene; a scene that fails is itself a failure of a rule.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ Scene = Callable[[Bench], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of trying one rule."""
+    """The result of testing one rule."""
 
     rule: str
     ok: bool | None
-    """None: it could not be tried."""
+    """None if the rule could not be tested."""
     seen: str
 
 
@@ -59,7 +60,7 @@ _SIZES = (1, 2, 3, 50, 160, 500, 1000, 1199, MAX_DATAGRAM_BYTES)
 
 
 async def run_checks(choice: TransportChoice, job: Path) -> tuple[list[Verdict], list[int]]:
-    """Try every rule; give what came of each, in the order of `RULES`, and `Bench.arrivals`."""
+    """Test every rule; return the verdicts in the order of `RULES`, and `Bench.arrivals`."""
     transport = make_transport(choice)
     scenes: dict[str, Scene] = {
         "connects": _one_session,
@@ -217,7 +218,7 @@ async def _connect_to_nobody(bench: Bench, server: ServerInfo, *, lab_cancels: b
 
 
 def main(folder: str) -> int:
-    """Try the transport of a job's folder; give the exit status."""
+    """Test the transport in a job's folder; return the exit status."""
     job = Path(folder)
     with (job / CHECK_FILE).open("rb") as file:
         choice: TransportChoice = pickle.load(file)

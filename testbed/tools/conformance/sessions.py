@@ -1,4 +1,4 @@
-"""The nodes on which transports are tried, and what came of it; which rules there are: `check`."""
+"""The network on which transports are tested, and the connected sessions that rules use."""
 
 from __future__ import annotations
 
@@ -23,30 +23,30 @@ from testbed.lab.nodes.host import LabHost, tls_of
 from testbed.transport.interface import Address, ServerInfo, Transport
 
 RULE_LIMIT_S = 90.0
-"""How long (virtual s) trying one rule may take."""
+"""How long testing one rule may take (virtual s)."""
 _ACCESS = Link(delay_ms=5, rate_mbps=100)
 _LINKS = Links(source="assumed: 40 ms there and back", access=_ACCESS, backbone=Link(delay_ms=15))
 _SERVER_PORT, _RELAY_PORT = 443, 3478
 _IN_FLIGHT_S = 0.5
-"""How long a datagram is on its way at most."""
+"""The longest time for which a datagram is in flight."""
 _GREETINGS, _GREET_EVERY_S = 20, 0.5
 _WAIT_S = 3.0
-"""How long after the last datagram one may still arrive."""
+"""How long to wait for outstanding datagrams after the last one."""
 
 
 class CheckFailed(Exception):  # noqa: N818 - a verdict, not an error of ours
-    """A rule is not kept; the message says what was seen."""
+    """A transport breaks a rule; the message says what was observed."""
 
 
 class Bench:
-    """A network without a censor, and a transport to be tried in it."""
+    """A network without a censor, and a transport to be tested in it."""
 
     def __init__(self, network: LabNetwork, transport: Transport, job: Path) -> None:
         self.transport = transport
         self.verdicts: dict[str, tuple[bool, str]] = {}
-        """By rule: whether it was kept, and what was seen."""
+        """By rule: whether the transport obeys it, and what was observed."""
         self.arrivals: list[int] = []
-        """When each datagram of an exchange arrived, since the network was there (ns)."""
+        """When each datagram of an exchange arrived, since the network was built (ns)."""
         self._network = network
         self._job = job
         self._hosts = 0
@@ -55,17 +55,17 @@ class Bench:
     @classmethod
     @asynccontextmanager
     async def opened(cls, transport: Transport, job: Path) -> AsyncIterator[Bench]:
-        """Build the network."""
+        """Build the network, and yield the bench."""
         with LabNetwork(plan_of(CallTopo(links=_LINKS, seed=1))) as network:
             await network.settled()
             yield cls(network, transport, job)
 
     def note_arrival(self, now: float) -> None:
-        """Note that a datagram of an exchange arrived."""
+        """Record that a datagram of an exchange arrived."""
         self.arrivals.append(round((now - self._opened_at) * 1e9))
 
     async def judge(self, rule: str, check: Callable[[], Awaitable[str]]) -> None:
-        """Try a rule and note what came of it."""
+        """Test a rule and record the result."""
         try:
             with trio.fail_after(RULE_LIMIT_S):
                 self.verdicts[rule] = (True, await check())
@@ -75,7 +75,7 @@ class Bench:
             self.verdicts[rule] = (False, _reason(error))
 
     async def play(self, rule: str, scene: Callable[[Bench], Awaitable[None]]) -> None:
-        """Play a scene, which judges rules; its own failure is the failure of `rule`."""
+        """Run a scene, which judges rules; if the scene itself fails, `rule` counts as broken."""
         try:
             await scene(self)
         except Exception as error:
@@ -83,7 +83,7 @@ class Bench:
 
     @asynccontextmanager
     async def host(self, node: str) -> AsyncIterator[LabHost]:
-        """Open a host, which ends with all that was started on it."""
+        """Yield a host on a node; on exit, everything started on it is ended."""
         self._hosts += 1
         state_dir = self._job / "nodes" / f"{node}-{self._hosts}"
         state_dir.mkdir(parents=True)
@@ -98,16 +98,16 @@ class Bench:
 
     @asynccontextmanager
     async def server(self) -> AsyncIterator[ServerInfo]:
-        """Run the transport's server."""
+        """Run the transport's server, and yield how clients reach it."""
         relay = Address(self._network["relay"].address, _RELAY_PORT)
         async with self.host("bridge") as bridge:
             yield await self.transport.serve(bridge, Address(bridge.address, _SERVER_PORT), relay)
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[Session]:
-        """Connect to a server of its own until a datagram has come to the relay."""
-        # What an earlier session sent last would come to this one's server, from a client that is
-        # gone: our own code takes no time between them.
+        """Yield a client connected to its own server, once a datagram has reached the relay."""
+        # Our own code takes no virtual time between sessions. Without this sleep, the last packets
+        # of the previous session would reach this one's server, from a client that is gone.
         await trio.sleep(_IN_FLIGHT_S)
         async with (
             self.host("relay") as relay_host,
@@ -126,7 +126,7 @@ class Bench:
 
     @contextmanager
     def lossy(self, share: float) -> Iterator[None]:
-        """Have the access link lose a share of packets each way."""
+        """Make the access link lose a share of the packets in each direction."""
         self._set_access(Link(_ACCESS.delay_ms, rate_mbps=_ACCESS.rate_mbps, loss=share))
         try:
             yield
@@ -144,7 +144,7 @@ class Bench:
 
     @contextmanager
     def black_hole(self) -> Iterator[None]:
-        """Have every packet to the outside vanish without an answer."""
+        """Make every packet to the outside vanish without an answer."""
         with self._network["access"].netlink() as netlink:
             netlink.route("add", dst=OUTSIDE, type="blackhole")
             try:
@@ -153,10 +153,10 @@ class Bench:
                 netlink.route("del", dst=OUTSIDE, type="blackhole")
 
     def left_over(self) -> set[str]:
-        """Name all processes, sockets and network interfaces that there are."""
+        """Return descriptions of all current processes, sockets and network interfaces."""
         found = set()
         for process in Path("/proc").glob("[0-9]*"):
-            if (process / "cmdline").read_bytes():  # a thread of the kernel has none
+            if (process / "cmdline").read_bytes():  # kernel threads have none
                 found.add(f"process {process.name}, {(process / 'comm').read_text().strip()}")
         for descriptor in Path("/proc/self/fd").iterdir():
             if descriptor.is_symlink() and "socket:" in (goal := str(descriptor.readlink())):
@@ -169,20 +169,20 @@ class Bench:
 
 @dataclass
 class Session:
-    """A connected client, and the relay that its server talks to."""
+    """A connected client, and the relay to which its server forwards."""
 
     bench: Bench
     channel: trio.abc.Channel[bytes]
     relay: BoundUdp
     set_up_s: float = 0.0
-    """From connect to the first datagram at the relay."""
+    """The time from connecting until the first datagram reached the relay."""
     delays_s: dict[str, list[float]] = field(default_factory=dict)
-    """Of the last exchange, by direction."""
+    """By direction: the one-way delays of the last exchange."""
     _source: Address | None = None
     _exchanges: int = 0
 
     async def greet(self) -> None:
-        """Send until the relay hears: it then knows the way back."""
+        """Send until the relay receives a datagram, from which it learns the return address."""
         for _ in range(_GREETINGS):
             await self.channel.send(b"greetings")
             with trio.move_on_after(_GREET_EVERY_S):
@@ -192,12 +192,12 @@ class Session:
         raise CheckFailed(f"it connected, but nothing came to the relay within {limit_s:g} s")
 
     async def relay_sends(self, datagram: bytes) -> None:
-        """Send down."""
+        """Send a datagram from the relay to the client."""
         assert self._source is not None
         await self.relay.send(datagram, self._source)
 
     async def relay_hears(self, datagram: bytes) -> bool:
-        """Whether it comes up soon."""
+        """Return whether this datagram soon reaches the relay."""
         with trio.move_on_after(_WAIT_S):
             while (await self.relay.receive())[0] != datagram:
                 pass
@@ -205,7 +205,7 @@ class Session:
         return False
 
     async def client_hears(self, datagram: bytes) -> bool:
-        """Whether it comes down soon."""
+        """Return whether this datagram soon reaches the client."""
         with trio.move_on_after(_WAIT_S):
             while await self.channel.receive() != datagram:
                 pass
@@ -213,7 +213,10 @@ class Session:
         return False
 
     async def exchange(self, count: int, gap_s: float) -> tuple[list[int], list[int]]:
-        """Send numbered datagrams both ways at once; give the numbers as they arrive, up, down."""
+        """Send numbered datagrams in both directions at once.
+
+        Return the numbers in the order of arrival: up, then down.
+        """
         self._exchanges += 1
         self.delays_s = {"up": [], "down": []}
         heard: tuple[list[int], list[int]] = ([], [])
@@ -247,7 +250,7 @@ class Session:
         return heard
 
     def median_delay_ms(self, way: str) -> float:
-        """Return the last exchange's median one-way delay (ms)."""
+        """Return the median one-way delay of the last exchange in a direction (ms)."""
         return median(self.delays_s[way]) * 1e3
 
 

@@ -1,4 +1,4 @@
-"""Runs the conformance suite of transports in guests, twice; the rules live in `lab.check`."""
+"""Runs the transport conformance suite in two guests of the same seed, and compares the records."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ _SEED = 1
 
 @dataclass(frozen=True)
 class Conformance:
-    """What came of a transport's check."""
+    """The result of testing a transport."""
 
     verdicts: Sequence[Verdict]
-    """One a rule, in the order of `ALL_RULES`."""
+    """One verdict per rule, in the order of `ALL_RULES`."""
     arrivals_ns: Sequence[int]
     """When each datagram of an exchange arrived, since the suite began."""
     wall: Wall
 
     @property
     def ok(self) -> bool:
-        """Whether every rule was kept."""
+        """Whether the transport obeys every rule."""
         return all(verdict.ok for verdict in self.verdicts)
 
 
 async def check_transport(
     choice: TransportChoice, kernel: Kernel, folder: Path, cpus: Sequence[int]
 ) -> Conformance:
-    """Try a transport in two guests of one seed, at the same time if there are two processors.
+    """Test a transport in two guests of one seed, in parallel if there are two processors.
 
-    `folder` gets what they leave, the programs' logs among it.
+    What the guests leave, including the logs of programs, is kept in `folder`.
 
     Raises:
         ConductError: A guest failed.

@@ -1,4 +1,4 @@
-"""Runs a call's datagrams in the simulator ns-3, where it is installed; what for: `bench`."""
+"""Runs a call's datagrams in the simulator ns-3, if it is installed, to compare the speed."""
 
 from __future__ import annotations
 
@@ -16,15 +16,19 @@ SOURCE = Path(__file__).parent / "call.cc"
 _LIBRARIES = ("internet", "point-to-point", "network", "core")
 _COMPILE_LIMIT_S = 300.0
 _RTP_BYTES = 22
-"""Header and authentication tag (RFC 3550, 5.1; RFC 3711, 8.2)."""
+"""The RTP header and the SRTP authentication tag (RFC 3550, 5.1; RFC 3711, 8.2)."""
 
 
 class Ns3Error(Exception):
-    """It cannot be run here; the message says why and what to do."""
+    """ns-3 cannot be run here; the message says why and what to do."""
 
 
 def version() -> str:
-    """Return the version of ns-3's libraries. Ns3Error: they, or what compiles, are not there."""
+    """Return the version of ns-3's libraries.
+
+    Raises:
+        Ns3Error: The libraries, or the tools to compile with them, are missing.
+    """
     missing = [name for name in ("g++", "pkg-config") if shutil.which(name) is None]
     if not missing:
         asked = ["pkg-config", "--modversion", "ns3-core"]
@@ -38,10 +42,13 @@ def version() -> str:
 
 
 def run_call(cell: Cell, folder: Path, cpu: int) -> float:
-    """Send as many datagrams as a cell's call has over its links without jitter, on a processor.
+    """Simulate as many datagrams as a cell's call has, over its links without jitter.
 
-    The program is compiled in a folder before. Gives the seconds that its run took. Ns3Error: it
-    does not compile, or datagrams were lost.
+    The program is compiled in `folder` and then pinned to a processor. Return the seconds that its
+    run took, without the compilation.
+
+    Raises:
+        Ns3Error: The program does not compile, or datagrams were lost.
     """
     program = folder / "call"
     libraries = [f"-lns3-{name}" for name in _LIBRARIES]

@@ -1,1 +1,1 @@
-"""What a middlebox would recognise in a capture, and how often its detectors of calls are right."""
+"""Shows what a middlebox would recognise in a capture, and evaluates its call detectors."""

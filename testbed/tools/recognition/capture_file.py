@@ -1,10 +1,10 @@
-"""Reads the IP packets of a capture file, pcap or pcapng, one after another.
+"""Reads the IP packets of a capture file, pcap or pcapng, one at a time.
 
-libpcap reads it (by cypcap), as tcpdump does: it knows both formats, either byte order, and times
-in micro- and nanoseconds, which it gives in microseconds, and holds one packet at a time. We looked
-at dpkt and python-pcapng, too: the former takes the first interface of a pcapng for all and any
-length for true, the latter reads no pcap, and neither had a release for years. Scapy is under the
-GPL, version 2.
+The file is read by libpcap (through cypcap), as in tcpdump: it supports both formats, both byte
+orders, and times in micro- and nanoseconds (returned in microseconds), and keeps only one packet in
+memory. Alternatives that we considered: dpkt applies the first interface of a pcapng to all packets
+and trusts any length; python-pcapng does not read pcap; neither had a release for years. Scapy is
+licensed under the GPL, version 2.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ _NOT_CAPTURED = "unknown file format"
 
 
 class CaptureError(InputError):
-    """A file from which no packets can be read."""
+    """No packets can be read from a file."""
 
 
 class Captured(NamedTuple):
     """An IP packet of a capture."""
 
     number: int
-    """Of the frame in the file, from 1; of a packet in fragments: of the one that completed it."""
+    """The frame's number in the file, from 1; for fragments, that of the completing frame."""
     at: float
-    """Seconds since the first frame; never less than for the packet before."""
+    """Seconds since the first frame; never less than for the previous packet."""
     data: bytes
-    """From the IP header on, as long as the header says. What the capture cut off is zeros."""
+    """The packet from its IP header on, as long as the header says; missing bytes are zero."""
 
 
 class Capture:
-    """A capture file, read once from its beginning to its end; it is open until the context ends.
+    """A capture file, which can be read once; it is open until the context ends.
 
     Raises:
-        CaptureError: it is no capture, or its link type is not known.
+        CaptureError: The file is not a capture, or its link type is not supported.
     """
 
     def __init__(self, path: Path) -> None:
@@ -60,12 +60,12 @@ class Capture:
             )
         self._fragments = Fragments()
         self.frames = 0
-        """How many were read so far."""
+        """How many frames have been read so far."""
         self.not_ip = 0
         self.cut = 0
-        """Of the packets, how many the capture did not hold to their end."""
+        """How many packets are truncated in the capture."""
         self.ends_early: str | None = None
-        """Why the file was not read to its end, if so."""
+        """Why the file could not be read to its end; None if it could."""
 
     def __enter__(self) -> Self:
         return self
@@ -95,13 +95,13 @@ class Capture:
             self.ends_early = str(error.args[-1])
 
     def _as_long_as_it_says(self, packet: bytes) -> bytes:
-        """Cut off what pads a frame, and put zeros for what was not captured of a packet."""
+        """Return a packet without the frame's padding, and with zeros for bytes not captured."""
         if packet[0] >> 4 == 4:
             length = int.from_bytes(packet[2:4], "big")
         else:
             payload = int.from_bytes(packet[4:6], "big")
             length = 40 + payload if payload else 0
-        if not length:  # a packet that the network card cuts into segments only later
+        if not length:  # segmentation offload: the network card splits it later
             return packet
         self.cut += length > len(packet)
         return packet[:length].ljust(length, b"\0")

@@ -1,27 +1,29 @@
-"""Measures how often the detectors of calls are right, on flows whose labels others gave them.
+"""Evaluates the call detectors on flows that were labelled by others.
 
-The flows come as JSON lines: capture, flow, label, protocol, ports [client, server], and packets
+The flows are JSON lines: capture, flow, label, protocol, ports [client, server], and packets
 [[seconds, direction (0: as the first), payload bytes, first bytes in hex]]. Each capture is written
-as a pcap with made-up addresses, in which packets are cut off where their bytes are not known, and
-read by what `recognise` reads with.
+as a pcap file with invented addresses, in which packets are truncated where their bytes are not
+known, and is then read by the same code as in `recognise`.
 
-A flow's label alone decides what it counts as. The groups were fixed when the captures had been
-read and before the detectors ran on them; that Zoom has headers of its own was learnt from a first
-run. So the flows that come with the project say less than others would.
+A flow's label alone decides to which group it belongs. The groups were fixed after the captures had
+been read and before the detectors ran on them, except that the headers specific to Zoom were learnt
+from a first run. So the flows that come with the project are weaker evidence than others would be.
 
-- *call media*: UDP, 20 packets or more, and a label in which nDPI names a call: a part that ends in
-  "Call", "Voip" or "VoIP", or is "RTP" or "SRTP". The captures of the lab's own calls, too.
-- *calling app*: UDP, 20 packets or more, and the label of an app that people call with, whose flows
-  nDPI names alike whether they carry media or not. Counted apart, since nobody says which do.
-- *STUN only*: flows of both kinds in which each datagram is STUN. Counted apart.
-- *short*: flows of both kinds with fewer packets. Counted apart.
-- *hidden call*: a call of the lab's in an encrypted tunnel without a shape (Shadowsocks). Counted
-  apart: finding it is neither right nor wrong.
-- *other*: all other UDP flows, with any number of packets. What is found there is a false alarm.
+- *call media*: UDP, at least 20 packets, and a label in which nDPI names a call: a part that ends
+  in "Call", "Voip" or "VoIP", or is "RTP" or "SRTP"; also the captures of the lab's own calls.
+- *calling app*: UDP, at least 20 packets, and the label of a calling app for which nDPI does not
+  distinguish media from other flows. Counted separately, since it is unknown which carry media.
+- *STUN only*: flows of both kinds in which each datagram is STUN. Counted separately.
+- *short*: flows of both kinds with fewer packets. Counted separately.
+- *hidden call*: a call of the lab in an encrypted tunnel without traffic shaping (Shadowsocks).
+  Counted separately: to find it is neither right nor wrong.
+- *other*: all other UDP flows, with any number of packets. A detection there is a false alarm.
 
-For `whatsapp-like` all flows of WhatsApp's calls are to be found, and nothing is to be found in any
-other flow. Leaving out one capture at a time, the two numbers of `rtp-timing` are those of a grid
-with which all other captures come out best, and the one of `whatsapp-like` alike.
+`whatsapp-like` should detect all flows of WhatsApp's calls, and no other flow.
+
+The parameters are cross-validated by leaving out one capture at a time: for each capture, the two
+parameters of `rtp-timing` are those of a grid that do best on all other captures, and likewise the
+one of `whatsapp-like`.
 """
 
 from __future__ import annotations
@@ -58,7 +60,7 @@ _CALLING_APPS = frozenset(
     | {"Skype", "Teams", "GoogleMeet", "FaceTime", "Jitsi", "WeChat", "Threema", "Signal"}
 )
 _LAB, _HIDDEN = "lab", "hidden-call"
-"""In labels of the lab's own captures."""
+"""Parts of the labels of the lab's own captures."""
 _GRID = tuple(product((5, 8, 10, 15, 20), (1.0, 2.0, 5.0, 10.0)))
 _GRID_WHATSAPP = (1, 2, 3, 4)
 _SNAP_BYTES = 1 << 16
@@ -67,16 +69,16 @@ _RAW_IP = 12
 
 @dataclass(frozen=True)
 class LabelledFlow:
-    """A flow of a capture, with what its capture's authors say that it is."""
+    """A flow of a capture, with the label that the capture's authors gave it."""
 
     capture: str
     flow: int
     label: str
     protocol: str
     ports: tuple[int, int]
-    """Of the client and of the server."""
+    """The ports of the client and of the server."""
     packets: Sequence[tuple[float, int, int, bytes]]
-    """Time (s), direction (0: as the first), payload's size, its first bytes."""
+    """Time (s), direction (0: as the first packet), size of the payload, its first bytes."""
 
     @property
     def parts(self) -> set[str]:
@@ -85,7 +87,7 @@ class LabelledFlow:
 
     @property
     def group(self) -> str:
-        """Return what it counts as for `rtp-timing` (the module says what that is)."""
+        """Return its group for `rtp-timing` (defined in the module's docstring)."""
         if self.protocol != "udp":
             return "TCP"
         is_call = any(_CALL.search(part) for part in self.parts)
@@ -101,12 +103,12 @@ class LabelledFlow:
 
     @property
     def is_whatsapp(self) -> bool:
-        """Return whether it is WhatsApp's call, media or not."""
+        """Return whether it belongs to a WhatsApp call, whether it carries media or not."""
         return self.protocol == "udp" and "WhatsAppCall" in self.parts
 
 
 class Outcome(NamedTuple):
-    """A flow and the labels that detectors stated of it."""
+    """A flow, and the labels that detectors stated about it."""
 
     flow: LabelledFlow
     stated: frozenset[str]
@@ -114,7 +116,7 @@ class Outcome(NamedTuple):
 
 @dataclass(frozen=True)
 class Share:
-    """How many of some flows, with Wilson's interval of 95 %."""
+    """How many of a number of flows were found, with the 95 % Wilson interval."""
 
     found: int
     of: int
@@ -124,23 +126,23 @@ class Share:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How often the detectors of calls are right on labelled flows."""
+    """How often the call detectors are right on labelled flows."""
 
     matrix: Mapping[str, Mapping[str, int]]
-    """By label of the flows: how many there are, and of how many each detector stated what."""
+    """By label of the flows: how many there are, and how many received each detector's label."""
     shares: Mapping[str, Share]
     """By name of a share, such as `rtp-timing: call media`."""
     left_out: Mapping[str, Share]
-    """The same with the numbers that the other captures would have chosen."""
+    """The same shares, with parameters chosen on the other captures (cross-validation)."""
     errors: Sequence[str]
-    """Flows that were missed, and false alarms."""
+    """Descriptions of missed flows and false alarms."""
 
 
 def read_flows(path: Path) -> list[LabelledFlow]:
-    """Read labelled flows from JSON lines, gzipped or not.
+    """Return the labelled flows of a JSON lines file, gzipped or not.
 
     Raises:
-        CaptureError: there is no such file, or it holds something else.
+        CaptureError: There is no such file, or it does not contain labelled flows.
     """
     try:
         data = path.read_bytes()
@@ -150,7 +152,7 @@ def read_flows(path: Path) -> list[LabelledFlow]:
         raise CaptureError(f"{path} does not hold labelled flows: {error}") from None
 
 
-def _flow(row: Any) -> LabelledFlow:  # noqa: ANN401 - JSON of any kind; the caller tells errors
+def _flow(row: Any) -> LabelledFlow:  # noqa: ANN401 - JSON of any kind; the caller reports errors
     packets = [
         (float(at), int(way), int(size), bytes.fromhex(head)[: int(size)])
         for at, way, size, head in row["packets"]
@@ -163,9 +165,9 @@ def _flow(row: Any) -> LabelledFlow:  # noqa: ANN401 - JSON of any kind; the cal
 
 
 def write_pcap(flows: Sequence[LabelledFlow], path: Path) -> None:
-    """Write flows as one capture with made-up addresses, cut off where bytes are not known.
+    """Write flows as one capture with invented addresses, truncated where bytes are not known.
 
-    The clients' are of 10.0.0.0/8, the servers' of 198.18.0.0/15 (RFC 2544), one of each a flow.
+    Each flow has a client of its own in 10.0.0.0/8 and a server in 198.18.0.0/15 (RFC 2544).
     """
     made = (frame for number, flow in enumerate(flows) for frame in _frames(number, flow))
     with cypcap.open_dead(_RAW_IP, _SNAP_BYTES) as dead, dead.dump_open(str(path)) as dumper:
@@ -174,7 +176,7 @@ def write_pcap(flows: Sequence[LabelledFlow], path: Path) -> None:
 
 
 def _frames(number: int, flow: LabelledFlow) -> Iterator[tuple[float, bytes, int]]:
-    """Yield time (s), bytes as far as they are known, and length of a flow's packets."""
+    """Yield the time (s), the known bytes and the full length of each of a flow's packets."""
     client = Endpoint(
         bytes([10, number >> 16 & 255, number >> 8 & 255, number & 255]), flow.ports[0]
     )
@@ -194,7 +196,7 @@ def evaluate(path: Path) -> Evaluation:
     """Evaluate the detectors on a file of labelled flows.
 
     Raises:
-        CaptureError: the file holds something else.
+        CaptureError: The file does not contain labelled flows.
     """
     flows = read_flows(path)
     outcomes = [outcome for capture in _captures(flows).values() for outcome in _outcomes(capture)]
@@ -210,7 +212,7 @@ def _captures(flows: Sequence[LabelledFlow]) -> Mapping[str, list[LabelledFlow]]
 
 
 def _outcomes(flows: Sequence[LabelledFlow]) -> list[Outcome]:
-    """Write a capture, read it as `recognise` does, and return what it states of each flow."""
+    """Write a capture, read it as `recognise` does, and return the labels stated for each flow."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "flows.pcap"
         write_pcap(flows, path)
@@ -230,7 +232,7 @@ Make = Callable[[], Detector]
 
 
 def _left_out(flows: Sequence[LabelledFlow]) -> list[Outcome]:
-    """State the calls of each capture with the numbers that suit all others best."""
+    """Return the outcomes of each capture with the parameters that do best on all others."""
     timing = _found_with([partial(RtpTiming, *numbers) for numbers in _GRID], flows)
     own = _found_with([partial(WhatsAppLike, needed) for needed in _GRID_WHATSAPP], flows)
     outcomes = []
@@ -256,7 +258,7 @@ def _found_with(makes: Sequence[Make], flows: Sequence[LabelledFlow]) -> list[li
 
 
 def _best(found: Sequence[list[bool]], expected: Mapping[int, bool]) -> list[bool]:
-    """Return what was found with the numbers that err least; of those alike, the middle ones."""
+    """Return the findings of the parameters with fewest errors; among equals, the middle ones."""
     errors = [sum(row[number] is not yes for number, yes in expected.items()) for row in found]
     best = [row for row, count in zip(found, errors, strict=True) if count == min(errors)]
     return best[len(best) // 2]
@@ -330,7 +332,7 @@ _JUDGED = ("call media", "calling app", "other")
 
 
 def shares_table(evaluation: Evaluation) -> Table:
-    """Show how often the detectors are right, at most 100 columns wide."""
+    """Return a table of how often the detectors are right, at most 100 columns wide."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("Detector: flows", "stated of", "95 %", "each capture left out"):
         table.add_column(column, justify="left" if column.startswith("D") else "right")
@@ -342,7 +344,7 @@ def shares_table(evaluation: Evaluation) -> Table:
 
 
 def labels_text(evaluation: Evaluation) -> str:
-    """Write what was stated of the flows of each label, and then each error."""
+    """Return as text what was stated about the flows of each label, and then each error."""
     lines = ["By the flows' own labels:"]
     for label, row in evaluation.matrix.items():
         counts = ", ".join(f"{name} {count}" for name, count in row.items() if name != "flows")

@@ -1,4 +1,4 @@
-"""Shows what was recognised in a capture: an answer, a table, or JSON."""
+"""Renders what was recognised in a capture: as a sentence, a table, or JSON."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from rich.table import Table
 from testbed.tools.recognition.replay import CALL_LABELS, RuleMet, SeenFlow
 
 _HARMLESS = ("pass", "list")
-"""Kinds of actions that do nothing to the packets of the flow that they meet."""
+"""Kinds of actions that do not affect the packets of a matching flow."""
 _STUN = {"stun", "stun-strict"}
 
 
 def answer(flows: Sequence[SeenFlow], censor: str | None) -> str:
-    """Return in a sentence what matters most."""
+    """Return the most important result as a sentence."""
     total = f"{len(flows)} {'flow' if len(flows) == 1 else 'flows'}"
     calls = [flow for flow in flows if flow.labels & CALL_LABELS]
     stun = [flow for flow in flows if flow.labels & _STUN and flow not in calls]
@@ -49,7 +49,7 @@ def flows_table(flows: Sequence[SeenFlow], *, with_rules: bool) -> Table:
         table.add_column("rule that applies", overflow="fold", min_width=20)
     for flow in flows:
         up, down = flow.packets.values()
-        # One line for each fact, so that packet and time stand beside it.
+        # One line per fact, so that its packet and time stand next to it.
         facts = [
             (f"{fact.name} = {fact.value}" if fact.value else fact.name, fact.when)
             for fact in flow.facts
@@ -92,25 +92,25 @@ class RuleRow:
 
 @dataclass(frozen=True)
 class FlowRow:
-    """A flow, as it is printed as JSON."""
+    """A flow in the form that is printed as JSON."""
 
     id: int
     protocol: str
     client: str
     server: str
     opened: str
-    """From `inside` or `outside`."""
+    """Who opened the flow: `inside` or `outside`."""
     first_packet: int
     first_s: float
     packets: Mapping[str, int]
-    """By direction."""
+    """The number of packets by direction."""
     payload_bytes: Mapping[str, int]
     recognised: Sequence[FactRow]
     rules: Sequence[RuleRow]
 
 
 def flow_row(flow: SeenFlow) -> FlowRow:
-    """Return a flow as it is printed as JSON."""
+    """Return a flow in the form that is printed as JSON."""
     return FlowRow(
         id=flow.number,
         protocol=flow.protocol,

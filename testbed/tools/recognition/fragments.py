@@ -1,7 +1,7 @@
-"""Puts fragments of IP packets together, as the lab's middlebox gets them from its kernel.
+"""Reassembles fragmented IP packets, as the kernel does for the lab's middlebox.
 
-Linux' connection tracking reassembles before NFQUEUE sees a packet. As there, a packet whose
-fragments overlap is discarded (RFC 5722), and what stays incomplete for 30 s is forgotten.
+Linux's connection tracking reassembles packets before NFQUEUE sees them. As there, a packet whose
+fragments overlap is discarded (RFC 5722), and one that remains incomplete for 30 s is dropped.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ _MAX_EXTENSIONS = 8
 
 
 class _Fragment(NamedTuple):
-    """A part of a packet."""
+    """A fragment of a packet."""
 
     key: bytes
-    """What it has in common with the other parts."""
+    """The fields that all fragments of the packet have in common."""
     header: bytes
-    """What the whole packet begins with, if this is the first part."""
+    """The header of the whole packet, if this is the first fragment."""
     offset: int
     data: bytes
     is_last: bool
@@ -31,7 +31,7 @@ class _Fragment(NamedTuple):
 
 @dataclass
 class _Parts:
-    """What has come of one packet."""
+    """The fragments of one packet that have arrived."""
 
     since: float
     header: bytes | None = None
@@ -40,7 +40,7 @@ class _Parts:
     is_broken: bool = False
 
     def add(self, fragment: _Fragment) -> None:
-        """Take a fragment; one that overlaps others in part breaks the packet."""
+        """Add a fragment; one that partly overlaps another invalidates the packet."""
         begin, end = fragment.offset, fragment.offset + len(fragment.data)
         if self.parts.get(begin) == fragment.data:
             return
@@ -55,7 +55,7 @@ class _Parts:
             self.end = end
 
     def whole(self) -> bytes | None:
-        """Return the packet, or None: something is missing."""
+        """Return the reassembled packet; None if fragments are missing."""
         if self.header is None or self.end is None or self.is_broken:
             return None
         data = b"".join(self.parts[at] for at in sorted(self.parts))
@@ -63,13 +63,13 @@ class _Parts:
 
 
 class Fragments:
-    """The packets of which parts are missing; at most 64 at a time."""
+    """The packets that are being reassembled, at most 64 at a time."""
 
     def __init__(self) -> None:
         self._waiting: dict[bytes, _Parts] = {}
 
     def add(self, packet: bytes, now: float) -> bytes | None:
-        """Return a packet that is whole, or with this part has become so; None: parts are missing.
+        """Return the packet if it is whole or this fragment completes it; None otherwise.
 
         `now` is in seconds.
         """
@@ -90,7 +90,7 @@ class Fragments:
 
 
 def _ipv4(packet: bytes) -> _Fragment | None:
-    """Read a fragment (RFC 791, 3.1); None: the packet is whole, or cannot be read."""
+    """Parse an IPv4 fragment (RFC 791, 3.1); None if the packet is whole or malformed."""
     header_bytes = (packet[0] & 0x0F) * 4
     if not _IPV4_HEADER_BYTES <= header_bytes <= len(packet):
         return None
@@ -104,7 +104,7 @@ def _ipv4(packet: bytes) -> _Fragment | None:
 
 
 def _ipv6(packet: bytes) -> _Fragment | None:
-    """Read a fragment (RFC 8200, 4.5); None: the packet is whole, or cannot be read."""
+    """Parse an IPv6 fragment (RFC 8200, 4.5); None if the packet is whole or malformed."""
     if len(packet) < _IPV6_HEADER_BYTES:
         return None
     kind_at, at = 6, _IPV6_HEADER_BYTES
@@ -123,7 +123,7 @@ def _ipv6(packet: bytes) -> _Fragment | None:
 
 
 def _with_length(header: bytes, data: bytes) -> bytes:
-    """Put header and data together, the length in the header being theirs."""
+    """Return header and data as one packet, with the length in the header corrected."""
     total = len(header) + len(data)
     if header[0] >> 4 == 4:
         return header[:2] + min(total, _MAX_BYTES).to_bytes(2, "big") + header[4:] + data

@@ -1,7 +1,8 @@
-"""Finds the IP packet in a captured frame, by link type; what stands before it is not kept.
+"""Finds the IP packet in a captured frame, by link type.
 
 Link types are those of libpcap's API (https://www.tcpdump.org/linktypes.html). Each function
-returns where the IP packet begins, or None: the frame carries none, or is too short to tell.
+returns the offset at which the IP packet begins, or None if the frame carries no IP packet or is
+too short to tell.
 """
 
 from __future__ import annotations
@@ -10,14 +11,14 @@ from collections.abc import Callable, Mapping
 
 _IPV4, _IPV6 = 0x0800, 0x86DD
 _VLAN_TAGS = (0x8100, 0x88A8, 0x9100)
-"""IEEE 802.1Q, 802.1ad, and what stood for the latter before it had a number."""
+"""IEEE 802.1Q, 802.1ad, and the number used for the latter before it was assigned one."""
 _MPLS, _PPPOE_SESSION = 0x8847, 0x8864
 _MAX_TAGS = 8
 _PPP_IPV4, _PPP_IPV6 = 0x0021, 0x0057
 
 
 def _by_type(frame: bytes, at: int) -> int | None:
-    """Go on from an EtherType at an offset, over VLAN tags, MPLS labels and PPPoE."""
+    """Continue from the EtherType at an offset, across VLAN tags, MPLS labels and PPPoE."""
     for _ in range(_MAX_TAGS):
         kind = int.from_bytes(frame[at : at + 2], "big")
         at += 2
@@ -50,17 +51,17 @@ def _raw(frame: bytes) -> int | None:
 
 
 def _loopback(frame: bytes) -> int | None:
-    """Skip the address family, whose numbers differ by system: the IP version says enough."""
+    """Skip the address family: its numbers differ by system, and the IP version is sufficient."""
     return 4
 
 
 def _cooked(frame: bytes) -> int | None:
-    """Linux "any" captures, version 1."""
+    """Skip the header of Linux "any" captures, version 1."""
     return _by_type(frame, 14)
 
 
 def _cooked2(frame: bytes) -> int | None:
-    """Linux "any" captures, version 2: the type comes first, the packet after 20 bytes."""
+    """Skip the 20-byte header of Linux "any" captures, version 2, which begins with the type."""
     kind = int.from_bytes(frame[:2], "big")
     if kind in _VLAN_TAGS:
         return _by_type(frame, 22)
@@ -68,7 +69,7 @@ def _cooked2(frame: bytes) -> int | None:
 
 
 def _ppp(frame: bytes, at: int = 0) -> int | None:
-    """Skip PPP's header, with or without what may be compressed away (RFC 1661, 6.5 and 6.6)."""
+    """Skip the PPP header, whose fields may be compressed (RFC 1661, 6.5 and 6.6)."""
     if frame[at : at + 2] == b"\xff\x03":
         at += 2
     size = 1 if frame[at : at + 1] and frame[at] & 1 else 2
@@ -81,7 +82,7 @@ def _ppp_over_ethernet(frame: bytes) -> int | None:
 
 
 def _wireless(frame: bytes, at: int = 0) -> int | None:
-    """Skip the header of a data frame of 802.11 and its LLC; encrypted ones carry no IP."""
+    """Skip the header of an 802.11 data frame and its LLC header; encrypted frames yield None."""
     if len(frame) < at + 24 or frame[at] & 0x0C != 0x08 or frame[at + 1] & 0x40:
         return None
     has_four_addresses, has_qos = frame[at + 1] & 3 == 3, bool(frame[at] & 0x80)
@@ -113,7 +114,7 @@ _LINK_TYPES: Mapping[int, Callable[[bytes], int | None]] = {
     276: _cooked2,
 }
 _LEAST_BYTES = 20
-"""Of an IP header; less of a packet says nothing of it."""
+"""The size of the smallest IP header; a shorter packet cannot be parsed."""
 READ = "Ethernet, raw IP, loopback, Linux cooked (1 and 2), PPP, PPPoE, 802.11"
 
 
@@ -123,10 +124,10 @@ def is_read(link_type: int) -> bool:
 
 
 def ip_packet(link_type: int, frame: bytes) -> bytes | None:
-    """Return a frame from its IP header on, or None: it carries no IP.
+    """Return the frame's content from its IP header on; None if it carries no IP.
 
     Raises:
-        KeyError: frames of this link type are not read.
+        KeyError: The link type is not supported.
     """
     at = _LINK_TYPES[link_type](frame)
     if at is None or len(frame) < at + _LEAST_BYTES or frame[at] >> 4 not in (4, 6):

@@ -1,7 +1,7 @@
-"""Replays a capture through the lab's censor, and tells of each flow what was seen and when.
+"""Replays a capture through the lab's censor, and reports what it saw of each flow and when.
 
-The censor is the one that runs in the lab's middlebox. It is asked about each packet in turn; what
-it would drop, delay or send is not done, since the capture goes on as it was taken.
+The censor is the one that runs in the lab's middlebox. It is asked about each packet in turn. Its
+decisions to drop, delay or forge packets are not carried out: the capture continues as recorded.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from testbed.tools.recognition.capture_file import Captured
 CALL_LABELS = frozenset(
     {"rtp", "rtp-timing", "whatsapp-like", "telegram-reflector", "turn-channel-data"}
 )
-"""Facts by which a flow is taken for a call. STUN is none: it also prepares data channels."""
+"""Labels by which a flow counts as a call; not STUN, which is also used for data channels."""
 _RULE = re.compile(r"(?P<way>up|down): rule (?P<rule>.+?): (?P<action>.+)")
 _FACT = re.compile(r"recognised as (?P<label>.+)|(?P<name>\S+) = (?P<value>.*)", re.DOTALL)
 _LISTED = "listed as "
@@ -37,27 +37,27 @@ _PRIVATE = (
     *map(ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")),
     *map(ip_network, ("169.254.0.0/16", "fc00::/7", "fe80::/10")),
 )
-"""Of RFC 1918, 6598, 3927, 4193, and 4291."""
+"""Private and link-local addresses (RFC 1918, 6598, 3927, 4193, and 4291)."""
 Networks = Sequence[IPv4Network | IPv6Network]
 
 
 @dataclass(frozen=True)
 class When:
-    """A place in a capture."""
+    """A position in a capture."""
 
     packet: int
     """The frame's number in the file, from 1."""
     after_s: float
-    """Since the first frame."""
+    """The time since the first frame."""
 
 
 @dataclass(frozen=True)
 class StatedFact:
-    """Something that a detector stated."""
+    """A fact that a detector stated."""
 
     name: str
     value: str
-    """Empty for a label."""
+    """The value; empty for a label."""
     when: When
 
 
@@ -68,7 +68,7 @@ class RuleMet:
     direction: str
     rule: str
     action: str
-    """With its numbers."""
+    """The action with its parameters."""
     when: When
 
 
@@ -77,12 +77,12 @@ class SeenFlow:
     """A flow of a capture. The client is the source of its first packet."""
 
     number: int
-    """From 1, by first packets."""
+    """The flow's number, from 1, in the order of first packets."""
     protocol: str
     client: Endpoint
     server: Endpoint
     opened: Direction
-    """Up: from inside."""
+    """The direction of the first packet; up if the flow was opened from inside."""
     began: When
     packets: dict[Direction, int] = field(default_factory=lambda: dict.fromkeys(Direction, 0))
     payload_bytes: dict[Direction, int] = field(default_factory=lambda: dict.fromkeys(Direction, 0))
@@ -91,18 +91,19 @@ class SeenFlow:
 
     @property
     def labels(self) -> set[str]:
-        """Return what the flow was recognised as."""
+        """Return the labels by which the flow was recognised."""
         return {fact.name for fact in self.facts if not fact.value}
 
 
 class Replay:
     """A censor to which the packets of a capture are shown.
 
-    `inside` are the users' networks. Without any, the private end of a flow is inside, or else the
-    end that sent first. Without a profile all detectors look, as those of a box that reassembles.
+    `inside` has the users' networks. Without any, the end of a flow with a private address is
+    inside, or else the end that sent first. Without a profile, all detectors are run, as in a
+    middlebox that reassembles everything.
 
     Raises:
-        ValueError: the profile names an address list that does not exist.
+        ValueError: The profile names an address list that does not exist.
     """
 
     def __init__(self, profile: Profile | None = None, inside: Networks = ()) -> None:
@@ -113,15 +114,15 @@ class Replay:
         self._inside = inside
         self._flows: dict[tuple[str, Endpoint, Endpoint], SeenFlow] = {}
         self.unlisted = 0
-        """Packets of flows beyond the number that is kept; the censor saw them, too."""
+        """Packets of flows beyond the number that is listed; the censor saw them as well."""
 
     @property
     def flows(self) -> Sequence[SeenFlow]:
-        """Return the flows so far, by their first packets."""
+        """Return the flows so far, in the order of their first packets."""
         return list(self._flows.values())
 
     def show(self, captured: Captured) -> None:
-        """Show the censor a packet."""
+        """Show a packet to the censor."""
         when = When(captured.number, captured.at)
         packet = parse_packet(captured.data, Direction.UP)
         flow = self._flow_of(packet, when)
@@ -151,7 +152,7 @@ class Replay:
                 flow.facts.append(StatedFact(name, value, when))
 
     def _flow_of(self, packet: Packet, when: When) -> SeenFlow | None:
-        """Return the packet's flow, a new one if need be; None: there are too many."""
+        """Return the packet's flow, a new one if need be; None if there are too many."""
         source, destination = packet.source, packet.destination
         ends = (source, destination) if source <= destination else (destination, source)
         key = (packet.protocol, *ends)
@@ -163,7 +164,7 @@ class Replay:
         return flow
 
     def _opened(self, packet: Packet) -> Direction:
-        """Tell which way a packet goes that begins a flow."""
+        """Return the direction of a packet that begins a flow."""
         from_inside, to_inside = (
             self._is_inside(end) for end in (packet.source, packet.destination)
         )
@@ -177,7 +178,7 @@ class Replay:
 
 
 def everything() -> Profile:
-    """Return a profile that only looks, with all detectors there are."""
+    """Return a profile that only observes, with all existing detectors."""
     evidence = Evidence("made to look at captures", "assumed")
     matches = {
         **{label: Match(label=label) for label in sorted(LABELS)},
