@@ -20,7 +20,7 @@ class Dns:
         self._framed = framed
 
     def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
-        """Look at one packet."""
+        """Inspect one packet."""
         name = asked_name(packet.payload, framed=self._framed)
         return None if name is None else (Fact("dns"), Fact("host", name))
 

@@ -52,7 +52,7 @@ class DtlsClientHello:
         """By direction and the message's number."""
 
     def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
-        """Look at one datagram."""
+        """Inspect one datagram."""
         for fragment in _fragments(packet.payload):
             hello = self._read(packet.direction, fragment)
             if hello is not None:
@@ -108,7 +108,7 @@ class Snowflake2021:
     """
 
     def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
-        """Look at one datagram."""
+        """Inspect one datagram."""
         payload = packet.payload
         found = payload[:3] == b"\x16\xfe\xfd" and payload[0x5A:0x5F] == b"\x1d\0\x17\0\x18"
         return (Fact("snowflake-dtls-2021"),) if found else None
@@ -124,7 +124,7 @@ class Snowflake2022:
     """
 
     def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
-        """Look at one datagram."""
+        """Inspect one datagram."""
         payload = packet.payload
         groups = b"\0\x1d\0\x17\0\x18"
         found = payload[:1] == b"\x16" and groups in (payload[0x6E:0x74], payload[0x59:0x5F])

@@ -19,5 +19,5 @@ class Socks:
     """States it if the first segment is such a message; gives up if not."""
 
     def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
-        """Look at one segment."""
+        """Inspect one segment."""
         return (Fact("socks"),) if looks_like_socks(packet.payload) else ()

@@ -17,5 +17,5 @@ class Ssh:
     """States it at an identification string of either end."""
 
     def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
-        """Look at one segment."""
+        """Inspect one segment."""
         return (Fact("ssh"),) if looks_like_ssh(packet.payload) else None

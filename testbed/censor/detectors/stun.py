@@ -27,7 +27,7 @@ class Stun:
     """
 
     def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
-        """Look at one datagram."""
+        """Inspect one datagram."""
         return (Fact("stun"),) if packet.payload[4:8] == MAGIC_COOKIE else None
 
 
@@ -35,7 +35,7 @@ class StunStrict:
     """States STUN at the first datagram that is one whole, well-formed message."""
 
     def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
-        """Look at one datagram."""
+        """Inspect one datagram."""
         return (Fact("stun-strict"),) if is_stun(packet.payload) else None
 
 
@@ -47,7 +47,7 @@ class StunOverTcp:
     """
 
     def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
-        """Look at one segment."""
+        """Inspect one segment."""
         found = any(_begins_as_message(packet.payload[at:]) for at in (0, 2))
         return (Fact("stun"),) if found else ()
 

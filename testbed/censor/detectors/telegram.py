@@ -20,7 +20,7 @@ class TelegramReflector:
         self._in_a_row: dict[Direction, tuple[bytes, int]] = {}
 
     def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
-        """Look at one datagram."""
+        """Inspect one datagram."""
         payload = packet.payload
         found = payload[_TAG_BYTES : 2 * _TAG_BYTES] in _GREETINGS
         if not found:

@@ -43,7 +43,7 @@ class Tls:
         self._joins = "tcp-segments" in reading.reassembles
 
     def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
-        """Look at one segment."""
+        """Inspect one segment."""
         payload = packet.payload
         if looks_like_tls(payload) and payload[0] == _HANDSHAKE:
             return (Fact("tls"),)
@@ -62,7 +62,7 @@ class TlsClientHello:
         self._joins_records = "tls-records" in reading.reassembles
 
     def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
-        """Look at one segment."""
+        """Inspect one segment."""
         handshake = _handshake(packet.payload, joins_records=self._joins_records)
         hello = _whole_hello(handshake)
         if hello is not None:

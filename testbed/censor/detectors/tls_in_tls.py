@@ -71,7 +71,7 @@ class TlsInTls:
         self._next: dict[Direction, int] = {}
 
     def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
-        """Look at one segment."""
+        """Inspect one segment."""
         payload = packet.payload
         if self._client is None:
             if not looks_like_tls(payload):

@@ -22,7 +22,7 @@ class TurnChannelData:
         self._in_a_row: dict[Direction, tuple[int | None, int]] = {}
 
     def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
-        """Look at one datagram."""
+        """Inspect one datagram."""
         channel = channel_number(packet.payload)
         before, count = self._in_a_row.get(packet.direction, (None, 0))
         count = (count + 1 if channel == before else 1) if channel is not None else 0
@@ -42,7 +42,7 @@ class TurnOverTcp:
         self._in_a_row: dict[Direction, tuple[int | None, int]] = {}
 
     def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
-        """Look at one segment."""
+        """Inspect one segment."""
         payload = packet.payload
         if not self._began:
             self._began = True

@@ -49,7 +49,7 @@ class Unknown:
         self._packets = self._like_rtp = 0
 
     def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
-        """Look at one packet."""
+        """Inspect one packet."""
         if any(has_shape(packet.payload) for has_shape in self._shapes):
             return ()
         self._packets += 1

@@ -36,7 +36,7 @@ class WhatsAppLike:
         self._peculiar = 0
 
     def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
-        """Look at one datagram."""
+        """Inspect one datagram."""
         payload = packet.payload
         if _is_to_or_from_relay(payload):
             return (Fact("whatsapp-like"),)

@@ -19,5 +19,5 @@ class WireGuard:
     """States it at a handshake initiation."""
 
     def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
-        """Look at one datagram."""
+        """Inspect one datagram."""
         return (Fact("wireguard"),) if is_initiation(packet.payload) else None
