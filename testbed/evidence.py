@@ -1,14 +1,15 @@
-"""Where a number comes from and how sure it is; every profile and model cites through this."""
+"""Record where a number comes from and how certain it is; all profiles and models cite this way."""
 
 from dataclasses import dataclass
 from datetime import date
 from typing import Literal
 
 Confidence = Literal["primary", "secondary", "community", "measured", "assumed"]
-"""How sure a fact is.
+"""How certain a fact is.
 
 primary: the authors' own text or artefact was read; secondary: quoted by a third party; community:
-many users report it, nobody proved it; measured: by this project; assumed: no source gives it.
+many users report it, but nobody has proved it; measured: by this project; assumed: there is no
+source.
 """
 
 
@@ -17,15 +18,15 @@ class Evidence:
     """The source of one parameter."""
 
     source: str
-    """Title, issue or DOI; for `assumed`, why this value was chosen."""
+    """A title, issue or DOI; for `assumed`, the reason for this value."""
     confidence: Confidence
 
 
 def check_reviewed(reviewed: str) -> None:
-    """Check the date on which a file was last held against its sources; empty: it has none.
+    """Check the date on which a file was last checked against its sources; it may be empty.
 
     Raises:
-        ValueError: It is no date as ISO 8601 has it.
+        ValueError: It is not a date in ISO 8601 format.
     """
     try:
         date.fromisoformat(reviewed or "2026-11-30")

@@ -1,1 +1,1 @@
-"""Produces and judges a call as functions of data and time; no clock, no socket, no lab here."""
+"""Generate and judge calls with pure functions of data and time."""

@@ -1,28 +1,32 @@
-"""Lives here: how a sender adapts to what its receiver reports; no packet, no codec, no clock.
+"""Model how a sender adapts its encoding and its feedback to what the other end reports.
 
-After libwebrtc (BSD-3, read; `audio_encoder_opus.cc` in Signal's fork, too):
+`Receiver` counts losses for the receiver reports; `Sender` picks an encoding (bitrate and expected
+loss) by them. `Arrivals` measures the rate and the queue on the path for transport-wide feedback;
+`PathRate` turns that feedback into the interval at which an end sends its own.
 
-- `audio_encoder_opus.cc`: the encoder is told the loss in the receiver's reports, smoothed by an
-  exponential filter (0.9999 a millisecond, so 10 s) whose first value is the first report's, and 20
-  % at most. Opus spends its in-band FEC accordingly, and none while the loss is 0: before the first
-  report no frame has FEC.
-- `rtcp_sender.cc`: an audio receiver reports after half an interval of 5 s, and then after 0.5 to
-  1.5 of it each time.
-- `send_side_bandwidth_estimation.cc`: with up to 2 % loss the bitrate rises by 8 % and 1 kbit/s a
-  report, up to 10 % it stays, above that it falls by half the loss.
-- `remote_estimator_proxy.cc`: reports on each packet's arrival (transport-wide feedback) take 5 %
-  of the rate that their sender believes its own path to carry, each 50 to 250 ms.
-- `aimd_rate_control.cc`: a path whose queue grows carries 0.85 of what arrives; one that does not
-  carries 8 % more each second.
+The rules follow libwebrtc (BSD-3, read; `audio_encoder_opus.cc` in Signal's fork, too):
 
-Approximated, on purpose: an encoder changes its settings between two frames; here the same speech
-is encoded once for each setting, by an encoder of its own, and a sender switches between their
-frames (`Encoding`). libopus decodes across such a switch, but the first frame after it was
-predicted from another encoder's past: a click at most each few seconds, where a real encoder would
-keep its state. Expected losses are few steps: libopus 1.3 codes FEC 7 - 0.4 x percent steps coarser
-than the frame, at least 2 (`silk/control_codec.c`), so 0, 1, 5, 10 and 20 % differ and what is
-between hardly does. A growing queue is told by the delay of a second's packets against the least
-ever seen, where libwebrtc fits a line.
+- `audio_encoder_opus.cc`: the encoder is configured with the loss from the receiver's reports,
+  smoothed by an exponential filter (0.9999 a millisecond, so 10 s) that starts at the first
+  report's value, and capped at 20 %. Opus spends its in-band FEC accordingly, and none while the
+  loss is 0: before the first report no frame has FEC.
+- `rtcp_sender.cc`: an audio receiver first reports after half an interval of 5 s, and then after
+  0.5 to 1.5 intervals each time.
+- `send_side_bandwidth_estimation.cc`: at a loss of up to 2 % the bitrate rises by 8 % and 1 kbit/s
+  a report, up to 10 % it stays, above that it falls by half the loss.
+- `remote_estimator_proxy.cc`: reports of each packet's arrival (transport-wide feedback) may take
+  5 % of the rate that their sender believes its own path to carry; one is sent every 50 to 250 ms.
+- `aimd_rate_control.cc`: when the queue on a path grows, the path is believed to carry 0.85 of the
+  rate that arrives; otherwise 8 % more each second.
+
+Deliberate approximations: a real encoder changes its settings between two frames; here the same
+speech is encoded once for each setting, each time by a separate encoder, and a sender switches
+between their frames (`Encoding`). libopus decodes across such a switch, but the first frame after
+it was predicted from another encoder's state: at most a click every few seconds. The expected
+losses are a few steps: libopus 1.3 codes FEC 7 - 0.4 x percent steps coarser than the frame, at
+least 2 (`silk/control_codec.c`), so 0, 1, 5, 10 and 20 % differ and the values between them hardly
+do. A growing queue is detected from the least delay of the last second's packets against the least
+delay ever seen, where libwebrtc fits a line.
 """
 
 from __future__ import annotations
@@ -39,7 +43,7 @@ MAX_LOSS = 0.2
 LOW_LOSS, HIGH_LOSS = 0.02, 0.1
 """kDefaultLowLossThreshold, kDefaultHighLossThreshold."""
 INCREASE, INCREASE_BPS = 1.08, 1000
-"""A report, or a second."""
+"""The growth of a rate: of the bitrate per report, of the path's rate per second (no addend)."""
 BACKOFF = 0.85
 """kDefaultBackoffFactor."""
 FEEDBACK_SHARE = 0.05
@@ -47,12 +51,12 @@ FEEDBACK_BITS = 68 * 8
 """kTwccReportSize: with IP, UDP and SRTP's tag."""
 FEEDBACK_S = (0.05, 0.25)
 _GROWN_S = 0.1
-"""A queue of so much, and growing, means that the path carries less than is sent. Assumed."""
+"""A growing queue longer than this means that the path carries less than is sent (assumed)."""
 _WINDOW_S = 1.0
 
 
 class Encoding(NamedTuple):
-    """How speech was encoded for a sender to choose."""
+    """The settings of one of the encodings that a sender can choose from."""
 
     bitrate_bps: int
     expected_loss_percent: int
@@ -60,25 +64,25 @@ class Encoding(NamedTuple):
 
 @dataclass(frozen=True)
 class Adaptation:
-    """What a messenger's sender does about its receiver's reports."""
+    """How a messenger's sender reacts to its receiver's reports."""
 
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - read by pydantic
 
     report_interval_s: float = 5.0
-    """From one receiver report to the next, in the mean (s)."""
+    """The mean interval between receiver reports (s)."""
     expected_losses_percent: tuple[int, ...] = (0, 1, 5, 10, 20)
-    """For which losses there are encodings, rising; without FEC in the codec it has no effect."""
+    """The losses for which there are encodings, ascending; no effect if the codec has no FEC."""
     smoothing_s: float = 10.0
     """The time constant by which the loss is smoothed (s)."""
     bitrates_bps: tuple[int, ...] = ()
-    """At which bitrates there are encodings, rising; none: at the codec's alone."""
+    """The bitrates at which there are encodings, ascending; empty: only the codec's bitrate."""
     path_rate_bps: int = 0
-    """What a sender believes that a clean path carries, for the pace of feedback; 0: it sends
-    none."""
+    """The rate that a sender believes a clean path to carry, which sets the pace of its feedback;
+    0: it sends no feedback."""
     path_rates: tuple[tuple[float, int], ...] = ()
-    """What it believes instead so many seconds after the first feedback, whatever that says (s,
-    bit/s; geometric in between, before and after as at the ends), as measured of an engine that
-    goes by its probes. None: it goes by what feedback says."""
+    """The rate that it believes in instead, at times after the first feedback (s, bit/s), as
+    measured with an engine that relies on its probes. Interpolated geometrically, and constant
+    before the first and after the last point. Empty: it relies on the feedback it receives."""
 
     def __post_init__(self) -> None:
         if self.report_interval_s <= 0 or self.smoothing_s <= 0:
@@ -98,23 +102,23 @@ class Adaptation:
 
     @property
     def burst_s(self) -> float:
-        """How much media may be handed over at once (s): a tenth of a report's interval.
+        """How much media may be handed over at once (s): a tenth of the report interval.
 
-        A report is heeded up to so much later than by a real sender.
+        The sender reacts to a report up to this much later than a real one would.
         """
         return min(1.0, self.report_interval_s / 10)
 
     def encodings(
         self, bitrate_bps: int, expected_loss_percent: int, *, fec: bool
     ) -> list[Encoding]:
-        """Return the encodings of a codec's speech, by bitrate and then by loss."""
+        """Return the encodings that are needed, ordered by bitrate and then by expected loss."""
         losses = self.expected_losses_percent if fec else (expected_loss_percent,)
         rates = self.bitrates_bps or (bitrate_bps,)
         return [Encoding(rate, loss) for rate in rates for loss in losses]
 
 
 class Sender:
-    """One end's choice of an encoding, by the reports that it gets."""
+    """Chooses one end's encoding by the receiver reports that it gets."""
 
     def __init__(self, adaptation: Adaptation, encodings: Sequence[Encoding]) -> None:
         self._smoothing_s = adaptation.smoothing_s
@@ -123,13 +127,13 @@ class Sender:
         self._losses = sorted({encoding.expected_loss_percent for encoding in encodings})
         self._reported_at: float | None = None
         self.loss = 0.0
-        """Smoothed, 0 to `MAX_LOSS`."""
+        """The smoothed loss, 0 to `MAX_LOSS`."""
         self._smoothed = 0.0
         self.bitrate_bps = float(self._rates[-1])
-        """What it may send; the encoding is the largest that fits."""
+        """The rate it may send at; the encoding is the one with the highest bitrate that fits."""
 
     def on_report(self, lost_share: float, now: float) -> None:
-        """Heed a report of the share (0 to 1) that was lost since the one before."""
+        """Process a report of the share (0 to 1) that was lost since the last report."""
         if self._reported_at is None:
             self._smoothed = lost_share
         else:
@@ -145,7 +149,7 @@ class Sender:
 
     @property
     def variant(self) -> int:
-        """The number of the encoding that it uses now."""
+        """The index of the current encoding."""
         percent = int(100 * self.loss + 0.5)
         loss = max((one for one in self._losses if one <= percent), default=self._losses[0])
         rate = max(one for one in self._rates if one <= self.bitrate_bps + 1e-6)
@@ -153,7 +157,7 @@ class Sender:
 
 
 class Receiver:
-    """Counts what one end receives, for its reports (RFC 3550, 6.4.1 and A.3)."""
+    """Counts what one end receives, for its receiver reports (RFC 3550, 6.4.1 and A.3)."""
 
     def __init__(self) -> None:
         self._first: int | None = None
@@ -163,18 +167,18 @@ class Receiver:
 
     @property
     def highest(self) -> int:
-        """The highest sequence number (without wrapping) so far; -1: none."""
+        """The highest extended sequence number so far; -1 before the first packet."""
         return self._highest
 
     def take(self, sequence: int) -> None:
-        """Count a packet with this sequence number (without wrapping)."""
+        """Count a packet with this extended sequence number."""
         if self._first is None:
             self._first = sequence
         self._highest = max(self._highest, sequence)
         self._received += 1
 
     def report(self) -> int | None:
-        """Return the share lost since the last report, in 256ths; None: nothing was expected."""
+        """Return the share lost since the last report in 256ths; None if nothing was expected."""
         if self._first is None:
             return None
         expected = self._highest - self._first + 1
@@ -187,19 +191,19 @@ class Receiver:
 
 
 class Arrivals:
-    """What an end's feedback says of the last second: how much came, and how late."""
+    """What an end's feedback says about the last second: how much arrived, and how late."""
 
     def __init__(self) -> None:
         self._recent: deque[tuple[float, int, float]] = deque()
         self._fastest_s = float("inf")
 
     def take(self, at: float, size_bytes: int, transit_s: float) -> None:
-        """Note a packet; its transit counts from when it was due to leave, on any clock (s)."""
+        """Count a packet; its transit time (s) starts when it was due to leave, on any clock."""
         self._fastest_s = min(self._fastest_s, transit_s)
         self._recent.append((at, size_bytes, transit_s))
 
     def feedback(self, now: float) -> tuple[int, float]:
-        """Return the rate at which packets arrive (bit/s) and how long a queue delays them (s)."""
+        """Return the rate at which packets arrive (bit/s) and their queueing delay (s)."""
         while self._recent and self._recent[0][0] < now - _WINDOW_S:
             self._recent.popleft()
         if not self._recent:
@@ -209,7 +213,7 @@ class Arrivals:
 
 
 class PathRate:
-    """What a sender believes its path to carry, which is the pace of its own feedback."""
+    """The rate that a sender believes its path to carry, which sets the pace of its feedback."""
 
     def __init__(self, adaptation: Adaptation) -> None:
         self._adaptation = adaptation
@@ -219,7 +223,7 @@ class PathRate:
         self._queue_s = 0.0
 
     def on_feedback(self, rate_bps: int, queue_s: float, now: float) -> None:
-        """Heed what the other end says of the last second."""
+        """Process the other end's feedback about the last second."""
         if self._began_at is None:
             self._began_at = now
         grows = queue_s > _GROWN_S and queue_s >= self._queue_s
@@ -231,7 +235,7 @@ class PathRate:
         self._heard_at, self._queue_s = now, queue_s
 
     def interval_s(self, now: float) -> float:
-        """Return the time from now to its next feedback (s)."""
+        """Return the time until the next feedback (s)."""
         rate_bps = self._limit_bps
         if self._adaptation.path_rates:
             since_s = 0.0 if self._began_at is None else now - self._began_at
@@ -249,9 +253,9 @@ class PathRate:
 
 
 def as_sent(encodings: Sequence[Sequence[bytes]], variants: Sequence[int]) -> Sequence[bytes]:
-    """Return the frames that were sent, of which frame k was encoded as `variants[k]` says.
+    """Return the frames that were sent: frame k comes from the encoding `variants[k]`.
 
-    A frame without an entry is the first encoding's.
+    Frames beyond the end of `variants` come from the first encoding.
     """
     if not variants:
         return encodings[0] if encodings else ()

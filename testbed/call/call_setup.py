@@ -1,4 +1,4 @@
-"""One end's way from dialling to a connected call, as a function of datagrams and time."""
+"""Set up one end of a call, as a state machine driven by datagrams and time."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from testbed.call.dialects import Dialect, Stage
 
 
 class Setup:
-    """Runs a dialect's exchanges one after the other; owns no socket and reads no clock.
+    """Runs a dialect's exchanges one after another; the caller provides sockets and time.
 
-    All times are in seconds on one clock. Ask `due` for what to send whenever `next_at` has come,
-    and give each datagram that arrives to `receive`.
+    All times are in seconds on the same clock. Call `due` at `next_at` for what to send, and pass
+    each datagram that arrives to `receive`.
     """
 
     def __init__(self, dialect: Dialect, began_at: float, connect_timeout_s: float) -> None:
@@ -19,7 +19,7 @@ class Setup:
         self.failed_at: float | None = None
         self._dialect = dialect
         self.deadline = began_at + connect_timeout_s
-        """When it fails if it is not connected (s)."""
+        """When the set-up fails if this end is not connected by then (s)."""
         self._steps = list(dialect.steps())
         self._wait_s = 0.0
         self._repeat_at = began_at
@@ -32,12 +32,12 @@ class Setup:
 
     @property
     def step(self) -> str:
-        """The exchange that is under way, for people."""
+        """The name of the current exchange, to print."""
         return self._steps[0].name
 
     @property
     def stage(self) -> Stage:
-        """How far this end is."""
+        """How far this end has got."""
         return self._steps[0].stage if self._steps else Stage.CHECKED
 
     @property
@@ -46,7 +46,7 @@ class Setup:
         return self.connected_at is not None or self.failed_at is not None
 
     def due(self, now: float) -> Sequence[bytes]:
-        """Return what has to be sent now; past the time-out the set-up has failed."""
+        """Return the datagrams to send now; after the deadline the set-up fails."""
         if self.done:
             return ()
         if now >= self.deadline:
@@ -60,15 +60,15 @@ class Setup:
         return () if step.request is None else (step.request,)
 
     def receive(self, datagram: bytes, now: float) -> Sequence[bytes]:
-        """Take a datagram; give what has to be sent in return at once.
+        """Process a datagram, and return the datagrams to send at once in response.
 
-        The other end's requests are answered also when this end is already connected.
+        The other end's requests are answered even if this end is already connected.
         """
         answer = self._dialect.answer(datagram)
         replies = [] if answer is None else [answer]
         if self.done:
             return replies
-        # An answer may come before its turn: what the callee only waits for is not asked for.
+        # An answer may come before its turn: the callee only waits for the other end's last flight.
         under_way = self._steps[0]
         self._steps = [step for step in self._steps if not step.is_answer(datagram)]
         if not self._steps:

@@ -1,7 +1,9 @@
-"""Lives here: who says what and when in a call, and what is heard of it; no codec, no files.
+"""Model a conversation of two people who take turns, and find what each of them heard of it.
 
-Two people take turns: what each says is one clip of speech, and the other answers a moment after it
-has ended. While one speaks, the other's microphone hears a quiet room, and both send all the time.
+Each turn is one clip of speech; the other person answers a moment after it has ended. While one
+speaks, the other's microphone picks up a quiet room, and both ends send all the time. From a
+playout, `spoken` extracts what was played during the speaker's turns, and `response_times_s` says
+how long each end waited for an answer.
 """
 
 from __future__ import annotations
@@ -20,10 +22,10 @@ from testbed.audio.opus import Speech, repeated
 from testbed.call.jitterbuffer.playout import Playout, Slot
 
 PAUSE_S = 0.2
-"""From the end of a turn to the other's beginning: people leave "of the order of 200 ms" (Levinson
-and Torreira, Timing in turn-taking, Frontiers in Psychology 6:731, 2015). Nobody interrupts."""
+"""The pause between two turns: people leave "of the order of 200 ms" (Levinson and Torreira, Timing
+in turn-taking, Frontiers in Psychology 6:731, 2015). Nobody interrupts."""
 WAYS = ("up", "down")
-"""What the caller says, and what the callee says. The caller begins."""
+"""The directions of speech: up from the caller, down from the callee. The caller begins."""
 LISTENERS = {"up": "callee", "down": "caller"}
 
 _LEVEL_S = 0.02
@@ -32,10 +34,10 @@ _SAMPLE_BYTES = 2
 
 
 class Turn(NamedTuple):
-    """One end says something; seconds since the first frame's first sample."""
+    """One turn of one end; times are seconds since the first frame's first sample."""
 
     way: str
-    """One of WAYS."""
+    """The direction: one of WAYS."""
     from_s: float
     to_s: float
 
@@ -47,13 +49,14 @@ class Conversation:
     turns: tuple[Turn, ...]
     """In order."""
     said: Mapping[str, Speech]
-    """By way: what its microphone hears, as long as the call."""
+    """By direction: what the speaker's microphone picks up, for the whole call."""
 
 
 def conversation(clips: Sequence[Speech], duration_s: float) -> Conversation:
-    """Let two people say these clips in turn, again from the first after the last, for so long.
+    """Return a conversation of `duration_s` in which two people say these clips in turn.
 
-    All clips have one rate. What the end of the call cuts off is not said.
+    After the last clip the first one follows again. All clips have the same sampling rate. The end
+    of the call cuts off the last turn.
     """
     rate_hz = clips[0].rate_hz
     length = round(duration_s * rate_hz)
@@ -75,7 +78,7 @@ def conversation(clips: Sequence[Speech], duration_s: float) -> Conversation:
 
 
 def monologues(speech: Speech, duration_s: float) -> Conversation:
-    """Let both ends say the same at once and all the time, for so long."""
+    """Return a conversation in which both ends say the same thing at once for `duration_s`."""
     said = repeated(speech, round(duration_s * speech.rate_hz))
     return Conversation(
         tuple(Turn(way, 0.0, duration_s) for way in WAYS), dict.fromkeys(WAYS, said)
@@ -83,11 +86,12 @@ def monologues(speech: Speech, duration_s: float) -> Conversation:
 
 
 def room_noise(clips: Sequence[Speech], samples: int) -> bytes:
-    """Return the sound of a room in which nobody speaks: white noise, as loud as the clips' pauses.
+    """Return the sound of a quiet room: white noise as loud as the pauses in the clips.
 
-    That is the level that 1 % of their 20 ms frames stay below. Silence of zeros would be coded in
-    8 bytes a frame, which no microphone ever gets: with the noise of Debian's clips (-53 dB of full
-    scale) Opus at 24 kbit/s spends 51 bytes on a frame of it, and 60 on one of speech (measured).
+    The level is the one below which 1 % of the clips' 20 ms frames stay. Digital silence would not
+    do: Opus codes it in 8 bytes a frame, and no microphone records it. With the noise of Debian's
+    clips (-53 dB of full scale) Opus at 24 kbit/s spends 51 bytes on a frame of noise and 60 on a
+    frame of speech (measured).
     """
     levels = sorted(level for clip in clips for level in _levels(clip))
     level = levels[int(_QUIET_SHARE * len(levels))] if levels else 0.0
@@ -97,7 +101,7 @@ def room_noise(clips: Sequence[Speech], samples: int) -> bytes:
 
 
 def _levels(clip: Speech) -> list[float]:
-    """Return the root mean square of each 20 ms."""
+    """Return the root mean square of each piece of 20 ms."""
     samples = array("h", clip.pcm)
     size = round(_LEVEL_S * clip.rate_hz)
     pieces = (samples[n : n + size] for n in range(0, len(samples) - size + 1, size))
@@ -105,15 +109,15 @@ def _levels(clip: Speech) -> list[float]:
 
 
 def heard_at_s(playout: Playout, said_at_s: float) -> float:
-    """Say when on the playout's clock a moment of speech is heard, or would have been (s).
+    """Return when a moment of speech is heard, or would have been, on the playout's clock (s).
 
-    `said_at_s` counts from the first frame's first sample. The playout has slots.
+    `said_at_s` counts from the first frame's first sample. The playout must have slots.
     """
     return _heard_at_s(playout, _played(playout), said_at_s)
 
 
 def _played(playout: Playout) -> list[tuple[int, float]]:
-    """Return each frame that was played, and when (s); both rise."""
+    """Return each played frame with its time (s); both ascend."""
     return [(slot.frame, slot.at_s) for slot in playout.slots if slot.frame is not None]
 
 
@@ -128,17 +132,17 @@ def _heard_at_s(playout: Playout, played: Sequence[tuple[int, float]], said_at_s
 
 
 def spoken(playout: Playout, turns: Sequence[Turn]) -> Playout:
-    """Return what was put out while one spoke, by the turns of this way; all of it if nobody did.
+    """Return only the playout during the speaker's turns; all of it if there were none.
 
-    What is lost of a quiet room is not missed. The slots are cut at the ends of turns, so there are
-    holes between them.
+    Background noise lost in pauses does not count. The slots are cut at the ends of turns, so the
+    result has holes between them. `turns` are those of this direction.
     """
     length_s = playout.frame_count * playout.frame_s
     is_all = any(t.from_s <= 0 and t.to_s >= length_s - playout.frame_s for t in turns)
     if is_all or not playout.slots:
         return playout
     played = _played(playout)
-    # In order of time, as slots are, so that each is looked at but once or twice.
+    # Spans and slots are both in order of time, so one pass over them is enough.
     spans = sorted(
         (_heard_at_s(playout, played, t.from_s), _heard_at_s(playout, played, t.to_s))
         for t in turns
@@ -169,12 +173,12 @@ def spoken(playout: Playout, turns: Sequence[Turn]) -> Playout:
 def response_times_s(
     turns: Sequence[Turn], playouts: Mapping[str, Playout]
 ) -> dict[str, list[float]]:
-    """Say how long each end waits for answers, by `caller` and `callee` (s).
+    """Return how long each end waits for answers (s), by `caller` and `callee`.
 
-    From the end of its own words, at its mouth, to the first of the other's, at its ear: the delay
-    there, PAUSE_S for the other, and the delay back. The turns are at set times, so that calls
-    compare: what is told is how long it would have been had the other waited to hear the end. An
-    answer to words whose end was not heard, or of which nothing was, is left out.
+    A response time runs from the end of one's own words, at the mouth, to the beginning of the
+    answer, at the ear: the delay there, PAUSE_S, and the delay back. Turns are at fixed times, so
+    that calls compare; hence this is the time it would have taken if the other end had waited to
+    hear the last word. A turn is left out if its end, or the whole answer to it, was not heard.
     """
     found: dict[str, list[float]] = {end: [] for end in sorted(LISTENERS.values())}
     said_at_s = {
@@ -201,9 +205,9 @@ class _Delay(NamedTuple):
 
 
 def _delays(playout: Playout, said_at_s: Sequence[float], turn: Turn) -> list[_Delay]:
-    """Return when each frame of a turn that was played was said, and its delay from mouth to ear.
+    """Return when each played frame of a turn was said, and its mouth-to-ear delay.
 
-    `said_at_s` has it of all that were played; a frame belongs where its middle is.
+    `said_at_s` has the time of every played frame. A frame belongs to the turn its middle is in.
     """
     first, end = (
         bisect_left(said_at_s, at_s - playout.frame_s / 2) for at_s in (turn.from_s, turn.to_s)

@@ -1,10 +1,11 @@
-"""What a browser counted of the sound that it played, as figures to judge it by; asks no browser.
+"""Turn a browser's playout counters into the figures that a direction is judged by.
 
-Its reports (W3C webrtc-stats, RTCInboundRtpStreamStats) count from the connection on; what is told
-is of the differences between one and the next. The delay from mouth to ear is a frame, the codec's
-look-ahead, the way of the frames that arrived meanwhile, and `jitterBufferDelay` over
-`jitterBufferEmittedCount`; the sound device's own is not in it. A gap is known to a report's
-interval: one that fills no interval counts as what was concealed in the worst.
+The counters in its reports (W3C webrtc-stats, RTCInboundRtpStreamStats) are cumulative, so the
+figures come from the differences between successive reports. The mouth-to-ear delay is the sum of
+one frame, the codec's look-ahead, the transit time of the frames that arrived in the interval, and
+`jitterBufferDelay` over `jitterBufferEmittedCount`; the sound device's own delay is not included.
+Gaps are only known to the resolution of the reports: if no interval was concealed as a whole, the
+longest gap is taken to be the concealed time of the worst interval.
 """
 
 from __future__ import annotations
@@ -39,10 +40,10 @@ def counted(
     turns: Iterable[Turn],
     frame_s: float,
 ) -> Figures | None:
-    """Return the figures of one direction; None: the reports do not have them.
+    """Return the figures of one direction, or None if the reports lack them.
 
-    The first report was made at `began_s`, when the engine began to talk, as times of arrivals are
-    (s). `turns` say when someone spoke, from the first frame on.
+    The first report was made at `began_s`, when the engine began to talk, in seconds on the clock
+    of the arrivals. `turns` say when someone spoke, counted from the first frame.
     """
     intervals = _intervals(reports, began_s)
     if not intervals or not arrivals:
@@ -64,7 +65,7 @@ def counted(
 
 
 def _intervals(reports: Sequence[Mapping[str, float]], began_s: float) -> list[_Interval]:
-    """Return what was counted between reports of which both have numbers."""
+    """Return what was counted between each two successive reports that have numbers."""
     known = [report for report in reports if "total" in report and "at" in report]
     found = []
     for one, other in pairwise(known):
@@ -86,7 +87,7 @@ def _intervals(reports: Sequence[Mapping[str, float]], began_s: float) -> list[_
 
 
 def _transits_s(intervals: Sequence[_Interval], arrivals: Sequence[Arrival]) -> list[float | None]:
-    """Return for each interval the median way of the frames that arrived in it."""
+    """Return for each interval the median transit time (s) of the frames that arrived in it."""
     ordered = sorted(arrivals, key=lambda arrival: arrival.received_s)
     found: list[float | None] = []
     for interval in intervals:
@@ -100,7 +101,7 @@ def _transits_s(intervals: Sequence[_Interval], arrivals: Sequence[Arrival]) -> 
 
 
 def _share(intervals: Sequence[_Interval], heard_s: float, turns: Sequence[Turn]) -> float:
-    """Return the concealed share of the time in which someone was to be heard, or of all."""
+    """Return the concealed share of the time in which a turn was heard, or of all time."""
     spans = [(heard_s + turn.from_s, heard_s + turn.to_s) for turn in turns]
     weights = [
         sum(max(min(i.to_s, to_s) - max(i.from_s, from_s), 0.0) for from_s, to_s in spans)
@@ -121,5 +122,5 @@ def _longest_gap_s(intervals: Sequence[_Interval]) -> float:
 
 
 def _quantile(values: Sequence[float], share: float) -> float | None:
-    """Return the value at a share by nearest rank, as `Playout` does."""
+    """Return a quantile by nearest rank, as `Playout` does."""
     return sorted(values)[max(ceil(share * len(values)), 1) - 1] if values else None

@@ -1,4 +1,4 @@
-"""What the real call engines are, by name: which programs, and how large a guest; runs nothing."""
+"""List the call engines by name: the programs each needs, and how large a guest."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from dataclasses import dataclass
 from testbed.transport.interface import Program
 
 GUEST_MB = 256
-"""How much memory a guest has that needs no more."""
+"""The default memory of a guest."""
 
 
 @dataclass(frozen=True)
 class Engine:
-    """What makes calls."""
+    """A program, or the model, that makes calls."""
 
     programs: tuple[Program, ...] = ()
-    """What it needs, its relay's too."""
+    """The programs it needs, including its relay."""
     guest_mb: int = GUEST_MB
-    """How much memory a guest needs for two of them."""
+    """The memory that a guest needs to run two of them."""
     relay_protocols: tuple[str, ...] = ("udp", "tcp")
-    """By which its frames can be read on their way to the relay: within TLS no engine's can."""
+    """The protocols to the relay on which its frames can be read; inside TLS no real engine's
+    can."""
 
 
 _FILES = {
@@ -30,7 +31,7 @@ _FILES = {
     "313": "b9a4db1d6d86ec262cfd0794cf96f872e16dd4e07c75f741b0bff648c90b7071",
     "314": "8b53a76020e67374ca7dd85cb80be986d8c05709fb92cdc981ea9859c8e46a68",
 }
-"""By version of Python: what ntgcalls' file in the wheel for x86-64 hashes to."""
+"""By Python version: the SHA-256 of the ntgcalls library in the wheel for x86-64."""
 _PYTHON = f"{sys.version_info.major}{sys.version_info.minor}"
 
 NTGCALLS = Program(
@@ -39,10 +40,10 @@ NTGCALLS = Program(
     inside=f"ntgcalls.cpython-{_PYTHON}-x86_64-linux-gnu.so",
     sha256=_FILES.get(_PYTHON, ""),
 )
-"""Telegram's call engine, tgcalls' protocol on libwebrtc (LGPL-3, github.com/pytgcalls/ntgcalls),
-loaded as it is by a program of its own (`testbed.lab.engines.ntgcalls_end`)."""
+"""An engine for Telegram's calls: the tgcalls protocol on libwebrtc (LGPL-3,
+github.com/pytgcalls/ntgcalls), loaded unmodified by `testbed.lab.engines.ntgcalls_end`."""
 CHROMIUM = Program("/usr/lib/chromium/chromium-headless-shell", apt="chromium-headless-shell")
-"""Chromium without what draws windows; by its path, since what is in /usr/bin is a script."""
+"""Chromium without a user interface; by its full path, because /usr/bin has only a script."""
 BARESIP = Program("baresip", apt="baresip-core")
 TURNSERVER = Program("turnserver", apt="coturn")
 
@@ -52,4 +53,4 @@ ENGINES: Mapping[str, Engine] = {
     "chromium": Engine((CHROMIUM, TURNSERVER), guest_mb=2048),
     "baresip": Engine((BARESIP,), relay_protocols=("udp",)),
 }
-"""By the name that a messenger's file gives as its `engine`."""
+"""By the name that a messenger's file has as its `engine`."""

@@ -1,28 +1,27 @@
-"""What an engine played, told from its recorded sound and from what was said; reads no files.
+"""Reconstruct what an engine played from its recorded sound and from what was said.
 
-An engine without counters leaves only its sound. Each frame of what was said is looked for in it:
+An engine without counters leaves only its sound. Each frame of what was said is searched for in it:
 
-1. The reference is what was said, coded and decoded without a loss, so that a frame that was played
-   is nearly the same samples.
-2. Blocks of 0.6 s are found by cross-correlation, wherever they are within 3 s. Each that is found
-   gives a delay around it.
-3. Each frame that the engine had, itself or in the FEC of the one behind it, is looked for within
-   80 ms of these delays, from when the engine had it on. It may have been played where its
-   normalised correlation is at least `MATCH` or `FEC_MATCH`. Of all that may have been played, the
-   frames in order that match best with a steady delay were.
-4. Between frames that were played, sound of no frame is concealment. Less than 20 ms of it is a
-   frame that was stretched.
+1. The reference is what was said, coded and decoded without loss, so that a frame that was played
+   has nearly the same samples.
+2. Blocks of 0.6 s are located by cross-correlation within a range of 3 s. Each located block gives
+   the delay around it.
+3. Each frame that the engine had, itself or as FEC in the next one, is searched for within 80 ms of
+   these delays, but not before the engine had it. Where its normalised correlation is at least
+   `MATCH` or `FEC_MATCH`, it is a candidate. Of all candidates, the in-order chain that matches
+   best at a steady delay is taken to be what was played.
+4. Sound between played frames is concealment. Less than 20 ms of it means that the frame before it
+   was stretched.
 
-A frame that is too quiet to be looked for counts as played if the engine had it when it was due,
-with the delay of a frame beside it. Frames must last 40 ms or more: what a jitter buffer makes up
-for a shorter one is too much like it (20 ms of speech: half of all lost frames correlate by more
-than 0.6).
+A frame that is too quiet to be searched for counts as played if the engine had it when it was due;
+it gets the delay of a neighbouring frame. Frames must last 40 ms or more, because the concealment
+of a shorter frame resembles it too closely (at 20 ms of speech, half of all lost frames correlate
+by more than 0.6).
 
-How true this is: with losses of up to 30 %, with FEC or without, bursts, and frames that are held
-for long, the share is told within 0.02 (rarely 0.03, at 30 % without FEC), and the delay within
-20 ms. Of loud frames of speech that arrived and yet were not played, one in seven is taken for
-played, so that the share is off by more than 0.02 where an engine drops more than an eighth of what
-it gets.
+Accuracy: with losses of up to 30 %, with and without FEC, in bursts, and with frames held for long,
+the concealed share is found within 0.02 (rarely 0.03, at 30 % without FEC) and the delay within
+20 ms. Of loud speech frames that arrived but were not played, one in seven is taken for played, so
+the share is off by more than 0.02 if an engine drops more than an eighth of what it receives.
 """
 
 from __future__ import annotations
@@ -38,14 +37,14 @@ from testbed.audio.opus import Speech
 from testbed.call.jitterbuffer.playout import LOOKAHEAD_S, Arrival, Playout, Slot
 
 SHORTEST_FRAME_S = 0.04
-"""Below, lost frames are not told from played ones."""
+"""In shorter frames, concealment cannot be told from played frames."""
 MATCH = 0.4
-"""Normalised correlation from which a frame that arrived was played. In sound made of known
-playouts, of frames of 60 ms, 95 % of those that were played reach 0.8, and 90 % of what was made up
-for lost ones stays below 0.5."""
+"""The least normalised correlation of a frame that was played. In sound rendered from known
+playouts with frames of 60 ms, 95 % of the played frames reach 0.8, and 90 % of the concealment of
+lost frames stays below 0.5."""
 FEC_MATCH = 0.3
-"""The same of a frame that only FEC brings, coarsely: 95 % reach 0.4. It is there with the frame
-behind it, and so hardly ever too late."""
+"""The same for a frame that only FEC brings, coarsely: 95 % reach 0.4. It arrives with the frame
+after it, and so is hardly ever too late."""
 _BLOCK_S = 0.6
 _BLOCK_MATCH = 0.4
 _EARLIEST_S, _LATEST_S = -1.0, 2.0
@@ -53,14 +52,14 @@ _NEAR_S = 0.08
 _BASE_MATCH = 0.2
 _SLACK_S = 0.02
 _MOVE_COST, _MOVE_S = 0.6, 0.04
-"""What a change of the delay costs a chain of frames, and from how large a change on."""
+"""The most that a change of the delay costs a chain of frames, and the change (s) that costs it."""
 _STRETCHED_S = 0.02
 _QUIET = 0.03
-"""Of the loud frames' amplitude (30 dB below them)."""
+"""A share of the loud frames' amplitude (30 dB below it)."""
 _LOUD_QUANTILE = 0.95
 _ROOM = 150.0
-"""Amplitude of 16-bit samples (-47 dB of full scale) below which there is a room and no speech:
-nothing is found of its noise, which is coded as any other."""
+"""The amplitude of 16-bit samples (-47 dB of full scale) below which there is only room noise:
+coded noise resembles any other noise, so it cannot be located."""
 
 Samples = NDArray[np.float64]
 
@@ -70,18 +69,18 @@ class Recording(NamedTuple):
 
     sound: Speech
     from_s: float
-    """When its first sample was played, in seconds on the clock of the frames' times."""
+    """When its first sample was played, in seconds on the same clock as the frames' times."""
 
 
 class Had(NamedTuple):
-    """From when an engine had a frame (s), and whether that was coarsely, by FEC."""
+    """When an engine got a frame (s), and whether only as a coarse copy by FEC."""
 
     at_s: float
     by_fec: bool = False
 
 
 def had_of(arrivals: Iterable[Arrival]) -> dict[int, Had]:
-    """Return the frames that an engine had of what arrived, by their numbers."""
+    """Return the frames that an engine got from these arrivals, by frame number."""
     found: dict[int, Had] = {}
     for arrival in arrivals:
         copies = {arrival.index: False} | ({arrival.index - 1: True} if arrival.has_fec else {})
@@ -99,13 +98,14 @@ def listen(
     had: Mapping[int, Had],
     frame_s: float,
 ) -> Playout:
-    """Return what was played of the frames that left at `sent_s`, as a playout.
+    """Return the playout of the frames that were sent at `sent_s`.
 
-    `reference` has each frame's sound, from the first on, with the codec's look-ahead taken off;
-    `had` are the frames that reached the engine. Times are in seconds on one clock.
+    `reference` is the sound of all frames from the first one, without the codec's look-ahead; `had`
+    are the frames that reached the engine. Times are in seconds on the same clock.
 
     Raises:
-        ValueError: The two sounds have different rates, or frames are too short to be told.
+        ValueError: The two sounds have different sampling rates, or the frames are too short to be
+            distinguished from concealment.
     """
     if reference.rate_hz != recording.sound.rate_hz:
         raise ValueError(f"{reference.rate_hz} Hz are not {recording.sound.rate_hz} Hz")
@@ -114,7 +114,7 @@ def listen(
     search = _Search(reference, recording.sound, frame_s)
     lag_s = sent_s[0] - frame_s - LOOKAHEAD_S - recording.from_s if sent_s else 0.0
     audible = search.audible(len(sent_s))
-    # The recording's clock is the engine's, whose sound goes in steps of 10 ms.
+    # An engine outputs sound in steps of 10 ms, so a frame may appear a little early.
     known = {k: Had(one.at_s - recording.from_s - _SLACK_S, one.by_fec) for k, one in had.items()}
     found = search.places({k: one for k, one in known.items() if audible[k]}, len(sent_s), lag_s)
     quiet = {k: one.at_s for k, one in known.items() if not audible[k]}
@@ -134,7 +134,7 @@ def listen(
 
 
 class _Candidate(NamedTuple):
-    """Where a frame may be: seconds from the recording's beginning, and how well it matches."""
+    """A possible place of a frame, in seconds from the start of the recording, and its match."""
 
     frame: int
     place_s: float
@@ -142,7 +142,7 @@ class _Candidate(NamedTuple):
 
 
 class _Search:
-    """Finds frames of a reference in a recording; places are seconds from its beginning."""
+    """Finds frames of a reference in a recording; places are seconds from the recording's start."""
 
     def __init__(self, reference: Speech, heard: Speech, frame_s: float) -> None:
         self._rate_hz = heard.rate_hz
@@ -153,15 +153,15 @@ class _Search:
         self._energy = np.concatenate(([0.0], np.cumsum(self._heard**2)))
 
     def audible(self, count: int) -> list[bool]:
-        """Tell of each frame whether it is loud enough to be looked for."""
+        """Return for each frame whether it is loud enough to be searched for."""
         levels = np.array([np.sqrt(np.mean(self._said(k, 1) ** 2 + 1e-9)) for k in range(count)])
         loud = np.quantile(levels, _LOUD_QUANTILE) if count else 0.0
         return [bool(level >= max(_QUIET * loud, _ROOM)) for level in levels]
 
     def places(self, had: Mapping[int, Had], count: int, lag_s: float) -> list[float | None]:
-        """Return where each of `count` frames is in the recording; None: it is not there.
+        """Return the place of each of `count` frames in the recording, or None if it is not there.
 
-        `had` are the frames to look for. `lag_s` is where the first frame was said.
+        `had` are the frames to search for. `lag_s` is the place at which the first frame was said.
         """
         blocks = self._blocks(count, lag_s)
         candidates = [
@@ -177,7 +177,7 @@ class _Search:
         return np.pad(piece, (0, frames * self._frame - len(piece)))
 
     def _blocks(self, count: int, lag_s: float) -> list[tuple[int, float]]:
-        """Return for blocks that are found their middle frame and the lag of their frames."""
+        """Return the middle frame and the lag (s) of each block that is found."""
         size = max(round(_BLOCK_S / self._frame_s), 1)
         blocks = []
         for first in range(0, count, max(size // 2, 1)):
@@ -192,7 +192,7 @@ class _Search:
     def _candidates(
         self, frame: int, blocks: Sequence[tuple[int, float]], had: Had
     ) -> list[_Candidate]:
-        """Return where a frame may be, near to where the blocks around it have it."""
+        """Return the candidates for a frame, near the places implied by the blocks around it."""
         reach = 4 * _BLOCK_S / self._frame_s
         found = []
         searched_s: list[float] = []
@@ -209,13 +209,14 @@ class _Search:
         return found
 
     def _best(self, piece: Samples, from_s: float, to_s: float) -> tuple[float, float]:
-        """Return where a piece that begins within a time matches best; how well comes first."""
+        """Return the best match of a piece that begins in a range of time, and its place (s)."""
         first = max(round(from_s * self._rate_hz), 0)
         last = min(round(to_s * self._rate_hz), len(self._heard) - len(piece))
         if last < first:
             return 0.0, 0.0
         window = self._heard[first : last + len(piece)]
-        size = 1 << (len(window) - 1).bit_length()  # what wraps around is not looked at
+        # Correlation by FFT. Circular wrap-around affects only the lags that are cut off below.
+        size = 1 << (len(window) - 1).bit_length()
         spectrum = np.fft.rfft(window, size) * np.conj(np.fft.rfft(piece, size))
         product = np.fft.irfft(spectrum, size)[: last - first + 1]
         ends = self._energy[first + len(piece) : last + len(piece) + 1]
@@ -226,10 +227,10 @@ class _Search:
 
 
 def _likeliest(candidates: Sequence[_Candidate], frame_s: float) -> list[_Candidate]:
-    """Return the frames in order, each behind the one before, that match best with a steady delay.
+    """Return the in-order chain of candidates that matches best at a steady delay.
 
-    By dynamic programming: a chain is worth what its frames match beyond `_BASE_MATCH`, less up to
-    `_MOVE_COST` for each change of the delay.
+    It is found by dynamic programming: the worth of a chain is the sum of its frames' matches above
+    `_BASE_MATCH`, less up to `_MOVE_COST` for each change of the delay.
     """
     if not candidates:
         return []
@@ -255,9 +256,10 @@ def _likeliest(candidates: Sequence[_Candidate], frame_s: float) -> list[_Candid
 def _with_quiet_frames(
     found: Sequence[float | None], quiet: Mapping[int, float], frame_s: float
 ) -> list[float | None]:
-    """Add quiet frames, as late as the one that was found before, or else after them.
+    """Add quiet frames, with the delay of the found frame before them, or else of the first one.
 
-    They were there by then (`quiet` says from when on) and fit in between.
+    A quiet frame is added only if the engine had it by then (`quiet` has the time) and if it fits
+    in before the next found frame.
     """
     places = [(k, place) for k, place in enumerate(found) if place is not None]
     if not places:
@@ -276,7 +278,7 @@ def _with_quiet_frames(
 
 
 def _slots(at_s: Sequence[float | None], frame_s: float, end_s: float) -> list[Slot]:
-    """Return the output: each frame from its time on, and concealment in between."""
+    """Return the output as slots: the played frames, and concealment between them."""
     played = [(k, at) for k, at in enumerate(at_s) if at is not None]
     if not played:
         length_s = len(at_s) * frame_s

@@ -1,4 +1,7 @@
-"""What is known of a messenger's calls, as data; how its exchanges run lives in `dialects`."""
+"""Describe a messenger's calls and chat as data, as read from its TOML file.
+
+The exchanges of a messenger are code, in `dialects`; its numbers are here, each with its evidence.
+"""
 
 from __future__ import annotations
 
@@ -28,40 +31,40 @@ class Codec:
     fec: bool
     """In-band forward error correction."""
     expected_loss_percent: int = 0
-    """What the encoder is told; more makes FEC stronger."""
+    """The encoder's setting for the expected packet loss; a higher one makes FEC stronger."""
     cbr: bool = False
-    """A constant bitrate: all frames are of one size."""
+    """A constant bitrate: all frames have the same size."""
     dtx: bool = False
-    """Discontinuous transmission: while nobody speaks, only a frame each 400 ms is sent."""
+    """Discontinuous transmission: while nobody speaks, only one frame every 400 ms is sent."""
 
 
 @dataclass(frozen=True)
 class Probes:
-    """Packets of padding that a sender sends beside media to see what its path can carry."""
+    """Padding packets that a sender sends beside media to probe the rate that its path carries."""
 
     __pydantic_config__ = _FORBID_UNKNOWN_KEYS
 
     at_s: float
-    """After the first frame."""
+    """When they begin, after the first frame (s)."""
     packets: int
     packet_bytes: int
-    """Of RTP with header and tag, without what the dialect puts around it."""
+    """The size of an RTP packet with header and tag, without the dialect's wrapper."""
     over_s: float
-    """From the first to the last of them."""
+    """The time from the first to the last packet (s)."""
 
 
 @dataclass(frozen=True)
 class Repair:
-    """What is done about frames that are lost, beside FEC. By default nothing."""
+    """How lost frames are repaired other than by FEC; by default they are not."""
 
     __pydantic_config__ = _FORBID_UNKNOWN_KEYS
 
     nack: bool = False
-    """A receiver asks again for what is missing (RFC 4585, 6.2.1), and the sender repeats it."""
+    """The receiver requests missing packets (RFC 4585, 6.2.1), and the sender retransmits them."""
     copies: int = 1
-    """How often a frame is sent."""
+    """How many times each frame is sent."""
     copy_after_ms: float = 20.0
-    """From one copy of a frame to the next (ms)."""
+    """The time from one copy of a frame to the next (ms)."""
 
     def __post_init__(self) -> None:
         if self.copies < 1 or self.copy_after_ms < 0:
@@ -70,7 +73,7 @@ class Repair:
 
 @dataclass(frozen=True)
 class Chat:
-    """The messages beside a call: over TLS 1.3 to the messenger's own server, echoed by it."""
+    """The chat beside a call: messages over TLS 1.3 that the messenger's server echoes."""
 
     __pydantic_config__ = _FORBID_UNKNOWN_KEYS
 
@@ -81,14 +84,14 @@ class Chat:
 
 @dataclass(frozen=True)
 class PlayoutOptions:
-    """What a messenger changes of NetEq's defaults (`testbed.call.jitterbuffer.playout`)."""
+    """A messenger's changes to NetEq's defaults (`testbed.call.jitterbuffer.playout`)."""
 
     __pydantic_config__ = _FORBID_UNKNOWN_KEYS
 
     fast_accelerate: bool = False
     """A buffer that is far above its target is shortened faster."""
     min_delay_ms: float = 0.0
-    """The target delay is at least this."""
+    """The minimum of the target delay (ms)."""
 
     def __post_init__(self) -> None:
         if self.min_delay_ms < 0:
@@ -102,46 +105,47 @@ class Messenger:
     __pydantic_config__ = _FORBID_UNKNOWN_KEYS
 
     title: str
-    """As shown to people; a model says that it is one."""
+    """The name shown to people; that of a model says that it is a model."""
     dialect: str
-    """A name in `testbed.call.dialects.DIALECTS`; of a real engine, what it speaks, in words."""
+    """A name in `testbed.call.dialects.DIALECTS`; for a real engine, its protocol in words."""
     servers: Literal["foreign", "domestic"]
-    """Where relay and chat server stand."""
+    """Where the relay and the chat server are."""
     relay_port: int
     connect_timeout_s: float
-    """An end that is not connected by then gives up (s)."""
+    """An end that is not connected after this time gives up (s)."""
     silence_timeout_s: float
-    """A connected end that hears nothing for so long ends the call (s)."""
+    """A connected end that receives nothing for this time ends the call (s)."""
     codec: Codec
     chat: Chat
     evidence: Mapping[str, Evidence]
-    """For each of the above but the title: its source and confidence."""
+    """The source and confidence of each of the above except the title."""
     engine: Literal["model", "ntgcalls", "chromium", "baresip"] = "model"
-    """What makes the calls: a model of them, or a real engine (`testbed.call.engines`).
+    """What makes the calls: a model, or a real engine (`testbed.call.engines`).
 
-    A real engine has codec and time-outs of its own, of which the above are what is known.
+    A real engine has its own codec and time-outs; the values above are what is known of them.
     """
     relay_protocols: tuple[RelayProtocol, ...] = ("udp",)
-    """By what an end may reach its relay, the preferred first; through a transport always by UDP.
+    """The protocols by which an end may reach its relay, the preferred one first; through a
+    transport it is always UDP.
 
     A model sets all of them up at once and prefers the earlier ones, as ICE does
     (`testbed.lab.engines.model`).
     """
     peer_to_peer: bool = False
-    """Whether the ends also try to reach each other without the relay, and prefer that; through a
-    transport they do not, for it leads to the relay. No home router stands in their way here."""
+    """Whether the ends also try to reach each other without the relay, and prefer that. Through a
+    transport they do not, because it leads to the relay. The lab has no NAT in their way."""
     relay_tls_port: int = 5349
-    """Of the relay within TLS (RFC 8656, 18)."""
+    """The relay's port for TLS (RFC 8656, 18)."""
     adaptation: Adaptation | None = None
-    """How a model's sender reacts to its receiver's reports; None: it does not, and there are none.
-    Of a real engine it is what is known of its FEC, by which it is told which frames carry any."""
+    """How a model's sender reacts to its receiver's reports; None: there are no reports. For a real
+    engine it is what is known about its FEC, from which we infer which frames carry any."""
     probes: tuple[Probes, ...] = ()
-    """What a model sends to try its path."""
+    """The probes that a model sends on its path."""
     repair: Repair = field(default_factory=Repair)
     playout: PlayoutOptions = field(default_factory=PlayoutOptions)
     """How its receivers play what arrives."""
     reviewed: str = field(default="", kw_only=True)
-    """When it was last held against its sources, such as `2026-11-30`; a file needs it."""
+    """When it was last checked against its sources, such as `2026-11-30`; required in a file."""
     name: str = field(default="", kw_only=True)
     """The file's name."""
 
@@ -170,8 +174,8 @@ class Messenger:
     def _keys_with_evidence(self) -> set[str]:
         """Return the keys that need evidence.
 
-        Those with a default need it only if they differ from it; the keys of paths, moreover, only
-        of a model.
+        Keys with a default need it only if their value differs from the default; keys about paths
+        also need it only for a model.
         """
         is_model = self.engine == "model"
         differs = {

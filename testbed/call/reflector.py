@@ -1,15 +1,16 @@
-"""A Telegram reflector's protocol, as functions of bytes; which sockets it runs on lives elsewhere.
+"""Speak the protocol of Telegram's reflectors: the relay itself, and the packets of its clients.
 
 Source: ntgcalls 3.0.5 and tgcalls, `reflector_port.cpp`, `raw_tcp_socket.cpp`, read and seen on the
-wire. They show the client's side; what the server answers is inferred from what a client takes.
+wire. They show the client's side; the server's answers are inferred from what a client accepts.
 
-An end of a call has a tag of 16 bytes: 12 of the call and 4 of its own. By UDP it says hello with
-its tag, and the reflector learns where the tag is. All else is a packet for another end:
+An end of a call has a tag of 16 bytes: 12 for the call and 4 of its own. Over UDP it says hello
+with its tag, and the reflector learns the tag's address. Everything else is a packet for another
+end:
 
     receiver's tag (16) | sender's own 4 bytes | length (4, big-endian) | payload | padding to 4
 
-By TCP the same packets follow a prologue, each behind its length (4, little-endian), and the hello
-is the tag with 4 zero bytes.
+Over TCP the same packets follow a prologue, each preceded by its length (4, little-endian), and the
+hello is the tag with 4 zero bytes.
 """
 
 from __future__ import annotations
@@ -20,34 +21,34 @@ from typing import Generic, TypeVar
 
 TAG_BYTES = 16
 CALL_TAG_BYTES = 12
-"""How much of a tag both ends of a call have in common."""
+"""The part of a tag that both ends of a call have in common."""
 HEADER_BYTES = 24
-"""What stands before the payload."""
+"""The size of the header before the payload."""
 PROLOGUE = b"\xee" * 4
 """How a client opens a TCP stream."""
 MAX_PACKET_BYTES = 65536
 """A longer packet on a TCP stream is an error (as in ntgcalls)."""
 
 HELLO = b"\xff" * 12 + b"\xfe\xff\xff\xff"
-"""What follows the tag in a hello by UDP; 8 bytes of the client's choice come after it."""
+"""The bytes after the tag in a hello over UDP; 8 bytes of the client's choice follow them."""
 WELCOME = b"\xff" * 12 + b"\xfd\xff\xff\xff"
-"""What follows the tag in the answer; the client's 8 bytes and 8 of zero come after it."""
+"""The bytes after the tag in the answer; the client's 8 bytes and 8 zero bytes follow them."""
 _TCP_HELLO_BYTES = TAG_BYTES + 4
 
 Place = TypeVar("Place", bound=Hashable)
 
 
 class Reflector(Generic[Place]):
-    """Joins the ends of calls by their tags; a place is where an end is, an address or a stream."""
+    """Connects the ends of calls by their tags; an end's place is an address or a stream."""
 
     def __init__(self) -> None:
         self.shortcuts: dict[tuple[Place, bytes], Place] = {}
-        """Packets of ends that are joined go to another place unchanged: by where they come from
-        and the tag that they begin with."""
+        """Where to forward packets of connected ends unchanged, by the place they come from and the
+        tag they begin with."""
         self._places: dict[bytes, Place] = {}
 
     def on_datagram(self, datagram: bytes, source: Place) -> tuple[bytes, Place] | None:
-        """Return what to send where for a packet, if anything."""
+        """Return the packet to send in response and its destination, or None."""
         tag, rest = datagram[:TAG_BYTES], datagram[TAG_BYTES:]
         if rest.startswith(HELLO):
             self._know(tag, source)
@@ -73,13 +74,13 @@ def own_tag(packet: bytes) -> bytes:
 
 
 def wrap(receiver: bytes, sender: bytes, payload: bytes) -> bytes:
-    """Make the packet that takes a payload from one end (its tag) to another."""
+    """Build the packet that carries a payload from one end (by its tag) to another."""
     header = receiver + sender[CALL_TAG_BYTES:] + struct.pack(">I", len(payload))
     return header + payload + bytes(-len(payload) % 4)
 
 
 def unwrap(packet: bytes) -> bytes:
-    """Take the payload out of a packet; empty: it carries none, or its length is impossible."""
+    """Return a packet's payload; empty if it has none or its length is impossible."""
     if len(packet) <= HEADER_BYTES or packet[TAG_BYTES : 2 * TAG_BYTES] in (HELLO, WELCOME):
         return b""
     (length,) = struct.unpack_from(">I", packet, HEADER_BYTES - 4)
@@ -87,17 +88,17 @@ def unwrap(packet: bytes) -> bytes:
 
 
 def frame_packet(packet: bytes) -> bytes:
-    """Return a packet as it stands on a TCP stream."""
+    """Return a packet as it is framed on a TCP stream."""
     return struct.pack("<I", len(packet)) + packet
 
 
 def take_packet(unparsed: bytearray) -> bytes | None:
-    """Take the first whole packet off a TCP stream's bytes, and a prologue with it.
+    """Remove the first complete packet, and a prologue, from a TCP stream's bytes; return it.
 
-    None: it is not whole yet.
+    None means that the packet is not complete yet.
 
     Raises:
-        ValueError: It is too long to be one.
+        ValueError: Its length is more than `MAX_PACKET_BYTES`.
     """
     if unparsed.startswith(PROLOGUE):
         del unparsed[: len(PROLOGUE)]

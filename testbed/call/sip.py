@@ -1,4 +1,8 @@
-"""Puts a relay's address into the session descriptions of SIP messages; no sockets, no dialogs."""
+"""Rewrite the session descriptions in SIP messages so that media goes through a relay.
+
+This is what a provider's session border controller does. `take_message` cuts SIP messages out of a
+stream, `with_relay` replaces the media addresses in them, and `Latch` is the media relay.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +17,13 @@ MAX_MESSAGE_BYTES = 65536
 
 
 def take_message(unparsed: bytearray) -> bytes | None:
-    """Take the first whole SIP message off a stream's bytes (RFC 3261, 18.3); None: not yet whole.
+    """Remove the first complete SIP message from a stream's bytes and return it (RFC 3261, 18.3).
 
-    Blank lines before it, which keep a connection alive, are taken with it.
+    None means that it is not complete yet. Blank lines before it, which keep a connection alive,
+    are removed, too.
 
     Raises:
-        ValueError: It is too long, or has no Content-Length, which streams need.
+        ValueError: The message is too long, or has no Content-Length, which is required on streams.
     """
     while unparsed[:2] == b"\r\n":
         del unparsed[:2]
@@ -40,10 +45,10 @@ def take_message(unparsed: bytearray) -> bytes | None:
 
 
 def with_relay(message: bytes, relay: Address) -> bytes:
-    """Return a SIP message that has media go to `relay`, as a provider's session border does.
+    """Return a SIP message with its media addresses replaced by that of `relay`.
 
-    A message without a session description (SDP, RFC 8866) stays as it is; media that is refused,
-    with port 0, stays refused.
+    A message without a session description (SDP, RFC 8866) is unchanged; refused media, with port
+    0, stays refused.
     """
     head, _, body = message.partition(_HEAD_END)
     if b"\nm=" not in body:
@@ -57,15 +62,15 @@ def with_relay(message: bytes, relay: Address) -> bytes:
 
 
 class Latch:
-    """A relay of media with one port: two ends that send to it get what the other one sends."""
+    """A media relay with one port that forwards between the first two ends that send to it."""
 
     def __init__(self) -> None:
         self._ends: list[Address] = []
         self.shortcuts: dict[tuple[Address, bytes], Address] = {}
-        """None: an end's port has all kinds of datagrams."""
+        """Empty: all kinds of datagrams share an end's port."""
 
     def on_datagram(self, datagram: bytes, source: Address) -> tuple[bytes, Address] | None:
-        """Return what to send where for a datagram, if anything."""
+        """Return the datagram to send in response and its destination, or None."""
         if source not in self._ends and len(self._ends) < 2:
             self._ends.append(source)
         if source not in self._ends or len(self._ends) < 2:

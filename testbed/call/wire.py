@@ -1,4 +1,9 @@
-"""The bytes of RTP, RTCP and DTLS as a middlebox sees them; who sends which: `dialects`."""
+"""Build and read RTP, RTCP and DTLS packets that look to a middlebox like real ones.
+
+Headers and lengths are those of SRTP, SRTCP and DTLS 1.2. Bodies are masked with a hash of the
+header instead of being encrypted: they look random, cost little, and need no keys. The `dialects`
+decide which of these packets an end sends.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +14,15 @@ _RTP_HEADER_BYTES = 12
 _RTP_NUMBERS = struct.Struct("!HII")
 """After its first two bytes: sequence number, timestamp, SSRC."""
 _SRTP_TAG_BYTES = 10
-"""The authentication tag of AES_CM_128_HMAC_SHA1_80 (RFC 3711, 8.2), of RTP and RTCP."""
+"""The authentication tag of AES_CM_128_HMAC_SHA1_80 (RFC 3711, 8.2), for both RTP and RTCP."""
 _RTP_CLOCK_HZ = 48000
 """Opus has one RTP clock rate (RFC 7587, 4.1)."""
 
 
 def dtls_flight(flight: int, size_bytes: int) -> bytes:
-    """Build a datagram of one DTLS 1.2 handshake record (RFC 6347, 4.1) of a given size.
+    """Build a datagram with one DTLS 1.2 handshake record (RFC 6347, 4.1) of a given size.
 
-    Header and handshake type are as on the wire; the body stands for what a middlebox cannot use.
+    Header and handshake type are as on the wire; the body is filler.
     """
     handshake_type, version = _DTLS_FLIGHTS[flight]
     filler = hashlib.shake_128(b"flight %d" % flight).digest(size_bytes - 14)
@@ -26,21 +31,22 @@ def dtls_flight(flight: int, size_bytes: int) -> bytes:
 
 
 _DTLS_FLIGHTS = {1: (1, 0xFEFF), 2: (2, 0xFEFD), 3: (16, 0xFEFD), 4: (20, 0xFEFD)}
-"""By flight: ClientHello, ServerHello, ClientKeyExchange, Finished, with the record's version."""
+"""Handshake type and record version of each flight: ClientHello, ServerHello, ClientKeyExchange and
+Finished."""
 
 
 def dtls_flight_number(datagram: bytes) -> int | None:
-    """Return the flight that a datagram of `dtls_flight` is, or None."""
+    """Return the flight number of a datagram built by `dtls_flight`, or None."""
     if len(datagram) < 14 or datagram[0] != 22:
         return None
     return next((n for n, (kind, _) in _DTLS_FLIGHTS.items() if kind == datagram[13]), None)
 
 
 class Rtp:
-    """The RTP packets of a stream of frames (RFC 3550, 5.1), as SRTP has them: length, randomness.
+    """Builds and reads the RTP packets of a stream of frames (RFC 3550, 5.1).
 
-    With `extension_bytes`, a multiple of 4, they have as long a header extension (RFC 8285) in
-    clear; its X bit is in `first_byte`.
+    They are as long and look as random as SRTP packets. `extension_bytes`, a multiple of 4, is the
+    length of a header extension in clear (RFC 8285); its X bit is part of `first_byte`.
     """
 
     def __init__(
@@ -56,9 +62,10 @@ class Rtp:
             self._extension = header + bytes(extension_bytes - 4)
 
     def packet(self, index: int, frame: bytes, sequence: int | None = None) -> bytes:
-        """Build a frame's packet.
+        """Build the packet of a frame.
 
-        `sequence` counts packets; it is the frame's number unless one before was not sent.
+        `sequence` counts packets; it differs from the frame's number if earlier frames were not
+        sent.
         """
         number = index if sequence is None else sequence
         header = self._begins + _RTP_NUMBERS.pack(
@@ -70,9 +77,9 @@ class Rtp:
         return header + self._extension + (mask ^ plain).to_bytes(size, "big")
 
     def numbers(self, packet: bytes) -> tuple[int, int] | None:
-        """Return a packet's sequence number (16 bits) and its frame's number; None: it is none.
+        """Return a packet's 16-bit sequence number and its frame's number, or None if not RTP.
 
-        The frame's is told by the timestamp, and so right within the first day.
+        The frame's number comes from the timestamp, so it is right for the first day.
         """
         if not packet.startswith(self._begins) or len(packet) < _RTP_HEADER_BYTES:
             return None
@@ -81,22 +88,22 @@ class Rtp:
 
 
 def padding(number: int, size_bytes: int, *, payload_type: int) -> bytes:
-    """Build an RTP packet of nothing but padding (RFC 3550, 5.1), as probes of a path are."""
+    """Build an RTP packet that is all padding (RFC 3550, 5.1), as used to probe a path."""
     header = struct.pack("!BBHII", 0xA0, payload_type, number & 0xFFFF, 0, 0x54_43_00_00)
     return header + _filler(header, size_bytes - len(header))
 
 
 RECEIVER_REPORT, TRANSPORT_FEEDBACK, GENERIC_NACK = (201, 1), (205, 15), (205, 1)
-"""RTCP packet types with what stands in the count's place (RFC 3550, 6.4.2; RFC 4585, 6.2.1; and
-draft-holmer-rmcat-transport-wide-cc-extensions-01, 3.1)."""
+"""RTCP packet types, each with the report count or feedback message type (RFC 3550, 6.4.2; RFC
+4585, 6.2.1; and draft-holmer-rmcat-transport-wide-cc-extensions-01, 3.1)."""
 _RTCP_HEADER_BYTES = 8
 _SRTCP_INDEX_BYTES = 4
 
 
 def rtcp(kind: tuple[int, int], number: int, body: bytes) -> bytes:
-    """Build an SRTCP packet (RFC 3711, 3.4): header and index in clear, as long as a real one.
+    """Build an SRTCP packet (RFC 3711, 3.4) with header and index in clear, as long as a real one.
 
-    `number` is SRTCP's index; `body` follows the sender's SSRC and is masked, not encrypted.
+    `number` is the SRTCP index; `body` follows the sender's SSRC and is masked, not encrypted.
     """
     packet_type, count = kind
     words = (_RTCP_HEADER_BYTES + len(body)) // 4 - 1

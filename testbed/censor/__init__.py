@@ -1,1 +1,1 @@
-"""What decides a packet's fate: pure functions of packets and time; no clock, no socket."""
+"""The censor: pure functions of packets and time that decide what happens to each packet."""

@@ -1,4 +1,4 @@
-"""What a rule may have done to packets, as data; how it is done lives in `effects`."""
+"""Define the actions that a rule may take on packets, as data; `effects` carries them out."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Literal
 
 _FORBID_UNKNOWN_KEYS = {"extra": "forbid"}
 By = Literal["2-tuple", "3-tuple", "4-tuple", "server", "server-address"]
-"""What a list remembers of a flow, beside the protocol: client and server address; these and the
-server's port; all four; the server's address and port; its address. The *server* is the destination
-of a flow's first packet."""
+"""The key under which a list remembers a flow, besides the protocol: client and server address;
+these and the server's port; both addresses and ports; the server's address and port; the server's
+address alone. The *server* is the destination of a flow's first packet."""
 
 
 @dataclass(frozen=True)
 class Pass:
-    """Let it pass."""
+    """Let packets pass."""
 
     __pydantic_config__ = _FORBID_UNKNOWN_KEYS
     kind: Literal["pass"] = "pass"
@@ -22,7 +22,7 @@ class Pass:
 
 @dataclass(frozen=True)
 class Drop:
-    """Drop each packet, or each with a probability, independently."""
+    """Drop each packet, or each independently with a probability."""
 
     __pydantic_config__ = _FORBID_UNKNOWN_KEYS
     probability: float = 1.0
@@ -34,7 +34,7 @@ class Drop:
 
 @dataclass(frozen=True)
 class Capacity:
-    """A "protocol capacity" of 0 to 100: the share in percent of packets that pass."""
+    """Let a share of packets pass: a "protocol capacity" from 0 to 100 percent."""
 
     __pydantic_config__ = _FORBID_UNKNOWN_KEYS
     capacity: float
@@ -46,16 +46,17 @@ class Capacity:
 
 @dataclass(frozen=True)
 class Burst:
-    """Drop in bursts: two states, one passing and one dropping all, for each flow and direction.
+    """Drop in bursts: each direction of a flow has a state that passes and one that drops all.
 
-    Gilbert's model (Bell System Technical Journal 39, 1960) with no errors in the good state.
+    This is Gilbert's model (Bell System Technical Journal 39, 1960), without errors in the good
+    state.
     """
 
     __pydantic_config__ = _FORBID_UNKNOWN_KEYS
     loss: float
-    """Share of the packets that is dropped in the long run."""
+    """The share of packets dropped in the long run."""
     mean_burst_packets: float
-    """How many packets in a row are dropped on average, at least 1."""
+    """The mean number of packets dropped in a row, at least 1."""
     kind: Literal["burst"] = "burst"
 
     def __post_init__(self) -> None:
@@ -66,14 +67,14 @@ class Burst:
 
 @dataclass(frozen=True)
 class Police:
-    """Drop what exceeds a rate: a token bucket for each flow and direction, no queue."""
+    """Drop packets beyond a rate: a token bucket per direction, without a queue."""
 
     __pydantic_config__ = _FORBID_UNKNOWN_KEYS
     rate_bps: float
-    """Bit/s, counted with the IP header."""
+    """The rate in bit/s, including IP headers."""
     burst_bytes: float
     per: Literal["flow", "client"] = "flow"
-    """Whose packets share a bucket: one for each flow, or for each client's address."""
+    """Whether each flow or each client address has its own bucket."""
     kind: Literal["police"] = "police"
 
     def __post_init__(self) -> None:
@@ -83,15 +84,16 @@ class Police:
 
 @dataclass(frozen=True)
 class Shape:
-    """Queue what exceeds a rate, and drop what does not fit into the queue."""
+    """Queue packets beyond a rate, and drop those that do not fit into the queue."""
 
     __pydantic_config__ = _FORBID_UNKNOWN_KEYS
     rate_bps: float
-    """Bit/s, counted with the IP header."""
+    """The rate in bit/s, including IP headers."""
     queue_bytes: float
-    """What may wait, the packet being sent counted in full."""
+    """The size of the queue, including a packet that arrives and the unsent part of those before
+    it."""
     per: Literal["flow", "client"] = "flow"
-    """Whose packets share a queue: one for each flow, or for each client's address."""
+    """Whether each flow or each client address has its own queue."""
     kind: Literal["shape"] = "shape"
 
     def __post_init__(self) -> None:
@@ -101,12 +103,12 @@ class Shape:
 
 @dataclass(frozen=True)
 class Delay:
-    """Hold each packet; the packets of a flow's direction keep their order."""
+    """Hold each packet; packets in one direction of a flow keep their order."""
 
     __pydantic_config__ = _FORBID_UNKNOWN_KEYS
     delay_ms: float
     jitter_ms: float = 0.0
-    """Uniform, plus or minus."""
+    """The delay varies uniformly by plus or minus this much."""
     kind: Literal["delay"] = "delay"
 
     def __post_init__(self) -> None:
@@ -116,7 +118,7 @@ class Delay:
 
 @dataclass(frozen=True)
 class Reorder:
-    """Hold some packets, each with a probability, so that later ones overtake them."""
+    """Hold each packet with a probability, so that later ones overtake it."""
 
     __pydantic_config__ = _FORBID_UNKNOWN_KEYS
     probability: float
@@ -131,7 +133,7 @@ class Reorder:
 
 @dataclass(frozen=True)
 class Duplicate:
-    """Send some packets, each with a probability, once more at once."""
+    """Send each packet twice with a probability."""
 
     __pydantic_config__ = _FORBID_UNKNOWN_KEYS
     probability: float = 1.0
@@ -143,17 +145,17 @@ class Duplicate:
 
 @dataclass(frozen=True)
 class Freeze:
-    """Let a flow's beginning pass, then drop all that the rule is for, silently and for good."""
+    """Let the beginning of a flow pass, then silently drop all that the rule matches, for good."""
 
     __pydantic_config__ = _FORBID_UNKNOWN_KEYS
     after_bytes: int | None = None
-    """So many bytes pass, counted with the IP header; None: packets are counted."""
+    """How many bytes pass, including IP headers; None: packets are counted."""
     after_packets: int | None = None
-    """So many packets pass; None: bytes are counted."""
+    """How many packets pass; None: bytes are counted."""
     spread: int = 0
-    """Up to so many more, of what is counted; drawn for each flow."""
+    """A random number up to this is added to the limit, drawn for each flow."""
     counts: Literal["up", "down", "both"] = "both"
-    """Of which direction, from when the rule first holds for the flow."""
+    """The direction that is counted, from when the rule first holds for the flow."""
     kind: Literal["freeze"] = "freeze"
 
     def __post_init__(self) -> None:
@@ -165,61 +167,62 @@ class Freeze:
 
 @dataclass(frozen=True)
 class Reset:
-    """End a TCP connection by segments that neither end has sent; other protocols pass."""
+    """End a TCP connection with forged segments; other protocols pass."""
 
     __pydantic_config__ = _FORBID_UNKNOWN_KEYS
     flag: Literal["rst", "fin"] = "rst"
     how: Literal["inject", "rewrite"] = "inject"
-    """Send one to each end for each packet, or turn each packet into one, without its payload."""
+    """Inject a segment to each end for each packet, or rewrite each packet into one, without its
+    payload."""
     packet: Literal["drop", "pass"] = "drop"
-    """What becomes of the packets themselves, if one is injected."""
+    """What happens to the packet that triggers an injection."""
     kind: Literal["reset"] = "reset"
 
 
 Reply = Literal["echo-reply", "no-route", "host-unreachable", "port-unreachable", "prohibited"]
-"""What ICMP says: the answer to an echo request, or "destination unreachable" for a reason."""
+"""The ICMP message: an echo reply, or "destination unreachable" with a reason."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """Answer each packet by ICMP, as if from its destination, so that the box stays unseen.
+    """Answer each packet by ICMP as if from its destination, so that the middlebox stays hidden.
 
-    An echo reply answers echo requests alone; nothing answers an ICMP error or a fragment after
-    the first (RFC 1122, 3.2.2). What is not answered passes.
+    An echo reply answers only echo requests; ICMP errors and fragments after the first are never
+    answered (RFC 1122, 3.2.2). Packets that are not answered pass.
     """
 
     __pydantic_config__ = _FORBID_UNKNOWN_KEYS
     reply: Reply
     packet: Literal["drop", "pass"] = "drop"
-    """What becomes of the packet that is answered."""
+    """What happens to the packet that is answered."""
     kind: Literal["answer"] = "answer"
 
 
 @dataclass(frozen=True)
 class List:
-    """Put a flow on a list, once; what is done to listed flows is for rules that match `listed`."""
+    """Put a flow on a list, once; rules that match `listed` decide what happens to listed flows."""
 
     __pydantic_config__ = _FORBID_UNKNOWN_KEYS
     list: str
     """The list's name."""
     by: By
     for_s: float | None = None
-    """How long it stays on the list from the packet on that was the reason; None: for the rest of
+    """How long an entry stays on the list, from the packet that triggered it; None: for the rest of
     the run."""
     restarts: bool = False
-    """True: each further flow that a rule hits because of the list begins that time anew."""
+    """True: each further flow that a rule hits because of the list restarts that time."""
     cycle_min_s: float = 0.0
     cycle_max_s: float = 0.0
-    """The list is updated after a time drawn anew between these for each cycle, the first of which
-    begins with the origin of times (`Censor.begin`): the dialling of a cell's call. What was put on
-    it counts from its next update on; 0: at once."""
+    """The list is updated in cycles, whose lengths are drawn between these. The first one begins at
+    the time origin (`Censor.begin`), which is the dialling of a cell's call. An entry takes effect
+    at the next update; 0: at once."""
     delay_median_s: float | None = None
     delay_p95_s: float | None = None
     delay_max_s: float | None = None
-    """What was put on it counts after a delay, drawn for each entry from the log-normal
-    distribution with this median and this 95th percentile, below the maximum; None: at once."""
+    """An entry takes effect after a delay, drawn for each entry from the log-normal distribution
+    with this median and this 95th percentile, truncated at the maximum; None: at once."""
     packet: Literal["drop", "pass"] = "pass"
-    """What becomes of the packet that was the reason."""
+    """What happens to the packet that triggered the entry."""
     kind: Literal["list"] = "list"
 
     def __post_init__(self) -> None:
@@ -259,9 +262,9 @@ Action = (
 
 
 def action_numbers(action: Action) -> list[str]:
-    """Return the names of the numbers by which an action does something, which need evidence.
+    """Return the names of an action's numbers that have an effect and therefore need evidence.
 
-    Those are not among them that are None, or that are 0 by default and have that value.
+    Numbers that are None, and those that keep a default of 0, are left out.
     """
     defaults = {f.name: f.default for f in fields(action)}
     values = {name: getattr(action, name) for name in number_types(action)}
@@ -273,14 +276,14 @@ def action_numbers(action: Action) -> list[str]:
 
 
 def number_types(action: Action) -> dict[str, type[int] | type[float]]:
-    """Return the type of each number that an action can have, by name, whatever its value is."""
+    """Return the type of each number that an action can have, by name."""
     kinds = {"int": int, "float": float}
     texts = {f.name: str(f.type).removesuffix(" | None") for f in fields(action)}
     return {name: kinds[text] for name, text in texts.items() if text in kinds}
 
 
 def described(action: Action) -> str:
-    """Say an action in words: its kind, and what is not as by default."""
+    """Return an action in words: its kind, and the values that differ from the default."""
     set_to = [
         f"{f.name} {_plain(value)}"
         for f in fields(action)
@@ -290,7 +293,7 @@ def described(action: Action) -> str:
 
 
 def _plain(value: object) -> object:
-    """Return a number as people write it: 24000, where Python has 24000.0."""
+    """Return a number as people write it: 24000 instead of 24000.0."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 

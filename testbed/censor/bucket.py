@@ -1,4 +1,4 @@
-"""A token bucket, the arithmetic of policing; whose packets it counts is decided elsewhere."""
+"""Implement a token bucket, the arithmetic of policing."""
 
 
 class TokenBucket:
@@ -14,7 +14,7 @@ class TokenBucket:
         self._at: float | None = None
 
     def take(self, size_bytes: int, now: float) -> bool:
-        """Take tokens for a packet if there are enough; `now` (s) never goes back."""
+        """Take tokens for a packet; return whether there were enough. `now` (s) never decreases."""
         if self._at is not None:
             earned = (now - self._at) * self._rate_bytes_per_s
             self._tokens_bytes = min(self._burst_bytes, self._tokens_bytes + earned)

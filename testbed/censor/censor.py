@@ -1,4 +1,17 @@
-"""The censor itself: a function of packets, time and a seeded generator; no clock, no socket."""
+"""Decide what a middlebox does to each packet, from its profile, the time and a seeded generator.
+
+For each packet, `Censor.on_packet` works in four steps:
+
+1. Find the flow of the packet, or begin one with the detectors that the profile needs.
+2. Show the packet, or the reassembled stream, to the detectors that still look at the flow, and
+   keep the facts that they state.
+3. Decide: the first rule whose conditions hold for the flow, the direction and the time applies.
+   The decision (`Fate`) is kept until a new fact, a changed list or the time may change it.
+4. Apply the effect of the rule's action, which returns the packets that leave the middlebox.
+
+Once no detector looks at a flow and only rules that pass can apply to it, its packets are marked
+as settled. The lab's kernel then forwards the flow without asking the censor again.
+"""
 
 from __future__ import annotations
 
@@ -25,24 +38,24 @@ from testbed.censor.release import Release
 from testbed.censor.stream import MAX_PIECES, Stream
 
 MAX_FLOWS = 65536
-"""How many flows are remembered; the one that began first is forgotten first."""
+"""The maximum number of flows; beyond it, the oldest flow is forgotten."""
 MAX_EVENTS = 100_000
-"""How many events are kept; those after them are not."""
+"""The maximum number of events; later ones are not kept."""
 
 
 @dataclass(slots=True)
 class RuleCounters:
-    """What one rule did, by packets."""
+    """What one rule did, counted in packets."""
 
     matched: int = 0
     dropped: int = 0
     late: int = 0
-    """Released after they came."""
+    """Packets released later than they arrived."""
     made: int = 0
-    """Sent by the box of its own: duplicates, and segments that end connections."""
+    """Packets that the middlebox made itself: duplicates, and segments that end connections."""
 
     def count_unusual(self, packet: Packet, now: float, releases: Sequence[Release]) -> None:
-        """Count a packet for which the box sent more than one, or one later or another."""
+        """Count a packet that was delayed or replaced, or that caused several releases."""
         itself = sum(release.data is packet.data for release in releases)
         self.dropped += not itself
         self.made += len(releases) - min(itself, 1)
@@ -50,7 +63,7 @@ class RuleCounters:
 
 
 class Event(NamedTuple):
-    """Something that the censor found or began to do, for people."""
+    """Something that the censor found or began to do, for the log."""
 
     at: float
     flow: str
@@ -58,11 +71,14 @@ class Event(NamedTuple):
 
 
 class Censor:
-    """One box during one run: built from a profile, the lab's address lists and a generator.
+    """One middlebox during one run.
 
-    `lists` gives IP networks by the names that profiles use, `local_time` is the time of day inside
-    the country at the origin of times (`begin`), from which the times of rules and the cycles of
-    lists count. ValueError: a rule names another list; no such time.
+    `lists` has the IP networks behind the names that profiles use. `local_time` is the time of day
+    inside the country at the time origin (`begin`), from which the times of rules and the cycles of
+    lists count.
+
+    Raises:
+        ValueError: A rule names an unknown list, or `local_time` is not a time of day.
     """
 
     def __init__(
@@ -77,7 +93,7 @@ class Censor:
         self._rng = rng
         self._inspection = profile.inspection
         self.idle_s = inf if profile.inspection.idle_s is None else profile.inspection.idle_s
-        """After how long without packets a flow is forgotten (s)."""
+        """How long a flow may be idle before it is forgotten (s)."""
         self._conditions = [resolve(rule, lists or {}) for rule in profile.rules]
         self._kinds = _kinds(profile)
         self._reading = profile.inspection.reading
@@ -87,23 +103,26 @@ class Censor:
         self._flows: OrderedDict[tuple[str, Endpoint, Endpoint], Flow] = OrderedDict()
         self._shared: dict[tuple[str, bytes, Direction | None], Effect] = {}
         self._taken: OrderedDict[tuple[str, Hashable], bool] = OrderedDict()
-        """By rule and what its share is of, if that is more than a flow: whether it is taken."""
+        """Draws of rules whose share is of more than single flows, by rule and the drawn key."""
         self._hour_at_origin = time_of_day.hours(local_time)
         self._origin: float | None = None
 
     def begin(self, at: float) -> None:
-        """Let the times of rules and the cycles of lists count from `at` on (s).
+        """Set the time origin (s), from which the times of rules and the cycles of lists count.
 
-        Whoever drives the box says when that is: the dialling of a cell's call, so that transports
-        compare which take unlike times to connect; the first packet of a capture. Before, rules
-        with `from_s` do not hold, those with `to_s` alone do, no list on a cycle is updated, and it
-        is the time of day that it is at the origin.
+        The caller chooses it: in a cell it is the dialling of the call, so that transports with
+        different times to connect compare; in a capture it is the first packet. Before the origin,
+        rules with `from_s` do not hold, rules with only `to_s` do, no list on a cycle is updated,
+        and the time of day is that at the origin.
         """
         self._origin = at
-        self._flow_lists.begin(at)  # by which all that was decided is decided anew
+        self._flow_lists.begin(at)  # this changes the lists' version, so flows are decided anew
 
     def on_packet(self, packet: Packet, now: float) -> Sequence[Release]:
-        """Decide about a packet that came at `now` (s): () drops it; `now` never goes back."""
+        """Return what leaves the middlebox for a packet that arrived at `now` (s); () drops it.
+
+        `now` must never decrease.
+        """
         if now >= self._flow_lists.next_update:
             self._flow_lists.update(now)
         flow = self._flow_of(packet, now)
@@ -147,9 +166,10 @@ class Censor:
         return flow
 
     def _begun(self, packet: Packet, now: float) -> Flow:
-        """Begin a flow. That of ICMP errors has the ends of the flow that they are about.
+        """Return a new flow for a packet.
 
-        So a rule for ICMP can ask for the servers and ports that an error is about.
+        A flow of ICMP errors has the endpoints of the flow that the errors are about, so that a
+        rule for ICMP can match that flow's server and port.
         """
         client, server = _ends(packet)
         opened = packet.direction
@@ -191,7 +211,7 @@ class Censor:
             return
         for kind, (detector, limit) in tuple(flow.looking.items()):
             seen = stream if kind.reads_stream else packet
-            # Where a direction's beginning is yet to come, there is nothing to look at.
+            # Until the beginning of a direction has arrived, the stream is empty.
             facts = detector.feed(seen, now) if seen.payload else UNFINISHED
             if not self._goes_on(facts, flow.payload_packets, limit):
                 del flow.looking[kind]
@@ -200,7 +220,7 @@ class Censor:
             flow.streams.clear()
 
     def _goes_on(self, facts: Sequence[Fact] | None, packets: int, limit: float) -> bool:
-        """Return whether a detector that has answered so looks at the packet after so many."""
+        """Return whether a detector that answered `facts` after `packets` packets looks further."""
         if facts is UNFINISHED:
             return packets < (limit if self._inspection.packets else max(limit, MAX_PIECES))
         return facts is None and packets < limit
@@ -213,7 +233,10 @@ class Censor:
             self._log(now, flow, text)
 
     def _stream(self, flow: Flow, packet: Packet) -> Packet:
-        """Return what has come of a packet's direction in the packet's place, if that is joined."""
+        """Return the packet with the reassembled stream of its direction as its payload.
+
+        If the middlebox does not reassemble TCP segments, it is the packet itself.
+        """
         if packet.protocol != "tcp" or "tcp-segments" not in self._reading.reassembles:
             return packet
         stream = flow.streams.setdefault(packet.direction, Stream())
@@ -246,7 +269,7 @@ class Censor:
     def _first_rule(
         self, flow: Flow, direction: Direction, now: float
     ) -> tuple[Rule | None, float]:
-        """Return the first rule that holds, and until when it stays the first."""
+        """Return the first rule that holds, and the time until which it stays the first (s)."""
         until = inf
         for condition in self._conditions:
             if not condition.may_hold(flow, direction):
@@ -265,7 +288,7 @@ class Censor:
         return flow.taken[rule.name]
 
     def _draw(self, rule: Rule, flow: Flow, now: float) -> bool:
-        """Draw whether a flow is of a rule's share, or tell what was drawn for others like it."""
+        """Return whether a flow belongs to a rule's share; the draw is kept for flows like it."""
         key = None
         if rule.match.share_by != "flow":
             key = (rule.name, flow.key(rule.match.share_by))
@@ -281,7 +304,7 @@ class Censor:
         return taken
 
     def _only_passes(self, flow: Flow, direction: Direction) -> bool:
-        """Tell of a flow that no detector looks at whether it passes whatever may come."""
+        """Return whether a flow without detectors passes for good, whatever may happen."""
         for condition in self._conditions:
             if condition.may_hold(flow, direction):
                 if not isinstance(condition.rule.action, Pass):
@@ -311,7 +334,7 @@ class Censor:
         return working
 
     def _restart(self, name: str, flow: Flow, now: float) -> None:
-        """Begin a flow's time on a list anew, once for each flow, if the list is so."""
+        """Restart a flow's time on a list if the list's action says so, once per flow."""
         flow.counted_on.add(name)
         flow_list = self._flow_lists[name]
         if flow_list.restart(flow.key(flow_list.kept.by), now):
@@ -329,13 +352,13 @@ class Censor:
 
 
 def _ends(packet: Packet) -> tuple[Endpoint, Endpoint]:
-    """Return source and destination of a packet, or of the one that an ICMP error is about."""
+    """Return the source and destination of a packet, or of the packet that an ICMP error quotes."""
     about = packet.quoted or packet
     return about.source, about.destination
 
 
 def _key(protocol: str, one: Endpoint, other: Endpoint) -> tuple[str, Endpoint, Endpoint]:
-    """Return by what a flow is known, whichever way its packets go."""
+    """Return the key of a flow, which is the same for both directions."""
     return (protocol, one, other) if one <= other else (protocol, other, one)
 
 
@@ -343,7 +366,7 @@ def _kinds(profile: Profile) -> Mapping[str, Sequence[Kind]]:
     """Return the detectors that a profile needs, by protocol."""
     needed = profile.kinds
     for kind in needed:
-        kind.make(Reading())  # what it loads is there before a packet has to wait for it
+        kind.make(Reading())  # load the libraries it needs now, so that no packet waits for that
     return {way: [k for k in needed if k.protocol == way] for way in {k.protocol for k in needed}}
 
 

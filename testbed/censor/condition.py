@@ -1,4 +1,9 @@
-"""Decides whether a rule is for a flow at a time; what is then done lives elsewhere."""
+"""Evaluate whether a rule holds for a flow at a given time.
+
+A rule's texts (ports, networks, patterns) are resolved once, into a `Condition`. `may_hold` checks
+what depends on facts alone, and `holds_from_to` adds times and lists and says until when its answer
+is valid, so that the censor can keep a decision until then.
+"""
 
 from __future__ import annotations
 
@@ -22,19 +27,19 @@ class Condition(NamedTuple):
     rule: Rule
     ports: tuple[range, ...]
     networks: tuple[tuple[int, int, int], ...]
-    """Bytes of an address, network address, and mask."""
+    """For each network: the address length in bytes, the network address and the mask."""
     patterns: tuple[tuple[str, re.Pattern[str]], ...]
-    """By the name of the fact."""
+    """The names of facts, each with the pattern for its value."""
 
     @property
     def changes_with_time(self) -> bool:
-        """Return whether it may come to hold, or no longer hold, without a new fact of the flow."""
+        """Return whether it may begin or cease to hold without a new fact about the flow."""
         rule = self.rule
         timed = rule.from_s is not None or rule.to_s is not None
         return timed or rule.match.listed is not None
 
     def may_hold(self, flow: Flow, direction: Direction) -> bool:
-        """Return whether all holds but what changes with time, and an undrawn share."""
+        """Return whether everything holds except times and lists, and a share not drawn yet."""
         match = self.rule.match
         server = flow.server
         return (
@@ -60,9 +65,9 @@ class Condition(NamedTuple):
     def holds_from_to(
         self, flow: Flow, lists: FlowLists, origin: float | None, now: float
     ) -> _Span:
-        """Tell of a rule that may hold whether it holds at `now`, and until when this is so.
+        """Return whether a rule that may hold does hold at `now`, and until when this is valid (s).
 
-        Its times count from `origin` (s); None: that is still to come, nobody knows when.
+        The rule's times count from `origin` (s); None: the origin is still to come.
         """
         rule = self.rule
         begins = -inf if rule.from_s is None else inf if origin is None else origin + rule.from_s
@@ -86,10 +91,10 @@ class _Span(NamedTuple):
 
 
 def resolve(rule: Rule, lists: Mapping[str, Sequence[str]]) -> Condition:
-    """Resolve a rule's texts.
+    """Return a rule with its texts resolved.
 
     Raises:
-        ValueError: It names a list of addresses that is not in `lists`.
+        ValueError: The rule names an address list that is not in `lists`.
     """
     nets = networks(rule.match.servers, lists)
     return Condition(

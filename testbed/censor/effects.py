@@ -1,6 +1,8 @@
-"""Does to packets what an action says: pure functions of packets, time and a seeded generator.
+"""Apply actions to packets, as functions of packets, time and a seeded generator.
 
-Which packets an effect is given is decided elsewhere, and so is for how long its state is kept.
+An action (`actions`) is data; its effect here has the state, such as the tokens of a policer or the
+queue of a shaper. `scope` says what shares that state: all packets of a rule, a flow, one direction
+of it, or a client. The censor keeps the effects and passes packets to them.
 """
 
 from __future__ import annotations
@@ -18,14 +20,17 @@ from testbed.censor.segment import FIN, RST, ending_at_destination, ending_at_so
 
 Scope = Literal["rule", "flow", "direction", "client"]
 """What has an effect of its own: the rule, each flow, each direction of a flow, or each direction
-of each client's address."""
+of each client address."""
 
 
 class Effect(Protocol):
-    """An action at work."""
+    """The running instance of an action, with its state."""
 
     def apply(self, packet: Packet, now: float) -> Sequence[Release]:
-        """Return what leaves the box for a packet that came at `now` (s), which never goes back."""
+        """Return what leaves the middlebox for a packet that arrived at `now` (s).
+
+        `now` never decreases.
+        """
         ...
 
 
@@ -37,7 +42,7 @@ class Drop:
         self._rng = rng
 
     def apply(self, packet: Packet, now: float) -> Sequence[Release]:
-        """Drop it or not."""
+        """Drop the packet or let it pass."""
         passes = self._rng.random() >= self._probability
         return (Release(now, packet.data, packet.direction),) if passes else ()
 
@@ -54,7 +59,7 @@ class Burst:
         self._dropping = rng.random() < action.loss
 
     def apply(self, packet: Packet, now: float) -> Sequence[Release]:
-        """Drop it if the state is so, and move on."""
+        """Drop the packet in the dropping state, and draw the next state."""
         dropping = self._dropping or self._never_passes
         changes = self._rng.random() < (self._leave if self._dropping else self._enter)
         self._dropping ^= changes
@@ -62,19 +67,19 @@ class Burst:
 
 
 class Police:
-    """Drops what a token bucket has no tokens for."""
+    """Drops packets for which a token bucket has too few tokens."""
 
     def __init__(self, action: actions.Police) -> None:
         self._bucket = TokenBucket(action.rate_bps, action.burst_bytes)
 
     def apply(self, packet: Packet, now: float) -> Sequence[Release]:
-        """Take tokens for it or drop it."""
+        """Take tokens for the packet, or drop it."""
         passes = self._bucket.take(len(packet.data), now)
         return (Release(now, packet.data, packet.direction),) if passes else ()
 
 
 class Shape:
-    """Sends packets one after another at a rate; what does not fit into the queue is dropped."""
+    """Sends packets one after another at a rate, and drops those that do not fit into the queue."""
 
     def __init__(self, action: actions.Shape) -> None:
         self._rate_bytes_per_s = action.rate_bps / 8
@@ -82,7 +87,7 @@ class Shape:
         self._busy_until = float("-inf")
 
     def apply(self, packet: Packet, now: float) -> Sequence[Release]:
-        """Queue it: it is released when its last bit is sent."""
+        """Queue the packet: it is released when its last bit has been sent."""
         size = len(packet.data)
         begins_at = max(now, self._busy_until)
         waiting_bytes = (begins_at - now) * self._rate_bytes_per_s
@@ -101,21 +106,21 @@ class Delay:
         self._last_at = float("-inf")
 
     def apply(self, packet: Packet, now: float) -> Sequence[Release]:
-        """Hold it."""
+        """Hold the packet."""
         delay_s = self._delay_s + self._jitter_s * (2 * self._rng.random() - 1)
         self._last_at = max(self._last_at, now + max(0.0, delay_s))
         return (Release(self._last_at, packet.data, packet.direction),)
 
 
 class Reorder:
-    """Holds some packets for a time, the others not."""
+    """Holds some packets for a time, so that later ones overtake them."""
 
     def __init__(self, action: actions.Reorder, rng: Random) -> None:
         self._probability, self._delay_s = action.probability, action.delay_ms / 1000
         self._rng = rng
 
     def apply(self, packet: Packet, now: float) -> Sequence[Release]:
-        """Hold it or not."""
+        """Hold the packet or release it at once."""
         held = self._rng.random() < self._probability
         return (Release(now + self._delay_s * held, packet.data, packet.direction),)
 
@@ -128,13 +133,13 @@ class Duplicate:
         self._rng = rng
 
     def apply(self, packet: Packet, now: float) -> Sequence[Release]:
-        """Send it once or twice."""
+        """Send the packet once or twice."""
         count = 2 if self._rng.random() < self._probability else 1
         return (Release(now, packet.data, packet.direction),) * count
 
 
 class Freeze:
-    """Lets so much pass, then nothing."""
+    """Lets a number of bytes or packets pass, then nothing."""
 
     def __init__(self, action: actions.Freeze, rng: Random) -> None:
         limit = action.after_packets if action.after_bytes is None else action.after_bytes
@@ -144,7 +149,7 @@ class Freeze:
         self._frozen = False
 
     def apply(self, packet: Packet, now: float) -> Sequence[Release]:
-        """Count it, and drop it once the limit is passed."""
+        """Count the packet, and drop it once the limit is exceeded."""
         if self._counts in ("both", packet.direction.value):
             self._left -= len(packet.data) if self._in_bytes else 1
             self._frozen = self._frozen or self._left < 0
@@ -152,14 +157,14 @@ class Freeze:
 
 
 class Reset:
-    """Ends TCP connections; a segment that has RST itself passes, and is answered by nothing."""
+    """Ends TCP connections; a segment that is itself an RST passes and triggers nothing."""
 
     def __init__(self, action: actions.Reset) -> None:
         self._action = action
         self._flag = RST if action.flag == "rst" else FIN
 
     def apply(self, packet: Packet, now: float) -> Sequence[Release]:
-        """Make up what ends the connection at the ends."""
+        """Build the segments that end the connection at its ends."""
         fields = packet.tcp
         itself = Release(now, packet.data, packet.direction)
         if fields is None or fields.flags & RST:
@@ -184,7 +189,7 @@ class Answer:
         self._action = action
 
     def apply(self, packet: Packet, now: float) -> Sequence[Release]:
-        """Make up the answer, if there is one to such a packet."""
+        """Build the answer, if ICMP may answer such a packet."""
         itself = Release(now, packet.data, packet.direction)
         reply = reply_to(packet, self._action.reply)
         if reply is None:
@@ -194,7 +199,7 @@ class Answer:
 
 
 class Listing:
-    """Puts its flow on a list at the first packet; later ones pass."""
+    """Puts its flow on a list at the first packet; later packets pass."""
 
     def __init__(self, action: actions.List, enlist: Callable[[float], None]) -> None:
         self._drops = action.packet == "drop"
@@ -202,7 +207,7 @@ class Listing:
         self._done = False
 
     def apply(self, packet: Packet, now: float) -> Sequence[Release]:
-        """Pass it on, or drop it if it is the reason and the list says so."""
+        """Let the packet pass, or drop it if it is the first and the action says so."""
         if not self._done:
             self._done = True
             self._enlist(now)
@@ -212,7 +217,7 @@ class Listing:
 
 
 def scope(action: actions.Action) -> Scope:
-    """Tell what has an effect of this action of its own."""
+    """Return what has an effect of its own for this action."""
     match action:
         case actions.Police(per="client") | actions.Shape(per="client"):
             return "client"
@@ -225,7 +230,10 @@ def scope(action: actions.Action) -> Scope:
 
 
 def effect(action: actions.Action, rng: Random, enlist: Callable[[float], None]) -> Effect | None:
-    """Put an action to work; `enlist` puts the flow on the list at a time. None: it only passes."""
+    """Return the effect of an action, or None if it only lets packets pass.
+
+    `enlist` puts the flow on the action's list at a time (s).
+    """
     match action:
         case actions.Police():
             return Police(action)
@@ -242,7 +250,7 @@ def effect(action: actions.Action, rng: Random, enlist: Callable[[float], None])
 
 
 def _by_chance(action: actions.Action, rng: Random) -> Effect | None:
-    """Put an action to work that draws random numbers; None: it is not one of them."""
+    """Return the effect of an action that draws random numbers, or None for any other action."""
     made: Effect | None = None
     match action:
         case actions.Drop(probability=probability):

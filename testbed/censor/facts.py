@@ -1,4 +1,4 @@
-"""What detectors may state about a flow, and what a detector is; none of them lives here."""
+"""Define what a detector is, and the facts that it may state about a flow."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from testbed.censor.packet import Packet
 
 
 class Fact(NamedTuple):
-    """Something that is known of a flow for good."""
+    """Something that is known about a flow and never becomes untrue."""
 
     name: str
     """A label, such as `dtls`, or the name of a value, such as `sni`."""
     value: str = ""
-    """Empty for a label."""
+    """The value; empty for a label."""
 
 
 Part = Literal["tcp-segments", "tls-records", "quic-frames", "quic-datagrams", "dtls-fragments"]
-"""Where a message may be cut that a box puts together before it reads it, or does not: segments of
-TCP, records of TLS, CRYPTO frames of one QUIC datagram, datagrams of QUIC, fragments of DTLS."""
+"""The parts of messages that a middlebox may reassemble before it reads them: TCP segments, TLS
+records, CRYPTO frames in one QUIC datagram, QUIC datagrams, and DTLS fragments."""
 
 
 class Reading(NamedTuple):
-    """How a box reads what it looks at, as a profile's inspection says."""
+    """How a middlebox reads what it inspects, according to the profile."""
 
     reassembles: frozenset[Part] = frozenset()
     quic_first_frame: bool = False
@@ -31,18 +31,19 @@ class Reading(NamedTuple):
 
 
 UNFINISHED: Final[Sequence[Fact]] = []
-"""What a detector answers that has the beginning of what it reads and waits for the rest, however
-many packets of its kind's limit have passed. It is known by its identity."""
+"""The answer of a detector that has the beginning of a message and waits for the rest, even beyond
+its kind's limit of packets. Compare it by identity."""
 
 
 class Detector(Protocol):
-    """Looks at the packets of one flow. It has one per flow, bounded state, and never raises."""
+    """Inspects the packets of one flow. Its state is bounded, and it never raises."""
 
     def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
-        """Look at the flow's next packet with payload, in either direction; `now` (s) rises.
+        """Inspect the flow's next packet with payload, in either direction; `now` (s) ascends.
 
-        None or `UNFINISHED`: it goes on looking. Otherwise it is done; without a fact it has given
-        up. Of a kind that reads a stream (`Kind.reads_stream`), a packet's payload is all that has
-        come of its direction, if the box puts segments together.
+        None or `UNFINISHED` means that the detector needs more packets. Any other result is final;
+        an empty one means that it gave up. If the kind reads a stream (`Kind.reads_stream`) and the
+        middlebox reassembles segments, the payload is everything that has arrived so far in the
+        packet's direction.
         """
         ...

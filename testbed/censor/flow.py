@@ -1,4 +1,4 @@
-"""What the censor knows of one flow; it decides nothing."""
+"""Hold what the censor knows about one flow."""
 
 from __future__ import annotations
 
@@ -16,61 +16,61 @@ from testbed.censor.stream import Stream
 
 
 class Fate(NamedTuple):
-    """What is done to the packets of one direction of a flow, as far as is known of it."""
+    """The decision about the packets of one direction of a flow, given the facts so far."""
 
     rule: Rule | None
     effect: Effect | None
-    """None: they pass."""
+    """None: the packets pass."""
     settled: bool
     until: float
-    """From then on (s) time alone may have changed it."""
+    """The time (s) until which it is valid; then time alone may have changed it."""
 
 
 @dataclass(slots=True)
 class Flow:
-    """A flow from its first packet on."""
+    """The state of one flow since its first packet."""
 
     protocol: str
     client: Endpoint
     """The source of the first packet."""
     server: Endpoint
-    """Its destination."""
+    """The destination of the first packet."""
     opened: Direction
-    """Its direction."""
+    """The direction of the first packet."""
     looking: dict[Kind, tuple[Detector, float]]
-    """The detectors that still look, and how many packets with payload each of them sees."""
+    """The detectors that still inspect it, each with its limit of packets with payload."""
     seen_at: float
-    """When its last packet came."""
+    """When its last packet arrived (s)."""
     streams: dict[Direction, Stream] = field(default_factory=dict)
-    """What has come of each direction, while detectors look and segments are put together."""
+    """The reassembled stream of each direction, while detectors look and segments are joined."""
     payload_packets: int = 0
     parsed: bool = False
-    """A packet has come that lets the box look on (`Inspection.unparsed_bytes`)."""
+    """A packet has arrived after which inspection continues (`Inspection.unparsed_bytes`)."""
     labels: set[str] = field(default_factory=set)
     values: dict[str, list[str]] = field(default_factory=dict)
     fates: dict[Direction, Fate] = field(default_factory=dict)
     lists_version: int = 0
-    """Of the lists, when the fates were decided."""
+    """The version of the lists for which the decisions were made."""
     effects: dict[tuple[str, Direction | None], Effect] = field(default_factory=dict)
     taken: dict[str, bool] = field(default_factory=dict)
-    """By rule with a share: whether this flow is one of them."""
+    """By rule with a share: whether this flow belongs to the share."""
     counted_on: set[str] = field(default_factory=set)
-    """Lists that this flow was put on, or whose time it has begun anew."""
+    """The lists on which this flow was put, or on which it has restarted its time."""
     logged: dict[Direction, str] = field(default_factory=dict)
-    """The rule that was last written to the log."""
+    """The rule that was last logged for each direction."""
 
     @property
     def has_ports(self) -> bool:
-        """Return whether its ports are known, so that nothing else is taken for the same flow.
+        """Return whether its ports are known, so that it contains no unrelated packets.
 
-        All ICMP between two hosts is one flow here, and so are fragments without ports, and what
-        could not be read.
+        Without ports, everything between two hosts is one flow here: all ICMP, fragments after the
+        first, and packets that could not be read.
         """
         return self.protocol in ("udp", "tcp") and bool(self.client.port and self.server.port)
 
     @property
     def name(self) -> str:
-        """Return what people call it."""
+        """Return its name for the log."""
         return f"{self.protocol} {self.client} > {self.server}"
 
     def learn(self, fact: Fact) -> None:
@@ -81,7 +81,7 @@ class Flow:
             self.labels.add(fact.name)
 
     def key(self, by: By) -> Hashable:
-        """Return what a list remembers of it."""
+        """Return the key under which a list remembers it."""
         client, server = self.client, self.server
         keys: dict[By, Hashable] = {
             "2-tuple": (client.address, server.address),

@@ -1,4 +1,4 @@
-"""Builds the ICMP messages by which a censor answers packets; when and why it does: elsewhere."""
+"""Build the ICMP and ICMPv6 messages with which a censor answers packets."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ TYPES: Mapping[Reply, Mapping[int, tuple[int, int]]] = {
     "port-unreachable": {_ICMP: (3, 3), _ICMPV6: (1, 4)},
     "prohibited": {_ICMP: (3, 13), _ICMPV6: (1, 1)},
 }
-"""Type and code of each, by ICMP's and ICMPv6's protocol number (RFC 792, 1812, 4443)."""
+"""Type and code of each message, by the protocol number of ICMP or ICMPv6 (RFC 792, 1812, 4443)."""
 _ECHOES = (b"\x08", b"\x00", b"\x80", b"\x81")
-"""Types of echo requests and their answers, ICMP's and ICMPv6's."""
+"""The types of echo requests and replies in ICMP and ICMPv6."""
 _MOST_BYTES = {_ICMP: 576, _ICMPV6: 1280}
-"""How long an error may be with all headers (RFC 1812, 4.3.2.3; RFC 4443, 2.4)."""
+"""The maximum length of an error with all headers (RFC 1812, 4.3.2.3; RFC 4443, 2.4)."""
 _IP_HEADER_BYTES = {_ICMP: 20, _ICMPV6: 40}
 _HEADER_BYTES = 8
 
 
 def reply_to(packet: Packet, reply: Reply) -> bytes | None:
-    """Build the IP packet that answers a packet from its destination.
+    """Return the IP packet that answers a packet as if from its destination, or None.
 
-    None: nothing may answer it so: an ICMP error, a fragment after the first, a packet that cannot
-    be read, or, for an echo reply, anything but an echo request.
+    There is no answer to an ICMP error, to a fragment after the first, or to a packet that cannot
+    be read; an echo reply answers only an echo request.
     """
     at = packet.ip_header_bytes
     version = _ICMPV6 if len(packet.source.address) == 16 else _ICMP
@@ -40,13 +40,13 @@ def reply_to(packet: Packet, reply: Reply) -> bytes | None:
     if reply == "echo-reply":
         if packet.protocol != "icmp" or packet.data[at] != _ECHO_REQUEST[version]:
             return None
-        rest = packet.data[at + 4 :]  # identifier, sequence number and data come back as they were
+        rest = packet.data[at + 4 :]  # identifier, sequence number and data are echoed
     else:
         room = _MOST_BYTES[version] - _IP_HEADER_BYTES[version] - _HEADER_BYTES
         rest = bytes(4) + packet.data[:room]
     message = struct.pack("!BBH", *TYPES[reply][version], 0) + rest
     ends = (packet.destination.address, packet.source.address)
-    # ICMP sums its message alone, ICMPv6 a pseudo header, too (RFC 4443, 2.3).
+    # ICMP's checksum covers only its message, ICMPv6's also a pseudo-header (RFC 4443, 2.3).
     pseudo = pseudo_header(*ends, version, len(message)) if version == _ICMPV6 else b""
     summed = checksum(pseudo + message).to_bytes(2, "big")
     return ip_packet(*ends, version, message[:2] + summed + message[4:])

@@ -1,4 +1,10 @@
-"""Lists that rules fill while the box runs: residual blocking, and lists on a cycle; no rules."""
+"""Keep the lists that rules fill while the middlebox runs, for instance for residual blocking.
+
+A rule puts a key of a flow on a list (`FlowList.add`). The entry takes effect at once, after a
+drawn delay, or at the list's next update if the list is updated in cycles; it expires after the
+time of the action. `FlowLists.version` changes whenever an entry was made, so that the censor
+knows which decisions it must make again.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +18,14 @@ from typing import NamedTuple
 from testbed.censor.actions import List
 
 MAX_LISTED = 65536
-"""How many entries a list has; the one that was listed first is forgotten first."""
+"""The maximum number of entries of a list; beyond it, the oldest entry is forgotten."""
 
 
 _Z95 = NormalDist().inv_cdf(0.95)
 
 
 class Entry(NamedTuple):
-    """When a key is on a list (s)."""
+    """The time during which a key is on a list (s)."""
 
     from_s: float
     until_s: float
@@ -29,7 +35,7 @@ NEVER = Entry(inf, -inf)
 
 
 class FlowList:
-    """One list, as a rule's action describes it."""
+    """One list, as described by a rule's action."""
 
     def __init__(self, kept: List, rng: Random) -> None:
         self.kept = kept
@@ -37,7 +43,7 @@ class FlowList:
         self._rng = rng
         self._entries: OrderedDict[Hashable, Entry] = OrderedDict()
         self._waiting: dict[Hashable, None] = {}
-        # Drawn before any packet, so that it does not depend on how many there were.
+        # Drawn before the first packet, so that it does not depend on the number of packets.
         self._first_cycle_s = self._cycle_s() if kept.cycle_max_s else inf
 
     def begin(self, at: float) -> None:
@@ -45,7 +51,7 @@ class FlowList:
         self.next_update = at + self._first_cycle_s
 
     def add(self, key: Hashable, now: float) -> bool:
-        """Put a key on it; True: its times are known, False: the next update tells them."""
+        """Put a key on the list; return whether its times are known before the next update."""
         if not self.kept.cycle_max_s:
             self._enter(key, now)
             return True
@@ -54,18 +60,18 @@ class FlowList:
         return False
 
     def entry(self, key: Hashable) -> Entry:
-        """Return when a key is on it."""
+        """Return the time during which a key is on the list."""
         return self._entries.get(key, NEVER)
 
     def restart(self, key: Hashable, now: float) -> bool:
-        """Begin a key's time anew, if the list is so; tell whether it did."""
+        """Restart a key's time if the action says so; return whether it was restarted."""
         if not self.kept.restarts or key not in self._entries:
             return False
         self._entries[key] = Entry(self._entries[key].from_s, self._end(now))
         return True
 
     def update(self, now: float) -> None:
-        """End the cycle: what was put on it counts from now on."""
+        """End the cycle: the waiting entries take effect now."""
         for key in self._waiting:
             self._enter(key, now)
         self._waiting.clear()
@@ -76,7 +82,7 @@ class FlowList:
         if len(self._entries) >= MAX_LISTED:
             self._entries.popitem(last=False)
         from_s = now + self._delay_s()
-        if now < before.until_s:  # put on it again: it counts at least as early as it did
+        if now < before.until_s:  # already listed: the entry stays in effect
             from_s = min(from_s, before.from_s)
         self._entries[key] = Entry(from_s, self._end(now))
 
@@ -91,7 +97,7 @@ class FlowList:
         sigma = log(p95_s / median_s) / _Z95
         most = log(max_s / median_s) / sigma if sigma else inf
         while (drawn := self._rng.gauss()) > most:
-            pass  # at most one in 20 is drawn again, for the maximum is above the 95th percentile
+            pass  # at most one in 20 is redrawn: the maximum is above the 95th percentile
         return min(max_s, median_s * exp(sigma * drawn))
 
     def _end(self, now: float) -> float:
@@ -106,17 +112,17 @@ class FlowLists:
 
     def __init__(self, kept: Iterable[List], rng: Random) -> None:
         self.version = 0
-        """Rises whenever a list has changed otherwise than by time."""
+        """Increases whenever a list has changed other than by the passing of time."""
         by_name = {action.list: action for action in kept}
         self._lists = {name: FlowList(action, rng) for name, action in by_name.items()}
         self.next_update = inf
-        """When a list has its next update (s)."""
+        """The time of the next update of any list (s)."""
 
     def __getitem__(self, name: str) -> FlowList:
         return self._lists[name]
 
     def begin(self, at: float) -> None:
-        """Begin the cycles; until then there are no updates."""
+        """Begin the cycles; before that there are no updates."""
         for flow_list in self._lists.values():
             flow_list.begin(at)
         self._plan()
@@ -128,7 +134,7 @@ class FlowLists:
             self.version += 1
 
     def update(self, now: float) -> None:
-        """Do the updates that are due."""
+        """Update the lists that are due."""
         for flow_list in self._lists.values():
             if flow_list.next_update <= now:
                 flow_list.update(now)

@@ -1,4 +1,4 @@
-"""Which flows and directions a rule is for, as data; what is done to them lives elsewhere."""
+"""Define which flows and directions a rule is for, as data, and parse the texts in it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FORBID_UNKNOWN_KEYS = {"extra": "forbid"}
 
 @dataclass(frozen=True)
 class Match:
-    """Which packets a rule is for: all conditions that are given must hold; none given: all.
+    """The packets that a rule is for: all given conditions must hold; with none, all packets.
 
     The *server* of a flow is the destination of its first packet, the *client* its source.
     """
@@ -27,35 +27,35 @@ class Match:
     label: Label | None = None
     """A fact that a detector has stated about the flow."""
     sni: tuple[str, ...] = ()
-    """One of these is the server name of a TLS, DTLS or QUIC ClientHello; `*` stands for any text,
-    so `"*.twitter.com"` is a suffix and `"*t.co*"` a substring. Case does not count."""
+    """One of these matches the server name in a TLS, DTLS or QUIC ClientHello; `*` stands for any
+    text, so `"*.twitter.com"` is a suffix and `"*t.co*"` a substring. Case is ignored."""
     host: tuple[str, ...] = ()
-    """One of these is HTTP's Host, or the name that DNS is asked for; `*` as in `sni`."""
+    """One of these matches HTTP's Host or the name in a DNS question; `*` as in `sni`."""
     alpn: tuple[str, ...] = ()
-    """One of these is an application protocol that a ClientHello offers; `*` as in `sni`."""
+    """One of these matches an application protocol that a ClientHello offers; `*` as in `sni`."""
     fingerprint: tuple[str, ...] = ()
-    """One of these is the JA4 of a ClientHello; `*` as in `sni`."""
+    """One of these matches the JA4 fingerprint of a ClientHello; `*` as in `sni`."""
     server_ports: tuple[str, ...] = ()
-    """Ports or ranges, `"3478"` or `"590-1400"`: the server's port is in one of them."""
+    """Ports or ranges, such as `"3478"` or `"590-1400"`; one of them contains the server's port."""
     servers: tuple[str, ...] = ()
-    """IPv4 or IPv6 networks in CIDR form, or names of the address lists that the lab provides."""
+    """IPv4 or IPv6 networks in CIDR notation, or names of address lists that the lab provides."""
     direction: Literal["up", "down"] | None = None
     opened: Literal["inside", "outside"] | None = None
     """Where the flow's first packet came from."""
     client_port: Literal["above server port"] | None = None
     """The client's port is higher than the server's."""
     listed: str | None = None
-    """The flow is on this list, by a rule with the action `list`."""
+    """The flow is on this list, put there by a rule with the action `list`."""
     inspected: bool = False
-    """True: no detector looks at the flow any more, and no rule before this one was for it. As a
-    last rule that drops it makes an allow-list of the rules before, which still lets the packets
-    pass in which a flow shows what it is."""
+    """True: no detector looks at the flow any more. A last rule with this condition that drops
+    turns the rules before it into an allow-list, which still lets the packets pass that are needed
+    to recognise a flow."""
     share: float | Mapping[int, float] | None = None
-    """Of the flows for which all else holds, this share is taken. A table has shares by the hour of
-    local time (0 to 23) from which they hold, until the next hour that the table has."""
+    """The share of flows for which the rule holds, out of those that meet all other conditions. A
+    table has shares by the hour of local time (0 to 23); each holds until the next hour in it."""
     share_by: By | Literal["flow"] = "flow"
-    """What a share is of, and so what draws once: each flow, or all flows that have this in common;
-    `"server-address"` takes a share of the destinations."""
+    """What the share is drawn for: each flow, or all flows that have this key in common;
+    `"server-address"` selects a share of the destinations."""
 
     def __post_init__(self) -> None:
         if self.label is not None and self.label not in LABELS:
@@ -74,26 +74,26 @@ class Match:
 
     @property
     def shares(self) -> Mapping[str, float]:
-        """Return the shares by name: `share`, or `share.5` for the one from 5 h on."""
+        """Return the shares by name: `share`, or `share.5` for the one from 5:00 on."""
         if isinstance(self.share, Mapping):
             return {f"share.{hour}": share for hour, share in self.share.items()}
         return {} if self.share is None else {"share": self.share}
 
     def share_at(self, hour: float) -> float:
-        """Return the share at an hour of local time (0 to below 24); without one, all flows."""
+        """Return the share at an hour of local time (0 to below 24); 1 if there is no share."""
         if not isinstance(self.share, Mapping):
             return 1.0 if self.share is None else self.share
         begun = [each for each in self.share if each <= hour]
-        return self.share[max(begun or self.share)]  # before the first, the last of yesterday
+        return self.share[max(begun or self.share)]  # before the first hour, yesterday's last
 
     @property
     def values(self) -> Mapping[str, Sequence[str]]:
-        """Return the patterns by the name of the fact whose value they are for."""
+        """Return the patterns by the name of the fact whose value they match."""
         return {name: patterns for name in VALUES if (patterns := getattr(self, name))}
 
     @property
     def facts(self) -> frozenset[str]:
-        """Name the facts that decide whether it holds."""
+        """Return the names of the facts on which it depends."""
         return frozenset(self.values) | ({self.label} if self.label is not None else frozenset())
 
 
@@ -105,10 +105,10 @@ def _check_hours(shares: Mapping[int, float]) -> None:
 
 
 def port_range(text: str) -> range:
-    """Read `"3478"` or `"590-1400"`.
+    """Return the ports of a text such as `"3478"` or `"590-1400"`.
 
     Raises:
-        ValueError: Neither.
+        ValueError: The text is neither a port nor a range of ports.
     """
     first, _, last = text.partition("-")
     try:
@@ -123,10 +123,10 @@ def port_range(text: str) -> range:
 def networks(
     servers: Sequence[str], lists: Mapping[str, Sequence[str]]
 ) -> Iterator[IPv4Network | IPv6Network]:
-    """Resolve networks and names of lists.
+    """Yield the networks that CIDR texts and names of address lists stand for.
 
     Raises:
-        ValueError: Neither.
+        ValueError: A text is neither a network nor the name of a list.
     """
     for text in servers:
         for network in lists.get(text, (text,)):
@@ -140,6 +140,6 @@ def networks(
 
 
 def pattern(texts: Sequence[str]) -> re.Pattern[str]:
-    """Make one expression of patterns in which `*` stands for any text."""
+    """Compile patterns, in which `*` stands for any text, into one regular expression."""
     parts = (".*".join(re.escape(part) for part in text.split("*")) for text in texts)
     return re.compile("|".join(f"(?:{part})" for part in parts), re.IGNORECASE | re.DOTALL)

@@ -1,4 +1,9 @@
-"""A packet as a middlebox sees it, parsed from its bytes; what to do with it lives elsewhere."""
+"""Parse an IP packet as a middlebox sees it.
+
+The parser accepts any bytes: what it cannot read becomes a packet of protocol `other` without
+ports. Fragments after the first have no transport header, so they have no ports, either. An ICMP
+error is parsed together with the packet that it quotes.
+"""
 
 from __future__ import annotations
 
@@ -13,19 +18,19 @@ _IPV6_HEADER_BYTES = 40
 _UDP_HEADER_BYTES = 8
 _TCP_HEADER_BYTES = 20
 _ERRORS = {1: {3, 4, 5, 11, 12}, 58: set(range(1, 128))}
-"""ICMP's and ICMPv6's types of messages that quote the packet that they are about (RFC 792, 4443);
-8 bytes before it."""
+"""The types of ICMP and ICMPv6 messages that quote the packet they are about, after a header of 8
+bytes (RFC 792, 4443)."""
 _ERROR_HEADER_BYTES = 8
 _FRAGMENT = 44
 _IPV6_EXTENSIONS = {0, 43, _FRAGMENT, 60}
-"""Headers that may stand before the transport's (RFC 8200, 4): hop-by-hop options, routing,
+"""The headers that may precede the transport header (RFC 8200, 4): hop-by-hop options, routing,
 fragment, destination options."""
 _MAX_EXTENSIONS = 8
-"""A packet with more of them is not read on (RFC 9098 tells of boxes that give up far earlier)."""
+"""The maximum number of them that is parsed (RFC 9098: real middleboxes give up far earlier)."""
 
 
 class Direction(Enum):
-    """Which way a packet crosses the box."""
+    """The direction in which a packet crosses the middlebox."""
 
     UP = "up"
     """From inside (the users' side) to outside."""
@@ -34,7 +39,7 @@ class Direction(Enum):
 
     @property
     def opposite(self) -> Direction:
-        """Return the other way."""
+        """Return the other direction."""
         return Direction.DOWN if self is Direction.UP else Direction.UP
 
 
@@ -53,7 +58,7 @@ class Endpoint(NamedTuple):
 
 
 class TcpFields(NamedTuple):
-    """What the box reads of a TCP header (RFC 9293, 3.1)."""
+    """The fields of a TCP header that the middlebox reads (RFC 9293, 3.1)."""
 
     sequence: int
     acknowledgement: int
@@ -61,7 +66,7 @@ class TcpFields(NamedTuple):
 
 
 class Quoted(NamedTuple):
-    """The packet that an ICMP error is about, as far as the error quotes it; ports may be 0."""
+    """The packet that an ICMP error quotes; ports that it does not quote are 0."""
 
     protocol: str
     source: Endpoint
@@ -69,7 +74,7 @@ class Quoted(NamedTuple):
 
 
 class _IpHeader(NamedTuple):
-    """What the box reads of an IP header; a fragment that is not the first has no ports."""
+    """The fields of an IP header that the middlebox reads."""
 
     protocol: int
     source: bytes
@@ -83,26 +88,26 @@ _UNREADABLE = _IpHeader(-1, b"", b"", 0, is_later_fragment=True)
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """One IP packet: its bytes from the IP header on, and what could be read from them."""
+    """One IP packet: its bytes from the IP header on, and the fields read from them."""
 
     data: bytes
     direction: Direction
     protocol: str
-    """`udp`, `tcp`, `icmp` (of IPv4 or IPv6), or `other` (anything else, malformed)."""
+    """`udp`, `tcp`, `icmp` (for IPv4 or IPv6), or `other` (anything else, or malformed)."""
     source: Endpoint
     destination: Endpoint
     payload: bytes
-    """What follows the UDP or TCP header; empty otherwise."""
+    """The bytes after the UDP or TCP header; empty for other protocols."""
     ip_header_bytes: int = 0
-    """Where the transport's header begins; 0 where the packet could not be read."""
+    """The offset of the transport header; 0 if the packet could not be read."""
     is_later_fragment: bool = False
-    """It is a fragment, and not the first."""
+    """Whether it is a fragment other than the first."""
     quoted: Quoted | None = None
-    """What an ICMP error is about; None: it is no error, or quotes nothing that can be read."""
+    """The packet that an ICMP error quotes; None if it is no error or the quote is unreadable."""
 
     @property
     def tcp(self) -> TcpFields | None:
-        """Read sequence number, acknowledgement and flags; None: not TCP, or a later fragment."""
+        """Return the TCP header's fields, or None for another protocol or a later fragment."""
         if self.protocol != "tcp" or self.is_later_fragment:
             return None
         at = self.ip_header_bytes
@@ -114,10 +119,10 @@ class Packet:
 
 
 def parse_packet(data: bytes, direction: Direction) -> Packet:
-    """Read an IPv4 or IPv6 packet (RFC 791, 8200, 768, 9293) of any bytes; never raises.
+    """Parse any bytes as an IPv4 or IPv6 packet (RFC 791, 8200, 768, 9293); never raises.
 
-    What is truncated or has impossible lengths gives a packet of protocol `other`. Fragments after
-    the first have no ports and no payload of their own.
+    A packet that is truncated or has impossible lengths gets the protocol `other`. Fragments after
+    the first have no ports and an empty payload.
     """
     header = _ip(data)
     protocol = _TRANSPORT_PROTOCOLS.get(header.protocol, "other")
@@ -146,7 +151,7 @@ def parse_packet(data: bytes, direction: Direction) -> Packet:
 
 
 def _quoted(data: bytes, header: _IpHeader) -> Quoted | None:
-    """Read the packet that an ICMP error quotes, which is most often cut short."""
+    """Return the packet that an ICMP error quotes, which is usually truncated."""
     at = header.bytes
     is_error = not header.is_later_fragment and data[at : at + 1] != b""
     if not is_error or data[at] not in _ERRORS[header.protocol]:

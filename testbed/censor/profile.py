@@ -1,4 +1,8 @@
-"""A censor profile as data: rules of match and action with their evidence; it decides nothing."""
+"""Define a censor profile as data: rules, each with a match, an action and their evidence.
+
+The first rule whose match holds decides what happens to a packet; a packet that no rule matches
+passes. Each match, each action and each number needs evidence, or the profile is rejected.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,7 @@ _FORBID_UNKNOWN_KEYS = {"extra": "forbid"}
 
 @dataclass(frozen=True)
 class Rule:
-    """What is recognised, and what is done to it."""
+    """A rule: the traffic it matches and the action it takes."""
 
     __pydantic_config__ = _FORBID_UNKNOWN_KEYS
 
@@ -26,13 +30,13 @@ class Rule:
     match: Match
     action: Action
     evidence: Mapping[str, Evidence]
-    """For `match`, for `action`, and for each number: its source and confidence."""
+    """The source and confidence of `match`, of `action`, and of each number."""
     from_s: float | None = None
-    """The rule holds from then on: seconds since the origin of times (`Censor.begin`), which is the
-    dialling of a cell's call. 0: from dialling on; None: from the first packet that the box sees,
-    which in a cell comes before, while the transport connects."""
+    """When the rule begins to hold, in seconds since the time origin (`Censor.begin`), which is the
+    dialling of a cell's call. 0: from dialling on; None: from the first packet that the middlebox
+    sees, which in a cell is earlier, while the transport connects."""
     to_s: float | None = None
-    """Until then, in seconds since the same origin; None: to the end."""
+    """When the rule ceases to hold, in seconds since the same origin; None: never."""
 
     def __post_init__(self) -> None:
         if not 0 <= (self.from_s or 0.0) < (float("inf") if self.to_s is None else self.to_s):
@@ -50,32 +54,32 @@ class Rule:
 
 @dataclass(frozen=True)
 class Inspection:
-    """How far a box looks into flows; the defaults: as far as its detectors want, without limit."""
+    """How far a middlebox inspects flows; by default as far as its detectors need."""
 
     __pydantic_config__ = _FORBID_UNKNOWN_KEYS
 
     evidence: Mapping[str, Evidence] = field(default_factory=dict)
-    """For each of the following that is given."""
+    """The evidence for each of the following values that is given."""
     packets: int | None = None
-    """How many packets with payload of a flow are looked at; then nothing more is recognised."""
+    """How many packets with payload are inspected in a flow; after them nothing is recognised."""
     packets_spread: int | None = None
-    """Up to so many more; drawn for each flow."""
+    """A random number up to this is added to `packets`, drawn for each flow."""
     unparsed_bytes: int | None = None
-    """A packet whose payload has at least this size and is neither TLS, HTTP nor SOCKS ends the
-    inspection of its flow, until one that is has come."""
+    """A packet with at least this much payload that is neither TLS, HTTP nor SOCKS ends the
+    inspection of its flow, unless one that is has arrived before."""
     reassembles: tuple[Part, ...] | None = None
-    """What is put together before it is read: `tcp-segments`, `tls-records`, `quic-frames` (CRYPTO
+    """What is reassembled before it is read: `tcp-segments`, `tls-records`, `quic-frames` (CRYPTO
     frames of a flow's first datagram), `quic-datagrams` (those of several datagrams),
-    `dtls-fragments`. `[]`: nothing is. A profile that asks for a fact that depends on it, such as
-    `sni` or `tls`, has to say, for a ClientHello is often longer than a packet."""
+    `dtls-fragments`; `[]`: nothing. A profile must state it if it uses a fact that depends on it,
+    such as `sni` or `tls`, because a ClientHello is often longer than a packet."""
     quic_hello: Literal["first frame"] | None = None
     """`first frame`: QUIC's ClientHello is read only in a payload that begins with its CRYPTO
-    frame, and a frame that states a length of 0 is read to the payload's end. None: in CRYPTO
-    frames anywhere in a payload."""
+    frame, and a frame with a stated length of 0 is read to the end of the payload. None: it is read
+    in CRYPTO frames anywhere in a payload."""
     idle_s: float | None = None
-    """A flow without packets for this time is forgotten; what comes then is a new one. Of a flow
-    that passes whatever comes, the lab's kernel forgets so itself, up to two seconds later. FIN,
-    RST and a new SYN end no flow: those between the same ports are one until they are silent."""
+    """A flow that is idle for this time is forgotten; later packets begin a new one. For settled
+    flows the lab's kernel does this itself, up to two seconds later. FIN, RST and a new SYN do not
+    end a flow: packets between the same ports are one flow until it is idle."""
 
     def __post_init__(self) -> None:
         values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "evidence"}
@@ -91,13 +95,13 @@ class Inspection:
 
     @property
     def reading(self) -> Reading:
-        """Return how the box reads what its detectors look at."""
+        """Return how the middlebox reads what its detectors inspect."""
         return Reading(frozenset(self.reassembles or ()), self.quic_hello is not None)
 
 
 @dataclass(frozen=True)
 class Profile:
-    """What one censor does: the first rule that matches decides, and what none matches passes."""
+    """What one censor does: the first rule that matches decides; other packets pass."""
 
     __pydantic_config__ = _FORBID_UNKNOWN_KEYS
 
@@ -106,7 +110,7 @@ class Profile:
     rules: tuple[Rule, ...] = ()
     inspection: Inspection = field(default_factory=Inspection)
     reviewed: str = field(default="", kw_only=True)
-    """When it was last held against its sources, such as `2026-11-30`; a file needs it."""
+    """When it was last checked against its sources, such as `2026-11-30`; required in a file."""
     name: str = field(default="", kw_only=True)
     """The file's name, with the overrides of a scenario appended."""
 
@@ -124,7 +128,7 @@ class Profile:
 
     @property
     def kinds(self) -> list[Kind]:
-        """Return the kinds of detectors whose facts the rules ask for."""
+        """Return the kinds of detectors whose facts the rules use."""
         matches = [rule.match for rule in self.rules]
         return [
             kind
@@ -136,13 +140,13 @@ class Profile:
         ]
 
     def _facts_in_parts(self) -> list[str]:
-        """Name the facts asked for that depend on what is put together."""
+        """Return the names of the used facts that depend on reassembly."""
         stated = {fact for kind in self.kinds if kind.parts for fact in kind.states}
         return sorted(stated & {fact for rule in self.rules for fact in rule.match.facts})
 
     @property
     def depends_on_local_time(self) -> bool:
-        """Whether a rule does other things at other times of day."""
+        """Whether the share of a rule depends on the time of day."""
         return any(isinstance(rule.match.share, Mapping) for rule in self.rules)
 
     def _check_lists(self) -> None:
@@ -158,12 +162,12 @@ class Profile:
 
 
 def with_numbers(profile: Profile, paths: Sequence[str], value: float) -> Profile:
-    """Return a profile with numbers, each named `RULE.NUMBER`, set to another value.
+    """Return a profile in which the numbers named `RULE.NUMBER` have another value.
 
-    Their evidence becomes `assumed`: they are no longer what their source says.
+    Their evidence becomes `assumed`, because they no longer have their source's value.
 
     Raises:
-        ValueError: There is no such rule or number, or it cannot have that value.
+        ValueError: There is no such rule or number, or the number cannot have that value.
     """
     rules = {rule.name: rule for rule in profile.rules}
     for path in paths:
@@ -188,10 +192,10 @@ def _check_evidence(
     *,
     also: AbstractSet[str] = frozenset(),
 ) -> None:
-    """Check that `evidence` is there for what is needed, and for nothing else but `also`.
+    """Check that there is evidence for everything in `needed`, and for nothing else except `also`.
 
     Raises:
-        ValueError: It is missing, or for something that has no value.
+        ValueError: Evidence is missing, or there is evidence for an unknown key.
     """
     if missing := needed - set(evidence):
         raise ValueError(f"{what}: evidence is missing for {sorted(missing)}")

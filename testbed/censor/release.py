@@ -1,4 +1,4 @@
-"""What leaves the box for a packet that came; who decides about it lives elsewhere."""
+"""Define a release: a packet that leaves the middlebox."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from testbed.censor.packet import Direction
 
 
 class Release(NamedTuple):
-    """A packet that leaves the box."""
+    """A packet that leaves the middlebox."""
 
     at: float
-    """When (s), never before the packet came that was the reason."""
+    """When it leaves (s), never before the packet that caused it arrived."""
     data: bytes
-    """From the IP header on; the very object that came, if nothing was changed."""
+    """The packet from the IP header on; the same object that arrived if nothing was changed."""
     direction: Direction
-    """To which side."""
+    """The direction in which it leaves."""
     settled: bool = False
-    """True: all later packets of this flow, in both directions, would pass at once.
+    """True: all later packets of this flow would pass at once, in both directions.
 
-    Only of flows of TCP and UDP whose ports are known: what is related to them is no part of them.
+    Only TCP and UDP flows with known ports can be settled, and ICMP errors about a flow are not
+    part of it.
     """

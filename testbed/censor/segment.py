@@ -1,4 +1,4 @@
-"""Builds the packets that a censor makes up, and their TCP segments; when and why: elsewhere."""
+"""Build the IP packets and TCP segments that a censor forges to end connections."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _TCP = 6
 
 
 def checksum(data: bytes) -> int:
-    """Return the Internet checksum (RFC 1071) of bytes."""
+    """Return the Internet checksum (RFC 1071) of some bytes."""
     padded = data + bytes(len(data) % 2)
     total: int = sum(struct.unpack(f"!{len(padded) // 2}H", padded))
     while total >> 16:
@@ -31,15 +31,15 @@ def segment(source: Endpoint, destination: Endpoint, fields: TcpFields) -> bytes
 
 
 def pseudo_header(source: bytes, destination: bytes, protocol: int, length: int) -> bytes:
-    """Return what is summed before the content of TCP, UDP and ICMPv6.
+    """Return the pseudo-header that the checksums of TCP, UDP and ICMPv6 cover.
 
-    Those of both versions of IP give the same sum (RFC 9293, 3.1; RFC 8200, 8.1).
+    One layout serves both IP versions, since the sum is the same (RFC 9293, 3.1; RFC 8200, 8.1).
     """
     return source + destination + struct.pack("!BBH", 0, protocol, length)
 
 
 def ip_packet(source: bytes, destination: bytes, protocol: int, content: bytes) -> bytes:
-    """Build an IPv4 or IPv6 packet, by the length of its addresses (RFC 791, 8200)."""
+    """Build an IPv4 or IPv6 packet, depending on the length of the addresses (RFC 791, 8200)."""
     addresses = source + destination
     if len(source) == 16:
         return struct.pack("!IHBB", 6 << 28, len(content), protocol, _TTL) + addresses + content
@@ -49,14 +49,14 @@ def ip_packet(source: bytes, destination: bytes, protocol: int, content: bytes) 
 
 
 def length_in_sequence(packet: Packet, fields: TcpFields) -> int:
-    """Return how far a segment moves the sequence number: its payload, SYN and FIN."""
+    """Return how far a segment advances the sequence number: its payload, SYN and FIN."""
     return len(packet.payload) + bool(fields.flags & SYN) + bool(fields.flags & FIN)
 
 
 def ending_at_destination(packet: Packet, fields: TcpFields, flag: int, *, after: bool) -> bytes:
-    """Build what ends the connection at the packet's destination, as if from its source.
+    """Build the segment that ends the connection at the packet's destination, as if from its peer.
 
-    `after`: the packet itself arrives, so the sequence number is the one after it.
+    With `after`, the packet itself arrives, too, so the sequence number is the one after it.
     """
     moved = length_in_sequence(packet, fields) if after else 0
     sequence = (fields.sequence + moved) % _WRAP
@@ -65,7 +65,7 @@ def ending_at_destination(packet: Packet, fields: TcpFields, flag: int, *, after
 
 
 def ending_at_source(packet: Packet, fields: TcpFields, flag: int) -> bytes:
-    """Build what ends the connection at the packet's source, as if from its destination."""
+    """Build the segment that ends the connection at the packet's source, as if from its peer."""
     acknowledged = (fields.sequence + length_in_sequence(packet, fields)) % _WRAP
     sequence = fields.acknowledgement if fields.flags & ACK else 0
     return segment(packet.destination, packet.source, TcpFields(sequence, acknowledged, flag | ACK))

@@ -1,8 +1,9 @@
-"""Puts together what comes in pieces, such as a direction of TCP; reads nothing in it.
+"""Reassemble data that arrives in pieces, such as one direction of a TCP connection.
 
-What came first counts: a piece that overlaps one that is there already adds only what was missing.
-RFC 9293 leaves that open, and a box that is fed twice the same numbers with other bytes sees one of
-both; which one real boxes see is not known of any profile here, so this is an assumption.
+The first arrival wins: a piece that overlaps earlier ones adds only the bytes that were missing.
+RFC 9293 leaves this open. A middlebox that is sent different bytes under the same sequence numbers
+sees one version or the other; which one is not known for any middlebox modelled here, so this is an
+assumption.
 """
 
 from __future__ import annotations
@@ -11,21 +12,21 @@ from testbed.censor.packet import Packet
 from testbed.censor.segment import SYN
 
 MAX_STREAM_BYTES = 16384
-"""How much of a beginning is kept; assumed, for no source gives the boxes' buffers."""
+"""How much of a stream's beginning is kept; assumed, since no source states a buffer size."""
 MAX_PIECES = 64
-"""How many pieces with gaps between them, or packets, it may come in; assumed as well."""
+"""The maximum number of pieces with gaps between them, or of packets; assumed as well."""
 _HALF, _WRAP = 1 << 31, 1 << 32
 
 
 class Pieces:
-    """Bytes by their offset, which may be below 0."""
+    """Pieces of data by offset, which may be negative."""
 
     def __init__(self) -> None:
         self._pieces: dict[int, bytes] = {}
-        """They do not overlap."""
+        """The pieces by offset; they do not overlap."""
 
     def add(self, offset: int, data: bytes) -> None:
-        """Keep what is not there yet; nothing beyond the limits."""
+        """Keep the bytes that are still missing, within the limits."""
         for begin, kept in sorted(self._pieces.items()):
             if offset < begin:
                 self._keep(offset, data[: begin - offset])
@@ -37,7 +38,7 @@ class Pieces:
         self._keep(offset, data)
 
     def joined(self, begin: int = 0) -> bytes:
-        """Return what is there without a gap from an offset on."""
+        """Return the contiguous bytes from an offset on."""
         joined = b""
         for offset in sorted(self._pieces):
             if offset > begin + len(joined):
@@ -47,7 +48,7 @@ class Pieces:
 
     @property
     def first(self) -> int:
-        """Return the lowest offset; 0: there is nothing."""
+        """Return the lowest offset; 0 if there is no piece."""
         return min(self._pieces, default=0)
 
     def _keep(self, offset: int, data: bytes) -> None:
@@ -56,10 +57,10 @@ class Pieces:
 
 
 class Stream:
-    """The beginning of a direction of a TCP connection, in whatever order its segments come.
+    """The beginning of one direction of a TCP connection, whatever the order of its segments.
 
-    It begins behind the SYN. Without one, which a box misses that came later than the connection,
-    it begins with the lowest sequence number that came.
+    It begins after the SYN. If the middlebox saw no SYN, because the connection is older than its
+    view of it, the stream begins with the lowest sequence number that arrived.
     """
 
     def __init__(self) -> None:
@@ -68,7 +69,7 @@ class Stream:
         self._pieces = Pieces()
 
     def add(self, packet: Packet) -> bytes:
-        """Add a segment; return what is there without a gap from the beginning on."""
+        """Add a segment; return the contiguous bytes from the beginning on."""
         fields = packet.tcp
         if fields is None:
             return b""
@@ -76,6 +77,7 @@ class Stream:
         sequence = fields.sequence + is_syn
         if self._begin is None:
             self._begin, self._is_sure = sequence, is_syn
+        # Sequence numbers wrap around at 2**32; take the nearest of the possible offsets.
         offset = (sequence - self._begin + _HALF) % _WRAP - _HALF
         if offset < 0 and self._is_sure:
             offset, payload = 0, packet.payload[-offset:]

@@ -1,1 +1,1 @@
-"""What people write, and the cells it unfolds into."""
+"""Experiments: the files that people write, and the cells they expand into."""

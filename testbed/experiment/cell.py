@@ -1,4 +1,4 @@
-"""One cell of a scenario as plain data, and the job that carries it; how it runs: the lab."""
+"""Define a cell of a scenario, which is one call, and the job that the lab runs for it."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from testbed.experiment.netplan import NetworkPlan
 
 @dataclass(frozen=True)
 class Link:
-    """One link, the same in both directions: netem's delay, jitter, loss and rate."""
+    """One link, with the same delay, jitter, loss and rate (by netem) in both directions."""
 
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - read by pydantic
 
     delay_ms: float = 0.0
-    """One way."""
+    """The one-way delay."""
     jitter_ms: float = 0.0
     """Uniform, plus or minus; packets keep their order, as on a single path."""
     loss: float = 0.0
-    """Share of packets lost, independently."""
+    """The share of packets lost, independently."""
     rate_mbps: float = 1000.0
     queue_packets: int = 1000
 
@@ -55,7 +55,7 @@ class Links:
     callee_access: Link = field(default_factory=Link)
     """The callee's home to its provider: the outside core, or one inside."""
     name: str = field(default="", kw_only=True)
-    """Tells cells apart that differ in their links; empty if a scenario has but one set."""
+    """Distinguishes cells that differ in their links; empty if a scenario has only one set."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,11 @@ class TransportChoice:
 
     name: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
-    """A transport to be wrapped is a `TransportChoice` itself."""
+    """The parameters; a transport that it wraps is a `TransportChoice` itself."""
     source: str = ""
     """The text of its file, if that is not in `transports/`."""
     title: str = ""
-    """What a scenario calls it, if it gave it a name of its own."""
+    """Its name in the scenario, if the scenario gave it one."""
 
     def __str__(self) -> str:
         if self.title:
@@ -78,29 +78,29 @@ class TransportChoice:
 
 
 Said = Literal["speech", "symbols"]
-"""What the ends of a call say: real speech, in turns (`testbed.call.conversation`), or a measuring
-signal, both all the time (`testbed.audio.symbols`)."""
+"""What the ends of a call say: real speech in turns (`testbed.call.conversation`), or a measuring
+signal from both ends all the time (`testbed.audio.symbols`)."""
 
 
 Topology = Literal["one-sided", "both-sides"]
 """Where the ends are: the caller inside the country and the callee abroad, or both inside, each
-behind a middlebox of its own (`testbed.lab.net.topology`)."""
+behind its own middlebox (`testbed.lab.net.topology`)."""
 
 
 OtherTraffic = Literal["voice message", "web page", "download"]
-"""What may happen beside a call and its chat; it must not be harmed either."""
+"""Other traffic beside a call and its chat, which a transport should not harm, either."""
 
 
 @dataclass(frozen=True)
 class Exchange:
-    """What one kind of other traffic exchanges over one TLS connection."""
+    """The exchange of one kind of other traffic over one TLS connection."""
 
     by: Literal["messenger", "web"]
-    """Whose server: the messenger's chat server, or another one abroad."""
+    """The server: the messenger's chat server, or another one abroad."""
     begins: float
-    """When, as a share of the call's length."""
+    """When it begins, as a share of the call's length."""
     objects: tuple[tuple[int, int], ...]
-    """One after the other: bytes up, then bytes down."""
+    """The objects, one after another: bytes up, then bytes down."""
 
 
 TRAFFIC: Mapping[OtherTraffic, Exchange] = {
@@ -123,52 +123,52 @@ class Cell:
     links: Links
     seed: int
     duration_s: float
-    """Length of the call from its set-up to hanging up."""
+    """The length of the call from its set-up to hanging up."""
     said: Said = "speech"
     topology: Topology = "one-sided"
     compares_topologies: bool = False
-    """Whether others of its scenario have another topology, and so its name says which it has."""
+    """Whether its scenario has several topologies, so that its name must include this one."""
     other_traffic: tuple[OtherTraffic, ...] = ()
-    """What happens beside the call and its chat."""
+    """The other traffic beside the call and its chat."""
     speech: str = ""
-    """A sound file with what is said; empty: the project's own speech (`testbed.audio.speech`)."""
+    """A sound file with the speech; empty: the default speech (`testbed.audio.speech`)."""
     local_time: str = time_of_day.DEFAULT
-    """The time of day inside the country as the cell begins. If the censor depends on it, the
-    profile's name says which it is, and so does all that is named by it."""
+    """The time of day inside the country at the beginning. If the censor depends on it, the
+    profile's name includes it."""
 
 
 JOB_FILE = "job.pickle"
 """In a job's folder: a pickled `Job`."""
 CERTIFICATE_FILE, KEY_FILE = "server.pem", "server.key"
-"""In a job's folder: the chat server's certificate (its own authority) and key."""
+"""In a job's folder: the chat server's self-signed certificate and its key."""
 CHAT_SERVER_NAME = "chat.messenger.example"
-"""What the chat server's certificate and the client's SNI say."""
+"""The name in the chat server's certificate and in the client's SNI."""
 BRIDGE_CERTIFICATE_FILE, BRIDGE_KEY_FILE = "bridge.pem", "bridge.key"
-"""In a job's folder: the certificate, issued by the chat server's, and key for transports."""
+"""In a job's folder: the certificate for transports, issued by the chat server's, and its key."""
 BRIDGE_NAME = "www.bridge.example"
-"""What the bridge's certificate and its clients' SNI say."""
+"""The name in the bridge's certificate and in its clients' SNI."""
 RECORD_FILE, FRAMES_FILE, EVENTS_FILE = "record.json", "frames.csv", "events.log"
-"""What a conducted cell leaves in its job's folder."""
+"""The files that a finished cell leaves in its job's folder."""
 SAID_FILES = {"up": "said-up.pcm", "down": "said-down.pcm"}
-"""By direction, in the folder of a job with a real engine: what its microphone hears (up: the
+"""By direction, in the folder of a job with a real engine: the microphone's input (up: the
 caller's), 16-bit mono at `SOUND_RATE_HZ`."""
 HEARD_FILES = {"up": "heard-up.pcm", "down": "heard-down.pcm"}
-"""By direction: what the far end of a real engine's call played, in the same form."""
+"""By direction: the sound that the far end of a real engine's call played, in the same format."""
 SOUND_RATE_HZ = 16000
 TAIL_S = 2.0
 """How long the ends of a call still listen after the last frame."""
 ERROR_FILE = "error.txt"
-"""What a cell that could not be conducted leaves there."""
+"""The file that a failed cell leaves in its job's folder."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What the program that conducts a cell is given."""
+    """The input of the program that runs a cell."""
 
     cell: Cell
     network: NetworkPlan
     frames: Mapping[str, Sequence[Sequence[bytes]]]
-    """By direction: what is said, in each encoding that the sender may choose
+    """By direction: the speech in each encoding that the sender may choose
     (`testbed.call.adaptation`); empty for a real engine."""
     pcap: bool = False
-    """Capture both sides of each middlebox. What that costs moves the cell's times a little."""
+    """Capture on both sides of each middlebox. The extra work shifts the cell's times a little."""

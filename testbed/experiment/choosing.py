@@ -1,4 +1,8 @@
-"""Chooses transports: by names and parameters as people write them; reads no scenario."""
+"""Find and check the transports that people choose by name and parameters.
+
+A choice is a name, `name {key = value, ...}`, a table with `kind` and parameters, or the path of a
+Python file. A transport may wrap another one, which is chosen in the same way.
+"""
 
 from __future__ import annotations
 
@@ -28,24 +32,24 @@ from testbed.transport.interface import Transport
 
 @dataclass(frozen=True)
 class WithParameters:
-    """A transport with parameters of its own."""
+    """A transport with its parameters, as a scenario has it."""
 
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - read by pydantic
 
     name: str
     parameters: Mapping[str, object] = field(default_factory=dict)
     title: str = ""
-    """What the scenario calls it, if it gave it a name of its own."""
+    """Its name in the scenario, if the scenario gave it one."""
 
 
 _COMMA = re.compile(r",(?![^{}]*\})")
-"""One that is not within braces, as of the parameters of what is wrapped."""
+"""A comma outside braces, which enclose the parameters of a wrapped transport."""
 Entries = tuple[str | WithParameters, ...]
 """A scenario's transports: names, and names with parameters."""
 
 
 def read_entries(transports: object) -> object:
-    """Read tables: `[transports.NAME]`, or `[transports.TITLE]` with `kind = "NAME"` in it."""
+    """Return the entries of `[transports.NAME]`, or `[transports.TITLE]` with `kind = "NAME"`."""
     if not isinstance(transports, Mapping):
         return transports
     if wrong := [title for title, table in transports.items() if not isinstance(table, Mapping)]:
@@ -62,10 +66,10 @@ def _kind(table: TomlTable, default: str) -> tuple[str, TomlTable]:
 
 
 def transport_choices(entries: Entries) -> list[TransportChoice]:
-    """Return a scenario's transports; one may wrap another that stands before it, by its title.
+    """Return a scenario's transports; each may wrap an earlier one by its title.
 
     Raises:
-        ScenarioError: There is no such transport, or two that differ have one name.
+        ScenarioError: There is no such transport, or two different ones have the same name.
     """
     titled: dict[str, TransportChoice] = {}
     asked: list[tuple[str, str, TransportChoice]] = []
@@ -85,9 +89,9 @@ def _as_asked(entry: str | WithParameters) -> str:
 
 
 def only_transports(entries: Entries, names: Sequence[str]) -> Entries:
-    """Return those of a scenario's entries with these titles; other names stand for themselves.
+    """Return a scenario's entries with these titles, or all entries if there are no names.
 
-    No names: all entries.
+    A name that is not a title stands for the transport of that name.
     """
     if not names:
         return entries
@@ -98,10 +102,10 @@ def only_transports(entries: Entries, names: Sequence[str]) -> Entries:
 def transport_choice(
     entry: str | WithParameters, titled: Mapping[str, TransportChoice] | None = None
 ) -> TransportChoice:
-    """Find which transport is meant.
+    """Return the transport that an entry means, with the transports that it wraps.
 
-    In a string: a name, `name {key = value, ...}`, or the path of a file (`./mine.py`). A name may
-    be a title in `titled`. What it wraps is found, too.
+    A string is a name, `name {key = value, ...}`, or the path of a file (`./mine.py`). A name may
+    be a title in `titled`.
 
     Raises:
         ScenarioError: There is no such transport.
@@ -139,7 +143,7 @@ def _inner(value: object, where: str, titled: Mapping[str, TransportChoice]) -> 
 
 
 def _source(name: str) -> str:
-    """Return the text of a transport that is not in `transports/`; empty: it is there."""
+    """Return the text of a transport that is not in `transports/`; empty if it is there."""
     try:
         if name.endswith(".py"):
             return Path(name).read_text()
@@ -163,7 +167,7 @@ def _only(name: str, modules: Sequence[str]) -> str:
 
 
 def _parse(entry: str) -> tuple[str, TomlTable]:
-    """Part `name {key = value, ...}`; a word that is no TOML value is a string without quotes."""
+    """Split `name {key = value, ...}`; a word that is not a TOML value is an unquoted string."""
     name, brace, inside = (part.strip() for part in entry.partition("{"))
     if not brace:
         return name, {}
@@ -189,7 +193,7 @@ def _parse(entry: str) -> tuple[str, TomlTable]:
 
 
 def _value(text: str) -> object:
-    """Read a TOML value; what is none is a string that needs no quotes."""
+    """Parse a TOML value; any other text is an unquoted string."""
     try:
         value: object = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -228,7 +232,7 @@ def transport_kind(name: str) -> type[Transport]:
     """Return the class of a transport.
 
     Raises:
-        ScenarioError: There is none, or its file is broken.
+        ScenarioError: There is no such transport, or its file is broken.
     """
     return _class_of(TransportChoice(name, source=_source(name)))
 
@@ -241,7 +245,7 @@ def _class_of(choice: TransportChoice) -> type[Transport]:
 
 
 def transport_names() -> list[str]:
-    """Name the transports: ours, and those of other packages by their entry points."""
+    """Return the names of the transports: ours, and those of other packages' entry points."""
     return [*in_tree_names(), *out_of_tree()]
 
 

@@ -1,4 +1,8 @@
-"""Says in words what is wrong with what was read from a file; reads none."""
+"""Explain in words what is wrong with the content of a file.
+
+Pydantic reports errors by Python's types and class names; `describe` turns them into the keys of
+the file and the values that were expected.
+"""
 
 from __future__ import annotations
 
@@ -14,19 +18,19 @@ from testbed.errors import InputError
 
 T = TypeVar("T")
 TomlTable = dict[str, Any]
-"""A table as it was read from a file, which may hold anything: it is not checked yet."""
+"""A table as read from a file, before it is checked."""
 _ACTIONS = {kind.__name__ for kind in get_args(Action)}
 
 
 class ScenarioError(InputError):
-    """A file is wrong; the message names file and key, and what was expected."""
+    """A file is wrong; the message names the file, the key, and what was expected."""
 
 
 def by_name(what: str, asked: Iterable[tuple[str, str, T]], remedy: str = "") -> dict[str, T]:
-    """Return things by their names; each comes with its name and the words that asked for it.
+    """Return things by name; each of `asked` is a name, the words that asked for it, and the thing.
 
     Raises:
-        ScenarioError: Two that are not the same have one name, so that one would be lost.
+        ScenarioError: Two different things have the same name, so that one would be lost.
     """
     words: dict[str, str] = {}
     found: dict[str, T] = {}
@@ -45,10 +49,10 @@ def describe(
     *,
     within: str = "",
 ) -> str:
-    """Say of each wrong key where it is and what was expected; `content` is what was read.
+    """Return for each wrong key of `content` where it is and what was expected.
 
-    `kind` is the class that it was to be, by which the keys that there are can be named. `within`
-    is the key that all of it belongs to.
+    `kind` is the class that `content` should become; with it, known keys can be listed. `within` is
+    the key under which `content` is.
     """
     lines: dict[str, str] = {}
     for detail in error.errors():
@@ -66,7 +70,7 @@ def describe(
 
 
 def _message(detail: ErrorDetails, kind: type | None) -> str:
-    """Say what was expected, without the words of Python."""
+    """Return what was expected, without Python's terms."""
     if detail["type"] == "unexpected_keyword_argument":
         known = [] if kind is None else _known_keys(detail["loc"], kind)
         return f"Unexpected key{f', expected of {names_in(known)}' if known else ''}"
@@ -77,7 +81,7 @@ def _message(detail: ErrorDetails, kind: type | None) -> str:
 
 
 def _known_keys(location: Sequence[int | str], kind: type) -> set[str]:
-    """Name the keys that may stand where there is an unknown one; none: that is not known."""
+    """Return the keys that are allowed in place of an unknown one; empty if that is not known."""
     classes: list[type] = [kind]
     for part in location[:-1]:
         # A part is a key of a table, an index, or the name of a class out of several.
@@ -90,14 +94,14 @@ def _known_keys(location: Sequence[int | str], kind: type) -> set[str]:
 
 
 def _classes(hint: object) -> list[type]:
-    """Return the dataclasses that a type is made of."""
+    """Return the dataclasses that a type hint contains."""
     if isinstance(hint, type) and is_dataclass(hint):
         return [hint]
     return [found for part in get_args(hint) for found in _classes(part)]
 
 
 def _keys(detail: ErrorDetails, content: TomlTable) -> list[str] | None:
-    """Return the way to a wrong key as in the file; None for alternatives that were not meant."""
+    """Return the path of a wrong key in the file; None for alternatives that were not meant."""
     keys: list[str] = []
     value: Any = content
     for part in detail["loc"]:
@@ -119,7 +123,7 @@ def _keys(detail: ErrorDetails, content: TomlTable) -> list[str] | None:
 
 
 def _is_of_another_kind(detail: ErrorDetails, value: object, part: int | str) -> bool:
-    """Whether `part` is an action's name, and another one is meant by the `kind` of a table."""
+    """Return whether `part` names an action other than the one that the table's `kind` names."""
     if not isinstance(value, Mapping) or not isinstance(value.get("kind"), str):
         return False
     meant = value["kind"].capitalize()
@@ -128,5 +132,5 @@ def _is_of_another_kind(detail: ErrorDetails, value: object, part: int | str) ->
 
 
 def names_in(names: Iterable[str]) -> str:
-    """List names for a sentence."""
+    """Return names as a list for a sentence."""
     return ", ".join(sorted(names)) or "none"

@@ -1,4 +1,4 @@
-"""A named set of links as its file has it, each number with its source; it runs nothing."""
+"""Define a named set of links as read from its file, with a source for each number."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ _NUMBERS = tuple(f.name for f in fields(Link))
 
 @dataclass(frozen=True)
 class LinkSet:
-    """What a kind of line is like (`scenarios/links/`). A link that is not given is a perfect one.
+    """The links of one kind of access line (`scenarios/links/`). A missing link is a perfect one.
 
-    ValueError: a number that is given has no evidence, or evidence is for what is not given.
+    Raises:
+        ValueError: A given number has no evidence, or there is evidence for a number not given.
     """
 
     __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - read by pydantic
 
     title: str
     evidence: Mapping[str, Evidence]
-    """For each number that is given, by `LINK.NUMBER`, or for all of a link, by `LINK`."""
+    """The evidence for each given number, by `LINK.NUMBER`, or for a whole link, by `LINK`."""
     access: Link = field(default_factory=Link)
     """The caller's home to its provider."""
     domestic: Link = field(default_factory=Link)
-    """Provider to a server inside the country."""
+    """A provider to a server inside the country."""
     backbone: Link = field(default_factory=Link)
-    """Middlebox to the outside."""
+    """A middlebox to the outside."""
     hosting: Link = field(default_factory=Link)
     """The outside core to a server there (bridge, relay)."""
     callee_access: Link = field(default_factory=Link)
@@ -53,6 +54,6 @@ class LinkSet:
 
     @property
     def links(self) -> Links:
-        """The links, with all sources in one text."""
+        """The links, with all sources joined in one text."""
         sources = (f"{key}: {e.source} ({e.confidence})" for key, e in self.evidence.items())
         return Links("; ".join((self.title, *sources)), **{n: getattr(self, n) for n in _LINKS})

@@ -1,8 +1,9 @@
-"""Finds transports and makes them with their parameters, wrapped ones too; checks no types.
+"""Load transports and instantiate them with their parameters, including wrapped ones.
 
 A transport is a file in `transports/`, an entry point of the group `testbed.transports` in any
-installed package, or a file given by its path. The file's text stands for the last two, so that a
-guest needs nothing of them but that.
+installed package, or a file given by its path. The last two are represented by the text of their
+file, so that a guest needs nothing else to run them. Parameters are not checked here but in
+`choosing`.
 """
 
 from __future__ import annotations
@@ -22,18 +23,19 @@ from testbed.transport.interface import Program, Transport
 
 IN_TREE = Path(__file__).resolve().parents[2] / "transports"
 ENTRY_POINTS = "testbed.transports"
-"""The group: `NAME = "PACKAGE.MODULE"` says that this module's file is the transport NAME."""
+"""The entry point group: `NAME = "PACKAGE.MODULE"` makes this module the transport NAME."""
 
 
 def in_tree_names() -> list[str]:
-    """Name the transports that come with the project: one file, one transport."""
+    """Return the names of the transports that come with the project; each is one file."""
     return sorted(p.stem for p in IN_TREE.glob("*.py") if not p.stem.startswith("_"))
 
 
 def out_of_tree() -> dict[str, list[str]]:
-    """Return the modules of transports that other packages bring, by name; ours go first.
+    """Return the modules of the transports in other packages, by the transport's name.
 
-    A name with several modules is brought by several packages.
+    Names of our own transports are left out. Several modules mean that several packages use the
+    same name.
     """
     from importlib.metadata import entry_points  # noqa: PLC0415 - costs a guest, which needs none
 
@@ -45,10 +47,10 @@ def out_of_tree() -> dict[str, list[str]]:
 
 
 def module_text(module: str) -> str:
-    """Read a module's file without running it.
+    """Return the text of a module's file without running it.
 
     Raises:
-        ImportError: There is none of Python.
+        ImportError: The module has no Python file.
     """
     from importlib.util import find_spec  # noqa: PLC0415 - as above
 
@@ -61,10 +63,10 @@ def module_text(module: str) -> str:
 def transport_class(name: str, source: str = "") -> type[Transport]:
     """Return the class of a transport in `transports/`, or of one whose file's text is `source`.
 
-    What a file raises when it is run is let through.
+    Whatever the file raises when it is run is passed on.
 
     Raises:
-        ImportError: There is none.
+        ImportError: There is no such file, or it has no class `Transport`.
     """
     module = _module_of(name, source) if source else importlib.import_module(f"transports.{name}")
     try:
@@ -79,9 +81,9 @@ _numbers = count()
 
 @cache
 def _module_of(name: str, source: str) -> ModuleType:
-    """Run a file's text as a module, which has a name of its own: type hints are looked up by it.
+    """Run a file's text as a module with a unique name, by which type hints are resolved.
 
-    Two files may have one name, and one of them may wrap the other.
+    The name must be unique because two files may have the same name, and one may wrap the other.
     """
     module = ModuleType(f"transport_{next(_numbers)}_{name}")
     sys.modules[module.__name__] = module
@@ -90,12 +92,12 @@ def _module_of(name: str, source: str) -> ModuleType:
 
 
 def wrapped_parameters(kind: type[Transport]) -> set[str]:
-    """Name the parameters of a class that are transports themselves: it wraps these."""
+    """Return the names of the parameters that are transports themselves, which the class wraps."""
     return {name for name, hint in get_type_hints(kind).items() if hint is Transport}
 
 
 def make_transport(choice: TransportChoice) -> Transport:
-    """Make a transport with its parameters, and what it wraps with theirs."""
+    """Return a transport with its parameters, and with the transports that it wraps."""
     made = {
         key: make_transport(value) if isinstance(value, TransportChoice) else value
         for key, value in choice.parameters.items()
@@ -104,13 +106,13 @@ def make_transport(choice: TransportChoice) -> Transport:
 
 
 def own_programs(kind: type[Transport]) -> tuple[Program, ...]:
-    """Return the programs that a class needs with any parameters, and so without any."""
+    """Return the programs that a class needs whatever its parameters are."""
     declared = getattr(kind, "programs", ())  # a property, if parameters decide
     return declared if isinstance(declared, tuple) else ()
 
 
 def programs_of(transport: Transport) -> Iterator[Program]:
-    """Yield the foreign programs that a transport and what it wraps need."""
+    """Yield the external programs that a transport and the transports it wraps need."""
     yield from transport.programs
     if is_dataclass(transport):
         for field in fields(transport):

@@ -1,8 +1,8 @@
-"""What a network is made of, as plain data: nodes, interfaces, netlink messages; sends nothing.
+"""Describe a network as plain data: nodes, interfaces and ready-made netlink messages.
 
-A guest's Python pays for each module that it imports, and those that know networks are large
-(Mininet, pyroute2). So a host describes a network with them (`testbed.lab.net.plan`), and a guest
-only hands the messages to its kernel (`testbed.lab.net.network`).
+Each import costs time in a guest, and the libraries for networks are large (Mininet, pyroute2). So
+the host uses them to plan a network (`testbed.lab.net.plan`), and a guest only passes the netlink
+messages to its kernel (`testbed.lab.net.network`).
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 FIRST_DESCRIPTOR = 500
-"""The namespaces of a plan's nodes have file descriptors from here on, in the nodes' order, so that
-a message that wires two nodes can name the other one."""
+"""The nodes' network namespaces have file descriptors from this number on, in the order of the
+nodes, so that a message that connects two nodes can refer to the other one."""
 
 
 class Interface(NamedTuple):
@@ -23,7 +23,7 @@ class Interface(NamedTuple):
     ip: str
     """Its IPv4 address, dotted."""
     ip6: str
-    """Its IPv6 address; empty: it has none."""
+    """Its IPv6 address; empty if it has none."""
 
 
 class NodePlan(NamedTuple):
@@ -33,9 +33,9 @@ class NodePlan(NamedTuple):
     forwards: bool
     """Whether it is a router."""
     links: bytes
-    """Netlink messages that make those of its links that it is the first end of."""
+    """Netlink messages that create the links of which it is the first end."""
     settings: bytes
-    """Netlink messages that set its interfaces and routes, once all links are there."""
+    """Netlink messages that configure its interfaces and routes, once all links exist."""
 
 
 class NetworkPlan(NamedTuple):
@@ -43,11 +43,11 @@ class NetworkPlan(NamedTuple):
 
     nodes: Mapping[str, NodePlan]
     timed_sending: bytes
-    """The netlink message that puts `fq` on an interface, whose index is to stand at `IFINDEX`."""
+    """The netlink message that adds `fq` to an interface, whose index is written at `IFINDEX`."""
     removal: bytes
     """The netlink message that removes such an interface."""
 
 
 IFINDEX = slice(20, 24)
-"""Where a message has the index of its interface: behind `struct nlmsghdr`, in `tcmsg` as in
-`ifinfomsg` (rtnetlink(7))."""
+"""The position of the interface index in a message: after `struct nlmsghdr`, the same in `tcmsg`
+and `ifinfomsg` (rtnetlink(7))."""

@@ -1,7 +1,8 @@
-"""Reads scenarios, profiles and messengers from their TOML files and unfolds them into cells.
+"""Read scenarios, profiles and messengers from TOML files, and expand a scenario into its cells.
 
-What a wrong file gets is one `ScenarioError` with file, key and what was expected. Nothing runs
-here.
+The cells are the product of the scenario's axes (messengers, transports, censors, links and
+topologies) without the excluded combinations and with the included ones, each with every seed. A
+wrong file raises one `ScenarioError` with the file, the key and what was expected.
 """
 
 from __future__ import annotations
@@ -31,12 +32,12 @@ from testbed.experiment.explanations import ScenarioError, TomlTable, by_name, d
 from testbed.experiment.linkset import LinkSet
 
 ROOT = Path(__file__).resolve().parents[2]
-"""What has the packages `testbed` and `transports`: a checkout, or `site-packages`."""
+"""The folder with the packages `testbed` and `transports`: a checkout, or `site-packages`."""
 _IS_CHECKOUT = (ROOT / "pyproject.toml").is_file()
 SCENARIOS = ROOT / "scenarios" if _IS_CHECKOUT else ROOT / "testbed" / "scenarios"
-"""In a checkout they lie beside the packages, in a wheel within."""
+"""In a checkout they are beside the packages, in a wheel inside `testbed`."""
 RESULTS = (ROOT if _IS_CHECKOUT else Path.cwd()) / "results"
-"""Where the folders of runs go, unless a person says otherwise."""
+"""The default place for the folders of runs."""
 DEMO = "ru-calls-2025-08"
 """The scenario of `testbed demo`."""
 CENSORS = SCENARIOS / "censors"
@@ -56,9 +57,9 @@ class Sweep:
 
     name: str
     sweep: str
-    """What is varied, in one word for people."""
+    """The name of what is varied, in one word, to print."""
     numbers: tuple[str, ...]
-    """`RULE.NUMBER`; all are set to the same value."""
+    """The numbers, as `RULE.NUMBER`; all are set to the same value."""
     values: Annotated[tuple[float, ...], Field(min_length=1)]
 
 
@@ -79,26 +80,26 @@ class Scenario:
     )
     messengers: Annotated[tuple[str, ...], Field(min_length=1)] = ("whatsapp",)
     transports: Annotated[Entries, Field(min_length=1), BeforeValidator(read_entries)] = ("direct",)
-    """A list of names and of tables with `name` and `parameters`; or tables with their names."""
+    """A list of names and of tables with `name` and `parameters`, or named tables."""
     censors: Annotated[tuple[str | Sweep, ...], Field(min_length=1)] = ("open",)
     links: Links | str | Annotated[tuple[str, ...], Field(min_length=1)] = "home-fibre"
-    """A link set of `scenarios/links/`, several that are compared, or the links themselves."""
+    """A link set in `scenarios/links/`, several to compare, or the links themselves."""
     topologies: Annotated[tuple[Topology, ...], Field(min_length=1)] = ("one-sided",)
     """Where the ends of a call are; several are compared."""
     exclude: tuple[Mapping[Axis, str], ...] = ()
-    """Cells to leave out: those for which all that is named is so."""
+    """Cells to leave out: those that match all axes named in an entry."""
     include: tuple[Mapping[Axis, str], ...] = ()
-    """Cells to add, excluded ones too: what is named, with all of what is not."""
+    """Cells to add, even excluded ones: the named values, with all values of the other axes."""
     said: Said = "speech"
     """What is said in the calls."""
     other_traffic: tuple[OtherTraffic, ...] = ()
-    """What happens beside each call and its chat, so that it is seen whether that is harmed."""
+    """Other traffic beside each call and its chat, to see whether it is harmed."""
     speech: str = ""
-    """A sound file with what is said, by its path; empty: Debian's clips
+    """The path of a sound file with the speech; empty: Debian's clips
     (`testbed.audio.speech`)."""
     local_time: str | Annotated[tuple[str, ...], Field(min_length=1)] = time_of_day.DEFAULT
-    """The time of day inside the country when calls are made, or several that are compared. It
-    counts for censors that do different things at different hours, and for no other."""
+    """The time of day inside the country when calls are made, or several to compare. It matters
+    only for censors that behave differently at different hours."""
     name: str = Field(default="", kw_only=True)
     """The file's name."""
 
@@ -113,7 +114,7 @@ class Scenario:
 
     @property
     def link_sets(self) -> dict[str, Links]:
-        """The links by name, as read from their files; links without a file have none."""
+        """The links by name, as read from their files; inline links have an empty name."""
         if isinstance(self.links, Links):
             return {"": self.links}
         names = (self.links,) if isinstance(self.links, str) else self.links
@@ -121,7 +122,7 @@ class Scenario:
 
 
 def scenario_path(name_or_path: str) -> Path:
-    """Return the file of a scenario: its own path, or by its name in `scenarios/`."""
+    """Return the path of a scenario's file, given as such or by its name in `scenarios/`."""
     path = Path(name_or_path)
     return path if path.suffix == ".toml" else SCENARIOS / f"{name_or_path}.toml"
 
@@ -134,8 +135,8 @@ def load_scenario(name_or_path: str) -> Scenario:
 def load_censor(name: str) -> Profile:
     """Read a censor profile by its name in `scenarios/censors/`.
 
-    Of a file that is `like` another, rules stand in the place of the other's rules of their names;
-    those of other names come after all of them.
+    In a file that is `like` another, a rule replaces the other file's rule of the same name; rules
+    with new names come after all of those.
     """
     path = CENSORS / f"{name}.toml"
     base, content = _read_like(path, CENSORS, "censor profile")
@@ -148,7 +149,8 @@ def load_censor(name: str) -> Profile:
 def load_messenger(name: str) -> Messenger:
     """Read a messenger by its name in `scenarios/messengers/`.
 
-    What a file that is `like` another does not say is as there; what it says needs evidence anew.
+    A file that is `like` another inherits the keys that it does not have; those that it has need
+    their own evidence.
     """
     path = MESSENGERS / f"{name}.toml"
     base, content = _read_like(path, MESSENGERS, "messenger")
@@ -160,12 +162,13 @@ def load_messenger(name: str) -> Messenger:
 
 
 def _read_like(path: Path, folder: Path, what: str) -> tuple[TomlTable | None, TomlTable]:
-    """Read a file and, if it is `like` another one of a folder, that one before it.
+    """Return the content of the file that this one is `like`, if any, and its own content.
 
-    The date of the review is each file's own.
+    Each file has its own date of review.
 
     Raises:
-        ScenarioError: There is no such file; the other one is itself like a third; no review.
+        ScenarioError: There is no such file, the other one is itself like a third, or the date of
+            the review is missing.
     """
     content = _read(path, what)
     if "reviewed" not in content:
@@ -182,7 +185,7 @@ def _read_like(path: Path, folder: Path, what: str) -> tuple[TomlTable | None, T
 
 
 def link_set_names() -> list[str]:
-    """Name the link sets."""
+    """Return the names of the link sets."""
     return _stems(LINKS, "toml")
 
 
@@ -197,7 +200,7 @@ def load_links(name: str) -> Links:
 
 
 def cells(scenario: Scenario) -> list[Cell]:
-    """Unfold a scenario into its cells, seeds innermost; included ones come last."""
+    """Return the cells of a scenario, with seeds innermost and included cells last."""
     axes = _axes(scenario)
     product_of = {_names_of(c): c for c in product(*(a.items() for a in axes.values()))}
     chosen = {
@@ -239,14 +242,14 @@ def cells(scenario: Scenario) -> list[Cell]:
 
 
 def _in_words(cell: Cell) -> str:
-    """Return what makes a cell what it is, as people read it."""
+    """Return a description of a cell for error messages."""
     line = f" over {cell.links.name}" if cell.links.name else ""
     parts = (cell.messenger.name, str(cell.transport), f"{cell.censor.name}{line}", cell.topology)
     return f"{', '.join(parts)}, seed {cell.seed}"
 
 
 def _axes(scenario: Scenario) -> dict[Axis, dict[str, Any]]:
-    """Return what each axis has, by name, in the order of the axes."""
+    """Return the values on each axis by name, in the order of the axes."""
     source = f"{scenario.name}.toml"
     read = [(name, load_messenger(name)) for name in scenario.messengers]
     messengers = [(messenger.name, name, messenger) for name, messenger in read]
@@ -261,7 +264,7 @@ def _axes(scenario: Scenario) -> dict[Axis, dict[str, Any]]:
 
 
 def _load_one(axis: Axis, name: str) -> object:
-    """Load what an `include` names."""
+    """Load a value that an `include` entry names."""
     load: dict[Axis, Callable[[str], object]] = {
         "messenger": load_messenger,
         "transport": transport_choice,
@@ -283,7 +286,7 @@ def _names_of(combination: Iterable[tuple[str, object]]) -> tuple[str, ...]:
 
 
 def cell_id(cell: Cell) -> str:
-    """Name a cell within its scenario, fit for a folder."""
+    """Return a cell's name within its scenario, which is safe as a folder name."""
     restriction = f"{cell.censor.name} over {cell.links.name}".removesuffix(" over ")
     if cell.compares_topologies:
         restriction += f" {cell.topology}"
@@ -292,17 +295,17 @@ def cell_id(cell: Cell) -> str:
 
 
 def scenario_names() -> list[str]:
-    """Name the scenarios that come with the project."""
+    """Return the names of the scenarios that come with the project."""
     return _stems(SCENARIOS, "toml")
 
 
 def censor_names() -> list[str]:
-    """Name the censor profiles."""
+    """Return the names of the censor profiles."""
     return _stems(CENSORS, "toml")
 
 
 def messenger_names() -> list[str]:
-    """Name the messengers."""
+    """Return the names of the messengers."""
     return _stems(MESSENGERS, "toml")
 
 
@@ -311,7 +314,7 @@ def _stems(folder: Path, suffix: str) -> list[str]:
 
 
 def _censors(entry: str | Sweep, source: str) -> Iterator[tuple[str, str, Profile]]:
-    """Yield the profiles of an entry, each after its name and the words that ask for it."""
+    """Yield name, words that asked for it, and profile, for each profile of an entry."""
     if isinstance(entry, str):
         profile = load_censor(entry)
         yield profile.name, entry, profile
@@ -328,7 +331,7 @@ def _censors(entry: str | Sweep, source: str) -> Iterator[tuple[str, str, Profil
 
 
 def _timed(censor: Profile, local_times: Sequence[str]) -> Iterator[tuple[Profile, str]]:
-    """Yield a censor with each time of day, by which it is named if it depends on it."""
+    """Yield a censor for each time of day, named by it; only once if it does not depend on it."""
     if not censor.depends_on_local_time:
         yield censor, local_times[0]
         return
@@ -337,7 +340,7 @@ def _timed(censor: Profile, local_times: Sequence[str]) -> Iterator[tuple[Profil
 
 
 def _is_meant(names: Iterable[str], rule: Mapping[Axis, str]) -> bool:
-    """Whether a combination, named by its axes in order, has all that a rule names."""
+    """Return whether a combination, given by its names in axis order, matches all that is named."""
     by_axis = dict(zip(get_args(Axis), names, strict=True))
     return all(by_axis[axis] == name for axis, name in rule.items())
 

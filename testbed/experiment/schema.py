@@ -1,4 +1,4 @@
-"""JSON Schemas of the files that people write, for their editors; it validates nothing."""
+"""Generate JSON Schemas of the files that people write, for use in editors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KINDS: Mapping[str, type] = {
     "messenger": Messenger,
     "links": LinkSet,
 }
-"""Each kind of file, and what it is read into."""
+"""Each kind of file, and the class it is read into."""
 
 
 def schema(kind: str) -> JsonSchemaValue:

@@ -1,7 +1,7 @@
-"""How each kind of messenger speaks: exchanges, relays, media packets; no time, no socket.
+"""The dialects: how each kind of messenger talks to its relay and to the other end of a call.
 
-A dialect gives one end of a call its exchanges in order (`steps`), its answers to the other end
-(`answer`) and its media packets; a relay joins the two ends of a call. One file has one dialect.
+A dialect defines one end of a call: its exchanges in order (`steps`), its answers to the other end
+(`answer`) and its media packets. A relay connects the two ends of a call. Each dialect is one file.
 """
 
 from collections.abc import Mapping
@@ -43,4 +43,4 @@ DIALECTS: Mapping[str, tuple[type[Dialect], type[Relay]]] = {
     "webrtc-turn": (WebRtcTurn, WebRtcRelay),
     "whatsapp": (WhatsApp, WhatsAppRelay),
 }
-"""By name: one end of a call, and the relay."""
+"""By name: the dialect and its relay."""

@@ -1,4 +1,9 @@
-"""WebRTC between two ends, bare or in what a relay puts around it; no relay's own exchanges."""
+"""Speak WebRTC between two ends, directly or wrapped for a relay.
+
+After the exchanges with its relay, which each dialect defines itself, an end checks its path to the
+other end (ICE), then runs a DTLS handshake unless SRTP's keys come by the signalling, and then
+sends SRTP. All of these are wrapped as the relay requires.
+"""
 
 from __future__ import annotations
 
@@ -12,18 +17,18 @@ from testbed.call.dialects.base import SIGNALLED, Session, Signal, Stage, Step
 from testbed.transport import stun
 
 ICE_REPEAT_S = 0.05
-"""A connectivity check each 48 ms until one is answered (libwebrtc, WEAK_PING_INTERVAL)."""
+"""A connectivity check every 48 ms until one is answered (libwebrtc, WEAK_PING_INTERVAL)."""
 DTLS_REPEAT_S = 0.1
-"""First retransmission of a DTLS flight, then doubled: libwebrtc takes it from ICE's round trip,
-within 50 ms and 3 s (`dtls_transport.cc`), where RFC 6347, 4.2.4.1 has 1 s."""
+"""First retransmission of a DTLS flight, then doubled: libwebrtc derives it from ICE's round-trip
+time, between 50 ms and 3 s (`dtls_transport.cc`), where RFC 6347, 4.2.4.1 has 1 s."""
 DTLS_FLIGHT_BYTES = {1: 200, 2: 1100, 3: 800, 4: 120}
-"""Assumed, so that a set-up has the 2.5 kB one way that were measured of Chromium."""
+"""Assumed, so that a set-up sends the 2.5 kB in one direction that were measured with Chromium."""
 
 
 class Envelope(ABC):
-    """WebRTC's connectivity check, DTLS and SRTP inside what a relay's dialect puts around them.
+    """WebRTC's connectivity check, DTLS and SRTP inside the wrapper of a relay's dialect.
 
-    Ends that reach each other without a relay say the same bare (ICE, RFC 8445).
+    Ends that reach each other without a relay send the same packets unwrapped (ICE, RFC 8445).
     """
 
     has_peer: ClassVar[bool] = True
@@ -31,9 +36,9 @@ class Envelope(ABC):
     first_byte = 0x80
     payload_type = 111
     extension_bytes = 0
-    """Length of RTP's header extensions, which `first_byte` tells of."""
+    """Length of the RTP header extension, whose X bit is in `first_byte`."""
     has_dtls = True
-    """Else SRTP's keys come by the signalling."""
+    """False: SRTP's keys come by the signalling."""
 
     def __init__(self, session: Session, frame_ms: int, rng: Random) -> None:
         self.session = session
@@ -52,14 +57,14 @@ class Envelope(ABC):
 
     @abstractmethod
     def wrap(self, payload: bytes) -> bytes:
-        """Put around a payload what carries it through the relay to the other end."""
+        """Wrap a payload so that the relay carries it to the other end."""
 
     @abstractmethod
     def unwrap(self, datagram: bytes) -> bytes:
-        """Take the payload out of a datagram of the relay's; empty: there is none."""
+        """Return the payload of a datagram from the relay; empty if it has none."""
 
     def steps(self) -> Sequence[Step]:
-        """Return the exchanges: with the relay, if there is one, then those between the ends."""
+        """Return the exchanges: those with the relay, if there is one, then between the ends."""
         of_relay = () if self._is_bare else self.relay_steps()
         wait = Step("signalling", None, lambda datagram: datagram == SIGNALLED, ICE_REPEAT_S, 1.0)
         return [*of_relay, *([wait] if self.signalling else ()), *self._peer_steps()]
@@ -75,7 +80,7 @@ class Envelope(ABC):
         return datagram if self._is_bare else self.unwrap(datagram)
 
     def _peer_steps(self) -> list[Step]:
-        """Return the exchanges between the ends: an ICE check each way, then DTLS."""
+        """Return the exchanges between the ends: an ICE check in each direction, then DTLS."""
         check = stun.build(
             stun.BINDING,
             self.transaction,
@@ -112,19 +117,19 @@ class Envelope(ABC):
         return None
 
     def media(self, index: int, frame: bytes, sequence: int | None = None) -> bytes:
-        """Return the SRTP packet of a frame, as it goes through the relay."""
+        """Return the SRTP packet of a frame, wrapped for the relay."""
         return self._wrap(self._rtp.packet(index, frame, sequence))
 
     def numbers(self, datagram: bytes) -> tuple[int, int] | None:
-        """Return an SRTP packet's sequence number and its frame's number; None: it is none."""
+        """Return an SRTP packet's sequence number and its frame's number, or None if not SRTP."""
         return self._rtp.numbers(self._unwrap(datagram))
 
     def beside(self, packet: bytes) -> bytes:
-        """Return the datagram of an RTCP or padding packet, as it goes through the relay."""
+        """Return an RTCP or padding packet, wrapped for the relay."""
         return self._wrap(packet)
 
     def rtcp(self, datagram: bytes, kind: tuple[int, int]) -> bytes | None:
-        """Return the body of the RTCP packet of a kind that a datagram carries, or None."""
+        """Return the body of the RTCP packet that a datagram carries, or None if not this kind."""
         return wire.rtcp_body(kind, self._unwrap(datagram))
 
     def _is_check_answer(self, datagram: bytes) -> bool:

@@ -1,4 +1,7 @@
-"""Telegram's dialect: a reflector by peer tags, WebRTC behind 24 bytes; no relay (`reflector`)."""
+"""Speak Telegram's dialect: WebRTC behind a header of 24 bytes, through a reflector.
+
+The reflector itself and the header are in `testbed.call.reflector`.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from testbed.call.dialects.base import Framing, Signal, Stage, Step
 from testbed.call.dialects.envelope import Envelope
 
 HELLO_REPEAT_S = 0.5
-"""Telegram's hello to a reflector, until it is answered (tgcalls)."""
+"""The interval of Telegram's hellos to a reflector until one is answered (tgcalls)."""
 
 SIGNALLING = (
     Signal(is_caller=False, size=49),
@@ -21,13 +24,13 @@ SIGNALLING = (
     Signal(is_caller=False, size=2009),
 )
 """Telegram's signalling is an SCTP association (INIT, INIT ACK, COOKIE ECHO), then offer and answer
-(ntgcalls 3.0.5 in this lab: its messages as captured at 60 ms of access delay; its time to connect
-grows by 11 ms for each ms of delay from 20 to 150 ms, of which 5 are these messages, 2 the check
-and 4 DTLS). That each end opens the association at once is left out."""
+(ntgcalls 3.0.5 in this lab: the messages were captured at an access delay of 60 ms; its time to
+connect grows by 11 ms per ms of delay from 20 to 150 ms, of which 5 are these messages, 2 the check
+and 4 DTLS). The model leaves out that both ends open the association at once."""
 
 
 class TelegramReflector(Envelope):
-    """Telegram: hello to a reflector by peer tag; WebRTC behind 24 bytes (tgcalls, read)."""
+    """Telegram: a hello to a reflector by peer tag, then WebRTC behind 24 bytes (tgcalls, read)."""
 
     signalling: ClassVar[Sequence[Signal]] = SIGNALLING
     framing: ClassVar[Framing] = Framing(
@@ -53,11 +56,11 @@ class TelegramReflector(Envelope):
         return [hello_step]
 
     def wrap(self, payload: bytes) -> bytes:
-        """Put the other end's tag, this one's, and the length in front, and pad to 4 bytes."""
+        """Prepend the other end's tag, this end's and the length, and pad to 4 bytes."""
         return reflector.wrap(self.session.tag(own=False), self.session.tag(own=True), payload)
 
     def unwrap(self, datagram: bytes) -> bytes:
-        """Take the payload out of a datagram; empty: it is not for this end."""
+        """Return the payload of a datagram; empty if it is not for this end."""
         if not datagram.startswith(self.session.tag(own=True)):
             return b""
         return reflector.unwrap(datagram)

@@ -1,4 +1,4 @@
-"""WebRTC through a TURN server, with DTLS or keys by the signalling, and the server."""
+"""Speak WebRTC through a TURN server, with DTLS or with keys by the signalling; and the server."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CHANNEL = 0x4000
 _CHANNEL_BOUND = stun.CHANNEL_BIND + stun.SUCCESS
 TURN_REPEAT_S = 0.25
 """First retransmission of a request to a TURN server, then doubled (libwebrtc, `stun_request.cc`,
-STUN_INITIAL_RTO), half of what RFC 8489 has."""
+STUN_INITIAL_RTO); RFC 8489 has twice that."""
 
 
 class WebRtcTurn(Envelope):
@@ -25,12 +25,13 @@ class WebRtcTurn(Envelope):
 
     first_byte = 0x90
     extension_bytes = 16
-    """So that packets are as large as Chromium's: 147 bytes of IP in the mean at 32 kbit/s
-    (measured), of which 130 are IP, UDP, RTP, 80 of speech and SRTP's tag; in steps of 4."""
+    """Chosen so that packets are as large as Chromium's: IP packets of 147 bytes on average at
+    32 kbit/s (measured), of which 130 are IP, UDP and RTP headers, 80 bytes of speech and SRTP's
+    tag. It must be a multiple of 4."""
     framing: ClassVar[Framing] = Framing(b"", turn.frame_unit, turn.take_unit)
 
     def relay_steps(self) -> Sequence[Step]:
-        """Return the exchanges of TURN."""
+        """Return the TURN exchanges: Allocate, again with credentials, and ChannelBind."""
         user = (stun.USERNAME, self.session.tag(own=True))
         first, second, third = (bytes([n]) + self.transaction[1:] for n in range(3))
         integrity = (stun.MESSAGE_INTEGRITY, bytes(20))
@@ -53,11 +54,11 @@ class WebRtcTurn(Envelope):
         ]
 
     def wrap(self, payload: bytes) -> bytes:
-        """Make it ChannelData."""
+        """Return the payload as ChannelData."""
         return struct.pack("!HH", _CHANNEL, len(payload)) + payload
 
     def unwrap(self, datagram: bytes) -> bytes:
-        """Take the payload out of ChannelData; empty: it is something else."""
+        """Return the payload of ChannelData; empty for any other datagram."""
         if len(datagram) < 4:
             return b""
         channel, length = struct.unpack_from("!HH", datagram)
@@ -65,9 +66,9 @@ class WebRtcTurn(Envelope):
 
 
 class SignalTurn(WebRtcTurn):
-    """Signal: as WebRTC by TURN, but without DTLS: SRTP's keys come by the signalling.
+    """Signal: WebRTC through TURN without DTLS; SRTP's keys come by the signalling.
 
-    RingRTC agrees on them by X25519 in its offer and answer, and takes DTLS out of the session
+    RingRTC agrees on them by X25519 in its offer and answer, and removes DTLS from the session
     descriptions (`connection.rs`, `disable_dtls_and_set_srtp_key`).
     """
 
@@ -75,18 +76,18 @@ class SignalTurn(WebRtcTurn):
 
 
 class WebRtcRelay:
-    """A TURN server, as far as two ends of a call on one channel need it."""
+    """The part of a TURN server that the two ends of a call on one channel need."""
 
     def __init__(self) -> None:
         self._ends = Joined(struct.pack("!H", _CHANNEL))
 
     @property
     def shortcuts(self) -> Shortcuts:
-        """ChannelData of ends that are joined."""
+        """The forwarding of ChannelData between connected ends."""
         return self._ends.shortcuts
 
     def on_datagram(self, datagram: bytes, source: Address) -> tuple[bytes, Address] | None:
-        """Return what to send where for a datagram, if anything."""
+        """Return the datagram to send in response and its destination, or None."""
         kind = stun.type_of(datagram)
         if kind is None:
             peer = self._ends.peer(source)

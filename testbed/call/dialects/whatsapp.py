@@ -1,4 +1,4 @@
-"""WhatsApp's dialect and relay, as third parties have reverse-engineered them."""
+"""Speak WhatsApp's dialect, and its relay's, as third parties have reverse-engineered them."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ _WHATSAPP_FIRST_BYTE, _WHATSAPP_PAYLOAD_TYPE = 0x90, 120
 
 
 class WhatsApp:
-    """WhatsApp: STUN-like messages with the cookie to a relay, then RTP (reverse-engineered).
+    """WhatsApp: STUN-like messages with the magic cookie to a relay, then RTP (reverse-engineered).
 
-    Types 0x0003, 0x0801 and 0x0802, RTP's first byte 0x90, payload type 120; what each type means
-    is our reading. Keys come by the signalling, so nothing like DTLS is seen.
+    The message types are 0x0003, 0x0801 and 0x0802; RTP's first byte is 0x90, its payload type 120.
+    The meaning of each message type is our interpretation. Keys come by the signalling, so there is
+    no DTLS.
     """
 
     framing: ClassVar[Framing] = Framing(b"", frame_datagram, take_datagram)
-    """On a stream each datagram has its length in front (as in RFC 4571): what WhatsApp does there
+    """On a stream each datagram follows its length (as in RFC 4571), because WhatsApp's own framing
     is not known."""
     has_peer: ClassVar[bool] = False
     signalling: ClassVar[Sequence[Signal]] = ()
@@ -61,31 +62,31 @@ class WhatsApp:
         return self._rtp.packet(index, frame, sequence)
 
     def numbers(self, datagram: bytes) -> tuple[int, int] | None:
-        """Return an RTP packet's sequence number and its frame's number; None: it is none."""
+        """Return an RTP packet's sequence number and its frame's number, or None if not RTP."""
         return self._rtp.numbers(datagram)
 
     def beside(self, packet: bytes) -> bytes:
-        """Return an RTCP packet as it is, as RTP is: what WhatsApp's looks like is not known."""
+        """Return an RTCP packet unwrapped, as RTP is: WhatsApp's own RTCP is not known."""
         return packet
 
     def rtcp(self, datagram: bytes, kind: tuple[int, int]) -> bytes | None:
-        """Return the body of an RTCP packet of a kind, or None."""
+        """Return the body of an RTCP packet, or None if it is not of this kind."""
         return wire.rtcp_body(kind, datagram)
 
 
 class WhatsAppRelay:
-    """A relay of WhatsApp: joins the two ends whose tokens belong together."""
+    """A WhatsApp relay, which connects the two ends whose tokens belong together."""
 
     def __init__(self) -> None:
         self._ends = Joined(bytes((_WHATSAPP_FIRST_BYTE, _WHATSAPP_PAYLOAD_TYPE)))
 
     @property
     def shortcuts(self) -> Shortcuts:
-        """RTP of ends that are joined."""
+        """The forwarding of RTP between connected ends."""
         return self._ends.shortcuts
 
     def on_datagram(self, datagram: bytes, source: Address) -> tuple[bytes, Address] | None:
-        """Return what to send where for a datagram, if anything."""
+        """Return the datagram to send in response and its destination, or None."""
         if stun.type_of(datagram) == stun.ALLOCATE:
             token = stun.attribute_of(datagram, _WHATSAPP_TOKEN)
             if not token:

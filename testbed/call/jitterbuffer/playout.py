@@ -1,16 +1,23 @@
-"""Lives here: the adaptive jitter buffer, from arrivals to what was played; no clock and no codec.
+"""Simulate an adaptive jitter buffer: from the arrival times of frames to what was played.
+
+The buffer runs in virtual time. Before each piece of output it takes in the frames that have
+arrived by then and decides: if the next frame is there, play it, perhaps stretched; if not, conceal
+10 ms and look again. It decodes no audio; the result (`Playout`) says what was played when.
 
 It follows WebRTC NetEq (BSD-3, `modules/audio_coding/neteq`: `decision_logic.cc`, `neteq_impl.cc`,
-and what `target_delay` names, as of 2025). Taken over: the target delay of both optimizers; the
-limits between which it neither accelerates nor decelerates; the buffer of 200 packets that is
-flushed when it overflows; and what happens while a frame is missing. Concealment is made in pieces
-of 10 ms and moves the stream on by nothing: if the missing frame comes before it is given up, it
-is played, and all that follows is later by what was concealed. It is given up once as much was
-concealed as is missing before the first frame that waits, or at once if so much is waiting that
-the buffer is above its target.
+and the files named in `target_delay`, as of 2025). These parts are as in NetEq:
+- The target delay is the larger of two optimizers' proposals (`target_delay`).
+- There is a range of delays in which it neither accelerates nor decelerates.
+- The buffer holds 200 packets and is flushed when it overflows.
+- Concealment does not move the stream on: if the missing frame arrives before it is given up, it
+  is played, and everything after it is later by the time that was concealed. The missing frames
+  before the first waiting one are given up once their own length has been concealed, or at once if
+  the buffer is above its target.
+- A frame with in-band FEC puts a copy of the frame before it into the buffer, which is played
+  unless that frame itself arrives first.
 
-Approximated, on purpose:
-- Whether to stretch is decided once a frame, not every 10 ms. A frame right after a gap may be
+These parts are deliberate approximations:
+- Whether to stretch is decided once per frame, not every 10 ms. A frame right after a gap may be
   stretched, too.
 - Accelerating or decelerating changes a frame's playing time by 8 ms (one pitch period of a voice
   at 125 Hz; NetEq finds the period, 2.5 to 15 ms), at most once in 60 ms. Above four times the
@@ -18,8 +25,6 @@ Approximated, on purpose:
   (NetEq's enable_fast_accelerate, which is off by default), by half of it. No frame is removed, so
   stretching is never concealment.
 - The first frame waits for 80 ms. NetEq plays it at once and decelerates up to the target.
-- In-band FEC acts as in NetEq: a frame that carries it puts a copy of the one before into the
-  buffer, which is played unless the frame itself comes first.
 - Postponed decoding after a muted expansion is left out.
 """
 
@@ -34,8 +39,8 @@ from testbed.call.messenger import PlayoutOptions
 LOOKAHEAD_S = 0.0065
 """Opus encoder look-ahead, 312 samples at 48 kHz (libopus, OPUS_GET_LOOKAHEAD in VoIP mode)."""
 PLC_AUDIBLE_S = 0.100
-"""How long concealment is heard: by then NetEq's has lost 10 dB, and sounds half as loud (the mean
-over 160 gaps in our speech; 25 dB after 190 ms)."""
+"""How long concealment stays audible: by then NetEq's has lost 10 dB and sounds half as loud (the
+mean over 160 gaps in our speech; 25 dB after 190 ms)."""
 
 _US = 1_000_000
 _HOLE_S = 0.001
@@ -50,12 +55,12 @@ _STRETCHED_US = 30_000
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """One frame that reached the callee. A frame that did not is absent from the arrivals.
+    """One frame that reached the callee; lost frames have no arrival.
 
-    `index` is the frame's number, from 0, without gaps at the sender. `sent_s` is when the encoder
-    released it, before any queue; `received_s` when it was handed to the jitter buffer; both in
-    seconds on one clock. `has_fec` says whether it also carries the frame before it, coarsely, as
-    in-band FEC (`opus.has_fec`).
+    `index` is the frame's number, counted from 0 without gaps at the sender. `sent_s` is when the
+    encoder released it, before any queue; `received_s` is when it was handed to the jitter buffer;
+    both are in seconds on the same clock. `has_fec` says whether it also carries a coarse copy of
+    the frame before it as in-band FEC (`opus.has_fec`).
     """
 
     index: int
@@ -68,10 +73,10 @@ class Arrival:
 class Slot:
     """A piece of output: from `at_s` for `duration_s` seconds, one frame or, if None, concealment.
 
-    A duration that differs from the frame's is a frame that was accelerated or decelerated, or, in
-    concealment, an expansion of an empty buffer. `is_recovered` says that the frame itself was not
-    there and was decoded from the FEC of the one that follows. `is_comfort` says that no frame was
-    sent (DTX): the decoder goes on with the room's noise, which is no concealment.
+    If the duration of a frame's slot differs from the frame length, the frame was accelerated or
+    decelerated; a slot of concealment is an expansion of an empty buffer. `is_recovered` says that
+    the frame itself was missing and was decoded from the FEC in the next one. `is_comfort` says
+    that no frame was sent (DTX): the decoder plays comfort noise, which is not concealment.
     """
 
     at_s: float
@@ -82,7 +87,7 @@ class Slot:
 
     @property
     def is_concealed(self) -> bool:
-        """Whether a frame that was sent was not there in time."""
+        """Whether a frame that had been sent was missing when it was due."""
         return self.frame is None and not self.is_comfort
 
 
@@ -95,18 +100,19 @@ class Gap:
 
     @property
     def end_s(self) -> float:
-        """When it was over."""
+        """When the gap ends (s)."""
         return self.at_s + self.duration_s
 
 
 @dataclass(frozen=True, slots=True)
 class Playout:
-    """What the callee heard of one direction, without a hole from the first slot to the last.
+    """What the callee heard of one direction, as contiguous slots.
 
-    What `conversation.spoken` takes out of one has holes: a gap ends at a hole.
+    The extract that `conversation.spoken` returns is not contiguous; there, a gap ends where the
+    slots are interrupted.
 
-    `mouth_to_ear_s` has one entry for each played frame, in order of playing: seconds from the
-    capture of the frame's first sample to its playing.
+    `mouth_to_ear_s` has one entry for each played frame, in the order of playout: the seconds from
+    the capture of the frame's first sample until it was played.
     """
 
     slots: tuple[Slot, ...]
@@ -126,15 +132,15 @@ class Playout:
 
     @property
     def concealed_s(self) -> float:
-        """Seconds of output that were made up by concealment."""
+        """Seconds of output that are concealment."""
         return fsum(slot.duration_s for slot in self.slots if slot.is_concealed)
 
     @property
     def concealed_share(self) -> float:
-        """Concealed share of the output, 0 to 1; 1 if there was none.
+        """Concealed share of the output, 0 to 1; 1 if there was no output.
 
-        The counterpart of concealedSamples / totalSamplesReceived in W3C webrtc-stats, but with the
-        frames that were lost before the first one arrived.
+        The counterpart of concealedSamples / totalSamplesReceived in W3C webrtc-stats, except that
+        frames lost before the first arrival count as concealed.
         """
         if not self.slots:
             return 1.0
@@ -142,7 +148,7 @@ class Playout:
 
     @property
     def recovered_share(self) -> float:
-        """Share of the output, 0 to 1, that was decoded from FEC and counts as played."""
+        """Share of the output, 0 to 1, that was decoded from FEC; it counts as played."""
         recovered_s = fsum(slot.duration_s for slot in self.slots if slot.is_recovered)
         return recovered_s / self.duration_s if self.slots else 0.0
 
@@ -166,7 +172,7 @@ class Playout:
 
     @property
     def gaps_per_minute(self) -> float:
-        """Runs of concealment in a minute of output; 0 without output."""
+        """Runs of concealment per minute of output; 0 without output."""
         return 60 * self.concealment_events / self.duration_s if self.slots else 0.0
 
     @property
@@ -181,9 +187,9 @@ class Playout:
 
     @property
     def audible_share(self) -> float:
-        """Share of the output, 0 to 1, in which speech was to be heard.
+        """Share of the output, 0 to 1, in which speech was audible.
 
-        Played frames, and the first PLC_AUDIBLE_S of each gap that follows one.
+        These are the played frames and the first PLC_AUDIBLE_S of each gap after a played frame.
         """
         if not self.mouth_to_ear_s:
             return 0.0
@@ -193,9 +199,9 @@ class Playout:
         return 1.0 - silent_s / self.duration_s
 
     def mouth_to_ear_quantile_s(self, share: float) -> float | None:
-        """Mouth-to-ear delay in seconds that `share` (0 to 1) of played frames keep; nearest rank.
+        """Return the quantile at `share` (0 to 1) of the mouth-to-ear delay (s), by nearest rank.
 
-        None if no frame was played.
+        The result is None if no frame was played.
         """
         if not self.mouth_to_ear_s:
             return None
@@ -213,13 +219,13 @@ def play(
     unsent: Collection[int] = (),
     options: PlayoutOptions = PlayoutOptions(),  # noqa: B008 - frozen
 ) -> Playout:
-    """Play what arrived of `frame_count` frames of `frame_s` seconds each.
+    """Return the playout of those of `frame_count` frames, `frame_s` seconds each, that arrived.
 
     Arrivals may be in any order and may repeat; the first copy counts. Output starts so that the
-    first frame to arrive waits 80 ms and the ones lost before it are concealed; with no arrival it
-    starts 80 ms after `first_sent_s`. It stops when every frame was played or skipped, or at
-    `end_s`, when the callee stopped listening: a slot that would begin then is no longer played.
-    Frames of `unsent` were never sent (DTX): in their time there is comfort noise.
+    first frame to arrive waits 80 ms and the frames lost before it are concealed; with no arrival
+    it starts 80 ms after `first_sent_s`. It stops once every frame was played or skipped, or at
+    `end_s`, when the callee stops listening: no slot begins then or later. Frames in `unsent` were
+    never sent (DTX); comfort noise is played in their place.
 
     Raises:
         ValueError: A frame number is outside 0 to frame_count - 1, a frame was received before it
@@ -259,12 +265,12 @@ def play(
 
 
 def _us(seconds: float) -> int:
-    """Whole microseconds, so that equal times compare as equal."""
+    """Return whole microseconds, so that equal times compare as equal."""
     return round(seconds * _US)
 
 
 def _packets(arrivals: Sequence[Arrival]) -> Iterator[tuple[int, int, bool]]:
-    """What each arrival puts into the buffer: (microseconds, frame, whether by FEC)."""
+    """Yield what each arrival puts into the buffer: (time in microseconds, frame, is FEC copy)."""
     for arrival in arrivals:
         at_us = _us(arrival.received_s)
         yield at_us, arrival.index, False
@@ -273,7 +279,7 @@ def _packets(arrivals: Sequence[Arrival]) -> Iterator[tuple[int, int, bool]]:
 
 
 class _Stretching:
-    """How long each frame is played; microseconds throughout."""
+    """Decides for how long each frame is played; all times are in microseconds."""
 
     def __init__(self, target: TargetDelay, frame_us: int, *, fast: bool) -> None:
         self._target = target
@@ -298,7 +304,7 @@ class _Stretching:
 
 
 class _Buffer:
-    """One run of the jitter buffer; microseconds throughout."""
+    """One run of the jitter buffer; all times are in microseconds."""
 
     def __init__(
         self,
@@ -329,7 +335,7 @@ class _Buffer:
         self._slots: list[Slot] = []
 
     def run(self, *, first_sent_us: int, end_us: int) -> list[Slot]:
-        """Play to the end of the frames or of the listening."""
+        """Return the slots up to the last frame, or up to `end_us`."""
         now_us = first_sent_us + _us(START_DELAY_S)
         if self._queue:
             first_us, first, _ = self._queue[0]
@@ -366,7 +372,11 @@ class _Buffer:
         self._waiting[frame] = at_us
 
     def _is_over(self) -> bool:
-        """Whether each frame was played or given up; those lost at the end are given up in turn."""
+        """Return whether each frame was played or given up.
+
+        Frames lost at the end have no later frame that would show they are missing. Once nothing
+        more can arrive, they are given up one by one, each after its length was concealed.
+        """
         is_last = not self._waiting and self._largest_to_come[self._position] < self._next
         while is_last and self._concealed_us >= self._frame_us:
             self._concealed_us -= self._frame_us
@@ -374,7 +384,7 @@ class _Buffer:
         return self._next >= self._frame_count
 
     def _decide(self, now_us: int) -> Slot:
-        """Return what is played now."""
+        """Return the slot that is played now."""
         if self._waiting:
             first = min(self._waiting)
             if first == self._next or self._is_due(first, now_us):
@@ -386,7 +396,7 @@ class _Buffer:
         return Slot(now_us / _US, self._tick_us / _US, None)
 
     def _is_due(self, first: int, now_us: int) -> bool:
-        """Whether the missing frames before the first one that waits are given up."""
+        """Return whether to give up the missing frames before `first`, the first waiting one."""
         if self._concealed_us >= (first - self._next) * self._frame_us:
             return True
         return self._concealed_us > 0 and self._is_above_target(first, now_us)

@@ -1,15 +1,15 @@
-"""Lives here: the delay that the jitter buffer aims at, learned from arrivals; it plays nothing.
+"""Learn the delay that the jitter buffer aims at from the arrival times of frames.
 
-After WebRTC NetEq (BSD-3, `modules/audio_coding/neteq`: `delay_manager.cc`,
+This follows WebRTC NetEq (BSD-3, `modules/audio_coding/neteq`: `delay_manager.cc`,
 `underrun_optimizer.cc`, `reorder_optimizer.cc`, `histogram.cc`, `packet_arrival_history.cc` and
 `delay_constraints.cc`, as of 2025, with the defaults of `delay_manager.h`). Two optimizers each
 propose a delay, and the larger one is the target:
 
-- The *underrun optimizer* covers 95 % of the delays of frames that came in order.
-- The *reorder optimizer* covers frames that were overtaken only while that is worth it: an added
-  delay of 20 ms must save one per cent of the frames. A few very late frames are given up.
+- The *underrun optimizer* covers 95 % of the delays of frames that arrived in order.
+- The *reorder optimizer* waits for frames that were overtaken only while that is worth it: each
+  additional 20 ms of delay must save one per cent of the frames. A few very late frames are lost.
 
-How late a frame is counts from the fastest in-order frame of the last 2 s. NetEq measures it in
+A frame's delay is relative to the fastest in-order frame of the last 2 s. NetEq measures it in
 ticks of 10 ms and keeps shares in fixed point; here times are exact and shares are floats.
 """
 
@@ -30,11 +30,11 @@ _START_FORGET_WEIGHT = 2
 _RESAMPLE_US = 500_000
 _HISTORY_US = 2_000_000
 _NEGLIGIBLE_US = 1e-3
-"""What shares round to; of delays that cost the same, the smaller is taken."""
+"""Smaller differences in cost are rounding errors; of equal costs the smaller delay wins."""
 
 
 class Histogram:
-    """Shares of delays in buckets of 20 ms; the older a delay, the less it counts."""
+    """A histogram of delays in buckets of 20 ms in which older delays weigh less."""
 
     def __init__(self, forget: float, start_forget_weight: int) -> None:
         self._base_forget = forget
@@ -44,7 +44,7 @@ class Histogram:
         self._shares: dict[int, float] = {}
 
     def add(self, delay_us: int) -> None:
-        """Count a delay. One of 2 s or more is left out."""
+        """Add a delay; a delay of 2 s or more is ignored."""
         bucket = delay_us // _BUCKET_US
         if bucket >= _BUCKETS:
             return
@@ -56,7 +56,7 @@ class Histogram:
         self._forget = min(self._base_forget, max(rising, 0.0))
 
     def shares_above(self) -> list[tuple[int, float]]:
-        """Return the buckets that are not empty, in order, each with the share above it."""
+        """Return the non-empty buckets in ascending order, each with the share above it."""
         left = 1.0
         found = []
         for bucket in sorted(self._shares):
@@ -66,15 +66,15 @@ class Histogram:
 
 
 class ReorderOptimizer:
-    """The delay at which waiting for overtaken frames costs least; microseconds."""
+    """Finds the delay (microseconds) at which waiting for overtaken frames costs least."""
 
     def __init__(self, start_forget_weight: int = _START_FORGET_WEIGHT) -> None:
         self._histogram = Histogram(_REORDER_FORGET, start_forget_weight)
 
     def update(self, relative_delay_us: int, base_delay_us: int, *, is_reordered: bool) -> int:
-        """Count a frame and return the best delay, given that `base_delay_us` is free."""
+        """Count a frame and return the best delay, of which the first `base_delay_us` are free."""
         self._histogram.add(relative_delay_us if is_reordered else 0)
-        # Between two buckets that are not empty, more delay saves nothing.
+        # Only non-empty buckets are candidates: between them, more delay saves no frame.
         best, least_cost = 0, float("inf")
         for bucket, lost_share in [(0, 1.0), *self._histogram.shares_above()]:
             delay_us = max(bucket * _BUCKET_US - base_delay_us, 0)
@@ -85,7 +85,7 @@ class ReorderOptimizer:
 
 
 class _Underruns:
-    """The delay that covers most frames which came in order; microseconds."""
+    """Finds the delay (microseconds) that covers most of the frames that arrived in order."""
 
     def __init__(self) -> None:
         self._histogram = Histogram(_FORGET, _START_FORGET_WEIGHT)
@@ -94,7 +94,7 @@ class _Underruns:
         self.delay_us = round(START_DELAY_S * 1_000_000)
 
     def update(self, relative_delay_us: int, at_us: int) -> None:
-        """Note a frame; of each half second the largest delay counts."""
+        """Count a frame; the largest delay of each half second enters the histogram."""
         if self._resampled_us is None:
             self._resampled_us = at_us
         if at_us - self._resampled_us > _RESAMPLE_US:
@@ -109,9 +109,9 @@ class _Underruns:
 
 
 class TargetDelay:
-    """The target delay, from the arrival times of frames; microseconds throughout.
+    """The target delay; all times are in microseconds.
 
-    It is at least `min_delay_us`, and at most three quarters of what the buffer holds.
+    It is at least `min_delay_us` and at most three quarters of the buffer's capacity.
     """
 
     def __init__(self, frame_us: int, min_delay_us: int = 0) -> None:
@@ -119,6 +119,7 @@ class TargetDelay:
         self._min_us = min_delay_us
         self._max_us = 3 * MAX_PACKETS * frame_us // 4
         self._window = max(_HISTORY_US // frame_us, 1)
+        # Monotonic queues: the first entry is the minimum or maximum of the sliding window.
         self._fastest: deque[tuple[int, int]] = deque()  # (frame, transit), transits rising
         self._slowest: deque[tuple[int, int]] = deque()  # (frame, transit), transits falling
         self._newest = -1
@@ -128,22 +129,22 @@ class TargetDelay:
 
     @property
     def delay_us(self) -> int:
-        """The target."""
+        """The target delay."""
         return min(max(self._learned_us, self._min_us), self._max_us)
 
     def relative_delay_us(self, frame: int, at_us: int) -> int:
-        """Return how much later than the fastest recent frame this one is."""
+        """Return how much later this frame is than the fastest recent one."""
         if not self._fastest:
             return 0
         return max(at_us - frame * self._frame_us - self._fastest[0][1], 0)
 
     @property
     def spread_us(self) -> int:
-        """Relative delay of the slowest recent frame that came in order."""
+        """The relative delay of the slowest recent in-order frame."""
         return self._slowest[0][1] - self._fastest[0][1] if self._fastest else 0
 
     def on_arrival(self, frame: int, at_us: int) -> None:
-        """Note the first copy of a frame, and update the target."""
+        """Update the target with the arrival of the first copy of a frame."""
         is_first = self._newest < 0
         is_reordered = frame < self._newest
         if frame < self._newest - self._window:

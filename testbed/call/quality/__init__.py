@@ -1,1 +1,1 @@
-"""What a call was worth: the E-model, measures, symptoms, the verdict."""
+"""The quality of a call: the E-model, measures, symptoms and the verdict."""

@@ -1,4 +1,11 @@
-"""Lives here: the E-model and its codec entries on three scales; nothing that measures a call."""
+"""Rate a call with the ITU-T E-model, on its narrowband, wideband and fullband scales.
+
+The E-model sums up impairments: R = R0 - Idd - Ie,eff, where R0 is the rating of an undisturbed
+call, Idd what the delay costs, and Ie,eff what the codec and the packet loss cost together
+(`rate`). A codec has its own entry (Ie and Bpl), measured for one scale only. Ratings on different
+scales are never compared. Sources: ITU-T G.107 (narrowband), G.107.1 (wideband), G.107.2
+(fullband), and G.113 for codec entries.
+"""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -7,7 +14,7 @@ from math import log2, log10, sqrt
 
 
 class Scale(Enum):
-    """The bandwidth an R is rated for. The value is R's nominal maximum over narrowband's.
+    """The audio bandwidth of a rating. The value is R's nominal maximum over narrowband's.
 
     Narrowband: ITU-T G.107. Wideband: G.107.1, R to 129. Fullband: G.107.2, R to 148.
     """
@@ -18,7 +25,7 @@ class Scale(Enum):
 
 
 class Sensitivity(Enum):
-    """How much delay disturbs the talk: (s, mT in ms) of ITU-T G.107 (2015), table 1."""
+    """How sensitive the talkers are to delay: (s, mT in ms) of ITU-T G.107 (2015), table 1."""
 
     DEFAULT = (1.0, 100.0)
     LOW = (0.55, 120.0)
@@ -27,10 +34,10 @@ class Sensitivity(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """A codec's entry: Ie and Bpl, good on one scale only.
+    """A codec's entry: Ie and Bpl, valid on one scale only.
 
     `equipment_impairment` is Ie (Ie,wb, Ie,fb); `loss_robustness` is Bpl in percent; `source` says
-    who measured it. `stands_for` names a codec for which this entry is only a proxy.
+    where the entry was published. `stands_for` names a codec for which it is only a proxy.
     """
 
     name: str
@@ -42,7 +49,7 @@ class Codec:
 
     @property
     def label(self) -> str:
-        """The name to print, with what it is a proxy for."""
+        """The name to print, with the codec it is a proxy for."""
         return f"{self.name} as proxy for {self.stands_for}" if self.stands_for else self.name
 
 
@@ -64,7 +71,7 @@ OPUS_PROXY = Codec(
 
 @dataclass(frozen=True, slots=True)
 class Rating:
-    """A transmission rating R on its scale. Ratings of two scales are never compared."""
+    """A transmission rating R on its scale. Ratings on different scales are never compared."""
 
     r: float
     scale: Scale
@@ -74,20 +81,24 @@ class Rating:
         """R on the 0-to-100 scale of G.107: R/1.29 for wideband, R/1.48 for fullband.
 
         For thresholds and for the MOS only (G.107.1 and G.107.2, annex on MOS). It says how good a
-        call is for its bandwidth, and does not make ratings of two scales comparable.
+        call is for its bandwidth, and does not make ratings on two scales comparable.
         """
         return self.r / self.scale.value
 
     @property
     def mos(self) -> float:
-        """Conversational MOS, 1 to 4.5, that the rating's own Recommendation gives it.
+        """Conversational MOS, 1 to 4.5, by the Recommendation of the rating's own scale.
 
-        MOS-CQE of ITU-T G.107, annex B; print it only with the scale's name.
+        This is MOS-CQE of ITU-T G.107, annex B; print it only with the scale's name.
         """
         return mos_of_r_100(self.r_100)
 
     def __lt__(self, other: object) -> bool:
-        """Order two ratings; ValueError if their scales differ."""
+        """Return whether this is the lower of two ratings.
+
+        Raises:
+            ValueError: The scales differ.
+        """
         if not isinstance(other, Rating):
             return NotImplemented
         if other.scale is not self.scale:
@@ -96,9 +107,9 @@ class Rating:
 
 
 def mos_of_r_100(r_100: float) -> float:
-    """MOS-CQE, 1 to 4.5, of an R on the 0-to-100 scale (ITU-T G.107, annex B, equation B-4).
+    """Return the MOS-CQE, 1 to 4.5, for an R from 0 to 100 (ITU-T G.107, annex B, equation B-4).
 
-    The polynomial dips below 1 for an R under 6.5; the dip is kept out of the result.
+    The polynomial dips below 1 for an R under 6.5; the result is at least 1.
     """
     if r_100 <= 0:
         return 1.0
@@ -108,13 +119,14 @@ def mos_of_r_100(r_100: float) -> float:
 
 
 def burst_ratio(*, mean_burst_length: float, loss_percent: float) -> float:
-    """BurstR, 1 for random loss: mean burst length over that of random loss of the same rate.
+    """Return BurstR: the mean burst length over that of random loss at the same rate.
 
-    Equals 1/(p + q) for a Gilbert channel (ITU-T G.107, clause 7.5), and so 1 if all is lost: one
-    burst, as long as it was looked at. Lengths are in packets.
+    It is 1 for random loss and 1/(p + q) for a Gilbert channel (ITU-T G.107, clause 7.5). If
+    everything is lost, it is 1: there is one burst, as long as the observation. Lengths are in
+    packets.
 
     Raises:
-        ValueError: A length under 1 or a loss outside 0 to 100 percent.
+        ValueError: The length is below 1, or the loss is outside 0 to 100 percent.
     """
     if mean_burst_length < 1 or not 0 <= loss_percent <= 100:
         raise ValueError("a burst has at least one packet, and a loss is 0 to 100 percent")
@@ -122,16 +134,16 @@ def burst_ratio(*, mean_burst_length: float, loss_percent: float) -> float:
 
 
 def effective_impairment(codec: Codec, *, loss_percent: float, burst_ratio: float = 1.0) -> float:
-    """Ie,eff: the codec's impairment with packet loss, in R of the codec's scale.
+    """Return Ie,eff: the codec's impairment with packet loss, in R on the codec's scale.
 
     `loss_percent` is Ppl, 0 to 100: what the jitter buffer concealed, late frames included.
     Narrowband is G.107, equation 7-29, with 95 as the ceiling and BurstR. Wideband (G.107.1, 95)
-    and fullband (G.107.2, 132) are defined without BurstR. The 132 was read second-hand, not in
-    G.107.2 itself; it reproduces the published EVS values.
+    and fullband (G.107.2, 132) are defined without BurstR. The 132 comes from a secondary source,
+    not from G.107.2 itself; it reproduces the published EVS values.
 
     Raises:
-        ValueError: A loss outside 0 to 100, a BurstR that is not positive, and a BurstR other than
-            1 off the narrowband scale.
+        ValueError: The loss is outside 0 to 100, BurstR is not positive, or BurstR differs from 1
+            on a scale other than narrowband.
     """
     if not 0 <= loss_percent <= 100:
         raise ValueError(f"a loss is 0 to 100 percent, not {loss_percent}")
@@ -150,13 +162,13 @@ def delay_impairment(
     scale: Scale = Scale.NARROWBAND,
     sensitivity: Sensitivity = Sensitivity.DEFAULT,
 ) -> float:
-    """Idd: what the absolute one-way mouth-to-ear delay Ta costs, in R of the scale.
+    """Return Idd: what the absolute one-way mouth-to-ear delay Ta costs, in R on the scale.
 
-    ITU-T G.107 (2015), equations 7-27 and 7-28. That wideband takes it times 1.29 and fullband
-    times 1.48 was read second-hand, not in G.107.1 and G.107.2 themselves.
+    ITU-T G.107 (2015), equations 7-27 and 7-28. The factors of 1.29 for wideband and 1.48 for
+    fullband come from a secondary source, not from G.107.1 and G.107.2 themselves.
 
     Raises:
-        ValueError: A negative delay.
+        ValueError: The delay is negative.
     """
     if delay_ms < 0:
         raise ValueError(f"a delay is not negative: {delay_ms} ms")
@@ -179,7 +191,7 @@ def rate(
     burst_ratio: float = 1.0,
     sensitivity: Sensitivity = Sensitivity.DEFAULT,
 ) -> Rating:
-    """R of a call with this codec, on the codec's scale.
+    """Return the rating of a call with this codec, on the codec's scale.
 
     R = R0 - Idd - Ie,eff, with every other parameter at its default and echo cancelled: R0 is
     93.2 (G.107), 129 (G.107.1) or 148 (G.107.2). Advantage A is 0. Units and errors are those of
@@ -194,7 +206,7 @@ def rate(
 
 
 def undisturbed_r(scale: Scale) -> float:
-    """R without delay, loss or codec impairment: 93.2062, 129 or 148."""
+    """Return R without delay, loss or codec impairment: 93.2062, 129 or 148."""
     if scale is Scale.NARROWBAND:
         return _narrowband_default_r()
     return 129.0 if scale is Scale.WIDEBAND else 148.0
@@ -202,10 +214,10 @@ def undisturbed_r(scale: Scale) -> float:
 
 @cache
 def _narrowband_default_r() -> float:
-    """R of ITU-T G.107 (2015), clause 7, with all parameters at their defaults.
+    """Return R of ITU-T G.107 (2015), clause 7, with all parameters at their defaults.
 
-    Written down second-hand, with delay and echo terms that vanish at zero delay left out; it gives
-    the published 93.2.
+    The equations come from a secondary source, without the delay and echo terms that vanish at
+    zero delay; the result is the published 93.2.
     """
     slr, rlr, stmr, lstr = 8.0, 2.0, 15.0, 18.0  # loudness and masking ratings, dB
     ds, telr, wepl = 3.0, 65.0, 110.0  # D-factor, echo loss ratings, dB
@@ -226,7 +238,7 @@ def _narrowband_default_r() -> float:
 def _simultaneous_impairment(
     *, ro: float, no: float, olr: float, rlr: float, stmr: float, telr: float, qdu: float
 ) -> float:
-    """Is = Iolr + Ist + Iq (G.107, clause 7.3), at zero delay."""
+    """Return Is = Iolr + Ist + Iq (G.107, clause 7.3) at zero delay."""
     xolr = olr + 0.2 * (64 + no - rlr)
     iolr: float = 20 * ((1 + (xolr / 8) ** 8) ** (1 / 8) - xolr / 8)
     stmro = -10 * log10(10 ** (-stmr / 10) + 10 ** (-telr / 10))
@@ -244,6 +256,6 @@ def _simultaneous_impairment(
 
 
 def _echo(ro: float, rlr: float, wepl: float) -> float:
-    """Idle, the listener's echo (G.107, clause 7.4); the talker's is 0 at zero delay."""
+    """Return Idle, the listener echo (G.107, clause 7.4); the talker echo is 0 at zero delay."""
     rle = 10.5 * (wepl + 7)
     return (ro - rle) / 2 + sqrt((ro - rle) ** 2 / 4 + 169)

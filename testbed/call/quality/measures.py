@@ -1,4 +1,8 @@
-"""Lives here: what is measured of one direction beside its verdict, over the call and by second."""
+"""Measure one direction of a call beside its verdict: over the whole call and for each second.
+
+The measures over the call are shares and counts of concealment and the ratings of the E-model on
+its three scales; the measures by second (`Step`) show when the direction was bad.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +14,14 @@ from testbed.call.jitterbuffer.playout import Playout
 from testbed.call.quality.emodel import AMR_WB_12_65, G711_PLC, OPUS_PROXY, Scale, burst_ratio, rate
 
 STEP_S = 1.0
-"""Length of a step. Shorter ones have too few frames for a share (50 of 20 ms in a second)."""
+"""Length of a step. A shorter one has too few frames for a share (a second has 50 of 20 ms)."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScaleRating:
-    """R and MOS-CQE of the network with a codec whose entry is on one scale of the E-model.
+    """R and MOS-CQE of the network with one codec, on the scale of that codec's E-model entry.
 
-    Ratings of different scales do not compare. Only the fullband one stands for Opus, as a proxy;
+    Ratings on different scales do not compare. Only the fullband one stands for Opus, as a proxy;
     the others say what the same loss and delay would be worth with that codec.
     """
 
@@ -29,11 +33,11 @@ class ScaleRating:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One second of a direction: from `from_s`, in seconds on the playout's clock.
+    """One second of a direction; it begins at `from_s`, in seconds on the playout's clock.
 
-    `concealed_share` is 0 to 1 of what was put out in it; `r_fullband_100` the fullband R/1.48 of
-    that share and of the step's median mouth-to-ear delay, 0 if nothing was heard. The E-model is
-    made for whole calls: a step's R orders seconds, and is no opinion score of one.
+    `concealed_share` is 0 to 1 of the output in that second. `r_fullband_100` is the fullband
+    R/1.48 for that share and the median mouth-to-ear delay; 0 if nothing was heard. The E-model is
+    made for whole calls: a step's R ranks seconds, and is not an opinion score for one.
     """
 
     from_s: float
@@ -43,10 +47,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Measures:
-    """Shares are 0 to 1 of the output, all of it; what the fields mean stands in `Playout`."""
+    """Measures over a whole call. Shares are 0 to 1 of all output; `Playout` defines the fields."""
 
     output_concealed_share: float
-    """Whoever spoke; what concealedSamples / totalSamplesReceived is in W3C webrtc-stats."""
+    """Speech or not, like concealedSamples / totalSamplesReceived in W3C webrtc-stats."""
     audible_share: float
     recovered_share: float
     concealment_events: int
@@ -69,10 +73,10 @@ def measure(playout: Playout, speech: Playout | None = None) -> Measures:
 
 
 def ratings(playout: Playout, speech: Playout | None = None) -> tuple[ScaleRating, ...]:
-    """Rate a direction on each scale; empty if nothing was heard, since then there is no delay.
+    """Return a direction's rating on each scale; empty if nothing was heard: there is no delay.
 
-    Losses are those of `speech` (`conversation.spoken`), or of all if it is not given. Narrowband
-    takes the losses' burst ratio (G.107); the other two are defined without.
+    The losses are those in `speech` (`conversation.spoken`), by default in the whole playout. The
+    narrowband scale uses the burst ratio of the losses (G.107); the others are defined without it.
     """
     delay_s = playout.mouth_to_ear_quantile_s(0.5)
     if delay_s is None:
@@ -94,7 +98,7 @@ def ratings(playout: Playout, speech: Playout | None = None) -> tuple[ScaleRatin
 
 
 def steps(playout: Playout) -> tuple[Step, ...]:
-    """Cut a direction into steps that begin at whole seconds; empty if nothing was put out."""
+    """Return a direction's steps, which begin at whole seconds; empty without output."""
     concealed_s: dict[int, float] = {}
     put_out_s: dict[int, float] = {}
     delays_s: dict[int, list[float]] = {}
@@ -118,7 +122,7 @@ def steps(playout: Playout) -> tuple[Step, ...]:
 
 def _step(number: int, concealed_share: float, delays_s: list[float] | None) -> Step:
     r_100 = 0.0
-    share = min(concealed_share, 1.0)  # sums of durations round
+    share = min(concealed_share, 1.0)  # rounding errors of the sums may exceed 1
     if delays_s:
         delay_ms = 1000 * median(delays_s)
         r_100 = rate(OPUS_PROXY, loss_percent=100 * share, delay_ms=delay_ms).r_100

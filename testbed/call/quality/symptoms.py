@@ -1,7 +1,13 @@
-"""Lives here: the words in which people report a bad call, each with its one definition.
+"""Describe a call by symptoms, the words in which people report a bad call.
 
-A symptom says what a call was like, a verdict (`verdict`) what it was worth: a usable call may
-have one, and an unusable one may have several. Nothing is measured here.
+A symptom says what a call was like; the verdict (`verdict`) says what it was worth. A usable call
+may have a symptom, and an unusable one may have several. Each symptom has one definition:
+
+- Gaps of 5 s and more are silences. If the other direction was heard meanwhile, that is one-way
+  audio; otherwise the call was silent (from the start) or went silent (later).
+- Of the speech outside silences, many gaps of 60 ms and more make a call intermittent, and many
+  shorter ones make it metallic.
+- A median mouth-to-ear delay above 400 ms makes it laggy.
 """
 
 from __future__ import annotations
@@ -15,31 +21,32 @@ from testbed.call.jitterbuffer.playout import PLC_AUDIBLE_S, Playout
 from testbed.call.quality.verdict import SET_UP_LIMIT_S, USABLE_DELAY_S, Drop, SetUp, SetUpOutcome
 
 DROP_OUT_S = 0.060
-"""A gap from here on is heard as a hole in speech, not as a coloured sound: a phoneme lasts some 50
-to 100 ms, and what is made up of the one before has lost 6 dB by then (measured, as
+"""The shortest gap that is heard as a hole in speech and not as a coloured sound: a phoneme lasts
+some 50 to 100 ms, and concealment of it has lost 6 dB by then (measured, as
 `playout.PLC_AUDIBLE_S`)."""
 DROP_OUTS_PER_MINUTE = 10.0
-"""From here on drop-outs are a pattern: one in each sentence of 6 s (ours)."""
+"""The rate from which drop-outs are a pattern: one in each sentence of 6 s (ours)."""
 DROPPED_OUT_SHARE = 0.05
-"""So do fewer and longer ones that take this share of the time (ours: as much as a direction may
-conceal and be good)."""
+"""The share of the time from which fewer, longer drop-outs are a pattern, too (ours: as much as a
+good direction may conceal)."""
 METALLIC_SHARE = 0.07
-"""From this share of the time in short gaps on, concealment colours the voice. At 24 kbit/s and
+"""The share of the time in short gaps from which concealment colours the voice. At 24 kbit/s and
 random loss, PESQ-WB is 3.28 at 5 % and 2.33 at 10 % (measured, concealed by libopus): it passes 3,
 fair, at 6.5 %."""
 SILENCE_S = 5.0
-"""A gap from here on is a silence: WebRTC's ICE calls a path dead after 5 s without an answer, and
-people have asked "can you hear me?" by then."""
+"""The shortest gap that is a silence: WebRTC's ICE considers a path dead after 5 s without an
+answer, and people have asked "can you hear me?" by then."""
 ONE_WAY_HEARD_SHARE = 0.5
-"""A silence is one-way audio if the other side was heard for this share of it."""
+"""A silence is one-way audio if the other direction was heard for this share of it."""
 SAME_S = 1.0
-"""Silences of both sides that begin and end within this time of each other are told as one."""
+"""Silences of both directions that begin and end within this time of each other are reported as
+one."""
 LAGGY_DELAY_S = USABLE_DELAY_S
-"""Median mouth-to-ear delay above which people talk into each other (ITU-T G.114: 400 ms)."""
+"""Median mouth-to-ear delay above which people talk over each other (ITU-T G.114: 400 ms)."""
 
 
 class Silence(NamedTuple):
-    """A gap of `SILENCE_S` or more in one direction; times are the playout's, in seconds."""
+    """A gap of `SILENCE_S` or more in one direction, in seconds on the playout's clock."""
 
     at_s: float
     duration_s: float
@@ -50,29 +57,29 @@ class Silence(NamedTuple):
 
     @property
     def end_s(self) -> float:
-        """When it is over."""
+        """When the silence ends (s)."""
         return self.at_s + self.duration_s
 
 
 class Symptom(StrEnum):
-    """What a person would say of a call."""
+    """What a person would say about a call."""
 
     NO_SET_UP = "no set-up"
     """It never rang, or was not connected within 30 s."""
     DROPPED = "dropped"
-    """A client ended it because nothing came any more."""
+    """A client ended it because packets had stopped arriving."""
     SILENT = "silent"
-    """From the start on, a side was not heard for 5 s or more, nor was the other meanwhile."""
+    """One end was not heard for 5 s or more from the start, and neither was the other meanwhile."""
     WENT_SILENT = "went silent"
-    """The same later on, in a call that had been heard."""
+    """The same, but later, in a call that had been heard before."""
     ONE_WAY_AUDIO = "one-way audio"
-    """For 5 s or more only one of the two was heard."""
+    """Only one of the two was heard for 5 s or more."""
     INTERMITTENT = "intermittent"
-    """Holes of 60 ms and more, often or for long, on either side."""
+    """Holes of 60 ms and more, many or long, in either direction."""
     METALLIC = "metallic"
-    """Much of what was heard is concealment of short gaps, on either side."""
+    """Much of what was heard is concealment of short gaps, in either direction."""
     LAGGY = "laggy"
-    """The median delay is above 400 ms, on either side."""
+    """The median delay is above 400 ms in either direction."""
 
 
 def symptoms(
@@ -83,13 +90,13 @@ def symptoms(
     drop: Drop | None = None,
     speech: Mapping[str, Playout] | None = None,
 ) -> tuple[str, ...]:
-    """Say what a call was like, in the order of `Symptom`.
+    """Return the symptoms of a call as texts, in the order of `Symptom`.
 
-    Each text begins with its symptom; of silences it goes on with when they were, on the playouts'
-    clock: "went silent at 20 s (up)", without the direction if both fell silent together. A
-    direction that is None was not recorded, and has no symptom. Both playouts are on one clock.
-    `speech` has by direction what was put out while one spoke (`conversation.spoken`): holes and
-    concealment are heard there. Without it, all is speech.
+    Each text begins with its symptom. For a silence it says when that was, on the playouts' clock:
+    "went silent at 20 s (up)", without the direction if both fell silent together. A direction that
+    is None was not recorded and has no symptom. Both playouts are on the same clock. `speech` is
+    the part of each direction during its speaker's turns (`conversation.spoken`), in which holes
+    and concealment are counted; by default, all of the playout.
     """
     connected = set_up.outcome is SetUpOutcome.CONNECTED and set_up.elapsed_s <= SET_UP_LIMIT_S
     if not connected:
@@ -114,10 +121,10 @@ def symptoms(
 
 
 def symptom_of(text: str) -> Symptom:
-    """Return which symptom a text of `symptoms` is about.
+    """Return the symptom that a text from `symptoms` is about.
 
     Raises:
-        ValueError: It is about none.
+        ValueError: The text names no symptom.
     """
     found = [symptom for symptom in Symptom if text.startswith(symptom)]
     if not found:
@@ -143,7 +150,7 @@ def silences(playout: Playout) -> list[Silence]:
 
 
 def is_intermittent(playout: Playout) -> bool:
-    """Whether speech, its silences left out, has holes again and again; a single one is none."""
+    """Return whether speech outside silences has holes again and again; one does not count."""
     if not playout.slots:
         return False
     drop_outs = [gap.duration_s for gap in playout.gaps if gap.duration_s >= DROP_OUT_S]
@@ -153,7 +160,7 @@ def is_intermittent(playout: Playout) -> bool:
 
 
 def is_metallic(playout: Playout) -> bool:
-    """Whether much of the sound is concealment that is heard: gaps until it has faded."""
+    """Return whether much of the sound is audible concealment: gaps too short for it to fade."""
     if not playout.slots:
         return False
     short_s = sum(gap_s for gap_s in playout.gaps_s if gap_s <= PLC_AUDIBLE_S)
@@ -161,7 +168,7 @@ def is_metallic(playout: Playout) -> bool:
 
 
 def is_laggy(playout: Playout) -> bool:
-    """Whether the other's words come so late that turns collide."""
+    """Return whether the other's words arrive so late that turns collide."""
     delay_s = playout.mouth_to_ear_quantile_s(0.5)
     return delay_s is not None and delay_s > LAGGY_DELAY_S
 
@@ -170,9 +177,9 @@ _EXACTLY_S = 1e-6
 
 
 def _without(playout: Playout, silent: Sequence[Silence]) -> Playout:
-    """Return what was put out beside silences: one silence is no hole again and again.
+    """Return the playout without its silences.
 
-    The conversation cuts it into as many holes as there were turns meanwhile.
+    The turns of the conversation cut one silence into many gaps, which would count as drop-outs.
     """
     slots = playout.slots
     for silence in silent:
@@ -190,7 +197,7 @@ def _without(playout: Playout, silent: Sequence[Silence]) -> Playout:
 def _told_silences(
     played: Mapping[str, Playout], silent: Mapping[str, Sequence[Silence]]
 ) -> dict[Symptom, bool | list[str]]:
-    """Tell of silences in words, those that were one-way audio apart."""
+    """Return the texts about silences, with one-way audio apart from the others."""
     one_way: dict[str, list[Silence]] = {}
     dead: dict[str, list[Silence]] = {}
     for way, found in silent.items():
@@ -211,7 +218,10 @@ def _told_silences(
 
 
 def _of_both(dead: Mapping[str, Sequence[Silence]]) -> Iterator[tuple[bool, str]]:
-    """Tell when it was silent, and whether that was from the start on; together if it was so."""
+    """Yield for each direction whether it was silent from the start, and when it was silent.
+
+    If both directions were silent at the same times, they are reported once.
+    """
     up, down = (dead.get(way, ()) for way in ("up", "down"))
     if len(up) == len(down) and all(map(_are_same, up, down)):
         dead = {"": up} if up else {}
@@ -228,7 +238,7 @@ def _are_same(one: Silence, other: Silence) -> bool:
 
 
 def _when(found: Sequence[Silence]) -> str:
-    """Say when silences were, in whole seconds."""
+    """Describe when silences were, in whole seconds."""
     first, last = found[0], found[-1]
     at = f"at {first.at_s:.0f} s"
     if len(found) > 1:
@@ -240,7 +250,7 @@ def _when(found: Sequence[Silence]) -> str:
 
 
 def _is_heard_over(heard: Playout, silence: Silence) -> bool:
-    """Whether a direction was heard during a silence of the other one."""
+    """Return whether a direction was heard during a silence of the other one."""
     return _played_s(heard, silence) >= ONE_WAY_HEARD_SHARE * silence.duration_s
 
 

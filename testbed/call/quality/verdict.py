@@ -1,4 +1,10 @@
-"""Lives here: the one definition of a usable call, as thresholds and verdicts; no measuring."""
+"""Judge a call: the one definition of a usable call, as thresholds and verdicts.
+
+Each direction is judged by its concealed share, its longest gap, its median mouth-to-ear delay and
+its rating R (E-model). Each of these figures sets an upper limit on the verdict, and the lowest
+limit decides. A call is judged by its set-up, by whether a client dropped it, and by its worse
+direction. Every threshold is below, with its source; "ours" means that no standard sets it.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +18,9 @@ from testbed.call.jitterbuffer.playout import Playout
 from testbed.call.quality.emodel import OPUS_PROXY, Codec, Scale, rate
 
 SET_UP_PROMPT_S = 10.0
-"""A call set up later than this is at best poor (ours; people hang up)."""
+"""A call that takes longer than this to set up is at best poor (ours; people hang up)."""
 SET_UP_LIMIT_S = 30.0
-"""A call set up later than this is no call (Telegram's connect time-out, tgcalls)."""
+"""A call that takes longer to set up is no call (Telegram's connect time-out, tgcalls)."""
 GOOD_GAP_S = 1.0
 """A gap of this length or more keeps a direction from being good (ours: a sentence is lost)."""
 DROPPING_GAP_S = 10.0
@@ -37,7 +43,7 @@ UNUSABLE_R = 50.0
 
 @total_ordering
 class Verdict(Enum):
-    """How a call went, the worst first; a better verdict is the greater one."""
+    """How a call went, in ascending order; a better verdict is greater."""
 
     NO_CALL = "no call"
     UNUSABLE = "unusable"
@@ -51,24 +57,23 @@ class Verdict(Enum):
         return self.value
 
     def __str__(self) -> str:
-        """The label."""
+        """Return the label."""
         return self.value
 
     def __lt__(self, other: Verdict) -> bool:
-        """Whether it is the worse one."""
+        """Return whether this verdict is the worse one."""
         order = list(Verdict)
         return order.index(self) < order.index(other)
 
 
 @dataclass(frozen=True, slots=True)
 class DirectionQuality:
-    """What one direction of a call was worth to the person who listened.
+    """What one direction of a call was worth to the listener.
 
-    The share is 0 to 1 of the time in which the other spoke, delays are seconds from mouth to ear;
-    both delays are None if nothing was heard. `r_fullband_100` is the fullband R divided by 1.48,
-    so that it is on the scale of the thresholds; `r_codec` names the codec entry behind it, and
-    that it is a proxy. `reasons` say in words what kept the direction from being good, the worst
-    first.
+    The share is 0 to 1 of the time in which the other end spoke. The delays are in seconds, and
+    None if nothing was heard. `r_fullband_100` is the fullband R divided by 1.48, so that it is on
+    the scale of the thresholds; `r_codec` names the codec entry behind it, and that it is a proxy.
+    `reasons` say in words what kept the direction from being good, the worst first.
     """
 
     concealed_share: float
@@ -80,21 +85,21 @@ class DirectionQuality:
     verdict: Verdict
     reasons: tuple[str, ...]
     decided_by: str = "playout"
-    """Whose figures these are: our playout's, of the frames that arrived, or those of a real engine
-    itself, by its "counters" or its "sound"."""
+    """The origin of the figures: our simulated "playout" of the frames that arrived, or a real
+    engine's own "counters" or "sound"."""
 
     @property
     def rank(self) -> tuple[Verdict, float, float, float]:
-        """What to compare directions by: the worse one's is less (`rank_of`)."""
+        """The key to compare directions by: the worse one has the lower rank (`rank_of`)."""
         return rank_of(self.verdict, self.r_fullband_100, self.concealed_share, self.longest_gap_s)
 
 
 def rank_of(
     verdict: Verdict, r_100: float, concealed_share: float, longest_gap_s: float
 ) -> tuple[Verdict, float, float, float]:
-    """Return what directions are compared by: verdict, then R, then what was concealed, then gaps.
+    """Return the key to compare directions by: verdict, then R, concealed share and longest gap.
 
-    The worse direction's is less; a number that is not a number counts as the worst.
+    The worse direction has the lower rank. NaN counts as the worst value.
     """
     r, share, gap = (
         -inf if isnan(number) else number for number in (r_100, -concealed_share, -longest_gap_s)
@@ -112,7 +117,7 @@ class SetUpOutcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class SetUp:
-    """How setting up ended, and after how many seconds from dialling."""
+    """How the call set-up ended, and how many seconds after dialling."""
 
     outcome: SetUpOutcome
     elapsed_s: float
@@ -122,7 +127,7 @@ class SetUp:
 class Drop:
     """A client gave up an established call, `at_s` seconds after dialling.
 
-    `silent_s` is for how many seconds it had received no packet.
+    By then it had received no packet for `silent_s` seconds.
     """
 
     at_s: float
@@ -131,10 +136,10 @@ class Drop:
 
 @dataclass(frozen=True, slots=True)
 class CallQuality:
-    """What a call was worth. The worse direction counts; `reasons` give the worst first.
+    """What a call was worth. The worse direction decides; `reasons` list the worst first.
 
-    Of two directions that are equally bad by their verdicts, the one with the lower R comes first.
-    A direction is None if no call was set up or nothing of it was recorded. `symptoms` are texts of
+    If both directions have the same verdict, the one with the lower R comes first. A direction is
+    None if no call was set up or nothing of it was recorded. `symptoms` are texts from
     `testbed.call.quality.symptoms`.
     """
 
@@ -157,7 +162,7 @@ class CallQuality:
 
 @dataclass(frozen=True, slots=True)
 class _Finding:
-    """The best verdict that one fact leaves possible, and the fact in words."""
+    """The best verdict that one fact still allows, and the fact in words."""
 
     at_best: Verdict
     reason: str
@@ -165,7 +170,7 @@ class _Finding:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What a direction is judged by; units as in `DirectionQuality`."""
+    """The figures that a direction is judged by; units as in `DirectionQuality`."""
 
     concealed_share: float
     longest_gap_s: float
@@ -174,10 +179,10 @@ class Figures:
 
 
 def figures_of(playout: Playout, speech: Playout | None = None) -> Figures:
-    """Return what a playout is judged by.
+    """Return the figures that a playout is judged by.
 
-    The concealed share is that of the part that is `speech` (`conversation.spoken`), or of all if
-    it is not given; gaps and delays are the line's, whoever spoke.
+    The concealed share is that of `speech` (`conversation.spoken`), by default of the whole
+    playout; gaps and delays are always those of the whole playout.
     """
     return Figures(
         concealed_share=(speech or playout).concealed_share,
@@ -190,7 +195,7 @@ def figures_of(playout: Playout, speech: Playout | None = None) -> Figures:
 def judge_direction(
     playout: Playout, speech: Playout | None = None, *, codec: Codec = OPUS_PROXY
 ) -> DirectionQuality:
-    """Judge one direction from what was played, and from the part of it that is `speech`."""
+    """Judge one direction from its playout and from the part of it that is `speech`."""
     return judge_figures(figures_of(playout, speech), codec=codec)
 
 
@@ -199,11 +204,11 @@ def judge_figures(
 ) -> DirectionQuality:
     """Judge one direction from its figures.
 
-    R is the fullband E-model's (ITU-T G.107.2) with the concealed share as packet loss and the
-    median mouth-to-ear delay; 0 if nothing was heard.
+    R is that of the fullband E-model (ITU-T G.107.2) for the concealed share as packet loss and
+    the median mouth-to-ear delay; 0 if nothing was heard.
 
     Raises:
-        ValueError: The codec entry is not fullband.
+        ValueError: The codec's entry is not on the fullband scale.
     """
     if codec.scale is not Scale.FULLBAND:
         raise ValueError(f"thresholds are on the fullband scale, and {codec.name} is not")
@@ -226,8 +231,8 @@ def rate_direction(
 ) -> DirectionQuality:
     """Judge one direction from its numbers: the worst of them decides. Units as in the result.
 
-    Total: every input has one verdict, and a number that is not a number counts as the worst. The
-    95 % delay is reported and decides nothing.
+    Every input has a verdict; NaN counts as the worst value. The 95th percentile of the delay is
+    reported but does not decide anything.
     """
     findings = [
         _concealment(concealed_share),
@@ -258,9 +263,10 @@ def judge_call(
 ) -> CallQuality:
     """Judge a call from its set-up, both directions, and whether a client dropped it.
 
-    Without a set-up within 30 s it is no call, whatever was recorded. After one it is the worse
-    direction's verdict, at best poor if set-up took more than 10 s, and at best unusable if it was
-    dropped or a direction was not recorded. Symptoms are passed on, and decide nothing.
+    If it was not set up within 30 s, it is no call, whatever was recorded. Otherwise it has the
+    verdict of its worse direction, but at best poor if the set-up took more than 10 s, and at best
+    unusable if it was dropped or a direction was not recorded. Symptoms are passed through and do
+    not affect the verdict.
     """
     findings = [_set_up(set_up)]
     if findings[0].at_best is not Verdict.NO_CALL:
@@ -273,7 +279,7 @@ def judge_call(
 
 
 def _conclude(findings: list[_Finding]) -> tuple[Verdict, tuple[str, ...]]:
-    """The worst finding's verdict, and in words what was not good, the worst first."""
+    """Return the worst finding's verdict, and the reasons that were not good, the worst first."""
     ranked = sorted(findings, key=lambda finding: finding.at_best)
     reasons = (finding.reason for finding in ranked if finding.at_best < Verdict.GOOD)
     return ranked[0].at_best, tuple(reasons)
@@ -292,7 +298,7 @@ def _set_up(set_up: SetUp) -> _Finding:
 
 
 def _directions(up: DirectionQuality | None, down: DirectionQuality | None) -> Iterator[_Finding]:
-    """Yield the findings of the worse direction, or of both by their ranks if equally bad."""
+    """Yield the findings of the worse direction, or of both, by rank, if they are equally bad."""
     nothing = rank_of(Verdict.UNUSABLE, -inf, 1.0, inf)
     ranked = sorted(
         (("up", up), ("down", down)), key=lambda way: nothing if way[1] is None else way[1].rank

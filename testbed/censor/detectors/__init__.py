@@ -1,8 +1,9 @@
-"""Detectors, one file each: state facts about a flow, never decide about it.
+"""The detectors, one file each: they state facts about a flow; rules decide what happens to it.
 
-A detector is a hypothesis about what a box looks for, made from what is reported of boxes, of
-published classifiers, and of the protocols themselves; none is a measurement of a box. How often
-those of calls and of TLS in TLS are right on captures: `testbed recognise --evaluate`.
+A detector is a hypothesis about what a middlebox looks for. It is built from reports about
+middleboxes, published classifiers, and the protocols themselves; none is a measurement of a
+middlebox. `testbed recognise --evaluate` shows how often the detectors of calls and of TLS in TLS
+are right on captures.
 """
 
 from __future__ import annotations
@@ -32,28 +33,28 @@ from testbed.censor.detectors.wireguard import WireGuard
 from testbed.censor.facts import Detector, Part, Reading
 
 Label = str
-"""A fact about a flow, by the name that a profile's `match.label` uses."""
+"""The name of a fact about a flow, as used in a profile's `match.label`."""
 VALUES = ("sni", "host", "alpn", "fingerprint")
 """The facts that have a value; a profile's `match` has patterns for them."""
 
 
 class Kind(NamedTuple):
-    """A detector, and what it is for."""
+    """A kind of detector, and the flows it is for."""
 
     protocol: str
-    """The flows that it looks at."""
+    """The transport protocol of the flows that it inspects."""
     states: tuple[str, ...]
     """The facts that it may state."""
     make: Callable[[Reading], Detector]
-    """Makes one for a flow."""
+    """Make a detector for one flow."""
     packets: int | None
-    """How many packets with payload of a flow it looks at, unless the profile says; None: all."""
+    """How many packets with payload it inspects, unless the profile sets it; None: all."""
     parts: frozenset[Part] = frozenset()
-    """What it finds depends on whether these are put together."""
+    """The parts whose reassembly affects what it finds."""
 
     @property
     def reads_stream(self) -> bool:
-        """Return whether it is given what has come of a direction so far, put together."""
+        """Return whether it reads the reassembled stream of a direction instead of segments."""
         return "tcp-segments" in self.parts
 
 
@@ -64,12 +65,13 @@ def _kind(
 
 
 def _stream(states: tuple[str, ...], make: Callable[[Reading], Detector], *parts: Part) -> Kind:
-    """Return a kind that looks at the beginning of a TCP connection's directions."""
+    """Return a kind that inspects the beginning of each direction of a TCP connection."""
     return Kind("tcp", states, make, _OPENING, frozenset({"tcp-segments", *parts}))
 
 
 _OPENING, _CALL_SET_UP = 4, 40
-"""Packets in which a protocol that begins a connection, or what a call sets up, has shown."""
+"""The number of packets within which a protocol shows at the start of a connection, or in a call's
+set-up."""
 
 DETECTORS: tuple[Kind, ...] = (
     _kind("udp", ("stun",), Stun, None),

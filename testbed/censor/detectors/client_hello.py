@@ -1,4 +1,4 @@
-"""Reads the ClientHello of TLS, DTLS and QUIC, and fingerprints it; who carries it: elsewhere."""
+"""Parse the ClientHello of TLS, DTLS and QUIC, and compute its JA4 fingerprint."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ _VERSION_CODES = {
 
 @dataclass(frozen=True)
 class ClientHello:
-    """What a middlebox reads of a ClientHello; GREASE (RFC 8701) left out."""
+    """What a middlebox reads in a ClientHello, without GREASE values (RFC 8701)."""
 
     version: int
-    """The highest that is offered."""
+    """The highest version that is offered."""
     ciphers: tuple[int, ...]
     extensions: tuple[int, ...]
-    """Types, in the order of the message."""
+    """The extension types, in the order of the message."""
     sni: str | None
     alpn: tuple[str, ...]
     signature_algorithms: tuple[int, ...]
 
     def ja4(self, carrier: str) -> str:
-        """Return the JA4 fingerprint (FoxIO); `carrier` is `t`, `d` or `q`."""
+        """Return the JA4 fingerprint (FoxIO); `carrier` is `t` (TLS), `d` (DTLS) or `q` (QUIC)."""
         alpn = _alpn_code(self.alpn[0]) if self.alpn else "00"
         start = (
             f"{carrier}{_VERSION_CODES.get(self.version, '00')}{'i' if self.sni is None else 'd'}"
@@ -52,9 +52,9 @@ class ClientHello:
 
 
 def parse_client_hello(body: bytes, *, datagram: bool = False) -> ClientHello | None:
-    """Read the body of a ClientHello (RFC 8446, 4.1.2; RFC 9147, 5.3 with its cookie).
+    """Parse the body of a ClientHello (RFC 8446, 4.1.2; RFC 9147, 5.3 with its cookie).
 
-    None: it is truncated, or none. Never raises.
+    Return None if it is truncated or is not a ClientHello. Never raises.
     """
     try:
         return _parse(_Reader(body), datagram=datagram)

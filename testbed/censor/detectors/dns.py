@@ -1,4 +1,4 @@
-"""Recognises DNS and reads the name that is asked for; nothing else."""
+"""Recognise DNS and read the name in the question."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ _CLASSES = (1, 3, 4, 255)
 
 
 class Dns:
-    """States it at a message with one question; `framed`: over TCP, behind a length."""
+    """States DNS at a message with one question; `framed`: over TCP, after a length field."""
 
     def __init__(self, *, framed: bool) -> None:
         self._framed = framed
 
     def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
-        """Look at one packet."""
+        """Inspect one packet."""
         name = asked_name(packet.payload, framed=self._framed)
         return None if name is None else (Fact("dns"), Fact("host", name))
 
 
 def has_dns_header(payload: bytes) -> bool:
-    """Return whether it begins as a message with one question, whole or cut off (RFC 1035, 4.1.1).
+    """Return whether the payload begins like a DNS message with one question (RFC 1035, 4.1.1).
 
-    The operation is QUERY, the bit that is still reserved is zero (RFC 4035, 3), no count is above
-    255, and a label or the root follows.
+    It may be truncated. The opcode is QUERY, the bit that is still reserved is zero (RFC 4035, 3),
+    no count is above 255, and a label or the root follows.
     """
     return (
         len(payload) > _HEADER_BYTES
@@ -42,7 +42,7 @@ def has_dns_header(payload: bytes) -> bool:
 
 
 def asked_name(payload: bytes, *, framed: bool) -> str | None:
-    """Return the name of a message with one question (RFC 1035, 4.1), or None: it is none."""
+    """Return the name in a message with one question (RFC 1035, 4.1), or None for other payload."""
     if framed:
         if int.from_bytes(payload[:2], "big") != len(payload) - 2:
             return None

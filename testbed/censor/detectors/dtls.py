@@ -1,4 +1,4 @@
-"""Recognises DTLS by its records, its ClientHello, and two byte rules cited against Snowflake."""
+"""Recognise DTLS by its records, read its ClientHello, and match two reported Snowflake rules."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from testbed.censor.stream import Pieces
 _HANDSHAKE = 22
 _RECORD_HEADER_BYTES, _HANDSHAKE_HEADER_BYTES = 13, 12
 _MAX_MESSAGES = 4
-"""How many messages are put together: a ClientHello, and one with the server's cookie, each way."""
+"""The number of messages that are reassembled: per direction a ClientHello without and one with the
+server's cookie."""
 _VERSIONS = (b"\xfe\xff", b"\xfe\xfd")
 """DTLS 1.0 and 1.2; a 1.3 handshake begins with 1.2's records (RFC 6347, 4.1; RFC 9147, 4)."""
 
 
 def looks_like_dtls(datagram: bytes) -> bool:
-    """Return whether it begins with a whole DTLS record (RFC 6347, 4.1)."""
+    """Return whether a datagram begins with a complete DTLS record (RFC 6347, 4.1)."""
     return (
         len(datagram) >= _RECORD_HEADER_BYTES
         and 20 <= datagram[0] <= 23
@@ -32,17 +33,17 @@ class Dtls:
     """States DTLS at the first datagram that begins with a handshake record."""
 
     def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
-        """Look at one datagram."""
+        """Inspect one datagram."""
         payload = packet.payload
         found = looks_like_dtls(payload) and payload[0] == _HANDSHAKE
         return (Fact("dtls"),) if found else None
 
 
 class DtlsClientHello:
-    """Reads the first ClientHello that is whole, from either end.
+    """Reads the first complete ClientHello from either end.
 
-    Without reassembly it has to be one fragment, in the first record of a datagram; with it, it may
-    come in fragments of several records and datagrams, in any order (RFC 6347, 4.2.3).
+    Without reassembly it must be one fragment, in the first record of a datagram. With reassembly
+    its fragments may be spread over records and datagrams, in any order (RFC 6347, 4.2.3).
     """
 
     def __init__(self, reading: Reading) -> None:
@@ -51,7 +52,7 @@ class DtlsClientHello:
         """By direction and the message's number."""
 
     def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
-        """Look at one datagram."""
+        """Inspect one datagram."""
         for fragment in _fragments(packet.payload):
             hello = self._read(packet.direction, fragment)
             if hello is not None:
@@ -79,7 +80,7 @@ class _Fragment(NamedTuple):
     message: int
     """The message's number."""
     length: int
-    """Of the whole message."""
+    """The length of the whole message."""
     offset: int
     body: bytes
 
@@ -101,28 +102,29 @@ def _fragments(datagram: bytes) -> Iterator[_Fragment]:
 
 
 class Snowflake2021:
-    """The rule of December 2021: supported_groups in pion's ServerHello.
+    """The rule reported in December 2021: supported_groups in pion's ServerHello.
 
-    "16 FE FD" and "1D 00 17 00 18 at 0x5a offset" of the datagram (pion/dtls 409).
+    "16 FE FD" and "1D 00 17 00 18 at 0x5a offset" in the datagram (pion/dtls 409).
     """
 
     def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
-        """Look at one datagram."""
+        """Inspect one datagram."""
         payload = packet.payload
         found = payload[:3] == b"\x16\xfe\xfd" and payload[0x5A:0x5F] == b"\x1d\0\x17\0\x18"
         return (Fact("snowflake-dtls-2021"),) if found else None
 
 
 class Snowflake2022:
-    """The rule of May 2022: supported_groups in pion's ClientHello.
+    """The rule reported in May 2022: supported_groups in pion's ClientHello.
 
-    "00 1D 00 17 00 18 at 0x6e offset of the packet, as well as at 0x59" (pion/dtls 474), read as
-    either of both, counted in the datagram as the rule of 2021 is. That the first byte has to be a
-    handshake record's is our addition: without it the rule would hit six bytes of anything.
+    "00 1D 00 17 00 18 at 0x6e offset of the packet, as well as at 0x59" (pion/dtls 474), which we
+    read as either offset, counted within the datagram as in the rule of 2021. That the first byte
+    must be a handshake record's is our addition: otherwise the rule would match six bytes of
+    anything.
     """
 
     def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
-        """Look at one datagram."""
+        """Inspect one datagram."""
         payload = packet.payload
         groups = b"\0\x1d\0\x17\0\x18"
         found = payload[:1] == b"\x16" and groups in (payload[0x6E:0x74], payload[0x59:0x5F])

@@ -1,4 +1,4 @@
-"""Recognises what looks like nothing: traffic encrypted from its first byte; nothing else."""
+"""Recognise traffic that looks like nothing known because it is encrypted from its first byte."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _MOST_PRINTABLE_RUN = 20
 
 
 class FullyEncrypted:
-    """States it if none of five published exemptions holds for the first payload of the flow.
+    """States `fully-encrypted` if none of five exemptions holds for the flow's first payload.
 
-    The rules are those that were inferred of China's censor (gfw-report, "How the Great Firewall of
+    The exemptions are those inferred for China's censor (gfw-report, "How the Great Firewall of
     China Detects and Blocks Fully Encrypted Traffic", USENIX Security 2023; OpenGFW's `fet.go`).
     """
 
     def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
-        """Look at one segment."""
+        """Inspect one segment."""
         return () if is_exempt(packet.payload) else (Fact("fully-encrypted"),)
 
 

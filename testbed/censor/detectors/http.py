@@ -1,4 +1,4 @@
-"""Recognises HTTP/1, by its request line or by no more than its method, and reads the Host."""
+"""Recognise HTTP/1 by its request line, or only by its method, and read the Host."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ _LEAST_BYTES, _PAYLOADS = 8, 2
 
 
 def looks_like_http(payload: bytes) -> bool:
-    """Return whether it begins with a method and a space."""
+    """Return whether a payload begins with a method and a space."""
     return payload.startswith(tuple(method + b" " for method in METHODS))
 
 
 class Http:
-    """States it at a request line; a request in absolute form, or CONNECT, is one to a proxy.
+    """States HTTP at a request line; one in absolute form, or CONNECT, is a request to a proxy.
 
-    Without reassembly of segments the line has to be in one.
+    Without reassembly the line must be in a single segment.
     """
 
     def __init__(self, reading: Reading) -> None:
         self._joins = "tcp-segments" in reading.reassembles
 
     def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
-        """Look at one segment."""
+        """Inspect one segment."""
         payload = packet.payload
         request = _REQUEST.match(payload)
         if request is None:
@@ -44,13 +44,13 @@ class Http:
 
 
 class HttpHost:
-    """Reads the Host of the first request; without reassembly, where its first segment has it."""
+    """Reads the Host of the first request; without reassembly it must be in the first segment."""
 
     def __init__(self, reading: Reading) -> None:
         self._joins = "tcp-segments" in reading.reassembles
 
     def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
-        """Look at one segment."""
+        """Inspect one segment."""
         payload = packet.payload
         is_request = _REQUEST.match(payload) is not None
         host = _HOST.search(payload) if is_request else None
@@ -62,16 +62,16 @@ class HttpHost:
 
 
 def _is_begun(stream: bytes, end: bytes) -> bool:
-    """Return whether it may go on as a request that has not yet come to an end."""
+    """Return whether a stream may be the beginning of a request that is not complete yet."""
     begins = looks_like_http(stream) or any(method.startswith(stream) for method in METHODS)
     return begins and end not in stream and len(stream) < MAX_STREAM_BYTES
 
 
 class HttpStart:
-    """States `http-start` at a method, a space and 8 bytes in all, as Iran's filter of 2020 did.
+    """States `http-start` at a method, a space and 8 bytes in total, as Iran's filter of 2020 did.
 
-    It takes the first two payloads of the end that sends first together; that the rest is a request
-    is not asked (Bock et al., "Detecting and Evading Censorship-in-Depth: A Case Study of Iran's
+    It joins the first two payloads of the end that sends first, and does not check that the rest is
+    a request (Bock et al., "Detecting and Evading Censorship-in-Depth: A Case Study of Iran's
     Protocol Filter", FOCI 2020, 4.3).
     """
 
@@ -80,7 +80,7 @@ class HttpStart:
         self._payloads: list[bytes] = []
 
     def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
-        """Look at one segment."""
+        """Inspect one segment."""
         if self._sender is None:
             self._sender = packet.direction
         if packet.direction is not self._sender:

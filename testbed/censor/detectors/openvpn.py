@@ -1,4 +1,4 @@
-"""Recognises OpenVPN by the opcodes of its handshake, over UDP and TCP; nothing else."""
+"""Recognise OpenVPN over UDP and TCP by the opcodes of its handshake."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ _CLIENT_RESETS = (7 << 3, 10 << 3)
 _SERVER_RESET = 8 << 3
 _AFTER = (4 << 3, 5 << 3, 11 << 3)
 """P_CONTROL_HARD_RESET_CLIENT_V2 and V3, _SERVER_V2; P_CONTROL_V1, P_ACK_V1, P_CONTROL_WKC_V1, all
-of key 0 (OpenVPN's protocol documentation)."""
+with key 0 (OpenVPN's protocol documentation)."""
 _LEAST_BYTES = 10
-"""Opcode, session identifier and the count of acknowledgements."""
+"""The size of opcode, session identifier and the count of acknowledgements."""
 
 
 class OpenVpn:
-    """States it after a client's reset, the server's, and a control packet or acknowledgement.
+    """States OpenVPN after the client's reset, the server's, and a control packet or an ACK.
 
     Encrypted control channels (tls-crypt) keep their opcodes in clear (Xue et al., USENIX Security
-    2022). `framed`: over TCP, where a length of two bytes stands before each packet.
+    2022). `framed`: over TCP, where a length of two bytes precedes each packet.
     """
 
     def __init__(self, *, framed: bool) -> None:
@@ -29,7 +29,7 @@ class OpenVpn:
         self._answered = False
 
     def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
-        """Look at one packet."""
+        """Inspect one packet."""
         opcode = _opcode(packet.payload, framed=self._framed)
         if self._client is None:
             if opcode not in _CLIENT_RESETS:
@@ -47,12 +47,12 @@ class OpenVpn:
 
 
 def is_client_reset(datagram: bytes) -> bool:
-    """Return whether it begins as the first packet of a client over UDP does."""
+    """Return whether a datagram begins like a client's first packet over UDP."""
     return _opcode(datagram, framed=False) in _CLIENT_RESETS
 
 
 def _opcode(payload: bytes, *, framed: bool) -> int | None:
-    """Return the first byte of a packet of opcode and key, or None."""
+    """Return the first byte of a packet, which has opcode and key, or None if it is too short."""
     if framed:
         length = int.from_bytes(payload[:2], "big")
         payload = payload[2:]

@@ -1,7 +1,8 @@
-"""Recognises QUIC by its Initial packets and reads the ClientHello in them; nothing else.
+"""Recognise QUIC by its Initial packets, and read the ClientHello in them.
 
-An Initial's keys follow from its connection ID (RFC 9001, 5.2; RFC 9369, 3.3), so that a middlebox
-can open it.
+Initial packets are encrypted, but their keys derive from the connection ID in the first one (RFC
+9001, 5.2; RFC 9369, 3.3), so a middlebox can decrypt them. The ClientHello is in their CRYPTO
+frames, which may be split over several frames and datagrams.
 """
 
 from __future__ import annotations
@@ -42,22 +43,22 @@ _VERSIONS = {
 
 
 class Initial(NamedTuple):
-    """An opened Initial of a client."""
+    """A client's decrypted Initial packet."""
 
     version: str
     frames: bytes
     size_bytes: int
-    """In the datagram; another packet may follow."""
+    """Its size in the datagram; another packet may follow."""
 
 
 class QuicTspu:
-    """The rule reported of the Russian boxes: version 1 in a datagram of at least 1001 bytes.
+    """The rule reported for the Russian middleboxes: version 1 in a datagram of 1001 bytes or more.
 
-    Nothing is decrypted (Xue et al., IMC 2022). The server's port is for the profile to say.
+    Nothing is decrypted (Xue et al., IMC 2022). The profile sets the server's port.
     """
 
     def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
-        """Look at one datagram."""
+        """Inspect one datagram."""
         payload = packet.payload
         is_v1 = payload[:1] >= b"\x80" and payload[1:5] == b"\0\0\0\1"
         found = is_v1 and len(payload) >= _TSPU_BYTES
@@ -65,13 +66,13 @@ class QuicTspu:
 
 
 class Quic:
-    """Opens the flow's first datagram; what does not open is not QUIC, whatever comes later."""
+    """States QUIC if the flow's first datagram can be decrypted; later datagrams do not matter."""
 
     def __init__(self) -> None:
         _ciphers()
 
     def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
-        """Look at one datagram."""
+        """Inspect one datagram."""
         initial = open_initial(packet.payload)
         return () if initial is None else (Fact("quic"), Fact(initial.version))
 
@@ -79,11 +80,12 @@ class Quic:
 class QuicClientHello:
     """Reads the ClientHello in the Initials of a flow that begins with one.
 
-    Without reassembly it has to lie in one CRYPTO frame of the first datagram. Frames put together
-    let it be in several of that datagram, datagrams put together in those of several, and in
-    several Initials of one (RFC 9000, 12.2). `Reading.quic_first_frame` is for boxes that want more
-    (`first_crypto_frame`). Post-quantum key shares make it too long for one datagram of 1200 bytes,
-    and Chromium and quic-go cut it on purpose: only a box that joins datagrams reads those.
+    Without reassembly it must be in one CRYPTO frame of the first datagram. If frames are
+    reassembled, it may be in several frames of that datagram; if datagrams are, it may be spread
+    over several datagrams, and over several Initials in one (RFC 9000, 12.2). With
+    `Reading.quic_first_frame` the condition is stricter (`first_crypto_frame`). Post-quantum key
+    shares make the ClientHello too long for one datagram of 1200 bytes, and Chromium and quic-go
+    split it on purpose: only a middlebox that reassembles datagrams reads those.
     """
 
     def __init__(self, reading: Reading) -> None:
@@ -94,7 +96,7 @@ class QuicClientHello:
         self._secret_from: bytes | None = None
 
     def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
-        """Look at one datagram."""
+        """Inspect one datagram."""
         opened = list(self._initials(packet.payload))
         if self._secret_from is None:
             if not opened:
@@ -107,7 +109,7 @@ class QuicClientHello:
         return UNFINISHED if self._joins else ()
 
     def _initials(self, datagram: bytes) -> Iterator[Initial]:
-        """Open those at a datagram's beginning: the first or, if datagrams are joined, all."""
+        """Yield the Initials at the start of a datagram: all if datagrams are joined, else one."""
         initial = open_initial(datagram, self._secret_from)
         while initial is not None:
             yield initial
@@ -126,12 +128,12 @@ class QuicClientHello:
 
 
 def looks_like_quic(datagram: bytes) -> bool:
-    """Return whether it begins with the long header of an Initial of version 1 or 2."""
+    """Return whether a datagram begins with the long header of a version 1 or 2 Initial."""
     return _header(datagram) is not None
 
 
 def open_initial(datagram: bytes, secret_from: bytes | None = None) -> Initial | None:
-    """Decrypt a client's Initial packet at the beginning of a datagram; None: it is none.
+    """Decrypt a client's Initial packet at the start of a datagram; return None if it is not one.
 
     `secret_from` is the connection ID of the client's first Initial; None: this is the first.
     """
@@ -146,7 +148,7 @@ def open_initial(datagram: bytes, secret_from: bytes | None = None) -> Initial |
 
 
 def crypto_frames(frames: bytes) -> list[tuple[int, bytes]]:
-    """Return what the CRYPTO frames hold with its offset, up to the first frame of another kind."""
+    """Return the offset and data of CRYPTO frames, up to a frame that does not belong there."""
     found: list[tuple[int, bytes]] = []
     at = 0
     while at < len(frames) and len(found) < _MAX_FRAMES:
@@ -167,12 +169,13 @@ def crypto_frames(frames: bytes) -> list[tuple[int, bytes]]:
 
 
 def first_crypto_frame(frames: bytes) -> bytes:
-    """Return what a CRYPTO frame holds that a payload begins with; empty: it does not.
+    """Return the data of the CRYPTO frame that a payload begins with; empty if there is none.
 
-    So China's boxes read it (gfw-report, USENIX Security 2025, what-triggers-blocking): behind PING
-    and padding they found no ClientHello, but in a CRYPTO frame with a stated length of 0 they did
-    (payloads 8 and 6). That a length of 0 stands for all that follows, and that another one counts
-    as it is, so that a ClientHello over several frames is not read, is how both are put here.
+    This is how China's middleboxes read it (gfw-report, USENIX Security 2025,
+    what-triggers-blocking): they found no ClientHello after PING or padding frames, but found one
+    in a CRYPTO frame with a stated length of 0 (payloads 8 and 6). Our interpretation is that a
+    length of 0 stands for everything that follows, and that any other length is taken literally, so
+    that a ClientHello split over several frames is not read.
     """
     offset, at = _varint(frames, 1)
     if frames[:1] != bytes([_CRYPTO]) or offset:
@@ -182,7 +185,10 @@ def first_crypto_frame(frames: bytes) -> bytes:
 
 
 def _header(datagram: bytes) -> tuple[_Version, bytes, int, int] | None:
-    """Read a long header (RFC 9000, 17.2.2): version, connection ID, where the number is, end."""
+    """Parse a long header (RFC 9000, 17.2.2).
+
+    Return the version, the connection ID, and the offsets of the packet number and of the end.
+    """
     if len(datagram) < 7 or not datagram[0] & 0x80:
         return None
     version = _VERSIONS.get(int.from_bytes(datagram[1:5], "big"))
@@ -203,6 +209,8 @@ def _decrypt(
     invalid_tag, aes_gcm, mask_of = _ciphers()
     key, iv, header_key = keys
     sample = packet[number_at + 4 : number_at + 4 + _SAMPLE_BYTES]
+    # Remove header protection (RFC 9001, 5.4): it masks the low bits of the first byte, which hold
+    # the length of the packet number, and the packet number itself.
     mask = mask_of(header_key, sample)
     first = packet[0] ^ (mask[0] & 0x0F)
     number_bytes = (first & 3) + 1
@@ -220,9 +228,9 @@ def _decrypt(
 
 @cache
 def _ciphers() -> tuple[type[Exception], Any, Callable[[bytes, bytes], bytes]]:
-    """Load what opens packets: InvalidTag, AESGCM, and AES for masks of headers.
+    """Load what decrypts packets: InvalidTag, AESGCM, and AES for header protection.
 
-    Only where QUIC is looked for: it costs a guest a third of a second.
+    It is loaded only if a profile looks for QUIC, because it costs a guest a third of a second.
     """
     from cryptography.exceptions import InvalidTag  # noqa: PLC0415
     from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes  # noqa: PLC0415
@@ -237,7 +245,7 @@ def _ciphers() -> tuple[type[Exception], Any, Callable[[bytes, bytes], bytes]]:
 
 
 def _client_keys(version: _Version, connection_id: bytes) -> tuple[bytes, bytes, bytes]:
-    """Return key, iv and header key of the client's Initials (RFC 9001, 5.1 and 5.2)."""
+    """Return the key, IV and header key of the client's Initials (RFC 9001, 5.1 and 5.2)."""
     initial = hmac.digest(version.salt, connection_id, "sha256")
     client = _expand(initial, b"client in", 32)
     key, iv, header = (
@@ -248,14 +256,14 @@ def _client_keys(version: _Version, connection_id: bytes) -> tuple[bytes, bytes,
 
 
 def _expand(secret: bytes, label: bytes, size: int) -> bytes:
-    """HKDF-Expand-Label (RFC 8446, 7.1) for at most 32 bytes."""
+    """Return HKDF-Expand-Label (RFC 8446, 7.1) of at most 32 bytes."""
     full = b"tls13 " + label
     info = size.to_bytes(2, "big") + bytes([len(full)]) + full + b"\0"
     return hmac.digest(secret, info + b"\1", "sha256")[:size]
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """Read a variable-length integer (RFC 9000, 16), and give where it ends; 0 past the end."""
+    """Return a variable-length integer (RFC 9000, 16), 0 past the end, and the offset after it."""
     if at >= len(data):
         return 0, len(data)
     size = 1 << (data[at] >> 6)
@@ -264,7 +272,7 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 
 
 def _after_ack(frames: bytes, at: int, kind: int) -> int:
-    """Skip an ACK frame (RFC 9000, 19.3)."""
+    """Return the offset after an ACK frame (RFC 9000, 19.3)."""
     _, at = _varint(frames, at)
     _, at = _varint(frames, at)
     ranges, at = _varint(frames, at)

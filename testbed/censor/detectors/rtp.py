@@ -1,12 +1,12 @@
-"""Recognises RTP and SRTP by their headers, and the media of calls by their pace.
+"""Recognise RTP and SRTP by their headers, and the media of calls by their pace.
 
-One UDP flow of a call carries several protocols, which RFC 7983 (section 7) tells apart by the
+One UDP flow of a call carries several protocols. RFC 7983 (section 7) demultiplexes them by the
 first byte: 0 to 3 STUN, 16 to 19 ZRTP, 20 to 63 DTLS, 64 to 79 TURN's ChannelData, 128 to 191 RTP
-and RTCP; RFC 5761 (section 4) tells the last two apart by the second byte. A test of intervals that
-does not do so fails on real calls, where STUN's checks and RTCP's reports stand between the frames.
+and RTCP; RFC 5761 (section 4) distinguishes the last two by the second byte. A test of intervals
+that ignores this fails on real calls, where STUN checks and RTCP reports come between the frames.
 
-What is stated here is a hypothesis about what a box might look for, not a measurement of one. How
-often each detector is right on captures of real calls: `testbed recognise --evaluate`.
+These detectors are hypotheses about what a middlebox might look for, not measurements of one.
+`testbed recognise --evaluate` shows how often each is right on captures of real calls.
 """
 
 from __future__ import annotations
@@ -33,27 +33,27 @@ _RTCP_TYPES = range(192, 224)
 _LIKE_RTCP = range(64, 96)
 """Payload types that RTCP's packet types look like on one port (RFC 5761, 4)."""
 _MAX_SOURCES = 64
-"""How many sources of a flow are remembered; the one that came first is forgotten first."""
+"""The maximum number of sources per flow; beyond it, the oldest one is forgotten."""
 
 
 class MediaHeader(NamedTuple):
-    """What goes on from one datagram of a stream to the next."""
+    """The header fields that link one datagram of a stream to the next."""
 
     source: bytes
     sequence: int | None
-    """None: the header has none."""
+    """The sequence number; None if the header has none."""
 
 
 class RtpSources:
-    """The sources of media that a flow has shown so far: bounded, never raises."""
+    """The sources of media seen in a flow so far; its size is bounded."""
 
     def __init__(self) -> None:
         self._sequences: dict[tuple[Direction, bytes], int | None] = {}
 
     def continues(self, direction: Direction, header: MediaHeader | None) -> bool:
-        """Remember a datagram's source; tell whether it goes on with one that was known.
+        """Remember a datagram's source; return whether the datagram continues a known one.
 
-        It does so with a sequence number that is a little higher (RFC 3550, 5.1), or without one.
+        It does if its sequence number is a little higher (RFC 3550, 5.1), or if it has none.
         """
         if header is None:
             return False
@@ -68,7 +68,7 @@ class RtpSources:
 
 
 class RtpHeader:
-    """States RTP after some packets of a direction that go on with one source's numbers.
+    """States RTP after a few packets in one direction that continue one source's sequence numbers.
 
     Each is version 2 with the same SSRC and payload type as the one before, and a sequence number a
     little higher (RFC 3550, 5.1). SRTP has the same header (RFC 3711, 3.1). Packets of other
@@ -80,7 +80,7 @@ class RtpHeader:
         self._counts: dict[tuple[Direction, bytes], int] = {}
 
     def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
-        """Look at one datagram."""
+        """Inspect one datagram."""
         header = rtp_header(packet.payload)
         if header is None:
             return None
@@ -93,7 +93,7 @@ class RtpHeader:
 
 
 def rtp_header(datagram: bytes) -> MediaHeader | None:
-    """Return what tells an RTP stream from others, and the sequence number; None: not RTP."""
+    """Return the source and sequence number of an RTP header, or None if it is not RTP."""
     if len(datagram) < _HEADER_BYTES or datagram[0] & 0xC0 != 0x80:
         return None
     payload_type = datagram[1] & 0x7F
@@ -104,7 +104,7 @@ def rtp_header(datagram: bytes) -> MediaHeader | None:
 
 
 def rtcp_header(datagram: bytes) -> MediaHeader | None:
-    """Return the SSRC that an RTCP packet (RFC 3550, 6.4) begins with; None: not RTCP."""
+    """Return the SSRC of an RTCP packet (RFC 3550, 6.4), or None if it is not RTCP."""
     if len(datagram) < _RTCP_HEADER_BYTES or datagram[0] & 0xC0 != 0x80:
         return None
     length = 4 * (1 + int.from_bytes(datagram[2:4], "big"))
@@ -114,11 +114,11 @@ def rtcp_header(datagram: bytes) -> MediaHeader | None:
 
 
 def zoom_header(datagram: bytes) -> MediaHeader | None:
-    """Return what tells a stream to or from Zoom's servers from others; None: it is none.
+    """Return the source and sequence number of a Zoom server header, or None for other datagrams.
 
-    Before its RTP come a type of 5, a sequence number, what stays the same, and the direction, 0 or
-    4 (Michel et al., "Enabling Passive Measurement of Zoom Performance in Production Networks",
-    IMC 2022, and the dissector published with it).
+    Before the RTP header it has a type of 5, a sequence number, constant bytes, and the direction,
+    0 or 4 (Michel et al., "Enabling Passive Measurement of Zoom Performance in Production
+    Networks", IMC 2022, and the dissector published with it).
     """
     if len(datagram) < _HEADER_BYTES or datagram[0] != 5 or datagram[7] not in (0, 4):
         return None
@@ -143,19 +143,20 @@ _MAX_PACKETS = 1000
 
 
 class RtpTiming:
-    """States the media of a call by what comes at the pace of media; not by what it says.
+    """States the media of a call by datagrams that arrive at the pace of media.
 
-    What a relay carries (TURN's, Telegram's) is read without the relay's header. Three kinds of
-    datagrams count, ten of the first two within 5 s being enough:
-    - those that go on with a source of RTP, of RTCP, or of Zoom's headers before it;
-    - behind a STUN message on the same flow all that is neither STUN, ZRTP nor DTLS, since calls
-      encrypt their media in ways that show no header (Telegram's from peer to peer);
-    - without either, datagrams of voice's sizes at voice's intervals (`_Rhythm`), unless the flow
-      began as QUIC, WireGuard, OpenVPN or DNS: a box that knows what a flow is has no reason to
-      think of a call, even where one is carried within.
+    A relay's header (TURN's, Telegram's) is skipped first. Three kinds of datagrams count; ten of
+    the first two kinds within 5 s are enough:
+    - datagrams that continue a source of RTP, of RTCP, or of RTP behind Zoom's header;
+    - after a STUN message on the same flow, everything that is neither STUN, ZRTP nor DTLS, since
+      some calls encrypt their media without a visible header (Telegram's from peer to peer);
+    - failing both, datagrams with the sizes and intervals of voice (`_Rhythm`), unless the flow
+      began as QUIC, WireGuard, OpenVPN or DNS: a middlebox that has identified a flow has no reason
+      to suspect a call, even if one is carried inside.
 
-    "Packet sizes, short regular intervals" is what is told of Russian boxes (net4people/bbs 578, a
-    compilation of a leaked lecture); all numbers are ours. Gives up after 1000 packets.
+    "Packet sizes, short regular intervals" is what is reported about Russian middleboxes
+    (net4people/bbs 578, a compilation of a leaked lecture); all numbers are ours. It gives up after
+    1000 packets.
     """
 
     def __init__(self, media_packets: int = _MEDIA_PACKETS, media_s: float = _MEDIA_S) -> None:
@@ -168,7 +169,7 @@ class RtpTiming:
         self._packets = 0
 
     def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
-        """Look at one datagram."""
+        """Inspect one datagram."""
         self._packets += 1
         is_opening = self._packets <= _OPENING_PACKETS
         if is_opening and any(shape(packet.payload) for shape in _NO_CALL):
@@ -199,10 +200,10 @@ _MS_TURN, _MS_TURN_HEADER_BYTES = b"\xff\x10", 12
 
 
 def _unwrapped(datagram: bytes) -> bytes:
-    """Return what a relay carries: TURN's by ChannelData, Telegram's behind a tag and a length.
+    """Return a datagram without its relay's header: TURN's ChannelData or Telegram's wrapper.
 
-    Microsoft's multiplexed TURN has a header of its own before STUN and RTP (read in nDPI's
-    dissector of STUN).
+    Microsoft's multiplexed TURN has its own header before STUN and RTP (read in nDPI's STUN
+    dissector).
     """
     if channel_number(datagram) is not None:
         return datagram[DATA_HEADER_BYTES:]
@@ -219,10 +220,10 @@ _SIZES_BYTES = range(30, 400)
 
 
 class _Rhythm:
-    """One direction of a flow as sizes and times alone.
+    """Recognises voice in one direction of a flow by sizes and times alone.
 
-    Four in five intervals of 50 are within 4 ms of a multiple of 20, 40 or 60 ms, none of them a
-    burst, and the packet has voice's size.
+    In a window of 50 packets, four in five have the size of voice and come within 4 ms of a
+    multiple (1 to 3) of 20, 40 or 60 ms after the packet before them.
     """
 
     def __init__(self) -> None:
@@ -231,7 +232,7 @@ class _Rhythm:
         self._regular = [0] * len(_FRAME_S)
 
     def feed(self, size_bytes: int, now: float) -> bool:
-        """Take one datagram; tell whether a window that it ends is voice's."""
+        """Count a datagram; return whether it completes a window that looks like voice."""
         interval_s, self._last = now - self._last, now
         self._packets += 1
         if size_bytes in _SIZES_BYTES:
@@ -245,6 +246,6 @@ class _Rhythm:
 
 
 def _is_regular(interval_s: float, frame_s: float) -> bool:
-    """Return whether an interval is one frame's, or that of up to three with the others lost."""
+    """Return whether an interval is that of one frame, or of up to three with some lost."""
     frames = min(max(round(interval_s / frame_s), 1), 3) if interval_s < 1 else 1
     return abs(interval_s - frames * frame_s) <= _TOLERANCE_S

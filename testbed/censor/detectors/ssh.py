@@ -1,4 +1,4 @@
-"""Recognises SSH by its identification string; nothing else."""
+"""Recognise SSH by its identification string."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from testbed.censor.packet import Packet
 
 
 def looks_like_ssh(payload: bytes) -> bool:
-    """Return whether it begins with an identification string (RFC 4253, 4.2)."""
+    """Return whether a payload begins with an identification string (RFC 4253, 4.2)."""
     return payload.startswith((b"SSH-2.0-", b"SSH-1."))
 
 
 class Ssh:
-    """States it at an identification string of either end."""
+    """States SSH at an identification string from either end."""
 
     def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
-        """Look at one segment."""
+        """Inspect one segment."""
         return (Fact("ssh"),) if looks_like_ssh(packet.payload) else None

@@ -1,7 +1,8 @@
-"""Recognises STUN and what is built on it (TURN, ICE), over UDP and over TCP.
+"""Recognise STUN and what is built on it (TURN, ICE), over UDP and over TCP.
 
-Behind TLS nothing of it shows but the ALPN of RFC 7443, if the client sends it, which a profile may
-match as `alpn = ["stun.*"]`. Reports of boxes speak of UDP alone: over TCP it is a hypothesis.
+Inside TLS only the ALPN of RFC 7443 shows, if the client sends it; a profile may match it as
+`alpn = ["stun.*"]`. Reports about middleboxes mention only UDP: recognition over TCP is a
+hypothesis.
 """
 
 import struct
@@ -22,38 +23,38 @@ _FINGERPRINT_XOR = 0x5354554E
 class Stun:
     """States STUN at the first datagram with the cookie at payload offset 4.
 
-    This is the rule that users of circumvention tools report of the Russian boxes (zapret
-    `50-stun4all`), coarser than RFC 8489: type and length are not looked at.
+    This is the rule that users of circumvention tools report for the Russian middleboxes (zapret
+    `50-stun4all`). It is coarser than RFC 8489: type and length are not checked.
     """
 
     def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
-        """Look at one datagram."""
+        """Inspect one datagram."""
         return (Fact("stun"),) if packet.payload[4:8] == MAGIC_COOKIE else None
 
 
 class StunStrict:
-    """States STUN at the first datagram that is one whole, well-formed message."""
+    """States STUN at the first datagram that is one complete, well-formed message."""
 
     def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
-        """Look at one datagram."""
+        """Inspect one datagram."""
         return (Fact("stun-strict"),) if is_stun(packet.payload) else None
 
 
 class StunOverTcp:
-    """States STUN if a direction's first segment begins with one message; gives up if not.
+    """States STUN if the flow's first segment begins with a message; otherwise gives up.
 
-    TURN's control connection has no framing (RFC 8489, 6.2.2); candidates of ICE over TCP have a
-    length of two bytes before each message (RFC 4571, 2; RFC 6544, 10.1).
+    TURN's control connection has no framing (RFC 8489, 6.2.2); over ICE-TCP a length of two bytes
+    precedes each message (RFC 4571, 2; RFC 6544, 10.1).
     """
 
     def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
-        """Look at one segment."""
+        """Inspect one segment."""
         found = any(_begins_as_message(packet.payload[at:]) for at in (0, 2))
         return (Fact("stun"),) if found else ()
 
 
 def _begins_as_message(stream: bytes) -> bool:
-    """Return whether a stream begins with a header whose fixed bits are right (RFC 8489, 5)."""
+    """Return whether a stream begins with a header whose fixed bits are correct (RFC 8489, 5)."""
     return (
         len(stream) >= HEADER_BYTES
         and not stream[0] & 0xC0
@@ -63,7 +64,7 @@ def _begins_as_message(stream: bytes) -> bool:
 
 
 def attribute_types(datagram: bytes) -> Iterator[int]:
-    """Yield the types of a message's attributes (RFC 8489, 14) as far as they are there."""
+    """Yield the types of a message's attributes (RFC 8489, 14), even if it is truncated."""
     at = HEADER_BYTES
     while at + 4 <= len(datagram):
         kind, length = struct.unpack_from("!HH", datagram, at)
@@ -72,7 +73,7 @@ def attribute_types(datagram: bytes) -> Iterator[int]:
 
 
 def is_stun(datagram: bytes) -> bool:
-    """Return whether it is a STUN message (RFC 8489, 6.3): cookie, lengths, right FINGERPRINT."""
+    """Return whether a datagram is STUN (RFC 8489, 6.3): cookie, lengths and any FINGERPRINT."""
     if (
         len(datagram) < HEADER_BYTES
         or datagram[0] & 0xC0

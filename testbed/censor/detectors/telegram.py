@@ -1,4 +1,4 @@
-"""Recognises calls through Telegram's reflectors (tgcalls source code); nothing else."""
+"""Recognise calls through Telegram's reflectors, whose protocol is in tgcalls' source code."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _NEEDED = 4
 
 
 class TelegramReflector:
-    """States it at a hello or its answer, or after some packets with one tag and right lengths."""
+    """States it at a hello or its answer, or after packets with the same tag and valid lengths."""
 
     def __init__(self) -> None:
         self._in_a_row: dict[Direction, tuple[bytes, int]] = {}
 
     def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
-        """Look at one datagram."""
+        """Inspect one datagram."""
         payload = packet.payload
         found = payload[_TAG_BYTES : 2 * _TAG_BYTES] in _GREETINGS
         if not found:
@@ -33,7 +33,7 @@ class TelegramReflector:
 
 
 def is_wrapped(payload: bytes) -> bool:
-    """Return whether 16 bytes of tag, 4 of source and a length stand before what is padded to 4."""
+    """Return whether a payload has the wrapper: tag (16), source (4), length, and padding to 4."""
     if len(payload) <= WRAPPER_BYTES or len(payload) % 4:
         return False
     (length,) = struct.unpack_from(">I", payload, 20)

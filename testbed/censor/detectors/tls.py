@@ -1,10 +1,10 @@
-"""Recognises TLS over TCP by its records and reads its ClientHello; what it says: client_hello.
+"""Recognise TLS over TCP by its records, and extract the ClientHello for `client_hello`.
 
-Of a ClientHello in two segments, as post-quantum key shares make it, a box that does not put
-segments together sees the header of a handshake record: it knows that this is TLS, and nothing
-else. Neither the server's name nor the version is read, even where the first segment has it: a
-ClientHello padded beyond a segment was not recognised by the box that throttled Twitter (Xue et
-al., IMC 2021). That other boxes are so, too, is assumed.
+Post-quantum key shares often split a ClientHello over two segments. A middlebox that does not
+reassemble segments then sees only the header of a handshake record: it knows that this is TLS, and
+nothing else. Neither the server name nor the version is read, even if the first segment has it: the
+middlebox that throttled Twitter did not recognise a ClientHello padded beyond a segment (Xue et
+al., IMC 2021). That other middleboxes behave alike is an assumption.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ _TLS13 = 0x0304
 
 
 def looks_like_tls(payload: bytes) -> bool:
-    """Return whether it begins with a TLS record's header (RFC 8446, 5.1), whole or not."""
+    """Return whether a payload begins with a TLS record header (RFC 8446, 5.1).
+
+    The record itself may be incomplete.
+    """
     return (
         len(payload) >= _RECORD_HEADER_BYTES
         and 20 <= payload[0] <= 23
@@ -33,17 +36,17 @@ def looks_like_tls(payload: bytes) -> bool:
 
 
 class Tls:
-    """States TLS at a handshake record, a client's or a server's, by its header's five bytes.
+    """States TLS at a handshake record from either end, by the five bytes of its header.
 
-    Without reassembly they have to begin a segment, so that a first segment of one byte hides TLS;
-    with it, to begin a direction.
+    Without reassembly they must be at the start of a segment, so that a first segment of one byte
+    hides TLS; with reassembly, at the start of a direction.
     """
 
     def __init__(self, reading: Reading) -> None:
         self._joins = "tcp-segments" in reading.reassembles
 
     def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
-        """Look at one segment."""
+        """Inspect one segment."""
         payload = packet.payload
         if looks_like_tls(payload) and payload[0] == _HANDSHAKE:
             return (Fact("tls"),)
@@ -51,10 +54,10 @@ class Tls:
 
 
 class TlsClientHello:
-    """Reads the first ClientHello that is whole, from either end.
+    """Reads the first complete ClientHello from either end.
 
-    Without reassembly it has to begin and end in one segment and one record. Segments put together
-    let it end in a later one; records put together let it be in several, behind others.
+    Without reassembly it must begin and end in one segment and one record. If segments are
+    reassembled, it may end in a later one; if records are, it may span several, and follow others.
     """
 
     def __init__(self, reading: Reading) -> None:
@@ -62,7 +65,7 @@ class TlsClientHello:
         self._joins_records = "tls-records" in reading.reassembles
 
     def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
-        """Look at one segment."""
+        """Inspect one segment."""
         handshake = _handshake(packet.payload, joins_records=self._joins_records)
         hello = _whole_hello(handshake)
         if hello is not None:
@@ -72,7 +75,7 @@ class TlsClientHello:
         return UNFINISHED if waits else None
 
     def _is_begun(self, stream: bytes, handshake: bytes) -> bool:
-        """Return whether a direction may go on as a ClientHello that is whole."""
+        """Return whether a stream may still become a complete ClientHello."""
         if len(stream) >= MAX_STREAM_BYTES:
             return False
         if not handshake:
@@ -82,14 +85,14 @@ class TlsClientHello:
 
 
 def _may_become_header(stream: bytes) -> bool:
-    """Return whether it is a beginning of a handshake record's header."""
+    """Return whether a stream is the beginning of a handshake record's header."""
     return len(stream) <= _RECORD_HEADER_BYTES and bytes([_HANDSHAKE, 3]).startswith(stream[:2])
 
 
 def _handshake(stream: bytes, *, joins_records: bool) -> bytes:
-    """Return what the first record holds of a handshake, or all at the beginning; others count not.
+    """Return the handshake data in the first record, or in all records if these are reassembled.
 
-    Only records put together let one of another kind stand before them.
+    Records of another type are skipped, but only if records are reassembled.
     """
     joined = b""
     while looks_like_tls(stream):
@@ -103,7 +106,7 @@ def _handshake(stream: bytes, *, joins_records: bool) -> bytes:
 
 
 def _whole_hello(handshake: bytes) -> ClientHello | None:
-    """Read a ClientHello at the beginning; None: it is none, or not whole."""
+    """Return the ClientHello at the start of handshake data, or None if it is not complete."""
     end = _HANDSHAKE_HEADER_BYTES + int.from_bytes(handshake[1:_HANDSHAKE_HEADER_BYTES], "big")
     if len(handshake) < max(end, _HANDSHAKE_HEADER_BYTES) or handshake[0] != CLIENT_HELLO:
         return None

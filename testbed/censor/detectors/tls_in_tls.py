@@ -1,12 +1,13 @@
-"""Recognises TLS inside of TLS by the sizes of what both ends exchange behind the outer handshake.
+"""Recognise TLS inside TLS by the sizes of the bursts that follow the outer handshake.
 
-A client that speaks TLS through a proxy that itself speaks TLS shakes hands twice, and the second
-handshake shows through the sizes of the first's records (Xue et al., "Fingerprinting Obfuscated
-Proxy Traffic with Encapsulated TLS Handshakes", USENIX Security 2024). This is the classifier of
-OpenGFW (`analyzer/tcp/trojan.go`): a decision tree that its authors trained with about 20,000
-samples of Trojan and 30,000 others, and of which they say "1% false positive rate, 10% false
-negative rate" and advise against blocking by it. Those rates hold for their samples; for others
-nobody published any. A hypothesis about a box, not a measurement of one.
+A client that uses TLS through a proxy that itself uses TLS performs two handshakes, and the inner
+one shows through the sizes of the outer records (Xue et al., "Fingerprinting Obfuscated Proxy
+Traffic with Encapsulated TLS Handshakes", USENIX Security 2024). This is the classifier of OpenGFW
+(`analyzer/tcp/trojan.go`): it adds up the bytes of four bursts in alternating directions and
+applies a decision tree. Its authors trained the tree with about 20,000 samples of Trojan and 30,000
+others; they state a "1% false positive rate, 10% false negative rate" and advise against blocking
+by it. These rates hold for their samples; nobody has published any for others. It is a hypothesis
+about a middlebox, not a measurement of one.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from testbed.censor.facts import Fact
 from testbed.censor.packet import Direction, Packet
 
 _CLIENT_READY = bytes.fromhex("140303000101")
-"""A ChangeCipherSpec record: what the client sends when it has the keys (RFC 8446, D.4)."""
+"""A ChangeCipherSpec record, which the client sends once it has the keys (RFC 8446, D.4)."""
 _BURSTS = 4
 _MAX_BYTES = 512_000
 _HALF, _WRAP = 1 << 31, 1 << 32
@@ -52,15 +53,15 @@ _TREE: Sequence[tuple[tuple[float, float], ...]] = (
     ((2592, 2840), (6233, 9408), (733, inf), _ANY),
     (_ANY, (13019, 13314), _ANY, (31, 1786)),
 )
-"""The leaves of the tree that say yes: from and to of the bytes of four bursts, up, down, up, down,
-beginning with the client's ChangeCipherSpec."""
+"""The positive leaves of the tree: minimum and maximum of the bytes in four bursts (up, down, up,
+down), beginning with the client's ChangeCipherSpec."""
 
 
 class TlsInTls:
-    """States it when the client speaks for the third time, if the tree says so; else it gives up.
+    """Applies the tree when the client begins its third burst, and gives up if it says no.
 
-    Bytes that come again are not counted again. A connection that does not begin with TLS, or that
-    has passed 512,000 bytes, is given up.
+    Retransmitted bytes are not counted twice. It also gives up on a connection that does not begin
+    with TLS, and after 512,000 bytes.
     """
 
     def __init__(self) -> None:
@@ -71,7 +72,7 @@ class TlsInTls:
         self._next: dict[Direction, int] = {}
 
     def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
-        """Look at one segment."""
+        """Inspect one segment."""
         payload = packet.payload
         if self._client is None:
             if not looks_like_tls(payload):
@@ -93,7 +94,7 @@ class TlsInTls:
         return () if sum(self._bursts) > _MAX_BYTES else None
 
     def _new_bytes(self, packet: Packet) -> int:
-        """Return how many bytes a segment moves its direction on; 0: all of it came before."""
+        """Return the number of new bytes in a segment; 0 if all of it arrived before."""
         fields = packet.tcp
         if fields is None:
             return len(packet.payload)
@@ -107,7 +108,7 @@ class TlsInTls:
 
 
 def looks_like_tls_in_tls(bursts: Sequence[int]) -> bool:
-    """Return whether four sizes (bytes; up, down, up, down) are those of a second handshake."""
+    """Return whether four burst sizes (bytes; up, down, up, down) look like an inner handshake."""
     return any(
         all(first <= size <= last for size, (first, last) in zip(bursts, leaf, strict=True))
         for leaf in _TREE

@@ -1,6 +1,7 @@
-"""Recognises TURN's ChannelData, in which relayed media travels; its STUN messages: `stun`.
+"""Recognise TURN's ChannelData messages, which carry relayed media.
 
-Over TCP messages are padded to four bytes and come in segments of any size (RFC 8656, 12.5).
+Over TCP, messages are padded to four bytes and arrive in segments of any size (RFC 8656, 12.5).
+TURN's STUN messages are recognised by `stun`.
 """
 
 from collections.abc import Sequence
@@ -11,18 +12,18 @@ from testbed.censor.packet import Direction, Packet
 
 DATA_HEADER_BYTES = 4
 _NEEDED = 3
-"""QUIC's short headers overlap with channel numbers; three fitting lengths in a row do not happen
-by chance."""
+"""QUIC's short headers overlap with channel numbers, but three matching lengths in a row do not
+happen by chance."""
 
 
 class TurnChannelData:
-    """States it after three datagrams of a direction on one channel with right lengths."""
+    """States it after three datagrams in one direction on one channel with valid lengths."""
 
     def __init__(self) -> None:
         self._in_a_row: dict[Direction, tuple[int | None, int]] = {}
 
     def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
-        """Look at one datagram."""
+        """Inspect one datagram."""
         channel = channel_number(packet.payload)
         before, count = self._in_a_row.get(packet.direction, (None, 0))
         count = (count + 1 if channel == before else 1) if channel is not None else 0
@@ -31,10 +32,10 @@ class TurnChannelData:
 
 
 class TurnOverTcp:
-    """States it after three segments of a direction that begin with a message on one channel.
+    """States it after three segments in one direction that begin with a message on one channel.
 
-    Only a flow that began with STUN is looked at, since a TURN server allots channels by it. A
-    segment counts if messages fill it to its end, or its first message is longer than it.
+    Only flows that began with STUN are inspected, since channels are bound by STUN messages. A
+    segment counts if messages fill it exactly, or if its last message continues beyond it.
     """
 
     def __init__(self) -> None:
@@ -42,7 +43,7 @@ class TurnOverTcp:
         self._in_a_row: dict[Direction, tuple[int | None, int]] = {}
 
     def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
-        """Look at one segment."""
+        """Inspect one segment."""
         payload = packet.payload
         if not self._began:
             self._began = True
@@ -69,7 +70,7 @@ def _channel_of_segment(segment: bytes) -> int | None:
 def channel_number(datagram: bytes) -> int | None:
     """Return the channel of a ChannelData message (RFC 8656, 12.4), or None.
 
-    Over UDP padding to 4 bytes is allowed, not required.
+    Over UDP, padding to 4 bytes is allowed but not required.
     """
     if len(datagram) < 4 or not 0x40 <= datagram[0] <= 0x4F:
         return None

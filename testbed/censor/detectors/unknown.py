@@ -1,4 +1,4 @@
-"""Recognises that a flow's beginning is no protocol that has a shape here; nothing else."""
+"""Recognise flows whose beginning matches none of the protocols known here."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ _SHAPES: Mapping[str, Sequence[Callable[[bytes], bool]]] = {
 
 
 class Unknown:
-    """States it if neither of the first two packets with payload begins like a known protocol.
+    """States it if neither of the first two packets with payload looks like a known protocol.
 
-    RTP's header has too few fixed bits for one packet to tell: both have to look like it. STUN is
-    known over UDP alone; no report is of a box that knows it over TCP.
+    RTP's header has too few fixed bits to recognise it by one packet: both must look like it. STUN
+    is known only over UDP, since no report describes a middlebox that knows it over TCP.
     """
 
     def __init__(self, protocol: str) -> None:
@@ -49,7 +49,7 @@ class Unknown:
         self._packets = self._like_rtp = 0
 
     def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
-        """Look at one packet."""
+        """Inspect one packet."""
         if any(has_shape(packet.payload) for has_shape in self._shapes):
             return ()
         self._packets += 1
@@ -60,5 +60,5 @@ class Unknown:
 
 
 def is_parsed_first(payload: bytes) -> bool:
-    """Return whether it is what lets a box look on: TLS, HTTP or SOCKS (Xue et al., IMC 2021)."""
+    """Return whether inspection continues: at TLS, HTTP or SOCKS (Xue et al., IMC 2021)."""
     return looks_like_tls(payload) or looks_like_http(payload) or looks_like_socks(payload)

@@ -1,9 +1,9 @@
-"""Recognises WhatsApp's calls by what no other messenger's STUN and RTCP have in common with them.
+"""Recognise WhatsApp's calls by peculiarities of their STUN and RTCP.
 
-WhatsApp speaks STUN in a way of its own (read of captures and in nDPI's dissector): message types
-and attributes that no RFC defines, requests for a relay whose length is no multiple of four, and
-checks of the peer that carry a MESSAGE-INTEGRITY alone. Its media is ordinary RTP: the payload type
-120 of its audio is that of Discord's, too. A hypothesis about a box, not a measurement of one.
+WhatsApp has its own variant of STUN (read in captures and in nDPI's dissector): message types and
+attributes that no RFC defines, relay requests whose length is not a multiple of four, and checks of
+the peer with only a MESSAGE-INTEGRITY. Its media is ordinary RTP, and Discord's audio has the same
+payload type, 120. This is a hypothesis about a middlebox, not a measurement of one.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ _OWN_TYPES = range(0x0800, 0x0806)
 _OWN_ATTRIBUTES = range(0x4000, 0x4008)
 _ALLOCATE_REQUEST = 0x0003
 _BINDING_REQUEST, _LONE_INTEGRITY_BYTES = 0x0001, 24
-"""A request with MESSAGE-INTEGRITY has a USERNAME, too (RFC 8489, 9.1.2), so no agent of ICE has a
-body of just these 4 + 20 bytes (RFC 8445, 7.2.2 asks for more attributes still)."""
+"""A request with MESSAGE-INTEGRITY also has a USERNAME (RFC 8489, 9.1.2), so no ICE agent sends a
+body of only these 4 + 20 bytes (RFC 8445, 7.2.2 requires even more attributes)."""
 _OWN_RTCP_TYPES = (208, 209)
-"""AVB (IEEE 1733) and RSI (RFC 5760), of which calls make no use."""
+"""AVB (IEEE 1733) and RSI (RFC 5760), which other calls do not use."""
 _NEEDED = 2
-"""So many lone checks, or RTCP packets of these types: one could be chance."""
+"""The number of lone checks or such RTCP packets that is needed; one could be chance."""
 
 
 class WhatsAppLike:
-    """States it at a STUN message that only its relays know, or at the second peculiar packet."""
+    """States it at a STUN message specific to its relays, or at the second peculiar packet."""
 
     def __init__(self, needed: int = _NEEDED) -> None:
         self._needed = needed
         self._peculiar = 0
 
     def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
-        """Look at one datagram."""
+        """Inspect one datagram."""
         payload = packet.payload
         if _is_to_or_from_relay(payload):
             return (Fact("whatsapp-like"),)
@@ -46,7 +46,7 @@ class WhatsAppLike:
 
 
 def _is_to_or_from_relay(datagram: bytes) -> bool:
-    """Return whether it is STUN of a type or attribute of its own, or a misshapen request."""
+    """Return whether it is STUN with WhatsApp's own type or attribute, or a malformed request."""
     if datagram[4:8] != MAGIC_COOKIE or len(datagram) < HEADER_BYTES:
         return False
     kind, length = int.from_bytes(datagram[:2], "big"), int.from_bytes(datagram[2:4], "big")

@@ -1,4 +1,4 @@
-"""Recognises WireGuard by its first message; nothing else."""
+"""Recognise WireGuard by its first message."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ _INITIATION_BYTES = 148
 
 
 def is_initiation(datagram: bytes) -> bool:
-    """Return whether it has an initiation's type and size (WireGuard's white paper, 5.4.2)."""
+    """Return whether a datagram has the type and size of an initiation (white paper, 5.4.2)."""
     return len(datagram) == _INITIATION_BYTES and datagram[:4] == b"\1\0\0\0"
 
 
 class WireGuard:
-    """States it at a handshake initiation."""
+    """States WireGuard at a handshake initiation."""
 
     def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
-        """Look at one datagram."""
+        """Inspect one datagram."""
         return (Fact("wireguard"),) if is_initiation(packet.payload) else None
