@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -20,6 +22,21 @@ from testbed.tools.calibration.profiles import calibrate_links, calibrate_profil
 from tests.censor.packets import profile, rule
 
 pytestmark = pytest.mark.guest
+LONG = ("cn-quic-sni-2024", "cn-quic-sni-2025", "ir-protocol-filter-2020")
+"""Profiles that take a quarter of a minute, and below those that vary others: slow tests."""
+VARIANTS = (
+    "ru-16kb-2025-06",
+    "ru-16kb-25-packets",
+    "ru-whitelist-mobile-drop",
+    "ru-whitelist-mobile-reset",
+    *("loss-10", "loss-20", "loss-30", "shape-40k", "shape-128k", "reorder-slight"),
+)
+
+
+def profiles() -> Iterator[Any]:
+    """Yield the shipped profiles."""
+    for name in censor_names():
+        yield pytest.param(name, marks=pytest.mark.slow if name in LONG + VARIANTS else ())
 
 
 def calibrated(name: str, kernel: Kernel, folder: Path) -> Calibration:
@@ -28,7 +45,7 @@ def calibrated(name: str, kernel: Kernel, folder: Path) -> Calibration:
     return found
 
 
-@pytest.mark.parametrize("name", censor_names())
+@pytest.mark.parametrize("name", profiles())
 def test_a_shipped_profile_does_what_it_says(name: str, kernel: Kernel, tmp_path: Path) -> None:
     found = calibrated(name, kernel, tmp_path)
     assert not found.failures

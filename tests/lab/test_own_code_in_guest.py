@@ -53,11 +53,11 @@ def other_code(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def calls() -> dict[str, Cell]:
-    """Calls without a program, through real programs on both ends, and by a real engine."""
+    """Calls without a program, through real programs, TLS of our own, and by a real engine."""
     direct = short_cell("whatsapp", "direct", CENSOR)
     through = {
         name: replace(direct, transport=TransportChoice(name))
-        for name in ("direct", "obfs4", "hysteria2")
+        for name in ("direct", "obfs4", "hysteria2", "udp_over_tls")
     }
     return {**through, "engine": short_cell("telegram", "direct", "open")}
 
