@@ -45,7 +45,7 @@ def calibrated(name: str, kernel: Kernel, folder: Path) -> Calibration:
     return found
 
 
-@pytest.mark.parametrize("name", profiles())
+@pytest.mark.parametrize("name", list(profiles()))
 def test_a_shipped_profile_does_what_it_says(name: str, kernel: Kernel, tmp_path: Path) -> None:
     found = calibrated(name, kernel, tmp_path)
     assert not found.failures
