@@ -48,8 +48,8 @@ def make_tables(
 ) -> None:
     """Write the tables of the documents from the records in docs/results.
 
-    With --run, first make the records again: all take a quarter of an hour on two idle cores, most
-    of it `profiles-x-transports` (6 min) and `bench` (3 min).
+    With --run, first make the records again: all take 20 minutes on two idle cores, most
+    of it `profiles-x-transports` (12 min) and `bench` (4 min).
 
     Examples: testbed docs tables; testbed docs tables --run demo calibration
     """

@@ -237,7 +237,7 @@ _POLLIN = 1
 
 @contextmanager
 def _in_time() -> Iterator[None]:
-    """Give this thread real-time priority, so that its waits end on time to the nanosecond.
+    """Run this thread with real-time priority, so that its waits end on time to the nanosecond.
 
     Linux extends the waits of other threads by up to a thousandth of their length (select(2)).
     """
