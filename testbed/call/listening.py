@@ -23,7 +23,7 @@ by more than 0.6).
 Accuracy: for sound made of known playouts, with losses of up to 40 %, with and without FEC, and in
 bursts, the concealed share is found within 0.005 and the delay within 10 ms. Where an engine drops
 frames that it received because they were late, one in seven of these is taken for played; the share
-is within 0.02 and the delay within 20 ms as long as 97 % of the received frames are found.
+is within 0.02 and the delay within 20 ms as long as 98 % of the received frames are found.
 """
 
 from __future__ import annotations

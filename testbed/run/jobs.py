@@ -41,7 +41,7 @@ from testbed.run.certificate import write_certificates
 
 _SAID_MARGIN_S = TAIL_S + 5.0
 """How much longer than the call the speech for a real engine's microphone lasts (s)."""
-_LEAST_FOUND = 0.97
+_LEAST_FOUND = 0.98
 """The least share of the frames that an engine received that must be recognised in its sound. With
 fewer, the shares determined from the sound are off by more than 0.02 (`testbed.call.listening`), or
 it is not certain which frames the engine received, as it may have dropped some before its first
