@@ -24,11 +24,12 @@ from random import Random
 from typing import NamedTuple
 
 from testbed.censor import local_time as time_of_day
-from testbed.censor.actions import List, Pass, described
+from testbed.censor.action import Effect, described
+from testbed.censor.actions.list import List
+from testbed.censor.actions.pass_ import Pass
 from testbed.censor.condition import resolve
 from testbed.censor.detectors import Kind
 from testbed.censor.detectors.unknown import is_parsed_first
-from testbed.censor.effects import Effect, effect, scope
 from testbed.censor.facts import UNFINISHED, Detector, Fact, Reading
 from testbed.censor.flow import Fate, Flow
 from testbed.censor.lists import FlowLists
@@ -315,20 +316,21 @@ class Censor:
 
     def _effect(self, rule: Rule, flow: Flow, direction: Direction) -> Effect | None:
         """Return the effect of a rule on a direction of a flow; several may share it."""
-        whose = scope(rule.action)
+        action = rule.action
+        whose = action.scope
         if whose in ("rule", "client"):
             address, way = (flow.client.address, direction) if whose == "client" else (b"", None)
             shared_key = (rule.name, address, way)
             if shared_key not in self._shared and len(self._shared) >= MAX_FLOWS:
                 del self._shared[next(iter(self._shared))]
-            working = self._shared.get(shared_key) or effect(rule.action, self._rng, _never)
+            working = self._shared.get(shared_key) or action.effect(self._rng, _never)
             if working is not None:
                 self._shared[shared_key] = working
             return working
         key = (rule.name, direction if whose == "direction" else None)
         working = flow.effects.get(key)
         if working is None:
-            working = effect(rule.action, self._rng, partial(self._enlist, rule, flow))
+            working = action.effect(self._rng, partial(self._enlist, rule, flow))
             if working is not None:
                 flow.effects[key] = working
         return working

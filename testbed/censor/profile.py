@@ -11,7 +11,9 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
-from testbed.censor.actions import Action, List, action_numbers, number_types
+from testbed.censor.action import action_numbers, number_types
+from testbed.censor.actions import AnyAction
+from testbed.censor.actions.list import List
 from testbed.censor.detectors import DETECTORS, Kind
 from testbed.censor.facts import Part, Reading
 from testbed.censor.match import Match
@@ -28,7 +30,7 @@ class Rule:
 
     name: str
     match: Match
-    action: Action
+    action: AnyAction
     evidence: Mapping[str, Evidence]
     """The source and confidence of `match`, of `action`, and of each number."""
     from_s: float | None = None

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.censor.actions import Reset
+from testbed.censor.actions.reset import Reset
 from testbed.censor.censor import Censor
 from testbed.censor.detectors import DETECTORS, LABELS, VALUES, Kind
 from testbed.censor.detectors.dns import asked_name

@@ -13,7 +13,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from random import Random
 from typing import get_args
 
-from testbed.censor.actions import Pass
+from testbed.censor.actions.pass_ import Pass
 from testbed.censor.censor import MAX_FLOWS, Censor
 from testbed.censor.detectors import LABELS, VALUES
 from testbed.censor.facts import Part
