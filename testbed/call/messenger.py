@@ -119,8 +119,8 @@ class Messenger:
     chat: Chat
     evidence: Mapping[str, Evidence]
     """The source and confidence of each of the above except the title."""
-    engine: Literal["model", "ntgcalls", "chromium", "baresip"] = "model"
-    """What makes the calls: a model, or a real engine (`testbed.call.engines`).
+    engine: str = "model"
+    """What makes the calls: a model, or a real engine, by the name in `testbed.call.engines`.
 
     A real engine has its own codec and time-outs; the values above are what is known of them.
     """
@@ -151,6 +151,8 @@ class Messenger:
 
     def __post_init__(self) -> None:
         check_reviewed(self.reviewed)
+        if self.engine not in ENGINES:
+            raise ValueError(f"engine: {self.engine!r} is none of {sorted(ENGINES)}")
         if self.engine == "model" and self.dialect not in DIALECTS:
             raise ValueError(f"dialect: {self.dialect!r} is none of {sorted(DIALECTS)}")
         if other := set(self.relay_protocols) - set(ENGINES[self.engine].relay_protocols):

@@ -28,9 +28,8 @@ from testbed.censor.action import Effect, described
 from testbed.censor.actions.list import List
 from testbed.censor.actions.pass_ import Pass
 from testbed.censor.condition import resolve
-from testbed.censor.detectors import Kind
 from testbed.censor.detectors.unknown import is_parsed_first
-from testbed.censor.facts import UNFINISHED, Detector, Fact, Reading
+from testbed.censor.facts import UNFINISHED, Detector, Fact, Kind, Reading
 from testbed.censor.flow import Fate, Flow
 from testbed.censor.lists import FlowLists
 from testbed.censor.packet import Direction, Endpoint, Packet

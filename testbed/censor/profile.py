@@ -14,8 +14,8 @@ from typing import Any, Literal
 from testbed.censor.action import action_numbers, number_types
 from testbed.censor.actions import AnyAction
 from testbed.censor.actions.list import List
-from testbed.censor.detectors import DETECTORS, Kind
-from testbed.censor.facts import Part, Reading
+from testbed.censor.detectors import DETECTORS
+from testbed.censor.facts import Kind, Part, Reading
 from testbed.censor.match import Match
 from testbed.evidence import Evidence, check_reviewed
 

@@ -33,7 +33,7 @@ class Load(NamedTuple):
     gap_s: float = 1e-3
 
 
-class Step(NamedTuple):
+class Next(NamedTuple):
     """A packet that is sent a millisecond after the one before."""
 
     payload_bytes: int
@@ -156,7 +156,7 @@ class Series:
     """What each flow sends, in both directions; None: `steps`, or nothing."""
     is_shared: bool = False
     """The flows share the load's packets, and send them with pauses."""
-    steps: Callable[[int, Sample], Iterable[Step]] | None = None
+    steps: Callable[[int, Sample], Iterable[Next]] | None = None
     """What a flow sends, by its number (from 0) and what it has sent so far."""
     flows: int = 1
     """How many flows; if the rule affects only a share of flows, how many times as many."""

@@ -17,6 +17,7 @@ from pathlib import Path
 from testbed.audio.opus import Speech, SpeechError, write_wav
 from testbed.call.adaptation import as_sent
 from testbed.call.conversation import Turn
+from testbed.call.engines import ENGINES
 from testbed.call.jitterbuffer.playout import Playout, Slot
 from testbed.call.messenger import Messenger
 from testbed.experiment.cell import (
@@ -46,10 +47,6 @@ _LEAST_FOUND = 0.875
 fewer, the shares determined from the sound were off by up to 0.03 (tests/call/test_listening.py),
 or it is not certain which frames the engine received, as it may have dropped some before its first
 packet. In these cases our playout decides."""
-_HEARD_IN_TIME = ("ntgcalls",)
-"""Engines whose recordings run in real time, so that they show when something was heard, and whose
-frames are long enough to be recognised. baresip records only what it decoded and omits the time in
-which it decoded nothing; Chromium provides counters of its own."""
 
 
 class JudgeError(Exception):
@@ -147,7 +144,7 @@ def _listened(
 ) -> dict[str, Playout]:
     """Return what a real engine played, by direction, where its sound shows that well enough."""
     heard_from_s, codec = observation.call.heard_from_s, cell.messenger.codec
-    if cell.messenger.engine not in _HEARD_IN_TIME or heard_from_s is None:
+    if not ENGINES[cell.messenger.engine].is_heard_in_time or heard_from_s is None:
         return {}
     from testbed.call.listening import Recording, had_of, listen  # noqa: PLC0415 - brings numpy
     from testbed.listen.rendering import render  # noqa: PLC0415 - brings numpy

@@ -22,9 +22,9 @@ from testbed.censor.trial import (
     Harm,
     Load,
     Measured,
+    Next,
     Sample,
     Series,
-    Step,
     way_name,
 )
 
@@ -106,7 +106,7 @@ class Freeze(Action):
         count = 2 if not self.spread else min(_MAX_FROZEN, 16 * (self.spread + 1))
         yield Series("freeze", self._judge, steps=self._approach, flows=count)
 
-    def _approach(self, number: int, flow: Sample) -> Iterator[Step]:
+    def _approach(self, number: int, flow: Sample) -> Iterator[Next]:
         """Send up to the limit and past it, such that some packet ends exactly at the limit.
 
         A limit in bytes is approached by large packets, then by small ones, with each flow shifted
@@ -118,18 +118,18 @@ class Freeze(Action):
         counted = [up for up in (True, False) if up not in others]
         if number == 0 and others:
             count = (last // (LARGE + header) if self.in_bytes else last) + 2
-            yield from [Step(LARGE, others[0])] * count
+            yield from [Next(LARGE, others[0])] * count
         done = sum(map(self._counted, flow.packets))
         up = counted[number % len(counted)]
         if not self.in_bytes:
-            yield from [Step(SMALL, up)] * (last - done + 3)
+            yield from [Next(SMALL, up)] * (last - done + 3)
             return
         step = max(header + SMALL, ceil(self.spread / _STEPS))
         while self.limit - done > LARGE + header + 2 * step:
-            yield Step(LARGE, up)
+            yield Next(LARGE, up)
             done += LARGE + header
-        yield Step((self.limit - done) % step + step + number % step - header, up)
-        yield from [Step(step - header, up)] * ((last - done) // step + 3)
+        yield Next((self.limit - done) % step + step + number % step - header, up)
+        yield from [Next(step - header, up)] * ((last - done) // step + 3)
 
     def _judge(self, flows: Sequence[Sample]) -> list[Measured]:
         known = [bounds for flow in flows if (bounds := self._frozen_at(flow)) is not None]

@@ -16,13 +16,14 @@ from typing import NamedTuple
 from testbed.censor.detectors import DETECTORS
 from testbed.censor.detectors.client_hello import HELLO_VALUES
 from testbed.censor.facts import Reading
+from testbed.censor.opening import Opening, Step
 from testbed.censor.packet import Direction, Endpoint, parse_packet
 from testbed.censor.profile import Rule
 from testbed.censor.trial import SMALL
 from testbed.tools.calibration.cuts import Cut, cuts
 from testbed.tools.calibration.findings import Finding, Measurement, Vector
 from testbed.tools.calibration.flows import copies, longest_wait_s, settle_s
-from testbed.tools.calibration.openings import Opening, Step, filler
+from testbed.tools.calibration.openings import filler
 from testbed.tools.calibration.packets import packet
 from testbed.tools.calibration.probe import Probe
 from testbed.tools.calibration.reference import Known, Reference, Shape

@@ -22,9 +22,10 @@ from testbed.censor.actions.list import List
 from testbed.censor.actions.pass_ import Pass
 from testbed.censor.detectors import DETECTORS
 from testbed.censor.match import Match, networks, port_range
+from testbed.censor.opening import Opening
 from testbed.censor.profile import Profile, Rule
 from testbed.tools.calibration.experiment import INSIDE
-from testbed.tools.calibration.openings import Opening, openings, silent
+from testbed.tools.calibration.openings import openings, silent
 
 NEUTRAL = IPv4Network("198.18.0.0/15")
 """Addresses of servers that no profile names (RFC 2544)."""

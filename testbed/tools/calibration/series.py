@@ -38,7 +38,7 @@ def _probe(reference: Reference, rule: Rule, shape: Shape, series: Series) -> Pr
     def judge(seen: Observation) -> Sequence[Finding]:
         samples = [sample_of(talk, rule, seen) for talk in taken(talks, seen)]
         found: list[Measured | Compared | None] = [*series.judge(samples)]
-        if second is not None and samples and rule.match.share is rule.match.listed is None:
+        if second is not None and samples and (rule.match.share, rule.match.listed) == (None, None):
             found.append(second.judge(sample_of(again, rule, seen)))
         return _findings(rule, found)
 
