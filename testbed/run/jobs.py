@@ -18,7 +18,7 @@ from testbed.audio.opus import Speech, SpeechError, write_wav
 from testbed.call.adaptation import as_sent
 from testbed.call.conversation import Turn
 from testbed.call.engines import ENGINES
-from testbed.call.jitterbuffer.playout import Playout, Slot
+from testbed.call.jitterbuffer.played import Playout, Slot
 from testbed.call.messenger import Messenger
 from testbed.experiment.cell import (
     FRAMES_FILE,

@@ -28,7 +28,8 @@ from testbed.lab.engines.devtools import BrowserEnded, Page
 from testbed.lab.engines.engine import LabEngine, Setting, Way
 from testbed.lab.engines.real_call import ENDS, Change, RealCall, States, microphone
 from testbed.lab.engines.signalling import message, receive, sign_in
-from testbed.lab.nodes.host import LabHost, LabProcess
+from testbed.lab.nodes.host import LabHost
+from testbed.lab.nodes.process import LabProcess
 from testbed.lab.nodes.tls_streams import TlsStream
 from testbed.record.observation import CallRecord
 from testbed.transport.interface import Address, Program

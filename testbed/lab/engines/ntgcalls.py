@@ -20,7 +20,8 @@ from testbed.experiment.cell import HEARD_FILES, SAID_FILES
 from testbed.lab.engines.engine import LabEngine, Setting, Way
 from testbed.lab.engines.real_call import ENDS, Change, Envelope, RealCall, States
 from testbed.lab.engines.signalling import message, receive, sign_in
-from testbed.lab.nodes.host import LabHost, LabProcess
+from testbed.lab.nodes.host import LabHost
+from testbed.lab.nodes.process import LabProcess
 from testbed.lab.nodes.tls_streams import TlsStream
 from testbed.lab.servers.telegram_reflector import serve_reflector
 from testbed.record.observation import CallRecord
