@@ -4,8 +4,9 @@ A plugin is a module of a package that defines the attribute by which that packa
 known: `COMMAND` in `testbed.cli`, `ACTION` in `testbed.censor.actions`, and so on. Modules without
 the attribute are helpers. Everything is in the order of the files' names, on every machine.
 
-This also works in a guest, whose code comes from a bundle: the bundle has every module of the
-package, and the folder that is listed is a copy of the one on the host.
+In a guest the code comes from a bundle (`testbed.guest.boot`), whose loader knows the modules
+itself. Listing a folder there would leave traces in the kernel's caches, and by them move what the
+kernel draws for programs, such as the ports of their sockets.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pkgutil import iter_modules
-from typing import TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 T = TypeVar("T")
 
@@ -24,8 +25,23 @@ def names(package: str) -> list[str]:
     Raises:
         ImportError: There is no such package.
     """
-    path = import_module(package).__path__
-    return sorted(info.name for info in iter_modules(path) if not info.name.startswith("_"))
+    module = import_module(package)
+    loader = None if module.__spec__ is None else module.__spec__.loader
+    found = (
+        loader.submodules(package)
+        if isinstance(loader, _Lister)
+        else [info.name for info in iter_modules(module.__path__)]
+    )
+    return sorted(name for name in found if not name.startswith("_"))
+
+
+@runtime_checkable
+class _Lister(Protocol):
+    """A loader that knows the modules of its packages."""
+
+    def submodules(self, package: str) -> list[str]:
+        """Return the names of a package's modules, without the package's."""
+        ...
 
 
 class Plugins(Mapping[str, T]):
@@ -36,13 +52,16 @@ class Plugins(Mapping[str, T]):
         self._attribute = attribute
 
     def __getitem__(self, name: str) -> T:
-        if name not in names(self._package):
-            raise KeyError(name)
-        module = import_module(f"{self._package}.{name}")
+        path = f"{self._package}.{name}"
         try:
-            found: T = getattr(module, self._attribute)
-        except AttributeError:
+            module = import_module(path)
+        except ModuleNotFoundError as error:
+            if error.name != path:  # the plugin is there, but lacks something
+                raise
             raise KeyError(name) from None
+        if not hasattr(module, self._attribute):
+            raise KeyError(name)
+        found: T = getattr(module, self._attribute)
         return found
 
     def __iter__(self) -> Iterator[str]:

@@ -21,6 +21,9 @@ GUEST_MB = 256
 class Engine:
     """A program, or the model, that makes calls."""
 
+    is_model: bool = False
+    """Whether it sends frames that are prepared for it, by a dialect; a real engine speaks and
+    encodes itself."""
     programs: tuple[Program, ...] = ()
     """The programs it needs, including its relay."""
     guest_mb: int = GUEST_MB

@@ -153,11 +153,11 @@ class Messenger:
         check_reviewed(self.reviewed)
         if self.engine not in ENGINES:
             raise ValueError(f"engine: {self.engine!r} is none of {sorted(ENGINES)}")
-        if self.engine == "model" and self.dialect not in DIALECTS:
+        if self.is_model and self.dialect not in DIALECTS:
             raise ValueError(f"dialect: {self.dialect!r} is none of {sorted(DIALECTS)}")
         if other := set(self.relay_protocols) - set(ENGINES[self.engine].relay_protocols):
             raise ValueError(f"relay_protocols: the engine {self.engine} has no {sorted(other)}")
-        if self.engine != "model" and (self.probes or self.repair != Repair()):
+        if not self.is_model and (self.probes or self.repair != Repair()):
             raise ValueError("probes, repair: a real engine has its own")
         self._check_peer_to_peer()
         needed = self._keys_with_evidence()
@@ -166,11 +166,15 @@ class Messenger:
         if unknown := set(self.evidence) - needed - _PATH_KEYS:
             raise ValueError(f"evidence for unknown keys {sorted(unknown)}")
 
+    @property
+    def is_model(self) -> bool:
+        """Whether its engine is a model, which speaks its dialect."""
+        return ENGINES[self.engine].is_model
+
     def _check_peer_to_peer(self) -> None:
-        is_model = self.engine == "model"
-        has_peer = is_model and DIALECTS[self.dialect][0].has_peer
+        has_peer = self.is_model and DIALECTS[self.dialect][0].has_peer
         if self.peer_to_peer and not has_peer:
-            what = f"the dialect {self.dialect}" if is_model else f"the engine {self.engine}"
+            what = f"the dialect {self.dialect}" if self.is_model else f"the engine {self.engine}"
             raise ValueError(f"peer_to_peer: {what} has no path without a relay")
 
     def _keys_with_evidence(self) -> set[str]:
@@ -179,7 +183,7 @@ class Messenger:
         Keys with a default need it only if their value differs from the default; keys about paths
         also need it only for a model.
         """
-        is_model = self.engine == "model"
+        is_model = self.is_model
         differs = {
             "adaptation": self.adaptation is not None,
             "probes": bool(self.probes),

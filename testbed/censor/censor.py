@@ -21,14 +21,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
 from random import Random
-from typing import NamedTuple
 
 from testbed.censor import local_time as time_of_day
-from testbed.censor.action import Effect, described
+from testbed.censor.action import Effect
 from testbed.censor.actions.list import List
 from testbed.censor.actions.pass_ import Pass
 from testbed.censor.condition import resolve
 from testbed.censor.detectors.unknown import is_parsed_first
+from testbed.censor.event import Event, applied, stated
 from testbed.censor.facts import UNFINISHED, Detector, Fact, Kind, Reading
 from testbed.censor.flow import Fate, Flow
 from testbed.censor.lists import FlowLists
@@ -60,14 +60,6 @@ class RuleCounters:
         self.dropped += not itself
         self.made += len(releases) - min(itself, 1)
         self.late += any(release.at > now for release in releases)
-
-
-class Event(NamedTuple):
-    """Something that the censor found or began to do, for the log."""
-
-    at: float
-    flow: str
-    what: str
 
 
 class Censor:
@@ -229,8 +221,7 @@ class Censor:
         flow.fates.clear()
         for fact in facts:
             flow.learn(fact)
-            text = f"{fact.name} = {fact.value}" if fact.value else f"recognised as {fact.name}"
-            self._log(now, flow, text)
+            self._log(now, flow, stated(fact))
 
     def _stream(self, flow: Flow, packet: Packet) -> Packet:
         """Return the packet with the reassembled stream of its direction as its payload.
@@ -261,7 +252,7 @@ class Censor:
         )
         if rule is not None and flow.logged.get(direction) != rule.name:
             flow.logged[direction] = rule.name
-            self._log(now, flow, f"{direction.value}: rule {rule.name}: {described(rule.action)}")
+            self._log(now, flow, applied(direction, rule.name, rule.action))
         working = None if rule is None else self._effect(rule, flow, direction)
         fate = flow.fates[direction] = Fate(rule, working, settled, until)
         return fate

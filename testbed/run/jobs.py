@@ -57,7 +57,7 @@ def prepare_job(job: Path, cell: Cell, *, pcap: bool = False) -> None:
     """Create the job's folder for a cell; with `pcap`, the cell captures packets."""
     job.mkdir()
     frames: Mapping[str, Sequence[Sequence[bytes]]] = {}
-    if cell.messenger.engine == "model":
+    if cell.messenger.is_model:
         frames = speech_encodings(cell.messenger, cell.duration_s, cell.said, cell.speech)
     else:
         for way, name in SAID_FILES.items():
@@ -112,7 +112,7 @@ def _judged(cell: Cell, job: Path) -> CellRecord:
     record = judge(cell, observation, frames, turns, packets, listened)
     if cell.said != "symbols":
         return record
-    if cell.messenger.engine == "model" and record.is_set_up:
+    if cell.messenger.is_model and record.is_set_up:
         sounds = _played(cell.messenger, observation.call.ended_s, frames, packets)
     return replace(record, symbols_missed=_missed_by_ear(sounds, cell.duration_s))
 
@@ -124,7 +124,7 @@ def _packets(
 
     A real engine may have consumed `begun` frames of speech before its first packet.
     """
-    is_model = cell.messenger.engine == "model"
+    is_model = cell.messenger.is_model
     length_s = cell.duration_s + (0.0 if is_model else _SAID_MARGIN_S)
     encodings = speech_encodings(cell.messenger, length_s, cell.said, cell.speech)
     found: dict[str, Sequence[bytes]] = {}

@@ -362,4 +362,4 @@ class _Call:
         return self._path.legs[end.number]
 
 
-ENGINE = LabEngine(make=ModelEngine, relay_protocols=("udp", "tcp", "tls"))
+ENGINE = LabEngine(make=ModelEngine, is_model=True, relay_protocols=("udp", "tcp", "tls"))

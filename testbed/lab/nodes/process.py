@@ -21,6 +21,15 @@ LAST_WORDS_S = 0.1
 _LOG_TAIL_BYTES = 2000
 
 
+async def wait_for_end(process: subprocess.Popen[bytes]) -> None:
+    """Wait for the end of a child, whose exit status is still to be collected afterwards."""
+    pidfd = os.pidfd_open(process.pid)
+    try:
+        await trio.lowlevel.wait_readable(pidfd)
+    finally:
+        os.close(pidfd)
+
+
 class ProcessEnded(Exception):  # noqa: N818 - a program may end without an error
     """A foreign program ended before its host was closed; the message has the end of its log."""
 
@@ -50,11 +59,7 @@ class LabProcess:
 
         All others call `wait`.
         """
-        pidfd = os.pidfd_open(self._popen.pid)
-        try:
-            await trio.lowlevel.wait_readable(pidfd)
-        finally:
-            os.close(pidfd)
+        await wait_for_end(self._popen)
         status = self._popen.wait()
         self._ended.set()
         return status
