@@ -6,21 +6,19 @@ This distinguishes "blocked" from "bad at calls". If a call fails although no ru
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from testbed.analysis.groups import grouped
 from testbed.call.quality.verdict import Verdict
+from testbed.censor.actions import ACTIONS
+from testbed.censor.event import Applied, parse
+from testbed.censor.facts import Fact
 from testbed.record.cell_record import CallKey, CellRecord
 from testbed.record.observation import Observation
 from testbed.record.results import RecordedCell
 
-_RULE = re.compile(r"(?P<way>up|down): rule (?P<rule>.+?): (?P<action>.+)")
-_FACT = re.compile(r"recognised as (?P<label>.+)|(?P<name>\S+) = (?P<value>.*)")
-_HARMLESS = ("pass", "list")
-"""The kinds of actions that do not affect the packets of a matching flow."""
 _WORKS = (Verdict.GOOD, Verdict.USABLE)
 
 
@@ -46,20 +44,17 @@ def saw(cells: Iterable[RecordedCell]) -> list[Seen]:
 
 def _seen(key: CallKey, group: Sequence[CellRecord]) -> Seen:
     whats = dict.fromkeys(what for result in group for what in _of_transport(result.observation))
-    rules = dict.fromkeys(
-        f"{found['rule']}: {found['action']}" for what in whats if (found := _RULE.fullmatch(what))
-    )
+    events = list(map(parse, whats))
+    rules = {f"{e.rule}: {e.action}": e.kind for e in events if isinstance(e, Applied)}
     facts = dict.fromkeys(
-        found["label"] or what
-        for what in whats
-        if not _RULE.fullmatch(what) and (found := _FACT.fullmatch(what))
+        f"{e.name} = {e.value}" if e.value else e.name for e in events if isinstance(e, Fact)
     )
     return Seen(
         key,
         Counter(result.verdict.label for result in group),
         tuple(facts),
         tuple(rules),
-        _meaning(group, tuple(facts), tuple(rules)),
+        _meaning(group, tuple(facts), rules.values()),
     )
 
 
@@ -69,8 +64,9 @@ def _of_transport(observation: Observation) -> list[str]:
     return [what for _, flow, what in observation.events if not flow.endswith(chat)]
 
 
-def _meaning(group: Sequence[CellRecord], facts: Sequence[str], rules: Sequence[str]) -> str:
-    met = [rule for rule in rules if rule.partition(": ")[2].partition(",")[0] not in _HARMLESS]
+def _meaning(group: Sequence[CellRecord], facts: Sequence[str], kinds: Iterable[str]) -> str:
+    """Return the conclusion; `kinds` are those of the actions that applied."""
+    met = [kind for kind in kinds if kind not in ACTIONS or ACTIONS[kind].acts]
     failed = [result for result in group if result.verdict not in _WORKS]
     reasons = dict.fromkeys(result.observation.call.reason for result in failed)
     because = "".join(f": {reason}" for reason in list(reasons)[:1] if reason)

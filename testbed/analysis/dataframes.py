@@ -26,6 +26,7 @@ from testbed.record.results import RecordedCell, Run
 Value = str | float | bool | Sequence[str] | None
 """What a field of a table can hold."""
 Row = TypeVar("Row")
+Part = TypeVar("Part")
 
 
 @dataclass(frozen=True)
@@ -69,46 +70,43 @@ def _record(
     return Column(name, kind, lambda cell: read(cell.record))
 
 
-def _of_direction(
-    direction: str, name: str, kind: pa.DataType, read: Callable[[DirectionQuality], Value]
-) -> Column[RecordedCell]:
-    def found(record: CellRecord) -> Value:
-        quality = record.directions.get(direction)
-        return None if quality is None else read(quality)
+def _of_part(
+    prefix: str,
+    part: Callable[[CellRecord], Part | None],
+    columns: Iterable[tuple[str, pa.DataType, Callable[[Part], Value]]],
+) -> list[Column[RecordedCell]]:
+    """Return the columns of a part of the record, which are null if a cell has no such part."""
 
-    return _record(f"{direction}_{name}", kind, found)
+    def column(name: str, kind: pa.DataType, read: Callable[[Part], Value]) -> Column[RecordedCell]:
+        def found(record: CellRecord) -> Value:
+            one = part(record)
+            return None if one is None else read(one)
+
+        return _record(f"{prefix}_{name}", kind, found)
+
+    return [column(*each) for each in columns]
 
 
 def _direction(direction: str) -> list[Column[RecordedCell]]:
     number = pa.float64()
-    return [
-        _of_direction(direction, "verdict", pa.string(), lambda q: q.verdict.label),
-        _of_direction(direction, "concealed_share", number, lambda q: q.concealed_share),
-        _of_direction(direction, "longest_gap_s", number, lambda q: q.longest_gap_s),
-        _of_direction(
-            direction, "mouth_to_ear_median_s", number, lambda q: q.mouth_to_ear_median_s
-        ),
-        _of_direction(direction, "mouth_to_ear_p95_s", number, lambda q: q.mouth_to_ear_p95_s),
-        _of_direction(direction, "r_fullband_100", number, lambda q: q.r_fullband_100),
+    columns: list[tuple[str, pa.DataType, Callable[[DirectionQuality], Value]]] = [
+        ("verdict", pa.string(), lambda q: q.verdict.label),
+        ("concealed_share", number, lambda q: q.concealed_share),
+        ("longest_gap_s", number, lambda q: q.longest_gap_s),
+        ("mouth_to_ear_median_s", number, lambda q: q.mouth_to_ear_median_s),
+        ("mouth_to_ear_p95_s", number, lambda q: q.mouth_to_ear_p95_s),
+        ("r_fullband_100", number, lambda q: q.r_fullband_100),
     ]
-
-
-def _of_traffic(
-    kind: OtherTraffic, name: str, type_: pa.DataType, read: Callable[[TrafficSummary], Value]
-) -> Column[RecordedCell]:
-    def found(record: CellRecord) -> Value:
-        one = record.traffic.get(kind)
-        return None if one is None else read(one)
-
-    return _record(f"{kind.replace(' ', '_')}_{name}", type_, found)
+    return _of_part(direction, lambda record: record.directions.get(direction), columns)
 
 
 def _traffic(kind: OtherTraffic) -> list[Column[RecordedCell]]:
-    return [
-        _of_traffic(kind, "done", pa.bool_(), lambda one: one.done),
-        _of_traffic(kind, "took_s", pa.float64(), lambda one: one.took_s),
-        _of_traffic(kind, "goodput_bps", pa.float64(), lambda one: one.goodput_bps),
+    columns: list[tuple[str, pa.DataType, Callable[[TrafficSummary], Value]]] = [
+        ("done", pa.bool_(), lambda one: one.done),
+        ("took_s", pa.float64(), lambda one: one.took_s),
+        ("goodput_bps", pa.float64(), lambda one: one.goodput_bps),
     ]
+    return _of_part(kind.replace(" ", "_"), lambda record: record.traffic.get(kind), columns)
 
 
 def _wire(name: str) -> Column[RecordedCell]:

@@ -19,7 +19,7 @@ from random import Random
 from typing import NamedTuple
 
 from testbed.audio.opus import Speech, repeated
-from testbed.call.jitterbuffer.playout import Playout, Slot
+from testbed.call.jitterbuffer.played import Playout, Slot
 
 PAUSE_S = 0.2
 """The pause between two turns: people leave "of the order of 200 ms" (Levinson and Torreira, Timing

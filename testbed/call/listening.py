@@ -36,7 +36,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from testbed.audio.opus import Speech
-from testbed.call.jitterbuffer.playout import LOOKAHEAD_S, Arrival, Playout, Slot
+from testbed.call.jitterbuffer.played import Playout, Slot
+from testbed.call.jitterbuffer.playout import LOOKAHEAD_S, Arrival
 
 SHORTEST_FRAME_S = 0.04
 """In shorter frames, concealment cannot be told from played frames."""

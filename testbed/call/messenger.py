@@ -119,8 +119,8 @@ class Messenger:
     chat: Chat
     evidence: Mapping[str, Evidence]
     """The source and confidence of each of the above except the title."""
-    engine: Literal["model", "ntgcalls", "chromium", "baresip"] = "model"
-    """What makes the calls: a model, or a real engine (`testbed.call.engines`).
+    engine: str = "model"
+    """What makes the calls: a model, or a real engine, by the name in `testbed.call.engines`.
 
     A real engine has its own codec and time-outs; the values above are what is known of them.
     """
@@ -151,7 +151,9 @@ class Messenger:
 
     def __post_init__(self) -> None:
         check_reviewed(self.reviewed)
-        if self.engine == "model" and self.dialect not in DIALECTS:
+        if self.engine not in ENGINES:
+            raise ValueError(f"engine: {self.engine!r} is none of {sorted(ENGINES)}")
+        if self.is_model and self.dialect not in DIALECTS:
             raise ValueError(f"dialect: {self.dialect!r} is none of {sorted(DIALECTS)}")
         if other := set(self.relay_protocols) - set(ENGINES[self.engine].relay_protocols):
             raise ValueError(f"relay_protocols: the engine {self.engine} has no {sorted(other)}")
@@ -164,18 +166,22 @@ class Messenger:
             raise ValueError(f"evidence for unknown keys {sorted(unknown)}")
 
     def _check_engine(self) -> None:
-        if self.engine == "model":
+        if self.is_model:
             return
         if self.probes or self.repair != Repair(nack=self.repair.nack):
             raise ValueError("probes, repair: a real engine has its own; only nack can be chosen")
         if self.repair.nack and not ENGINES[self.engine].nack:
             raise ValueError(f"repair: the engine {self.engine} cannot be made to send NACKs")
 
+    @property
+    def is_model(self) -> bool:
+        """Whether its engine is a model, which speaks its dialect."""
+        return ENGINES[self.engine].is_model
+
     def _check_peer_to_peer(self) -> None:
-        is_model = self.engine == "model"
-        has_peer = is_model and DIALECTS[self.dialect][0].has_peer
+        has_peer = self.is_model and DIALECTS[self.dialect][0].has_peer
         if self.peer_to_peer and not has_peer:
-            what = f"the dialect {self.dialect}" if is_model else f"the engine {self.engine}"
+            what = f"the dialect {self.dialect}" if self.is_model else f"the engine {self.engine}"
             raise ValueError(f"peer_to_peer: {what} has no path without a relay")
 
     def _keys_with_evidence(self) -> set[str]:
@@ -184,7 +190,7 @@ class Messenger:
         Keys with a default need it only if their value differs from the default; keys about paths
         also need it only for a model.
         """
-        is_model = self.engine == "model"
+        is_model = self.is_model
         differs = {
             "adaptation": self.adaptation is not None,
             "probes": bool(self.probes),

@@ -21,15 +21,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
 from random import Random
-from typing import NamedTuple
 
 from testbed.censor import local_time as time_of_day
-from testbed.censor.actions import List, Pass, described
+from testbed.censor.action import Effect
+from testbed.censor.actions.list import List
+from testbed.censor.actions.pass_ import Pass
 from testbed.censor.condition import resolve
-from testbed.censor.detectors import Kind
 from testbed.censor.detectors.unknown import is_parsed_first
-from testbed.censor.effects import Effect, effect, scope
-from testbed.censor.facts import UNFINISHED, Detector, Fact, Reading
+from testbed.censor.event import Event, applied, stated
+from testbed.censor.facts import UNFINISHED, Detector, Fact, Kind, Reading
 from testbed.censor.flow import Fate, Flow
 from testbed.censor.lists import FlowLists
 from testbed.censor.packet import Direction, Endpoint, Packet
@@ -60,14 +60,6 @@ class RuleCounters:
         self.dropped += not itself
         self.made += len(releases) - min(itself, 1)
         self.late += any(release.at > now for release in releases)
-
-
-class Event(NamedTuple):
-    """Something that the censor found or began to do, for the log."""
-
-    at: float
-    flow: str
-    what: str
 
 
 class Censor:
@@ -229,8 +221,7 @@ class Censor:
         flow.fates.clear()
         for fact in facts:
             flow.learn(fact)
-            text = f"{fact.name} = {fact.value}" if fact.value else f"recognised as {fact.name}"
-            self._log(now, flow, text)
+            self._log(now, flow, stated(fact))
 
     def _stream(self, flow: Flow, packet: Packet) -> Packet:
         """Return the packet with the reassembled stream of its direction as its payload.
@@ -261,7 +252,7 @@ class Censor:
         )
         if rule is not None and flow.logged.get(direction) != rule.name:
             flow.logged[direction] = rule.name
-            self._log(now, flow, f"{direction.value}: rule {rule.name}: {described(rule.action)}")
+            self._log(now, flow, applied(direction, rule.name, rule.action))
         working = None if rule is None else self._effect(rule, flow, direction)
         fate = flow.fates[direction] = Fate(rule, working, settled, until)
         return fate
@@ -315,20 +306,21 @@ class Censor:
 
     def _effect(self, rule: Rule, flow: Flow, direction: Direction) -> Effect | None:
         """Return the effect of a rule on a direction of a flow; several may share it."""
-        whose = scope(rule.action)
+        action = rule.action
+        whose = action.scope
         if whose in ("rule", "client"):
             address, way = (flow.client.address, direction) if whose == "client" else (b"", None)
             shared_key = (rule.name, address, way)
             if shared_key not in self._shared and len(self._shared) >= MAX_FLOWS:
                 del self._shared[next(iter(self._shared))]
-            working = self._shared.get(shared_key) or effect(rule.action, self._rng, _never)
+            working = self._shared.get(shared_key) or action.effect(self._rng, _never)
             if working is not None:
                 self._shared[shared_key] = working
             return working
         key = (rule.name, direction if whose == "direction" else None)
         working = flow.effects.get(key)
         if working is None:
-            working = effect(rule.action, self._rng, partial(self._enlist, rule, flow))
+            working = action.effect(self._rng, partial(self._enlist, rule, flow))
             if working is not None:
                 flow.effects[key] = working
         return working

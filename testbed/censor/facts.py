@@ -1,8 +1,11 @@
-"""Define what a detector is, and the facts that it may state about a flow."""
+"""Define what a detector is, and the facts that it may state about a flow.
+
+A file in `detectors/` makes its detectors known as `KINDS`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Literal, NamedTuple, Protocol
 
 from testbed.censor.packet import Packet
@@ -47,3 +50,40 @@ class Detector(Protocol):
         packet's direction.
         """
         ...
+
+
+class Kind(NamedTuple):
+    """A kind of detector, and the flows it is for."""
+
+    protocol: str
+    """The transport protocol of the flows that it inspects."""
+    states: tuple[str, ...]
+    """The facts that it may state."""
+    make: Callable[[Reading], Detector]
+    """Make a detector for one flow."""
+    packets: int | None
+    """How many packets with payload it inspects, unless the profile sets it; None: all."""
+    parts: frozenset[Part] = frozenset()
+    """The parts whose reassembly affects what it finds."""
+
+    @property
+    def reads_stream(self) -> bool:
+        """Return whether it reads the reassembled stream of a direction instead of segments."""
+        return "tcp-segments" in self.parts
+
+
+OPENING_PACKETS, SET_UP_PACKETS = 4, 40
+"""The number of packets within which a protocol shows at the start of a connection, or in a call's
+set-up."""
+
+
+def of_packets(
+    protocol: str, states: tuple[str, ...], make: Callable[[], Detector], packets: int | None
+) -> Kind:
+    """Return a kind that inspects packets one by one, whatever the middlebox reassembles."""
+    return Kind(protocol, states, lambda reading: make(), packets)
+
+
+def of_stream(states: tuple[str, ...], make: Callable[[Reading], Detector], *parts: Part) -> Kind:
+    """Return a kind that inspects the beginning of each direction of a TCP connection."""
+    return Kind("tcp", states, make, OPENING_PACKETS, frozenset({"tcp-segments", *parts}))

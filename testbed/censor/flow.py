@@ -6,10 +6,9 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from testbed.censor.actions import By
-from testbed.censor.detectors import Kind
-from testbed.censor.effects import Effect
-from testbed.censor.facts import Detector, Fact
+from testbed.censor.action import Effect
+from testbed.censor.actions.list import By
+from testbed.censor.facts import Detector, Fact, Kind
 from testbed.censor.packet import Direction, Endpoint
 from testbed.censor.profile import Rule
 from testbed.censor.stream import Stream

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
+from typing import Literal
 
-from testbed.censor.actions import Reply
 from testbed.censor.packet import Packet
 from testbed.censor.segment import checksum, ip_packet, pseudo_header
 
+Reply = Literal["echo-reply", "no-route", "host-unreachable", "port-unreachable", "prohibited"]
+"""The ICMP message: an echo reply, or "destination unreachable" with a reason."""
 _ICMP, _ICMPV6 = 1, 58
 _ECHO_REQUEST = {_ICMP: 8, _ICMPV6: 128}
 TYPES: Mapping[Reply, Mapping[int, tuple[int, int]]] = {

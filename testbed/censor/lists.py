@@ -15,7 +15,7 @@ from random import Random
 from statistics import NormalDist
 from typing import NamedTuple
 
-from testbed.censor.actions import List
+from testbed.censor.actions.list import List
 
 MAX_LISTED = 65536
 """The maximum number of entries of a list; beyond it, the oldest entry is forgotten."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Literal
 
-from testbed.censor.actions import By
+from testbed.censor.actions.list import By
 from testbed.censor.detectors import LABELS, VALUES, Label
 
 _FORBID_UNKNOWN_KEYS = {"extra": "forbid"}

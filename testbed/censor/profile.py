@@ -11,9 +11,11 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
-from testbed.censor.actions import Action, List, action_numbers, number_types
-from testbed.censor.detectors import DETECTORS, Kind
-from testbed.censor.facts import Part, Reading
+from testbed.censor.action import action_numbers, number_types
+from testbed.censor.actions import AnyAction
+from testbed.censor.actions.list import List
+from testbed.censor.detectors import DETECTORS
+from testbed.censor.facts import Kind, Part, Reading
 from testbed.censor.match import Match
 from testbed.evidence import Evidence, check_reviewed
 
@@ -28,7 +30,7 @@ class Rule:
 
     name: str
     match: Match
-    action: Action
+    action: AnyAction
     evidence: Mapping[str, Evidence]
     """The source and confidence of `match`, of `action`, and of each number."""
     from_s: float | None = None

@@ -56,7 +56,7 @@ def calibrate(
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text := as_json(found))
     # Imported here, not at the top: other commands must not load matplotlib.
-    from testbed.show.figures.files import write  # noqa: PLC0415
+    from testbed.show.drawing.files import write  # noqa: PLC0415
     from testbed.tools.calibration.figure import calibration  # noqa: PLC0415
 
     paths = [path, *write(calibration(found), folder / stem)]

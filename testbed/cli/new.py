@@ -25,7 +25,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed.kernel.build import Kernel
+from testbed.guest.kernel.builder import Kernel
 from tests.transports.conftest import assert_conforms
 
 

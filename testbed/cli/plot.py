@@ -19,7 +19,7 @@ RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder."
 def plot(
     folder: RunFolder,
     figure: Annotated[
-        list[str] | None, typer.Option(help=f"Only this figure: {', '.join(figures.FIGURES)}.")
+        list[str] | None, typer.Option(help=f"Only this figure: {', '.join(figures.NAMES)}.")
     ] = None,
     earlier: Annotated[
         Path | None,

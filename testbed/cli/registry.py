@@ -5,15 +5,13 @@ The command's name is the file's, with `-` for `_`. There is no list of commands
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum
-from importlib import import_module
-from pkgutil import iter_modules
 from typing import NamedTuple
 
 import typer
 
-from testbed import cli
+from testbed.plugins import Plugins
 
 
 class Panel(Enum):
@@ -37,9 +35,6 @@ class Command(NamedTuple):
 def commands() -> list[tuple[str, Command]]:
     """Return all commands by name, in the order in which the help shows them."""
     panels = list(Panel)
-    found = [
-        (info.name.replace("_", "-"), command)
-        for info in iter_modules(cli.__path__)
-        if (command := getattr(import_module(f"{cli.__name__}.{info.name}"), "COMMAND", None))
-    ]
+    by_file: Mapping[str, Command] = Plugins("testbed.cli", "COMMAND")
+    found = [(name.replace("_", "-"), command) for name, command in by_file.items()]
     return sorted(found, key=lambda each: (panels.index(each[1].panel), each[1].place, each[0]))

@@ -13,13 +13,15 @@ from typing import Any, TypeVar, get_args, get_type_hints
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from testbed.censor.actions import Action
+from testbed.censor.action import Action
+from testbed.censor.actions import ACTIONS
 from testbed.errors import InputError
 
 T = TypeVar("T")
 TomlTable = dict[str, Any]
 """A table as read from a file, before it is checked."""
-_ACTIONS = {kind.__name__ for kind in get_args(Action)}
+_UNKNOWN_KIND = ("union_tag_invalid", "union_tag_not_found")
+"""Pydantic's errors about a `kind`."""
 
 
 class ScenarioError(InputError):
@@ -74,6 +76,9 @@ def _message(detail: ErrorDetails, kind: type | None) -> str:
     if detail["type"] == "unexpected_keyword_argument":
         known = [] if kind is None else _known_keys(detail["loc"], kind)
         return f"Unexpected key{f', expected of {names_in(known)}' if known else ''}"
+    if detail["type"] in _UNKNOWN_KIND:
+        *others, last = map(repr, sorted(ACTIONS))
+        return f"Input should be {', '.join(others)} or {last}"
     if detail["type"] == "too_short":
         least = detail["ctx"]["min_length"]
         return f"expected at least {least} item{'s' if least > 1 else ''}"
@@ -84,9 +89,9 @@ def _known_keys(location: Sequence[int | str], kind: type) -> set[str]:
     """Return the keys that are allowed in place of an unknown one; empty if that is not known."""
     classes: list[type] = [kind]
     for part in location[:-1]:
-        # A part is a key of a table, an index, or the name of a class out of several.
+        # A part is a key of a table, an index, an action's kind, or a class out of several.
         hints = [found[part] for found in map(get_type_hints, classes) if part in found]
-        classes = [one for one in classes if one.__name__ == part] or (
+        classes = [one for one in classes if part in (one.__name__, getattr(one, "kind", ""))] or (
             [one for hint in hints for one in _classes(hint)] if hints else classes
         )
     known = {field.name for one in classes for field in fields(one) if not field.kw_only}
@@ -95,6 +100,8 @@ def _known_keys(location: Sequence[int | str], kind: type) -> set[str]:
 
 def _classes(hint: object) -> list[type]:
     """Return the dataclasses that a type hint contains."""
+    if hint is Action:
+        return list(ACTIONS.values())
     if isinstance(hint, type) and is_dataclass(hint):
         return [hint]
     return [found for part in get_args(hint) for found in _classes(part)]
@@ -104,9 +111,12 @@ def _keys(detail: ErrorDetails, content: TomlTable) -> list[str] | None:
     """Return the path of a wrong key in the file; None for alternatives that were not meant."""
     keys: list[str] = []
     value: Any = content
+    before: int | str = ""
     for part in detail["loc"]:
-        if _is_of_another_kind(detail, value, part):
-            return None
+        is_kind = before == "action" and part in ACTIONS  # of the action whose keys follow
+        before = part
+        if is_kind:
+            continue
         if isinstance(value, Mapping) and part in value:
             keys.append(str(part))
             value = value[part]
@@ -119,16 +129,7 @@ def _keys(detail: ErrorDetails, content: TomlTable) -> list[str] | None:
                 return None
         elif not (isinstance(part, str) and part[:1].isupper()):
             keys.append(str(part))
-    return keys
-
-
-def _is_of_another_kind(detail: ErrorDetails, value: object, part: int | str) -> bool:
-    """Return whether `part` names an action other than the one that the table's `kind` names."""
-    if not isinstance(value, Mapping) or not isinstance(value.get("kind"), str):
-        return False
-    meant = value["kind"].capitalize()
-    is_other = part in _ACTIONS and part != meant
-    return is_other and (meant in _ACTIONS or detail["loc"][-1] != "kind")
+    return [*keys, "kind"] if detail["type"] in _UNKNOWN_KIND else keys
 
 
 def names_in(names: Iterable[str]) -> str:

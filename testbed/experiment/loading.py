@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import get_type_hints
 
 from testbed.experiment.cell import TransportChoice
+from testbed.plugins import names
 from testbed.transport.interface import Program, Transport
 
 IN_TREE = Path(__file__).resolve().parents[2] / "transports"
@@ -28,7 +29,7 @@ ENTRY_POINTS = "testbed.transports"
 
 def in_tree_names() -> list[str]:
     """Return the names of the transports that come with the project; each is one file."""
-    return sorted(p.stem for p in IN_TREE.glob("*.py") if not p.stem.startswith("_"))
+    return names("transports")
 
 
 def out_of_tree() -> dict[str, list[str]]:

@@ -70,6 +70,11 @@ class Bundle:
             spec.submodule_search_locations = [origin.rpartition("/")[0]]
         return spec
 
+    def submodules(self, package: str) -> list[str]:
+        """Return the names of a package's modules (`testbed.plugins`)."""
+        found = (name.rpartition(".") for name in self._modules)
+        return [name for parent, _, name in found if parent == package]
+
     def create_module(self, _spec: ModuleSpec) -> None:
         """Return None, so that Python creates the module."""
 

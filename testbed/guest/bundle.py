@@ -17,14 +17,17 @@ from types import CodeType
 from typing import Any
 
 from testbed.guest.boot import BUNDLE, GENERATED, INDEX
+from testbed.plugins import names
 
 _PROGRAM = "testbed.lab.main"
+_PLUGINS = ("testbed.lab.engines", "transports")
+"""The packages from which a cell imports only what it needs."""
 _PYC_HEADER_BYTES = 16
 
 
 def main(tree: Path, place: str) -> None:
     """Write the bundle of a folder of compiled packages that is mounted at `place` in guests."""
-    generated = _import_all(tree)
+    generated = _import_all()
     modules: dict[str, tuple[bool, str, int, int]] = {}
     extensions: dict[str, str] = {}
     code = bytearray()
@@ -46,7 +49,7 @@ def main(tree: Path, place: str) -> None:
     (tree / GENERATED).write_bytes(marshal.dumps(generated))
 
 
-def _import_all(tree: Path) -> dict[str, CodeType]:
+def _import_all() -> dict[str, CodeType]:
     """Import everything that cells import; return the generated code, by its source text."""
     import dataclasses  # noqa: PLC0415 - part of what is recorded
 
@@ -63,9 +66,10 @@ def _import_all(tree: Path) -> dict[str, CodeType]:
 
     vars(dataclasses)["exec"], vars(attr._make)["compile"] = exec_text, compile_text
     importlib.import_module(_PROGRAM)
-    for file in sorted((tree / "transports").glob("[!_]*.py")):
-        with suppress(ImportError):  # the transport's own cell will report it
-            importlib.import_module(f"transports.{file.stem}")
+    for package in _PLUGINS:
+        for name in names(package):
+            with suppress(ImportError):  # the cell that needs it will report it
+                importlib.import_module(f"{package}.{name}")
     return generated
 
 

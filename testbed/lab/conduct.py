@@ -13,7 +13,7 @@ The order is fixed, because it decides what the censor sees and when:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -26,11 +26,7 @@ from testbed.experiment.cell import TRAFFIC, Cell, OtherTraffic, Topology
 from testbed.experiment.loading import make_transport
 from testbed.experiment.netplan import NetworkPlan
 from testbed.lab.chat import chat
-from testbed.lab.engines.baresip import BaresipEngine
-from testbed.lab.engines.chromium import ChromiumEngine
-from testbed.lab.engines.engine import CallEngine, Setting, Way
-from testbed.lab.engines.model import ModelEngine
-from testbed.lab.engines.ntgcalls import NtgcallsEngine
+from testbed.lab.engines.engine import LabEngine, Setting, Way
 from testbed.lab.middlebox import Middlebox
 from testbed.lab.net.addresses import ADDRESS_LISTS, MIDDLEBOXES
 from testbed.lab.net.network import LabNetwork
@@ -40,6 +36,7 @@ from testbed.lab.nodes.host import LOST, LabHost, tls_of
 from testbed.lab.nodes.wire_count import WireCount
 from testbed.lab.servers.messenger_servers import serve_chat
 from testbed.lab.traffic import use
+from testbed.plugins import Plugins
 from testbed.record.observation import (
     CallRecord,
     ChatRecord,
@@ -65,13 +62,7 @@ class StuckError(Exception):
     """A cell waits for something that never happens."""
 
 
-_ENGINES: Mapping[str, Callable[[Setting], CallEngine]] = {
-    "model": ModelEngine,
-    "ntgcalls": NtgcallsEngine,
-    "chromium": ChromiumEngine,
-    "baresip": BaresipEngine,
-}
-"""By the name in `testbed.call.engines.ENGINES`."""
+_ENGINES: Mapping[str, LabEngine] = Plugins("testbed.lab.engines", "ENGINE")
 _SERVER_NODES = {"foreign": "relay", "domestic": "domestic"}
 _ENDS = ("caller", "callee")
 _INSIDE_ENDS: Mapping[Topology, Sequence[str]] = {"one-sided": ("caller",), "both-sides": _ENDS}
@@ -170,7 +161,7 @@ async def _conduct(
     relay = Address(servers.address, messenger.relay_port)
     chat_server = await serve_chat(servers, messenger.chat.port, job)
     setting = Setting(messenger, rng, frames, chat_server, job)
-    engine = _ENGINES[messenger.engine](setting)
+    engine = _ENGINES[messenger.engine].make(setting)
     await engine.serve_relay(servers, relay)
 
     transport = make_transport(cell.transport)

@@ -28,7 +28,7 @@ from testbed.audio.opus import Speech, read_speech
 from testbed.audio.speech import voice
 from testbed.call.adaptation import as_sent
 from testbed.call.conversation import Turn
-from testbed.call.jitterbuffer.playout import Playout
+from testbed.call.jitterbuffer.played import Playout
 from testbed.call.messenger import Messenger
 from testbed.listen.rendering import render
 from testbed.listen.script import speech_encodings, what_is_said

@@ -24,7 +24,8 @@ import numpy as np
 from testbed.audio.expand import HISTORY_S, Expansion, Samples
 from testbed.audio.opus import Decoder, Speech
 from testbed.audio.stretch import CONTEXT_S, NEAR_S, stretch
-from testbed.call.jitterbuffer.playout import LOOKAHEAD_S, Playout, Slot
+from testbed.call.jitterbuffer.played import Playout, Slot
+from testbed.call.jitterbuffer.playout import LOOKAHEAD_S
 
 _LARGEST_CHANGE_S = 0.016
 """The largest change of length in one stretch."""

@@ -30,7 +30,7 @@ from pydantic import TypeAdapter
 from testbed.audio.opus import Speech
 from testbed.audio.speech import resampled
 from testbed.call.conversation import Turn, heard_at_s
-from testbed.call.jitterbuffer.playout import Playout
+from testbed.call.jitterbuffer.played import Playout
 from testbed.errors import KnownError
 from testbed.listen.call_sound import CallSound, samples, sound_of
 from testbed.record.cell_record import DIRECTIONS

@@ -41,7 +41,7 @@ class Speeds:
         messenger, transport, censor = cell.messenger.name, str(cell.transport), cell.censor.name
         nearest, others = _keys(messenger, transport, censor)
         usual = _DIRECT if transport == "direct" else _OTHER
-        if cell.messenger.engine != "model":  # models' speeds say nothing about a real engine
+        if not cell.messenger.is_model:  # models' speeds say nothing about a real engine
             usual, others = _ENGINE, ()
         return next((self.by_key[key] for key in nearest + others if key in self.by_key), usual)
 

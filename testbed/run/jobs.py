@@ -17,7 +17,8 @@ from pathlib import Path
 from testbed.audio.opus import Speech, SpeechError, write_wav
 from testbed.call.adaptation import as_sent
 from testbed.call.conversation import Turn
-from testbed.call.jitterbuffer.playout import Playout
+from testbed.call.engines import ENGINES
+from testbed.call.jitterbuffer.played import Playout
 from testbed.call.messenger import Messenger
 from testbed.experiment.cell import (
     FRAMES_FILE,
@@ -46,10 +47,6 @@ _LEAST_FOUND = 0.98
 fewer, the shares determined from the sound are off by more than 0.02 (`testbed.call.listening`), or
 it is not certain which frames the engine received, as it may have dropped some before its first
 packet. In these cases our playout decides."""
-_HEARD_IN_TIME = ("ntgcalls",)
-"""Engines whose recordings run in real time, so that they show when something was heard, and whose
-frames are long enough to be recognised. baresip records only what it decoded and omits the time in
-which it decoded nothing; Chromium provides counters of its own."""
 
 
 class JudgeError(Exception):
@@ -60,7 +57,7 @@ def prepare_job(job: Path, cell: Cell, *, pcap: bool = False) -> None:
     """Create the job's folder for a cell; with `pcap`, the cell captures packets."""
     job.mkdir()
     frames: Mapping[str, Sequence[Sequence[bytes]]] = {}
-    if cell.messenger.engine == "model":
+    if cell.messenger.is_model:
         frames = speech_encodings(cell.messenger, cell.duration_s, cell.said, cell.speech)
     else:
         for way, name in SAID_FILES.items():
@@ -115,7 +112,7 @@ def _judged(cell: Cell, job: Path) -> CellRecord:
     record = judge(cell, observation, frames, turns, packets, listened)
     if cell.said != "symbols":
         return record
-    if cell.messenger.engine == "model" and record.is_set_up:
+    if cell.messenger.is_model and record.is_set_up:
         sounds = _played(cell.messenger, observation.call.ended_s, frames, packets)
     return replace(record, symbols_missed=_missed_by_ear(sounds, cell.duration_s))
 
@@ -127,7 +124,7 @@ def _packets(
 
     A real engine may have consumed `begun` frames of speech before its first packet.
     """
-    is_model = cell.messenger.engine == "model"
+    is_model = cell.messenger.is_model
     length_s = cell.duration_s + (0.0 if is_model else _SAID_MARGIN_S)
     encodings = speech_encodings(cell.messenger, length_s, cell.said, cell.speech)
     found: dict[str, Sequence[bytes]] = {}
@@ -147,7 +144,7 @@ def _listened(
 ) -> dict[str, Playout]:
     """Return what a real engine played, by direction, where its sound shows that well enough."""
     heard_from_s, codec = observation.call.heard_from_s, cell.messenger.codec
-    if cell.messenger.engine not in _HEARD_IN_TIME or heard_from_s is None:
+    if not ENGINES[cell.messenger.engine].is_heard_in_time or heard_from_s is None:
         return {}
     from testbed.call.listening import Recording, decoded, had_of, listen  # noqa: PLC0415 - brings numpy
     from testbed.listen.rendering import render  # noqa: PLC0415 - brings numpy

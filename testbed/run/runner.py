@@ -30,6 +30,7 @@ from testbed.experiment.scenario import ROOT, cell_id
 from testbed.guest.code_tree import BOOT, PLACE, guest_code
 from testbed.guest.kernel.builder import Kernel
 from testbed.guest.kernel.guest import GuestError, GuestOptions, run_guest
+from testbed.lab.nodes.process import wait_for_end
 from testbed.record.results import RecordedCell, Run, Wall
 from testbed.run.jobs import JudgeError, judged, prepare_job
 from testbed.transport.interface import GUEST_PROGRAMS
@@ -204,7 +205,7 @@ async def run_module_on_host(
         )
     try:
         with trio.move_on_after(wall_limit_s):
-            await _wait(process)
+            await wait_for_end(process)
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -319,11 +320,3 @@ def _reason(job: Path, status: int) -> str:
 def _shortened(text: str) -> str:
     """Cut the middle out of a long text: its start has the cause, its end a log's last lines."""
     return text if len(text) <= 2000 else f"{text[:1000]} ... {text[-1000:]}"
-
-
-async def _wait(process: subprocess.Popen[bytes]) -> None:
-    pidfd = os.pidfd_open(process.pid)
-    try:
-        await trio.lowlevel.wait_readable(pidfd)
-    finally:
-        os.close(pidfd)

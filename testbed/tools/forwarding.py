@@ -19,7 +19,7 @@ from random import Random
 import trio
 from mininet.topo import Topo
 
-from testbed.censor.actions import Delay
+from testbed.censor.actions.delay import Delay
 from testbed.censor.censor import Censor
 from testbed.censor.match import Match
 from testbed.censor.profile import Profile, Rule

@@ -11,7 +11,10 @@ from typing import Any
 import pytest
 import trio
 
-from testbed.censor.actions import Delay, Duplicate, Reorder, Reset
+from testbed.censor.actions.delay import Delay
+from testbed.censor.actions.duplicate import Duplicate
+from testbed.censor.actions.reorder import Reorder
+from testbed.censor.actions.reset import Reset
 from testbed.censor.match import Match
 from testbed.experiment.cell import Link, Links
 from testbed.experiment.scenario import censor_names, load_censor, load_scenario

@@ -12,7 +12,7 @@ from testbed.cli import calibrate
 from testbed.cli.app import app
 from testbed.experiment.explanations import ScenarioError
 from testbed.experiment.scenario import CENSORS
-from testbed.show.figures.files import write
+from testbed.show.drawing.files import write
 from testbed.tools.calibration.figure import calibration as drawn
 from testbed.tools.calibration.findings import Calibration, Measurement, Vector, as_json
 

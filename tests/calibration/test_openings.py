@@ -6,8 +6,9 @@ import pytest
 
 from testbed.censor.detectors import DETECTORS, LABELS
 from testbed.censor.facts import Reading
+from testbed.censor.opening import Opening, Step
 from testbed.censor.packet import Direction, Endpoint, parse_packet
-from testbed.tools.calibration.openings import Opening, Step, filler, openings
+from testbed.tools.calibration.openings import filler, openings
 from testbed.tools.calibration.packets import TcpNumbers, packet
 
 CLIENT, SERVER = Endpoint(b"\x64\x40\0\1", 50_001), Endpoint(b"\xc6\x12\0\1", 443)

@@ -9,8 +9,20 @@ from typing import Any, get_args
 
 import pytest
 
-from testbed.censor import actions
-from testbed.censor.actions import Action
+from testbed.censor.action import Action, action_numbers
+from testbed.censor.actions.answer import Answer
+from testbed.censor.actions.burst import Burst
+from testbed.censor.actions.capacity import Capacity
+from testbed.censor.actions.delay import Delay
+from testbed.censor.actions.drop import Drop
+from testbed.censor.actions.duplicate import Duplicate
+from testbed.censor.actions.freeze import Freeze
+from testbed.censor.actions.list import List
+from testbed.censor.actions.pass_ import Pass
+from testbed.censor.actions.police import Police
+from testbed.censor.actions.reorder import Reorder
+from testbed.censor.actions.reset import Reset
+from testbed.censor.actions.shape import Shape
 from testbed.censor.censor import Censor
 from testbed.censor.facts import Part
 from testbed.censor.match import Match
@@ -33,11 +45,11 @@ def one_rule(match: Match, action: Action, **window: float) -> Profile:
 
 
 def listing(
-    action: actions.List,
+    action: List,
     seen: Action | None = None,
     share: float | Mapping[int, float] | None = None,
 ) -> Profile:
-    listed = _rule("listed", Match(listed=action.list), seen or actions.Drop())
+    listed = _rule("listed", Match(listed=action.list), seen or Drop())
     lister = _rule("lister", replace(VOICE, share=share), action)
     return Profile("test", "a test", (listed, lister), name="test")
 
@@ -45,7 +57,7 @@ def listing(
 def inspecting(share: float | None = None, **inspection: Any) -> Profile:  # noqa: ANN401 - several types
     given = {"reassembles": (), **inspection}
     evidence = {name: Evidence("a test", "assumed") for name in given}
-    rules = (_rule("r", replace(TLS, share=share), actions.Drop()),)
+    rules = (_rule("r", replace(TLS, share=share), Drop()),)
     return Profile("test", "a test", rules, Inspection(evidence, **given), name="test")
 
 
@@ -54,52 +66,50 @@ def reading(*parts: Part, **inspection: Any) -> Profile:  # noqa: ANN401 - of se
     profile = inspecting(reassembles=parts, **inspection)
     quic = Match(protocol="udp", label="quic-v1", sni=("*.blocked.example",))
     dtls = Match(protocol="udp", label="dtls-client-hello")
-    rules = (_rule("quic", quic, actions.Drop()), _rule("dtls", dtls, actions.Drop()))
+    rules = (_rule("quic", quic, Drop()), _rule("dtls", dtls, Drop()))
     return replace(profile, rules=(*profile.rules, *rules))
 
 
 def _rule(name: str, match: Match, action: Action, **window: float) -> Rule:
-    numbers = [*actions.action_numbers(action), *window]
+    numbers = [*action_numbers(action), *window]
     keys = ["match", "action", *numbers, *match.shares]
     return Rule(name, match, action, {key: Evidence("a test", "assumed") for key in keys}, **window)
 
 
-RESIDUAL = actions.List("l", "3-tuple", for_s=180, packet="drop")
-DELAYED = actions.List(
-    "l", "3-tuple", for_s=180, delay_median_s=0.11, delay_p95_s=0.589, delay_max_s=7.5
-)
+RESIDUAL = List("l", "3-tuple", for_s=180, packet="drop")
+DELAYED = List("l", "3-tuple", for_s=180, delay_median_s=0.11, delay_p95_s=0.589, delay_max_s=7.5)
 NIGHT = {3: 0.6, 9: 0.05}
-CYCLE = actions.List("l", "server", cycle_min_s=300, cycle_max_s=900)
+CYCLE = List("l", "server", cycle_min_s=300, cycle_max_s=900)
 PROFILES: Mapping[str, Profile] = {
-    "drop": one_rule(VOICE, actions.Drop(0.3)),
-    "capacity": one_rule(ALL, actions.Capacity(5)),
-    "burst": one_rule(ALL, actions.Burst(loss=0.1, mean_burst_packets=5)),
-    "police": one_rule(TLS, actions.Police(rate_bps=140_000, burst_bytes=16_000)),
-    "police clients": one_rule(ALL, actions.Police(14_000, 3000, per="client")),
-    "shape": one_rule(ALL, actions.Shape(rate_bps=128_000, queue_bytes=16_000)),
-    "delay": one_rule(ALL, actions.Delay(delay_ms=40)),
-    "jitter": one_rule(ALL, actions.Delay(delay_ms=40, jitter_ms=10)),
-    "reorder": one_rule(VOICE, actions.Reorder(probability=0.1, delay_ms=30)),
-    "duplicate": one_rule(ALL, actions.Duplicate(probability=0.2)),
-    "freeze packets": one_rule(TLS, actions.Freeze(after_packets=5)),
-    "freeze spread": one_rule(TLS, actions.Freeze(after_packets=5, spread=3)),
-    "freeze bytes": one_rule(TLS, actions.Freeze(after_bytes=15_000, counts="down")),
-    "freeze up": one_rule(TLS, actions.Freeze(after_bytes=15_000, spread=5000, counts="up")),
-    "reset": one_rule(TLS, actions.Reset()),
-    "rewrite": one_rule(TLS, actions.Reset(how="rewrite", flag="fin")),
-    "reset beside": one_rule(TLS, actions.Reset(packet="pass")),
-    "share": one_rule(replace(VOICE, share=0.25), actions.Drop()),
-    "share by hour": one_rule(replace(VOICE, share=NIGHT), actions.Drop()),
-    "destinations": one_rule(replace(VOICE, share=0.18, share_by="server-address"), actions.Drop()),
-    "from": one_rule(ALL, actions.Drop(), from_s=20.0),
-    "to": one_rule(ALL, actions.Drop(0.5), from_s=5.0, to_s=50.0),
+    "drop": one_rule(VOICE, Drop(0.3)),
+    "capacity": one_rule(ALL, Capacity(5)),
+    "burst": one_rule(ALL, Burst(loss=0.1, mean_burst_packets=5)),
+    "police": one_rule(TLS, Police(rate_bps=140_000, burst_bytes=16_000)),
+    "police clients": one_rule(ALL, Police(14_000, 3000, per="client")),
+    "shape": one_rule(ALL, Shape(rate_bps=128_000, queue_bytes=16_000)),
+    "delay": one_rule(ALL, Delay(delay_ms=40)),
+    "jitter": one_rule(ALL, Delay(delay_ms=40, jitter_ms=10)),
+    "reorder": one_rule(VOICE, Reorder(probability=0.1, delay_ms=30)),
+    "duplicate": one_rule(ALL, Duplicate(probability=0.2)),
+    "freeze packets": one_rule(TLS, Freeze(after_packets=5)),
+    "freeze spread": one_rule(TLS, Freeze(after_packets=5, spread=3)),
+    "freeze bytes": one_rule(TLS, Freeze(after_bytes=15_000, counts="down")),
+    "freeze up": one_rule(TLS, Freeze(after_bytes=15_000, spread=5000, counts="up")),
+    "reset": one_rule(TLS, Reset()),
+    "rewrite": one_rule(TLS, Reset(how="rewrite", flag="fin")),
+    "reset beside": one_rule(TLS, Reset(packet="pass")),
+    "share": one_rule(replace(VOICE, share=0.25), Drop()),
+    "share by hour": one_rule(replace(VOICE, share=NIGHT), Drop()),
+    "destinations": one_rule(replace(VOICE, share=0.18, share_by="server-address"), Drop()),
+    "from": one_rule(ALL, Drop(), from_s=20.0),
+    "to": one_rule(ALL, Drop(0.5), from_s=5.0, to_s=50.0),
     "residual": listing(RESIDUAL),
     "residual with share": listing(replace(RESIDUAL, packet="pass"), share=0.3),
-    "residual that throttles": listing(RESIDUAL, actions.Police(14_000, 3000)),
+    "residual that throttles": listing(RESIDUAL, Police(14_000, 3000)),
     "restarting": listing(replace(RESIDUAL, by="2-tuple", restarts=True)),
     "delayed": listing(DELAYED),
     "delayed with share": listing(DELAYED, share=NIGHT),
-    "cycle": listing(CYCLE, actions.Drop(0.5)),
+    "cycle": listing(CYCLE, Drop(0.5)),
     "packets": inspecting(packets=3),
     "packets with share": inspecting(share=0.3, packets=3),
     "packets spread": inspecting(packets=16, packets_spread=5),
@@ -110,14 +120,14 @@ PROFILES: Mapping[str, Profile] = {
     "reassembles segments": reading("tcp-segments"),
     "reassembles frames": reading("quic-frames", "tls-records"),
     "first frame": reading(quic_hello="first frame"),
-    "answer": one_rule(VOICE, actions.Answer("port-unreachable")),
-    "answer beside": one_rule(TLS, actions.Answer("prohibited", packet="pass")),
-    "echo": one_rule(Match(protocol="icmp"), actions.Answer("echo-reply")),
-    "opened outside": one_rule(Match(protocol="tcp", opened="outside"), actions.Drop()),
-    "ports": one_rule(Match(protocol="udp", server_ports=("3478", "50000-50100")), actions.Drop()),
-    "servers": one_rule(Match(servers=("192.0.2.0/28", "domestic")), actions.Drop()),
-    "host": one_rule(Match(host=("*.blocked.example",)), actions.Drop()),
-    "alpn": one_rule(Match(alpn=("h3", "webrtc")), actions.Drop()),
+    "answer": one_rule(VOICE, Answer("port-unreachable")),
+    "answer beside": one_rule(TLS, Answer("prohibited", packet="pass")),
+    "echo": one_rule(Match(protocol="icmp"), Answer("echo-reply")),
+    "opened outside": one_rule(Match(protocol="tcp", opened="outside"), Drop()),
+    "ports": one_rule(Match(protocol="udp", server_ports=("3478", "50000-50100")), Drop()),
+    "servers": one_rule(Match(servers=("192.0.2.0/28", "domestic")), Drop()),
+    "host": one_rule(Match(host=("*.blocked.example",)), Drop()),
+    "alpn": one_rule(Match(alpn=("h3", "webrtc")), Drop()),
 }
 
 
@@ -138,7 +148,7 @@ def changed_action(**numbers: float | str | None) -> Callable[[Profile], Profile
             mine = {n: v for n, v in numbers.items() if hasattr(rule.action, n)}
             changes: dict[str, Any] = mine
             action = replace(rule.action, **changes)
-            evidence = {n: Evidence("", "assumed") for n in actions.action_numbers(action)}
+            evidence = {n: Evidence("", "assumed") for n in action_numbers(action)}
             rules.append(replace(rule, action=action, evidence={**_own(rule), **evidence}))
         return replace(profile, rules=tuple(rules))
 
@@ -249,7 +259,7 @@ def test_a_wrong_censor_is_found(name: str, wrong: Callable[[Profile], Profile],
 
 
 def test_a_rate_that_the_lab_cannot_offer_is_a_failure_and_says_so() -> None:
-    failures = calibrated(one_rule(ALL, actions.Police(rate_bps=1e9, burst_bytes=1e6))).failures
+    failures = calibrated(one_rule(ALL, Police(rate_bps=1e9, burst_bytes=1e6))).failures
     assert len(failures) == 2
     assert "the lab's box cannot be offered more than 20 Mbit/s" in failures[0]
 
@@ -268,13 +278,13 @@ def test_a_cycle_that_one_server_cannot_show_is_a_failure_and_says_why() -> None
 
 
 def test_that_a_rule_holds_from_the_origin_is_no_failure_since_nothing_comes_before() -> None:
-    found = calibrated(one_rule(ALL, actions.Drop(), from_s=0.0, to_s=50.0))
+    found = calibrated(one_rule(ALL, Drop(), from_s=0.0, to_s=50.0))
     assert not found.failures
     [(_, told)] = [(m.number, m.how) for m in found.measurements if m.number == "from_s"]
     assert "nothing is sent before it" in told
     wrong = changed_rule(to_s=50.1)
     failures = calibrated(
-        one_rule(ALL, actions.Drop(), from_s=0.0, to_s=50.0),
+        one_rule(ALL, Drop(), from_s=0.0, to_s=50.0),
         lambda profile, rng, at: Censor(wrong(profile), rng, LISTS, at),
     ).failures
     assert any("to_s" in sentence for sentence in failures)
@@ -283,8 +293,8 @@ def test_that_a_rule_holds_from_the_origin_is_no_failure_since_nothing_comes_bef
 @pytest.mark.parametrize(
     ("action", "number", "wrong"),
     [
-        (actions.Delay(delay_ms=40), "jitter_ms", changed_action(jitter_ms=10)),
-        (actions.Freeze(after_packets=5), "spread", changed_action(spread=3)),
+        (Delay(delay_ms=40), "jitter_ms", changed_action(jitter_ms=10)),
+        (Freeze(after_packets=5), "spread", changed_action(spread=3)),
     ],
 )
 def test_a_number_that_a_source_says_is_0_is_no_failure_and_another_is(
@@ -300,20 +310,20 @@ def test_a_number_that_a_source_says_is_0_is_no_failure_and_another_is(
 
 def test_an_unknown_list_of_addresses_is_named() -> None:
     with pytest.raises(ValueError, match=r"'abroad' is neither an IP network nor one of"):
-        calibrated(one_rule(Match(servers=("abroad",)), actions.Drop()))
+        calibrated(one_rule(Match(servers=("abroad",)), Drop()))
 
 
 def test_a_number_that_no_flow_shows_is_a_failure_and_says_why() -> None:
     shadowed = replace(
-        one_rule(ALL, actions.Pass()),
-        rules=(_rule("all", ALL, actions.Pass()), _rule("never", VOICE, actions.Drop(0.3))),
+        one_rule(ALL, Pass()),
+        rules=(_rule("all", ALL, Pass()), _rule("never", VOICE, Drop(0.3))),
     )
     [failure] = calibrated(shadowed).failures
     assert "never.probability = 0.3 was not measured: no IPv4 flow" in failure
 
 
 def test_a_fingerprint_that_no_one_can_make_is_no_failure() -> None:
-    profile = one_rule(Match(fingerprint=("t13d1516h2_8daaf6152771_b186095e22b6",)), actions.Drop())
+    profile = one_rule(Match(fingerprint=("t13d1516h2_8daaf6152771_b186095e22b6",)), Drop())
     found = calibrated(profile)
     assert not found.failures
     assert "which is a hash" in found.measurements[0].sentence()

@@ -11,7 +11,8 @@ import pytest
 from testbed.audio import symbols
 from testbed.audio.opus import SPEECH_FOLDER, OpusSettings, Speech, default_clips, encode, has_fec
 from testbed.call.conversation import Conversation, conversation, monologues, spoken
-from testbed.call.jitterbuffer.playout import Arrival, Playout, Slot, play
+from testbed.call.jitterbuffer.played import Playout, Slot
+from testbed.call.jitterbuffer.playout import Arrival, play
 from testbed.call.listening import Had, Recording, decoded, had_of, listen
 from testbed.call.messenger import PlayoutOptions
 from testbed.listen.rendering import render

@@ -6,7 +6,8 @@ from random import Random
 
 import pytest
 
-from testbed.call.jitterbuffer.playout import Arrival, Playout, play
+from testbed.call.jitterbuffer.played import Playout
+from testbed.call.jitterbuffer.playout import Arrival, play
 from testbed.call.messenger import PlayoutOptions
 from tests.call.traces import CODEC_S, FOREVER_S, FRAME_S, heard, played, sent, stalled
 

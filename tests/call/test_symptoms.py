@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from testbed.call.conversation import Turn, spoken
-from testbed.call.jitterbuffer.playout import Playout
+from testbed.call.jitterbuffer.played import Playout
 from testbed.call.quality.symptoms import Symptom, symptom_of, symptoms
 from testbed.call.quality.verdict import (
     Drop,

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from testbed.call.jitterbuffer.playout import Arrival, Playout, play
+from testbed.call.jitterbuffer.played import Playout
+from testbed.call.jitterbuffer.playout import Arrival, play
 from testbed.call.quality.emodel import AMR_WB_12_65
 from testbed.call.quality.verdict import (
     CallQuality,

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Collection, Iterable
 
-from testbed.call.jitterbuffer.playout import Arrival, Playout, play
+from testbed.call.jitterbuffer.played import Playout
+from testbed.call.jitterbuffer.playout import Arrival, play
 
 FRAME_S = 0.02
 COUNT = 500

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address
 
-from testbed.censor.actions import Action, action_numbers
+from testbed.censor.action import Action, action_numbers
 from testbed.censor.facts import Part
 from testbed.censor.match import Match
 from testbed.censor.packet import Direction, Packet, parse_packet

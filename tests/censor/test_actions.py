@@ -14,9 +14,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from testbed.censor import actions
-from testbed.censor.actions import Action, Drop, List, Police, described
+from testbed.censor.action import Action, described
+from testbed.censor.actions.answer import Answer
+from testbed.censor.actions.burst import Burst
+from testbed.censor.actions.capacity import Capacity
+from testbed.censor.actions.delay import Delay
+from testbed.censor.actions.drop import Drop
+from testbed.censor.actions.duplicate import Duplicate
+from testbed.censor.actions.freeze import Freeze
+from testbed.censor.actions.list import List
+from testbed.censor.actions.pass_ import Pass
+from testbed.censor.actions.police import Police
+from testbed.censor.actions.reorder import Reorder
+from testbed.censor.actions.reset import Reset
+from testbed.censor.actions.shape import Shape
 from testbed.censor.censor import MAX_EVENTS, MAX_FLOWS, Censor
+from testbed.censor.icmp import Reply
 from testbed.censor.lists import MAX_LISTED
 from testbed.censor.match import Match
 from testbed.censor.packet import Direction, Packet, parse_packet
@@ -26,41 +39,41 @@ from tests.censor.packets import INSIDE6, OUTSIDE6, STUN_BINDING, ipv6, profile,
 
 SHARES = st.floats(0, 1)
 ANY_ACTION: st.SearchStrategy[Action] = st.one_of(
-    st.just(actions.Pass()),
-    st.builds(actions.Drop, probability=SHARES),
-    st.builds(actions.Capacity, capacity=st.floats(0, 100)),
-    st.builds(actions.Burst, loss=st.floats(0, 0.9), mean_burst_packets=st.floats(9.1, 30)),
+    st.just(Pass()),
+    st.builds(Drop, probability=SHARES),
+    st.builds(Capacity, capacity=st.floats(0, 100)),
+    st.builds(Burst, loss=st.floats(0, 0.9), mean_burst_packets=st.floats(9.1, 30)),
     st.builds(
-        actions.Police,
+        Police,
         rate_bps=st.floats(1, 1e7),
         burst_bytes=st.floats(1, 1e5),
         per=st.sampled_from(["flow", "client"]),
     ),
     st.builds(
-        actions.Shape,
+        Shape,
         rate_bps=st.floats(1000, 1e7),
         queue_bytes=st.floats(1, 1e5),
         per=st.sampled_from(["flow", "client"]),
     ),
-    st.builds(actions.Delay, delay_ms=st.floats(50, 100), jitter_ms=st.floats(0, 50)),
-    st.builds(actions.Reorder, probability=SHARES, delay_ms=st.floats(1, 100)),
-    st.builds(actions.Duplicate, probability=SHARES),
+    st.builds(Delay, delay_ms=st.floats(50, 100), jitter_ms=st.floats(0, 50)),
+    st.builds(Reorder, probability=SHARES, delay_ms=st.floats(1, 100)),
+    st.builds(Duplicate, probability=SHARES),
     st.builds(
-        actions.Freeze,
+        Freeze,
         after_bytes=st.integers(0, 2000),
         spread=st.integers(0, 100),
         counts=st.sampled_from(["up", "down", "both"]),
     ),
-    st.builds(actions.Freeze, after_packets=st.integers(0, 20)),
+    st.builds(Freeze, after_packets=st.integers(0, 20)),
     st.builds(
-        actions.Reset,
+        Reset,
         flag=st.sampled_from(["rst", "fin"]),
         how=st.sampled_from(["inject", "rewrite"]),
         packet=st.sampled_from(["pass", "drop"]),
     ),
     st.builds(
-        actions.Answer,
-        reply=st.sampled_from(get_args(actions.Reply)),
+        Answer,
+        reply=st.sampled_from(get_args(Reply)),
         packet=st.sampled_from(["pass", "drop"]),
     ),
     st.builds(
@@ -101,7 +114,7 @@ def censor_of(pair: tuple[Action, Action], seed: int = 0) -> Censor:
     if kept and isinstance(first, List) and isinstance(second, List):
         second = first
     rules = [
-        *(rule("listed", Match(listed="l"), actions.Drop(0.5)) for _ in kept),
+        *(rule("listed", Match(listed="l"), Drop(0.5)) for _ in kept),
         rule("stun", Match(label="stun"), first),
         rule("rest", Match(share=0.7), second),
     ]
@@ -165,7 +178,7 @@ def test_what_is_settled_passes_ever_after(
 def test_a_shaper_keeps_order_and_rate_and_its_queue(
     rate_bps: float, queue_bytes: int, steps: list[tuple[float, int]]
 ) -> None:
-    censor = Censor(profile(rule("s", Match(), actions.Shape(rate_bps, queue_bytes))), Random(0))
+    censor = Censor(profile(rule("s", Match(), Shape(rate_bps, queue_bytes))), Random(0))
     now, last_at = 0.0, 0.0
     for step, size in steps:
         now += step
@@ -186,7 +199,7 @@ def test_a_delay_keeps_order_and_its_bounds(
     delay_ms: float, jitter_share: float, steps: list[float]
 ) -> None:
     jitter_ms = delay_ms * jitter_share
-    censor = Censor(profile(rule("d", Match(), actions.Delay(delay_ms, jitter_ms))), Random(0))
+    censor = Censor(profile(rule("d", Match(), Delay(delay_ms, jitter_ms))), Random(0))
     now, last_at, latest = 0.0, 0.0, 0.0
     for step in steps:
         now += step
@@ -205,7 +218,7 @@ def sent_through(action: Action, count: int, interval_s: float = 0.02) -> list[l
 
 @pytest.mark.parametrize(("loss", "length"), [(0.05, 4.0), (0.2, 4.0), (0.1, 1.2), (0.5, 10.0)])
 def test_bursts_have_their_loss_and_length(loss: float, length: float) -> None:
-    passes = [bool(releases) for releases in sent_through(actions.Burst(loss, length), 40_000)]
+    passes = [bool(releases) for releases in sent_through(Burst(loss, length), 40_000)]
     lost = passes.count(False)
     bursts = sum(a and not b for a, b in pairwise(passes))
     assert lost / len(passes) == pytest.approx(loss, rel=0.15)
@@ -213,29 +226,28 @@ def test_bursts_have_their_loss_and_length(loss: float, length: float) -> None:
 
 
 def test_a_burst_of_everything_passes_nothing_and_one_of_nothing_all() -> None:
-    assert not any(sent_through(actions.Burst(1.0, 1e9), 100))
-    assert all(sent_through(actions.Burst(0.0, 1.0), 100))
+    assert not any(sent_through(Burst(1.0, 1e9), 100))
+    assert all(sent_through(Burst(0.0, 1.0), 100))
 
 
 @pytest.mark.parametrize("capacity", [0, 5, 70, 100])
 def test_a_capacity_is_the_percentage_that_passes(capacity: float) -> None:
-    out = sent_through(actions.Capacity(capacity), 20_000)
+    out = sent_through(Capacity(capacity), 20_000)
     assert sum(map(bool, out)) / len(out) == pytest.approx(capacity / 100, abs=0.01)
 
 
 def test_duplicates_and_reordered_packets_have_their_share() -> None:
-    twice = sent_through(actions.Duplicate(0.25), 10_000)
+    twice = sent_through(Duplicate(0.25), 10_000)
     assert Counter(map(len, twice))[2] == pytest.approx(2500, rel=0.1)
     held = [
-        release.at - n * 0.02
-        for n, [release] in enumerate(sent_through(actions.Reorder(0.25, 30), 10_000))
+        release.at - n * 0.02 for n, [release] in enumerate(sent_through(Reorder(0.25, 30), 10_000))
     ]
     assert sum(wait > 0 for wait in held) == pytest.approx(2500, rel=0.1)
     assert max(held) == pytest.approx(0.03)
 
 
 def test_a_freeze_counts_its_direction_and_drops_both() -> None:
-    freeze = actions.Freeze(after_bytes=10_000, counts="down")
+    freeze = Freeze(after_bytes=10_000, counts="down")
     censor = Censor(profile(rule("f", Match(), freeze)), Random(0))
     for _ in range(50):
         assert censor.on_packet(udp(bytes(972)), 0.0)
@@ -246,7 +258,7 @@ def test_a_freeze_counts_its_direction_and_drops_both() -> None:
 
 
 def test_a_freeze_may_begin_a_little_later_for_each_flow() -> None:
-    freeze = actions.Freeze(after_packets=5, spread=3)
+    freeze = Freeze(after_packets=5, spread=3)
     censor = Censor(profile(rule("f", Match(), freeze)), Random(0))
     through = {
         sum(bool(censor.on_packet(udp(b"x", client_port=port), 0.0)) for _ in range(20))
@@ -261,7 +273,7 @@ def tcp_of(data: bytes) -> tuple[int, int, int]:
 
 
 def test_a_reset_reaches_both_ends_with_numbers_they_accept() -> None:
-    censor = Censor(profile(rule("r", Match(protocol="tcp"), actions.Reset())), Random(0))
+    censor = Censor(profile(rule("r", Match(protocol="tcp"), Reset())), Random(0))
     packet = tcp(b"hello", sequence=2**32 - 2)
     forward, backward = censor.on_packet(packet, 1.0)
     assert (forward.direction, backward.direction) == (Direction.UP, Direction.DOWN)
@@ -281,7 +293,7 @@ def test_a_reset_reaches_both_ends_with_numbers_they_accept() -> None:
 def test_a_reset_works_over_ipv6() -> None:
     header = struct.pack("!HHIIBBHHH", 40000, 443, 500, 77, 5 << 4, 0x18, 1000, 0, 0)
     packet = parse_packet(ipv6(header + b"hello", 6, INSIDE6, OUTSIDE6), Direction.UP)
-    censor = Censor(profile(rule("r", Match(servers=("fd00:2::/32",)), actions.Reset())), Random(0))
+    censor = Censor(profile(rule("r", Match(servers=("fd00:2::/32",)), Reset())), Random(0))
     forward, backward = (
         parse_packet(release.data, release.direction) for release in censor.on_packet(packet, 1.0)
     )
@@ -296,19 +308,19 @@ def test_a_reset_works_over_ipv6() -> None:
 
 
 def test_an_ipv4_network_holds_no_ipv6_server() -> None:
-    censor = Censor(profile(rule("r", Match(servers=("0.0.0.0/0",)), actions.Drop())), Random(0))
+    censor = Censor(profile(rule("r", Match(servers=("0.0.0.0/0",)), Drop())), Random(0))
     datagram = struct.pack("!HHHH", 7, 8, 9, 0) + b"x"
     assert censor.on_packet(parse_packet(ipv6(datagram, 17, INSIDE6, OUTSIDE6), Direction.UP), 0.0)
     assert not censor.on_packet(udp(b"x"), 0.0)
 
 
 def test_a_reset_may_let_the_packet_pass_be_a_fin_or_replace_it() -> None:
-    beside = actions.Reset(flag="fin", packet="pass")
+    beside = Reset(flag="fin", packet="pass")
     censor = Censor(profile(rule("r", Match(), beside)), Random(0))
     itself, forward, _ = censor.on_packet(tcp(b"hello", sequence=100), 1.0)
     assert itself.data == tcp(b"hello", sequence=100).data
     assert tcp_of(forward.data) == (105, 77, 0x11)
-    replaced = Censor(profile(rule("r", Match(), actions.Reset(how="rewrite"))), Random(0))
+    replaced = Censor(profile(rule("r", Match(), Reset(how="rewrite"))), Random(0))
     [only] = replaced.on_packet(tcp(b"hello", sequence=100), 1.0)
     assert tcp_of(only.data) == (100, 77, 0x14)
     assert parse_packet(only.data, Direction.UP).payload == b""
@@ -319,7 +331,7 @@ def test_a_reset_may_let_the_packet_pass_be_a_fin_or_replace_it() -> None:
 
 def test_a_bucket_or_queue_may_be_shared_by_a_clients_flows() -> None:
     for per, passes in (("flow", 2), ("client", 1)):
-        police = actions.Police(8, 100, per=per)  # type: ignore[arg-type]
+        police = Police(8, 100, per=per)  # type: ignore[arg-type]
         censor = Censor(profile(rule("p", Match(), police)), Random(0))
         sent = [udp(bytes(60), client_port=port) for port in (40000, 40001)]
         assert sum(bool(censor.on_packet(packet, 0.0)) for packet in sent) == passes
@@ -333,10 +345,10 @@ def test_100_000_flows_stay_within_a_bound() -> None:
     later = List("m", "4-tuple", cycle_min_s=1e6, cycle_max_s=1e6)
     censor = Censor(
         profile(
-            rule("listed", Match(listed="l"), actions.Drop()),
+            rule("listed", Match(listed="l"), Drop()),
             rule("stun", Match(label="stun", share=0.9), keep),
             rule("later", Match(share=0.5), later),
-            rule("slow", Match(), actions.Shape(1e6, 1e5, per="client")),
+            rule("slow", Match(), Shape(1e6, 1e5, per="client")),
         ),
         Random(0),
     )

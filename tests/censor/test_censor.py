@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from testbed.censor.actions import Action, Capacity, Delay, Drop, Freeze, List, Pass, Police
+from testbed.censor.action import Action
+from testbed.censor.actions.capacity import Capacity
+from testbed.censor.actions.delay import Delay
+from testbed.censor.actions.drop import Drop
+from testbed.censor.actions.freeze import Freeze
+from testbed.censor.actions.list import List
+from testbed.censor.actions.pass_ import Pass
+from testbed.censor.actions.police import Police
 from testbed.censor.censor import Censor
 from testbed.censor.match import Match
 from testbed.censor.packet import Direction, Packet, parse_packet

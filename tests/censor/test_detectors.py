@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.censor.actions import Pass
+from testbed.censor.actions.pass_ import Pass
 from testbed.censor.censor import Censor
 from testbed.censor.detectors import LABELS, VALUES
 from testbed.censor.detectors.client_hello import ClientHello

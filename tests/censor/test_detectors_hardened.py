@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.censor.actions import Reset
+from testbed.censor.actions.reset import Reset
 from testbed.censor.censor import Censor
-from testbed.censor.detectors import DETECTORS, LABELS, VALUES, Kind
+from testbed.censor.detectors import DETECTORS, LABELS, VALUES
 from testbed.censor.detectors.dns import asked_name
 from testbed.censor.detectors.quic import crypto_frames
-from testbed.censor.facts import UNFINISHED, Fact, Part, Reading
+from testbed.censor.facts import UNFINISHED, Fact, Kind, Part, Reading
 from testbed.censor.match import Match
 from testbed.censor.packet import Direction, Packet, parse_packet
 from testbed.censor.segment import SYN

@@ -8,8 +8,13 @@ from typing import Literal
 
 import pytest
 
-from testbed.censor.actions import Action, Answer, Drop, Pass, Police, Reply
+from testbed.censor.action import Action
+from testbed.censor.actions.answer import Answer
+from testbed.censor.actions.drop import Drop
+from testbed.censor.actions.pass_ import Pass
+from testbed.censor.actions.police import Police
 from testbed.censor.censor import Censor
+from testbed.censor.icmp import Reply
 from testbed.censor.match import Match
 from testbed.censor.packet import Direction, Endpoint, Packet, parse_packet
 from testbed.censor.release import Release

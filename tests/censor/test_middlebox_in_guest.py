@@ -11,7 +11,11 @@ import pytest
 import trio
 
 from testbed.call.quality.verdict import Verdict
-from testbed.censor.actions import Action, Delay, Duplicate, Reset, Shape
+from testbed.censor.action import Action
+from testbed.censor.actions.delay import Delay
+from testbed.censor.actions.duplicate import Duplicate
+from testbed.censor.actions.reset import Reset
+from testbed.censor.actions.shape import Shape
 from testbed.censor.match import Match
 from testbed.experiment.cell import Cell
 from testbed.experiment.choosing import transport_choice

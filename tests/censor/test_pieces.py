@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.censor.actions import Drop, Pass
+from testbed.censor.actions.drop import Drop
+from testbed.censor.actions.pass_ import Pass
 from testbed.censor.censor import Censor
 from testbed.censor.facts import Part
 from testbed.censor.match import Match

@@ -477,7 +477,7 @@ def test_the_protocol_filter_takes_a_share_of_destinations_and_restarts_by_flow(
         (
             '"police"',
             '"slow"',
-            r"rules\.twitter\.action\.kind: Input should be 'pass' or .*'list'$",
+            r"rules\.twitter\.action\.kind: Input should be 'answer', 'burst', .* or 'shape'$",
         ),
         ('"*t.co*"', "3", r"rules\.twitter\.match\.sni\.0: .*valid string"),
         (', opened = "inside"', ', listed = "x"', r"rule 'twitter': no rule keeps the list x"),

@@ -9,7 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.censor.actions import By, Drop, List, Pass, action_numbers
+from testbed.censor.action import action_numbers
+from testbed.censor.actions.drop import Drop
+from testbed.censor.actions.list import By, List
+from testbed.censor.actions.pass_ import Pass
 from testbed.censor.censor import Censor
 from testbed.censor.lists import FlowList
 from testbed.censor.match import Match

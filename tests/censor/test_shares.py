@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from testbed.censor import local_time
-from testbed.censor.actions import Drop
+from testbed.censor.actions.drop import Drop
 from testbed.censor.censor import Censor
 from testbed.censor.match import Match
 from testbed.censor.packet import Packet

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from testbed.call.messenger import PlayoutOptions
+from testbed.censor.actions.drop import Drop
 from testbed.evidence import Evidence
 from testbed.experiment import choosing, scenario
 from testbed.experiment.cell import Link
@@ -47,7 +48,9 @@ def test_a_sweep_sets_its_numbers_to_each_value() -> None:
     drops = {}
     for cell in plan:
         rules = {rule.name: rule for rule in cell.censor.rules}
-        drops[cell.censor.name] = rules["stun"].action.probability  # type: ignore[union-attr]
+        action = rules["stun"].action
+        assert isinstance(action, Drop)
+        drops[cell.censor.name] = action.probability
     assert drops["ru-calls-2025-08 drop=0.3"] == 0.3
     assert len(drops) == 12
 

@@ -10,7 +10,7 @@ import pytest
 
 from testbed.call.quality.verdict import Verdict
 from testbed.record.cell_record import CellRecord, TrafficSummary
-from testbed.show.figures import sheet, style
+from testbed.show.drawing import sheet, style
 from testbed.show.figures.collateral import collateral, shares
 from tests.records import record, write_run
 

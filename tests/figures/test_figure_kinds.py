@@ -22,14 +22,16 @@ from testbed.record.cell_record import CellRecord
 from testbed.record.manifest import ScenarioTitle
 from testbed.record.observation import CallRecord
 from testbed.record.results import ResultsError, Run
-from testbed.show import figures
-from testbed.show.figures import FIGURES, draw, style
+from testbed.show.drawing import style
+from testbed.show.drawing.sheet import SERIES, NothingToDrawError
+from testbed.show.figures import FIGURES, draw, fitting
 from testbed.show.figures.delay import _beyond
 from testbed.show.figures.matrix import median_verdict
 from testbed.show.figures.pareto import frontier
-from testbed.show.figures.sheet import SERIES, NothingToDrawError
 from tests.records import frames, id_of, manifest, observation, record, write_run
 
+OTHERS = [name for name, _ in fitting(0)][1:]
+"""All figures but the one that has tests of its own."""
 TRANSPORTS = ("direct", "obfs4", "shadowsocks2022", "fec {inner = hysteria2}")
 SCENARIO = ScenarioTitle("mine", "Mine", "Which one, then?")
 STEPS = [Step(float(s), s / 20, 90.0 - s) for s in range(12)]
@@ -69,7 +71,7 @@ def any_run(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReq
 
 def drawn(name: str, run: Run) -> Figure:
     try:
-        return figures._figure(name, run, None)
+        return FIGURES[name].draw(run)
     except NothingToDrawError:
         pytest.skip("this run has nothing that the figure shows")
 
@@ -78,14 +80,14 @@ def texts(figure: Figure) -> list[Text]:
     return [t for t in figure.findobj(Text) if isinstance(t, Text) and t.get_text().strip()]
 
 
-@pytest.mark.parametrize("name", FIGURES[1:])
+@pytest.mark.parametrize("name", OTHERS)
 def test_every_figure_says_what_it_is_of(name: str, any_run: Run) -> None:
     said = " ".join(" ".join(t.get_text() for t in texts(drawn(name, any_run))).split())
     for fact in ("Which one, then?", "scenario mine", "virtual time", "n\xa0=\xa0", "seeds 1–3"):
         assert fact.replace("\xa0", " ") in said.replace("\xa0", " "), fact
 
 
-@pytest.mark.parametrize("name", FIGURES[1:])
+@pytest.mark.parametrize("name", OTHERS)
 def test_no_text_is_cut_off(name: str, any_run: Run) -> None:
     figure = drawn(name, any_run)
     with style.applied():
@@ -102,7 +104,7 @@ def test_no_text_is_cut_off(name: str, any_run: Run) -> None:
 
 def test_a_title_keeps_clear_of_the_edge(tmp_path: Path) -> None:
     asked = "Does a restriction hit harder when both ends of a call are behind a box, by a relay?"
-    figure = figures._figure("setup", written(tmp_path / "run", [record()], asked), None)
+    figure = FIGURES["setup"].draw(written(tmp_path / "run", [record()], asked))
     figure.set_dpi(style.PNG_DPI)
     with style.applied():
         FigureCanvasAgg(figure).draw()  # type: ignore[no-untyped-call]
@@ -113,7 +115,7 @@ def test_a_title_keeps_clear_of_the_edge(tmp_path: Path) -> None:
 def setup_of(folder: Path, times_s: Mapping[str, float]) -> Figure:
     """The figure of one call through each transport, set up in such a time."""
     found = [record(transport, set_up_s=at_s) for transport, at_s in times_s.items()]
-    return figures._figure("setup", written(folder / "run", found), None)
+    return FIGURES["setup"].draw(written(folder / "run", found))
 
 
 def test_a_call_set_up_faster_than_any_other_is_drawn(tmp_path: Path) -> None:
@@ -135,7 +137,7 @@ def test_the_words_of_a_threshold_cover_no_call(tmp_path: Path) -> None:
 def pareto_of(folder: Path, rs: Mapping[str, float | None]) -> str:
     """All that is written on the figure of one call through each transport."""
     found = [record(transport, r=r) for transport, r in rs.items()]
-    figure = figures._figure("pareto", written(folder / "run", found), None)
+    figure = FIGURES["pareto"].draw(written(folder / "run", found))
     with style.applied():
         FigureCanvasAgg(figure).draw()  # type: ignore[no-untyped-call]
         for text in texts(figure):
@@ -153,7 +155,7 @@ def test_long_names_are_whole_and_calls_that_never_came_about_are_named(tmp_path
 
 def test_a_delay_beyond_the_axis_is_told(tmp_path: Path) -> None:
     run = written(tmp_path / "run", [record()])
-    said = " ".join(t.get_text() for t in texts(figures._figure("delay", run, None)))
+    said = " ".join(t.get_text() for t in texts(FIGURES["delay"].draw(run)))
     assert "Beyond" not in said
     assert "other transports" not in said
     late = {"direct": {"one": np.full(401, 90.0)}, "obfs4": {"one": np.linspace(0, 2500, 401)}}
@@ -164,7 +166,7 @@ def test_no_mark_of_a_timeline_covers_words(tmp_path: Path) -> None:
     rule = "up: rule all: drop, probability 0.4"
     events = [(at, "udp", rule) for at in (0.0, 2.0, 4.0, 20.0)]
     call = replace(record(steps=STEPS), observation=observation(events=events))
-    figure = figures._figure("timeline", written(tmp_path / "run", [call]), None)
+    figure = FIGURES["timeline"].draw(written(tmp_path / "run", [call]))
     with style.applied():
         FigureCanvasAgg(figure).draw()  # type: ignore[no-untyped-call]
         (panel,) = figure.axes

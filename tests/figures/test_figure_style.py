@@ -9,8 +9,8 @@ from matplotlib.colors import to_rgb
 from numpy.typing import NDArray
 
 from testbed.call.quality.verdict import Verdict
-from testbed.show.figures import style
-from testbed.show.figures.style import FAILED_FILL, VERDICT_FILLS, Fill
+from testbed.show.drawing import style
+from testbed.show.drawing.style import FAILED_FILL, VERDICT_FILLS, Fill
 
 # Machado, Oliveira and Fernandes 2009, severity 1, for linear RGB.
 COLOUR_BLINDNESS = {

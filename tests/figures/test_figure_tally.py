@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from testbed.call.quality.verdict import Verdict
 from testbed.experiment.scenario import cell_id, cells, load_scenario
-from testbed.show.figures.tally import by_messenger, natural, tally
+from testbed.show.drawing.tally import by_messenger, natural, tally
 from tests.figures.conftest import call
 from tests.records import RUSSIA, id_of, recorded
 

@@ -20,8 +20,8 @@ from testbed.call.quality.verdict import Verdict
 from testbed.record.cell_record import CellRecord
 from testbed.record.manifest import ScenarioTitle
 from testbed.record.results import ResultsError, Run
-from testbed.show.figures import FIGURES, draw
-from testbed.show.figures.style import FAILED_FILL, VERDICT_FILLS, WIDTH_IN
+from testbed.show.drawing.style import FAILED_FILL, VERDICT_FILLS, WIDTH_IN
+from testbed.show.figures import draw, fitting
 from testbed.show.figures.usability import usability
 from tests.figures.conftest import awkward, demo, sweep
 from tests.records import RUSSIA, manifest, write_run
@@ -154,7 +154,7 @@ def test_a_run_of_which_little_is_known_is_drawn(tmp_path: Path) -> None:
 def test_an_unknown_figure_is_refused_before_any_is_drawn(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no figure usabilty; there are usability"):
         draw(Run(tmp_path), ["usability", "usabilty"], tmp_path / "figures")
-    assert FIGURES[0] == "usability"
+    assert next(fitting(1))[0] == "usability"
 
 
 def test_the_list_of_figures_costs_no_drawing_library() -> None:

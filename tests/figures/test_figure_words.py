@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from testbed.call.quality.verdict import Verdict
 from testbed.record.cell_record import CellRecord
 from testbed.record.manifest import KernelBuild, ScenarioTitle
-from testbed.show.figures import words
-from testbed.show.figures.tally import Tally, tally
+from testbed.show.drawing import words
+from testbed.show.drawing.tally import Tally, tally
 from tests.figures.conftest import MANIFEST, SCENARIO, awkward, call, demo, sweep
 from tests.records import RUSSIA, recorded
 

@@ -14,6 +14,7 @@ import pytest
 
 from testbed.guest.boot import BUNDLE, GENERATED, INDEX, Bundle
 from testbed.guest.code_tree import BOOT, PLACE, guest_code
+from testbed.plugins import names
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +36,19 @@ def test_cells_find_the_lab_there_and_nothing_that_hosts_alone_need(index: dict[
     assert {"trio", "testbed.lab.main", "transports.obfs4", "netfilterqueue._impl"} <= names
     packages = {name.partition(".")[0] for name in names}
     assert not packages & {"pyroute2", "mininet", "pydantic", "numpy", "asyncio", "site"}
+
+
+@pytest.mark.parametrize(
+    "package",
+    [
+        "testbed.call.dialects",
+        "testbed.censor.actions",
+        "testbed.censor.detectors",
+        "testbed.lab.engines",
+    ],
+)
+def test_a_guest_lists_the_modules_of_a_package_as_its_host_does(package: str) -> None:
+    assert sorted(Bundle(str(guest_code())).submodules(package)) == names(package)
 
 
 def test_what_is_shown_in_guests_depends_on_no_place_of_the_host(index: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ import pytest
 import trio
 from scipy.stats import binom
 
-from testbed.censor.actions import Drop
+from testbed.censor.actions.drop import Drop
 from testbed.censor.match import Match
 from testbed.experiment.cell import Cell
 from testbed.experiment.choosing import transport_choice, transport_names

@@ -11,7 +11,7 @@ import trio
 import trio.testing
 
 from testbed.lab.engines.devtools import BrowserEnded, DevToolsError, Page
-from testbed.lab.nodes.host import LabProcess
+from testbed.lab.nodes.process import LabProcess
 
 Content = Mapping[str, Any]
 Answer = Callable[[Content], Content | None]

@@ -19,7 +19,8 @@ from testbed.audio.opus import (
     has_fec,
     repeated,
 )
-from testbed.call.jitterbuffer.playout import Arrival, Playout, Slot, play
+from testbed.call.jitterbuffer.played import Playout, Slot
+from testbed.call.jitterbuffer.playout import Arrival, play
 from testbed.call.messenger import PlayoutOptions
 from testbed.listen.rendering import render
 from tests.call.traces import COUNT, FRAME_S, heard

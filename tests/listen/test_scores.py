@@ -23,7 +23,7 @@ from testbed.audio.opus import (
     repeated,
 )
 from testbed.call.conversation import Turn
-from testbed.call.jitterbuffer.playout import Playout, Slot
+from testbed.call.jitterbuffer.played import Playout, Slot
 from testbed.cli.app import app
 from testbed.listen.call_sound import CallSound, samples, sound_of
 from testbed.listen.rendering import render

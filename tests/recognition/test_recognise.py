@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from testbed.censor.actions import Drop, Pass
+from testbed.censor.actions.drop import Drop
+from testbed.censor.actions.pass_ import Pass
 from testbed.censor.match import Match
 from testbed.censor.packet import Packet
 from testbed.censor.profile import Profile

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from testbed.audio.opus import SPEECH_FOLDER, OpusSettings, default_speech, encode, repeated
 from testbed.call.conversation import Turn
-from testbed.call.jitterbuffer.playout import Playout, Slot
+from testbed.call.jitterbuffer.played import Playout, Slot
 from testbed.call.quality.measures import Step
 from testbed.call.quality.verdict import Verdict
 from testbed.experiment.scenario import cell_id, cells, load_scenario

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from testbed.call.engines import ENGINES, NTGCALLS
+from testbed.call.engines import ENGINES
 from testbed.cli import app
 from testbed.experiment.cell import TransportChoice
 from testbed.experiment.scenario import cell_id, cells, load_scenario
+from testbed.lab.engines.ntgcalls import NTGCALLS
 from testbed.record.results import CELL, ResultsError
 from testbed.run.provenance import lacking, transports_in_tree, versions
 from testbed.run.runner import LabError

@@ -1,7 +1,8 @@
 """The dialects: how each kind of messenger talks to its relay and to the other end of a call.
 
 A dialect defines one end of a call: its exchanges in order (`steps`), its answers to the other end
-(`answer`) and its media packets. A relay connects the two ends of a call. Each dialect is one file.
+(`answer`) and its media packets. A relay connects the two ends of a call. Each file here with
+`DIALECTS` is a dialect, or several that share their relay.
 """
 
 from collections.abc import Mapping
@@ -18,10 +19,7 @@ from testbed.call.dialects.base import (
     Stage,
     Step,
 )
-from testbed.call.dialects.telegram import TelegramReflector
-from testbed.call.dialects.webrtc import SignalTurn, WebRtcRelay, WebRtcTurn
-from testbed.call.dialects.whatsapp import WhatsApp, WhatsAppRelay
-from testbed.call.reflector import Reflector
+from testbed.plugins import Plugins
 
 __all__ = [
     "DIALECTS",
@@ -37,10 +35,9 @@ __all__ = [
     "Step",
 ]
 
-DIALECTS: Mapping[str, tuple[type[Dialect], type[Relay]]] = {
-    "signal-turn": (SignalTurn, WebRtcRelay),
-    "telegram-reflector": (TelegramReflector, Reflector),
-    "webrtc-turn": (WebRtcTurn, WebRtcRelay),
-    "whatsapp": (WhatsApp, WhatsAppRelay),
+_Ends = tuple[type[Dialect], type[Relay]]
+_FOUND: Mapping[str, Mapping[str, _Ends]] = Plugins(__name__, "DIALECTS")
+DIALECTS: Mapping[str, _Ends] = {
+    name: ends for found in _FOUND.values() for name, ends in sorted(found.items())
 }
 """By name: the dialect and its relay."""

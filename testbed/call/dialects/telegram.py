@@ -64,3 +64,6 @@ class TelegramReflector(Envelope):
         if not datagram.startswith(self.session.tag(own=True)):
             return b""
         return reflector.unwrap(datagram)
+
+
+DIALECTS = {"telegram-reflector": (TelegramReflector, reflector.Reflector)}

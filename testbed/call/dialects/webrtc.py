@@ -107,3 +107,9 @@ class WebRtcRelay:
         if answer is None:
             return None
         return stun.build(answer, stun.transaction_of(datagram), *attributes), source
+
+
+DIALECTS = {
+    "signal-turn": (SignalTurn, WebRtcRelay),
+    "webrtc-turn": (WebRtcTurn, WebRtcRelay),
+}

@@ -96,3 +96,6 @@ class WhatsAppRelay:
             return answer, source
         peer = self._ends.peer(source)
         return None if peer is None else (datagram, peer)
+
+
+DIALECTS = {"whatsapp": (WhatsApp, WhatsAppRelay)}

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import floor
 from statistics import median
 
-from testbed.call.jitterbuffer.playout import Playout
+from testbed.call.jitterbuffer.played import Playout
 from testbed.call.quality.emodel import AMR_WB_12_65, G711_PLC, OPUS_PROXY, Scale, burst_ratio, rate
 
 STEP_S = 1.0

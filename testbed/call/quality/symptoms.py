@@ -17,7 +17,7 @@ from dataclasses import replace
 from enum import StrEnum
 from typing import NamedTuple
 
-from testbed.call.jitterbuffer.playout import PLC_AUDIBLE_S, Playout
+from testbed.call.jitterbuffer.played import PLC_AUDIBLE_S, Playout
 from testbed.call.quality.verdict import SET_UP_LIMIT_S, USABLE_DELAY_S, Drop, SetUp, SetUpOutcome
 
 DROP_OUT_S = 0.060

@@ -14,7 +14,7 @@ from enum import Enum
 from functools import total_ordering
 from math import inf, isnan
 
-from testbed.call.jitterbuffer.playout import Playout
+from testbed.call.jitterbuffer.played import Playout
 from testbed.call.quality.emodel import OPUS_PROXY, Codec, Scale, rate
 
 SET_UP_PROMPT_S = 10.0

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
-from testbed.censor.facts import Fact
+from testbed.censor.facts import OPENING_PACKETS, Fact, of_packets, of_stream
 from testbed.censor.packet import Packet
 
 _HEADER_BYTES = 12
@@ -61,3 +62,9 @@ def asked_name(payload: bytes, *, framed: bool) -> str | None:
     question = payload[at : at + 5]
     is_question = len(question) == 5 and question[0] == 0
     return ".".join(labels) if is_question and question[4] in _CLASSES and not question[3] else None
+
+
+KINDS = (
+    of_packets("udp", ("dns", "host"), partial(Dns, framed=False), OPENING_PACKETS),
+    of_stream(("dns", "host"), lambda reading: Dns(framed=True)),
+)

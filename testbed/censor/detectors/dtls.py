@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from testbed.censor.detectors.client_hello import CLIENT_HELLO, ClientHello, parse_client_hello
-from testbed.censor.facts import Fact, Reading
+from testbed.censor.detectors.client_hello import (
+    CLIENT_HELLO,
+    HELLO_VALUES,
+    ClientHello,
+    parse_client_hello,
+)
+from testbed.censor.facts import SET_UP_PACKETS, Fact, Kind, Reading, of_packets
 from testbed.censor.packet import Direction, Packet
 from testbed.censor.stream import Pieces
 
@@ -129,3 +134,17 @@ class Snowflake2022:
         groups = b"\0\x1d\0\x17\0\x18"
         found = payload[:1] == b"\x16" and groups in (payload[0x6E:0x74], payload[0x59:0x5F])
         return (Fact("snowflake-dtls-2022"),) if found else None
+
+
+KINDS = (
+    of_packets("udp", ("dtls",), Dtls, SET_UP_PACKETS),
+    Kind(
+        "udp",
+        ("dtls-client-hello", *HELLO_VALUES),
+        DtlsClientHello,
+        SET_UP_PACKETS,
+        frozenset({"dtls-fragments"}),
+    ),
+    of_packets("udp", ("snowflake-dtls-2021",), Snowflake2021, SET_UP_PACKETS),
+    of_packets("udp", ("snowflake-dtls-2022",), Snowflake2022, SET_UP_PACKETS),
+)

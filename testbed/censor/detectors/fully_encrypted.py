@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from testbed.censor.facts import Fact
+from testbed.censor.facts import OPENING_PACKETS, Fact, of_packets
 from testbed.censor.packet import Packet
 
 _HTTP_STARTS = (b"GET", b"HEA", b"POS", b"PUT", b"DEL", b"CON", b"OPT", b"TRA", b"PAT")
@@ -50,3 +50,6 @@ def _longest_run(flags: Sequence[bool]) -> int:
         run = run + 1 if flag else 0
         longest = max(longest, run)
     return longest
+
+
+KINDS = (of_packets("tcp", ("fully-encrypted",), FullyEncrypted, OPENING_PACKETS),)

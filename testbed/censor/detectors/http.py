@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from testbed.censor.facts import UNFINISHED, Fact, Reading
+from testbed.censor.facts import OPENING_PACKETS, UNFINISHED, Fact, Reading, of_packets, of_stream
 from testbed.censor.packet import Direction, Packet
 from testbed.censor.stream import MAX_STREAM_BYTES
 
@@ -95,3 +95,10 @@ class HttpStart:
 def _without_port(host: bytes) -> str:
     name, colon, port = host.decode("ascii", errors="backslashreplace").rpartition(":")
     return name if colon and port.isdigit() else name + colon + port
+
+
+KINDS = (
+    of_stream(("http", "http-proxy"), Http),
+    of_stream(("host",), HttpHost),
+    of_packets("tcp", ("http-start",), HttpStart, OPENING_PACKETS),
+)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
-from testbed.censor.facts import Fact
+from testbed.censor.facts import OPENING_PACKETS, Fact, of_packets
 from testbed.censor.packet import Direction, Packet
 
 _CLIENT_RESETS = (7 << 3, 10 << 3)
@@ -59,3 +60,9 @@ def _opcode(payload: bytes, *, framed: bool) -> int | None:
         if not _LEAST_BYTES <= length <= len(payload):
             return None
     return payload[0] if len(payload) >= _LEAST_BYTES else None
+
+
+KINDS = (
+    of_packets("udp", ("openvpn",), partial(OpenVpn, framed=False), 2 * OPENING_PACKETS),
+    of_packets("tcp", ("openvpn",), partial(OpenVpn, framed=True), 2 * OPENING_PACKETS),
+)

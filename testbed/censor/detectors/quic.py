@@ -12,8 +12,13 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
-from testbed.censor.detectors.client_hello import CLIENT_HELLO, ClientHello, parse_client_hello
-from testbed.censor.facts import UNFINISHED, Fact, Reading
+from testbed.censor.detectors.client_hello import (
+    CLIENT_HELLO,
+    HELLO_VALUES,
+    ClientHello,
+    parse_client_hello,
+)
+from testbed.censor.facts import OPENING_PACKETS, UNFINISHED, Fact, Kind, Reading, of_packets
 from testbed.censor.packet import Packet
 from testbed.censor.stream import Pieces
 
@@ -285,3 +290,16 @@ def _hello(crypto: bytes) -> ClientHello | None:
     length = int.from_bytes(crypto[1:4], "big")
     whole = len(crypto) >= 4 + length and crypto[:1] == bytes([CLIENT_HELLO])
     return parse_client_hello(crypto[4 : 4 + length]) if whole else None
+
+
+KINDS = (
+    of_packets("udp", ("quic", "quic-v1", "quic-v2"), Quic, OPENING_PACKETS),
+    Kind(
+        "udp",
+        HELLO_VALUES,
+        QuicClientHello,
+        OPENING_PACKETS,
+        frozenset({"quic-frames", "quic-datagrams"}),
+    ),
+    of_packets("udp", ("quic-tspu",), QuicTspu, OPENING_PACKETS),
+)

@@ -23,7 +23,7 @@ from testbed.censor.detectors.stun import MAGIC_COOKIE
 from testbed.censor.detectors.telegram import WRAPPER_BYTES, is_wrapped
 from testbed.censor.detectors.turn import DATA_HEADER_BYTES, channel_number
 from testbed.censor.detectors.wireguard import is_initiation
-from testbed.censor.facts import Fact
+from testbed.censor.facts import SET_UP_PACKETS, Fact, of_packets
 from testbed.censor.packet import Direction, Packet
 
 _HEADER_BYTES, _RTCP_HEADER_BYTES = 12, 8
@@ -249,3 +249,9 @@ def _is_regular(interval_s: float, frame_s: float) -> bool:
     """Return whether an interval is that of one frame, or of up to three with some lost."""
     frames = min(max(round(interval_s / frame_s), 1), 3) if interval_s < 1 else 1
     return abs(interval_s - frames * frame_s) <= _TOLERANCE_S
+
+
+KINDS = (
+    of_packets("udp", ("rtp",), RtpHeader, 5 * SET_UP_PACKETS),
+    of_packets("udp", ("rtp-timing",), RtpTiming, None),
+)

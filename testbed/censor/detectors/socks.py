@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from testbed.censor.facts import Fact
+from testbed.censor.facts import Fact, of_stream
 from testbed.censor.packet import Packet
 
 
@@ -21,3 +21,6 @@ class Socks:
     def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
         """Inspect one segment."""
         return (Fact("socks"),) if looks_like_socks(packet.payload) else ()
+
+
+KINDS = (of_stream(("socks",), lambda reading: Socks()),)

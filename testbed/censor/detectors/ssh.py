@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from testbed.censor.facts import Fact
+from testbed.censor.facts import Fact, of_stream
 from testbed.censor.packet import Packet
 
 
@@ -19,3 +19,6 @@ class Ssh:
     def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
         """Inspect one segment."""
         return (Fact("ssh"),) if looks_like_ssh(packet.payload) else None
+
+
+KINDS = (of_stream(("ssh",), lambda reading: Ssh()),)

@@ -9,7 +9,7 @@ import struct
 import zlib
 from collections.abc import Iterator, Sequence
 
-from testbed.censor.facts import Fact
+from testbed.censor.facts import OPENING_PACKETS, SET_UP_PACKETS, Fact, of_packets
 from testbed.censor.packet import Packet
 
 MAGIC_COOKIE = bytes.fromhex("2112a442")
@@ -97,3 +97,10 @@ def is_stun(datagram: bytes) -> bool:
 def _is_fingerprint(datagram: bytes, at: int, length: int) -> bool:
     expected = zlib.crc32(datagram[:at]) ^ _FINGERPRINT_XOR
     return length == 4 and datagram[at + 4 :] == expected.to_bytes(4, "big")
+
+
+KINDS = (
+    of_packets("udp", ("stun",), Stun, None),
+    of_packets("udp", ("stun-strict",), StunStrict, SET_UP_PACKETS),
+    of_packets("tcp", ("stun",), StunOverTcp, OPENING_PACKETS),
+)

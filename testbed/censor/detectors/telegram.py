@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
-from testbed.censor.facts import Fact
+from testbed.censor.facts import SET_UP_PACKETS, Fact, of_packets
 from testbed.censor.packet import Direction, Packet
 
 _TAG_BYTES, WRAPPER_BYTES = 16, 24
@@ -38,3 +38,6 @@ def is_wrapped(payload: bytes) -> bool:
         return False
     (length,) = struct.unpack_from(">I", payload, 20)
     return bool(0 <= len(payload) - WRAPPER_BYTES - length < 4)
+
+
+KINDS = (of_packets("udp", ("telegram-reflector",), TelegramReflector, SET_UP_PACKETS),)

@@ -11,8 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from testbed.censor.detectors.client_hello import CLIENT_HELLO, ClientHello, parse_client_hello
-from testbed.censor.facts import UNFINISHED, Fact, Reading
+from testbed.censor.detectors.client_hello import (
+    CLIENT_HELLO,
+    HELLO_VALUES,
+    ClientHello,
+    parse_client_hello,
+)
+from testbed.censor.facts import UNFINISHED, Fact, Reading, of_stream
 from testbed.censor.packet import Packet
 from testbed.censor.stream import MAX_STREAM_BYTES
 
@@ -111,3 +116,9 @@ def _whole_hello(handshake: bytes) -> ClientHello | None:
     if len(handshake) < max(end, _HANDSHAKE_HEADER_BYTES) or handshake[0] != CLIENT_HELLO:
         return None
     return parse_client_hello(handshake[_HANDSHAKE_HEADER_BYTES:end])
+
+
+KINDS = (
+    of_stream(("tls",), Tls),
+    of_stream(("tls-client-hello", "tls-1.3", *HELLO_VALUES), TlsClientHello, "tls-records"),
+)

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from math import inf
 
 from testbed.censor.detectors.tls import looks_like_tls
-from testbed.censor.facts import Fact
+from testbed.censor.facts import Fact, of_packets
 from testbed.censor.packet import Direction, Packet
 
 _CLIENT_READY = bytes.fromhex("140303000101")
@@ -113,3 +113,6 @@ def looks_like_tls_in_tls(bursts: Sequence[int]) -> bool:
         all(first <= size <= last for size, (first, last) in zip(bursts, leaf, strict=True))
         for leaf in _TREE
     )
+
+
+KINDS = (of_packets("tcp", ("tls-in-tls",), TlsInTls, None),)

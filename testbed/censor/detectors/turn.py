@@ -7,7 +7,7 @@ TURN's STUN messages are recognised by `stun`.
 from collections.abc import Sequence
 
 from testbed.censor.detectors.stun import MAGIC_COOKIE
-from testbed.censor.facts import Fact
+from testbed.censor.facts import SET_UP_PACKETS, Fact, of_packets
 from testbed.censor.packet import Direction, Packet
 
 DATA_HEADER_BYTES = 4
@@ -77,3 +77,9 @@ def channel_number(datagram: bytes) -> int | None:
     length = int.from_bytes(datagram[2:4], "big")
     padding = len(datagram) - 4 - length
     return int.from_bytes(datagram[:2], "big") if padding in (0, -length % 4) else None
+
+
+KINDS = (
+    of_packets("udp", ("turn-channel-data",), TurnChannelData, SET_UP_PACKETS),
+    of_packets("tcp", ("turn-channel-data",), TurnOverTcp, SET_UP_PACKETS),
+)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from testbed.censor.detectors.dns import asked_name
 from testbed.censor.detectors.dtls import looks_like_dtls
@@ -14,7 +15,7 @@ from testbed.censor.detectors.ssh import looks_like_ssh
 from testbed.censor.detectors.stun import MAGIC_COOKIE
 from testbed.censor.detectors.tls import looks_like_tls
 from testbed.censor.detectors.wireguard import is_initiation
-from testbed.censor.facts import Fact
+from testbed.censor.facts import Fact, Kind, of_packets
 from testbed.censor.packet import Packet
 
 _PACKETS = 2
@@ -62,3 +63,9 @@ class Unknown:
 def is_parsed_first(payload: bytes) -> bool:
     """Return whether inspection continues: at TLS, HTTP or SOCKS (Xue et al., IMC 2021)."""
     return looks_like_tls(payload) or looks_like_http(payload) or looks_like_socks(payload)
+
+
+KINDS = (
+    Kind("tcp", ("unknown",), lambda reading: Unknown("tcp"), None, frozenset({"tcp-segments"})),
+    of_packets("udp", ("unknown",), partial(Unknown, "udp"), None),
+)

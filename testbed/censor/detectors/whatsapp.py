@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from testbed.censor.detectors.rtp import rtcp_header
 from testbed.censor.detectors.stun import HEADER_BYTES, MAGIC_COOKIE, attribute_types
-from testbed.censor.facts import Fact
+from testbed.censor.facts import SET_UP_PACKETS, Fact, of_packets
 from testbed.censor.packet import Packet
 
 _OWN_TYPES = range(0x0800, 0x0806)
@@ -64,3 +64,6 @@ def _is_lone_check(datagram: bytes) -> bool:
         and datagram[:4] == _BINDING_REQUEST.to_bytes(2, "big") + b"\0\x18"
         and datagram[4:8] == MAGIC_COOKIE
     )
+
+
+KINDS = (of_packets("udp", ("whatsapp-like",), WhatsAppLike, SET_UP_PACKETS),)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from testbed.censor.facts import Fact
+from testbed.censor.facts import OPENING_PACKETS, Fact, of_packets
 from testbed.censor.packet import Packet
 
 _INITIATION_BYTES = 148
@@ -21,3 +21,6 @@ class WireGuard:
     def feed(self, packet: Packet, now: float) -> Sequence[Fact] | None:
         """Inspect one datagram."""
         return (Fact("wireguard"),) if is_initiation(packet.payload) else None
+
+
+KINDS = (of_packets("udp", ("wireguard",), WireGuard, OPENING_PACKETS),)

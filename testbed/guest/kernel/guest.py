@@ -40,6 +40,7 @@ from testbed.guest.kernel.job import (
     encode_job,
     read_end,
 )
+from testbed.lab.nodes.process import wait_for_end
 
 # The wall clock of every guest starts here: 2025-08-13 00:00:00 UTC.
 START_NS = 1_755_043_200 * 10**9
@@ -185,7 +186,7 @@ async def run_guest(
             process = _start(command, home, memory, console.fileno())
         try:
             with trio.move_on_after(wall_limit_s) as limit:
-                await _wait(process)
+                await wait_for_end(process)
         finally:
             cpu_s = _kill_group(process)
         wall_s = time.monotonic() - started_s
@@ -320,14 +321,6 @@ def _start(
             f"cannot start the guest: {error}; it needs setpriv, prlimit and taskset "
             "(Debian and Ubuntu: apt install util-linux)"
         ) from error
-
-
-async def _wait(process: subprocess.Popen[bytes]) -> None:
-    pidfd = os.pidfd_open(process.pid)
-    try:
-        await trio.lowlevel.wait_readable(pidfd)
-    finally:
-        os.close(pidfd)
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> float:

@@ -22,18 +22,18 @@ from typing import TypedDict
 
 import trio
 
-from testbed.call.engines import BARESIP
 from testbed.call.sip import Latch, take_message, with_relay
 from testbed.experiment.cell import HEARD_FILES, SOUND_RATE_HZ
-from testbed.lab.engines.engine import Setting, Way
+from testbed.lab.engines.engine import LabEngine, Setting, Way
 from testbed.lab.engines.real_call import ENDS, Change, Envelope, RealCall, States, microphone
 from testbed.lab.engines.signalling import sign_in
 from testbed.lab.nodes.host import LabHost
 from testbed.lab.nodes.tls_streams import TlsStream
 from testbed.lab.servers.messenger_servers import run_relay
 from testbed.record.observation import CallRecord
-from testbed.transport.interface import Address
+from testbed.transport.interface import Address, Program
 
+BARESIP = Program("baresip", apt="baresip-core")
 _STATES = States("CALL_RTPESTAB", {"CALL_CLOSED": "call closed"})
 """A call is connected once both ends receive media; SIP's own "established" does not need media."""
 _RTP = Envelope(bytes, lambda _: None, payload_type=96)
@@ -257,3 +257,7 @@ def _keep_heard(end: BaresipEnd) -> None:
             form = (file.getnchannels(), file.getsampwidth(), file.getframerate())
             assert form == (1, 2, SOUND_RATE_HZ), f"{path}: {form}"
             end.heard.write_bytes(file.readframes(file.getnframes()))
+
+
+# It records only what it decoded, and omits the time in which it decoded nothing.
+ENGINE = LabEngine(make=BaresipEngine, programs=(BARESIP,), relay_protocols=("udp",))

@@ -21,19 +21,21 @@ from typing import Any
 
 import trio
 
-from testbed.call.engines import CHROMIUM
 from testbed.experiment.cell import HEARD_FILES, SOUND_RATE_HZ
 from testbed.lab.engines.chromium_page import PAGE
-from testbed.lab.engines.coturn import TURN, USER, serve_coturn
+from testbed.lab.engines.coturn import TURN, TURNSERVER, USER, serve_coturn
 from testbed.lab.engines.devtools import BrowserEnded, Page
-from testbed.lab.engines.engine import Setting, Way
+from testbed.lab.engines.engine import LabEngine, Setting, Way
 from testbed.lab.engines.real_call import ENDS, Change, RealCall, States, microphone
 from testbed.lab.engines.signalling import message, receive, sign_in
-from testbed.lab.nodes.host import LabHost, LabProcess
+from testbed.lab.nodes.host import LabHost
+from testbed.lab.nodes.process import LabProcess
 from testbed.lab.nodes.tls_streams import TlsStream
 from testbed.record.observation import CallRecord
-from testbed.transport.interface import Address
+from testbed.transport.interface import Address, Program
 
+CHROMIUM = Program("/usr/lib/chromium/chromium-headless-shell", apt="chromium-headless-shell")
+"""Chromium without a user interface; by its full path, because /usr/bin has only a script."""
 _PAGE_FILE = "call.html"
 _STATES = States("connected", {"failed": "connection lost", "closed": "connection closed"})
 """The values of RTCPeerConnection.connectionState (W3C WebRTC, 4.3.3)."""
@@ -165,3 +167,7 @@ async def _obey(end: _End) -> None:
                 await end.signal(_DESCRIPTION, await end.do("describe", given))
             else:
                 await end.do("accept", given)
+
+
+# It is not heard in time: it provides counters of its own.
+ENGINE = LabEngine(make=ChromiumEngine, programs=(CHROMIUM, TURNSERVER), guest_mb=2048, nack=True)

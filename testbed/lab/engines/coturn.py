@@ -9,9 +9,10 @@ import trio
 from testbed.lab.engines.real_call import Envelope
 from testbed.lab.nodes.host import LabHost
 from testbed.transport import stun
-from testbed.transport.interface import Address
+from testbed.transport.interface import Address, Program
 from testbed.transport.turn import channel_data, take_unit
 
+TURNSERVER = Program("turnserver", apt="coturn")
 USER = "caller"
 """The user name of both ends; each has an allocation of its own."""
 

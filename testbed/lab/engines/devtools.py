@@ -16,7 +16,7 @@ from typing import Any
 
 import trio
 
-from testbed.lab.nodes.host import LabProcess
+from testbed.lab.nodes.process import LabProcess
 
 Content = Mapping[str, Any]
 

@@ -1,5 +1,7 @@
 """Define the interface of all call engines, and what they are given.
 
+A file of this folder with an `ENGINE` is an engine; the others are what several engines share.
+
 A cell uses an engine in three steps: first `serve_relay`, then `prepare`, before the transport
 connects, and `call` once it has. An engine reaches its relay by a `Way`: directly, or
 through the channel of a transport.
@@ -7,13 +9,15 @@ through the channel of a transport.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import NamedTuple, Protocol
 
 import trio
 
+from testbed.call.engines import Engine
 from testbed.call.messenger import Messenger
 from testbed.lab.net.udp import UdpChannel
 from testbed.lab.nodes.host import LabHost
@@ -67,3 +71,11 @@ class CallEngine(Protocol):
     async def call(self, caller: Way, callee: Way, duration_s: float) -> CallRecord:
         """Dial now, talk for `duration_s` from the set-up, hang up."""
         ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabEngine(Engine):
+    """An engine as the lab conducts it; `ENGINE` in its file."""
+
+    make: Callable[[Setting], CallEngine]
+    """Make the engine of one call."""

@@ -40,7 +40,7 @@ from testbed.call.call_setup import Setup
 from testbed.call.dialects import DIALECTS, SIGNALLED, PathProtocol, Session, Stage
 from testbed.call.messenger import Messenger
 from testbed.experiment.cell import TAIL_S
-from testbed.lab.engines.engine import Setting, Way
+from testbed.lab.engines.engine import LabEngine, Setting, Way
 from testbed.lab.engines.ice_path import Leg, Path
 from testbed.lab.engines.media_end import MediaEnd, Timed
 from testbed.lab.engines.signalling import message, receive, sign_in
@@ -360,3 +360,8 @@ class _Call:
     def _leg(self, end: MediaEnd) -> Leg:
         assert self._path is not None
         return self._path.legs[end.number]
+
+
+ENGINE = LabEngine(
+    make=ModelEngine, is_model=True, nack=True, relay_protocols=("udp", "tcp", "tls")
+)

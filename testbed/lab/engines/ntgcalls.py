@@ -16,17 +16,33 @@ from pathlib import Path
 import trio
 
 from testbed.call import reflector
-from testbed.call.engines import NTGCALLS
 from testbed.experiment.cell import HEARD_FILES, SAID_FILES
-from testbed.lab.engines.engine import Setting, Way
+from testbed.lab.engines.engine import LabEngine, Setting, Way
 from testbed.lab.engines.real_call import ENDS, Change, Envelope, RealCall, States
 from testbed.lab.engines.signalling import message, receive, sign_in
-from testbed.lab.nodes.host import LabHost, LabProcess
+from testbed.lab.nodes.host import LabHost
+from testbed.lab.nodes.process import LabProcess
 from testbed.lab.nodes.tls_streams import TlsStream
 from testbed.lab.servers.telegram_reflector import serve_reflector
 from testbed.record.observation import CallRecord
-from testbed.transport.interface import Address, Process
+from testbed.transport.interface import Address, Process, Program
 
+_FILES = {
+    "311": "c1f348e2e21adb1ce7414a646704c55c95245cec13e2fc1ee5fe38e9a6d29b3b",
+    "312": "3e9ec6ab28481183b9ec6cac5446b625009c4a1465f577190fc11f1c33c8f73b",
+    "313": "b9a4db1d6d86ec262cfd0794cf96f872e16dd4e07c75f741b0bff648c90b7071",
+    "314": "8b53a76020e67374ca7dd85cb80be986d8c05709fb92cdc981ea9859c8e46a68",
+}
+"""By Python version: the SHA-256 of the ntgcalls library in the wheel for x86-64."""
+_PYTHON = f"{sys.version_info.major}{sys.version_info.minor}"
+NTGCALLS = Program(
+    "ntgcalls",
+    pypi="ntgcalls==3.0.5",
+    inside=f"ntgcalls.cpython-{_PYTHON}-x86_64-linux-gnu.so",
+    sha256=_FILES.get(_PYTHON, ""),
+)
+"""An engine for Telegram's calls: the tgcalls protocol on libwebrtc (LGPL-3,
+github.com/pytgcalls/ntgcalls), loaded unmodified by `testbed.lab.engines.ntgcalls_end`."""
 _PROGRAM = Path(__file__).with_name("ntgcalls_end.py")
 _KEY_BYTES = 256
 _STATES = States(
@@ -137,3 +153,6 @@ async def _bring_signalling(end: _End) -> None:
 async def _hang_up(process: Process) -> None:
     """Close a process's standard input: it then writes what was heard, and exits."""
     await process.stdin.aclose()
+
+
+ENGINE = LabEngine(make=NtgcallsEngine, programs=(NTGCALLS,), is_heard_in_time=True)

@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 
 import trio
 
-from testbed.lab.nodes.host import LAST_WORDS_S, LabHost, ProcessEnded
+from testbed.lab.nodes.host import LabHost
+from testbed.lab.nodes.process import LAST_WORDS_S, ProcessEnded
 
 _LOOKS = 10
 """How often, within `LAST_WORDS_S`, it is looked whether a program has ended."""

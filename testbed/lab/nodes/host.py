@@ -3,15 +3,14 @@
 Sockets and processes belong to the network namespace in which they are made, so each method enters
 the node's namespace for just that moment (`testbed.lab.net.namespace`).
 
-Programs are supervised by one task each. If a program ends before its host is closed, that task
-raises `ProcessEnded`, which cancels the cell. Closing a host ends its programs, the last started
-first: each is asked by its `stop`, then gets SIGTERM, then SIGKILL.
+Programs (`testbed.lab.nodes.process`) are supervised by one task each. If a program ends before its
+host is closed, that task raises `ProcessEnded`, which cancels the cell. Closing a host ends its
+programs, the last started first.
 """
 
 from __future__ import annotations
 
 import fcntl
-import os
 import resource
 import signal
 import socket
@@ -21,7 +20,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from random import Random
-from typing import IO
 
 import trio
 
@@ -33,6 +31,7 @@ from testbed.experiment.cell import (
 )
 from testbed.lab.net.network import NetworkNode
 from testbed.lab.net.udp import BoundUdp, UdpChannel, open_socket
+from testbed.lab.nodes.process import LabProcess, ProcessEnded, end, how_it_ended
 from testbed.lab.nodes.tap import Tap
 from testbed.transport.framing import Take
 from testbed.transport.interface import (
@@ -46,11 +45,6 @@ from testbed.transport.interface import (
 )
 from testbed.transport.program_log import MAX_LOG_BYTES, ProgramLog
 
-_STOP_S = 2.0
-"""How long each step of ending a program may take."""
-LAST_WORDS_S = 0.1
-"""How long after a program's end the rest of its output may arrive."""
-_LOG_TAIL_BYTES = 2000
 _FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 _LOOPBACK_INDEX = 1
 _SIOCGIFADDR = 0x8915
@@ -68,67 +62,6 @@ table ip tunnels {{
 
 LOST = (OSError, trio.EndOfChannel, trio.BrokenResourceError, trio.ClosedResourceError)
 """What says that there is nothing more to read from, or to write to."""
-
-
-class ProcessEnded(Exception):  # noqa: N818 - a program may end without an error
-    """A foreign program ended before its host was closed; the message has the end of its log."""
-
-
-class LabProcess:
-    """A foreign program in a node (`testbed.transport.interface.Process`)."""
-
-    def __init__(self, popen: subprocess.Popen[bytes], name: str, log: Path) -> None:
-        assert popen.stdin is not None
-        assert popen.stdout is not None
-        self.name = name
-        self.log = log
-        self.stdin: trio.abc.SendStream = _stream_of(popen.stdin)
-        self.stdout: trio.abc.ReceiveStream = _stream_of(popen.stdout)
-        self.program_log: ProgramLog | None = None
-        """The copy of its output to the log, unless the program writes there itself."""
-        self._popen = popen
-        self._ended = trio.Event()
-
-    @property
-    def status(self) -> int | None:
-        """The exit status as `wait` gives it; None: it has not ended."""
-        return self._popen.poll()
-
-    async def reap(self) -> int:
-        """Wait for the end and collect the exit status; only one task may do this.
-
-        All others call `wait`.
-        """
-        pidfd = os.pidfd_open(self._popen.pid)
-        try:
-            await trio.lowlevel.wait_readable(pidfd)
-        finally:
-            os.close(pidfd)
-        status = self._popen.wait()
-        self._ended.set()
-        return status
-
-    async def wait(self) -> int:
-        """Wait for the end; return the exit status (negative: killed by that signal)."""
-        await self._ended.wait()
-        return self._popen.wait()
-
-    def send_signal(self, signal_number: int, /) -> None:
-        """Send the program a signal."""
-        self._popen.send_signal(signal_number)
-
-    async def logged(self) -> None:
-        """Wait a moment until the log has the rest of its output.
-
-        The output does not end with the program if a child of the program still has it open.
-        """
-        if self.program_log is not None:
-            with trio.move_on_after(LAST_WORDS_S, shield=True):
-                await self.program_log.ended.wait()
-
-    def log_tail(self) -> str:
-        """Return the end of its log."""
-        return self.log.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace").strip()
 
 
 class LabHost:
@@ -358,14 +291,14 @@ class LabHost:
     async def ended(self) -> list[str]:
         """Say of each program that has ended, though it was not yet to, how it did."""
         found = [] if self._may_end else [(p, p.status) for p, _ in self._processes]
-        return [await _how_it_ended(p, status) for p, status in found if status is not None]
+        return [await how_it_ended(p, status) for p, status in found if status is not None]
 
     async def close(self) -> None:
         """End all processes, the last started first; remove the interfaces that they have made."""
         self.let_end()
         with trio.CancelScope(shield=True):
             for process, stop in reversed(self._processes):
-                await _end(process, stop)
+                await end(process, stop)
         if self._spawned:
             self._remove_interfaces()
 
@@ -381,7 +314,7 @@ class LabHost:
     async def _supervise(self, process: LabProcess) -> None:
         status = await process.reap()
         if not self._may_end:
-            raise ProcessEnded(await _how_it_ended(process, status))
+            raise ProcessEnded(await how_it_ended(process, status))
 
 
 def tls_of(job: Path) -> Tls:
@@ -392,35 +325,3 @@ def tls_of(job: Path) -> Tls:
         authority=job / CERTIFICATE_FILE,
         server_name=BRIDGE_NAME,
     )
-
-
-async def _how_it_ended(process: LabProcess, status: int) -> str:
-    await process.logged()
-    flooded = process.log.stat().st_size >= MAX_LOG_BYTES
-    how = f"ended with status {status}" + " when its log was full" * flooded
-    return f"{process.name} {how}; its log ends: {process.log_tail()}"
-
-
-async def _end(process: LabProcess, stop: Callable[[Process], Awaitable[None]] | None) -> None:
-    steps: list[Callable[[], Awaitable[object] | None]] = []
-    if stop is not None:
-        steps.append(lambda: stop(process))
-    steps += [
-        lambda: process.send_signal(signal.SIGTERM),
-        lambda: process.send_signal(signal.SIGKILL),
-    ]
-    for step in steps:
-        with trio.move_on_after(_STOP_S):
-            asked = step()
-            if asked is not None:
-                await asked
-            await process.wait()
-            break
-    await process.logged()
-    await process.stdin.aclose()
-    await process.stdout.aclose()
-
-
-def _stream_of(pipe: IO[bytes]) -> trio.lowlevel.FdStream:
-    with pipe:
-        return trio.lowlevel.FdStream(os.dup(pipe.fileno()))

@@ -13,8 +13,9 @@ from testbed.analysis.groups import grouped
 from testbed.call.quality.verdict import Verdict
 from testbed.record.cell_record import OPEN
 from testbed.record.results import RecordedCell, Run
-from testbed.show.figures import sheet, style, words
-from testbed.show.figures.tally import Tally, by_messenger, tally
+from testbed.show.drawing import sheet, style, words
+from testbed.show.drawing.tally import Tally, by_messenger, tally
+from testbed.show.figures import RunFigure
 
 _ROW_IN, _BAR, _WIDTH = 0.22, 0.6, 0.62
 """The height of a row (inches), the height of a bar (rows), and the full length of a bar (columns).
@@ -105,3 +106,6 @@ def _draw_share(axes: Axes, x: int, y: float, share: Fraction | None, colour: st
 def _label_columns(axes: Axes, names: Sequence[str]) -> None:
     axes.set_xticks([x + _WIDTH / 2 for x in range(len(names))], names)
     axes.tick_params(axis="x", labelcolor=style.INK, labelsize=style.NOTE_PT, pad=1)
+
+
+FIGURE = RunFigure(collateral, place=1)

@@ -12,8 +12,9 @@ from matplotlib.lines import Line2D
 
 from testbed.analysis.comparison import Comparison, compare
 from testbed.record.results import Run
-from testbed.show.figures import sheet, style, words
-from testbed.show.figures.sheet import SERIES
+from testbed.show.drawing import sheet, style, words
+from testbed.show.drawing.sheet import SERIES
+from testbed.show.figures import RunFigure
 
 _SWEPT = re.compile(r"(?P<profile>\S+) (?P<what>\S+)=(?P<value>\S+)")
 _PANEL_IN = 1.9
@@ -107,3 +108,6 @@ def _handle(name: str, index: int) -> Line2D:
         [], [], color=line.colour, ls=line.dash, marker=line.marker, ms=4, mfc=style.PAPER,
         lw=1.2, label=name,
     )  # fmt: skip
+
+
+FIGURE = RunFigure(curve, place=5, heading="Usable calls by strength")

@@ -16,9 +16,10 @@ from testbed.call.messenger import Codec, PlayoutOptions
 from testbed.call.quality.verdict import GOOD_DELAY_S, USABLE_DELAY_S
 from testbed.listen.call_sound import playouts_of
 from testbed.record.results import RecordedCell, Run
-from testbed.show.figures import sheet, style, words
-from testbed.show.figures.sheet import SERIES
-from testbed.show.figures.tally import natural
+from testbed.show.drawing import sheet, style, words
+from testbed.show.drawing.sheet import SERIES
+from testbed.show.drawing.tally import natural
+from testbed.show.figures import RunFigure
 
 _COLUMNS = 3
 _PANEL_IN = 1.0
@@ -161,3 +162,6 @@ def _quantiles_ms(run: Run, calls: Sequence[RecordedCell]) -> Delays:
     delays = [delay for playout in playouts for delay in playout.mouth_to_ear_s]
     quantiles: Delays = 1000 * np.quantile(delays, _SHARES) if delays else np.full(401, np.nan)
     return quantiles
+
+
+FIGURE = RunFigure(delay, place=4, heading="Delay from mouth to ear")

@@ -11,9 +11,10 @@ from matplotlib.patches import Patch, Rectangle
 from testbed.call.quality.verdict import Verdict
 from testbed.record.cell_record import OPEN
 from testbed.record.results import Run
-from testbed.show.figures import sheet, style, words
-from testbed.show.figures.style import VERDICT_FILLS
-from testbed.show.figures.tally import Tally, by_messenger, tally
+from testbed.show.drawing import sheet, style, words
+from testbed.show.drawing.style import VERDICT_FILLS
+from testbed.show.drawing.tally import Tally, by_messenger, tally
+from testbed.show.figures import RunFigure
 
 _ROW_IN = 0.22
 _LABEL_PT = style.NOTE_PT
@@ -110,3 +111,6 @@ def _key() -> list[Patch]:
     return [
         Patch(fc=f.colour, ec=f.hatch_colour, hatch=f.hatch, lw=0, label=name) for name, f in fills
     ]
+
+
+FIGURE = RunFigure(matrix, place=2)

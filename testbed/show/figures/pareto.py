@@ -19,7 +19,8 @@ from testbed.analysis.statistics import Estimate, share
 from testbed.call.quality.verdict import GOOD_R, UNUSABLE_R
 from testbed.record.cell_record import CallKey
 from testbed.record.results import RecordedCell, Run
-from testbed.show.figures import sheet, style, words
+from testbed.show.drawing import sheet, style, words
+from testbed.show.figures import RunFigure
 
 _PANEL_IN = 2.6
 _PANELS = 4
@@ -206,3 +207,6 @@ def _label(axes: Axes, points: Sequence[_Point], top: float, height: float) -> N
             textcoords=axes.get_yaxis_transform(), size=style.NOTE_PT, annotation_clip=False,
             arrowprops={"arrowstyle": "-", "color": style.RULE, "lw": 0.4, "shrinkB": 3},
         )  # fmt: skip
+
+
+FIGURE = RunFigure(pareto, place=7, heading="Overhead against quality")

@@ -13,8 +13,9 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from testbed.call.quality.verdict import SET_UP_LIMIT_S, SET_UP_PROMPT_S
 from testbed.record.cell_record import CellRecord
 from testbed.record.results import Run
-from testbed.show.figures import sheet, style, words
-from testbed.show.figures.tally import natural
+from testbed.show.drawing import sheet, style, words
+from testbed.show.drawing.tally import natural
+from testbed.show.figures import RunFigure
 
 _ROW_IN = 0.2
 _SLOWEST_START_S = 0.3
@@ -84,3 +85,6 @@ def _draw(axes: Axes, transports: Mapping[str, Sequence[CellRecord]]) -> None:
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="y", color=style.RULE, lw=0.4)
     axes.set_axisbelow(True)
+
+
+FIGURE = RunFigure(setup, place=6, heading="Time to set a call up")

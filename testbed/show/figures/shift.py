@@ -12,8 +12,8 @@ from matplotlib.lines import Line2D
 from testbed.analysis.comparison import Comparison, compare
 from testbed.call.quality.verdict import GOOD_R, UNUSABLE_R
 from testbed.record.results import Run
-from testbed.show.figures import sheet, style, words
-from testbed.show.figures.sheet import SERIES
+from testbed.show.drawing import sheet, style, words
+from testbed.show.drawing.sheet import SERIES
 
 _ROW_IN = 0.2
 _BEFORE, _AFTER = SERIES[0], SERIES[2]
@@ -88,3 +88,6 @@ def _draw(axes: Axes, group: Sequence[tuple[Comparison, Comparison]], *, several
     axes.tick_params(axis="y", length=0)
     for threshold in (GOOD_R, UNUSABLE_R):
         sheet.guide(axes, threshold)
+
+
+COMPARISON = shift

@@ -13,7 +13,8 @@ from matplotlib.patches import Patch
 from testbed.analysis.groups import grouped
 from testbed.record.cell_record import CellRecord
 from testbed.record.results import RecordedCell, Run
-from testbed.show.figures import sheet, style, words
+from testbed.show.drawing import sheet, style, words
+from testbed.show.figures import RunFigure
 
 _PANELS = 6
 _PANEL_IN = 0.62
@@ -131,3 +132,6 @@ def _events(call: CellRecord, end_s: float) -> Iterator[tuple[float, str]]:
         if 0 <= at <= end_s and (key := (round(at), what)) not in before:
             before.add(key)
             yield at, what
+
+
+FIGURE = RunFigure(timeline, place=3, heading="What was lost, second by second")

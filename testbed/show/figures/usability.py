@@ -17,9 +17,10 @@ from matplotlib.transforms import blended_transform_factory
 
 from testbed.call.quality.verdict import Verdict
 from testbed.record.results import ResultsError, Run
-from testbed.show.figures import style, words
-from testbed.show.figures.style import FAILED_FILL, VERDICT_FILLS, Fill
-from testbed.show.figures.tally import Tally, by_messenger, tally
+from testbed.show.drawing import style, words
+from testbed.show.drawing.style import FAILED_FILL, VERDICT_FILLS, Fill
+from testbed.show.drawing.tally import Tally, by_messenger, tally
+from testbed.show.figures import RunFigure
 
 _LABEL_IN = 1.75
 """The width at which a row's label breaks into lines."""
@@ -255,3 +256,6 @@ def _outlined(patch: Patch, fill: Fill) -> Patch:
     else:
         patch.set(edgecolor=fill.edge, linewidth=0.8, linestyle=(0, (3, 2)))
     return patch
+
+
+FIGURE = RunFigure(usability, place=0, heading="Calls by verdict", most_kinds=80)

@@ -18,7 +18,7 @@ from testbed.analysis.comparison import Comparison
 from testbed.analysis.statistics import CONFIDENCE, Estimate, coverage_limit
 from testbed.record.cell_record import DIRECT, OPEN
 from testbed.record.manifest import Manifest
-from testbed.show.figures.words import tied
+from testbed.show.drawing.words import tied
 
 _PLACES = 3
 """How many places of a ranking the summary names; the table has all."""

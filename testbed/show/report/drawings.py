@@ -8,30 +8,20 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from io import BytesIO
 from xml.etree import ElementTree
 
+from matplotlib.figure import Figure
+
 from testbed.record.results import Run
-from testbed.show.figures import FIGURES
-from testbed.show.figures.files import FORMATS
-from testbed.show.figures.sheet import NothingToDrawError
-from testbed.show.figures.style import applied
-from testbed.show.figures.tally import tally
+from testbed.show.drawing.files import FORMATS
+from testbed.show.drawing.sheet import NothingToDrawError
+from testbed.show.drawing.style import applied
+from testbed.show.drawing.tally import tally
+from testbed.show.figures import fitting
 
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
-_BARS = 80
-"""With more kinds of calls the bars are left out, because the page's own matrix shows them."""
 _REFERENCE = re.compile(r"url\(#([^)]+)\)")
-_PICTURES = {
-    "usability": "Calls by verdict",
-    "timeline": "What was lost, second by second",
-    "delay": "Delay from mouth to ear",
-    "curve": "Usable calls by strength",
-    "setup": "Time to set a call up",
-    "pareto": "Overhead against quality",
-}
-"""The figures of a page and their headings; the page's own table replaces the matrix."""
 
 
 @dataclass(frozen=True)
@@ -45,22 +35,23 @@ class Drawing:
 
 
 def drawings_of(run: Run, tell: Callable[[str], None]) -> list[Drawing]:
-    """Draw the figures for which a run has data; `tell` is called with each name."""
-    many = len(tally(run.cells(), run.failures())) > _BARS
+    """Draw the figures for which a run has data; `tell` is called with each name.
+
+    The page has a table of its own instead of the figures without a heading.
+    """
     found = []
-    for name in FIGURES:
-        if name not in _PICTURES or (many and name == "usability"):
+    for name, figure in fitting(len(tally(run.cells(), run.failures()))):
+        if not figure.heading:
             continue
         tell(name)
         try:
-            found.append(Drawing(name, _PICTURES[name], _drawn(run, name)))
+            found.append(Drawing(name, figure.heading, _drawn(figure.draw(run), name)))
         except NothingToDrawError:
             continue
     return found
 
 
-def _drawn(run: Run, name: str) -> str:
-    figure = getattr(import_module(f"testbed.show.figures.{name}"), name)(run)
+def _drawn(figure: Figure, name: str) -> str:
     stream = BytesIO()
     with applied():
         figure.savefig(stream, format="svg", metadata=dict(FORMATS["svg"]))

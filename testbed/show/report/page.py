@@ -16,9 +16,9 @@ from testbed.call.quality.symptoms import Symptom
 from testbed.call.quality.verdict import Verdict
 from testbed.record.results import ResultsError, Run
 from testbed.show.comparison_tables import effect_text, rank_text
-from testbed.show.figures import words
-from testbed.show.figures.style import VERDICT_FILLS
-from testbed.show.figures.tally import tally
+from testbed.show.drawing import words
+from testbed.show.drawing.style import VERDICT_FILLS
+from testbed.show.drawing.tally import tally
 from testbed.show.report import origins
 from testbed.show.report.answer import answer, interval, is_open, number, restriction
 from testbed.show.report.calls import Kind, kinds_of

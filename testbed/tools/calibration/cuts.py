@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from testbed.censor.facts import Part, Reading
+from testbed.censor.opening import Opening
 from testbed.tools.calibration import hello
-from testbed.tools.calibration.openings import ALPN, NAME, Opening
+from testbed.tools.calibration.openings import ALPN, NAME
 
 
 class Cut(NamedTuple):

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from math import inf
 
-from testbed.censor.actions import Drop, List
+from testbed.censor.actions.drop import Drop
+from testbed.censor.actions.list import List
+from testbed.censor.estimates import order_statistics
 from testbed.censor.profile import Rule
-from testbed.tools.calibration.estimates import order_statistics
+from testbed.censor.trial import SMALL
 from testbed.tools.calibration.findings import Finding, Measurement
 from testbed.tools.calibration.flows import listed_at_s, not_seen, starts_s, unmeasurable
-from testbed.tools.calibration.loads import SMALL
 from testbed.tools.calibration.probe import Probe
 from testbed.tools.calibration.reference import Reference, Shape
 from testbed.tools.calibration.script import Observation, Script

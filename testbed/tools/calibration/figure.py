@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter
 
-from testbed.show.figures import style
+from testbed.show.drawing import style
 from testbed.tools.calibration.findings import Calibration, Measurement
 
 _ROW_IN = 0.155

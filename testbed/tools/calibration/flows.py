@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from math import ceil, log
 
-from testbed.censor.actions import List
+from testbed.censor.actions.list import List
 from testbed.censor.profile import Rule
 from testbed.tools.calibration.findings import Finding, Measurement
 from testbed.tools.calibration.probe import Probe
 from testbed.tools.calibration.reference import Reference, Shape
 from testbed.tools.calibration.script import Observation, Script, Talk
 
-RESOLUTION_S = 5e-4
-"""How long a middlebox may hold a packet beyond the requested delay."""
 _SURELY = 1e-4
 """The probability that none of a flow's copies falls into a rule's share."""
 
@@ -56,16 +54,6 @@ def taken(talks: Sequence[Talk], seen: Observation) -> list[Talk]:
     if all(s.expected is s.otherwise for talk in talks for s in talk.said):
         return list(talks)
     return [talk for talk in talks if seen.is_hit(talk)]
-
-
-def ways(rule: Rule, talk: Talk) -> list[bool]:
-    """Return the directions of a flow in which a rule decided about packets."""
-    return [up for up in (True, False) if talk.of(rule, up=up)]
-
-
-def way_name(up: bool) -> str:
-    """Return the name of a direction."""
-    return "up" if up else "down"
 
 
 def listed_at_s(talk: Talk, rule: Rule) -> float:

@@ -16,16 +16,17 @@ from typing import NamedTuple
 from testbed.censor.detectors import DETECTORS
 from testbed.censor.detectors.client_hello import HELLO_VALUES
 from testbed.censor.facts import Reading
+from testbed.censor.opening import Opening, Step
 from testbed.censor.packet import Direction, Endpoint, parse_packet
 from testbed.censor.profile import Rule
+from testbed.censor.trial import SMALL
 from testbed.tools.calibration.cuts import Cut, cuts
 from testbed.tools.calibration.findings import Finding, Measurement, Vector
 from testbed.tools.calibration.flows import copies, longest_wait_s, settle_s
-from testbed.tools.calibration.loads import SMALL
-from testbed.tools.calibration.openings import Opening, Step, filler
+from testbed.tools.calibration.openings import filler
 from testbed.tools.calibration.packets import packet
 from testbed.tools.calibration.probe import Probe
-from testbed.tools.calibration.reference import Known, Reference, Shape, acts
+from testbed.tools.calibration.reference import Known, Reference, Shape
 from testbed.tools.calibration.script import Observation, Script, Talk
 from testbed.tools.calibration.times import Look, Trial, around, limit, look
 
@@ -59,7 +60,7 @@ def probe_inspection(reference: Reference) -> Iterator[Probe]:
         of_tcp = [w for w in going_on if w.shape.protocol == "tcp"]
         yield _or_nothing(("unparsed_bytes",), of_tcp, reference, _unparsed)
     if inspection.idle_s is not None:
-        lasting = [w for w in _witnesses(reference) if w.is_touched and acts(w.rule.action)]
+        lasting = [w for w in _witnesses(reference) if w.is_touched and w.rule.action.acts]
         starting = [w for w in single if w.is_touched and not _goes_on(w)]
         probe = _forgotten if lasting else _looked_at_anew
         yield _or_nothing(("idle_s",), lasting or starting, reference, probe)

@@ -7,18 +7,19 @@ from dataclasses import fields, replace
 from ipaddress import IPv4Network
 from typing import NamedTuple
 
-from testbed.censor.packet import Endpoint
-from testbed.experiment.cell import Link, Links
-from testbed.tools.calibration.estimates import (
+from testbed.censor.estimates import (
     is_independent,
     is_uniform,
     range_overshoot,
     share_interval,
 )
+from testbed.censor.packet import Endpoint
+from testbed.censor.trial import HEADER_BYTES
+from testbed.experiment.cell import Link, Links
 from testbed.tools.calibration.experiment import INSIDE, PAUSE_S, Experiment, LinkTask, Sent
 from testbed.tools.calibration.findings import Finding, Measurement
 from testbed.tools.calibration.openings import filler
-from testbed.tools.calibration.packets import HEADER_BYTES, packet
+from testbed.tools.calibration.packets import packet
 from testbed.tools.calibration.probe import Probe
 from testbed.tools.calibration.reference import NEUTRAL
 from testbed.tools.calibration.script import Observation

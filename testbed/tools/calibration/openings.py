@@ -8,44 +8,18 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import cache
 from random import Random
-from typing import NamedTuple
 
+from testbed.censor.opening import Opening, Step
+from testbed.plugins import Plugins
 from testbed.tools.calibration import hello
 
 NAME, ALPN = "www.unlisted.invalid", "h2"
 """A host name and an ALPN value for which no profile looks."""
-GAP_S = 0.002
+_OF_DETECTORS: Mapping[str, tuple[Opening, ...]] = Plugins("testbed.censor.detectors", "OPENINGS")
 _COOKIE = bytes.fromhex("2112a442")
 _VOICE_GAP_S, _VOICE_BYTES, _VOICE_PACKETS = 0.02, 160, 50
-
-
-class Step(NamedTuple):
-    """One payload of an opening."""
-
-    payload: bytes
-    labels: frozenset[str] = frozenset()
-    """The labels that a detector should state with this payload."""
-    by_client: bool = True
-
-
-@dataclass(frozen=True)
-class Opening:
-    """The first payloads of a flow; subsequent payloads of `filler` reveal nothing more."""
-
-    name: str
-    protocol: str
-    steps: tuple[Step, ...]
-    values: Mapping[str, str] = field(default_factory=dict, hash=False)
-    """Values named in the first payload: `sni`, `host`, `alpn`."""
-    gap_s: float = GAP_S
-
-    @property
-    def labels(self) -> frozenset[str]:
-        """Return all labels that the opening reveals."""
-        return frozenset().union(*(step.labels for step in self.steps))
 
 
 def filler(size_bytes: int) -> bytes:
@@ -55,12 +29,16 @@ def filler(size_bytes: int) -> bytes:
 
 @cache
 def openings(sni: str = NAME, host: str = NAME, alpn: str = ALPN) -> tuple[Opening, ...]:
-    """Return one opening of each kind, the simplest of each protocol first."""
+    """Return one opening of each kind, the simplest of each protocol first.
+
+    Those that detectors bring name no values.
+    """
     return (
         *_plain(),
         *_udp_set_up(),
         *_udp_connections(sni, host, alpn),
         *_tcp_connections(sni, host, alpn),
+        *(opening for found in _OF_DETECTORS.values() for opening in found),
     )
 
 

@@ -8,8 +8,6 @@ from typing import NamedTuple
 from testbed.censor.packet import Endpoint
 from testbed.censor.segment import checksum
 
-HEADER_BYTES = {"udp": 28, "tcp": 40, "icmp": 28}
-"""The size of the IPv4 header and the transport header together, by protocol."""
 SYN, PSH, ACK = 0x02, 0x08, 0x10
 _PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17}
 _TTL = 64

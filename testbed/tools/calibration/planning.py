@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from testbed.censor.actions import action_numbers, number_types
+from testbed.censor.action import action_numbers, number_types
 from testbed.censor.profile import Profile, Rule
 from testbed.tools.calibration.delays import probe_delay
 from testbed.tools.calibration.findings import Finding, Measurement
 from testbed.tools.calibration.inspection import probe_inspection
-from testbed.tools.calibration.limits import probe_limits
-from testbed.tools.calibration.numbers import probe_numbers
 from testbed.tools.calibration.probe import Probe
 from testbed.tools.calibration.reference import Reference
 from testbed.tools.calibration.script import Observation, Script
+from testbed.tools.calibration.series import probe_action
 from testbed.tools.calibration.shares import probe_shares
 from testbed.tools.calibration.times import probe_times
 from testbed.tools.calibration.vectors import probe_vectors
@@ -40,8 +39,7 @@ def _probes(reference: Reference) -> Iterator[Probe]:
             yield _unreached(rule)
             continue
         yield probe_vectors(reference, rule, shape)
-        yield from probe_numbers(reference, rule, shape)
-        yield from probe_limits(reference, rule, shape)
+        yield from probe_action(reference, rule, shape)
         yield from probe_shares(reference, rule, shape)
         yield from probe_times(reference, rule, shape)
         yield from probe_delay(reference, rule, shape)

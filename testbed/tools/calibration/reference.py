@@ -18,12 +18,14 @@ from ipaddress import IPv4Address, IPv4Network
 from itertools import product
 from typing import Final, Literal, NamedTuple
 
-from testbed.censor.actions import Action, List, Pass, Reorder
+from testbed.censor.actions.list import List
+from testbed.censor.actions.pass_ import Pass
 from testbed.censor.detectors import DETECTORS
 from testbed.censor.match import Match, networks, port_range
+from testbed.censor.opening import Opening
 from testbed.censor.profile import Profile, Rule
 from testbed.tools.calibration.experiment import INSIDE
-from testbed.tools.calibration.openings import Opening, openings, silent
+from testbed.tools.calibration.openings import openings, silent
 
 NEUTRAL = IPv4Network("198.18.0.0/15")
 """Addresses of servers that no profile names (RFC 2544)."""
@@ -74,8 +76,7 @@ class Reference:
 
     def __init__(self, profile: Profile, lists: Mapping[str, Sequence[str]]) -> None:
         self.profile = profile
-        held_ms = (r.action.delay_ms for r in profile.rules if isinstance(r.action, Reorder))
-        self.holds_s = max(held_ms, default=0.0) / 1000
+        self.holds_s = max((rule.action.holds_s for rule in profile.rules), default=0.0)
         """How long reordering may hold a packet while later ones pass."""
         self.hour = max(range(24), key=self._least_share)
         """The local hour at which experiments begin: that with the largest shares."""
@@ -240,8 +241,8 @@ class Reference:
         if isinstance(rule.action, List):
             name = rule.action.list
             listed = (each for each in self.profile.rules if each.match.listed == name)
-            return next((each for each in listed if acts(each.action)), None)
-        return rule if acts(rule.action) else None
+            return next((each for each in listed if each.action.acts), None)
+        return rule if rule.action.acts else None
 
     def is_inspected(self, opening: Opening) -> bool | None:
         """Return True if a flow's inspection is over after its opening; None if that is unknown."""
@@ -279,11 +280,6 @@ class Reference:
                 if 0 < address < 2**32 and IPv4Address(address) not in _INSIDE:
                     found.append((f"server {IPv4Address(address)}", IPv4Network(address)))
         return [*found, ("another server", NEUTRAL)] if found else []
-
-
-def acts(action: Action) -> bool:
-    """Return whether an action affects packets."""
-    return not isinstance(action, Pass | List)
 
 
 def ports(match: Match) -> list[int]:

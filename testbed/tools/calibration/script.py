@@ -15,9 +15,10 @@ from ipaddress import IPv4Network
 from math import inf
 from typing import Literal, NamedTuple
 
-from testbed.censor.actions import By, List
+from testbed.censor.actions.list import By, List
 from testbed.censor.packet import Endpoint
 from testbed.censor.profile import Rule
+from testbed.censor.trial import LATE_S, Load
 from testbed.tools.calibration.experiment import (
     INSIDE,
     MAX_PACKETS,
@@ -42,8 +43,6 @@ _CLIENTS_OUTSIDE = next(NEUTRAL.subnets())
 _PACKETS_A_VOLLEY = 2000
 _HIGH_PORT, _LOW_PORT = 50_001, 1
 End = Literal["client", "server"]
-LATE_S = 2e-3
-"""A packet that takes longer than this across the middlebox was delayed by it."""
 
 
 class Said(NamedTuple):
@@ -93,10 +92,6 @@ class Talk:
     def untaken(self) -> Talk:
         """Return the flow with the expectations that hold if it falls into no rule's share."""
         return replace(self, said=[s._replace(expected=s.otherwise) for s in self.said])
-
-    def unsure(self, *, up: bool) -> int:
-        """Return how many bytes of a direction have an ambiguous expectation."""
-        return sum(s.size_bytes for s in self.said if s.expected == AMBIGUOUS and s.up is up)
 
 
 class Script:
@@ -167,6 +162,15 @@ class Script:
         said = self._put(talk, at_s, by_client, filler(payload_bytes))
         self.now_s = max(self.now_s, said.at_s)
         return said
+
+    def send(self, talk: Talk, load: Load, at_s: float, ways: Sequence[bool] = ()) -> None:
+        """Send a load in alternating directions, the client's first, or in those of `ways`."""
+        client = talk.shape.up(True)
+        ways = ways or (client, not client)
+        for number in range(load.packets):
+            for index, up in enumerate(ways):
+                when = at_s + (number + index / len(ways)) * load.gap_s
+                self.say(talk, when, load.payload_bytes, up=up)
 
     def experiment(self, *, wait_s: float = 0.5) -> Experiment:
         """Return the finished experiment, which ends some time after the last packet."""
@@ -288,6 +292,11 @@ class Observation:
                 self._delays_s.setdefault(each.number, []).append(each.at_s - sent.at_s)
         self._made = [each for each in arrived if not each.number]
 
+    @classmethod
+    def empty(cls) -> Observation:
+        """Return the observation before anything arrived."""
+        return cls(Script.empty(""), ())
+
     def delays_of(self, number: int) -> list[float]:
         """Return the delay of the packet with a number, for each time that it arrived (s)."""
         return self._delays_s.get(number, [])
@@ -295,14 +304,6 @@ class Observation:
     def delays_s(self, said: Said) -> list[float]:
         """Return the delay of a packet, for each time that it arrived (s)."""
         return self.delays_of(said.number)
-
-    def passed(self, said: Said) -> bool:
-        """Return whether a packet arrived."""
-        return bool(self.delays_s(said))
-
-    def arrived_s(self, said: Said) -> float:
-        """Return when a packet first arrived (s)."""
-        return said.at_s + self.delays_s(said)[0]
 
     def touched(self, said: Said) -> bool:
         """Return whether a packet was affected: lost, duplicated or delayed."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from testbed.censor.actions import Drop, List
+from testbed.censor.actions.drop import Drop
+from testbed.censor.actions.list import List
+from testbed.censor.estimates import share_interval
 from testbed.censor.profile import Rule
-from testbed.tools.calibration.estimates import share_interval
+from testbed.censor.trial import SMALL
 from testbed.tools.calibration.findings import Finding, Measurement, Vector
 from testbed.tools.calibration.flows import settle_s, starts_s
-from testbed.tools.calibration.loads import SMALL
 from testbed.tools.calibration.probe import Probe
 from testbed.tools.calibration.reference import Reference, Shape
 from testbed.tools.calibration.script import End, Observation, Script, Talk

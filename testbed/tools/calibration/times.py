@@ -10,12 +10,12 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from testbed.censor.actions import Freeze, List, action_numbers
+from testbed.censor.action import action_numbers
+from testbed.censor.actions.list import List
+from testbed.censor.estimates import range_overshoot
 from testbed.censor.profile import Rule
-from testbed.tools.calibration.estimates import range_overshoot
 from testbed.tools.calibration.findings import Finding, Measurement, Vector
 from testbed.tools.calibration.flows import copies, listed_at_s, not_seen, starts_s, unmeasurable
-from testbed.tools.calibration.loads import load
 from testbed.tools.calibration.probe import Probe
 from testbed.tools.calibration.reference import Reference, Shape
 from testbed.tools.calibration.script import Observation, Said, Script, Talk
@@ -84,16 +84,14 @@ def limit(
 def look(script: Script, rule: Rule, talk: Talk, at_s: float, *, since_s: float = 0.0) -> Trial:
     """Send in one direction what reveals a rule; return it with the times since `since_s`."""
     before = len(talk.said)
-    load(rule.action).say(script, talk, at_s, (acting_up(rule, talk.shape),))
+    script.send(talk, rule.action.load(), at_s, (acting_up(rule, talk.shape),))
     return [Look(s.at_s - since_s, s) for s in talk.said[before:]]
 
 
 def acting_up(rule: Rule, shape: Shape) -> bool:
     """Return whether upstream packets reveal a rule; if not, downstream packets do."""
-    way = rule.match.direction
-    if way is None and isinstance(rule.action, Freeze) and rule.action.counts != "both":
-        way = rule.action.counts
-    return shape.up(True) if way is None else way == "up"
+    way = rule.match.direction or rule.action.shows_in
+    return shape.up(True) if way == "both" else way == "up"
 
 
 def probe_times(reference: Reference, rule: Rule, shape: Shape) -> Iterator[Probe]:
@@ -235,7 +233,7 @@ def _cycle(reference: Reference, rule: Rule, shape: Shape, action: List, acting:
     trials = []
     for number in range(steps):
         talk = script.begin(shape, number * step_s)
-        one = load(acting.action)
+        one = acting.action.load()
         duration_s = one.packets * one.gap_s
         at_s = (number + 1) * step_s - duration_s - 1e-2
         trials.append((number * step_s, look(script, acting, talk, at_s)))

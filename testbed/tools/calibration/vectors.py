@@ -13,12 +13,12 @@ from dataclasses import replace
 from ipaddress import IPv4Network
 from typing import Literal, NamedTuple
 
-from testbed.censor.actions import List
+from testbed.censor.actions.list import List
 from testbed.censor.profile import Rule
+from testbed.censor.trial import Load
 from testbed.tools.calibration.experiment import INSIDE
 from testbed.tools.calibration.findings import Vector
 from testbed.tools.calibration.flows import copies, settle_s, starts_s
-from testbed.tools.calibration.loads import Load, agrees, load
 from testbed.tools.calibration.openings import NAME, openings, silent
 from testbed.tools.calibration.probe import Probe
 from testbed.tools.calibration.reference import (
@@ -27,13 +27,15 @@ from testbed.tools.calibration.reference import (
     Expected,
     Reference,
     Shape,
-    acts,
     ports_beside,
     renamed,
     witness,
 )
 from testbed.tools.calibration.script import End, Observation, Script, Talk
+from testbed.tools.calibration.treatment import agrees
 
+_OF_NOTHING = Load(10)
+"""The load that reveals that nothing is done."""
 _COPIES_OF_OTHERS = 8
 """How often a flow is tried about which no share should decide."""
 
@@ -76,7 +78,7 @@ def _try(script: Script, rule: Rule, variation: Variation, first: Sequence[Talk]
     for talk in talks:
         at_s = script.now_s
         for each in _loads(script.reference, rule, talk, at_s):
-            each.say(script, talk, at_s)
+            script.send(talk, each, at_s)
             at_s = script.now_s + each.gap_s
         script.now_s += 0.01
     return talks
@@ -99,8 +101,9 @@ def _loads(reference: Reference, rule: Rule, talk: Talk, at_s: float) -> list[Lo
                         talk.shape, talk.known, up=up, at_s=at_s, listed=listed, without=without
                     )
                 )
-    found = [load(each.action) for each in relevant if isinstance(each, Rule) and acts(each.action)]
-    return list(dict.fromkeys(found)) or [load(None)]
+    rules = (each for each in relevant if isinstance(each, Rule))
+    found = [each.action.load() for each in rules if each.action.acts]
+    return list(dict.fromkeys(found)) or [_OF_NOTHING]
 
 
 def _judged(rule: Rule, what: str, talks: Sequence[Talk], seen: Observation) -> Vector:

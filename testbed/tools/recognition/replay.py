@@ -6,17 +6,17 @@ decisions to drop, delay or forge packets are not carried out: the capture conti
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from random import Random
 from typing import get_args
 
-from testbed.censor.actions import Pass
+from testbed.censor.actions.pass_ import Pass
 from testbed.censor.censor import MAX_FLOWS, Censor
 from testbed.censor.detectors import LABELS, VALUES
-from testbed.censor.facts import Part
+from testbed.censor.event import parse
+from testbed.censor.facts import Fact, Part
 from testbed.censor.match import Match
 from testbed.censor.packet import Direction, Endpoint, Packet, parse_packet
 from testbed.censor.profile import Inspection, Profile, Rule
@@ -28,9 +28,6 @@ CALL_LABELS = frozenset(
     {"rtp", "rtp-timing", "whatsapp-like", "telegram-reflector", "turn-channel-data"}
 )
 """Labels by which a flow counts as a call; not STUN, which is also used for data channels."""
-_RULE = re.compile(r"(?P<way>up|down): rule (?P<rule>.+?): (?P<action>.+)")
-_FACT = re.compile(r"recognised as (?P<label>.+)|(?P<name>\S+) = (?P<value>.*)", re.DOTALL)
-_LISTED = "listed as "
 _RELAY = "10.2.3.2"
 """The address of the messengers' foreign servers in the lab (`lab.topology`)."""
 _PRIVATE = (
@@ -143,13 +140,11 @@ class Replay:
 
     def _note(self, flow: SeenFlow, events: Iterable[str], when: When) -> None:
         for what in events:
-            rule = _RULE.fullmatch(what)
-            if rule is not None:
-                if self._keeps_rules:
-                    flow.rules.append(RuleMet(rule["way"], rule["rule"], rule["action"], when))
-            elif not what.startswith(_LISTED) and (fact := _FACT.fullmatch(what)):
-                name, value = fact["label"] or fact["name"], fact["value"] or ""
-                flow.facts.append(StatedFact(name, value, when))
+            event = parse(what)
+            if isinstance(event, Fact):
+                flow.facts.append(StatedFact(event.name, event.value, when))
+            elif event is not None and self._keeps_rules:
+                flow.rules.append(RuleMet(event.direction, event.rule, event.action, when))
 
     def _flow_of(self, packet: Packet, when: When) -> SeenFlow | None:
         """Return the packet's flow, a new one if need be; None if there are too many."""

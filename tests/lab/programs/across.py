@@ -11,7 +11,9 @@ from random import Random
 
 import trio
 
-from testbed.censor.actions import Answer, Pass, Reset
+from testbed.censor.actions.answer import Answer
+from testbed.censor.actions.pass_ import Pass
+from testbed.censor.actions.reset import Reset
 from testbed.censor.censor import Censor
 from testbed.censor.match import Match
 from testbed.lab.middlebox import Middlebox

@@ -16,7 +16,9 @@ from random import Random
 
 import trio
 
-from testbed.censor.actions import Delay, Drop, Pass
+from testbed.censor.actions.delay import Delay
+from testbed.censor.actions.drop import Drop
+from testbed.censor.actions.pass_ import Pass
 from testbed.censor.censor import Censor
 from testbed.censor.match import Match
 from testbed.censor.packet import Endpoint

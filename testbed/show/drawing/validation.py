@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from testbed.analysis.agreement import Comparison, Side
-from testbed.show.figures import style
+from testbed.show.drawing import style
 
 _ROW_IN = 0.62
 _BAR = 0.2

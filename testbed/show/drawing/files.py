@@ -9,7 +9,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from testbed.show.figures.style import PNG_DPI, applied
+from testbed.show.drawing.style import PNG_DPI, applied
 
 FORMATS: Mapping[str, Mapping[str, str | None]] = {
     "png": {"Software": None},

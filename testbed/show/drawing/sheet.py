@@ -16,7 +16,7 @@ from matplotlib.ticker import PercentFormatter
 
 from testbed.record.manifest import Manifest
 from testbed.record.results import RecordedCell, ResultsError, Run
-from testbed.show.figures import style, words
+from testbed.show.drawing import style, words
 
 _EDGE = 0.05 / style.WIDTH_IN
 _TEXT_IN = style.WIDTH_IN - 0.1

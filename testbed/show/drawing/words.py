@@ -12,7 +12,7 @@ from testbed.call.quality import verdict as v
 from testbed.record.cell_record import DIRECT, OPEN
 from testbed.record.manifest import Manifest
 from testbed.record.results import RecordedCell
-from testbed.show.figures.tally import Tally
+from testbed.show.drawing.tally import Tally
 
 _SWEPT = re.compile(r"(?P<profile>\S+) (?P<what>\S+)=(?P<value>\S+)")
 _MODEL = "(model)"
