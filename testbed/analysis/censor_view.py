@@ -12,8 +12,7 @@ from dataclasses import dataclass
 
 from testbed.analysis.groups import grouped
 from testbed.call.quality.verdict import Verdict
-from testbed.censor.actions import ACTIONS
-from testbed.censor.event import Applied, parse
+from testbed.censor.event import Applied, acts, parse
 from testbed.censor.facts import Fact
 from testbed.record.cell_record import CallKey, CellRecord
 from testbed.record.observation import Observation
@@ -45,7 +44,7 @@ def saw(cells: Iterable[RecordedCell]) -> list[Seen]:
 def _seen(key: CallKey, group: Sequence[CellRecord]) -> Seen:
     whats = dict.fromkeys(what for result in group for what in _of_transport(result.observation))
     events = list(map(parse, whats))
-    rules = {f"{e.rule}: {e.action}": e.kind for e in events if isinstance(e, Applied)}
+    rules = {f"{e.rule}: {e.action}": e.action for e in events if isinstance(e, Applied)}
     facts = dict.fromkeys(
         f"{e.name} = {e.value}" if e.value else e.name for e in events if isinstance(e, Fact)
     )
@@ -64,9 +63,9 @@ def _of_transport(observation: Observation) -> list[str]:
     return [what for _, flow, what in observation.events if not flow.endswith(chat)]
 
 
-def _meaning(group: Sequence[CellRecord], facts: Sequence[str], kinds: Iterable[str]) -> str:
-    """Return the conclusion; `kinds` are those of the actions that applied."""
-    met = [kind for kind in kinds if kind not in ACTIONS or ACTIONS[kind].acts]
+def _meaning(group: Sequence[CellRecord], facts: Sequence[str], actions: Iterable[str]) -> str:
+    """Return the conclusion; `actions` are those that applied, as the log describes them."""
+    met = any(map(acts, actions))
     failed = [result for result in group if result.verdict not in _WORKS]
     reasons = dict.fromkeys(result.observation.call.reason for result in failed)
     because = "".join(f": {reason}" for reason in list(reasons)[:1] if reason)

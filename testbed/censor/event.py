@@ -6,6 +6,7 @@ import re
 from typing import NamedTuple
 
 from testbed.censor.action import Action, described
+from testbed.censor.actions import ACTIONS
 from testbed.censor.facts import Fact
 from testbed.censor.packet import Direction
 
@@ -29,11 +30,6 @@ class Applied(NamedTuple):
     action: str
     """The action with its parameters."""
 
-    @property
-    def kind(self) -> str:
-        """Return the action's kind."""
-        return self.action.partition(",")[0]
-
 
 def stated(fact: Fact) -> str:
     """Say that a detector has stated a fact."""
@@ -43,6 +39,15 @@ def stated(fact: Fact) -> str:
 def applied(direction: Direction, rule: str, action: Action) -> str:
     """Say that a rule applies to a direction of a flow."""
     return f"{direction.value}: rule {rule}: {described(action)}"
+
+
+def acts(action: str) -> bool:
+    """Return whether an action, as the log describes it, affects packets.
+
+    One that is not known here, of a record by another version, is taken to do so.
+    """
+    kind = action.partition(",")[0]
+    return kind not in ACTIONS or ACTIONS[kind].acts
 
 
 def parse(what: str) -> Applied | Fact | None:

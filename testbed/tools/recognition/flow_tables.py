@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
-from testbed.tools.recognition.replay import CALL_LABELS, RuleMet, SeenFlow
+from testbed.censor.event import acts
+from testbed.tools.recognition.replay import CALL_LABELS, SeenFlow
 
-_HARMLESS = ("pass", "list")
-"""Kinds of actions that do not affect the packets of a matching flow."""
 _STUN = {"stun", "stun-strict"}
 
 
@@ -25,15 +24,11 @@ def answer(flows: Sequence[SeenFlow], censor: str | None) -> str:
             f"{len(calls)} of {total} would be recognised as calls, {len(stun)} more by STUN alone;"
             f" nothing would be recognised of {len(unknown)}."
         )
-    met = [flow for flow in flows if any(_does_something(rule) for rule in flow.rules)]
+    met = [flow for flow in flows if any(acts(rule.action) for rule in flow.rules)]
     return (
         f"{len(met)} of {total} would meet a rule of {censor} that does more than pass; what it "
         f"looks for was recognised in {len(flows) - len(unknown)}."
     )
-
-
-def _does_something(rule: RuleMet) -> bool:
-    return rule.action.partition(",")[0] not in _HARMLESS
 
 
 def flows_table(flows: Sequence[SeenFlow], *, with_rules: bool) -> Table:
