@@ -1,0 +1,180 @@
+"""Writes a new lock of the lab image, of the versions that a suite's mirror has today.
+
+apt resolves what packages depend on, with a configuration and a state of its own: neither the
+host's sources nor its installed packages matter. It needs apt and Debian's keys
+(debian-archive-keyring), so it runs on Debian and Ubuntu; using a lock does not need them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from email.parser import Parser
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from testbed.guest.image.archives import unpack_package
+from testbed.guest.image.lock import BASE, KERNEL, PYPI, ImageError, Lock, LockedFile
+from testbed.guest.image.mirror import fetch, mirrors, pip_download
+
+SUITE = "trixie"
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+_BASE_PACKAGES = (
+    *("coreutils", "dash", "libc-bin", "nftables"),
+    *("python3", "python3-netfilterqueue"),
+)
+_BASE_WHEELS = (
+    *("attrs", "cffi", "cryptography", "h11", "idna", "mininet", "outcome", "pycparser"),
+    *("pyroute2", "sniffio", "sortedcontainers", "trio"),
+)
+"""What cells import. Their versions are those of the host's part (constraints.txt)."""
+_KERNEL_PACKAGES = (
+    *("bc", "binutils", "bison", "diffutils", "findutils", "flex", "gcc", "grep", "gzip"),
+    *("libc6-dev", "linux-source-6.12", "make", "mawk", "patch", "perl-base", "sed", "tar"),
+    "xz-utils",
+)
+_OWN_GROUPS = {BASE: _BASE_PACKAGES, KERNEL: _KERNEL_PACKAGES}
+_SOURCES = """\
+Types: deb
+URIs: {mirror}
+Suites: {suite}
+Components: main
+Architectures: amd64
+Signed-By: {keyring}
+"""
+_CONFIGURATION = """\
+Dir "{folder}";
+Dir::Bin "/usr/bin";
+Dir::State "{folder}/state";
+Dir::State::status "{folder}/status";
+Dir::Cache "{folder}/cache";
+Dir::Etc "{folder}/etc";
+Dir::Etc::sourcelist "{folder}/etc/image.sources";
+Dir::Etc::sourceparts "/dev/null";
+Dir::Etc::parts "/dev/null";
+APT::Architecture "amd64";
+APT::Architectures {{ "amd64"; }};
+APT::Install-Recommends "false";
+APT::Sandbox::User "";
+Acquire::Languages "none";
+Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
+Debug::NoLocking "true";
+"""
+_INSTALLS = re.compile(r"^Inst (\S+) \((\S+) ", re.MULTILINE)
+
+
+def new_lock(packages: Iterable[str], wheels: Mapping[str, str], *, suite: str = SUITE) -> Lock:
+    """Return a lock of today's versions, with a group for each package and wheel.
+
+    `wheels` has the versions of PyPI's packages by name, those of the base included.
+
+    Raises:
+        ImageError: apt, pip or the mirror failed, or something is not to be had.
+    """
+    with TemporaryDirectory(prefix="image-") as scratch:
+        apt = _Apt(Path(scratch), suite)
+        groups = {name: apt.closure(roots) for name, roots in _OWN_GROUPS.items()}
+        groups |= {name: apt.closure([name]) for name in packages}
+        base = groups[BASE]
+        own = {name: base if name == BASE else found - base for name, found in groups.items()}
+        files = apt.describe(set().union(*own.values()))
+        found = _wheels(wheels, Path(scratch))
+        programs = _programs({name: files[name] for name in packages}, Path(scratch))
+    own[BASE] |= {PYPI + name for name in _BASE_WHEELS}
+    own |= {name: {PYPI + name} for name in wheels if name not in _BASE_WHEELS}
+    return Lock(
+        suite,
+        datetime.now(UTC).date().isoformat(),
+        {name: tuple(sorted(group)) for name, group in own.items()},
+        programs,
+        {**files, **found},
+    )
+
+
+def base_wheels(versions: Mapping[str, str]) -> dict[str, str]:
+    """Return the versions of the base's wheels, of a table of versions by lower-case name."""
+    return {name: versions[name] for name in _BASE_WHEELS}
+
+
+class _Apt:
+    """apt with a folder of its own for all that it keeps and reads."""
+
+    def __init__(self, folder: Path, suite: str) -> None:
+        if not KEYRING.is_file():
+            raise ImageError(
+                f"there is no {KEYRING}, by which apt checks the mirror: apt install "
+                "debian-archive-keyring"
+            )
+        for name in ("etc", "state/lists/partial", "cache/archives/partial"):
+            (folder / name).mkdir(parents=True)
+        (folder / "status").touch()
+        source = _SOURCES.format(mirror=mirrors()[0], suite=suite, keyring=KEYRING)
+        (folder / "etc" / "image.sources").write_text(source)
+        configuration = folder / "apt.conf"
+        configuration.write_text(_CONFIGURATION.format(folder=folder))
+        self._environment = {**os.environ, "APT_CONFIG": str(configuration), "LC_ALL": "C"}
+        self._versions: dict[str, str] = {}
+        self._run("apt-get", "update")
+
+    def closure(self, roots: Sequence[str]) -> set[str]:
+        """Return the names of the packages that the roots need, themselves included."""
+        printed = self._run("apt-get", "--simulate", "install", *roots)
+        found = dict(_INSTALLS.findall(printed))
+        self._versions.update(found)
+        return set(found)
+
+    def describe(self, names: set[str]) -> dict[str, LockedFile]:
+        """Return the files of packages that are in a closure."""
+        asked = [f"{name}={self._versions[name]}" for name in sorted(names)]
+        stanzas = self._run("apt-cache", "show", *asked).strip().split("\n\n")
+        return {file.name: file for file in map(_described, stanzas)}
+
+    def _run(self, *command: str) -> str:
+        try:
+            done = subprocess.run(
+                command, env=self._environment, capture_output=True, text=True, check=False
+            )
+        except OSError as error:
+            raise ImageError(f"the lock of the lab image is made with apt: {error}") from None
+        if done.returncode != 0:
+            raise ImageError(f"`{' '.join(command[:3])}` failed: {done.stderr.strip()[-1000:]}")
+        return done.stdout
+
+
+def _described(stanza: str) -> LockedFile:
+    fields = Parser().parsestr(stanza, headersonly=True)
+    return LockedFile(
+        fields["Package"],
+        fields["Version"],
+        fields["Filename"],
+        int(fields["Size"]),
+        fields["SHA256"],
+    )
+
+
+def _wheels(versions: Mapping[str, str], scratch: Path) -> dict[str, LockedFile]:
+    found = {}
+    for name, version in sorted(versions.items()):
+        folder = scratch / "wheels" / name
+        folder.mkdir(parents=True)
+        pip_download([f"{name}=={version}"], folder)
+        [wheel] = folder.iterdir()
+        content = wheel.read_bytes()
+        digest = hashlib.sha256(content).hexdigest()
+        found[PYPI + name] = LockedFile(PYPI + name, version, wheel.name, len(content), digest)
+    return found
+
+
+def _programs(packages: Mapping[str, LockedFile], scratch: Path) -> dict[str, str]:
+    """Return the commands that packages bring, each with its package."""
+    found = {}
+    for file, archive in fetch(list(packages.values()), scratch, lambda _: None):
+        folder = scratch / "unpacked" / file.name
+        unpack_package(archive, folder)
+        for path in folder.glob("usr/*bin/*"):
+            found[path.name] = file.name
+    return found
