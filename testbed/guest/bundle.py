@@ -22,8 +22,11 @@ _PROGRAM = "testbed.lab.main"
 _PYC_HEADER_BYTES = 16
 
 
-def main(tree: Path, place: str) -> None:
-    """Write the bundle of a folder of compiled packages that is mounted at `place` in guests."""
+def main(tree: Path, place: str, root: Path) -> None:
+    """Write the bundle of a folder of compiled packages that is mounted at `place` in guests.
+
+    `root` is the folder that is the guests' root.
+    """
     generated = _import_all(tree)
     modules: dict[str, tuple[bool, str, int, int]] = {}
     extensions: dict[str, str] = {}
@@ -33,7 +36,7 @@ def main(tree: Path, place: str) -> None:
         if name == "__main__" or spec is None or not spec.has_location:
             continue
         origin = str(spec.origin)
-        seen_at = origin.replace(str(tree), place, 1)
+        seen_at = origin.replace(str(tree), place, 1).removeprefix(str(root))
         if isinstance(spec.loader, SourceFileLoader):
             content = _code(name, origin, spec.loader)
             is_package = spec.submodule_search_locations is not None
@@ -78,4 +81,4 @@ def _code(name: str, origin: str, loader: SourceFileLoader) -> bytes:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    main(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))
