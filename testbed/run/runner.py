@@ -28,11 +28,16 @@ from testbed.errors import KnownError
 from testbed.experiment.cell import ERROR_FILE, Cell
 from testbed.experiment.scenario import ROOT, cell_id
 from testbed.guest.code_tree import BOOT, PLACE, guest_code
+from testbed.guest.image.archives import SITE
+from testbed.guest.image.tree import PYTHON
 from testbed.guest.kernel.builder import Kernel
 from testbed.guest.kernel.guest import GuestError, GuestOptions, run_guest
+from testbed.guest.machine import machine_with
+from testbed.guest.programs import copied, needed
 from testbed.record.results import RecordedCell, Run, Wall
 from testbed.run.jobs import JudgeError, judged, prepare_job
-from testbed.transport.interface import GUEST_PROGRAMS
+from testbed.run.provenance import is_foreign, programs
+from testbed.transport.interface import GUEST_PROGRAMS, Program
 
 WALL_LIMIT_S = 300.0
 """After this time a program counts as hung; a cell is also allowed the length of its call."""
@@ -42,12 +47,14 @@ _ROOM_BYTES = 2**20
 """If less space is left on the disk, a failed cell is put down to that; a cell takes some 200 KB.
 """
 _FULL = (ENOSPC, EDQUOT, EFBIG)
-_OTHERS = [ROOT, *(Path(p) for p in sys.path if p.endswith("-packages"))]
-_GUEST_OTHERS = {Path(f"/run/others/{n}"): folder for n, folder in enumerate(_OTHERS)}
-"""What a transport from outside the project may import, by its place in the guest. It comes last on
-the import path, because searching these folders changes a cell's times."""
+_SITE = Path("/") / SITE
+"""Where the image has Python packages. It comes last on the import path; see `testbed.guest.boot`.
+"""
+_HOSTS_SITES = [Path(p) for p in sys.path if p.endswith("-packages")]
+_OTHERS = {Path(f"/run/others/{n}"): folder for n, folder in enumerate(_HOSTS_SITES)}
+"""What a transport from outside the project may import of the host, by its place in the guest."""
 _GUEST_JOB = Path("/run/job")
-_PYTHON = (os.path.realpath(sys.executable), "-I", "-S", "-B")
+_PYTHON = (str(PYTHON), "-I", "-S", "-B")
 _RUN_MODULE = (
     "import sys, runpy; sys.path[:0] = sys.argv[3].split(':'); sys.argv[3:] = []; "
     "runpy.run_module(sys.argv.pop(1), run_name='__main__')"
@@ -82,6 +89,20 @@ class Done:
     """Why it was run a second time; empty if it was not."""
 
 
+@dataclass(frozen=True)
+class Needs:
+    """What a program of the lab needs in its guest besides Python and the lab's own code."""
+
+    programs: Sequence[Program] = ()
+    is_foreign: bool = False
+    """Whether it runs a transport from outside the project, which may import other packages."""
+    memory_mb: int = GUEST_MB
+    wall_limit_s: float = WALL_LIMIT_S
+    """After this much wall time its guest counts as hung (s)."""
+    profile: bool = False
+    """Whether the guest leaves a profile of its programs (`testbed.tools.syscall_profile`)."""
+
+
 def in_guest(kernel: Kernel, *, profile: bool = False) -> Conduct:
     """Return a function that conducts each cell in a guest of its own, in virtual time.
 
@@ -90,16 +111,16 @@ def in_guest(kernel: Kernel, *, profile: bool = False) -> Conduct:
     """
 
     async def conduct(job: Path, cell: Cell, cpu: int) -> Wall:
+        engine = ENGINES[cell.messenger.engine]
+        needs = Needs(
+            programs([cell]),
+            is_foreign(cell.transport),
+            engine.guest_mb,
+            WALL_LIMIT_S + cell.duration_s,
+            profile,
+        )
         return await run_module(
-            kernel,
-            "testbed.lab.main",
-            job,
-            seed=cell.seed,
-            cpu=cpu,
-            wall_limit_s=WALL_LIMIT_S + cell.duration_s,
-            options=GuestOptions(
-                memory_mb=ENGINES[cell.messenger.engine].guest_mb, profile=profile
-            ),
+            kernel, "testbed.lab.main", job, seed=cell.seed, cpu=cpu, needs=needs
         )
 
     return conduct
@@ -112,32 +133,30 @@ async def run_module(
     *,
     seed: int,
     cpu: int,
-    wall_limit_s: float = WALL_LIMIT_S,
-    options: GuestOptions = GuestOptions(memory_mb=GUEST_MB),  # noqa: B008 - frozen
+    needs: Needs = Needs(),  # noqa: B008 - frozen
 ) -> Wall:
     """Run one of the lab's programs on a job's folder in a guest.
 
-    Python and the lab's code are visible to it, whatever `visible` and `mounts` of `options` are.
-
     Raises:
         ConductError: The program or its guest failed.
+        ImageError: What it needs cannot be had.
     """
+    has = needed(needs.programs)
+    others = _OTHERS if needs.is_foreign else {}
+    mounts = {PLACE: guest_code(), **others}
+    if has.own:
+        mounts[GUEST_PROGRAMS] = copied(has.own)
+    later = [_SITE, *others]
     try:
         result = await run_guest(
-            kernel,
-            [*_PYTHON, *map(str, (BOOT, PLACE, module, _GUEST_JOB, *_GUEST_OTHERS))],
+            machine_with(kernel, has.groups),
+            [*_PYTHON, *map(str, (BOOT, PLACE, module, _GUEST_JOB, *later))],
             job,
             seed=seed,
             cpu=cpu,
-            wall_limit_s=wall_limit_s,
-            options=replace(
-                options,
-                visible=[Path(sys.base_prefix)],
-                mounts={
-                    PLACE: guest_code(),
-                    **_GUEST_OTHERS,
-                    GUEST_PROGRAMS: Path(sys.executable).parent,
-                },
+            wall_limit_s=needs.wall_limit_s,
+            options=GuestOptions(
+                memory_mb=needs.memory_mb, mounts=mounts, profile=needs.profile
             ),
         )
     except GuestError as error:
