@@ -50,8 +50,8 @@ _FULL = (ENOSPC, EDQUOT, EFBIG)
 _SITE = Path("/") / SITE
 """Where the image has Python packages. It comes last on the import path; see `testbed.guest.boot`.
 """
-_HOSTS_SITES = [Path(p) for p in sys.path if p.endswith("-packages")]
-_OTHERS = {Path(f"/run/others/{n}"): folder for n, folder in enumerate(_HOSTS_SITES)}
+_HOSTS = [ROOT, *(Path(p) for p in sys.path if p.endswith("-packages"))]
+_OTHERS = {Path(f"/run/others/{n}"): folder for n, folder in enumerate(_HOSTS)}
 """What a transport from outside the project may import of the host, by its place in the guest."""
 _GUEST_JOB = Path("/run/job")
 _PYTHON = (str(PYTHON), "-I", "-S", "-B")

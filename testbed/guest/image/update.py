@@ -25,13 +25,15 @@ SUITE = "trixie"
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _BASE_PACKAGES = (
     *("coreutils", "dash", "libc-bin", "nftables"),
-    *("python3", "python3-netfilterqueue"),
+    *("python3", "python3-netfilterqueue", "tcpdump"),
 )
 _BASE_WHEELS = (
     *("attrs", "cffi", "cryptography", "h11", "idna", "mininet", "outcome", "pycparser"),
     *("pyroute2", "sniffio", "sortedcontainers", "trio"),
 )
 """What cells import. Their versions are those of the host's part (constraints.txt)."""
+_OF_WHEELS = {"ntgcalls": ("libstdc++6",)}
+"""The packages with the libraries that wheels expect of their system."""
 _KERNEL_PACKAGES = (
     *("bc", "binutils", "bison", "diffutils", "findutils", "flex", "gcc", "grep", "gzip"),
     *("libc6-dev", "linux-source-6.12", "make", "mawk", "patch", "perl-base", "sed", "tar"),
@@ -67,10 +69,13 @@ Debug::NoLocking "true";
 _INSTALLS = re.compile(r"^Inst (\S+) \((\S+) ", re.MULTILINE)
 
 
-def new_lock(packages: Iterable[str], wheels: Mapping[str, str], *, suite: str = SUITE) -> Lock:
+def new_lock(
+    old: Lock, packages: Iterable[str], wheels: Mapping[str, str], *, suite: str = SUITE
+) -> Lock:
     """Return a lock of today's versions, with a group for each package and wheel.
 
-    `wheels` has the versions of PyPI's packages by name, those of the base included.
+    `wheels` has the versions of PyPI's packages by name, those of the base included. What `old` has
+    of the same versions is not fetched again.
 
     Raises:
         ImageError: apt, pip or the mirror failed, or something is not to be had.
@@ -79,13 +84,16 @@ def new_lock(packages: Iterable[str], wheels: Mapping[str, str], *, suite: str =
         apt = _Apt(Path(scratch), suite)
         groups = {name: apt.closure(roots) for name, roots in _OWN_GROUPS.items()}
         groups |= {name: apt.closure([name]) for name in packages}
+        groups |= {name: apt.closure(roots) for name, roots in _OF_WHEELS.items()}
         base = groups[BASE]
         own = {name: base if name == BASE else found - base for name, found in groups.items()}
         files = apt.describe(set().union(*own.values()))
-        found = _wheels(wheels, Path(scratch))
-        programs = _programs({name: files[name] for name in packages}, Path(scratch))
+        found = _wheels(old, wheels, Path(scratch))
+        programs = _programs(old, [files[name] for name in packages], Path(scratch))
     own[BASE] |= {PYPI + name for name in _BASE_WHEELS}
-    own |= {name: {PYPI + name} for name in wheels if name not in _BASE_WHEELS}
+    for name in wheels:
+        if name not in _BASE_WHEELS:
+            own[name] = {PYPI + name, *own.get(name, ())}
     return Lock(
         suite,
         datetime.now(UTC).date().isoformat(),
@@ -156,9 +164,12 @@ def _described(stanza: str) -> LockedFile:
     )
 
 
-def _wheels(versions: Mapping[str, str], scratch: Path) -> dict[str, LockedFile]:
+def _wheels(old: Lock, versions: Mapping[str, str], scratch: Path) -> dict[str, LockedFile]:
     found = {}
     for name, version in sorted(versions.items()):
+        if old.version_of(PYPI + name) == version:
+            found[PYPI + name] = old.files[PYPI + name]
+            continue
         folder = scratch / "wheels" / name
         folder.mkdir(parents=True)
         pip_download([f"{name}=={version}"], folder)
@@ -169,10 +180,12 @@ def _wheels(versions: Mapping[str, str], scratch: Path) -> dict[str, LockedFile]
     return found
 
 
-def _programs(packages: Mapping[str, LockedFile], scratch: Path) -> dict[str, str]:
+def _programs(old: Lock, packages: Sequence[LockedFile], scratch: Path) -> dict[str, str]:
     """Return the commands that packages bring, each with its package."""
-    found = {}
-    for file, archive in fetch(list(packages.values()), scratch, lambda _: None):
+    same = {file.name for file in packages if old.files.get(file.name) == file}
+    found = {program: name for program, name in old.programs.items() if name in same}
+    others = [file for file in packages if file.name not in same]
+    for file, archive in fetch(others, scratch, lambda _: None):
         folder = scratch / "unpacked" / file.name
         unpack_package(archive, folder)
         for path in folder.glob("usr/*bin/*"):
