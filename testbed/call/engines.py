@@ -24,9 +24,7 @@ class Engine:
     can."""
 
 
-NTGCALLS = Program(
-    "ntgcalls", pypi="ntgcalls", inside="ntgcalls.cpython-313-x86_64-linux-gnu.so"
-)
+NTGCALLS = Program("ntgcalls", pypi="ntgcalls", inside="ntgcalls.cpython-313-x86_64-linux-gnu.so")
 """An engine for Telegram's calls: the tgcalls protocol on libwebrtc (LGPL-3,
 github.com/pytgcalls/ntgcalls), loaded unmodified by `testbed.lab.engines.ntgcalls_end`."""
 CHROMIUM = Program("/usr/lib/chromium/chromium-headless-shell", apt="chromium-headless-shell")

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from testbed.guest.image.archives import SITE
 from testbed.guest.image.tree import our_image, run_python
-from testbed.guest.kernel.cache import cache_folder
+from testbed.guest.user_cache import user_cache
 
 PLACE = Path("/run/code")
 """Where the code is mounted in a guest."""
@@ -55,7 +55,7 @@ def guest_code() -> Path:
     for name, path in files.items():
         content = path.read_bytes()
         digest.update(b"%b %d\n" % (os.fsencode(name), len(content)) + content)
-    trees = cache_folder().with_name("code")
+    trees = user_cache() / "code"
     tree = trees / digest.hexdigest()[:20]
     if not tree.is_dir():
         trees.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from testbed.guest.image.lock import BASE, PYPI, ImageError, Lock, read_lock
-from testbed.guest.kernel.cache import cache_folder
+from testbed.guest.user_cache import user_cache
 from testbed.transport.interface import Program, find_program
 
 
@@ -88,7 +88,7 @@ def copied(files: tuple[Path, ...]) -> Path:
     digest = hashlib.sha256()
     for name, content in contents.items():
         digest.update(b"%b %d\n" % (name.encode(), len(content)) + content)
-    place = cache_folder().with_name("programs") / digest.hexdigest()[:20]
+    place = user_cache() / "programs" / digest.hexdigest()[:20]
     if not place.is_dir():
         place.parent.mkdir(parents=True, exist_ok=True)
         fresh = Path(tempfile.mkdtemp(prefix="new-", dir=place.parent))

@@ -40,7 +40,11 @@ from testbed.transport.interface import Program
 
 _HOSTS_PACKAGES = ("pyroute2", "mininet", "opuslib-next-bundled")
 """The packages by which the host plans networks and encodes speech."""
-_IMAGES_PACKAGES = {"python": "python3.13", "trio": "pypi/trio", "NetfilterQueue": "python3-netfilterqueue"}
+_IMAGES_PACKAGES = {
+    "python": "python3.13",
+    "trio": "pypi/trio",
+    "NetfilterQueue": "python3-netfilterqueue",
+}
 """The packages that matter most in guests, by their names in the lock."""
 _PROGRAMS = (Program("nft", apt="nftables"),)
 

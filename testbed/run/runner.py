@@ -155,9 +155,7 @@ async def run_module(
             seed=seed,
             cpu=cpu,
             wall_limit_s=needs.wall_limit_s,
-            options=GuestOptions(
-                memory_mb=needs.memory_mb, mounts=mounts, profile=needs.profile
-            ),
+            options=GuestOptions(memory_mb=needs.memory_mb, mounts=mounts, profile=needs.profile),
         )
     except GuestError as error:
         raise ConductError(str(error)) from None

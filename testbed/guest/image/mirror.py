@@ -34,7 +34,9 @@ Fetched = Callable[[LockedFile], object]
 """Called with each file that was fetched."""
 
 
-def fetch(files: Sequence[LockedFile], folder: Path, report: Fetched) -> Iterator[tuple[LockedFile, Path]]:
+def fetch(
+    files: Sequence[LockedFile], folder: Path, report: Fetched
+) -> Iterator[tuple[LockedFile, Path]]:
     """Fetch files into a folder; yield each with its path as soon as it is there.
 
     Raises:
@@ -61,7 +63,9 @@ def mirrors() -> tuple[str, ...]:
         return (given.rstrip("/"),)
     found = _apt("apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages")
     hosts = (url.rstrip("/") for url in found.split())
-    return tuple(dict.fromkeys([*(url for url in hosts if url.endswith("/debian")), DEFAULT_MIRROR]))
+    return tuple(
+        dict.fromkeys([*(url for url in hosts if url.endswith("/debian")), DEFAULT_MIRROR])
+    )
 
 
 @cache

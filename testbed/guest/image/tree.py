@@ -26,7 +26,7 @@ from testbed.guest.image.archives import MERGED, SITE, settle, unpack_package, u
 from testbed.guest.image.etc import write_etc
 from testbed.guest.image.lock import BASE, ImageError, Lock, LockedFile, read_lock, short_hash
 from testbed.guest.image.mirror import fetch
-from testbed.guest.kernel.cache import cache_folder
+from testbed.guest.user_cache import user_cache
 
 PYTHON = Path("/usr/bin/python3.13")
 """The interpreter in a guest."""
@@ -160,7 +160,7 @@ class Image:
 
 def our_image() -> Image:
     """Return the image of our lock file, in the cache that all of a user's checkouts share."""
-    return Image(read_lock(), cache_folder().with_name("image"))
+    return Image(read_lock(), user_cache() / "image")
 
 
 def run_python(tree: Path, words: Sequence[str], environment: Mapping[str, str] = {}) -> None:

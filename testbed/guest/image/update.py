@@ -24,7 +24,7 @@ from testbed.guest.image.mirror import fetch, mirrors, pip_download
 SUITE = "trixie"
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _BASE_PACKAGES = (
-    *("coreutils", "dash", "libc-bin", "nftables"),
+    *("coreutils", "dash", "grep", "libc-bin", "nftables"),
     *("python3", "python3-netfilterqueue", "tcpdump"),
 )
 _BASE_WHEELS = (
