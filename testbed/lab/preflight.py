@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 
 import netfilterqueue
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from testbed.experiment.cell import Link
+from testbed.experiment.cell import LACKS_FILE, Link
 from testbed.lab import middlebox
 from testbed.lab.net import qdisc
 from testbed.lab.net.namespace import Namespace
@@ -68,5 +68,7 @@ _NEEDS: Mapping[str, Callable[[IPRoute], None]] = {
 """Each feature and a function that uses it; the queueing disciplines need the veth before them."""
 
 
-if __name__ == "__main__":
-    json.dump(missing(), sys.stdout)
+def main(folder: str) -> int:
+    """Write what is missing into a job's folder, as JSON; return the exit status."""
+    (Path(folder) / LACKS_FILE).write_text(json.dumps(missing()))
+    return 0

@@ -23,6 +23,7 @@ mount --bind "$tree" "$tree"
 mount -o remount,bind,ro "$tree" 2>/dev/null || :  # a user namespace may not be allowed to
 mount -t proc proc "$tree/proc" 2>/dev/null || mount --rbind /proc "$tree/proc"
 mount --rbind /dev "$tree/dev"
+mount -t sysfs sysfs "$tree/sys" 2>/dev/null || :  # it shows a network namespace's devices
 for scratch in run tmp var/tmp; do mount -t tmpfs -o mode=1777 tmpfs "$tree/$scratch"; done
 while [ "$1" != -- ]; do
     mkdir -p "$tree$1"

@@ -13,15 +13,12 @@ import os
 import platform
 import re
 import shutil
-import signal
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
-from testbed.guest.image.enter import ENVIRONMENT, entered
 from testbed.guest.image.lock import KERNEL
 from testbed.guest.image.tree import our_image
 from testbed.guest.kernel.cache import (
@@ -41,6 +38,7 @@ from testbed.guest.kernel.source import (
     KernelSource,
     find_source,
 )
+from testbed.guest.kernel.workshop import RECIPE, WORK, Workshop
 
 __all__ = ["Kernel", "KernelBuildError", "Progress", "build_kernel", "cached_kernel"]
 
@@ -54,9 +52,6 @@ _ROOM_BYTES = 800 << 20
 _MEMORY_BYTES = 3_000 << 20
 _COPY_BYTES = 4 << 20
 _MEMINFO = Path("/proc/meminfo")
-
-# Where the build's folder and our recipe are in the tree.
-_WORK, _RECIPE = Path("/run/work"), Path("/run/recipe")
 
 # Three quarters of the source files, needed neither to configure (Kconfig and Makefile files are)
 # nor to compile for ARCH=um. In tar's patterns * also matches /, so each pattern names a folder
@@ -88,15 +83,6 @@ _NOT_NEEDED = (
     "*/.git",
 )
 
-# User names, host names and dates that would otherwise make equal builds differ.
-_FIXED_ENV: Mapping[str, str] = {
-    "LC_ALL": "C",
-    "KBUILD_BUILD_TIMESTAMP": "Wed Aug 13 00:00:00 UTC 2025",
-    "KBUILD_BUILD_USER": "testbed",
-    "KBUILD_BUILD_HOST": "testbed",
-    "KBUILD_BUILD_VERSION": "1",
-}
-
 
 def build_kernel(source: Path | None = None, *, progress: Progress) -> Kernel:
     """Return the guest kernel from the cache, or build it (some minutes) and store it there.
@@ -118,7 +104,7 @@ def build_kernel(source: Path | None = None, *, progress: Progress) -> Kernel:
         log.write_bytes(b"")
         tools = our_image().tree([KERNEL], report=lambda what: progress(what, 0.0))
         with build_folder(cache) as folder:
-            shop = _Workshop(tools, folder, recipe.init_source.parent, log)
+            shop = Workshop(tools, folder, recipe.init_source.parent, log)
             init = _compile_init(recipe, shop)
             if (old := same_linux(recipe.linux_key(found))) is not None:
                 linux, version = old.path, old.version
@@ -127,42 +113,8 @@ def build_kernel(source: Path | None = None, *, progress: Progress) -> Kernel:
             return store(linux, init, version=version, recipe=recipe, source=found)
 
 
-@dataclass(frozen=True)
-class _Workshop:
-    """Where a kernel is built: a tree of tools, and the folder with what is being built."""
-
-    tools: Path
-    folder: Path
-    recipe: Path
-    """The folder with our recipe."""
-    log: Path
-
-    def command(self, *words: str, cwd: Path = _WORK) -> list[str]:
-        """Return the host's command that runs a command in the tree; `cwd` is a path in the tree.
-
-        Raises:
-            ImageError: This system does not allow it.
-        """
-        environment = [f"{name}={value}" for name, value in {**ENVIRONMENT, **_FIXED_ENV}.items()]
-        command = ["env", "-i", "-C", str(cwd), *environment, *words]
-        return entered(self.tools, command, {_WORK: self.folder, _RECIPE: self.recipe})
-
-    def run(self, *words: str, cwd: Path = _WORK) -> None:
-        """Run a command in the tree; its output goes to the log."""
-        for _ in self.lines(*words, cwd=cwd):
-            pass
-
-    def lines(self, *words: str, cwd: Path = _WORK) -> Iterator[str]:
-        """Run a command in the tree, yield its lines of output, and append them to the log.
-
-        Raises:
-            KernelBuildError: The command failed.
-        """
-        return _lines(self.command(*words, cwd=cwd), words[0], self.log)
-
-
 def _build_linux(
-    source: KernelSource, recipe: Recipe, shop: _Workshop, progress: Progress
+    source: KernelSource, recipe: Recipe, shop: Workshop, progress: Progress
 ) -> tuple[Path, str]:
     """Build the kernel itself; return the stripped binary and its version."""
     tree = _extract(source, shop, progress)
@@ -176,8 +128,8 @@ def _build_linux(
     return shop.folder / "linux.stripped", version
 
 
-def _compile_init(recipe: Recipe, shop: _Workshop) -> Path:
-    source = str(_RECIPE / recipe.init_source.name)
+def _compile_init(recipe: Recipe, shop: Workshop) -> Path:
+    source = str(RECIPE / recipe.init_source.name)
     shop.run("gcc", "-static", "-Os", "-s", "-o", "init", source)
     return shop.folder / "init"
 
@@ -231,7 +183,7 @@ def _build_place(cache: Path) -> Path:
     return place
 
 
-def _extract(source: KernelSource, shop: _Workshop, progress: Progress) -> Path:
+def _extract(source: KernelSource, shop: Workshop, progress: Progress) -> Path:
     """Unpack or copy the needed part of the source; return the top folder of the tree."""
     progress("extract", 0.0)
     path = source.path or shop.tools / LOCKED_SOURCE
@@ -280,12 +232,12 @@ def _version(tree: Path) -> str:
     return ".".join(number.group(1) for number in numbers if number)
 
 
-def _patch(shop: _Workshop, tree: Path, recipe: Recipe, version: str, progress: Progress) -> None:
+def _patch(shop: Workshop, tree: Path, recipe: Recipe, version: str, progress: Progress) -> None:
     for number, path in enumerate(recipe.patches):
         progress("patch", number / len(recipe.patches))
-        place = str(_RECIPE / path.relative_to(shop.recipe))
+        place = str(RECIPE / path.relative_to(shop.recipe))
         words = ("patch", "-p1", "--fuzz=0", "--batch", "--forward", "-i", place)
-        command = shop.command(*words, cwd=_WORK / tree.name)
+        command = shop.command(*words, cwd=WORK / tree.name)
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise KernelBuildError(
@@ -296,7 +248,7 @@ def _patch(shop: _Workshop, tree: Path, recipe: Recipe, version: str, progress: 
     progress("patch", 1.0)
 
 
-def _configure(shop: _Workshop, tree: Path, recipe: Recipe, progress: Progress) -> None:
+def _configure(shop: Workshop, tree: Path, recipe: Recipe, progress: Progress) -> None:
     progress("configure", 0.0)
     wanted = recipe.wanted_options()
     (tree / "testbed.config").write_text("\n".join(wanted) + "\n", "utf-8")
@@ -311,7 +263,7 @@ def _configure(shop: _Workshop, tree: Path, recipe: Recipe, progress: Progress) 
     progress("configure", 1.0)
 
 
-def _compile(shop: _Workshop, tree: Path, progress: Progress) -> None:
+def _compile(shop: Workshop, tree: Path, progress: Progress) -> None:
     progress("compile", 0.0)
     count = 0
     for line in _make(shop, tree, f"-j{len(os.sched_getaffinity(0))}", "linux"):
@@ -321,41 +273,5 @@ def _compile(shop: _Workshop, tree: Path, progress: Progress) -> None:
     progress("compile", 1.0)
 
 
-def _make(shop: _Workshop, tree: Path, *words: str) -> Iterator[str]:
-    return shop.lines("make", "ARCH=um", "LOCALVERSION=", *words, cwd=_WORK / tree.name)
-
-
-def _lines(command: Sequence[str], name: str, log: Path) -> Iterator[str]:
-    """Run a command, yield its lines of output as they come, and append them to the log.
-
-    If the caller stops early, the command and everything that it started are killed.
-
-    Raises:
-        KernelBuildError: The command failed.
-    """
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        start_new_session=True,
-    )
-    assert process.stdout is not None
-    try:
-        with process.stdout, log.open("a", buffering=1, encoding="utf-8") as kept:
-            for line in process.stdout:
-                kept.write(line)
-                yield line
-        status = process.wait()
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-    if status:
-        said = log.read_text("utf-8", "replace")[-2000:]
-        raise KernelBuildError(
-            f"`{name}` failed with exit status {status}; all it said is in {log}, "
-            f"the end of which is:\n{said}"
-        )
+def _make(shop: Workshop, tree: Path, *words: str) -> Iterator[str]:
+    return shop.lines("make", "ARCH=um", "LOCALVERSION=", *words, cwd=WORK / tree.name)
