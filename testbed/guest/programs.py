@@ -1,9 +1,9 @@
 """Finds where the programs that a guest needs come from: the lab image, or the user's own files.
 
 A program of the image is named by the group that has it. A program that the image does not have is
-the user's own, or one that the project has built: it is copied into a folder of the cache, named by
-its content, and guests see that folder at `GUEST_PROGRAMS`. So it matters neither where the program
-lies on the host, nor whether it is replaced while a run is under way.
+the user's own, or one that the project has built (`go_programs`). It is copied into a folder of the
+cache, named by its content, and guests see that folder at `GUEST_PROGRAMS`. So it matters neither
+where the program lies on the host, nor whether it is replaced while a run is under way.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from testbed.guest.go_programs import built
 from testbed.guest.image.lock import BASE, PYPI, ImageError, Lock, read_lock
 from testbed.guest.user_cache import user_cache
 from testbed.transport.interface import Program, find_program
@@ -33,8 +34,20 @@ class Needed:
 
 def group_of(program: Program, lock: Lock) -> str | None:
     """Return the group of the image that has a program; None if it is not from the image."""
+    if program.go:
+        return None
     package = program.apt or program.pypi or lock.programs.get(program.name)
     return BASE if package in lock.groups[BASE] else package
+
+
+def own_file(program: Program) -> Path | None:
+    """Return the file of a program that is not from the image; None if there is none."""
+    return built(program.name) if program.go else find_program(program.name)
+
+
+def is_in_image(program: Program) -> bool:
+    """Return whether a program is from the lab image."""
+    return group_of(program, read_lock()) is not None
 
 
 def needed(programs: Iterable[Program]) -> Needed:
@@ -49,7 +62,7 @@ def needed(programs: Iterable[Program]) -> Needed:
     for program in programs:
         if (group := group_of(program, lock)) is not None:
             groups.add(group)
-        elif (path := find_program(program.name)) is None:
+        elif (path := own_file(program)) is None:
             raise ImageError(f"there is no program {program.name}: {program.remedy}")
         elif own.setdefault(path.name, path) != path:
             raise ImageError(
@@ -65,7 +78,7 @@ def missing(programs: Iterable[Program]) -> dict[str, str]:
     found = {}
     for program in programs:
         group = group_of(program, lock)
-        if (find_program(program.name) is None) if group is None else group not in lock.groups:
+        if (own_file(program) is None) if group is None else group not in lock.groups:
             found[program.name] = program.remedy
     return found
 
@@ -76,7 +89,7 @@ def version(program: Program) -> str:
     if group_of(program, lock) is not None:
         package = program.apt or lock.programs.get(program.name, "")
         return lock.version_of(package or PYPI + program.pypi)
-    path = find_program(program.name)
+    path = own_file(program)
     if path is None:
         return "missing"
     return f"own (sha256 {hashlib.sha256(path.read_bytes()).hexdigest()[:12]})"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from importlib import metadata
@@ -26,6 +27,8 @@ from testbed.experiment.choosing import load_transport
 from testbed.experiment.loading import programs_of
 from testbed.experiment.scenario import ROOT, Scenario, cell_id
 from testbed.guest.image.lock import read_lock
+from testbed.guest.image.tree import our_image
+from testbed.guest.kernel.builder import Kernel
 from testbed.guest.programs import missing, version
 from testbed.record.manifest import (
     Definitions,
@@ -37,7 +40,7 @@ from testbed.record.manifest import (
 )
 from testbed.transport.interface import Program
 
-_HOSTS_PACKAGES = ("pyroute2", "mininet", "opuslib-next-bundled")
+HOSTS_PACKAGES = ("pyroute2", "mininet", "opuslib-next-bundled")
 """The packages by which the host plans networks and encodes speech."""
 _IMAGES_PACKAGES = {
     "python": "python3.13",
@@ -59,6 +62,16 @@ def manifest(scenario: Scenario, cells: Sequence[Cell], kernel: KernelBuild) -> 
         definitions,
         tuple(cell_id(cell) for cell in cells),
     )
+
+
+def laboratory_of(kernel: Kernel) -> KernelBuild:
+    """Return what a run's record says of a guest kernel and of the lab image beside it."""
+    return KernelBuild("virtual", kernel.version, kernel.key, our_image().hash)
+
+
+def laboratory_on_host() -> KernelBuild:
+    """Return what a run's record says of the host's kernel and of the lab image beside it."""
+    return KernelBuild("host", os.uname().release, image=our_image().hash)
 
 
 def _definitions(scenario: Scenario, cells: Sequence[Cell]) -> Definitions:
@@ -155,7 +168,7 @@ def versions(needed: Sequence[Program], transports: Sequence[str]) -> dict[str, 
     lock = read_lock()
     return {
         "testbed": f"{__version__} (code {code})",
-        **{name: metadata.version(name) for name in _HOSTS_PACKAGES},
+        **{name: metadata.version(name) for name in HOSTS_PACKAGES},
         **{name: lock.version_of(file) for name, file in _IMAGES_PACKAGES.items()},
         **{program.name: version(program) for program in needed},
         **{f"transport {name}": _code_hash(f"transports/{name}.py") for name in transports},

@@ -30,7 +30,7 @@ from testbed.experiment.scenario import ROOT, cell_id
 from testbed.guest.code_tree import BOOT, PLACE, guest_code
 from testbed.guest.image.archives import SITE
 from testbed.guest.image.enter import entered
-from testbed.guest.image.tree import PYTHON, our_image
+from testbed.guest.image.tree import PYTHON, Report, our_image
 from testbed.guest.kernel.builder import Kernel
 from testbed.guest.kernel.guest import GUEST_ENV, GuestError, GuestOptions, run_guest
 from testbed.guest.machine import machine_with
@@ -113,6 +113,16 @@ def in_guest(kernel: Kernel, *, profile: bool = False) -> Conduct:
         )
 
     return conduct
+
+
+def make_trees(kernel: Kernel, cells: Sequence[Cell], report: Report) -> None:
+    """Make the trees of the lab image that cells need, which may have to be fetched first.
+
+    Raises:
+        ImageError: A tree cannot be made.
+    """
+    for groups in {frozenset[str](), *(needed(programs([cell])).groups for cell in cells)}:
+        machine_with(kernel, groups, report)
 
 
 def _needs_of(cell: Cell) -> Needs:

@@ -95,6 +95,15 @@ class Image:
         """Return the files of the base and some groups that are not in the cache yet."""
         return [file for file in self.lock.files_of({BASE, *groups}) if not self._kept(file)]
 
+    def disk_bytes(self) -> int:
+        """Return how much room the cache's folder takes."""
+        seen = {}
+        for place, _, files in os.walk(self.folder):
+            for name in files:
+                stat = (Path(place) / name).lstat()
+                seen[stat.st_ino] = stat.st_blocks * 512
+        return sum(seen.values())
+
     def _place(self, file: LockedFile) -> Path:
         return self.folder / "store" / file.sha256[:20]
 

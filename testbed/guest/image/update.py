@@ -40,6 +40,8 @@ _KERNEL_PACKAGES = (
     "xz-utils",
 )
 _OWN_GROUPS = {BASE: _BASE_PACKAGES, KERNEL: _KERNEL_PACKAGES}
+TOOLS = ("iputils-ping",)
+"""Packages that no transport and no engine needs, but our own tests of guests."""
 _SOURCES = """\
 Types: deb
 URIs: {mirror}
@@ -101,11 +103,6 @@ def new_lock(
         programs,
         {**files, **found},
     )
-
-
-def base_wheels(versions: Mapping[str, str]) -> dict[str, str]:
-    """Return the versions of the base's wheels, of a table of versions by lower-case name."""
-    return {name: versions[name] for name in _BASE_WHEELS}
 
 
 class _Apt:

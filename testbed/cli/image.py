@@ -1,0 +1,109 @@
+"""The command `image`: make, update and compare the lab image (`testbed.guest.image`)."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from testbed.call.engines import ENGINES
+from testbed.cli.console import err, out, short
+from testbed.cli.registry import Command, Panel
+from testbed.cli.requirements import transport_packages
+from testbed.guest.image.changes import changes
+from testbed.guest.image.lock import LOCK_FILE, PYPI, Lock, read_lock
+from testbed.guest.image.tree import our_image
+from testbed.guest.image.update import TOOLS, new_lock
+
+image_app = typer.Typer(
+    no_args_is_help=True, help="Make, update or compare the lab image, which guests have as root."
+)
+
+
+@image_app.command("build")
+def image_build(
+    groups: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="PACKAGE", help="Packages beside what every cell needs."),
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All that the lock has.")] = False,
+) -> None:
+    """Fetch and unpack parts of the lab image now; a run does so for what its cells need.
+
+    Examples: testbed image build; testbed image build tor obfs4proxy; testbed image build --all
+    """
+    image = our_image()
+    wanted = [*image.lock.groups] if everything else (groups or [])
+    with err.status("makes the lab image") as status:
+        for group in wanted or [()]:
+            image.tree([group] if group else [], report=status.update)
+    out.print(f"Lab image {image.hash}, {image.disk_bytes() / 1e6:.0f} MB: {image.folder}")
+
+
+@image_app.command("update")
+def image_update(
+    package: Annotated[
+        list[str] | None,
+        typer.Option(help="Add this package of Debian, or NAME==VERSION of PyPI (repeatable)."),
+    ] = None,
+    lock: Annotated[Path, typer.Option(help="The lock file to replace.")] = LOCK_FILE,
+) -> None:
+    """Write a new lock of the versions that Debian and PyPI have now, and say what changed.
+
+    With other versions results may differ, and so it is another laboratory: `testbed check golden
+    --update` observes everything anew.
+    """
+    old = read_lock(lock)
+    with err.status("asks apt for versions, and pip for wheels (a minute or two)"):
+        new = new_lock(old, *_wanted(old, package or []))
+    lock.write_text(new.to_toml(), "utf-8")
+    read_lock.cache_clear()
+    _show(old, new)
+    out.print(f"Wrote {short(lock)}; next: testbed kernel build, testbed check golden --update")
+
+
+def _wanted(old: Lock, added: list[str]) -> tuple[list[str], dict[str, str]]:
+    """Return the packages of Debian and the wheels, by name, that a new lock is to have."""
+    wheels = {
+        name.removeprefix(PYPI): file.version for name, file in old.files.items() if file.is_wheel
+    }
+    for name in wheels:
+        try:
+            wheels[name] = metadata.version(name)  # the host's part has it, too
+        except metadata.PackageNotFoundError:
+            continue
+    wheels |= dict(name.split("==", 1) for name in added if "==" in name)
+    engines = {program.apt for engine in ENGINES.values() for program in engine.programs}
+    packages = {*transport_packages(), *engines, *TOOLS, *old.programs.values()}
+    packages |= {name for name in added if "==" not in name}
+    return sorted(packages - {"", *wheels}), wheels
+
+
+@image_app.command("diff")
+def image_diff(
+    one: Annotated[Path, typer.Argument(metavar="A", help="A lock file.")],
+    other: Annotated[Path, typer.Argument(metavar="B", help="Another lock file.")] = LOCK_FILE,
+) -> None:
+    """Say which packages differ between two locks.
+
+    Example: testbed image diff /elsewhere/testbed/guest/image/lock.toml
+    """
+    _show(read_lock(one), read_lock(other))
+
+
+def _show(old: Lock, new: Lock) -> None:
+    found = changes(old, new)
+    table = Table(box=None, pad_edge=False)
+    for heading in ("Package", f"{old.date}", f"{new.date}"):
+        table.add_column(heading)
+    for change in found:
+        table.add_row(change.name, change.before, change.after)
+    if found:
+        out.print(table)
+    out.print(f"{len(found)} of {len({*old.files, *new.files})} packages differ.")
+
+
+COMMAND = Command(Panel.LAB, image_app)
