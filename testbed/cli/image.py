@@ -38,8 +38,8 @@ def image_build(
     image = our_image()
     wanted = [*image.lock.groups] if everything else (groups or [])
     with err.status("makes the lab image") as status:
-        for group in wanted or [()]:
-            image.tree([group] if group else [], report=status.update)
+        for groups_of_tree in ([], *([group] for group in wanted)):
+            image.tree(groups_of_tree, report=status.update)
     out.print(f"Lab image {image.hash}, {image.disk_bytes() / 1e6:.0f} MB: {image.folder}")
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from testbed.guest.go_programs import built
 from testbed.guest.image.lock import BASE, PYPI, ImageError, Lock, read_lock
 from testbed.guest.user_cache import user_cache
-from testbed.transport.interface import Program, find_program
+from testbed.transport.interface import PROGRAM_PATH, Program, find_program
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,14 @@ def group_of(program: Program, lock: Lock) -> str | None:
     """Return the group of the image that has a program; None if it is not from the image."""
     if program.go:
         return None
-    package = program.apt or program.pypi or lock.programs.get(program.name)
+    package = program.apt or program.pypi or lock.programs.get(_command(program.name))
     return BASE if package in lock.groups[BASE] else package
+
+
+def _command(name: str) -> str:
+    """Return the name of a command that is given with the path of a system's folder."""
+    folder, _, command = name.rpartition("/")
+    return command if folder in PROGRAM_PATH.split(":") else name
 
 
 def own_file(program: Program) -> Path | None:
@@ -87,7 +93,9 @@ def version(program: Program) -> str:
     """Return the version of the package that has a program, or the hash of the user's own file."""
     lock = read_lock()
     if group_of(program, lock) is not None:
-        package = program.apt or lock.programs.get(program.name, "")
+        package = program.apt or lock.programs.get(_command(program.name), "")
+        if package == BASE:
+            return f"of the lab image of {lock.date}"
         return lock.version_of(package or PYPI + program.pypi)
     path = own_file(program)
     if path is None:

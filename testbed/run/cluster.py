@@ -4,7 +4,8 @@
 2. The worker compares its versions with the client's, boots a guest of its own and runs the job.
 3. The files that the guest left are sent back, and the client records them as in any other run.
 
-So a worker needs the testbed, with the same guest kernel and lab image as the client; otherwise its results could differ, and it is rejected.
+So a worker needs the testbed, with the guest kernel and the lab image of the client; otherwise its
+results could differ, and it is rejected.
 """
 
 from __future__ import annotations

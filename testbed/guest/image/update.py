@@ -40,8 +40,8 @@ _KERNEL_PACKAGES = (
     "xz-utils",
 )
 _OWN_GROUPS = {BASE: _BASE_PACKAGES, KERNEL: _KERNEL_PACKAGES}
-TOOLS = ("iputils-ping",)
-"""Packages that no transport and no engine needs, but our own tests of guests."""
+TOOLS = ("iputils-ping", "pocketsphinx-testdata")
+"""Packages that no transport and no engine needs: for tests of guests, and what calls say."""
 _SOURCES = """\
 Types: deb
 URIs: {mirror}
@@ -91,7 +91,8 @@ def new_lock(
         own = {name: base if name == BASE else found - base for name, found in groups.items()}
         files = apt.describe(set().union(*own.values()))
         found = _wheels(old, wheels, Path(scratch))
-        programs = _programs(old, [files[name] for name in packages], Path(scratch))
+        owners = {name: name for name in packages} | dict.fromkeys(base, BASE)
+        programs = _programs(old, owners, files, Path(scratch))
     own[BASE] |= {PYPI + name for name in _BASE_WHEELS}
     for name in wheels:
         if name not in _BASE_WHEELS:
@@ -177,14 +178,17 @@ def _wheels(old: Lock, versions: Mapping[str, str], scratch: Path) -> dict[str, 
     return found
 
 
-def _programs(old: Lock, packages: Sequence[LockedFile], scratch: Path) -> dict[str, str]:
-    """Return the commands that packages bring, each with its package."""
-    same = {file.name for file in packages if old.files.get(file.name) == file}
-    found = {program: name for program, name in old.programs.items() if name in same}
-    others = [file for file in packages if file.name not in same]
-    for file, archive in fetch(others, scratch, lambda _: None):
+def _programs(
+    old: Lock, owners: Mapping[str, str], files: Mapping[str, LockedFile], scratch: Path
+) -> dict[str, str]:
+    """Return the commands of packages, each with the group of its package (`owners`)."""
+    same = {name for name in owners if old.files.get(name) == files[name]}
+    kept = {owners[name] for name in same} - {owners[name] for name in set(owners) - same}
+    found = {program: group for program, group in old.programs.items() if group in kept}
+    wanted = [files[name] for name, group in owners.items() if group not in {*found.values()}]
+    for file, archive in fetch(wanted, scratch, lambda _: None):
         folder = scratch / "unpacked" / file.name
         unpack_package(archive, folder)
         for path in folder.glob("usr/*bin/*"):
-            found[path.name] = file.name
+            found[path.name] = owners[file.name]
     return found

@@ -62,7 +62,7 @@ _NOISE = _LINK.format(noise="10ms loss 10%") + (
     "od -An -tx8 -N 16 /proc/self/auxv; cat /proc/self/maps; date -Ins; cat /proc/meminfo\n"
 )
 _SCRATCH_AND_ROOT = (
-    "for folder in / /etc /usr/bin /home; do"
+    "for folder in / /etc /usr/bin /root; do"
     " ! touch $folder/testbed-was-here 2>/dev/null || exit 1; done\n"
     "touch /tmp/x /run/x /var/tmp/x /dev/shm/x /run/job/x\n"
 )
