@@ -19,6 +19,8 @@ from typing import Any
 from testbed.guest.boot import BUNDLE, GENERATED, INDEX
 
 _PROGRAM = "testbed.lab.main"
+_ONLY_IN_GUESTS = ("netfilterqueue",)
+"""What cells import when they use it, since hosts do not have it."""
 _PYC_HEADER_BYTES = 16
 
 
@@ -65,7 +67,8 @@ def _import_all(tree: Path) -> dict[str, CodeType]:
         exec(compile_text(text, "<string>", "exec"), *places)
 
     vars(dataclasses)["exec"], vars(attr._make)["compile"] = exec_text, compile_text
-    importlib.import_module(_PROGRAM)
+    for name in (_PROGRAM, *_ONLY_IN_GUESTS):
+        importlib.import_module(name)
     for file in sorted((tree / "transports").glob("[!_]*.py")):
         with suppress(ImportError):  # the transport's own cell will report it
             importlib.import_module(f"transports.{file.stem}")

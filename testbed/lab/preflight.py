@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-import netfilterqueue
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
@@ -47,6 +46,8 @@ def _queueing(request: Mapping[str, object], netlink: IPRoute) -> None:
 
 
 def _nfqueue(_netlink: IPRoute) -> None:
+    import netfilterqueue  # noqa: PLC0415 - only the lab image has it
+
     queue = netfilterqueue.NetfilterQueue()
     queue.bind(0, lambda packet: packet.accept())
     queue.unbind()

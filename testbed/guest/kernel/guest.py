@@ -38,6 +38,7 @@ from testbed.guest.kernel.job import (
     encode_job,
     read_end,
 )
+from testbed.lab.nodes.host import PROCESSOR
 
 # The wall clock of every guest starts here: 2025-08-13 00:00:00 UTC.
 START_NS = 1_755_043_200 * 10**9
@@ -52,6 +53,7 @@ GUEST_ENV: Mapping[str, str] = {
     "PYTHONHASHSEED": "0",
     "TERM": "dumb",
     "TMPDIR": "/tmp",
+    **PROCESSOR,
 }
 
 _TAIL_CHARS = 2_000

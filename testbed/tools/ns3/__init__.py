@@ -37,7 +37,7 @@ def version() -> str:
             return found.stdout.strip()
         missing = ["ns-3"]
     raise Ns3Error(
-        f"there is no {' and no '.join(missing)}: ./lab install libns3-dev g++ pkg-config"
+        f"there is no {' and no '.join(missing)}: apt install libns3-dev g++ pkg-config"
     )
 
 
