@@ -32,7 +32,7 @@ PYTHON = Path("/usr/bin/python3.13")
 """The interpreter in a guest."""
 INIT = Path("/usr/lib/testbed/init")
 """Where a tree has a guest's first program."""
-_RECIPE = "1"
+_RECIPE = "2"
 """Change this when the steps below change in a way that alters trees."""
 _LOADER = "usr/lib64/ld-linux-x86-64.so.2"
 _LIBRARIES = "usr/lib/x86_64-linux-gnu"
@@ -41,6 +41,7 @@ _FOLDERS = (
     *("var/log", "var/tmp"),
 )
 """What every tree has: mount points, and folders that programs expect."""
+_LINKS = {**{name: f"usr/{name}" for name in MERGED}, "var/run": "/run", "var/lock": "/run/lock"}
 _COMPILED = ("usr/lib/python3.13", str(SITE))
 """The folders of modules that are compiled."""
 _COMPILE = (
@@ -210,11 +211,10 @@ def _new(place: Path) -> Iterator[Path]:
 
 def _lay_out(tree: Path, parts: Iterable[Path]) -> None:
     """Make a tree of the files of unpacked packages, as hard links to them."""
-    for name in MERGED:
-        (tree / "usr" / name).mkdir(parents=True, exist_ok=True)
-        (tree / name).symlink_to(f"usr/{name}")
-    for name in _FOLDERS:
+    for name in (*(f"usr/{name}" for name in MERGED), *_FOLDERS):
         (tree / name).mkdir(parents=True, exist_ok=True)
+    for name, target in _LINKS.items():
+        (tree / name).symlink_to(target)
     for part in parts:
         _link(part, tree)
     write_etc(tree)
