@@ -247,8 +247,9 @@ class Host(Protocol):
         """Start a program in this node; with `ready`, return once it has said these words.
 
         The words may come on its standard output or standard error. `env` is its whole environment
-        but for PATH, HOME, and what makes it act alike on all processors. When the host closes, `stop` asks the program to end; if there is no
-        `stop`, or the program outlives it, the program gets SIGTERM and then SIGKILL.
+        but for PATH, HOME, and what makes it act alike on all processors. When the host closes,
+        `stop` asks the program to end; if there is no `stop`, or the program outlives it, the
+        program gets SIGTERM and then SIGKILL.
 
         Raises:
             TransportError: It did not say the words within `ready_timeout_s`.

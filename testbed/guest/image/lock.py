@@ -122,7 +122,10 @@ class Lock:
                 content["date"],
                 {name: tuple(files) for name, files in content["groups"].items()},
                 content["programs"],
-                {name: LockedFile(name, **entry) for name, entry in content["files"].items()},
+                {
+                    name: LockedFile(name, **entry)
+                    for name, entry in content.get("files", {}).items()
+                },
             )
         except (tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError) as error:
             raise ImageError(f"this is not a lock file of a lab image: {error!r}") from None

@@ -41,6 +41,8 @@ _FOLDERS = (
     *("var/log", "var/tmp"),
 )
 """What every tree has: mount points, and folders that programs expect."""
+_ALTERNATIVES = {"usr/bin/awk": "mawk"}
+"""The links that update-alternatives(1) would make, where there is a program for them."""
 _LINKS = {**{name: f"usr/{name}" for name in MERGED}, "var/run": "/run", "var/lock": "/run/lock"}
 _COMPILED = ("usr/lib/python3.13", str(SITE))
 """The folders of modules that are compiled."""
@@ -217,6 +219,10 @@ def _lay_out(tree: Path, parts: Iterable[Path]) -> None:
         (tree / name).symlink_to(target)
     for part in parts:
         _link(part, tree)
+    for name, program in _ALTERNATIVES.items():
+        link = tree / name
+        if link.with_name(program).exists() and not link.exists():
+            link.symlink_to(program)
     write_etc(tree)
 
 

@@ -35,7 +35,7 @@ _BASE_WHEELS = (
 _OF_WHEELS = {"ntgcalls": ("libstdc++6",)}
 """The packages with the libraries that wheels expect of their system."""
 _KERNEL_PACKAGES = (
-    *("bc", "binutils", "bison", "diffutils", "findutils", "flex", "gcc", "grep", "gzip"),
+    *("bash", "bc", "binutils", "bison", "diffutils", "findutils", "flex", "gcc", "grep", "gzip"),
     *("libc6-dev", "linux-source-6.12", "make", "mawk", "patch", "perl-base", "sed", "tar"),
     "xz-utils",
 )
