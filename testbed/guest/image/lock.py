@@ -1,10 +1,10 @@
 """The lock file of the lab image: which files of which suite a guest's root is made from.
 
 Each file of the lock is a Debian package or a wheel from PyPI, with its SHA-256. A group names the
-files that something needs in guests: `base` is what every cell needs, `kernel` is what builds the
-guest kernel, and each other group is named by the package or wheel for which it was resolved. A
-group other than `base` does not repeat what `base` has. Dependencies are resolved when the lock is
-written (`update`), never when it is used.
+files that something needs: `base` is what every cell needs, `kernel` is what builds the guest
+kernel, `host` is what the host's part needs, and each other group is named by the package or wheel
+for which it was resolved. A group other than `base` does not repeat what `base` has. Dependencies
+are resolved when the lock is written (`update`), never when it is used.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ BASE = "base"
 """The group that every guest has."""
 KERNEL = "kernel"
 """The group of what builds the guest kernel: its source, a compiler, and their tools."""
+HOST = "host"
+"""The group with what the host's part needs, for hosts that cannot install it."""
 PYPI = "pypi/"
 """The prefix of a wheel's name in the lock."""
 

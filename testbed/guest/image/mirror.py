@@ -125,17 +125,17 @@ def _fetch_wheels(files: Sequence[LockedFile], folder: Path) -> Iterable[tuple[L
             name = file.name.removeprefix(PYPI)
             requirements.write(f"{name}=={file.version} --hash=sha256:{file.sha256}\n")
         requirements.flush()
-        pip_download(["--require-hashes", "--requirement", requirements.name], folder)
+        pip_download(["--no-deps", "--require-hashes", "-r", requirements.name], folder)
     return [(file, folder / file.path) for file in files]
 
 
 def pip_download(words: Sequence[str], folder: Path) -> None:
-    """Download wheels for the image's Python into a folder, without what they depend on.
+    """Download wheels for the image's Python into a folder.
 
     Raises:
         ImageError: pip failed.
     """
-    options = ["--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary", ":all:"]
+    options = ["--quiet", "--disable-pip-version-check", "--only-binary", ":all:"]
     options += ["--python-version", PYTHON, "--implementation", "cp"]
     options += [word for platform in _PLATFORMS for word in ("--platform", platform)]
     command = [sys.executable, "-m", "pip", "download", *options, "--dest", str(folder), *words]

@@ -13,6 +13,7 @@ modules and write its loader's cache, started by its own loader.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import shutil
 import subprocess
@@ -98,6 +99,19 @@ class Image:
         """Return the files of the base and some groups that are not in the cache yet."""
         return [file for file in self.lock.files_of({BASE, *groups}) if not self._kept(file)]
 
+    def kept(self) -> list[Path]:
+        """Return the entries of the cache that belong to this image, but for its trees."""
+        places = [*map(self._place, self.lock.files.values()), self._compiled_place()]
+        return [place for place in places if place.is_dir()]
+
+    def host_link(self, tree: Path) -> Path:
+        """Return a link to the tree of the host's part, by which `lab` finds it."""
+        digest = hashlib.sha256(self.lock.to_toml().encode()).hexdigest()
+        link = self.folder / f"host-{digest[:20]}"
+        link.unlink(missing_ok=True)
+        link.symlink_to(tree.relative_to(self.folder))
+        return link
+
     def disk_bytes(self) -> int:
         """Return how much room the cache's folder takes."""
         seen = {}
@@ -138,15 +152,20 @@ class Image:
                     (unpack_wheel if file.is_wheel else unpack_package)(archive, fresh)
                 archive.unlink()
 
-    def _compiled(self, report: Report) -> Path:
-        """Return the folder with the compiled modules of the base, made if it is not there yet."""
+    def _compiled_place(self) -> Path:
         files = self.lock.files_of([BASE])
         key = short_hash(_RECIPE, "compiled", *(file.sha256 for file in files))
-        place = self.folder / "store" / key
+        return self.folder / "store" / key
+
+    def _compiled(self, report: Report) -> Path:
+        """Return the folder with the compiled modules of the base, made if it is not there yet."""
+        place = self._compiled_place()
         if place.is_dir():
             return place
         report("compiles Python's modules")
-        with _new(self.folder / "trees" / f"{key}-base") as base:
+        files = self.lock.files_of([BASE])
+        with tempfile.TemporaryDirectory(prefix="new-", dir=self.folder / "store") as scratch:
+            base = Path(scratch)
             _lay_out(base, [self._place(file) for file in files])
             folders = [str(base / folder) for folder in _COMPILED]
             run_python(base, ["-S", "-c", _COMPILE, str(base), *folders])
@@ -156,7 +175,6 @@ class Image:
                     target.parent.mkdir(parents=True, exist_ok=True)
                     caches.rename(target)
                 settle(fresh)
-        shutil.rmtree(self.folder / "trees" / f"{key}-base")
         return place
 
     @contextmanager

@@ -18,7 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from testbed.guest.image.archives import unpack_package
-from testbed.guest.image.lock import BASE, KERNEL, PYPI, ImageError, Lock, LockedFile
+from testbed.guest.image.lock import BASE, HOST, KERNEL, PYPI, ImageError, Lock, LockedFile
 from testbed.guest.image.mirror import fetch, mirrors, pip_download
 
 SUITE = "trixie"
@@ -40,7 +40,9 @@ _KERNEL_PACKAGES = (
     "xz-utils",
 )
 _OWN_GROUPS = {BASE: _BASE_PACKAGES, KERNEL: _KERNEL_PACKAGES}
-TOOLS = ("iputils-ping", "pocketsphinx-testdata")
+SPEECH = "pocketsphinx-testdata"
+"""The package with what is said in calls."""
+TOOLS = ("iputils-ping", SPEECH)
 """Packages that no transport and no engine needs: for tests of guests, and what calls say."""
 _SOURCES = """\
 Types: deb
@@ -72,12 +74,18 @@ _INSTALLS = re.compile(r"^Inst (\S+) \((\S+) ", re.MULTILINE)
 
 
 def new_lock(
-    old: Lock, packages: Iterable[str], wheels: Mapping[str, str], *, suite: str = SUITE
+    old: Lock,
+    packages: Iterable[str],
+    wheels: Mapping[str, str],
+    hosts: Sequence[str],
+    *,
+    suite: str = SUITE,
 ) -> Lock:
     """Return a lock of today's versions, with a group for each package and wheel.
 
-    `wheels` has the versions of PyPI's packages by name, those of the base included. What `old` has
-    of the same versions is not fetched again.
+    `wheels` has the versions of PyPI's packages by name, those of the base included; `hosts` are
+    the words by which pip installs what the host's part needs. What `old` has of the same versions
+    is not fetched again.
 
     Raises:
         ImageError: apt, pip or the mirror failed, or something is not to be had.
@@ -91,18 +99,20 @@ def new_lock(
         own = {name: base if name == BASE else found - base for name, found in groups.items()}
         files = apt.describe(set().union(*own.values()))
         found = _wheels(old, wheels, Path(scratch))
+        ours = _hosts_wheels(hosts, Path(scratch))
         owners = {name: name for name in packages} | dict.fromkeys(base, BASE)
         programs = _programs(old, owners, files, Path(scratch))
     own[BASE] |= {PYPI + name for name in _BASE_WHEELS}
     for name in wheels:
         if name not in _BASE_WHEELS:
             own[name] = {PYPI + name, *own.get(name, ())}
+    own[HOST] = {SPEECH, *(name for name in ours if name not in own[BASE])}
     return Lock(
         suite,
         datetime.now(UTC).date().isoformat(),
         {name: tuple(sorted(group)) for name, group in own.items()},
         programs,
-        {**files, **found},
+        {**files, **ours, **found},
     )
 
 
@@ -170,12 +180,26 @@ def _wheels(old: Lock, versions: Mapping[str, str], scratch: Path) -> dict[str, 
             continue
         folder = scratch / "wheels" / name
         folder.mkdir(parents=True)
-        pip_download([f"{name}=={version}"], folder)
+        pip_download(["--no-deps", f"{name}=={version}"], folder)
         [wheel] = folder.iterdir()
-        content = wheel.read_bytes()
-        digest = hashlib.sha256(content).hexdigest()
-        found[PYPI + name] = LockedFile(PYPI + name, version, wheel.name, len(content), digest)
+        found[PYPI + name] = _locked(wheel)
     return found
+
+
+def _hosts_wheels(requirements: Sequence[str], scratch: Path) -> dict[str, LockedFile]:
+    """Return the wheels of the host's part, with all that they depend on."""
+    folder = scratch / "host"
+    folder.mkdir()
+    pip_download(requirements, folder)
+    return {file.name: file for file in map(_locked, sorted(folder.iterdir()))}
+
+
+def _locked(wheel: Path) -> LockedFile:
+    """Return a wheel's entry; its file is named `NAME-VERSION-TAGS.whl` (PEP 427)."""
+    name, version, _ = wheel.name.split("-", 2)
+    content = wheel.read_bytes()
+    name = PYPI + re.sub(r"[-_.]+", "-", name).lower()
+    return LockedFile(name, version, wheel.name, len(content), hashlib.sha256(content).hexdigest())
 
 
 def _programs(
