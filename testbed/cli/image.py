@@ -18,7 +18,7 @@ from testbed.cli.requirements import transport_packages
 from testbed.experiment.scenario import DEMO, ROOT, cells, load_scenario
 from testbed.guest.go_programs import built, program_names
 from testbed.guest.image.changes import changes
-from testbed.guest.image.lock import LOCK_FILE, PYPI, ImageError, Lock, read_lock
+from testbed.guest.image.lock import BASE, LOCK_FILE, PYPI, ImageError, Lock, read_lock
 from testbed.guest.image.saving import load, save
 from testbed.guest.image.tree import our_image
 from testbed.guest.image.update import TOOLS, new_lock
@@ -86,7 +86,7 @@ def _wanted(old: Lock, added: list[str]) -> tuple[list[str], dict[str, str]]:
     engines = {program.apt for engine in ENGINES.values() for program in engine.programs}
     packages = {*transport_packages(), *engines, *TOOLS, *old.programs.values()}
     packages |= {name for name in added if "==" not in name}
-    return sorted(packages - {"", *wheels}), wheels
+    return sorted(packages - {"", BASE, *wheels}), wheels
 
 
 def _hosts_requirements() -> list[str]:
