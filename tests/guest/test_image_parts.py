@@ -96,7 +96,8 @@ def test_a_package_is_unpacked_the_same_whoever_does_it(tmp_path: Path) -> None:
         tmp_path / "p.deb",
         {
             "./": (b"", "folder"),
-            "./bin/": (b"", "folder"),
+            "./bin": (b"usr/bin", "link"),
+            "./sbin/": (b"", "folder"),
             "./bin/tool": (b"#!/bin/sh", "program"),
             "./usr/share/doc/p/copyright": (b"free", "file"),
             "./usr/share/doc/p/changelog.gz": (b"news", "file"),

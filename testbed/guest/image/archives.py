@@ -65,7 +65,7 @@ def _data_of(package: Path) -> io.BytesIO:
 
 def _unpack(archive: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
     name = _place(member.name)
-    if name is None or _LEFT_OUT.match(name):
+    if name is None or _LEFT_OUT.match(name) or _is_merged(member):
         return
     path = folder / name
     if member.isdir():
@@ -86,6 +86,11 @@ def _unpack(archive: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> 
         path.chmod(0o755 if member.mode & 0o111 else 0o644)
     else:
         raise ValueError(f"it has {member.name}, which is neither a file, a folder nor a link")
+
+
+def _is_merged(member: tarfile.TarInfo) -> bool:
+    """Return whether a member is a link that trees have anyway, as the package base-files does."""
+    return member.issym() and PurePosixPath(member.name).as_posix() in MERGED
 
 
 def _place(name: str) -> str | None:
