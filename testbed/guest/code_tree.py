@@ -97,7 +97,7 @@ def bundle(tree: Path, base: Path, changed: str = "") -> None:
     Raises:
         ImageError: The code has an error.
     """
-    run_python(base, ["-S", "-c", _COMPILE, str(tree), str(PLACE), str(tree / changed)])
+    run_python(base, ["-SBc", _COMPILE, str(tree), str(PLACE), str(tree / changed)])
     bundled = ["-SBPm", "testbed.guest.bundle", str(tree), str(PLACE), str(base)]
     run_python(base, bundled, {"PYTHONPATH": str(tree)})
 

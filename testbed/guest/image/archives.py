@@ -83,7 +83,7 @@ def _unpack(archive: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> 
         assert source is not None
         with source, path.open("wb") as file:
             shutil.copyfileobj(source, file)
-        path.chmod(0o755 if member.mode & 0o111 else 0o644)
+        path.chmod(0o700 if member.mode & 0o111 else 0o600)  # see `settle`
     else:
         raise ValueError(f"it has {member.name}, which is neither a file, a folder nor a link")
 
@@ -122,17 +122,18 @@ def unpack_wheel(wheel: Path, folder: Path) -> None:
                 path = folder / SITE / PurePosixPath(member.filename)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(archive.read(member))
-                path.chmod(0o755 if member.external_attr >> 16 & 0o111 else 0o644)
+                path.chmod(0o700 if member.external_attr >> 16 & 0o111 else 0o600)
     except (zipfile.BadZipFile, ValueError) as error:
         raise ImageError(f"{wheel} is not a wheel: {error}") from None
     settle(folder)
 
 
 def settle(folder: Path) -> None:
-    """Give a folder and all that is in it its fixed times, and folders their mode."""
+    """Give a folder and all that is in it their fixed times and modes."""
     for path in (*_below(folder), folder):
-        if path.is_dir() and not path.is_symlink():
-            path.chmod(0o755)
+        if not path.is_symlink():
+            is_executable = path.is_dir() or path.stat().st_mode & 0o111
+            path.chmod(0o755 if is_executable else 0o644)
         os.utime(path, (TIME_S, TIME_S), follow_symlinks=False)
 
 

@@ -33,7 +33,7 @@ PYTHON = Path("/usr/bin/python3.13")
 """The interpreter in a guest."""
 INIT = Path("/usr/lib/testbed/init")
 """Where a tree has a guest's first program."""
-_RECIPE = "2"
+_RECIPE = "3"
 """Change this when the steps below change in a way that alters trees."""
 _LOADER = "usr/lib64/ld-linux-x86-64.so.2"
 _LIBRARIES = "usr/lib/x86_64-linux-gnu"
@@ -168,7 +168,7 @@ class Image:
             base = Path(scratch)
             _lay_out(base, [self._place(file) for file in files])
             folders = [str(base / folder) for folder in _COMPILED]
-            run_python(base, ["-S", "-c", _COMPILE, str(base), *folders])
+            run_python(base, ["-SBc", _COMPILE, str(base), *folders])
             with _new(place) as fresh:
                 for caches in base.rglob("__pycache__"):
                     target = fresh / caches.relative_to(base)
