@@ -50,13 +50,14 @@ def test_an_unknown_messenger_is_a_usage_error() -> None:
     assert "no messenger 'icq'" in done.stderr
 
 
-def test_a_guest_kernel_that_cannot_be_built_is_said_with_what_to_install(tmp_path: Path) -> None:
-    env = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "PATH": str(tmp_path)}
+def test_an_image_that_cannot_be_fetched_is_said_with_what_to_do(tmp_path: Path) -> None:
+    nothing = (tmp_path / "nothing").as_uri()
+    env = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "TESTBED_MIRROR": nothing}
     done = testbed("run", "ru-calls-2025-08", **env)
     assert done.returncode == 1
     assert "There is no guest kernel" in done.stderr
-    assert "apt" in done.stderr
-    assert "gcc" in done.stderr
+    assert "cannot fetch bc" in done.stderr
+    assert "testbed image load" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -19,7 +19,10 @@ class Transport:
     """Whether raw packets are tried, as iodine does wherever it reaches its server without a
     resolver. In DNS queries only one datagram is under way at a time, so a call's datagrams queue
     up, and loss stops them."""
-    programs: ClassVar[tuple[Program, ...]] = tuple(Program(p, apt="iodine") for p in _PROGRAMS)
+    programs: ClassVar[tuple[Program, ...]] = (
+        *(Program(name, apt="iodine") for name in _PROGRAMS),
+        Program("ip", apt="iproute2"),
+    )
 
     async def serve(self, host: Host, listen: Address, forward: Address) -> ServerInfo:
         """Run a server on DNS's port, the only one that its clients know."""

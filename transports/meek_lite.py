@@ -17,6 +17,7 @@ from testbed.transport.http import Answer, Request, answer_requests
 from testbed.transport.interface import Address, Host, Program, ServerInfo
 from testbed.transport.tcp_datagrams import TcpDatagrams
 from testbed.transport.tunnel import (
+    WRAPPERS,
     await_greeting,
     serve_streams,
     server_tls_context,
@@ -33,7 +34,10 @@ _TURNAROUND_S, _MAX_STALENESS_S = 0.01, 120.0
 class Transport:
     """meek (obfs4proxy's client), datagrams framed over HTTPS polling. Reliable and in order."""
 
-    programs: ClassVar[tuple[Program, ...]] = (Program("obfs4proxy", apt="obfs4proxy"),)
+    programs: ClassVar[tuple[Program, ...]] = (
+        Program("obfs4proxy", apt="obfs4proxy"),
+        *WRAPPERS,
+    )
 
     async def serve(self, host: Host, listen: Address, forward: Address) -> ServerInfo:
         """Serve meek by HTTPS on `listen`."""

@@ -30,6 +30,7 @@ from testbed.transport.interface import (
 )
 from testbed.transport.tcp_datagrams import TcpDatagrams
 from testbed.transport.tunnel import (
+    WRAPPERS,
     await_greeting,
     serve_streams,
     server_tls_context,
@@ -50,6 +51,7 @@ class Transport:
         Program("snowflake-client", apt="snowflake-client"),
         Program("snowflake-proxy", apt="snowflake-proxy"),
         Program("snowflake-server", go=True),
+        *WRAPPERS,
     )
 
     async def serve(self, host: Host, listen: Address, forward: Address) -> ServerInfo:

@@ -4,6 +4,7 @@ It also reads and writes speech as WAV files. Importing this module loads libopu
 not import it: there are only frames.
 """
 
+import sys
 import wave
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +19,15 @@ RATES_HZ: Final = (8000, 12000, 16000, 24000, 48000)
 """The sampling rates that Opus supports (RFC 6716, section 2)."""
 FRAMES_MS: Final = (2.5, 5, 10, 20, 40, 60)
 """The lengths that an Opus frame may have (RFC 6716, section 2.1.4)."""
-SPEECH_FOLDER: Final = Path("/usr/share/pocketsphinx/test/data/librivox")
-"""Where Debian's pocketsphinx-testdata (BSD) has five clips of a LibriVox reading."""
+_CLIPS = "share/pocketsphinx/test/data/librivox"
+SPEECH_FOLDER: Final = next(
+    (path for prefix in (sys.base_prefix, "/usr") if (path := Path(prefix, _CLIPS)).is_dir()),
+    Path("/usr", _CLIPS),
+)
+"""Where Debian's pocketsphinx-testdata (BSD) has five clips of a LibriVox reading.
+
+It is beside the interpreter that runs this, or installed on this system.
+"""
 
 _SAMPLE_BYTES = 2
 _SILENT_BYTES = 2

@@ -8,7 +8,7 @@ import typer
 
 from testbed.cli.console import err, out
 from testbed.cli.registry import Command, Panel
-from testbed.transport.go_programs import build, is_current, program_names
+from testbed.guest.go_programs import build, built, program_names
 
 
 def build_programs(
@@ -21,11 +21,11 @@ def build_programs(
     Example: testbed build snowflake-server
     """
     for name in names or program_names():
-        if is_current(name):
+        if built(name) is not None:
             out.print(f"{name} is built already.")
             continue
-        with err.status(f"builds {name} by Go"):
-            path = build(name)
+        with err.status(f"builds {name} by Go") as status:
+            path = build(name, status.update)
         out.print(f"{name}: {path}")
 
 

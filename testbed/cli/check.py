@@ -30,6 +30,7 @@ from testbed.experiment.choosing import (
 from testbed.experiment.explanations import ScenarioError
 from testbed.experiment.loading import programs_of
 from testbed.experiment.scenario import RESULTS, cell_id
+from testbed.guest.programs import missing
 from testbed.run.provenance import lacking
 from testbed.tools import repeatability
 from testbed.tools.conformance.rules import Verdict
@@ -64,9 +65,8 @@ def check_transport_command(
     Examples: testbed check transport hysteria2; testbed check transport 'fec {inner = tuic}'
     """
     choice = transport_choice(name)
-    for program in programs_of(load_transport(choice)):
-        if program.find() is None:
-            raise ScenarioError(f"{name} needs the program {program.name}: {program.remedy}")
+    for program, remedy in missing(programs_of(load_transport(choice))).items():
+        raise ScenarioError(f"{name} needs the program {program}: {remedy}")
     kept_in = folder or RESULTS / f"check-{choice.name}"
     if kept_in.exists() and not (kept_in / "first").is_dir():
         raise ScenarioError(f"{kept_in} is something else: give another --out")

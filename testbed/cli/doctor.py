@@ -16,7 +16,9 @@ from testbed.cli.requirements import (
 )
 from testbed.experiment import scenario
 from testbed.experiment.scenario import cells
-from testbed.guest.kernel.builder import KernelBuildError, cached_kernel
+from testbed.guest.image.tree import our_image
+from testbed.guest.kernel.builder import cached_kernel
+from testbed.guest.programs import needed
 from testbed.run.provenance import programs
 
 
@@ -38,26 +40,38 @@ def doctor() -> None:
     for name, remedy in optional.items():
         table.add_row("[yellow]optional[/]", name, remedy)
     out.print(table)
+    out.print(_sizes(), soft_wrap=True)
     if not healthy:
         raise typer.Exit(1)
 
 
 def _checks() -> list[tuple[str, bool, str]]:
-    needed = programs(cells(scenario.load_scenario(scenario.DEMO)))
-    checks = [(f"program {p.name}", p.find() is not None, p.remedy) for p in needed]
-    checks += [
+    plan = cells(scenario.load_scenario(scenario.DEMO))
+    checks = [
         (f"program {name}", shutil.which(name) is not None, "apt install util-linux")
         for name in ("setpriv", "taskset", "unshare")
     ]
     checks.append(("speech", any(SPEECH_FOLDER.glob("*.wav")), "apt install pocketsphinx-testdata"))
-    try:
-        kernel = cached_kernel()
-        remedy = "testbed kernel build"
-    except KernelBuildError as error:
-        kernel, remedy = None, str(error)
+    kernel = cached_kernel()
     name = "guest kernel" if kernel is None else f"guest kernel {kernel.version}"
-    checks.append((name, kernel is not None, remedy))
+    checks.append((name, kernel is not None, "testbed kernel build"))
+    image, groups = our_image(), needed(programs(plan)).groups
+    absent = image.missing(groups)
+    megabytes = sum(file.size_bytes for file in absent) / 1e6
+    name = f"lab image {image.hash} for the demo"
+    checks.append((name, not absent, f"testbed image build: fetches {megabytes:.0f} MB"))
     return checks
+
+
+def _sizes() -> str:
+    """Return what of the lab image is in the cache, and how much room that takes."""
+    image = our_image()
+    kept = image.disk_bytes() / 1e6
+    whole = sum(file.size_bytes for file in image.lock.files.values()) / 1e6
+    return (
+        f"The lab image of {image.lock.date} ({image.lock.suite}) takes {kept:.0f} MB in "
+        f"{image.folder}; each scenario fetches its part, and all of it is {whole:.0f} MB to fetch."
+    )
 
 
 COMMAND = Command(Panel.LAB, doctor)

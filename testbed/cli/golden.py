@@ -20,6 +20,7 @@ from testbed.experiment.choosing import load_transport
 from testbed.experiment.explanations import ScenarioError
 from testbed.experiment.loading import programs_of
 from testbed.guest.kernel.builder import Kernel
+from testbed.guest.programs import missing
 from testbed.run.provenance import programs
 from testbed.tools import golden
 from testbed.tools.conformance.suite import check_transport
@@ -58,8 +59,8 @@ def check_golden(
 ) -> None:
     """Compare what is observed in cells and transports with their golden hashes (two minutes).
 
-    Hashes are compared where all versions of programs and libraries are those of the golden
-    laboratory; elsewhere it is said which are not. Status 1: a hash differs.
+    Hashes are compared in the laboratory (kernel and lab image) in which they were recorded;
+    elsewhere it is said which one this is. Status 1: a hash differs.
 
     Examples: testbed check golden --name obfs4; testbed check golden --update
     """
@@ -96,7 +97,7 @@ def _compare(bench: _Bench, subjects: Iterable[Subject]) -> bool:
     kept, ok = golden.read_golden(), True
     for subject in subjects:
         what = f"{subject.kind} {subject.name}"
-        here = golden.laboratory(subject.needed, bench.kernel.version)
+        here = golden.laboratory(subject.needed, bench.kernel)
         if other := kept.other_laboratory(here):
             out.print(f"[yellow]not tried[/] {escape(f'{what}: {other}')}")
             continue
@@ -114,10 +115,12 @@ def _update(bench: _Bench, subjects: Iterable[Subject]) -> bool:
     versions: dict[str, str] = {}
     hashes: dict[str, dict[str, str]] = {}
     for subject in subjects:
-        if missing := [p.remedy for p in subject.needed if p.find() is None]:
-            out.print(f"No hash was changed: a program is missing: {', '.join(missing)}")
+        if lacks := missing(subject.needed):
+            out.print(
+                f"No hash was changed: {', '.join(lacks)} is missing: {', '.join(lacks.values())}"
+            )
             return False
-        versions |= golden.laboratory(subject.needed, bench.kernel.version)
+        versions |= golden.laboratory(subject.needed, bench.kernel)
         hashes.setdefault(subject.kind, {})[subject.name] = golden.golden_hash(
             bench.observe(subject)
         )

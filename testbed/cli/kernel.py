@@ -13,8 +13,10 @@ from rich.table import Table
 
 from testbed.cli.console import err, out
 from testbed.cli.registry import Command, Panel
+from testbed.experiment.cell import Cell
 from testbed.guest.kernel import selftest
 from testbed.guest.kernel.builder import Kernel, build_kernel, cached_kernel
+from testbed.run.runner import make_trees
 
 kernel_app = typer.Typer(no_args_is_help=True, help="Build or check the guest kernel.")
 
@@ -26,12 +28,17 @@ class KernelKind(StrEnum):
     HOST = "host"
 
 
-def guest_kernel() -> Kernel:
-    """Return the guest kernel, built first if necessary: once for all checkouts of this user."""
+def guest_kernel(*needed: Cell) -> Kernel:
+    """Return the guest kernel, built first if necessary: once for all checkouts of this user.
+
+    The parts of the lab image that some cells need are made, too.
+    """
     built = cached_kernel()
     if built is None:
         err.print("There is no guest kernel in the cache yet: builds it, which takes some minutes.")
         built = _build_kernel(None)
+    with err.status("makes the lab image") as status:
+        make_trees(built, needed, lambda what: status.update(f"lab image: {what}"))
     return built
 
 

@@ -68,10 +68,10 @@ def _messengers() -> dict[str, str]:
 
 
 def _packages() -> dict[str, str]:
-    """Return the Debian packages that transports and engines need, and which need them."""
+    """Return the packages of the lab image that transports and engines need, and who needs them."""
     needed = transport_packages()
     for name, engine in ENGINES.items():
-        for package in (program.apt for program in engine.programs if program.apt):
+        for package in (program.apt or program.pypi for program in engine.programs):
             before = f"{needed[package]}, " if package in needed else "is needed by "
             needed[package] = f"{before}the engine {name}"
     return dict(sorted(needed.items()))

@@ -14,7 +14,8 @@ from testbed.experiment.choosing import (
 )
 from testbed.experiment.explanations import ScenarioError
 from testbed.experiment.loading import own_programs
-from testbed.transport import go_programs
+from testbed.guest import go_programs
+from testbed.guest.programs import missing
 
 
 def transport_summaries() -> dict[str, str]:
@@ -37,13 +38,13 @@ def _summary(name: str) -> str:
 
 
 def transport_packages() -> dict[str, str]:
-    """Return the Debian packages that transports need, each with those transports."""
+    """Return the packages of the lab image that transports need, each with those transports."""
     needed: dict[str, list[str]] = {}
     for name in transport_names():
         programs = own_programs(transport_kind(name))
-        packages = {program.apt for program in programs if program.apt}
+        packages = {program.apt or program.pypi for program in programs} - {""}
         for program in programs:
-            packages.update(go_programs.packages(program.name) if program.go else ())
+            packages.update(go_programs.groups(program.name) if program.go else ())
         for package in packages:
             needed.setdefault(package, []).append(name)
     return {package: f"is needed by {', '.join(needed[package])}" for package in sorted(needed)}
@@ -55,16 +56,12 @@ def missing_for_transports() -> dict[str, str]:
     for name in transport_names():
         with suppress(ScenarioError):
             needed = own_programs(transport_kind(name))
-            remedies = dict.fromkeys(p.remedy for p in needed if p.find() is None)
-            if remedies:
+            if remedies := dict.fromkeys(missing(needed).values()):
                 lacking[name] = ", ".join(remedies)
     return lacking
 
 
 def missing_for_engines() -> dict[str, str]:
     """Return the call engines that lack programs, each with what installs them."""
-    missing = {
-        name: ", ".join(program.remedy for program in engine.programs if program.find() is None)
-        for name, engine in ENGINES.items()
-    }
-    return {name: remedy for name, remedy in missing.items() if remedy}
+    found = {name: ", ".join(missing(engine.programs).values()) for name, engine in ENGINES.items()}
+    return {name: remedy for name, remedy in found.items() if remedy}

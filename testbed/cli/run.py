@@ -24,11 +24,15 @@ from testbed.experiment import scenario
 from testbed.experiment.cell import Cell
 from testbed.experiment.choosing import only_transports
 from testbed.experiment.scenario import RESULTS, Scenario, cell_id, cells
-from testbed.lab.nodes.capture import TCPDUMP
-from testbed.record.manifest import KernelBuild, Manifest
+from testbed.record.manifest import Manifest
 from testbed.record.results import ResultsError, Run
 from testbed.run import runner
-from testbed.run.provenance import lacking, manifest
+from testbed.run.provenance import (
+    laboratory_of,
+    laboratory_on_host,
+    lacking,
+    manifest,
+)
 from testbed.show import tables
 from testbed.tools.repeatability import differing
 
@@ -90,7 +94,6 @@ def run(
     """
     chosen = _chosen(scenario.load_scenario(scenario_name), messenger, transport, seed, speech)
     the_run, plan = Run(out_folder or RESULTS / chosen.name), cells(chosen)
-    _check_tcpdump(needed=pcap)
     if dry_run:
         show_plan(the_run, plan, len(_cpus(jobs)))
         return
@@ -133,11 +136,6 @@ def _cpus(jobs: int | None) -> list[int]:
     return sorted(os.sched_getaffinity(0))[:jobs]
 
 
-def _check_tcpdump(*, needed: bool) -> None:
-    if needed and TCPDUMP.find() is None:
-        raise runner.LabError(f"--pcap needs the program tcpdump: {TCPDUMP.remedy}")
-
-
 def _check_possible(plan: Sequence[Cell], kernel: KernelKind, *, twice: bool) -> None:
     """Check that the cells can be run with these options.
 
@@ -171,10 +169,10 @@ def _conduct(
 ) -> tuple[runner.Conduct, Manifest]:
     """Return what conducts cells here, and what the run's record says about it."""
     if kernel is KernelKind.HOST:
-        conduct, build = runner.on_host(), KernelBuild("host", os.uname().release)
+        conduct, build = runner.on_host(), laboratory_on_host()
     else:
-        built = guest_kernel()
-        conduct, build = runner.in_guest(built), KernelBuild("virtual", built.version, built.key)
+        built = guest_kernel(*plan)
+        conduct, build = runner.in_guest(built), laboratory_of(built)
     return conduct, manifest(chosen, plan, build)
 
 

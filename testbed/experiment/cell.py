@@ -159,6 +159,8 @@ TAIL_S = 2.0
 """How long the ends of a call still listen after the last frame."""
 ERROR_FILE = "error.txt"
 """The file that a failed cell leaves in its job's folder."""
+LACKS_FILE = "lacks.json"
+"""The file in which `testbed.lab.preflight` lists what a host's kernel lacks."""
 
 
 @dataclass(frozen=True)

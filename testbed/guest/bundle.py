@@ -20,13 +20,18 @@ from testbed.guest.boot import BUNDLE, GENERATED, INDEX
 from testbed.plugins import names
 
 _PROGRAM = "testbed.lab.main"
+_ONLY_IN_GUESTS = ("netfilterqueue",)
+"""What cells import when they use it, since hosts do not have it."""
 _PLUGINS = ("testbed.lab.engines", "transports")
 """The packages from which a cell imports only what it needs."""
 _PYC_HEADER_BYTES = 16
 
 
-def main(tree: Path, place: str) -> None:
-    """Write the bundle of a folder of compiled packages that is mounted at `place` in guests."""
+def main(tree: Path, place: str, root: Path) -> None:
+    """Write the bundle of a folder of compiled packages that is mounted at `place` in guests.
+
+    `root` is the folder that is the guests' root.
+    """
     generated = _import_all()
     modules: dict[str, tuple[bool, str, int, int]] = {}
     extensions: dict[str, str] = {}
@@ -36,7 +41,7 @@ def main(tree: Path, place: str) -> None:
         if name == "__main__" or spec is None or not spec.has_location:
             continue
         origin = str(spec.origin)
-        seen_at = origin.replace(str(tree), place, 1)
+        seen_at = origin.replace(str(tree), place, 1).removeprefix(str(root))
         if isinstance(spec.loader, SourceFileLoader):
             content = _code(name, origin, spec.loader)
             is_package = spec.submodule_search_locations is not None
@@ -65,7 +70,8 @@ def _import_all() -> dict[str, CodeType]:
         exec(compile_text(text, "<string>", "exec"), *places)
 
     vars(dataclasses)["exec"], vars(attr._make)["compile"] = exec_text, compile_text
-    importlib.import_module(_PROGRAM)
+    for name in (_PROGRAM, *_ONLY_IN_GUESTS):
+        importlib.import_module(name)
     for package in _PLUGINS:
         for name in names(package):
             with suppress(ImportError):  # the cell that needs it will report it
@@ -82,4 +88,4 @@ def _code(name: str, origin: str, loader: SourceFileLoader) -> bytes:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    main(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))

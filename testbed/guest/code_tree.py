@@ -13,31 +13,29 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
-from importlib.util import cache_from_source
 from pathlib import Path
 
-from testbed.guest.kernel.cache import cache_folder
+from testbed.guest.image.archives import SITE
+from testbed.guest.image.tree import our_image, run_python
+from testbed.guest.user_cache import user_cache
 
 PLACE = Path("/run/code")
 """Where the code is mounted in a guest."""
-BOOT = Path(cache_from_source(str(PLACE / "testbed" / "guest" / "boot.py"), optimization=""))
+BOOT = PLACE / "testbed" / "guest" / "__pycache__" / "boot.cpython-313.pyc"
 """The compiled program that a guest starts with (`testbed.guest.boot`), by its path in the guest.
 """
 _ROOT = Path(__file__).resolve().parents[2]
 _OURS = ("testbed", "transports")
 _PACKAGES = (
-    *("attr", "attrs", "h11", "idna", "mininet", "netfilterqueue", "opuslib_next", "outcome"),
-    *("pyroute2", "sniffio", "sortedcontainers", "trio"),
+    *("attr", "attrs", "h11", "idna", "netfilterqueue", "outcome", "sniffio", "sortedcontainers"),
+    "trio",
 )
-"""The libraries that cells import. A guest could import others from the host, but the time that
-takes depends on what is installed there."""
+"""The image's libraries that cells import."""
 _KEPT_S = 7 * 86400
 """A tree that has not been used for this long is removed (s)."""
 _COMPILE = (
@@ -50,40 +48,40 @@ _COMPILE = (
 @cache
 def guest_code() -> Path:
     """Return the folder with a copy of the current code; creating it takes about a second."""
-    files = dict(_files())
-    digest = hashlib.sha256(sys.version.encode())
+    image = our_image()
+    base = image.tree()
+    files = dict(_files(base / SITE))
+    digest = hashlib.sha256(image.hash.encode())
     for name, path in files.items():
         content = path.read_bytes()
         digest.update(b"%b %d\n" % (os.fsencode(name), len(content)) + content)
-    trees = cache_folder().with_name("code")
+    trees = user_cache() / "code"
     tree = trees / digest.hexdigest()[:20]
     if not tree.is_dir():
         trees.mkdir(parents=True, exist_ok=True)
         _sweep(trees)
-        _make(tree, files)
-    os.utime(tree)
+        _make(tree, files, base)
+    with suppress(OSError):  # the cache may be read-only
+        os.utime(tree)
     return tree
 
 
-def _files() -> Iterator[tuple[Path, Path]]:
+def _files(site: Path) -> Iterator[tuple[Path, Path]]:
     """Yield each file's name in the tree and its path, in a fixed order."""
-    places = [_ROOT / name for name in _OURS]
-    for name in _PACKAGES:
-        found = [Path(folder) / name for folder in sys.path if (Path(folder) / name).is_dir()]
-        places += found[:1]
+    places = [*(_ROOT / name for name in _OURS), *(site / name for name in _PACKAGES)]
     for place in places:
         for path in sorted(place.rglob("*")):
             if ".so" in path.suffixes or path.suffix == ".py":
                 yield path.relative_to(place.parent), path
 
 
-def _make(tree: Path, files: dict[Path, Path]) -> None:
+def _make(tree: Path, files: dict[Path, Path], base: Path) -> None:
     fresh = Path(tempfile.mkdtemp(prefix="new-", dir=tree.parent))
     try:
         for name, path in files.items():
             (fresh / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, fresh / name)
-        bundle(fresh)
+        bundle(fresh, base)
         fresh.chmod(0o755)
         with suppress(OSError):  # another process was faster
             fresh.rename(tree)
@@ -91,23 +89,17 @@ def _make(tree: Path, files: dict[Path, Path]) -> None:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
-def bundle(tree: Path, changed: str = "") -> None:
-    """Compile a tree of packages and write its bundle.
+def bundle(tree: Path, base: Path, changed: str = "") -> None:
+    """Compile a tree of packages with the image's Python, and write its bundle.
 
     If only one folder in the tree has changed, `changed` names it, and only it is compiled.
 
     Raises:
-        CalledProcessError: The code has an error.
+        ImageError: The code has an error.
     """
-    # A frozenset among a module's constants is marshalled in the order of its elements' hashes, so
-    # without a fixed hash seed equal code would compile to different bytes.
-    environment = {"PYTHONHASHSEED": "0", "PYTHONPATH": str(tree)}
-    place = (str(tree), str(PLACE))
-    for command in (
-        ["-S", "-c", _COMPILE, *place, str(tree / changed)],
-        ["-SBPm", "testbed.guest.bundle", *place],
-    ):
-        subprocess.run([sys.executable, *command], env=environment, check=True)
+    run_python(base, ["-SBc", _COMPILE, str(tree), str(PLACE), str(tree / changed)])
+    bundled = ["-SBPm", "testbed.guest.bundle", str(tree), str(PLACE), str(base)]
+    run_python(base, bundled, {"PYTHONPATH": str(tree)})
 
 
 def _sweep(trees: Path) -> None:

@@ -35,13 +35,16 @@ from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
-import netfilterqueue
 import trio
 
 from testbed.censor.censor import Censor
 from testbed.censor.packet import Direction, parse_packet
 from testbed.censor.release import Release
 from testbed.lab.net.network import NetworkNode
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import netfilterqueue
 
 _QUEUE = 0
 _QUEUE_PACKETS = 10_000
@@ -108,6 +111,8 @@ class Middlebox:
         Raises:
             OSError: The kernel lacks a required feature.
         """
+        import netfilterqueue  # noqa: PLC0415 - only the lab image has it
+
         with self._node.namespace.entered():
             queue = netfilterqueue.NetfilterQueue()
             queue.bind(_QUEUE, self._on_packet, max_len=_QUEUE_PACKETS)

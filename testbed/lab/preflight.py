@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 
-import netfilterqueue
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from testbed.experiment.cell import Link
+from testbed.experiment.cell import LACKS_FILE, Link
 from testbed.lab import middlebox
 from testbed.lab.net import qdisc
 from testbed.lab.net.namespace import Namespace
@@ -47,6 +46,8 @@ def _queueing(request: Mapping[str, object], netlink: IPRoute) -> None:
 
 
 def _nfqueue(_netlink: IPRoute) -> None:
+    import netfilterqueue  # noqa: PLC0415 - only the lab image has it
+
     queue = netfilterqueue.NetfilterQueue()
     queue.bind(0, lambda packet: packet.accept())
     queue.unbind()
@@ -68,5 +69,7 @@ _NEEDS: Mapping[str, Callable[[IPRoute], None]] = {
 """Each feature and a function that uses it; the queueing disciplines need the veth before them."""
 
 
-if __name__ == "__main__":
-    json.dump(missing(), sys.stdout)
+def main(folder: str) -> int:
+    """Write what is missing into a job's folder, as JSON; return the exit status."""
+    (Path(folder) / LACKS_FILE).write_text(json.dumps(missing()))
+    return 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from typing import Literal
 
 from pydantic import JsonValue, TypeAdapter
@@ -38,11 +39,19 @@ class KernelBuild:
     version: str
     build: str = ""
     """The key of the guest kernel's build; empty for the host's kernel."""
+    image: str = ""
+    """The hash of the lab image, which has all other programs that cells run."""
 
     @property
     def clock(self) -> str:
         """A description of the clock on which the cells ran, which decides whether they repeat."""
         return _CLOCKS[self.kind]
+
+    @property
+    def laboratory(self) -> str:
+        """The kernel and the image together, by which equal cells are equal to the byte."""
+        text = f"{self.kind} {self.version} {self.build} {self.image}"
+        return sha256(text.encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True)
@@ -117,7 +126,7 @@ class Manifest:
         found = [
             name
             for name, one, two in (
-                ("kernel", self.kernel, other.kernel),
+                ("laboratory", self.kernel, other.kernel),
                 ("scenario", self.scenario, other.scenario),
             )
             if one != two

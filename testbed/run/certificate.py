@@ -67,9 +67,28 @@ def _write(
         .not_valid_after(_VALID[1])
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(server_name)]), False)
         .add_extension(x509.BasicConstraints(is_authority, 0 if is_authority else None), True)
+        .add_extension(_usage(is_authority=is_authority), True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.public_key()), False
+        )
     )
     certificate.write_bytes(builder.sign(issuer, None).public_bytes(Encoding.PEM))
     key_path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+
+
+def _usage(*, is_authority: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=True,
+        content_commitment=False,
+        key_encipherment=not is_authority,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=is_authority,
+        crl_sign=is_authority,
+        encipher_only=False,
+        decipher_only=False,
+    )
 
 
 def _name(server_name: str) -> x509.Name:

@@ -4,8 +4,8 @@
 2. The worker compares its versions with the client's, boots a guest of its own and runs the job.
 3. The files that the guest left are sent back, and the client records them as in any other run.
 
-So a worker needs the testbed, a guest kernel and the transports' programs, in the same versions as
-the client; otherwise its results could differ, and it is rejected.
+So a worker needs the testbed, with the guest kernel and the lab image of the client; otherwise its
+results could differ, and it is rejected.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-import ssl
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -26,8 +25,8 @@ import trio
 from distributed import Client, Future, KilledWorker, LocalCluster, get_worker
 
 from testbed.experiment.cell import Cell
-from testbed.experiment.explanations import ScenarioError
-from testbed.guest.kernel.builder import KernelBuildError, cached_kernel
+from testbed.guest.image.tree import our_image
+from testbed.guest.kernel.builder import cached_kernel
 from testbed.record.results import Wall
 from testbed.run.provenance import programs, transports_in_tree, versions
 from testbed.run.runner import Conduct, ConductError, LabError, in_guest
@@ -238,31 +237,21 @@ def _processor() -> Iterator[int]:
 
 @cache
 def _versions_here(needed: tuple[Program, ...], transports: tuple[str, ...]) -> Mapping[str, str]:
-    """Return the versions, by component, of everything that decides results on this machine.
-
-    Raises:
-        ScenarioError: A program is not the file that its transport names.
-    """
-    try:
-        kernel = cached_kernel()
-    except KernelBuildError:
-        kernel = None
+    """Return the versions, by component, of everything that decides results on this machine."""
+    kernel = cached_kernel()
     return {
         "guest kernel": "missing" if kernel is None else kernel.key,
+        "lab image": our_image().hash,
         **versions(needed, transports),
-        "libc": os.confstr("CS_GNU_LIBC_VERSION") or "unknown",
-        "OpenSSL": ssl.OPENSSL_VERSION,
     }
 
 
 def _differences(needed: Needed) -> str:
     """Return how this machine differs from what is needed, with remedies; empty if it does not."""
-    try:
-        here = _versions_here(needed.programs, needed.transports)
-    except ScenarioError as error:
-        return str(error)
+    here = _versions_here(needed.programs, needed.transports)
     remedies = {
         "guest kernel": "testbed kernel build",
+        "lab image": "check out the same version",
         "testbed": "check out the same version, and start the worker again",
         **{program.name: program.remedy for program in needed.programs},
         **{f"transport {name}": f"copy transports/{name}.py" for name in needed.transports},

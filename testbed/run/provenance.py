@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
-import subprocess
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from importlib import metadata
@@ -25,9 +24,12 @@ from testbed.call.messenger import Messenger
 from testbed.censor.profile import Profile
 from testbed.experiment.cell import Cell, Links, TransportChoice
 from testbed.experiment.choosing import load_transport
-from testbed.experiment.explanations import ScenarioError
 from testbed.experiment.loading import programs_of
 from testbed.experiment.scenario import ROOT, Scenario, cell_id
+from testbed.guest.image.lock import read_lock
+from testbed.guest.image.tree import our_image
+from testbed.guest.kernel.builder import Kernel
+from testbed.guest.programs import missing, version
 from testbed.record.manifest import (
     Definitions,
     KernelBuild,
@@ -38,16 +40,19 @@ from testbed.record.manifest import (
 )
 from testbed.transport.interface import Program
 
-_PACKAGES = ("trio", "pyroute2", "mininet", "NetfilterQueue", "opuslib-next-bundled")
+HOSTS_PACKAGES = ("pyroute2", "mininet", "opuslib-next-bundled")
+"""The packages by which the host plans networks and encodes speech."""
+_IMAGES_PACKAGES = {
+    "python": "python3.13",
+    "trio": "pypi/trio",
+    "NetfilterQueue": "python3-netfilterqueue",
+}
+"""The packages that matter most in guests, by their names in the lock."""
 _PROGRAMS = (Program("nft", apt="nftables"),)
 
 
 def manifest(scenario: Scenario, cells: Sequence[Cell], kernel: KernelBuild) -> Manifest:
-    """Return the manifest of a run of a scenario's cells on a kernel.
-
-    Raises:
-        ScenarioError: A program is not the file that its transport names.
-    """
+    """Return the manifest of a run of a scenario's cells on a kernel."""
     definitions = _definitions(scenario, cells)
     return Manifest(
         ScenarioTitle(scenario.name, scenario.title, scenario.question),
@@ -57,6 +62,16 @@ def manifest(scenario: Scenario, cells: Sequence[Cell], kernel: KernelBuild) -> 
         definitions,
         tuple(cell_id(cell) for cell in cells),
     )
+
+
+def laboratory_of(kernel: Kernel) -> KernelBuild:
+    """Return what a run's record says of a guest kernel and of the lab image beside it."""
+    return KernelBuild("virtual", kernel.version, kernel.key, our_image().hash)
+
+
+def laboratory_on_host() -> KernelBuild:
+    """Return what a run's record says of the host's kernel and of the lab image beside it."""
+    return KernelBuild("host", os.uname().release, image=our_image().hash)
 
 
 def _definitions(scenario: Scenario, cells: Sequence[Cell]) -> Definitions:
@@ -126,9 +141,14 @@ def programs(cells: Sequence[Cell]) -> list[Program]:
 
 
 def lacking(cells: Sequence[Cell]) -> str:
-    """Return which programs of the cells are missing and how to install them; empty if none is."""
-    missing = [program for program in programs(cells) if program.find() is None]
-    return "; ".join(f"{program.name} is not installed: {program.remedy}" for program in missing)
+    """Return which programs of the cells are missing and what to do; empty if none is."""
+    found = missing(programs(cells))
+    return "; ".join(f"there is no program {name}: {remedy}" for name, remedy in found.items())
+
+
+def is_foreign(choice: TransportChoice) -> bool:
+    """Return whether a transport, or one that it wraps, is from outside the project."""
+    return any(one.source for one in _with_wrapped(choice))
 
 
 def transports_in_tree(cells: Sequence[Cell]) -> list[str]:
@@ -140,41 +160,19 @@ def transports_in_tree(cells: Sequence[Cell]) -> list[str]:
 
 
 def versions(needed: Sequence[Program], transports: Sequence[str]) -> dict[str, str]:
-    """Return the installed versions of the code, its libraries, some programs and transports.
+    """Return the versions of the code, its libraries, some programs and transports.
 
     Each transport's file is an entry of its own, so a new transport does not affect other runs.
-
-    Raises:
-        ScenarioError: A program is not the file that its transport names.
     """
     code = _code_hash("testbed/**/*.py", "transports/__init__.py")
+    lock = read_lock()
     return {
         "testbed": f"{__version__} (code {code})",
-        "python": platform.python_version(),
-        **{name: metadata.version(name) for name in _PACKAGES},
-        **{program.name: _program_version(program) for program in needed},
+        **{name: metadata.version(name) for name in HOSTS_PACKAGES},
+        **{name: lock.version_of(file) for name, file in _IMAGES_PACKAGES.items()},
+        **{program.name: version(program) for program in needed},
         **{f"transport {name}": _code_hash(f"transports/{name}.py") for name in transports},
     }
-
-
-def _program_version(program: Program) -> str:
-    """Return the package's version and the program's hash; `missing` if it is not installed.
-
-    Raises:
-        ScenarioError: The program is not the file that its transport names.
-    """
-    path = program.find()
-    if path is None:
-        return "missing"
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    if program.sha256 not in ("", digest):
-        raise ScenarioError(
-            f"{path} is not the program that the testbed was tried with (sha256 {digest}, not "
-            f"{program.sha256}): {program.remedy}"
-        )
-    asked = ["dpkg-query", "--show", "--showformat=${Version}", program.apt or program.name]
-    answer = subprocess.run(asked, capture_output=True, text=True, check=False)
-    return f"{program.pypi or answer.stdout or 'unpackaged'} (sha256 {digest[:12]})"
 
 
 def _code_hash(*patterns: str) -> str:

@@ -7,7 +7,6 @@ what the job left, and moves the folder into the run. A cell that fails is tried
 
 from __future__ import annotations
 
-import compileall
 import json
 import os
 import shutil
@@ -19,21 +18,28 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from errno import EDQUOT, EFBIG, ENOSPC
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import monotonic
 
 import trio
 
 from testbed.call.engines import ENGINES, GUEST_MB
 from testbed.errors import KnownError
-from testbed.experiment.cell import ERROR_FILE, Cell
+from testbed.experiment.cell import ERROR_FILE, LACKS_FILE, Cell
 from testbed.experiment.scenario import ROOT, cell_id
 from testbed.guest.code_tree import BOOT, PLACE, guest_code
+from testbed.guest.image.archives import SITE
+from testbed.guest.image.enter import entered
+from testbed.guest.image.tree import PYTHON, Report, our_image
 from testbed.guest.kernel.builder import Kernel
-from testbed.guest.kernel.guest import GuestError, GuestOptions, run_guest
+from testbed.guest.kernel.guest import GUEST_ENV, GuestError, GuestOptions, run_guest
+from testbed.guest.machine import machine_with
+from testbed.guest.programs import copied, needed
 from testbed.lab.nodes.process import wait_for_end
 from testbed.record.results import RecordedCell, Run, Wall
 from testbed.run.jobs import JudgeError, judged, prepare_job
-from testbed.transport.interface import GUEST_PROGRAMS
+from testbed.run.provenance import is_foreign, programs
+from testbed.transport.interface import GUEST_PROGRAMS, Program
 
 WALL_LIMIT_S = 300.0
 """After this time a program counts as hung; a cell is also allowed the length of its call."""
@@ -43,17 +49,14 @@ _ROOM_BYTES = 2**20
 """If less space is left on the disk, a failed cell is put down to that; a cell takes some 200 KB.
 """
 _FULL = (ENOSPC, EDQUOT, EFBIG)
-_OTHERS = [ROOT, *(Path(p) for p in sys.path if p.endswith("-packages"))]
-_GUEST_OTHERS = {Path(f"/run/others/{n}"): folder for n, folder in enumerate(_OTHERS)}
-"""What a transport from outside the project may import, by its place in the guest. It comes last on
-the import path, because searching these folders changes a cell's times."""
+_SITE = Path("/") / SITE
+"""Where the image has Python packages. It comes last on the import path; see `testbed.guest.boot`.
+"""
+_HOSTS = [ROOT, *(Path(p) for p in sys.path if p.endswith("-packages"))]
+_OTHERS = {Path(f"/run/others/{n}"): folder for n, folder in enumerate(_HOSTS)}
+"""What a transport from outside the project may import of the host, by its place in the guest."""
 _GUEST_JOB = Path("/run/job")
-_PYTHON = (os.path.realpath(sys.executable), "-I", "-S", "-B")
-_RUN_MODULE = (
-    "import sys, runpy; sys.path[:0] = sys.argv[3].split(':'); sys.argv[3:] = []; "
-    "runpy.run_module(sys.argv.pop(1), run_name='__main__')"
-)
-"""The Python code that starts a program of the lab on a host kernel."""
+_PYTHON = (str(PYTHON), "-I", "-S", "-B")
 
 
 class LabError(KnownError):
@@ -83,6 +86,20 @@ class Done:
     """Why it was run a second time; empty if it was not."""
 
 
+@dataclass(frozen=True)
+class Needs:
+    """What a program of the lab needs in its guest besides Python and the lab's own code."""
+
+    programs: Sequence[Program] = ()
+    is_foreign: bool = False
+    """Whether it runs a transport from outside the project, which may import other packages."""
+    memory_mb: int = GUEST_MB
+    wall_limit_s: float = WALL_LIMIT_S
+    """After this much wall time its guest counts as hung (s)."""
+    profile: bool = False
+    """Whether the guest leaves a profile of its programs (`testbed.tools.syscall_profile`)."""
+
+
 def in_guest(kernel: Kernel, *, profile: bool = False) -> Conduct:
     """Return a function that conducts each cell in a guest of its own, in virtual time.
 
@@ -91,19 +108,31 @@ def in_guest(kernel: Kernel, *, profile: bool = False) -> Conduct:
     """
 
     async def conduct(job: Path, cell: Cell, cpu: int) -> Wall:
+        needs = replace(_needs_of(cell), profile=profile)
         return await run_module(
-            kernel,
-            "testbed.lab.main",
-            job,
-            seed=cell.seed,
-            cpu=cpu,
-            wall_limit_s=WALL_LIMIT_S + cell.duration_s,
-            options=GuestOptions(
-                memory_mb=ENGINES[cell.messenger.engine].guest_mb, profile=profile
-            ),
+            kernel, "testbed.lab.main", job, seed=cell.seed, cpu=cpu, needs=needs
         )
 
     return conduct
+
+
+def make_trees(kernel: Kernel, cells: Sequence[Cell], report: Report) -> None:
+    """Make the trees of the lab image that cells need, which may have to be fetched first.
+
+    Raises:
+        ImageError: A tree cannot be made.
+    """
+    for groups in {frozenset[str](), *(needed(programs([cell])).groups for cell in cells)}:
+        machine_with(kernel, groups, report)
+
+
+def _needs_of(cell: Cell) -> Needs:
+    return Needs(
+        tuple(programs([cell])),
+        is_foreign(cell.transport),
+        ENGINES[cell.messenger.engine].guest_mb,
+        WALL_LIMIT_S + cell.duration_s,
+    )
 
 
 async def run_module(
@@ -113,39 +142,45 @@ async def run_module(
     *,
     seed: int,
     cpu: int,
-    wall_limit_s: float = WALL_LIMIT_S,
-    options: GuestOptions = GuestOptions(memory_mb=GUEST_MB),  # noqa: B008 - frozen
+    needs: Needs = Needs(),
 ) -> Wall:
     """Run one of the lab's programs on a job's folder in a guest.
 
-    Python and the lab's code are visible to it, whatever `visible` and `mounts` of `options` are.
-
     Raises:
         ConductError: The program or its guest failed.
+        ImageError: What it needs cannot be had.
     """
+    groups, mounts, command = _program(module, needs)
     try:
         result = await run_guest(
-            kernel,
-            [*_PYTHON, *map(str, (BOOT, PLACE, module, _GUEST_JOB, *_GUEST_OTHERS))],
+            machine_with(kernel, groups),
+            command,
             job,
             seed=seed,
             cpu=cpu,
-            wall_limit_s=wall_limit_s,
-            options=replace(
-                options,
-                visible=[Path(sys.base_prefix)],
-                mounts={
-                    PLACE: guest_code(),
-                    **_GUEST_OTHERS,
-                    GUEST_PROGRAMS: Path(sys.executable).parent,
-                },
-            ),
+            wall_limit_s=needs.wall_limit_s,
+            options=GuestOptions(memory_mb=needs.memory_mb, mounts=mounts, profile=needs.profile),
         )
     except GuestError as error:
         raise ConductError(str(error)) from None
     if result.exit_status != 0:
         raise ConductError(_reason(job, result.exit_status))
     return Wall(result.wall_s, result.virtual_s, result.cpu_s, asdict(result.counts))
+
+
+def _program(module: str, needs: Needs) -> tuple[frozenset[str], dict[Path, Path], Sequence[str]]:
+    """Return how a program of the lab is run on a job's folder.
+
+    These are the groups of the lab image that it needs, the host folders that it sees, by their
+    place in the image's tree, and its command there.
+    """
+    has = needed(needs.programs)
+    others = _OTHERS if needs.is_foreign else {}
+    mounts = {PLACE: guest_code(), **others}
+    if has.own:
+        mounts[GUEST_PROGRAMS] = copied(has.own)
+    words = (BOOT, PLACE, module, _GUEST_JOB, _SITE, *others)
+    return has.groups, mounts, [*_PYTHON, *map(str, words)]
 
 
 def on_host() -> Conduct:
@@ -155,11 +190,9 @@ def on_host() -> Conduct:
         LabError: The lab cannot run here (see `check_host`).
     """
     check_host()
-    compile_code()
 
     async def conduct(job: Path, cell: Cell, cpu: int) -> Wall:
-        limit_s = WALL_LIMIT_S + cell.duration_s
-        return await run_module_on_host("testbed.lab.main", job, cpu=cpu, wall_limit_s=limit_s)
+        return await run_module_on_host("testbed.lab.main", job, cpu=cpu, needs=_needs_of(cell))
 
     return conduct
 
@@ -172,14 +205,14 @@ def check_host() -> None:
     """
     if os.geteuid() != 0:
         raise LabError("--kernel host needs root; --kernel virtual does not")
-    checked = subprocess.run(
-        _isolated(_command("testbed.lab.preflight", ROOT, _OTHERS)),
-        capture_output=True,
-        check=False,
-    )
-    if checked.returncode != 0:
-        raise LabError(f"cannot try the host kernel: {checked.stderr.decode().strip()}")
-    if lacks := json.loads(checked.stdout):
+    with TemporaryDirectory() as folder:
+        job = Path(folder)
+        command = _on_host("testbed.lab.preflight", job, Needs())
+        checked = subprocess.run(command, capture_output=True, check=False)
+        if checked.returncode != 0:
+            raise LabError(f"cannot try the host kernel: {checked.stderr.decode().strip()}")
+        lacks = json.loads((job / LACKS_FILE).read_text())
+    if lacks:
         raise LabError(
             f"the host kernel lacks {'; '.join(lacks)}. Load the modules if there are any "
             "(modprobe sch_netem, ...), or run with --kernel virtual, which needs none"
@@ -187,24 +220,29 @@ def check_host() -> None:
 
 
 async def run_module_on_host(
-    module: str, job: Path, *, cpu: int, wall_limit_s: float = WALL_LIMIT_S
+    module: str,
+    job: Path,
+    *,
+    cpu: int,
+    needs: Needs = Needs(),
 ) -> Wall:
     """Run one of the lab's programs on a job's folder on the host kernel.
 
-    It runs in anonymous namespaces, as the first process of a PID namespace: when that process
-    ends, for whatever reason, the kernel kills all others and removes the namespaces.
+    It runs in anonymous namespaces with a tree of the lab image as its root, as the first process
+    of a PID namespace: when that process ends, for whatever reason, the kernel kills all others and
+    removes the namespaces.
 
     Raises:
         ConductError: The program failed.
     """
-    command = ["taskset", "-c", str(cpu), *_isolated(_command(module, job, _OTHERS))]
+    command = ["taskset", "-c", str(cpu), *_on_host(module, job, needs)]
     began_s = monotonic()
     with (job / "stdout").open("wb") as out, (job / "stderr").open("wb") as err:
         process = subprocess.Popen(  # noqa: ASYNC220 - it must die with this thread
             command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True
         )
     try:
-        with trio.move_on_after(wall_limit_s):
+        with trio.move_on_after(needs.wall_limit_s):
             await wait_for_end(process)
     finally:
         with suppress(ProcessLookupError):
@@ -264,12 +302,6 @@ async def run_cells(
         shutil.rmtree(jobs, ignore_errors=True)
 
 
-def compile_code() -> None:
-    """Compile the lab's modules, because programs on the host kernel do not write bytecode."""
-    for folder in ("testbed", "transports"):
-        compileall.compile_dir(ROOT / folder, quiet=2)
-
-
 async def _run_cell(run: Run, cell: Cell, conduct: Conduct, cpu: int, *, pcap: bool) -> Done:
     name = cell_id(cell)
     job = run.folder / "jobs" / name
@@ -294,17 +326,18 @@ def _check_room(folder: Path) -> None:
         raise OSError(ENOSPC, os.strerror(ENOSPC), str(folder))
 
 
-def _command(module: str, argument: Path, import_path: Sequence[Path]) -> list[str]:
-    """Return the command that runs a program of the lab on a host kernel."""
-    return [*_PYTHON, "-c", _RUN_MODULE, module, str(argument), ":".join(map(str, import_path))]
+def _on_host(module: str, job: Path, needs: Needs) -> list[str]:
+    """Return the command that runs a program of the lab on this kernel.
 
-
-def _isolated(command: Sequence[str]) -> list[str]:
-    """Return a command that runs in namespaces that end with it, and ends with this process."""
+    The program ends with this process.
+    """
+    groups, mounts, command = _program(module, needs)
+    environment = [f"{name}={value}" for name, value in GUEST_ENV.items()]
+    inside = ["env", "-i", "-C", str(_GUEST_JOB), *environment, *command]
+    shown = {_GUEST_JOB: job.resolve(), **mounts}
     return [
         *("setpriv", "--pdeathsig", "KILL"),
-        *("unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"),
-        *command,
+        *entered(our_image().tree(groups), inside, shown, "--net"),
     ]
 
 

@@ -27,7 +27,7 @@ from testbed.record.observation import Observation
 from testbed.record.results import Wall
 from testbed.run.jobs import judged, prepare_job
 from testbed.run.provenance import lacking
-from testbed.run.runner import Conduct, ConductError, LabError, compile_code, on_host
+from testbed.run.runner import Conduct, ConductError, LabError, on_host
 from testbed.tools import ns3
 from testbed.tools.bench_record import Beside, CellCosts, Forwarding, Way
 from testbed.tools.forwarding import FORWARD_FILE, FORWARDED_FILE
@@ -226,7 +226,6 @@ async def forwarding(
     Raises:
         ConductError: A run failed, or lost packets.
     """
-    compile_code()
     ways: tuple[Way, ...] = get_args(Way)
     measured: dict[Way, list[float]] = {way: [] for way in ways}
     for _ in range(rounds):

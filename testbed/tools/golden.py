@@ -1,22 +1,19 @@
 """Golden hashes: check that observations are the same as those recorded before.
 
 A golden hash covers everything that was observed in a cell, or in a transport's conformance suite,
-in a laboratory of known versions of libraries, programs and kernel (`Golden.laboratory`). If all
-versions are the same, a different hash means that the project's own code has changed its results.
-If any version differs, the comparison says nothing about the code.
+in a laboratory of a known kernel and lab image (`Golden.versions`). In the same laboratory, a
+different hash means that the project's own code has changed its results. In another one, the
+comparison says nothing about the code.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
-import ssl
-import subprocess
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
+from importlib import metadata
 from pathlib import Path
 
 from testbed.call.engines import ENGINES
@@ -24,10 +21,11 @@ from testbed.experiment.cell import FRAMES_FILE, RECORD_FILE, Cell, TransportCho
 from testbed.experiment.choosing import transport_choices
 from testbed.experiment.scenario import ROOT, cells, load_messenger, load_scenario, messenger_names
 from testbed.guest.kernel.builder import Kernel
+from testbed.guest.programs import is_in_image, version
 from testbed.record.cell_record import read_observation
 from testbed.record.observation import DirectionRecord, Observation, read_frames
 from testbed.run.jobs import prepare_job
-from testbed.run.provenance import programs, versions
+from testbed.run.provenance import HOSTS_PACKAGES, laboratory_of
 from testbed.run.runner import in_guest
 from testbed.transport.interface import Program
 
@@ -41,8 +39,6 @@ _SCENARIO, _TRANSPORTS = "speed", "ru-transports-2025-08"
 _CENSORS: Mapping[str, str] = {"model": "ru-calls-2025-08"}
 """By engine: the censor of its golden cell, if not `_LOSS`, under which every call is set up."""
 _LOSS = "loss-10"
-_LIBRARY = re.compile(r"(/\S+) \(0x")
-"""Matches the path of a library in the output of ldd(1)."""
 
 Series = Sequence[int | None]
 
@@ -148,31 +144,15 @@ async def observe_cell(kernel: Kernel, cell: Cell, folder: Path, cpu: int) -> Ob
     return observed_in_cell(seen, read_frames(folder / FRAMES_FILE))
 
 
-def laboratory(needed: Sequence[Program], linux: str) -> dict[str, str]:
+def laboratory(needed: Sequence[Program], kernel: Kernel) -> dict[str, str]:
     """Return the versions, by name, of everything involved except the project's own code.
 
-    `linux` is the guest kernel's version. A program's version covers the libraries that it loads.
+    These are the laboratory's hash, the host's libraries that plan networks and encode speech, and
+    the programs that are not from the lab image.
     """
-    found = versions(needed, ())
-    del found["testbed"]
-    for program in needed:
-        if path := program.find():
-            found[program.name] += f", libraries {_libraries(path)}"
-    return {"linux": linux, "openssl": ssl.OPENSSL_VERSION, **found}
-
-
-def laboratory_of_cell(cell: Cell, linux: str) -> dict[str, str]:
-    """Return the versions of everything that is involved in a cell."""
-    return laboratory(programs([cell]), linux)
-
-
-@cache
-def _libraries(path: Path) -> str:
-    """Return a short hash of the names and sizes of the libraries that a program loads."""
-    asked = subprocess.run(["ldd", str(path)], capture_output=True, text=True, check=False)
-    files = sorted(Path(found).resolve() for found in _LIBRARY.findall(asked.stdout))
-    text = "\n".join(f"{file} {file.stat().st_size}" for file in files)
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+    own = {p.name: version(p) for p in needed if not is_in_image(p)}
+    hosts = {name: metadata.version(name) for name in HOSTS_PACKAGES}
+    return {"laboratory": laboratory_of(kernel).laboratory, **hosts, **own}
 
 
 @dataclass(frozen=True)
@@ -186,11 +166,11 @@ class Golden:
     def other_laboratory(self, here: Mapping[str, str]) -> str:
         """Return which versions differ from those of the golden hashes; empty if none does."""
         differing = [
-            f"{name} is {version}, expected {self.versions.get(name, 'none')}"
+            f"{name} {version}, expected {self.versions.get(name, 'none')}"
             for name, version in here.items()
             if self.versions.get(name) != version
         ]
-        return f"another laboratory: {'; '.join(differing)}" if differing else ""
+        return "; ".join(differing)
 
     def complaint(self, kind: str, name: str, observed: Observed) -> str:
         """Return how an observation in the golden laboratory is wrong; empty if it is not."""

@@ -17,9 +17,8 @@ from testbed.experiment.cell import Cell
 from testbed.experiment.choosing import WithParameters
 from testbed.experiment.scenario import cell_id, cells, load_scenario, messenger_names
 from testbed.guest.kernel.builder import Kernel
-from testbed.record.manifest import KernelBuild
 from testbed.record.results import SCORES, WALL, Run
-from testbed.run.provenance import manifest
+from testbed.run.provenance import laboratory_of, manifest
 from testbed.run.runner import Done, in_guest, run_cells
 
 DURATION_S = 6.0
@@ -119,7 +118,7 @@ async def repeat(
     kept: dict[str, Path] = {}
     for number, way in enumerate(ways):
         run = Run(folder / str(number))
-        kernel_build = KernelBuild("virtual", way.kernel.version, way.kernel.key)
+        kernel_build = laboratory_of(way.kernel)
         about = manifest(load_scenario(_SCENARIO), [cell], kernel_build)
         run.begin(about, "", fresh=False)
         ended: list[Done] = []

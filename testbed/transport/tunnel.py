@@ -22,7 +22,14 @@ import trio
 
 from testbed.transport.channels import forward_tcp
 from testbed.transport.framing import frame_datagram
-from testbed.transport.interface import Address, Host, ServerInfo, TransportError, UdpServer
+from testbed.transport.interface import (
+    Address,
+    Host,
+    Program,
+    ServerInfo,
+    TransportError,
+    UdpServer,
+)
 from testbed.transport.tcp_datagrams import QUEUE_DATAGRAMS, TcpDatagrams
 
 ECHO_TIMEOUT_S = 25.0
@@ -179,6 +186,10 @@ async def await_greeting(channel: trio.abc.Channel[bytes]) -> None:
         raise
     await trio.aclose_forcefully(channel)
     raise TransportError(reason)
+
+
+WRAPPERS = (Program("unshare", apt="util-linux"), Program("mount", apt="mount"))
+"""What the scripts of `wrap_program` need besides the program."""
 
 
 def wrap_program(

@@ -16,6 +16,7 @@ from testbed.censor.profile import Profile
 from testbed.experiment.choosing import load_transport, transport_choice
 from testbed.experiment.loading import programs_of
 from testbed.guest.kernel.builder import Kernel
+from testbed.guest.programs import missing
 from testbed.record.results import Run
 from testbed.run.runner import Done, in_guest, run_cells
 from tests.censor import captures
@@ -74,8 +75,7 @@ def labels(pcap: Path, looking: Profile) -> dict[str, set[str]]:
 def captured(kernel: Kernel, run: Run, messenger: str, transport: str) -> Path:
     """Conduct a short call, and give what the middlebox had from inside."""
     choice = transport_choice(transport)
-    missing = [p.remedy for p in programs_of(load_transport(choice)) if p.find() is None]
-    assert not missing
+    assert not missing(programs_of(load_transport(choice)))
     cell = replace(short_cell(messenger, "direct", "open", duration_s=3), transport=choice)
     ended: list[Done] = []
     trio.run(partial(run_cells, pcap=True), run, [cell], in_guest(kernel), CPUS, ended.append)

@@ -15,16 +15,20 @@ from pathlib import Path
 import pytest
 import trio
 
+from testbed.guest.image.tree import PYTHON
 from testbed.guest.kernel import guest
 from testbed.guest.kernel.builder import Kernel
 from testbed.guest.kernel.guest import (
     GuestError,
     GuestOptions,
     GuestResult,
+    Machine,
     memory_folder,
     run_guest,
 )
 from testbed.guest.kernel.job import PROFILE_FILE, Counts
+from testbed.guest.kernel.workshop import compile_program
+from testbed.guest.machine import machine_with
 from testbed.tools.syscall_profile import read_profile
 
 pytestmark = pytest.mark.guest
@@ -49,9 +53,9 @@ os.execv("{linux}", ["{linux}", *sys.argv[1:]])
 
 @dataclass(frozen=True)
 class Bench:
-    """A kernel, a processor, a fresh folder for the job, and the guests that were started."""
+    """A machine, a processor, a fresh folder for the job, and the guests that were started."""
 
-    kernel: Kernel
+    machine: Machine
     cpu: int
     folder: Path
     guests: list[int]
@@ -65,7 +69,7 @@ class Bench:
         options: GuestOptions = GuestOptions(),  # noqa: B008 - frozen
     ) -> GuestResult:
         return await run_guest(
-            self.kernel,
+            self.machine,
             argv,
             self.folder,
             seed=seed,
@@ -115,7 +119,7 @@ def bench(kernel: Kernel, cpu: int, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         return process
 
     monkeypatch.setattr(guest, "_start", noted)
-    return Bench(kernel, cpu, folder, guests)
+    return Bench(machine_with(kernel, ["iproute2"]), cpu, folder, guests)
 
 
 def processes(field: str, numbers: Sequence[int]) -> list[int]:
@@ -157,7 +161,7 @@ def test_arguments_environment_output_and_status_pass_through(bench: Bench) -> N
     program = "import os, sys; print(sys.argv[1:], os.environ['X']); sys.exit('bye')"
     odd = ["", "a b", "*", "'\"$HOME\\", "ä\n\udcff"]
     result = bench.run(
-        sys.executable, "-I", "-S", "-c", program, *odd, options=GuestOptions(env={"X": "ü 1"})
+        str(PYTHON), "-I", "-S", "-c", program, *odd, options=GuestOptions(env={"X": "ü 1"})
     )
     assert result.exit_status == 1
     assert bench.stdout == f"{odd} ü 1\n"
@@ -176,8 +180,7 @@ def test_the_status_is_as_a_shell_counts_it(bench: Bench, script: str, status: i
 
 def test_what_a_job_costs_is_counted(bench: Bench) -> None:
     source = Path(guest.__file__).parent / "programs" / "costs.c"
-    build = ["gcc", "-O1", "-static", "-o", str(bench.folder / "costs"), str(source)]
-    subprocess.run(build, check=True)
+    compile_program(source, bench.folder / "costs", "-O1", "-static")
 
     def counted(kind: str, number: int) -> Counts:
         none, some = (bench.run("./costs", kind, str(n)).counts for n in (0, number))
@@ -192,8 +195,7 @@ def test_what_a_job_costs_is_counted(bench: Bench) -> None:
 
 def test_what_each_program_does_is_told_if_asked(bench: Bench) -> None:
     source = Path(guest.__file__).parent / "programs" / "costs.c"
-    build = ["gcc", "-O1", "-static", "-o", str(bench.folder / "costs"), str(source)]
-    subprocess.run(build, check=True)
+    compile_program(source, bench.folder / "costs", "-O1", "-static")
     plain = bench.run("./costs", "syscalls", "2000")
     assert not (bench.folder / PROFILE_FILE).exists()
     profiled = bench.run("./costs", "syscalls", "2000", options=GuestOptions(profile=True))
@@ -211,7 +213,7 @@ def test_a_program_not_found_is_127_and_says_so(bench: Bench) -> None:
 
 def test_only_the_folder_takes_what_stays(bench: Bench) -> None:
     script = (
-        "for folder in / /etc /usr /home; do touch $folder/x && exit 1; done\n"
+        "for folder in / /etc /usr /root; do touch $folder/x && exit 1; done\n"
         "touch /tmp/x /run/x /var/tmp/x /dev/shm/x $HOME/x && pwd && echo kept > kept"
     )
     assert bench.run("sh", "-c", script).exit_status == 0
@@ -227,13 +229,13 @@ def test_the_hosts_environment_stays_out(bench: Bench, monkeypatch: pytest.Monke
     assert "SECRET_OF_THE_HOST" not in bench.stdout
 
 
-def test_this_interpreter_and_its_packages_work_in_the_guest(bench: Bench) -> None:
-    program = "import trio, testbed.guest.kernel.job; print(trio.run(trio.sleep, 1))"
-    path = os.pathsep.join(entry for entry in sys.path if entry)
-    result = bench.run(
-        sys.executable, "-c", program, options=GuestOptions(env={"PYTHONPATH": path})
+def test_a_guest_has_the_images_python_and_its_packages(bench: Bench) -> None:
+    program = (
+        "import sys, trio, netfilterqueue; print(sys.version_info[:2], trio.run(trio.sleep, 1))"
     )
+    result = bench.run("python3", "-c", program)
     assert (result.exit_status, bench.stderr) == (0, "")
+    assert bench.stdout == "(3, 13)\n"
 
 
 def test_a_seed_decides_everything(bench: Bench) -> None:
@@ -253,12 +255,13 @@ def test_a_host_that_tells_another_of_system_calls_makes_no_difference(
 ) -> None:
     """As some containers are watched: their guests go by ptrace, which is slower."""
     watched = tmp_path / "linux"
-    watched.write_text(WATCHED.format(python=sys.executable, linux=bench.kernel.path))
+    watched.write_text(WATCHED.format(python=sys.executable, linux=bench.machine.kernel.path))
     watched.chmod(0o755)
     program = "import threading, time; threading.Thread(target=time.sleep, args=(1,)).start()"
     runs = []
-    for kernel in (bench.kernel, replace(bench.kernel, path=watched)):
-        result = replace(bench, kernel=kernel).run(sys.executable, "-I", "-S", "-c", program)
+    for kernel in (bench.machine.kernel, replace(bench.machine.kernel, path=watched)):
+        machine = replace(bench.machine, kernel=kernel)
+        result = replace(bench, machine=machine).run("python3", "-I", "-S", "-c", program)
         runs.append((result.exit_status, result.virtual_s, result.counts))
     assert runs[0] == runs[1]
     assert runs[0][0] == 0
@@ -286,9 +289,9 @@ def test_a_hang_ends_at_its_limit_and_leaves_nothing(bench: Bench) -> None:
 
 
 def test_the_death_of_init_is_named_with_the_end_of_the_console(bench: Bench) -> None:
-    mortal = Kernel(bench.kernel.path, Path("/bin/true"), "mortal", "0")
+    mortal = replace(bench.machine, init=Path("/bin/true"))
     with pytest.raises(GuestError, match=r"panicked .*Attempted to kill init") as error:
-        replace(bench, kernel=mortal).run("true")
+        replace(bench, machine=mortal).run("true")
     assert "--- end of its console" in str(error.value)
     assert bench.guests
     assert_they_end(processes("NSsid", bench.guests))
@@ -297,7 +300,7 @@ def test_the_death_of_init_is_named_with_the_end_of_the_console(bench: Bench) ->
 def test_waiting_for_ever_ends_at_the_virtual_limit(bench: Bench) -> None:
     async def main() -> GuestResult:
         return await run_guest(
-            bench.kernel,
+            bench.machine,
             ["sh", "-c", "echo waiting >&2; exec sleep infinity"],
             bench.folder,
             seed=1,
@@ -314,9 +317,9 @@ def test_waiting_for_ever_ends_at_the_virtual_limit(bench: Bench) -> None:
 
 
 def test_a_kernel_that_is_none_is_told_so(bench: Bench, tmp_path: Path) -> None:
-    fake = Kernel(tmp_path / "no kernel", bench.kernel.init, "fake", "0")
+    kernel = replace(bench.machine.kernel, path=tmp_path / "no kernel")
     with pytest.raises(GuestError, match="no kernel"):
-        replace(bench, kernel=fake).run("true")
+        replace(bench, machine=replace(bench.machine, kernel=kernel)).run("true")
 
 
 def test_cancellation_kills_at_once_and_leaves_nothing(bench: Bench) -> None:
@@ -336,15 +339,24 @@ def test_a_killed_runner_takes_its_guests_along(bench: Bench) -> None:
     program = (
         "import sys, trio; from pathlib import Path\n"
         "from testbed.guest.kernel import builder, guest\n"
-        "linux, init, folder = map(Path, sys.argv[1:])\n"
-        "kernel = builder.Kernel(linux, init, '', '')\n"
+        "linux, root, init, folder = map(Path, sys.argv[1:])\n"
+        "machine = guest.Machine(builder.Kernel(linux, init, '', ''), root, init)\n"
         "async def main():\n"
-        "    await guest.run_guest(kernel, ['sh', '-c', 'while :; do :; done'], folder,\n"
+        "    await guest.run_guest(machine, ['sh', '-c', 'while :; do :; done'], folder,\n"
         "                          seed=1, cpu=None, wall_limit_s=60)\n"
         "trio.run(main)\n"
     )
+    machine = bench.machine
     runner = subprocess.Popen(
-        [sys.executable, "-c", program, bench.kernel.path, bench.kernel.init, bench.folder],
+        [
+            sys.executable,
+            "-c",
+            program,
+            machine.kernel.path,
+            machine.root,
+            machine.init,
+            bench.folder,
+        ],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)},
     )
     running: list[int] = []
@@ -386,7 +398,7 @@ def test_a_folder_is_shown_at_another_place(bench: Bench, tmp_path: Path) -> Non
         command = ["sh", "-c", "cat /run/a/b/word; touch /run/a/b/new"]
         mounts = {Path("/run/a/b"): tmp_path / "code"}
         await run_guest(
-            bench.kernel,
+            bench.machine,
             command,
             bench.folder,
             seed=1,

@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from testbed.guest.kernel.builder import Kernel
-from testbed.run.runner import run_module
+from testbed.run.runner import Needs, run_module
 from testbed.tools.bench_record import Way
 from testbed.tools.forwarding import FORWARD_FILE, FORWARDED_FILE
 
@@ -19,7 +19,8 @@ pytestmark = pytest.mark.guest
 
 def in_guest(kernel: Kernel, module: str, folder: Path) -> None:
     async def boot() -> None:
-        await run_module(kernel, module, folder, seed=1, cpu=0)
+        needs = Needs(is_foreign=True)  # the module may be one of the tests
+        await run_module(kernel, module, folder, seed=1, cpu=0, needs=needs)
 
     trio.run(boot)
 

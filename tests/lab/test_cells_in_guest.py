@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -15,8 +16,12 @@ from testbed.call.quality.verdict import SetUpOutcome
 from testbed.censor.packet import Direction
 from testbed.censor.profile import with_numbers
 from testbed.experiment.cell import Cell, TransportChoice
-from testbed.experiment.scenario import cell_id
+from testbed.experiment.scenario import ROOT, cell_id
+from testbed.guest.code_tree import guest_code
+from testbed.guest.image.tree import our_image
 from testbed.guest.kernel.builder import Kernel
+from testbed.guest.kernel.guest import GuestOptions, Machine, run_guest
+from testbed.guest.user_cache import user_cache
 from testbed.record.results import WALL, RecordedCell, Run
 from testbed.run.jobs import prepare_job
 from testbed.run.runner import ConductError, Done, in_guest, run_cells
@@ -159,20 +164,24 @@ def test_the_conducting_program_says_what_is_wrong_with_its_job(
         trio.run(in_guest(kernel), job, cell, CPUS[0])
 
 
-def in_guest_python(kernel: Kernel, folder: Path, words: Sequence[str]) -> tuple[int, str, str]:
-    """Run Python words in a guest; give exit status, output, and errors."""
-    import sys  # noqa: PLC0415
+def on_the_hosts_files(kernel: Kernel, folder: Path, words: Sequence[str]) -> tuple[int, str, str]:
+    """Run a command of the testbed in a guest with the host's files as its root.
 
-    from testbed.guest.kernel.guest import run_guest  # noqa: PLC0415
+    Return exit status, output, and errors.
+    """
+    machine = Machine(kernel, Path("/"), kernel.init)
+    folders = (Path(sys.prefix), ROOT)
+    shown = {path: path for path in folders if path.is_relative_to("/tmp")}
+    options = GuestOptions(
+        memory_mb=1024,
+        mounts=shown,
+        env={"XDG_CACHE_HOME": str(user_cache().parent), "PYTHONPATH": str(ROOT)},
+    )
 
     async def run() -> int:
+        command = [sys.executable, "-m", "testbed", *words]
         result = await run_guest(
-            kernel,
-            [sys.executable, *words],
-            folder,
-            seed=1,
-            cpu=CPUS[0],
-            wall_limit_s=120,
+            machine, command, folder, seed=1, cpu=CPUS[0], wall_limit_s=240, options=options
         )
         return result.exit_status
 
@@ -182,11 +191,11 @@ def in_guest_python(kernel: Kernel, folder: Path, words: Sequence[str]) -> tuple
 
 def test_host_kernel_mode_runs_the_same_cells(kernel: Kernel, tmp_path: Path) -> None:
     """On the guest's kernel, which has all that it needs, where a test machine's may not."""
+    our_image().tree()
+    guest_code()
     words = "run ru-calls-2025-08 --kernel host --messenger max --transport direct --seed 1"
-    status, output, errors = in_guest_python(
-        kernel,
-        tmp_path,
-        ["-m", "testbed", *words.split(), "--out", "/run/job/out"],
+    status, output, errors = on_the_hosts_files(
+        kernel, tmp_path, [*words.split(), "--out", "/run/job/out"]
     )
     assert status == 0, errors
     assert "1 good" in output

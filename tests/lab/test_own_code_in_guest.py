@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -14,11 +14,11 @@ import trio
 
 from testbed.experiment.cell import Cell, TransportChoice
 from testbed.guest import code_tree
-from testbed.guest.kernel import guest
+from testbed.guest.image.tree import our_image
 from testbed.guest.kernel.builder import Kernel
-from testbed.guest.kernel.etc import make_etc
+from testbed.guest.programs import needed
 from testbed.run import runner
-from testbed.run.provenance import lacking
+from testbed.run.provenance import lacking, programs
 from testbed.tools.golden import Observed, observe_cell
 from tests.lab.conftest import short_cell
 
@@ -48,7 +48,7 @@ def other_code(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, body in SPARE.items():
         (tree / LAB / f"{name}.py").write_text(body)
     shutil.rmtree(tree / LAB / "__pycache__")
-    code_tree.bundle(tree, str(LAB))
+    code_tree.bundle(tree, our_image().tree(), str(LAB))
     return tree
 
 
@@ -100,15 +100,15 @@ def test_more_and_fewer_imports_of_the_lab_move_nothing(
 
 @pytest.mark.guest
 @pytest.mark.parametrize("name", ["obfs4", "engine"])
-def test_what_else_is_installed_on_the_host_moves_nothing(
-    usual: Observe, observe: Observe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+def test_what_is_on_the_host_moves_nothing(
+    usual: Observe, observe: Observe, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """An unrelated package makes the loader's cache larger; a user chooses a time zone."""
+    """A user chooses a language; the image has more than before; files are of another time."""
     before = usual(name)
-    libraries = Path("/etc/ld.so.cache").read_bytes()
-    (tmp_path / "ld.so.cache").write_bytes(libraries + bytes(40_000))
-    (tmp_path / "localtime").symlink_to("/usr/share/zoneinfo/Asia/Tokyo")
-    monkeypatch.setattr(guest, "make_etc", partial(make_etc, host=tmp_path))
+    our_image().tree(["iproute2", "iputils-ping"])
+    tree = our_image().tree(needed(programs([CELLS[name]])).groups)
+    for path in (tree, tree / "usr" / "bin"):
+        os.utime(path, (1, 1))
     monkeypatch.setenv("TZ", "Asia/Tokyo")
     monkeypatch.setenv("LANG", "de_DE.UTF-8")
     assert observe(name) == before

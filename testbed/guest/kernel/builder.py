@@ -1,8 +1,9 @@
 """Builds the guest kernel (User Mode Linux) from its source and our recipe.
 
 The steps are: unpack what is needed of the source, apply our patches, configure, compile, strip,
-and store the result in the user's cache under a key of source and recipe (`cache`). Only the
-standard library is used, because this runs before the virtual environment is complete.
+and store the result in the user's cache under a key of source and recipe (`cache`). All steps run
+in a tree of the lab image, at the same path on every host, and all tools are the image's; so equal
+recipes and locks give equal kernels.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ import os
 import platform
 import re
 import shutil
-import signal
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from testbed.guest.image.lock import KERNEL
+from testbed.guest.image.tree import our_image
 from testbed.guest.kernel.cache import (
     Kernel,
     Recipe,
@@ -29,7 +31,14 @@ from testbed.guest.kernel.cache import (
     same_linux,
     store,
 )
-from testbed.guest.kernel.source import TESTED, KernelBuildError, KernelSource, find_source
+from testbed.guest.kernel.source import (
+    LOCKED_SOURCE,
+    TESTED,
+    KernelBuildError,
+    KernelSource,
+    find_source,
+)
+from testbed.guest.kernel.workshop import RECIPE, WORK, Workshop
 
 __all__ = ["Kernel", "KernelBuildError", "Progress", "build_kernel", "cached_kernel"]
 
@@ -43,19 +52,6 @@ _ROOM_BYTES = 800 << 20
 _MEMORY_BYTES = 3_000 << 20
 _COPY_BYTES = 4 << 20
 _MEMINFO = Path("/proc/meminfo")
-
-# Each program that the build needs, and the Debian and Ubuntu package that contains it.
-_TOOLS: Mapping[str, str] = {
-    "make": "make",
-    "gcc": "gcc",
-    "ld": "binutils",
-    "flex": "flex",
-    "bison": "bison",
-    "bc": "bc",
-    "patch": "patch",
-    "tar": "tar",
-    "xz": "xz-utils",
-}
 
 # Three quarters of the source files, needed neither to configure (Kconfig and Makefile files are)
 # nor to compile for ARCH=um. In tar's patterns * also matches /, so each pattern names a folder
@@ -87,15 +83,6 @@ _NOT_NEEDED = (
     "*/.git",
 )
 
-# User names, host names and dates that would otherwise make equal builds differ.
-_FIXED_ENV: Mapping[str, str] = {
-    "LC_ALL": "C",
-    "KBUILD_BUILD_TIMESTAMP": "Wed Aug 13 00:00:00 UTC 2025",
-    "KBUILD_BUILD_USER": "testbed",
-    "KBUILD_BUILD_HOST": "testbed",
-    "KBUILD_BUILD_VERSION": "1",
-}
-
 
 def build_kernel(source: Path | None = None, *, progress: Progress) -> Kernel:
     """Return the guest kernel from the cache, or build it (some minutes) and store it there.
@@ -115,57 +102,48 @@ def build_kernel(source: Path | None = None, *, progress: Progress) -> Kernel:
             return kernel
         log = cache / "build.log"
         log.write_bytes(b"")
-        with build_folder(cache) as work:
-            init = _compile_init(recipe, work, log)
+        tools = our_image().tree([KERNEL], report=lambda what: progress(what, 0.0))
+        with build_folder(cache) as folder:
+            shop = Workshop(tools, folder, recipe.init_source.parent, log)
+            init = _compile_init(recipe, shop)
             if (old := same_linux(recipe.linux_key(found))) is not None:
                 linux, version = old.path, old.version
             else:
-                linux, version = _build_linux(found, recipe, work, log, progress)
+                linux, version = _build_linux(found, recipe, shop, progress)
             return store(linux, init, version=version, recipe=recipe, source=found)
 
 
 def _build_linux(
-    source: KernelSource, recipe: Recipe, work: Path, log: Path, progress: Progress
+    source: KernelSource, recipe: Recipe, shop: Workshop, progress: Progress
 ) -> tuple[Path, str]:
     """Build the kernel itself; return the stripped binary and its version."""
-    tree = _extract(source, work, progress)
+    tree = _extract(source, shop, progress)
     version = _version(tree)
-    _patch(tree, recipe, version, progress)
-    _configure(tree, recipe, log, progress)
-    _compile(tree, log, progress)
+    _patch(shop, tree, recipe, version, progress)
+    _configure(shop, tree, recipe, progress)
+    _compile(shop, tree, progress)
     progress("strip", 0.0)
-    linux = work / "linux.stripped"
-    _run(["strip", "-o", str(linux), str(tree / "linux")], log)
+    shop.run("strip", "-o", "linux.stripped", f"{tree.name}/linux")
     progress("strip", 1.0)
-    return linux, version
+    return shop.folder / "linux.stripped", version
 
 
-def _compile_init(recipe: Recipe, work: Path, log: Path) -> Path:
-    init = work / "init"
-    _run(["gcc", "-static", "-Os", "-s", "-o", str(init), str(recipe.init_source)], log)
-    return init
+def _compile_init(recipe: Recipe, shop: Workshop) -> Path:
+    source = str(RECIPE / recipe.init_source.name)
+    shop.run("gcc", "-static", "-Os", "-s", "-o", "init", source)
+    return shop.folder / "init"
 
 
-def check_machine(
-    *,
-    machine: str = platform.machine(),
-    which: Callable[[str], str | None] = shutil.which,
-) -> None:
+def check_machine(machine: str = platform.machine()) -> None:
     """Check that a guest kernel can be built and run on this machine.
 
     Raises:
-        KernelBuildError: It cannot be built here, or would not run.
+        KernelBuildError: It cannot.
     """
     if machine != "x86_64":
         raise KernelBuildError(
             f"the guest kernel exists for x86_64 only, this is {machine}: use --kernel host"
         )
-    if missing := [package for tool, package in _TOOLS.items() if not which(tool)]:
-        raise KernelBuildError(f"tools are missing to build the guest kernel: {_apt(missing)}")
-
-
-def _apt(packages: Sequence[str]) -> str:
-    return f"apt install {' '.join(packages)}"
 
 
 @contextmanager
@@ -205,27 +183,26 @@ def _build_place(cache: Path) -> Path:
     return place
 
 
-def _extract(source: KernelSource, work: Path, progress: Progress) -> Path:
+def _extract(source: KernelSource, shop: Workshop, progress: Progress) -> Path:
     """Unpack or copy the needed part of the source; return the top folder of the tree."""
     progress("extract", 0.0)
+    path = source.path or shop.tools / LOCKED_SOURCE
     excludes = [f"--exclude={pattern}" for pattern in _NOT_NEEDED]
-    unpack = ["tar", "-x", "-f", "-", "-C", str(work), *excludes]
+    unpack = ["tar", "-x", "-f", "-", *excludes]
     if source.is_tree:
-        pack = ["tar", "-c", "-C", str(source.path.parent), *excludes, source.path.name]
+        pack = ["tar", "-c", "-C", str(path.parent), *excludes, path.name]
         with subprocess.Popen(pack, stdout=subprocess.PIPE) as packer:
-            done = subprocess.run(unpack, stdin=packer.stdout, capture_output=True, check=False)
+            command = shop.command(*unpack)
+            done = subprocess.run(command, stdin=packer.stdout, capture_output=True, check=False)
         failed, said = bool(done.returncode or packer.returncode), done.stderr
     else:
         unpack += [source.tar_option] if source.tar_option else []
-        failed, said = _unpack(unpack, source.path, progress)
+        failed, said = _unpack(shop.command(*unpack), path, progress)
     if failed:
-        raise KernelBuildError(
-            f"cannot unpack {source.path}: {said.decode('utf-8', 'replace').strip()}; "
-            "if it is damaged, reinstall its package (apt install --reinstall)"
-        )
-    tops = [path.parent for path in work.glob("*/Makefile")]
+        raise KernelBuildError(f"cannot unpack {path}: {said.decode('utf-8', 'replace').strip()}")
+    tops = [makefile.parent for makefile in shop.folder.glob("*/Makefile")]
     if len(tops) != 1:
-        raise KernelBuildError(f"{source.path} does not hold one Linux kernel's source")
+        raise KernelBuildError(f"{path} does not hold one Linux kernel's source")
     progress("extract", 1.0)
     return tops[0]
 
@@ -255,29 +232,27 @@ def _version(tree: Path) -> str:
     return ".".join(number.group(1) for number in numbers if number)
 
 
-def _patch(tree: Path, recipe: Recipe, version: str, progress: Progress) -> None:
+def _patch(shop: Workshop, tree: Path, recipe: Recipe, version: str, progress: Progress) -> None:
     for number, path in enumerate(recipe.patches):
         progress("patch", number / len(recipe.patches))
-        done = subprocess.run(
-            ["patch", "-p1", "--fuzz=0", "--batch", "--forward", "-i", str(path)],
-            cwd=tree,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        place = str(RECIPE / path.relative_to(shop.recipe))
+        words = ("patch", "-p1", "--fuzz=0", "--batch", "--forward", "-i", place)
+        command = shop.command(*words, cwd=WORK / tree.name)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise KernelBuildError(
                 f"{path.name} does not apply to Linux {version}; the patches are made for "
-                f"{TESTED}: install that, or name its source. patch said:\n{done.stdout[-1000:]}"
+                f"{TESTED}: name that as the source, or none. "
+                f"patch said:\n{done.stdout[-1000:]}{done.stderr[-1000:]}"
             )
     progress("patch", 1.0)
 
 
-def _configure(tree: Path, recipe: Recipe, log: Path, progress: Progress) -> None:
+def _configure(shop: Workshop, tree: Path, recipe: Recipe, progress: Progress) -> None:
     progress("configure", 0.0)
     wanted = recipe.wanted_options()
     (tree / "testbed.config").write_text("\n".join(wanted) + "\n", "utf-8")
-    for _ in _make(tree, log, "KCONFIG_ALLCONFIG=testbed.config", "allnoconfig"):
+    for _ in _make(shop, tree, "KCONFIG_ALLCONFIG=testbed.config", "allnoconfig"):
         pass
     taken = (tree / ".config").read_text("utf-8").splitlines()
     if refused := [line for line in wanted if line not in taken]:
@@ -288,59 +263,15 @@ def _configure(tree: Path, recipe: Recipe, log: Path, progress: Progress) -> Non
     progress("configure", 1.0)
 
 
-def _compile(tree: Path, log: Path, progress: Progress) -> None:
+def _compile(shop: Workshop, tree: Path, progress: Progress) -> None:
     progress("compile", 0.0)
     count = 0
-    for line in _make(tree, log, f"-j{len(os.sched_getaffinity(0))}", "linux"):
+    for line in _make(shop, tree, f"-j{len(os.sched_getaffinity(0))}", "linux"):
         if line.startswith("  CC "):
             count += 1
             progress("compile", min(count / _OBJECTS, 0.99))
     progress("compile", 1.0)
 
 
-def _run(command: Sequence[str], log: Path) -> None:
-    for _ in _lines(command, Path.cwd(), log):
-        pass
-
-
-def _make(tree: Path, log: Path, *words: str) -> Iterator[str]:
-    return _lines(["make", "ARCH=um", "LOCALVERSION=", *words], tree, log)
-
-
-def _lines(command: Sequence[str], cwd: Path, log: Path) -> Iterator[str]:
-    """Run a command, yield its lines of output as they come, and append them to the log.
-
-    If the caller stops early, the command and everything that it started are killed.
-
-    Raises:
-        KernelBuildError: The command failed.
-    """
-    env = {"PATH": os.environ.get("PATH", os.defpath), **_FIXED_ENV}
-    process = subprocess.Popen(
-        command,
-        cwd=cwd,
-        env=env,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        start_new_session=True,
-    )
-    assert process.stdout is not None
-    try:
-        with process.stdout, log.open("a", buffering=1, encoding="utf-8") as kept:
-            for line in process.stdout:
-                kept.write(line)
-                yield line
-        status = process.wait()
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-    if status:
-        said = log.read_text("utf-8", "replace")[-2000:]
-        raise KernelBuildError(
-            f"`{command[0]}` failed with exit status {status}; all it said is in {log}, "
-            f"the end of which is:\n{said}"
-        )
+def _make(shop: Workshop, tree: Path, *words: str) -> Iterator[str]:
+    return shop.lines("make", "ARCH=um", "LOCALVERSION=", *words, cwd=WORK / tree.name)

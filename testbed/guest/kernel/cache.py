@@ -1,8 +1,8 @@
 """Keeps built guest kernels in the user's cache, and finds the one of a source and recipe.
 
-A kernel is stored in a folder named by a key: short hashes of what identifies the source, of the
-patches and options (without comments), and of the init program. If only the init program has
-changed, a kernel with the same Linux part can be reused (`same_linux`).
+A kernel is stored in a folder named by a key: short hashes of what identifies the source and the
+compiler, of the patches and options (without comments), and of the init program. If only the init
+program has changed, a kernel with the same Linux part can be reused (`same_linux`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -19,9 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from testbed.guest.kernel.source import KernelBuildError, KernelSource, find_source
+from testbed.guest.user_cache import user_cache
 
 # Change this when the build's steps change in a way that the recipe's files do not show.
-_FORMAT = "1"
+_FORMAT = "2"
 _HERE = Path(__file__).parent
 
 
@@ -91,34 +91,20 @@ def our_recipe(folder: Path = _HERE) -> Recipe:
 
 
 def cache_folder() -> Path:
-    """Return the cache folder that all of a user's checkouts share; it need not exist yet."""
-    cache = os.environ.get("XDG_CACHE_HOME", "")
-    # The XDG Base Directory Specification says that a relative path is to be ignored.
-    home = Path(cache) if cache.startswith("/") else Path.home() / ".cache"
-    return home / "call-testbed" / "kernel"
+    """Return the folder of the user's cache that has kernels; it need not exist yet."""
+    return user_cache() / "kernel"
 
 
 def cached_kernel(source: Path | None = None) -> Kernel | None:
     """Return the kernel of this recipe if it has been built before, within milliseconds.
 
-    Without a given source it is the kernel of the installed source package, or, if none is
-    installed any more, the latest kernel of this recipe. None means that `build_kernel` must be
-    called.
+    Without a given source it is the kernel of the lab image's source. None means that
+    `build_kernel` must be called.
 
     Raises:
         KernelBuildError: The given source cannot be used.
     """
-    recipe = our_recipe()
-    try:
-        return read_entry(cache_folder() / recipe.key(find_source(source)))
-    except KernelBuildError:
-        if source is not None:
-            raise
-    entries = sorted(cache_folder().glob("*/kernel.json"), key=lambda path: path.stat().st_mtime)
-    for entry in reversed(entries):
-        if _facts(entry.parent).get("recipe") == recipe.digest:
-            return read_entry(entry.parent)
-    return None
+    return read_entry(cache_folder() / our_recipe().key(find_source(source)))
 
 
 def read_entry(entry: Path) -> Kernel | None:

@@ -2,9 +2,9 @@
 
 A guest is a User Mode Linux kernel, which runs as an ordinary process of the host. `run_guest`
 writes the job into a folder that host and guest share (`job` describes the files), makes a home
-folder with the guest's init and `/etc`, starts the kernel pinned to one processor, waits for it to
-power off, and reads what init wrote about the job's end. Nothing of a guest outlives the run, even
-if this process is killed.
+folder that leads to it and to the guest's root, starts the kernel pinned to one processor, waits
+for it to power off, and reads what init wrote about the job's end. Nothing of a guest outlives the
+run, even if this process is killed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +26,6 @@ import trio
 
 from testbed.guest.boot import FREE_COMM
 from testbed.guest.kernel.builder import Kernel
-from testbed.guest.kernel.etc import make_etc
 from testbed.guest.kernel.job import (
     CONSOLE_FILE,
     END_FILE,
@@ -40,6 +38,7 @@ from testbed.guest.kernel.job import (
     encode_job,
     read_end,
 )
+from testbed.lab.nodes.host import PROCESSOR
 from testbed.lab.nodes.process import wait_for_end
 
 # The wall clock of every guest starts here: 2025-08-13 00:00:00 UTC.
@@ -55,10 +54,8 @@ GUEST_ENV: Mapping[str, str] = {
     "PYTHONHASHSEED": "0",
     "TERM": "dumb",
     "TMPDIR": "/tmp",
+    **PROCESSOR,
 }
-
-# In the guest, a fresh tmpfs hides what the host has in these folders (init.c mounts it).
-_SCRATCH = (Path("/tmp"), Path("/run"), Path("/var/tmp"), Path("/dev"))
 
 _TAIL_CHARS = 2_000
 _HOME_PREFIX = "vt-"
@@ -83,6 +80,16 @@ _CAUSES: tuple[tuple[str, str], ...] = (
     (r"Out of memory and no killable|Memory exhausted|out of memory", "too little memory_mb"),
     (r"Kernel panic - not syncing: (.*)", "the guest kernel panicked"),
 )
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a guest is booted from: a kernel, and a folder that becomes its root, read-only."""
+
+    kernel: Kernel
+    root: Path
+    init: Path
+    """The path in the root of the guest's first program (`init.c`)."""
 
 
 @dataclass(frozen=True)
@@ -114,9 +121,6 @@ class GuestOptions:
     virtual_limit_s: float | None = None
     """After this much virtual time the job counts as hung (s). A job that waits for something that
     never comes is thus detected within moments of wall time."""
-    visible: Sequence[Path] | None = None
-    """Host folders that stay visible even below /tmp; None stands for the interpreter's folders and
-    those on its import path."""
     mounts: Mapping[Path, Path] = field(default_factory=dict)
     """Host folders, by the place below /run at which they are mounted in the guest. Their paths on
     the host then make no difference."""
@@ -140,7 +144,7 @@ class GuestError(Exception):
 
 
 async def run_guest(
-    kernel: Kernel,
+    machine: Machine,
     argv: Sequence[str],
     folder: Path,
     *,
@@ -151,10 +155,9 @@ async def run_guest(
 ) -> GuestResult:
     """Boot a guest, run `argv` in it as root, power it off, and return how the job ended.
 
-    The guest's root file system is the host's, read-only; /tmp, /run, /var/tmp and /dev are fresh,
-    and /etc is the same on every host (`testbed.guest.kernel.etc`). `folder` must exist: it is
-    /run/job in the guest, the job's working directory, and the only place that outlives the run.
-    The job's output is left there as `stdout` and `stderr`, the kernel's as `console`; earlier
+    The machine's root is read-only; /tmp, /run, /var/tmp and /dev are fresh. `folder` must exist:
+    it is /run/job in the guest, the job's working directory, and the only place that outlives the
+    run. The job's output is left there as `stdout` and `stderr`, the kernel's as `console`; earlier
     files of these names are replaced.
 
     `seed` (0 to 2**64-1) determines every random number in the guest: with equal seed, job and
@@ -174,12 +177,12 @@ async def run_guest(
     job = encode_job(
         argv,
         {**GUEST_ENV, **options.env},
-        {**{path: path for path in _covered(options.visible)}, **options.mounts},
+        options.mounts,
         limit_ns=round((options.virtual_limit_s or 0) * 1e9),
     )
     folder = _prepare(folder, job)
-    with _guest_home(kernel, folder) as home:
-        command = _command(kernel, home, options, seed=seed, cpu=cpu)
+    with _guest_home(machine.root, folder) as home:
+        command = _command(machine, home, options, seed=seed, cpu=cpu)
         started_s = time.monotonic()
         with (folder / CONSOLE_FILE).open("wb") as console:
             memory = memory_folder(options.memory_mb, home)
@@ -206,20 +209,6 @@ def memory_folder(memory_mb: int, otherwise: Path) -> Path:
     return shm if fits and usable else otherwise
 
 
-def _covered(visible: Sequence[Path] | None) -> list[Path]:
-    """Return the visible folders that the guest's fresh /tmp and so on would hide."""
-    if visible is None:
-        visible = [Path(entry) for entry in (sys.prefix, sys.base_prefix, *sys.path) if entry]
-    folders = sorted({path.absolute() for path in visible if path.is_dir()})
-    shown: list[Path] = []
-    for path in folders:
-        if any(path.is_relative_to(parent) for parent in shown):
-            continue
-        if any(path != top and path.is_relative_to(top) for top in _SCRATCH):
-            shown.append(path)
-    return shown
-
-
 def _prepare(folder: Path, job: bytes) -> Path:
     """Write the job into its folder and remove an earlier run's files; return its resolved path."""
     folder = folder.resolve(strict=True)
@@ -230,7 +219,7 @@ def _prepare(folder: Path, job: bytes) -> Path:
 
 
 @contextmanager
-def _guest_home(kernel: Kernel, folder: Path) -> Iterator[Path]:
+def _guest_home(root: Path, folder: Path) -> Iterator[Path]:
     """Yield a new home folder for the guest, on the host: a short path of constant length.
 
     The kernel's command line is split at blanks, so everything that it names is reached through
@@ -247,8 +236,7 @@ def _guest_home(kernel: Kernel, folder: Path) -> Iterator[Path]:
         if re.search(r"\s", str(home)):
             raise GuestError(f"the folder for temporary files has a blank in its name: {place}")
         (home / "job").symlink_to(folder)
-        (home / "init").symlink_to(kernel.init.resolve())
-        make_etc(home / "etc")
+        (home / "root").symlink_to(root.resolve())
         yield home
     finally:
         shutil.rmtree(home, ignore_errors=True)
@@ -276,17 +264,17 @@ def _sweep(place: Path) -> None:
 
 
 def _command(
-    kernel: Kernel, home: Path, options: GuestOptions, *, seed: int, cpu: int | None
+    machine: Machine, home: Path, options: GuestOptions, *, seed: int, cpu: int | None
 ) -> list[str]:
     """Return the command that starts a guest; its length depends only on the path of `home`."""
     pinned = [] if cpu is None else ["taskset", "-c", str(cpu)]
     return [
         *("setpriv", "--pdeathsig", "KILL", "prlimit", "--core=0", *pinned),
-        str(kernel.path),
+        str(machine.kernel.path),
         f"mem={options.memory_mb}M",
         *("umid=guest", "console=tty0", "con=null", "con0=null,fd:1"),
-        *("root=none", "rootfstype=hostfs", "rootflags=/", "ro"),
-        f"init={home}/init",
+        *("root=none", "rootfstype=hostfs", f"rootflags={home}/root", "ro"),
+        f"init={machine.init}",
         *("dummy.numdummies=0", "ifb.numifbs=0"),
         *("time-travel=inf-cpu", f"time-travel-start={START_NS}"),
         f"tt-syscall-ns={options.syscall_ns}",

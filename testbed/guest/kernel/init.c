@@ -3,10 +3,9 @@
  * The guest's pid 1: mounts, runs one job, writes down how it ended, powers off.
  *
  * Started by the kernel as "init HOME", a folder of this guest on the host. In
- * it, `etc` is what the guest has as /etc (etc.py makes it; the host's own is
- * at /run/host-etc), and `job` the run's own folder, which appears as /run/job,
- * the only place the guest can write to that outlives it. Protocol, all in that
- * folder (job.py writes and reads it):
+ * it, `job` leads to the run's own folder, which appears as /run/job, the only
+ * place the guest can write to that outlives it. Protocol, all in that folder
+ * (job.py writes and reads it):
  *
  *   guest.job  in:  a sequence of NUL-ended strings: "job 2"; how long the job
  *                   may take, in nanoseconds of virtual time, 0 for any; then
@@ -39,8 +38,6 @@
 #include <unistd.h>
 
 #define JOB "/run/job"
-#define HOST_ETC "/run/host-etc"
-#define LOCALES "/usr/lib/locale"
 
 struct list {
 	size_t count;
@@ -148,13 +145,6 @@ static void mount_all(const char *home)
 	make_folder("/run/home");
 	make_folder(JOB);
 	mount_own(home, "job", JOB, 0);
-	make_folder(HOST_ETC);
-	if (mount("/etc", HOST_ETC, NULL, MS_BIND, NULL) < 0)
-		fail("mount /etc at %s", HOST_ETC);
-	mount_own(home, "etc", "/etc", MS_RDONLY);
-	/* which the host has depends on its user; C and C.UTF-8 are the C library's */
-	if (access(LOCALES, F_OK) == 0 && mount("tmpfs", LOCALES, "tmpfs", MS_RDONLY, NULL) < 0)
-		fail("mount tmpfs at %s", LOCALES);
 }
 
 /* The whole of guest.job, NUL-ended; *length excludes that NUL. */

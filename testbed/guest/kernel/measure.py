@@ -15,12 +15,15 @@ from pathlib import Path
 
 import trio
 
+from testbed.guest.image.tree import PYTHON
 from testbed.guest.kernel.builder import Kernel, cached_kernel
 from testbed.guest.kernel.guest import FAULT_AROUND_PAGES, GuestOptions, run_guest
+from testbed.guest.kernel.workshop import compile_program
+from testbed.guest.machine import machine_with
 
 _RUNS = 5
-_PYTHON = (sys.executable, "-I", "-S", "-c", "pass")
-_TRIO = (sys.executable, "-c", "import trio")
+_PYTHON = (str(PYTHON), "-I", "-S", "-c", "pass")
+_TRIO = (str(PYTHON), "-c", "import trio")
 
 # What is measured, how often the job does it, and the job's command.
 _COSTS: Sequence[tuple[str, int, Sequence[str]]] = (
@@ -46,7 +49,13 @@ async def measure(
         for (kernel, pages), found in zip(kernels, times_s, strict=True):
             options = GuestOptions(fault_around_pages=pages)
             result = await run_guest(
-                kernel, argv, folder, seed=1, cpu=cpu, wall_limit_s=120, options=options
+                machine_with(kernel),
+                argv,
+                folder,
+                seed=1,
+                cpu=cpu,
+                wall_limit_s=120,
+                options=options,
             )
             if result.exit_status:
                 raise SystemExit(f"{argv} failed: {(folder / 'stderr').read_text()}")
@@ -72,8 +81,7 @@ async def main() -> None:
     source = Path(__file__).parent / "programs" / "costs.c"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        build = ["gcc", "-O1", "-static", "-o", str(folder / "costs"), str(source)]
-        await trio.run_process(build)
+        compile_program(source, folder / "costs", "-O1", "-static")
         empty_s = await measure(kernels, folder, ["./costs", "syscalls", "0"])
         print(f"{'boot to power-off':28}", *(f"{each * 1e3:9.4f} ms" for each in empty_s))
         for what, count, argv in _COSTS:

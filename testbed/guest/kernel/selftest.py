@@ -19,13 +19,25 @@ from pathlib import Path
 import trio
 
 from testbed.guest.kernel.builder import Kernel
-from testbed.guest.kernel.guest import SYSCALL_NS, GuestError, GuestOptions, GuestResult, run_guest
+from testbed.guest.kernel.guest import (
+    SYSCALL_NS,
+    GuestError,
+    GuestOptions,
+    GuestResult,
+    Machine,
+    run_guest,
+)
+from testbed.guest.kernel.source import KernelBuildError
+from testbed.guest.kernel.workshop import compile_program
+from testbed.guest.machine import machine_with
 
 # Called with the name of each check and its state ("running", then "ok" or "failed").
 Report = Callable[[str, str], None]
 
 _WALL_LIMIT_S = 60.0
 _PROGRAMS = Path(__file__).parent / "programs"
+_GROUPS = ("iproute2", "iputils-ping")
+"""What the scripts below need of the lab image: ip, tc and ping."""
 
 # Two network namespaces, with 50 ms of delay in each direction. The MAC addresses are fixed, as
 # they would otherwise come from the seed.
@@ -50,7 +62,7 @@ _NOISE = _LINK.format(noise="10ms loss 10%") + (
     "od -An -tx8 -N 16 /proc/self/auxv; cat /proc/self/maps; date -Ins; cat /proc/meminfo\n"
 )
 _SCRATCH_AND_ROOT = (
-    "for folder in / /etc /usr/bin /home; do"
+    "for folder in / /etc /usr/bin /root; do"
     " ! touch $folder/testbed-was-here 2>/dev/null || exit 1; done\n"
     "touch /tmp/x /run/x /var/tmp/x /dev/shm/x /run/job/x\n"
 )
@@ -68,16 +80,16 @@ class Check:
 
 @dataclass(frozen=True)
 class _Bench:
-    """A kernel to check and the processor to check it on."""
+    """A kernel to check, with the tools for it, and the processor to check it on."""
 
-    kernel: Kernel
+    machine: Machine
     cpu: int
 
     async def run(
         self, script: str, folder: Path, *, seed: int = 1, syscall_ns: int = SYSCALL_NS
     ) -> GuestResult:
         return await run_guest(
-            self.kernel,
+            self.machine,
             ["sh", "-c", script],
             folder,
             seed=seed,
@@ -109,17 +121,16 @@ def _folder() -> Iterator[Path]:
 async def kernel_test(kernel: Kernel, report: Report = lambda _name, _state: None) -> list[Check]:
     """Run all checks, one after the other (some seconds), and return their outcomes.
 
-    A failing check is a result, not an error, even if its guest fails. The scripts need ip and tc
-    (iproute2) and ping (iputils-ping).
+    A failing check is a result, not an error, even if its guest fails.
     """
-    bench = _Bench(kernel, cpu=max(os.sched_getaffinity(0)))
+    bench = _Bench(machine_with(kernel, _GROUPS), cpu=max(os.sched_getaffinity(0)))
     done: list[Check] = []
     for name, check in _CHECKS.items():
         report(name, "running")
         started_s = time.monotonic()
         try:
             ok, detail = await check(bench)
-        except GuestError as error:
+        except (GuestError, KernelBuildError) as error:
             ok, detail = False, str(error)
         done.append(Check(name, ok, detail, time.monotonic() - started_s))
         report(name, "ok" if ok else "failed")
@@ -199,15 +210,9 @@ async def _tasks(bench: _Bench) -> tuple[bool, str]:
 async def _compiled(bench: _Bench, name: str) -> str:
     """Compile programs/NAME.c, run it in a guest, and return what it printed."""
     with _folder() as folder:
-        build = ["gcc", "-O1", "-mavx", "-pthread", "-o", str(folder / name)]
-        try:
-            done = await trio.run_process(
-                [*build, str(_PROGRAMS / f"{name}.c")], check=False, capture_stderr=True
-            )
-        except OSError as error:
-            raise GuestError(f"cannot compile the check: {error} (apt install gcc)") from error
-        if done.returncode:
-            raise GuestError(f"cannot compile the check: {done.stderr.decode()}")
+        source = _PROGRAMS / f"{name}.c"
+        options = ("-O1", "-mavx", "-pthread")
+        await trio.to_thread.run_sync(compile_program, source, folder / name, *options)
         result = await bench.run(f"exec ./{name}", folder)
         printed = (folder / "stdout").read_text("utf-8")
         return printed if result.exit_status == 0 else f"{printed} exit {result.exit_status}"
@@ -229,7 +234,7 @@ async def _leaves_nothing(bench: _Bench) -> tuple[bool, str]:
             with trio.move_on_after(wall_s):
                 await bench.run(script, folder)
             if (folder / "ready").exists():
-                left = _processes_of(bench.kernel)
+                left = _processes_of(bench.machine.kernel)
                 return not left, f"processes left: {left or 'none'}"
     return False, "the guest did not get so far as to be killed"
 

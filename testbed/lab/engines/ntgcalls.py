@@ -27,20 +27,7 @@ from testbed.lab.servers.telegram_reflector import serve_reflector
 from testbed.record.observation import CallRecord
 from testbed.transport.interface import Address, Process, Program
 
-_FILES = {
-    "311": "c1f348e2e21adb1ce7414a646704c55c95245cec13e2fc1ee5fe38e9a6d29b3b",
-    "312": "3e9ec6ab28481183b9ec6cac5446b625009c4a1465f577190fc11f1c33c8f73b",
-    "313": "b9a4db1d6d86ec262cfd0794cf96f872e16dd4e07c75f741b0bff648c90b7071",
-    "314": "8b53a76020e67374ca7dd85cb80be986d8c05709fb92cdc981ea9859c8e46a68",
-}
-"""By Python version: the SHA-256 of the ntgcalls library in the wheel for x86-64."""
-_PYTHON = f"{sys.version_info.major}{sys.version_info.minor}"
-NTGCALLS = Program(
-    "ntgcalls",
-    pypi="ntgcalls==3.0.5",
-    inside=f"ntgcalls.cpython-{_PYTHON}-x86_64-linux-gnu.so",
-    sha256=_FILES.get(_PYTHON, ""),
-)
+NTGCALLS = Program("ntgcalls", pypi="ntgcalls", inside="ntgcalls.cpython-313-x86_64-linux-gnu.so")
 """An engine for Telegram's calls: the tgcalls protocol on libwebrtc (LGPL-3,
 github.com/pytgcalls/ntgcalls), loaded unmodified by `testbed.lab.engines.ntgcalls_end`."""
 _PROGRAM = Path(__file__).with_name("ntgcalls_end.py")

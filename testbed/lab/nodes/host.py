@@ -45,6 +45,15 @@ from testbed.transport.interface import (
 )
 from testbed.transport.program_log import MAX_LOG_BYTES, ProgramLog
 
+PROCESSOR: Mapping[str, str] = {
+    "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX,-AVX2,-AVX512F,-FMA,-FMA4",
+    "GODEBUG": "cpu.aes=off",
+}
+"""The environment in which programs act alike on all processors, where they can be asked to.
+
+glibc's functions of mathematics round differently with fused multiplication, and what Go offers in
+a TLS handshake depends on whether the processor has instructions for AES.
+"""
 _FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 _LOOPBACK_INDEX = 1
 _SIOCGIFADDR = 0x8915
@@ -228,7 +237,7 @@ class LabHost:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT if ready else stderr,
-                env={"PATH": PROGRAM_PATH, "HOME": str(self.state_dir), **env},
+                env={"PATH": PROGRAM_PATH, "HOME": str(self.state_dir), **PROCESSOR, **env},
                 cwd=self.state_dir,
             )
         # A program that floods its log is to end (by SIGXFSZ), and so is its cell, before the disk

@@ -116,10 +116,12 @@ def commands(run: Run, cells: Sequence[RecordedCell]) -> list[str]:
 
 
 def versions(manifest: Manifest) -> list[tuple[str, str]]:
-    """Return the clock, the kernel, and the versions of everything that a run used."""
+    """Return the clock, the laboratory, the kernel, and the versions of all that a run used."""
     known = {name: value for name, value in asdict(manifest.kernel).items() if value}
     kernel = ", ".join(f"{name} {value}" for name, value in known.items())
-    return [("clock", manifest.kernel.clock), ("kernel", kernel), *manifest.versions.items()]
+    laboratory = ("laboratory", manifest.kernel.laboratory)
+    clock = ("clock", manifest.kernel.clock)
+    return [clock, laboratory, ("kernel", kernel), *manifest.versions.items()]
 
 
 def digests(run: Run) -> list[tuple[str, str]]:

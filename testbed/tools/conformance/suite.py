@@ -11,10 +11,13 @@ from pathlib import Path
 import trio
 
 from testbed.experiment.cell import TransportChoice
+from testbed.experiment.choosing import load_transport
+from testbed.experiment.loading import programs_of
 from testbed.guest.kernel.builder import Kernel
 from testbed.record.results import Wall
 from testbed.run.certificate import write_certificates
-from testbed.run.runner import ConductError, run_module
+from testbed.run.provenance import is_foreign
+from testbed.run.runner import ConductError, Needs, run_module
 from testbed.tools.conformance.rules import CHECK_FILE, CHECKS_FILE, RULES, Verdict
 
 TWICE = "same again"
@@ -49,6 +52,7 @@ async def check_transport(
         ConductError: A guest failed.
     """
     walls: dict[str, Wall] = {}
+    needs = Needs(tuple(programs_of(load_transport(choice))), is_foreign(choice))
     limit = trio.CapacityLimiter(len(cpus))
     free = list(cpus)
 
@@ -58,7 +62,12 @@ async def check_transport(
             try:
                 job = _job(folder / name, choice)
                 walls[name] = await run_module(
-                    kernel, "testbed.tools.conformance.rules", job, seed=_SEED, cpu=cpu
+                    kernel,
+                    "testbed.tools.conformance.rules",
+                    job,
+                    seed=_SEED,
+                    cpu=cpu,
+                    needs=needs,
                 )
             finally:
                 free.append(cpu)

@@ -1,0 +1,67 @@
+"""Programs in Go are built in the lab image: once for each source, and equal everywhere."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from testbed.cli.requirements import missing_for_transports
+from testbed.guest import go_programs, programs
+from testbed.guest.go_programs import GoBuildError, build, built, program_names
+from testbed.guest.image.tree import our_image
+from testbed.transport.interface import Program
+
+MAIN = 'package main\n\nfunc main() { println("hello") }\n'
+
+
+@pytest.fixture
+def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a small program, with a cache of its own for what is built."""
+    folder = tmp_path / "go" / "hello"
+    folder.mkdir(parents=True)
+    (folder / "main.go").write_text(MAIN)
+    (folder / "needs.toml").write_text("groups = []\n")
+    image = our_image()
+    monkeypatch.setattr(go_programs, "PROGRAMS", tmp_path / "go")
+    monkeypatch.setattr(go_programs, "our_image", lambda: image)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return folder
+
+
+@pytest.mark.slow
+def test_a_program_is_built_once_and_again_when_its_source_changes(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert program_names() == ["hello"]
+    assert built("hello") is None
+    path = build("hello")
+    assert subprocess.run([path], capture_output=True, check=True).stderr == b"hello\n"
+    assert built("hello") == build("hello") == path
+    content = path.read_bytes()
+    path.unlink()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another cache"))
+    assert build("hello").read_bytes() == content
+    (source / "main.go").write_text(MAIN + "// more\n")
+    assert built("hello") is None
+
+
+@pytest.mark.slow
+def test_a_program_that_does_not_compile_says_why(source: Path) -> None:
+    (source / "main.go").write_text("package main\n\nfunc main() { nosuch() }\n")
+    with pytest.raises(GoBuildError, match=r"hello does not compile: .*\n.*undefined: nosuch"):
+        build("hello")
+    assert built("hello") is None
+
+
+def test_an_unknown_program_is_told_with_those_that_there_are(source: Path) -> None:
+    with pytest.raises(GoBuildError, match=r"no program 'nosuch' to build; there are hello"):
+        build("nosuch")
+
+
+def test_doctor_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(programs, "built", lambda _name: None)
+    assert missing_for_transports()["snowflake"] == "testbed build snowflake-server"
+    monkeypatch.setattr(programs, "built", lambda _name: Path("/bin/true"))
+    assert programs.missing([Program("snowflake-server", go=True)]) == {}
