@@ -20,8 +20,6 @@ from testbed.guest.boot import BUNDLE, GENERATED, INDEX
 from testbed.plugins import names
 
 _PROGRAM = "testbed.lab.main"
-_PLUGINS = ("testbed.lab.engines", "transports")
-"""The packages from which a cell imports only what it needs."""
 _PYC_HEADER_BYTES = 16
 
 
@@ -66,10 +64,9 @@ def _import_all() -> dict[str, CodeType]:
 
     vars(dataclasses)["exec"], vars(attr._make)["compile"] = exec_text, compile_text
     importlib.import_module(_PROGRAM)
-    for package in _PLUGINS:
-        for name in names(package):
-            with suppress(ImportError):  # the cell that needs it will report it
-                importlib.import_module(f"{package}.{name}")
+    for name in names("transports"):
+        with suppress(ImportError):  # the transport's own cell will report it
+            importlib.import_module(f"transports.{name}")
     return generated
 
 
