@@ -22,8 +22,6 @@ from testbed.plugins import names
 _PROGRAM = "testbed.lab.main"
 _ONLY_IN_GUESTS = ("netfilterqueue",)
 """What cells import when they use it, since hosts do not have it."""
-_PLUGINS = ("testbed.lab.engines", "transports")
-"""The packages from which a cell imports only what it needs."""
 _PYC_HEADER_BYTES = 16
 
 
@@ -72,10 +70,9 @@ def _import_all() -> dict[str, CodeType]:
     vars(dataclasses)["exec"], vars(attr._make)["compile"] = exec_text, compile_text
     for name in (_PROGRAM, *_ONLY_IN_GUESTS):
         importlib.import_module(name)
-    for package in _PLUGINS:
-        for name in names(package):
-            with suppress(ImportError):  # the cell that needs it will report it
-                importlib.import_module(f"{package}.{name}")
+    for name in names("transports"):
+        with suppress(ImportError):  # the transport's own cell will report it
+            importlib.import_module(f"transports.{name}")
     return generated
 
 

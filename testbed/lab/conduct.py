@@ -62,7 +62,8 @@ class StuckError(Exception):
     """A cell waits for something that never happens."""
 
 
-_ENGINES: Mapping[str, LabEngine] = Plugins("testbed.lab.engines", "ENGINE")
+_ENGINES: Mapping[str, LabEngine] = dict(Plugins("testbed.lab.engines", "ENGINE"))
+"""All are imported now, before a guest draws its random numbers afresh (`testbed.guest.boot`)."""
 _SERVER_NODES = {"foreign": "relay", "domestic": "domestic"}
 _ENDS = ("caller", "callee")
 _INSIDE_ENDS: Mapping[Topology, Sequence[str]] = {"one-sided": ("caller",), "both-sides": _ENDS}
