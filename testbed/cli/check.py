@@ -63,23 +63,32 @@ def check_transport_command(
 
     Examples: testbed check transport hysteria2; testbed check transport 'fec {inner = tuic}'
     """
-    choice = transport_choice(name)
-    for program in programs_of(load_transport(choice)):
-        if program.find() is None:
-            raise ScenarioError(f"{name} needs the program {program.name}: {program.remedy}")
-    kept_in = folder or RESULTS / f"check-{choice.name}"
-    if kept_in.exists() and not (kept_in / "first").is_dir():
-        raise ScenarioError(f"{kept_in} is something else: give another --out")
-    shutil.rmtree(kept_in, ignore_errors=True)
-    cpus = sorted(os.sched_getaffinity(0))
-    result = trio.run(check_transport, choice, guest_kernel(), kept_in, cpus)
+    kept_in = folder or RESULTS / f"check-{transport_choice(name).name}"
+    result = conformance(name, kept_in)
     if as_json:
         json.dump([asdict(verdict) for verdict in result.verdicts], sys.stdout, indent=1)
         sys.stdout.write("\n")
     else:
-        _show(name, result, kept_in)
+        show_conformance(name, result, kept_in)
     if not result.ok:
         raise typer.Exit(1)
+
+
+def conformance(name: str, kept_in: Path) -> Conformance:
+    """Test a transport, and keep the logs of its programs in a folder.
+
+    Raises:
+        ScenarioError: A program is missing, or the folder holds something else.
+    """
+    choice = transport_choice(name)
+    for program in programs_of(load_transport(choice)):
+        if program.find() is None:
+            raise ScenarioError(f"{name} needs the program {program.name}: {program.remedy}")
+    if kept_in.exists() and not (kept_in / "first").is_dir():
+        raise ScenarioError(f"{kept_in} is something else: give another --out")
+    shutil.rmtree(kept_in, ignore_errors=True)
+    cpus = sorted(os.sched_getaffinity(0))
+    return trio.run(check_transport, choice, guest_kernel(), kept_in, cpus)
 
 
 @check_app.command("repeats")
@@ -105,26 +114,35 @@ def check_repeats(
     XDG_CACHE_HOME=/tmp/other testbed kernel build, then testbed check repeats --other-build
     the path that it says
     """
+    found = repeats(messenger or [], transport or [], other_build)
+    if not all(each.ok for each in found if each is not None):
+        raise typer.Exit(1)
+
+
+def repeats(
+    messengers: Sequence[str], transports: Sequence[str], other_build: Path | None = None
+) -> list[repeatability.Repeat | None]:
+    """Run cells repeatedly, print what differs, and return it; None: a cell cannot run here."""
     kernel, cpus = guest_kernel(), sorted(os.sched_getaffinity(0))
     ways = repeatability.circumstances(kernel, cpus, other_build)
-    cells = repeatability.repeat_cells(messenger or [], transport or [])
-    ok = True
+    cells = repeatability.repeat_cells(messengers, transports)
+    repeated: list[repeatability.Repeat | None] = []
     bar = Progress(console=err, transient=True, redirect_stdout=False)
     with TemporaryDirectory() as folder, bar:
         task = bar.add_task("runs", total=len(cells) * len(ways))
         for number, cell in enumerate(cells):
             if lacks := lacking([cell]):
                 out.print(f"[yellow]not tried[/] {cell_id(cell)}: {lacks}")
+                repeated.append(None)
             else:
                 runs = Path(folder) / str(number)
                 found = trio.run(repeatability.repeat, cell, ways, runs, partial(bar.advance, task))
                 out.print(f"{'[green]equal[/]    ' if found.ok else '[red]differs[/]  '} ", end="")
                 out.print(f"{found.name}{_said(found)}", markup=False)
-                ok &= found.ok
+                repeated.append(found)
             bar.update(task, completed=(number + 1) * len(ways))
     out.print(f"Each run {len(ways)} times: {', '.join(way.what for way in ways)}.", style="dim")
-    if not ok:
-        raise typer.Exit(1)
+    return repeated
 
 
 def _said(found: repeatability.Repeat) -> str:
@@ -134,7 +152,8 @@ def _said(found: repeatability.Repeat) -> str:
     return f": {said}" if said else ""
 
 
-def _show(name: str, result: Conformance, folder: Path) -> None:
+def show_conformance(name: str, result: Conformance, folder: Path) -> None:
+    """Print the verdict on each rule, and where the logs are if one was broken."""
     out.print(verdict_table(result.verdicts))
     kept = sum(verdict.ok is True for verdict in result.verdicts)
     wall = result.wall

@@ -47,17 +47,23 @@ def validate_calls(
 
     Example: testbed validate-calls --engine telegram
     """
-    pairs = pairs_named(engine)
+    if any(comparison.deviations for comparison in validation(pairs_named(engine), seed)):
+        raise typer.Exit(1)
+
+
+def validation(
+    pairs: Sequence[Pair], seeds: list[int] | None = None, *, fresh: bool = False
+) -> list[Comparison]:
+    """Run the calls of pairs, print and draw their comparisons, and return these."""
     runs = []
     for name in SCENARIOS:
         of_scenario = load_scenario(name).messengers
         chosen = [n for p in pairs for n in (p.engine, p.model) if n in of_scenario]
         if chosen:
             folder = RESULTS / name
-            run(name, messenger=chosen, seed=seed, out_folder=folder)
+            run(name, messenger=chosen, seed=seeds, out_folder=folder, fresh=fresh)
             runs.append(Run(folder))
-    if not print_validation(runs, pairs):
-        raise typer.Exit(1)
+    return print_validation(runs, pairs)
 
 
 def pairs_named(engines: Sequence[str] | None) -> list[Pair]:
@@ -72,8 +78,8 @@ def pairs_named(engines: Sequence[str] | None) -> list[Pair]:
     return [named[name] for name in engines or named]
 
 
-def print_validation(runs: Sequence[Run], pairs: Sequence[Pair]) -> bool:
-    """Print and draw the comparison of each pair in runs of scenarios; return whether all agree.
+def print_validation(runs: Sequence[Run], pairs: Sequence[Pair]) -> list[Comparison]:
+    """Print and draw the comparisons of each pair in runs of scenarios, and return them.
 
     Sound that has no scores yet is scored, if ViSQOL is installed. Figures go to the last run's
     folder.
@@ -84,17 +90,17 @@ def print_validation(runs: Sequence[Run], pairs: Sequence[Pair]) -> bool:
 
     cells = [cell for run in runs for cell in run.cells()]
     visqol = _scored(runs, {name for pair in pairs for name in (pair.engine, pair.model)})
-    agrees = True
+    found: list[Comparison] = []
     for pair in pairs:
         comparisons = agreement.compare(cells, pair.engine, pair.model, visqol)
         out.print(pair.title, style="bold")
         out.print(table(comparisons))
-        agrees &= not any(comparison.deviations for comparison in comparisons)
+        found += comparisons
         figure = draw(comparisons, pair.title, _HOW.replace("\n", " "))
         for path in write(figure, runs[-1].folder / "figures" / f"validation-{pair.engine}"):
             out.print(f"Figure: {path}")
     out.print(_HOW, style="dim")
-    return agrees
+    return found
 
 
 def _scored(runs: Sequence[Run], messengers: Container[str]) -> dict[Path, Sequence[float]]:
