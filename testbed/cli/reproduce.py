@@ -106,7 +106,7 @@ def results_table(results: Mapping[str, Sequence[Result]]) -> Table:
     table.add_column("Value")
     for heading in ("Claimed", "Tolerance", "Obtained"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("Within", no_wrap=True)
+    table.add_column("Reproduced", no_wrap=True)
     for name, of_claim in results.items():
         for result in of_claim:
             value = result.value

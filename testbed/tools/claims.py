@@ -247,16 +247,14 @@ def _calls(value: Value, outcome: Outcome) -> Amount:
 
 def _lost(value: Value, outcome: Outcome) -> Amount:
     """Return the median share of speech lost, in percent; the selected calls must be one row."""
-    [row] = rows(value.calls.of(outcome.cells)) or [None]
-    share = row.concealed_share if row else None
-    return Amount("lost", None if share is None else 100 * share)
+    shares = [row.concealed_share for row in rows(value.calls.of(outcome.cells))]
+    return _median("lost", shares, 100)
 
 
 def _delay(value: Value, outcome: Outcome) -> Amount:
     """Return the median delay from mouth to ear (ms); the selected calls must be one row."""
-    [row] = rows(value.calls.of(outcome.cells)) or [None]
-    delay_s = row.mouth_to_ear_s if row else None
-    return Amount("delay", None if delay_s is None else 1000 * delay_s)
+    delays_s = [row.mouth_to_ear_s for row in rows(value.calls.of(outcome.cells))]
+    return _median("delay", delays_s, 1000)
 
 
 def _chat_messages(value: Value, outcome: Outcome) -> Amount:
@@ -277,6 +275,18 @@ def _other_traffic(value: Value, outcome: Outcome) -> Amount:
 
 def _checks(_: Value, outcome: Outcome) -> Amount:
     return _count("checks", sum(outcome.checks), len(outcome.checks))
+
+
+def _median(measure: Measure, of_rows: Sequence[float | None], factor: float) -> Amount:
+    """Return the only row's median in the measure's unit.
+
+    Raises:
+        ValueError: There are several rows.
+    """
+    if len(of_rows) > 1:
+        raise ValueError(f"{measure}: the selected calls are {len(of_rows)} rows, not one")
+    found = of_rows[0] if of_rows else None
+    return Amount(measure, None if found is None else factor * found)
 
 
 def _fewest(counts: Iterable[tuple[int, int]]) -> tuple[int, int]:
