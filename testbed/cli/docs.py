@@ -21,7 +21,7 @@ from testbed.cli.kernel import guest_kernel
 from testbed.cli.plot import plot
 from testbed.cli.registry import Command, Panel
 from testbed.cli.run import run
-from testbed.experiment.scenario import DEMO, ROOT
+from testbed.experiment.scenario import DEMO, ROOT, checkout
 from testbed.record.results import ResultsError, Run
 from testbed.run.runner import run_module
 from testbed.tools import published
@@ -53,6 +53,7 @@ def make_tables(
 
     Examples: testbed docs tables; testbed docs tables --run demo calibration
     """
+    root = checkout("making the documents' tables")
     known = published.RECORD_NAMES
     if unknown := sorted(set(names or ()) - set(known)):
         raise ResultsError(f"no record {', '.join(unknown)}; there are {', '.join(known)}")
@@ -62,7 +63,7 @@ def make_tables(
         content, command = _MAKE[name]()
         published.write_record(name, _record(content, command))
     for document in dict.fromkeys(table.document for table in published.TABLES.values()):
-        fill(ROOT / document, wanted)
+        fill(root / document, wanted)
 
 
 def _record(content: JsonValue, command: str) -> published.Record:

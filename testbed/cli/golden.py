@@ -19,6 +19,7 @@ from testbed.cli.kernel import guest_kernel
 from testbed.experiment.choosing import load_transport
 from testbed.experiment.explanations import ScenarioError
 from testbed.experiment.loading import programs_of
+from testbed.experiment.scenario import checkout
 from testbed.guest.kernel.builder import Kernel
 from testbed.run.provenance import programs
 from testbed.tools import golden
@@ -63,6 +64,7 @@ def check_golden(
 
     Examples: testbed check golden --name obfs4; testbed check golden --update
     """
+    checkout("the comparison with golden hashes")
     if update and name:
         raise ScenarioError("--update keeps all hashes, for they share one table of versions")
     subjects = list(_subjects())

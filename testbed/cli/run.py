@@ -199,8 +199,8 @@ def _sent_to(
         from testbed.run import cluster  # noqa: PLC0415 - it needs what is not always installed
     except ModuleNotFoundError as error:
         raise runner.LabError(
-            f"--scheduler needs Dask ({error}): .venv/bin/pip install 'distributed==2026.8.0' "
-            "--constraint constraints.txt"
+            f"--scheduler needs Dask ({error}): "
+            f"{Path(sys.prefix) / 'bin' / 'pip'} install distributed==2026.8.0"
         ) from None
     with ExitStack() as stack:
         with err.status(f"asks the scheduler {scheduler} for its workers"):

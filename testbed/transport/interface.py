@@ -126,7 +126,11 @@ class Program:
             return f"testbed build {self.name}"
         if self.pypi:
             return f"pip install {self.pypi}"
-        return f"./lab install {self.apt}" if self.apt else f"install {self.name}, or name its path"
+        if not self.apt:
+            return f"install {self.name}, or name its path"
+        # An installed package has no ./lab, which also keeps services from being started.
+        lab = Path(__file__).resolve().parents[2] / "lab"
+        return f"{'./lab' if lab.is_file() else 'apt-get'} install {self.apt}"
 
 
 def find_program(name: str) -> Path | None:

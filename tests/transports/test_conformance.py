@@ -137,7 +137,7 @@ def test_what_new_transport_writes_works(kernel: Kernel, tmp_path: Path) -> None
         (tmp_path / folder).mkdir(parents=True)
     written, test = write_transport("mine", tmp_path)
     assert_conforms(str(written), kernel, tmp_path)
-    compile(test.read_text(), "test_mine.py", "exec")
+    exec(compile(test.read_text(), "test_mine.py", "exec"), {"__name__": "test_mine"})
     with pytest.raises(ScenarioError, match="is there already"):
         write_transport("mine", tmp_path)
     with pytest.raises(ScenarioError, match="lower-case letters"):
