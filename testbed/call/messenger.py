@@ -152,11 +152,13 @@ class Messenger:
     def __post_init__(self) -> None:
         check_reviewed(self.reviewed)
         if self.engine == "model" and self.dialect not in DIALECTS:
-            raise ValueError(f"dialect: {self.dialect!r} is none of {sorted(DIALECTS)}")
+            raise ValueError(f"dialect: there is no {self.dialect!r}, only {sorted(DIALECTS)}")
         if other := set(self.relay_protocols) - set(ENGINES[self.engine].relay_protocols):
-            raise ValueError(f"relay_protocols: the engine {self.engine} has no {sorted(other)}")
+            raise ValueError(
+                f"relay_protocols: the engine {self.engine} does not support {sorted(other)}"
+            )
         if self.engine != "model" and (self.probes or self.repair != Repair()):
-            raise ValueError("probes, repair: a real engine has its own")
+            raise ValueError("probes, repair: a real engine cannot be given these")
         self._check_peer_to_peer()
         needed = self._keys_with_evidence()
         if missing := needed - set(self.evidence):

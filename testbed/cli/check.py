@@ -11,7 +11,7 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import trio
 import typer
@@ -32,12 +32,14 @@ from testbed.experiment.loading import programs_of
 from testbed.experiment.scenario import RESULTS, cell_id
 from testbed.run.provenance import lacking
 from testbed.tools import repeatability
-from testbed.tools.conformance.rules import Verdict
-from testbed.tools.conformance.suite import ALL_RULES, Conformance, check_transport
+
+if TYPE_CHECKING:
+    from testbed.tools.conformance.rules import Verdict
+    from testbed.tools.conformance.suite import Conformance
 
 check_app = typer.Typer(
     no_args_is_help=True,
-    help="Try whether a part keeps its rules, as `testbed check transport obfs4`.",
+    help="Check a transport, golden hashes, or that cells repeat to the byte.",
 )
 
 
@@ -52,14 +54,17 @@ def _check() -> None: ...
 def check_transport_command(
     name: Annotated[
         str,
-        typer.Argument(metavar="NAME|PATH", help="See `testbed list transports`; or ./mine.py."),
+        typer.Argument(
+            metavar="NAME|PATH", help="A name (`testbed list transports`) or ./mine.py."
+        ),
     ],
     folder: Annotated[
-        Path | None, typer.Option("--out", help="Where logs go; results/check-NAME if not given.")
+        Path | None,
+        typer.Option("--out", help="The folder for logs; by default results/check-NAME."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdicts as JSON.")] = False,
 ) -> None:
-    """Try a transport in two guests: whether it carries, closes, fails and ends as it must.
+    """Run the conformance suite on a transport in two guests: sending, closing, failing, ending.
 
     Examples: testbed check transport hysteria2; testbed check transport 'fec {inner = tuic}'
     """
@@ -80,12 +85,14 @@ def conformance(name: str, kept_in: Path) -> Conformance:
     Raises:
         ScenarioError: A program is missing, or the folder holds something else.
     """
+    from testbed.tools.conformance.suite import check_transport  # noqa: PLC0415 - as in `golden`
+
     choice = transport_choice(name)
     for program in programs_of(load_transport(choice)):
         if program.find() is None:
             raise ScenarioError(f"{name} needs the program {program.name}: {program.remedy}")
     if kept_in.exists() and not (kept_in / "first").is_dir():
-        raise ScenarioError(f"{kept_in} is something else: give another --out")
+        raise ScenarioError(f"{kept_in} holds something else: choose another folder with --out")
     shutil.rmtree(kept_in, ignore_errors=True)
     cpus = sorted(os.sched_getaffinity(0))
     return trio.run(check_transport, choice, guest_kernel(), kept_in, cpus)
@@ -106,13 +113,15 @@ def check_repeats(
         ),
     ] = None,
 ) -> None:
-    """Try whether cells are the same to the byte: again, on another processor, beside a busy loop.
+    """Check that cells repeat to the byte: again, on another processor, next to a busy loop.
 
-    A short call through each transport and with each messenger that can run here (min).
+    By default, this runs a short call through each transport and with each messenger that can run
+    on this machine, which takes minutes.
 
-    Examples: testbed check repeats --transport tor;
-    XDG_CACHE_HOME=/tmp/other testbed kernel build, then testbed check repeats --other-build
-    the path that it says
+    To compare with another build of the kernel, build one by `XDG_CACHE_HOME=/tmp/other testbed
+    kernel build`, and give the path that this prints to --other-build.
+
+    Example: testbed check repeats --transport tor
     """
     found = repeats(messenger or [], transport or [], other_build)
     if not all(each.ok for each in found if each is not None):
@@ -132,7 +141,7 @@ def repeats(
         task = bar.add_task("runs", total=len(cells) * len(ways))
         for number, cell in enumerate(cells):
             if lacks := lacking([cell]):
-                out.print(f"[yellow]not tried[/] {cell_id(cell)}: {lacks}")
+                out.print(f"[yellow]not run[/] {cell_id(cell)}: {lacks}")
                 repeated.append(None)
             else:
                 runs = Path(folder) / str(number)
@@ -141,7 +150,9 @@ def repeats(
                 out.print(f"{found.name}{_said(found)}", markup=False)
                 repeated.append(found)
             bar.update(task, completed=(number + 1) * len(ways))
-    out.print(f"Each run {len(ways)} times: {', '.join(way.what for way in ways)}.", style="dim")
+    out.print(
+        f"Each cell was run {len(ways)} times: {', '.join(way.what for way in ways)}.", style="dim"
+    )
     return repeated
 
 
@@ -158,8 +169,8 @@ def show_conformance(name: str, result: Conformance, folder: Path) -> None:
     kept = sum(verdict.ok is True for verdict in result.verdicts)
     wall = result.wall
     out.print(
-        f"{escape(name)}: {kept} of {len(result.verdicts)} rules kept, in {wall.virtual_s:.0f} "
-        f"virtual s, twice; a guest took {wall.wall_s:.1f} s.",
+        f"{escape(name)}: {kept} of {len(result.verdicts)} rules kept. Each of the two guests ran "
+        f"for {wall.virtual_s:.0f} virtual s, in {wall.wall_s:.1f} s.",
         soft_wrap=True,
     )
     if not result.ok:
@@ -168,11 +179,13 @@ def show_conformance(name: str, result: Conformance, folder: Path) -> None:
 
 def verdict_table(verdicts: Sequence[Verdict]) -> Table:
     """Return the table of each rule's result, with the text of the rules that were broken."""
+    from testbed.tools.conformance.suite import ALL_RULES  # noqa: PLC0415 - as in `golden`
+
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    states = {True: "[green]ok[/]", False: "[red]broken[/]", None: "[yellow]not tried[/]"}
+    states = {True: "[green]ok[/]", False: "[red]broken[/]", None: "[yellow]not tested[/]"}
     for verdict in verdicts:
         seen = escape(verdict.seen)
         if verdict.ok is False:

@@ -27,7 +27,7 @@ from testbed.run.runner import run_module
 from testbed.tools import published
 from testbed.tools.bench_record import Machine
 
-docs_app = typer.Typer(no_args_is_help=True, help="Make what the documents show from records.")
+docs_app = typer.Typer(no_args_is_help=True, help="Make the tables of the documents from records.")
 _FIGURES: Mapping[str, str] = {"demo": "usability", "profiles-x-transports": "matrix"}
 """The figure that README.md shows of each record."""
 _ROUNDS = {"bench": 3, "middlebox": 5}
@@ -40,10 +40,11 @@ def _docs() -> None: ...
 @docs_app.command("tables")
 def make_tables(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="RECORD...", help="Only these; none: all.")
+        list[str] | None,
+        typer.Argument(metavar="RECORD...", help="Only these records; all if none is named."),
     ] = None,
     run_again: Annotated[
-        bool, typer.Option("--run", help="Run again what the records are made from.")
+        bool, typer.Option("--run", help="First run again what the records are made from.")
     ] = False,
 ) -> None:
     """Write the tables of the documents from the records in docs/results.

@@ -14,9 +14,7 @@ from testbed.experiment.explanations import ScenarioError
 from testbed.experiment.loading import IN_TREE
 from testbed.experiment.scenario import IS_CHECKOUT, ROOT
 
-new_app = typer.Typer(
-    no_args_is_help=True, help="Start a part of your own, as `testbed new transport mytunnel`."
-)
+new_app = typer.Typer(no_args_is_help=True, help="Write a new transport that you can change.")
 
 
 _TEST = '''"""{name} keeps the rules of transports."""
@@ -41,9 +39,11 @@ def _new() -> None: ...
 
 @new_app.command("transport")
 def new_transport(
-    name: Annotated[str, typer.Argument(help="Its name: lower-case letters, digits and _.")],
+    name: Annotated[
+        str, typer.Argument(help="The transport's name: lower-case letters, digits and _.")
+    ],
 ) -> None:
-    """Write a transport that works, and its test, to be made into your own.
+    """Write a working transport and its test, for you to change.
 
     Without a checkout of the project, write only the transport, into the working directory.
 
@@ -71,7 +71,7 @@ def write_transport(name: str, checkout: Path | None) -> list[Path]:
         }
     for path in files:
         if path.exists():
-            raise ScenarioError(f"{path} is there already")
+            raise ScenarioError(f"{path} exists already")
     for path, text in files.items():
         path.write_text(text)
     return list(files)

@@ -23,15 +23,15 @@ from testbed.record.results import Run
 SCENARIOS = ("validate-calls", "validate-lines", "validate-repair", "validate-sound")
 """The first three send symbols; the last sends speech, for ViSQOL and Chromium's own counters."""
 _HOW = f"""\
-Medians over calls, of each the mean of its directions. TCP: how many of those that were set up went
-by TCP. Frames: the share of time that our jitter buffer conceals, by when frames left and came.
-Missed: what was not heard, of Telegram and its model by ear (symbols that are not in what was
-played), of Chromium as it counts itself, and of its model by frames. A model agrees if it sets up
-as many calls, one in three apart, as fast (the median, {agreement.SET_UP_TIME_TOLERANCE_S:g} s or \
-{100 * agreement.SET_UP_TIME_TOLERANCE:g} % apart),
-conceals as much by frames, {100 * agreement.CONCEALED_TOLERANCE:g} % of the time apart, if its \
-listener misses as much, {100 * agreement.HEARD_TOLERANCE:g} % apart,
-and if ViSQOL is at most {agreement.VISQOL_TOLERANCE:g} apart."""
+Medians over calls of the mean of both directions. TCP: how many of the calls that were set up used
+TCP. Frames: the share of time that our jitter buffer conceals, by the times at which frames left
+and arrived. Missed: for Telegram and its model, the share of symbols that are not in the sound that
+was played; for Chromium, its own count of concealed samples; for its model, as frames. A model
+agrees with the engine if these differ by at most: calls that are set up, one in three; the median
+time to connect, {agreement.SET_UP_TIME_TOLERANCE_S:g} s or \
+{100 * agreement.SET_UP_TIME_TOLERANCE:g} %; frames, \
+{100 * agreement.CONCEALED_TOLERANCE:g} points; missed, \
+{100 * agreement.HEARD_TOLERANCE:g} points; ViSQOL, {agreement.VISQOL_TOLERANCE:g}."""
 
 
 def validate_calls(
@@ -43,7 +43,7 @@ def validate_calls(
 ) -> None:
     """Compare models with real engines on loss, order, delay, thin links, repair (30 min).
 
-    Telegram's engine is asked by ear first; then all say the speech, for ViSQOL.
+    The first scenarios send spoken symbols, and the last sends speech, for ViSQOL.
 
     Example: testbed validate-calls --engine telegram
     """
@@ -74,7 +74,9 @@ def pairs_named(engines: Sequence[str] | None) -> list[Pair]:
     """
     named = {pair.engine: pair for pair in PAIRS}
     if unknown := set(engines or ()) - set(named):
-        raise ScenarioError(f"engines: {sorted(unknown)} are none of {sorted(named)}")
+        raise ScenarioError(
+            f"no engine {', '.join(sorted(unknown))}; there are {', '.join(sorted(named))}"
+        )
     return [named[name] for name in engines or named]
 
 
@@ -111,7 +113,7 @@ def _scored(runs: Sequence[Run], messengers: Container[str]) -> dict[Path, Seque
     try:
         models = scorers()[:1]
     except ScoreError as error:
-        err.print(f"Without ViSQOL: {error}", markup=False)
+        err.print(f"There are no ViSQOL scores: {error}", markup=False)
         return {}
     cells = [
         (run, cell)
@@ -133,7 +135,7 @@ def table(comparisons: Sequence[Comparison]) -> Table:
     shown.add_column("\nCondition")
     for side in ("engine", "model"):
         shown.add_column(f"{side}\nset up", justify="right", no_wrap=True)
-        for name in ("in s", "TCP", "missed", "frames", "ViSQOL"):
+        for name in ("after s", "TCP", "missed", "frames", "ViSQOL"):
             shown.add_column(f"\n{name}", justify="right", no_wrap=True)
     shown.add_column("")
     for comparison in comparisons:

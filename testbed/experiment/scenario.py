@@ -184,7 +184,7 @@ def _read_like(path: Path, folder: Path, what: str) -> tuple[TomlTable | None, T
     content = _read(path, what)
     if "reviewed" not in content:
         raise ScenarioError(
-            f"{path}: reviewed: missing, the date when it was last held against its sources, "
+            f"{path}: reviewed: missing: the date of the last check against its sources, "
             'such as reviewed = "2026-11-30"'
         )
     if (other := content.pop("like", None)) is None:

@@ -169,7 +169,7 @@ def _program_version(program: Program) -> str:
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if program.sha256 not in ("", digest):
         raise ScenarioError(
-            f"{path} is not the program that the testbed was tried with (sha256 {digest}, not "
+            f"{path} is not the program that the testbed was tested with (sha256 {digest}, not "
             f"{program.sha256}): {program.remedy}"
         )
     asked = ["dpkg-query", "--show", "--showformat=${Version}", program.apt or program.name]

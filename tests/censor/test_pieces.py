@@ -269,7 +269,7 @@ def test_of_pieces_the_first_to_come_counts(
     ],
 )
 def test_a_profile_says_what_its_box_puts_together_if_it_matters(match: Match, named: str) -> None:
-    with pytest.raises(ValueError, match=f"whether a box sees {named} depends on what it puts"):
+    with pytest.raises(ValueError, match=f"whether a middlebox sees {named} depends on what it puts"):
         Profile("test", "a test", (rule("r", match, Pass()),))
 
 

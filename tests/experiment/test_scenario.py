@@ -146,7 +146,9 @@ def test_a_way_to_the_relay_that_cannot_be_read_is_refused(
     lines = [line for line in text.splitlines() if not line.startswith("relay_protocols = [")]
     (tmp_path / f"{name}.toml").write_text(f"relay_protocols = {protocols}\n" + "\n".join(lines))
     monkeypatch.setattr(scenario, "MESSENGERS", tmp_path)
-    with pytest.raises(ScenarioError, match=rf"relay_protocols: the engine \w+ has no \['{lacks}"):
+    with pytest.raises(
+        ScenarioError, match=rf"relay_protocols: the engine \w+ does not support \['{lacks}"
+    ):
         scenario.load_messenger(name)
 
 
@@ -170,7 +172,7 @@ def test_a_messenger_that_is_like_another_says_only_what_differs() -> None:
         ("like = 'max'\nadaptation = {}\n", r"evidence is missing for \['adaptation'\]"),
         ("like = 'whatsapp'\nrepair = { nack = true }\n", r"missing for \['repair'\]"),
         ("like = 'whatsapp'\nrepair = { copies = 0 }\n", "repair: copies, copy_after_ms"),
-        ("like = 'telegram'\nrepair = { nack = true }\n", "a real engine has its own"),
+        ("like = 'telegram'\nrepair = { nack = true }\n", "a real engine cannot be given these"),
         ("like = 'max'\nplayout = { min_delay_ms = 50 }\n", r"missing for \['playout'\]"),
         (
             "like = 'max'\nplayout = { min_delay_ms = -1 }\n",
@@ -323,11 +325,11 @@ def test_every_number_of_a_shipped_link_set_says_where_it_comes_from(name: str) 
     ("links", "evidence", "said"),
     [
         ({"access": Link(delay_ms=3)}, {}, r"missing for \['access.delay_ms'\]"),
-        ({}, {"access": Evidence("x", "assumed")}, r"not given: \['access'\]"),
+        ({}, {"access": Evidence("x", "assumed")}, r"missing numbers: \['access'\]"),
         (
             {"access": Link(delay_ms=3)},
             {"access": Evidence("x", "assumed"), "access.loss": Evidence("x", "assumed")},
-            r"not given: \['access.loss'\]",
+            r"missing numbers: \['access.loss'\]",
         ),
     ],
 )
@@ -401,9 +403,9 @@ def test_each_shipped_file_says_when_it_was_held_against_its_sources(kind: str, 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("title = 't'\ndescription = 'd'\n", r"reviewed: missing, the date"),
+        ("title = 't'\ndescription = 'd'\n", r"reviewed: missing: the date"),
         ("reviewed = 'soon'\ntitle = 't'\ndescription = 'd'\n", r"'soon' is no date such as 2026"),
-        ("like = 'open'\ntitle = 't'\n", r"reviewed: missing, the date"),
+        ("like = 'open'\ntitle = 't'\n", r"reviewed: missing: the date"),
         (REVIEWED + "like = 'nosuch'\n", r"no censor profile 'nosuch'"),
         (REVIEWED + "like = 'cn-quic-sni-2025'\n", r"is itself like 'cn-quic-sni-2024'"),
     ],

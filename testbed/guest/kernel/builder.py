@@ -33,7 +33,7 @@ from testbed.guest.kernel.source import TESTED, KernelBuildError, KernelSource, 
 
 __all__ = ["Kernel", "KernelBuildError", "Progress", "build_kernel", "cached_kernel"]
 
-# Called with the stage ("wait for another builder", "extract", "patch", "configure", "compile",
+# Called with the stage ("waiting for another builder", "extract", "patch", "configure", "compile",
 # "strip") and the share of it that is done, 0..1.
 Progress = Callable[[str, float], None]
 
@@ -109,7 +109,7 @@ def build_kernel(source: Path | None = None, *, progress: Progress) -> Kernel:
     check_machine()
     recipe = our_recipe()
     found = find_source(source)
-    with locked_cache(lambda: progress("wait for another builder", 0.0)) as cache:
+    with locked_cache(lambda: progress("waiting for another builder", 0.0)) as cache:
         # Another builder may have built it while this one waited for the lock.
         if (kernel := read_entry(cache / recipe.key(found))) is not None:
             return kernel
@@ -282,7 +282,7 @@ def _configure(tree: Path, recipe: Recipe, log: Path, progress: Progress) -> Non
     taken = (tree / ".config").read_text("utf-8").splitlines()
     if refused := [line for line in wanted if line not in taken]:
         raise KernelBuildError(
-            f"this kernel's configuration does not take {', '.join(refused)}; the options are "
+            f"this kernel's configuration does not accept {', '.join(refused)}; the options are "
             f"made for {TESTED}"
         )
     progress("configure", 1.0)
@@ -341,6 +341,6 @@ def _lines(command: Sequence[str], cwd: Path, log: Path) -> Iterator[str]:
     if status:
         said = log.read_text("utf-8", "replace")[-2000:]
         raise KernelBuildError(
-            f"`{command[0]}` failed with exit status {status}; all it said is in {log}, "
-            f"the end of which is:\n{said}"
+            f"`{command[0]}` failed with exit status {status}; its output is in {log} "
+            f"and ends with:\n{said}"
         )

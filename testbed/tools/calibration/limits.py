@@ -55,7 +55,7 @@ def probe_limits(reference: Reference, rule: Rule, shape: Shape) -> Iterator[Pro
 
 
 def _too_fast(rule: Rule) -> Probe:
-    why = f"the lab's box cannot be offered more than {_MOST_BPS / 1e6:g} Mbit/s"
+    why = f"the lab's middlebox cannot be offered more than {_MOST_BPS / 1e6:g} Mbit/s"
     numbers = actions.action_numbers(rule.action)
 
     def judge(seen: Observation) -> Sequence[Finding]:
@@ -188,7 +188,7 @@ def _shape(reference: Reference, rule: Rule, shape: Shape, action: actions.Shape
     def judge(seen: Observation) -> Sequence[Finding]:
         hit = taken(talks, seen)
         if not hit:
-            return [not_seen(rule, n, "no packet was held") for n in ("rate_bps", "queue_bytes")]
+            return [not_seen(rule, n, "no packet was delayed") for n in ("rate_bps", "queue_bytes")]
         return [
             each for up in ways(rule, hit[0]) for each in _of_queue(rule, action, hit[0], up, seen)
         ]

@@ -121,7 +121,7 @@ def agrees(talk: Talk, seen: Observation) -> tuple[bool, str]:
     makes = any(isinstance(rule.action, making) for rule in rules.values())
     unsure = any(s.expected == AMBIGUOUS for s in talk.said)
     if seen.made(talk) and not makes and not unsure:
-        return False, f"the box made {len(seen.made(talk))} packets up"
+        return False, f"the middlebox sent {len(seen.made(talk))} packets of its own"
     return True, ""
 
 

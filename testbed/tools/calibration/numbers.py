@@ -84,7 +84,7 @@ def _send(script: Script, talks: Sequence[Talk], packets: int, gap_s: float = 1e
 def _of_share(rule: Rule, number: str, hits: int, n: int) -> Measurement:
     requested = float(getattr(rule.action, number))
     if not n:
-        return not_seen(rule, number, "no packet came under the rule")
+        return not_seen(rule, number, "the rule applied to no packet")
     low, high = share_interval(hits, n)
     measured = hits / n
     if number == "capacity":

@@ -18,7 +18,7 @@ from testbed.run.runner import ConductError, run_module
 from testbed.tools.conformance.rules import CHECK_FILE, CHECKS_FILE, RULES, Verdict
 
 TWICE = "same again"
-ALL_RULES = {**RULES, TWICE: "a second run has the same record, to the byte and the nanosecond"}
+ALL_RULES = {**RULES, TWICE: "a second run leaves the same record, to the byte and the nanosecond"}
 _SEED = 1
 
 

@@ -36,9 +36,7 @@ def version() -> str:
         if found.returncode == 0:
             return found.stdout.strip()
         missing = ["ns-3"]
-    raise Ns3Error(
-        f"there is no {' and no '.join(missing)}: ./lab install libns3-dev g++ pkg-config"
-    )
+    raise Ns3Error(f"missing: {', '.join(missing)}: ./lab install libns3-dev g++ pkg-config")
 
 
 def run_call(cell: Cell, folder: Path, cpu: int) -> float:
