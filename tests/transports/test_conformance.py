@@ -96,14 +96,27 @@ class Shortening:
 '''
 
 
+REPEATED = {"direct", "obfs4"}
+"""Transports whose suite runs twice in `./lab test`. The others are only compared with their golden
+hashes there, and run twice in the slow tests."""
+
+
 @pytest.mark.guest
 @pytest.mark.parametrize("name", list(examples()))
 def test_it_keeps_the_rules_of_transports(name: str, kernel: Kernel, tmp_path: Path) -> None:
-    found = assert_conforms(name, kernel, tmp_path, broken=BROKEN.get(name, ()))
+    broken = BROKEN.get(name, ())
+    found = assert_conforms(name, kernel, tmp_path, broken=broken, twice=name in REPEATED)
     if name in golden_transports():
         needed = list(programs_of(load_transport(transport_choice(name))))
         observed = Observed(arrivals_ns=found.arrivals_ns)
         assert_golden("transport", name, observed, laboratory(needed, kernel.version))
+
+
+@pytest.mark.slow
+@pytest.mark.guest
+@pytest.mark.parametrize("name", [e for e in examples() if e.values[0] not in REPEATED])
+def test_its_suite_repeats_to_the_byte(name: str, kernel: Kernel, tmp_path: Path) -> None:
+    assert_conforms(name, kernel, tmp_path, broken=BROKEN.get(name, ()), twice=True)
 
 
 def check(argument: str, folder: Path) -> subprocess.CompletedProcess[str]:
