@@ -20,11 +20,12 @@ import json
 import re
 import subprocess
 import sys
-import tomllib
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from testbed.tools.claims import CLAIMS_FILE, Claim, load_claims
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
@@ -83,29 +84,26 @@ def _first(pattern: str, text: str, file: Path) -> str:
 
 def artifact() -> str:
     """Return ARTIFACT.md: its introduction, and the claims with how to reproduce each."""
-    content = tomllib.loads((DOCS / "claims.toml").read_text())
-    parts = [NOTE.format(source="docs/claims.toml"), content["introduction"].strip()]
-    claims = content["claims"]
+    content = load_claims()
+    source = CLAIMS_FILE.relative_to(ROOT)
+    parts = [NOTE.format(source=source), content.introduction.strip()]
     rows = [
-        (f"[{key}](#{key})", each["claim"], f"{each['minutes']}") for key, each in claims.items()
+        (f"[{key}](#{key})", each.claim, f"{each.minutes}") for key, each in content.claims.items()
     ]
     parts.append(table(("Name", "Claim", "Minutes"), rows).strip())
-    parts += [_claim(key, each) for key, each in claims.items()]
+    parts += [_claim(key, each) for key, each in content.claims.items()]
     return "\n\n".join(parts) + "\n"
 
 
-def _claim(key: str, claim: Mapping[str, Any]) -> str:
-    rows = [
-        (each["what"], f"{each['expected']}", each["tolerance"], each["where"])
-        for each in claim["values"]
-    ]
+def _claim(key: str, claim: Claim) -> str:
+    rows = [(each.what, each.claimed(), each.tolerated(), each.where) for each in claim.values]
     return "\n\n".join(
         (
             f"## {key}",
-            claim["claim"] + ".",
-            f"```sh\n{claim['command']}\n```",
-            table(("Value", "Expected", "Tolerance", "Where it is printed"), rows).strip(),
-            claim["note"].strip(),
+            claim.claim + ".",
+            f"```sh\n./lab reproduce {key}\n```",
+            table(("Value", "Expected", "Tolerance", "Where to read it"), rows).strip(),
+            f"To read the values yourself: `{claim.command}`. {claim.note.strip()}",
         )
     )
 

@@ -64,7 +64,7 @@ def test_an_image_that_cannot_be_fetched_is_said_with_what_to_do(tmp_path: Path)
 def test_plot_of_a_folder_that_is_no_run(tmp_path: Path) -> None:
     done = testbed("plot", str(tmp_path))
     assert done.returncode == 2
-    assert "is no run's folder" in done.stderr
+    assert "is not a run's folder" in done.stderr
 
 
 def test_help_has_an_example() -> None:

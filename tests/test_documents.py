@@ -77,7 +77,7 @@ def test_the_commands_of_the_tutorial_do_what_it_says(tmp_path: Path) -> None:
     assert re.search(r"direct +open +1 good", calls)
     assert re.search(r"direct +ru-calls-2025-08 +1 unusable", calls)
     assert re.search(r"obfs4 +ru-calls-2025-08 +1 good", calls)
-    assert re.search(r"obfs4 .*passes unrecognised", seen)
+    assert re.search(r"obfs4 .*works, not recognised", seen)
     assert "recognised as stun" in log
     assert len(re.findall(r"unusable$", frame, re.MULTILINE)) == 1
     assert re.search(r"^0\.02 +1 good", strengths, re.MULTILINE)

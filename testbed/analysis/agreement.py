@@ -134,7 +134,9 @@ def compare(
     for condition, by_messenger in calls.items():
         for name in (engine, model):
             if not by_messenger[name]:
-                raise ResultsError(f"no call of {name} under {condition}: run the scenario first")
+                raise ResultsError(
+                    f"there is no call of {name} under {condition}: run the scenario first"
+                )
     comparisons = []
     for condition, by_messenger in calls.items():
         of_engine, of_model = by_messenger[engine], by_messenger[model]

@@ -70,11 +70,11 @@ def _meaning(group: Sequence[CellRecord], facts: Sequence[str], actions: Iterabl
     reasons = dict.fromkeys(result.observation.call.reason for result in failed)
     because = "".join(f": {reason}" for reason in list(reasons)[:1] if reason)
     if not failed:
-        unseen = "passes, and is recognised" if facts else "passes unrecognised"
-        return "works all the same" if met else unseen
+        passes = "works, recognised" if facts else "works, not recognised"
+        return "works in spite of the rules" if met else passes
     how = "" if len(failed) == len(group) else f"{len(failed)} of {len(group)} "
     if met:
         return f"{how}restricted{because}"
     connects = any(result.observation.transport.connect_s is not None for result in failed)
-    what = "bad at calls" if connects else "does not connect"
+    what = "unsuited to calls" if connects else "does not connect"
     return f"{how}{what}, not restricted{because}"

@@ -100,8 +100,8 @@ def compared(calls: Iterable[tuple[CallKey, Measured | None]]) -> list[Cost]:
     ]
     if not found:
         raise NothingToCompareError(
-            "costs are told beside direct calls of the same messenger and censor, and this run "
-            "has none: run it again with --transport direct"
+            "costs are compared with direct calls of the same messenger and censor, which this run "
+            "does not have: run it again with --transport direct"
         )
     return found
 

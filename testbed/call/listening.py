@@ -124,7 +124,9 @@ def listen(
     if reference.rate_hz != recording.sound.rate_hz:
         raise ValueError(f"{reference.rate_hz} Hz are not {recording.sound.rate_hz} Hz")
     if frame_s < SHORTEST_FRAME_S:
-        raise ValueError(f"frames of {frame_s} s are too short to be told from concealment")
+        raise ValueError(
+            f"frames of {frame_s} s are too short to be distinguished from concealment"
+        )
     search = _Search(reference, recording.sound, frame_s)
     lag_s = sent_s[0] - frame_s - LOOKAHEAD_S - recording.from_s if sent_s else 0.0
     audible = search.audible(len(sent_s))

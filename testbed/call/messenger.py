@@ -152,11 +152,13 @@ class Messenger:
     def __post_init__(self) -> None:
         check_reviewed(self.reviewed)
         if self.engine not in ENGINES:
-            raise ValueError(f"engine: {self.engine!r} is none of {sorted(ENGINES)}")
+            raise ValueError(f"engine: there is no {self.engine!r}, only {sorted(ENGINES)}")
         if self.is_model and self.dialect not in DIALECTS:
-            raise ValueError(f"dialect: {self.dialect!r} is none of {sorted(DIALECTS)}")
+            raise ValueError(f"dialect: there is no {self.dialect!r}, only {sorted(DIALECTS)}")
         if other := set(self.relay_protocols) - set(ENGINES[self.engine].relay_protocols):
-            raise ValueError(f"relay_protocols: the engine {self.engine} has no {sorted(other)}")
+            raise ValueError(
+                f"relay_protocols: the engine {self.engine} does not support {sorted(other)}"
+            )
         self._check_engine()
         self._check_peer_to_peer()
         needed = self._keys_with_evidence()
@@ -169,7 +171,7 @@ class Messenger:
         if self.is_model:
             return
         if self.probes or self.repair != Repair(nack=self.repair.nack):
-            raise ValueError("probes, repair: a real engine has its own; only nack can be chosen")
+            raise ValueError("probes, repair: a real engine cannot be given these, except for nack")
         if self.repair.nack and not ENGINES[self.engine].nack:
             raise ValueError(f"repair: the engine {self.engine} cannot be made to send NACKs")
 

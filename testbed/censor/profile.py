@@ -124,7 +124,7 @@ class Profile:
         self._check_lists()
         if self.inspection.reassembles is None and (facts := self._facts_in_parts()):
             raise ValueError(
-                f"inspection: whether a box sees {', '.join(facts)} depends on what it puts "
+                f"inspection: whether a middlebox sees {', '.join(facts)} depends on what it puts "
                 "together; say what it reassembles ([]: nothing), with its evidence"
             )
 

@@ -32,7 +32,7 @@ def main() -> None:
     except OSError as error:
         _quit(error, KnownError.exit_status)
     except Interrupted:
-        err.print("Interrupted. What is finished is kept: run it again to go on.")
+        err.print("Interrupted. Finished work is kept: run the same command again to continue.")
         sys.exit(INTERRUPTED)
 
 

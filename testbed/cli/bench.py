@@ -49,19 +49,19 @@ def bench_cells(
     cell: Annotated[
         list[str] | None, typer.Option(help="Only this kind of cell (repeatable).")
     ] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="How often each kind is measured.")] = 3,
+    rounds: Annotated[int, typer.Option(min=1, help="How many times each kind is measured.")] = 3,
     save: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Keep the numbers there, as JSON.")
+        Path | None, typer.Option(metavar="FILE", help="Write the numbers to this file, as JSON.")
     ] = None,
     against: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Say what changed since this was saved.")
+        Path | None, typer.Option(metavar="FILE", help="Compare with numbers that --save wrote.")
     ] = None,
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
-    """Measure what cells cost on this machine: how fast virtual time passes, and what that takes.
+    """Measure what cells cost on this machine: speed of virtual time, processor time, memory.
 
-    Each kind of cell runs alone on one processor, then on all at the same time, in turns; it is
-    said whether it is as fast as it is to be. The machine should have nothing else to do.
+    Each kind of cell runs alone on one processor, then on all processors at the same time. Its
+    speed is compared with the speed that is required. The machine should do nothing else.
 
     Examples: testbed bench --save before.json; testbed bench --against before.json;
     testbed bench --cell direct --cell obfs4 --rounds 5; testbed bench middlebox
@@ -90,7 +90,7 @@ def _read(path: Path) -> Bench:
         return Bench.from_json(path.read_bytes())
     except (OSError, ValueError) as error:
         first = str(error).partition("\n")[0]
-        raise ResultsError(f"{path} is not what `testbed bench --save` keeps: {first}") from None
+        raise ResultsError(f"{path} was not written by `testbed bench --save`: {first}") from None
 
 
 def measure_cells(names: Sequence[str], rounds: int) -> Bench:
@@ -140,8 +140,8 @@ def _show(measured: Bench) -> None:
     busy = [n for n, c in measured.cells.items() if median(c.wall_s) > _BUSY * median(c.cpu_s)]
     if busy:
         err.print(
-            f"[yellow]This machine was busy:[/] {', '.join(busy)} took more than "
-            f"{_BUSY - 1:.0%} longer than the processor worked; ratios are too low."
+            f"[yellow]This machine was busy:[/] {', '.join(busy)} took over "
+            f"{_BUSY - 1:.0%} more wall time than processor time, so the ratios are too low."
         )
 
 
@@ -149,36 +149,36 @@ def _sentences(measured: Bench) -> Iterator[str]:
     """Yield sentences on which of the expectations are met."""
     cells, cores = measured.cells, measured.machine.cores
     slow = [name for name, cell in cells.items() if not cell.is_fast_enough]
-    met = f"{len(cells) - len(slow)} of {len(cells)} kinds are as fast as wanted"
-    yield f"{met}; not {', '.join(slow)}." if slow else f"{met}."
+    met = f"{len(cells) - len(slow)} of {len(cells)} kinds of cells are as fast as required"
+    yield f"{met}; too slow: {', '.join(slow)}." if slow else f"{met}."
     if cores > 1 and cells:
         alone_s = sum(median(cell.wall_s) for cell in cells.values()) * cores
         gain = alone_s / sum(median(cell.together_s) for cell in cells.values())
-        yield f"{cores} cores against one: {gain:.2f}x, {LEAST_GAIN:g}x wanted of two."
+        yield f"{cores} cores do {gain:.2f} times as much as one (required of two: {LEAST_GAIN:g})."
     if "direct" in cells:
         mb, most = cells["direct"].counts.memory_bytes / 1e6, MOST_MEMORY_BYTES / 1e6
-        yield f"A direct cell takes {mb:.0f} MB, at most {most:.0f} wanted."
+        yield f"A direct cell needs {mb:.0f} MB of memory (at most {most:.0f} allowed)."
     if cells:
         share, name = max((median(c.judged_s) / median(c.cpu_s), name) for name, c in cells.items())
         yield (
-            f"Scoring a call takes at most {share:.0%} of what its cell does ({name}), beside the "
-            "next cell, without ViSQOL; less than all wanted."
+            f"Judging a call takes at most {share:.0%} of its cell's processor time ({name}), "
+            "without ViSQOL; it happens while the next cell runs, and must take less than that."
         )
 
 
 def _beside(beside: Beside) -> str:
     if beside.why_not:
         return f"not measured: {beside.why_not}"
-    return f"{beside.what}: {beside.virtual_s:.0f} s of it took {beside.wall_s:.2f} s"
+    return f"{beside.what}: {beside.virtual_s:.0f} s simulated in {beside.wall_s:.2f} s"
 
 
 def _show_changes(then: Bench, now: Bench) -> None:
     before, here = asdict(then.machine), asdict(now.machine)
     if differing := [name for name in here if here[name] != before[name]]:
-        err.print(f"[yellow]It was another machine:[/] not the same {', '.join(differing)}.")
+        err.print(f"[yellow]Measured on another machine:[/] {', '.join(differing)} differ.")
     table = Table(box=None, pad_edge=False)
     table.add_column("Cell", no_wrap=True)
-    for heading in ("then", "of rounds", "now", "of rounds", "change", "CPU time"):
+    for heading in ("earlier", "range", "now", "range", "speed", "CPU time"):
         table.add_column(heading, justify="right")
     table.add_column("")
     for change in changes(then, now):
@@ -195,22 +195,22 @@ def _show_changes(then: Bench, now: Bench) -> None:
             ),
             f"{change.factor - 1:+.1%}",
             f"{change.cpu_factor - 1:+.1%}",
-            f"{words} beyond the rounds' spread"
+            f"{words}, beyond the range of rounds"
             if change.is_beyond_spread
-            else "within the spread",
+            else "within the range of rounds",
         )
     out.print(table)
 
 
 @bench_app.command()
 def middlebox(
-    rounds: Annotated[int, typer.Option(min=1, help="How often each way is measured.")] = 5,
+    rounds: Annotated[int, typer.Option(min=1, help="How many times each path is measured.")] = 5,
     kernel: Annotated[
         KernelKind, typer.Option(help="virtual: in a guest; host: on this kernel, as root.")
     ] = KernelKind.VIRTUAL,
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
-    """Measure what a packet costs across the middlebox: not asked of, settled, in Python.
+    """Measure what a packet costs that crosses the middlebox: by the kernel alone, or by Python.
 
     Example: testbed bench middlebox --rounds 9
     """

@@ -13,7 +13,7 @@ from testbed.guest.go_programs import build, built, program_names
 
 def build_programs(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="NAME", help="All of them if none is named.")
+        list[str] | None, typer.Argument(metavar="NAME", help="The programs; all if none is named.")
     ] = None,
 ) -> None:
     """Build the Go programs that some transports need and Debian does not have (a minute each).
@@ -22,9 +22,9 @@ def build_programs(
     """
     for name in names or program_names():
         if built(name) is not None:
-            out.print(f"{name} is built already.")
+            out.print(f"{name} has already been built.")
             continue
-        with err.status(f"builds {name} by Go") as status:
+        with err.status(f"building {name} with Go") as status:
             path = build(name, status.update)
         out.print(f"{name}: {path}")
 

@@ -31,24 +31,31 @@ def calibrate(
         str | None,
         typer.Argument(metavar="PROFILE", help="A name (`testbed list censors`) or ./mine.toml."),
     ] = None,
-    all_: Annotated[bool, typer.Option("--all", help="Every profile that is shipped.")] = False,
+    all_: Annotated[
+        bool, typer.Option("--all", help="Calibrate all profiles that come with the project.")
+    ] = False,
     links: Annotated[
-        str | None, typer.Option(metavar="SCENARIO", help="A scenario's links, not its censors.")
+        str | None,
+        typer.Option(metavar="SCENARIO", help="Measure a scenario's links instead of a profile."),
     ] = None,
-    folder: Annotated[Path, typer.Option("--out", help="Where JSON and figure go.")] = RESULTS
-    / "calibration",
-    written_json: Annotated[bool, typer.Option("--json", help="Print JSON, not tables.")] = False,
+    folder: Annotated[
+        Path, typer.Option("--out", help="The folder for the JSON file and the figure.")
+    ] = RESULTS / "calibration",
+    written_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON instead of tables.")
+    ] = False,
 ) -> None:
-    """Send known traffic through a censor profile, and measure every number that it has.
+    """Send known traffic through a censor profile, and measure each of its numbers.
 
-    Status 1 if one is not what the profile says. Real kernel, the box of the calls, virtual time.
+    It goes through the real kernel and the same middlebox as calls do, in virtual time. Status 1
+    if a measured number does not agree with the profile.
 
     Examples: testbed calibrate ru-calls-2025-08; testbed calibrate --links ru-calls-2025-08
     """
     if sum((profile is not None, all_, links is not None)) != 1:
         raise ScenarioError(
-            "give a profile, or --all, or --links SCENARIO: one of them; "
-            f"such as testbed calibrate {_SCENARIO}"
+            "give exactly one of a profile, --all and --links SCENARIO, "
+            f"for example: testbed calibrate {_SCENARIO}"
         )
     stem, run = _what(profile, links)
     found = _run(run)
@@ -116,9 +123,9 @@ def _run(run: Run) -> list[Calibration]:
         ScenarioError: A profile needs something that the lab lacks.
     """
     columns = (
-        TextColumn("calibrates"),
+        TextColumn("calibrating"),
         BarColumn(),
-        TextColumn("{task.completed:.0f} of {task.total:.0f} packets, left"),
+        TextColumn("{task.completed:.0f} of {task.total:.0f} packets; time left:"),
         TimeRemainingColumn(),
     )
     with (
@@ -150,7 +157,7 @@ def _show(found: Sequence[Calibration], paths: Sequence[Path]) -> None:
                 out.print(measurement.sentence(), markup=False)
         if each.vectors:
             right = sum(vector.ok for vector in each.vectors)
-            out.print(f"{right} of {len(each.vectors)} flows met what the profile says of them.")
+            out.print(f"{right} of {len(each.vectors)} flows were treated as the profile says.")
     packets = sum(each.packets for each in found)
     virtual_s, wall_s = sum(e.virtual_s for e in found), sum(e.wall_s for e in found)
     out.print(f"{packets} packets, {virtual_s:.0f} virtual s in {wall_s:.1f} s of one core.")

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import trio
 import typer
@@ -33,12 +33,14 @@ from testbed.experiment.scenario import RESULTS, cell_id
 from testbed.guest.programs import missing
 from testbed.run.provenance import lacking
 from testbed.tools import repeatability
-from testbed.tools.conformance.rules import Verdict
-from testbed.tools.conformance.suite import ALL_RULES, Conformance, check_transport
+
+if TYPE_CHECKING:
+    from testbed.tools.conformance.rules import Verdict
+    from testbed.tools.conformance.suite import Conformance
 
 check_app = typer.Typer(
     no_args_is_help=True,
-    help="Try whether a part keeps its rules, as `testbed check transport obfs4`.",
+    help="Check a transport, golden hashes, or that cells repeat to the byte.",
 )
 
 
@@ -53,33 +55,47 @@ def _check() -> None: ...
 def check_transport_command(
     name: Annotated[
         str,
-        typer.Argument(metavar="NAME|PATH", help="See `testbed list transports`; or ./mine.py."),
+        typer.Argument(
+            metavar="NAME|PATH", help="A name (`testbed list transports`) or ./mine.py."
+        ),
     ],
     folder: Annotated[
-        Path | None, typer.Option("--out", help="Where logs go; results/check-NAME if not given.")
+        Path | None,
+        typer.Option("--out", help="The folder for logs; by default results/check-NAME."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdicts as JSON.")] = False,
 ) -> None:
-    """Try a transport in two guests: whether it carries, closes, fails and ends as it must.
+    """Run the conformance suite on a transport in two guests: sending, closing, failing, ending.
 
     Examples: testbed check transport hysteria2; testbed check transport 'fec {inner = tuic}'
     """
-    choice = transport_choice(name)
-    for program, remedy in missing(programs_of(load_transport(choice))).items():
-        raise ScenarioError(f"{name} needs the program {program}: {remedy}")
-    kept_in = folder or RESULTS / f"check-{choice.name}"
-    if kept_in.exists() and not (kept_in / "first").is_dir():
-        raise ScenarioError(f"{kept_in} is something else: give another --out")
-    shutil.rmtree(kept_in, ignore_errors=True)
-    cpus = sorted(os.sched_getaffinity(0))
-    result = trio.run(check_transport, choice, guest_kernel(), kept_in, cpus)
+    kept_in = folder or RESULTS / f"check-{transport_choice(name).name}"
+    result = conformance(name, kept_in)
     if as_json:
         json.dump([asdict(verdict) for verdict in result.verdicts], sys.stdout, indent=1)
         sys.stdout.write("\n")
     else:
-        _show(name, result, kept_in)
+        show_conformance(name, result, kept_in)
     if not result.ok:
         raise typer.Exit(1)
+
+
+def conformance(name: str, kept_in: Path) -> Conformance:
+    """Test a transport, and keep the logs of its programs in a folder.
+
+    Raises:
+        ScenarioError: A program is missing, or the folder holds something else.
+    """
+    from testbed.tools.conformance.suite import check_transport  # noqa: PLC0415 - as in `golden`
+
+    choice = transport_choice(name)
+    for program, remedy in missing(programs_of(load_transport(choice))).items():
+        raise ScenarioError(f"{name} needs the program {program}: {remedy}")
+    if kept_in.exists() and not (kept_in / "first").is_dir():
+        raise ScenarioError(f"{kept_in} holds something else: choose another folder with --out")
+    shutil.rmtree(kept_in, ignore_errors=True)
+    cpus = sorted(os.sched_getaffinity(0))
+    return trio.run(check_transport, choice, guest_kernel(), kept_in, cpus)
 
 
 @check_app.command("repeats")
@@ -97,34 +113,47 @@ def check_repeats(
         ),
     ] = None,
 ) -> None:
-    """Try whether cells are the same to the byte: again, on another processor, beside a busy loop.
+    """Check that cells repeat to the byte: again, on another processor, next to a busy loop.
 
-    A short call through each transport and with each messenger that can run here (min).
+    By default, this runs a short call through each transport and with each messenger that can run
+    on this machine, which takes minutes.
 
-    Examples: testbed check repeats --transport tor;
-    XDG_CACHE_HOME=/tmp/other testbed kernel build, then testbed check repeats --other-build
-    the path that it says
+    To compare with another build of the kernel, build one by `XDG_CACHE_HOME=/tmp/other testbed
+    kernel build`, and give the path that this prints to --other-build.
+
+    Example: testbed check repeats --transport tor
     """
+    found = repeats(messenger or [], transport or [], other_build)
+    if not all(each.ok for each in found if each is not None):
+        raise typer.Exit(1)
+
+
+def repeats(
+    messengers: Sequence[str], transports: Sequence[str], other_build: Path | None = None
+) -> list[repeatability.Repeat | None]:
+    """Run cells repeatedly, print what differs, and return it; None: a cell cannot run here."""
     kernel, cpus = guest_kernel(), sorted(os.sched_getaffinity(0))
     ways = repeatability.circumstances(kernel, cpus, other_build)
-    cells = repeatability.repeat_cells(messenger or [], transport or [])
-    ok = True
+    cells = repeatability.repeat_cells(messengers, transports)
+    repeated: list[repeatability.Repeat | None] = []
     bar = Progress(console=err, transient=True, redirect_stdout=False)
     with TemporaryDirectory() as folder, bar:
         task = bar.add_task("runs", total=len(cells) * len(ways))
         for number, cell in enumerate(cells):
             if lacks := lacking([cell]):
-                out.print(f"[yellow]not tried[/] {cell_id(cell)}: {lacks}")
+                out.print(f"[yellow]not run[/] {cell_id(cell)}: {lacks}")
+                repeated.append(None)
             else:
                 runs = Path(folder) / str(number)
                 found = trio.run(repeatability.repeat, cell, ways, runs, partial(bar.advance, task))
                 out.print(f"{'[green]equal[/]    ' if found.ok else '[red]differs[/]  '} ", end="")
                 out.print(f"{found.name}{_said(found)}", markup=False)
-                ok &= found.ok
+                repeated.append(found)
             bar.update(task, completed=(number + 1) * len(ways))
-    out.print(f"Each run {len(ways)} times: {', '.join(way.what for way in ways)}.", style="dim")
-    if not ok:
-        raise typer.Exit(1)
+    out.print(
+        f"Each cell was run {len(ways)} times: {', '.join(way.what for way in ways)}.", style="dim"
+    )
+    return repeated
 
 
 def _said(found: repeatability.Repeat) -> str:
@@ -134,13 +163,14 @@ def _said(found: repeatability.Repeat) -> str:
     return f": {said}" if said else ""
 
 
-def _show(name: str, result: Conformance, folder: Path) -> None:
+def show_conformance(name: str, result: Conformance, folder: Path) -> None:
+    """Print the verdict on each rule, and where the logs are if one was broken."""
     out.print(verdict_table(result.verdicts))
     kept = sum(verdict.ok is True for verdict in result.verdicts)
     wall = result.wall
     out.print(
-        f"{escape(name)}: {kept} of {len(result.verdicts)} rules kept, in {wall.virtual_s:.0f} "
-        f"virtual s, twice; a guest took {wall.wall_s:.1f} s.",
+        f"{escape(name)}: {kept} of {len(result.verdicts)} rules kept. Each of the two guests ran "
+        f"for {wall.virtual_s:.0f} virtual s, in {wall.wall_s:.1f} s.",
         soft_wrap=True,
     )
     if not result.ok:
@@ -149,11 +179,13 @@ def _show(name: str, result: Conformance, folder: Path) -> None:
 
 def verdict_table(verdicts: Sequence[Verdict]) -> Table:
     """Return the table of each rule's result, with the text of the rules that were broken."""
+    from testbed.tools.conformance.suite import ALL_RULES  # noqa: PLC0415 - as in `golden`
+
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    states = {True: "[green]ok[/]", False: "[red]broken[/]", None: "[yellow]not tried[/]"}
+    states = {True: "[green]ok[/]", False: "[red]broken[/]", None: "[yellow]not tested[/]"}
     for verdict in verdicts:
         seen = escape(verdict.seen)
         if verdict.ok is False:

@@ -18,12 +18,14 @@ from testbed.show.bibliography import bibtex, sources
 def print_citations(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="PROFILE...", help="Censors, messengers or links; none: all."),
+        typer.Argument(
+            metavar="PROFILE...", help="Profiles, messengers or link sets; all if none is named."
+        ),
     ] = None,
 ) -> None:
-    """Print a BibTeX of the sources that censor profiles, messengers and link sets rest on.
+    """Print the sources of censor profiles, messengers and link sets as BibTeX.
 
-    What is assumed, or measured here, has no entry.
+    Numbers that are assumed or that this project measured have no entry.
 
     Example: testbed cite ru-calls-2025-08 whatsapp > sources.bib
     """

@@ -21,13 +21,13 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def print_comparison(folder: RunFolder, as_json: AsJson = False) -> None:
-    """Compare a run's transports: how surely usable, how much better than direct, in which order.
+    """Compare a run's transports: share of usable calls, gain over direct calls, and rank.
 
     Example: testbed compare results/ru-transports-2025-08
     """
     compared = compare(Run(folder).cells())
     if not compared:
-        raise ResultsError(f"{folder} has no call to compare: run its scenario first")
+        raise ResultsError(f"{folder} has no calls to compare: run its scenario first")
     if as_json:
         sys.stdout.write(comparison_tables.comparison_json(compared) + "\n")
         return

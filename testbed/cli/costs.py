@@ -19,7 +19,7 @@ def print_costs(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the costs as JSON.")] = False,
 ) -> None:
-    """Tell what a run's transports cost beside direct calls: set-up, delay, packets, bytes.
+    """Show what transports cost compared with direct calls: set-up, delay, packets, bytes.
 
     Example: testbed costs results/ru-calls-2025-08
     """

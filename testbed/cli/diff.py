@@ -25,9 +25,9 @@ def print_difference(
     after: Annotated[Path, typer.Argument(metavar="RUN_B", help="The later run's folder.")],
     as_json: AsJson = False,
 ) -> None:
-    """Tell what changed from one run to another, and whether it is more than seeds make.
+    """Show what changed between two runs, and whether by more than different seeds would change.
 
-    As `diff` does, it ends with 0 if the two are the same and with 1 if they differ.
+    Like diff(1), it has status 0 if the runs are the same, and 1 if they differ.
 
     Example: testbed diff results/before results/after
     """

@@ -21,13 +21,13 @@ from testbed.cli.kernel import guest_kernel
 from testbed.cli.plot import plot
 from testbed.cli.registry import Command, Panel
 from testbed.cli.run import run
-from testbed.experiment.scenario import DEMO, ROOT
+from testbed.experiment.scenario import DEMO, ROOT, checkout
 from testbed.record.results import ResultsError, Run
 from testbed.run.runner import run_module
 from testbed.tools import published
 from testbed.tools.bench_record import Machine
 
-docs_app = typer.Typer(no_args_is_help=True, help="Make what the documents show from records.")
+docs_app = typer.Typer(no_args_is_help=True, help="Make the tables of the documents from records.")
 _FIGURES: Mapping[str, str] = {"demo": "usability", "profiles-x-transports": "matrix"}
 """The figure that README.md shows of each record."""
 _ROUNDS = {"bench": 3, "middlebox": 5}
@@ -40,10 +40,11 @@ def _docs() -> None: ...
 @docs_app.command("tables")
 def make_tables(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="RECORD...", help="Only these; none: all.")
+        list[str] | None,
+        typer.Argument(metavar="RECORD...", help="Only these records; all if none is named."),
     ] = None,
     run_again: Annotated[
-        bool, typer.Option("--run", help="Run again what the records are made from.")
+        bool, typer.Option("--run", help="First run again what the records are made from.")
     ] = False,
 ) -> None:
     """Write the tables of the documents from the records in docs/results.
@@ -53,6 +54,7 @@ def make_tables(
 
     Examples: testbed docs tables; testbed docs tables --run demo calibration
     """
+    root = checkout("making the documents' tables")
     known = published.RECORD_NAMES
     if unknown := sorted(set(names or ()) - set(known)):
         raise ResultsError(f"no record {', '.join(unknown)}; there are {', '.join(known)}")
@@ -62,7 +64,7 @@ def make_tables(
         content, command = _MAKE[name]()
         published.write_record(name, _record(content, command))
     for document in dict.fromkeys(table.document for table in published.TABLES.values()):
-        fill(ROOT / document, wanted)
+        fill(root / document, wanted)
 
 
 def _record(content: JsonValue, command: str) -> published.Record:

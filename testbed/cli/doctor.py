@@ -23,7 +23,7 @@ from testbed.run.provenance import programs
 
 
 def doctor() -> None:
-    """Check that all is there that the testbed needs, and say what to do where it is not.
+    """Check that all programs that the testbed needs are installed, and say how to install them.
 
     Example: testbed doctor
     """

@@ -36,17 +36,18 @@ def show_plan(run: Run, plan: Sequence[Cell], processors: int) -> None:
             table.add_row(f"{count}", f"[bold]{what}[/]", ", ".join(different))
     out.print(table)
     if left_out := combinations - len(plan):
-        out.print(f"Of {combinations} combinations, the scenario leaves out {left_out}.")
+        out.print(f"The scenario excludes {left_out} of {combinations} combinations.")
     speeds = recorded_speeds(RESULTS)
-    basis = f"{speeds.cells} recorded cells" if speeds.cells else "usual speeds"
+    basis = f"{speeds.cells} recorded cells" if speeds.cells else "typical speeds"
     cores = f"{processors} processor{'s' if processors > 1 else ''}"
     out.print(
-        f"{len(plan)} cells, {len(plan) - len(missing)} of them recorded. The rest takes about "
-        f"{duration(speeds.wall_s(missing, processors))} on {cores}, by {basis}."
+        f"{len(plan)} cells, of which {len(plan) - len(missing)} are already recorded. The rest "
+        f"takes about {duration(speeds.wall_s(missing, processors))} on {cores}, estimated "
+        f"from {basis}."
     )
     if speeds.cells and (unknown := speeds.unknown(missing)):
         guessed = ", ".join(unknown)
-        out.print(f"Not among these with each of their transports, and so a guess: {guessed}.")
+        out.print(f"For these, with some transports, no recorded cell is known: {guessed}.")
 
 
 @contextmanager

@@ -17,7 +17,7 @@ RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder."
 def export_tables(
     folder: RunFolder,
     out_folder: Annotated[
-        Path | None, typer.Option("--out", help="Where to; the run's folder `tables` if not given.")
+        Path | None, typer.Option("--out", help="The folder for the tables; by default RUN/tables.")
     ] = None,
 ) -> None:
     """Write a run as Parquet tables: cells, quality by the second, the middlebox's events.
@@ -29,7 +29,7 @@ def export_tables(
     # Imported here, not at the top: the import takes a second, and no other command needs it.
     from testbed.analysis.dataframes import export  # noqa: PLC0415
 
-    with err.status("writes tables"):
+    with err.status("writing tables"):
         paths = export(Run(folder), out_folder or folder / "tables")
     for path in paths:
         out.print(f"Table: {short(path)}")

@@ -19,11 +19,11 @@ from testbed.cli.kernel import guest_kernel
 from testbed.experiment.choosing import load_transport
 from testbed.experiment.explanations import ScenarioError
 from testbed.experiment.loading import programs_of
+from testbed.experiment.scenario import checkout
 from testbed.guest.kernel.builder import Kernel
 from testbed.guest.programs import missing
 from testbed.run.provenance import programs
 from testbed.tools import golden
-from testbed.tools.conformance.suite import check_transport
 from testbed.transport.interface import Program
 
 
@@ -44,6 +44,9 @@ class Subject:
         if self.kind == "cell":
             cell = golden.golden_cells()[self.name]
             return trio.run(golden.observe_cell, kernel, cell, folder, cpus[-1])
+        # It brings Mininet and pyroute2, half a second that no other command should wait for.
+        from testbed.tools.conformance.suite import check_transport  # noqa: PLC0415
+
         choice = golden.golden_transports()[self.name]
         found = trio.run(check_transport, choice, kernel, folder, cpus)
         return golden.Observed(arrivals_ns=found.arrivals_ns)
@@ -54,7 +57,8 @@ def check_golden(
         list[str] | None, typer.Option(help="Only this engine or transport (repeatable).")
     ] = None,
     update: Annotated[
-        bool, typer.Option("--update", help="Keep the hashes of what is observed now, all of them.")
+        bool,
+        typer.Option("--update", help="Replace all golden hashes by those of new observations."),
     ] = False,
 ) -> None:
     """Compare what is observed in cells and transports with their golden hashes (two minutes).
@@ -64,16 +68,19 @@ def check_golden(
 
     Examples: testbed check golden --name obfs4; testbed check golden --update
     """
+    checkout("the comparison with golden hashes")
     if update and name:
-        raise ScenarioError("--update keeps all hashes, for they share one table of versions")
+        raise ScenarioError(
+            "--update replaces all hashes, because they share one table of versions"
+        )
     subjects = list(_subjects())
     if unknown := sorted(set(name or ()) - {subject.name for subject in subjects}):
-        raise ScenarioError(f"nothing is called {', '.join(unknown)} that has a golden hash")
+        raise ScenarioError(f"no golden hash is called {', '.join(unknown)}")
     wanted = [subject for subject in subjects if not name or subject.name in name]
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     with TemporaryDirectory() as folder, Progress(*columns, console=err, transient=True) as bar:
         bench = _Bench(guest_kernel(), Path(folder), sorted(os.sched_getaffinity(0)))
-        tracked = bar.track(wanted, description="observes")
+        tracked = bar.track(wanted, description="observing")
         ok = _update(bench, tracked) if update else _compare(bench, tracked)
     if not ok:
         raise typer.Exit(1)
@@ -99,7 +106,7 @@ def _compare(bench: _Bench, subjects: Iterable[Subject]) -> bool:
         what = f"{subject.kind} {subject.name}"
         here = golden.laboratory(subject.needed, bench.kernel)
         if other := kept.other_laboratory(here):
-            out.print(f"[yellow]not tried[/] {escape(f'{what}: {other}')}")
+            out.print(f"[yellow]not compared[/] {escape(f'{what}: {other}')}")
             continue
         complaint = kept.complaint(subject.kind, subject.name, bench.observe(subject))
         ok &= not complaint

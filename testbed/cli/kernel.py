@@ -35,7 +35,7 @@ def guest_kernel(*needed: Cell) -> Kernel:
     """
     built = cached_kernel()
     if built is None:
-        err.print("There is no guest kernel in the cache yet: builds it, which takes some minutes.")
+        err.print("There is no guest kernel in the cache yet. Building it takes some minutes.")
         built = _build_kernel(None)
     with err.status("makes the lab image") as status:
         make_trees(built, needed, lambda what: status.update(f"lab image: {what}"))
@@ -45,7 +45,7 @@ def guest_kernel(*needed: Cell) -> Kernel:
 @kernel_app.command("build")
 def kernel_build(
     source: Annotated[
-        Path | None, typer.Option(help="A kernel source tree or tar file; Debian's if not given.")
+        Path | None, typer.Option(help="A kernel source tree or tar file; by default Debian's.")
     ] = None,
 ) -> None:
     """Build the virtual-time kernel into the user's cache, if it is not there yet (minutes)."""
@@ -66,10 +66,10 @@ def _build_kernel(source: Path | None) -> Kernel:
 
 @kernel_app.command("test")
 def kernel_test() -> None:
-    """Prove the built kernel: virtual sleep, exact delays over netem, runs equal to the byte."""
+    """Test the built kernel: virtual sleep, exact delays over netem, runs equal to the byte."""
     kernel = guest_kernel()
     table = Table(box=None, pad_edge=False, show_header=False)
-    with err.status("boots guests and compares them"):
+    with err.status("booting guests and comparing them"):
         checks = trio.run(selftest.kernel_test, kernel)
     for check in checks:
         state = "[green]ok[/]" if check.ok else "[red]wrong[/]"

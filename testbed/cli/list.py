@@ -32,7 +32,7 @@ class Kind(StrEnum):
 
 
 def print_list(kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> None:
-    """List what there is, each with what it is.
+    """List scenarios, censors, messengers, transports, link sets or packages, with their titles.
 
     Examples: testbed list scenarios; testbed list censors
     """

@@ -49,19 +49,22 @@ def listen(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
     cell: Annotated[
         str | None,
-        typer.Argument(metavar="[CELL]", help="One cell: its name, or what only its name has."),
+        typer.Argument(
+            metavar="[CELL]", help="One cell, by its name or by a part that no other name has."
+        ),
     ] = None,
     export: Annotated[
-        Path | None, typer.Option(help="Where the files go, unplayed; RUN/listen if not given.")
+        Path | None, typer.Option(help="Write the files to this folder without playing them.")
     ] = None,
     seconds: Annotated[
-        float, typer.Option(min=0.1, help="How much of each is played; files have all of it.")
+        float, typer.Option(min=0.1, help="Seconds of each file that are played.")
     ] = 10.0,
 ) -> None:
-    """Hear what was said, and what was heard of it by each way: direct and each transport.
+    """Play what was said in calls, and what was heard of it: directly and through each transport.
 
-    Makes the sound again from the record, as WAV and Opus files that begin together, and plays them
-    if there is a player. Without CELL it takes the first seed of each call, the worse direction.
+    The sound is made again from the record, as WAV and Opus files that begin at the same time, in
+    RUN/listen. They are played if a player is installed. Without CELL, the files are the worse
+    direction of the first seed of each kind of call.
 
     Example: testbed listen results/ru-calls-2025-08 --export /tmp/calls
     """
@@ -86,7 +89,9 @@ def listen(
         if player is not None:
             _play(player, ordered, into, seconds)
     if player is None and not export:
-        err.print(f"There is no player here ({', '.join(p[0] for p in PLAYERS)}): copy the files.")
+        err.print(
+            f"No player is installed ({', '.join(p[0] for p in PLAYERS)}): play them elsewhere."
+        )
 
 
 _SAID = {way: f"what the {speaker} said" for way, speaker in SAID_BY.items()}
@@ -164,7 +169,7 @@ def _table(entries: Sequence[_Heard], title: str) -> Table:
     table.add_column("File (.wav, .opus)", overflow="fold")
     table.add_column("Verdict", no_wrap=True)
     table.add_column("lost %", justify="right", no_wrap=True)
-    table.add_column("What it was like", overflow="fold")
+    table.add_column("Symptoms", overflow="fold")
     for entry in entries:
         file = entry.file if entry.sound is not None else f"[dim]{entry.file}: nothing to hear[/]"
         table.add_row(file, entry.verdict, entry.concealed, entry.like)
@@ -181,7 +186,7 @@ def _play(player: Sequence[str], entries: Sequence[_Heard], into: Path, seconds:
     for entry in entries:
         if entry.sound is None:
             continue
-        out.print(f"Plays {entry.file}")
+        out.print(f"Playing {entry.file}")
         rate_hz = entry.sound.rate_hz
         pcm = samples(entry.sound)[: round(seconds * rate_hz)].tobytes()
         write_wav(Speech(pcm, rate_hz), excerpt)
@@ -193,7 +198,9 @@ def _play(player: Sequence[str], entries: Sequence[_Heard], into: Path, seconds:
             excerpt.unlink()
         if done.returncode != 0:
             why = done.stderr.decode(errors="replace").strip()
-            err.print(f"{player[0]} cannot play here ({why}): copy the files.", markup=False)
+            err.print(
+                f"{player[0]} cannot play the files ({why}): play them elsewhere.", markup=False
+            )
             return
 
 

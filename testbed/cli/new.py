@@ -12,11 +12,9 @@ from testbed.cli.console import out
 from testbed.cli.registry import Command, Panel
 from testbed.experiment.explanations import ScenarioError
 from testbed.experiment.loading import IN_TREE
-from testbed.experiment.scenario import ROOT
+from testbed.experiment.scenario import IS_CHECKOUT, ROOT
 
-new_app = typer.Typer(
-    no_args_is_help=True, help="Start a part of your own, as `testbed new transport mytunnel`."
-)
+new_app = typer.Typer(no_args_is_help=True, help="Write a new transport that you can change.")
 
 
 _TEST = '''"""{name} keeps the rules of transports."""
@@ -41,32 +39,39 @@ def _new() -> None: ...
 
 @new_app.command("transport")
 def new_transport(
-    name: Annotated[str, typer.Argument(help="Its name: lower-case letters, digits and _.")],
+    name: Annotated[
+        str, typer.Argument(help="The transport's name: lower-case letters, digits and _.")
+    ],
 ) -> None:
-    """Write a transport that works, and its test, to be made into your own.
+    """Write a working transport and its test, for you to change.
+
+    Without a checkout of the project, write only the transport, into the working directory.
 
     Example: testbed new transport mytunnel
     """
-    for path in write_transport(name, ROOT):
+    for path in write_transport(name, ROOT if IS_CHECKOUT else None):
         out.print(f"Wrote {path}")
-    out.print(f"Now: testbed check transport {name}")
+    out.print(f"Now: testbed check transport {name if IS_CHECKOUT else f'./{name}.py'}")
 
 
-def write_transport(name: str, root: Path) -> list[Path]:
-    """Write a new transport's files below `root`.
+def write_transport(name: str, checkout: Path | None) -> list[Path]:
+    """Write a new transport and its test into a checkout, or else only `NAME.py` here.
 
     Raises:
         ScenarioError: The transport exists already, or its name is not allowed.
     """
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise ScenarioError(f"{name!r}: a transport's name is lower-case letters, digits and _")
-    files = {
-        root / "transports" / f"{name}.py": (IN_TREE / "_new.py").read_text(),
-        root / "tests" / "transports" / f"test_{name}.py": _TEST.format(name=name),
-    }
+    transport = (IN_TREE / "_new.py").read_text()
+    files = {Path(f"{name}.py"): transport}
+    if checkout is not None:
+        files = {
+            checkout / "transports" / f"{name}.py": transport,
+            checkout / "tests" / "transports" / f"test_{name}.py": _TEST.format(name=name),
+        }
     for path in files:
         if path.exists():
-            raise ScenarioError(f"{path} is there already")
+            raise ScenarioError(f"{path} exists already")
     for path, text in files.items():
         path.write_text(text)
     return list(files)

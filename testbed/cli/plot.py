@@ -23,15 +23,19 @@ def plot(
     ] = None,
     earlier: Annotated[
         Path | None,
-        typer.Option("--compare", metavar="RUN", help="Draw what changed since this earlier run."),
+        typer.Option(
+            "--compare",
+            metavar="RUN",
+            help="Draw what changed since this earlier run, given by its folder.",
+        ),
     ] = None,
 ) -> None:
-    """Draw a run's figures as PNG, SVG and PDF into its folder `figures`; needs no kernel, no root.
+    """Draw a run's figures as PNG, SVG and PDF into its folder `figures`.
 
     Example: testbed plot results/ru-calls-2025-08
     """
     try:
-        with err.status("draws figures"):
+        with err.status("drawing figures"):
             before = None if earlier is None else Run(earlier)
             paths = figures.draw(Run(folder), figure, folder / "figures", before)
     except ValueError as error:

@@ -19,9 +19,9 @@ from testbed.tools.recognition.flow_tables import answer, flow_row, flows_table
 from testbed.tools.recognition.replay import Replay
 
 _LEGEND = """\
-What is recognised is what the lab's detectors state: hypotheses about boxes, none of them a
-measurement of one. The capture is replayed; nothing of it is dropped, delayed or answered. A rule
-with a share draws its flows by seed 0, and names of address lists mean the lab's networks."""
+The lab's detectors are hypotheses about middleboxes; none is a measurement of one. The capture is
+only read: no packet is dropped, delayed or answered. A rule for a share of flows draws them with
+seed 0, and the names of address lists stand for the lab's networks."""
 _MAX_ROWS = 200
 
 
@@ -29,24 +29,29 @@ def recognise(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A capture: pcap or pcapng.")],
     censor: Annotated[
         str | None,
-        typer.Option(metavar="PROFILE", help="Which of its rules would apply (`list censors`)."),
+        typer.Option(
+            metavar="PROFILE", help="Show which rules of this profile would apply (`list censors`)."
+        ),
     ] = None,
     inside: Annotated[
         list[str] | None,
-        typer.Option(metavar="CIDR", help="The users' network; may be given more than once."),
+        typer.Option(metavar="CIDR", help="The users' network (repeatable)."),
     ] = None,
-    written_json: Annotated[bool, typer.Option("--json", help="Print JSON, not a table.")] = False,
+    written_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON instead of a table.")
+    ] = False,
     evaluate_: Annotated[
         bool,
         typer.Option(
             "--evaluate",
-            help="FILE has labelled flows (.jsonl.gz): print how often the detectors are right.",
+            help="Print how often detectors are right; FILE has labelled flows (.jsonl.gz).",
         ),
     ] = False,
 ) -> None:
     """Show what a middlebox would see in a capture: each flow, what is recognised, and when.
 
-    Without --inside the private end of a flow is inside, or else the end that sent first.
+    Without --inside, the end of a flow with a private address is inside, or else the end that
+    sent first.
 
     Example: testbed recognise call.pcapng --censor ru-calls-2025-08
     """
@@ -88,7 +93,7 @@ def _print(capture: Capture, replay: Replay, censor: str | None) -> None:
         out.print(note, markup=False)
     out.print(flows_table(flows[:_MAX_ROWS], with_rules=censor is not None))
     if len(flows) > _MAX_ROWS:
-        out.print(f"{len(flows) - _MAX_ROWS} more flows are in --json.")
+        out.print(f"{len(flows) - _MAX_ROWS} more flows are in the output of --json.")
     out.print(_LEGEND, style="dim")
 
 
@@ -98,11 +103,11 @@ def _notes(capture: Capture, replay: Replay) -> list[str]:
         f"The file ends early, after {capture.frames} frames: {capture.ends_early}.": (
             capture.ends_early
         ),
-        f"{capture.not_ip} of {capture.frames} frames carry no IP.": capture.not_ip,
-        f"{capture.cut} packets were captured in part; what is missing counts as zeros.": (
+        f"{capture.not_ip} of {capture.frames} frames do not carry IP.": capture.not_ip,
+        f"{capture.cut} packets were captured incompletely; missing bytes are taken as zeros.": (
             capture.cut
         ),
-        f"{replay.unlisted} packets are of flows beyond those listed.": replay.unlisted,
+        f"{replay.unlisted} packets belong to flows that are not listed.": replay.unlisted,
     }
     return [note for note, holds in notes.items() if holds]
 
@@ -111,8 +116,8 @@ def _say_why_empty(file: Path, capture: Capture) -> None:
     if capture.ends_early is not None:
         raise CaptureError(f"{file} ends before its first packet: {capture.ends_early}")
     if not capture.frames:
-        raise CaptureError(f"{file} is a capture without a packet")
-    raise CaptureError(f"{file} holds no whole IP packet in its {capture.frames} frames")
+        raise CaptureError(f"{file} is a capture without packets")
+    raise CaptureError(f"{file} has no complete IP packet in its {capture.frames} frames")
 
 
 def _replay(profile: Profile | None, inside: list[IPv4Network | IPv6Network]) -> Replay:

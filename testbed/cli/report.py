@@ -16,27 +16,27 @@ from testbed.show import report
 def print_report(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
     to: Annotated[
-        Path | None, typer.Option("--out", help="The file; RUN/report.html if not given.")
+        Path | None, typer.Option("--out", help="The HTML file; by default RUN/report.html.")
     ] = None,
     sound: Annotated[
-        bool, typer.Option(help="With players to hear calls; takes a second for each two kinds.")
+        bool, typer.Option(help="Include sound; takes a second for every two kinds of calls.")
     ] = True,
 ) -> None:
     """Write a run's report: one HTML page with the answer, all calls, figures, sound and sources.
 
-    It needs no kernel, no root and no network, and a browser opens it from the disk.
+    The page is a single file that needs no network. A browser opens it from the disk.
 
     Example: testbed report results/ru-calls-2025-08
     """
     path = to or folder / report.REPORT
-    with err.status("reads the run") as status:
+    with err.status("reading the run") as status:
         page = report.write(Run(folder), path, status.update, with_sound=sound)
     megabytes = path.stat().st_size / 1e6
     out.print(
-        f"Report: {short(path)} ({megabytes:.1f} MB, {page.calls} calls, {page.sounds} to hear)"
+        f"Report: {short(path)} ({megabytes:.1f} MB, {page.calls} calls, {page.sounds} with sound)"
     )
     if page.left_out:
-        out.print(f"{page.left_out} more kinds of calls: hear them with testbed listen.")
+        out.print(f"{page.left_out} more kinds of calls have no sound in it: use testbed listen.")
 
 
 COMMAND = Command(Panel.COMPARE, print_report, place=0)

@@ -52,23 +52,26 @@ def run(
         list[int] | None, typer.Option(min=0, help="Only this seed (repeatable).")
     ] = None,
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Cells at a time; by default one a processor.")
+        int | None, typer.Option(min=1, help="Cells at a time; by default one per processor.")
     ] = None,
     kernel: Annotated[
         KernelKind,
-        typer.Option(help="virtual: guests in virtual time; host: this kernel, real time, root."),
+        typer.Option(
+            help="virtual: guests in virtual time; host: this kernel in real time, as root."
+        ),
     ] = KernelKind.VIRTUAL,
     out_folder: Annotated[
-        Path | None, typer.Option("--out", help="The run's folder; results/SCENARIO if not given.")
+        Path | None, typer.Option("--out", help="The run's folder; by default results/SCENARIO.")
     ] = None,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Run all again, replacing what the folder has.")
+        bool, typer.Option("--fresh", help="Run all cells again, and replace the folder's content.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only show the cells, and about how long they take.")
+        bool,
+        typer.Option("--dry-run", help="Only list the cells, and estimate how long they take."),
     ] = False,
     twice: Annotated[
-        bool, typer.Option("--twice", help="Run each cell once more, and compare to the byte.")
+        bool, typer.Option("--twice", help="Run each cell a second time, and compare to the byte.")
     ] = False,
     pcap: Annotated[
         bool, typer.Option("--pcap", help="Capture both sides of each middlebox in each cell.")
@@ -76,7 +79,7 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
     speech: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="What is said: a WAV or other sound file of your own."),
+        typer.Option(metavar="FILE", help="A sound file of your own with the speech."),
     ] = None,
     scheduler: Annotated[
         str | None,
@@ -86,9 +89,9 @@ def run(
         ),
     ] = None,
 ) -> None:
-    """Run a scenario's cells, and print what came of the calls.
+    """Run a scenario's cells, and print how the calls went.
 
-    What an interrupted run had finished is kept: run it again to go on.
+    An interrupted run keeps its finished cells: run the same command again to continue.
 
     Example: testbed run ru-calls-2025-08 --messenger whatsapp --transport obfs4 --seed 1
     """
@@ -148,7 +151,9 @@ def _check_possible(plan: Sequence[Cell], kernel: KernelKind, *, twice: bool) ->
     if lacks := lacking(plan):
         raise runner.LabError(f"nothing was run: {lacks}")
     if twice and kernel is KernelKind.HOST:
-        raise runner.LabError("--twice needs virtual time: in real time no cell is the same again")
+        raise runner.LabError(
+            "--twice needs virtual time: in real time, cells do not repeat to the byte"
+        )
 
 
 @contextmanager
@@ -192,16 +197,18 @@ def _sent_to(
         yield here
         return
     if kernel is KernelKind.HOST:
-        raise runner.LabError("--scheduler sends cells to guests: leave --kernel host out")
+        raise runner.LabError(
+            "--scheduler runs cells in guests: it cannot be used with --kernel host"
+        )
     try:
         from testbed.run import cluster  # noqa: PLC0415 - it needs what is not always installed
     except ModuleNotFoundError as error:
         raise runner.LabError(
-            f"--scheduler needs Dask ({error}): .venv/bin/pip install 'distributed==2026.8.0' "
-            "--constraint constraints.txt"
+            f"--scheduler needs Dask ({error}): "
+            f"{Path(sys.prefix) / 'bin' / 'pip'} install distributed==2026.8.0"
         ) from None
     with ExitStack() as stack:
-        with err.status(f"asks the scheduler {scheduler} for its workers"):
+        with err.status(f"asking the scheduler {scheduler} for its workers"):
             conduct = stack.enter_context(cluster.on_workers(scheduler, plan))
         yield conduct, range(cluster.AT_A_TIME)
 
@@ -224,7 +231,7 @@ def _run_all(
         def report(done: runner.Done) -> None:
             advance(done.cell_id)
             if done.retried:
-                err.print(f"run once more: {done.cell_id}: {done.retried}", markup=False)
+                err.print(f"run a second time: {done.cell_id}: {done.retried}", markup=False)
             if done.result is None:
                 failures[done.cell_id] = done.failure
 
@@ -285,7 +292,7 @@ def _end(failures: Mapping[str, str], the_run: Run) -> None:
         err.print(reason, markup=False)
         left = the_run.folder / "failed" / failed[0]
         if left.is_dir():
-            err.print(f"What is left of it: {short(left)}", markup=False)
+            err.print(f"Its files are in {short(left)}", markup=False)
     if failures:
         raise typer.Exit(1)
 
@@ -303,7 +310,7 @@ def _compare_again(the_run: Run, plan: Sequence[Cell], lab: _Lab) -> dict[str, s
                 continue
             files = differing(the_run.folder / "cells" / name, again.folder / "cells" / name)
             if files:
-                failures[name] = f"not the same a second time: {', '.join(files)}"
+                failures[name] = f"these files differ from the first run's: {', '.join(files)}"
                 shutil.copytree(
                     again.folder / "cells" / name,
                     the_run.folder / "failed" / f"{name}.again",
@@ -311,7 +318,7 @@ def _compare_again(the_run: Run, plan: Sequence[Cell], lab: _Lab) -> dict[str, s
                 )
             else:
                 same += 1
-    out.print(f"{same} of {len(plan)} cells are the same to the byte when run again.")
+    out.print(f"{same} of {len(plan)} cells were the same to the byte in a second run.")
     return failures
 
 

@@ -16,11 +16,11 @@ from testbed.show.censor_view_table import LEGEND, seen_table
 
 def print_saw(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Tell what the middlebox recognised of each transport and which rules met it.
+    """Show what the middlebox recognised of each transport, and which rules applied to it.
 
-    By that, what is blocked is told from what is bad at calls.
+    This distinguishes a transport that is blocked from one that is not suited to calls.
 
     Example: testbed saw results/ru-calls-2025-08
     """

@@ -23,9 +23,9 @@ class SchemaKind(StrEnum):
 
 
 def print_schema(
-    kind: Annotated[SchemaKind, typer.Argument(help="Which kind of file.")],
+    kind: Annotated[SchemaKind, typer.Argument(help="The kind of file.")],
 ) -> None:
-    """Print the JSON Schema of a kind of file, by which editors complete and check it.
+    """Print the JSON Schema of a kind of TOML file, which editors use to complete and check it.
 
     Example: testbed schema scenario > scenario.schema.json
     """

@@ -26,14 +26,16 @@ def score(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
     cell: Annotated[
         str | None,
-        typer.Argument(metavar="[CELL]", help="One cell: its name, or what only its name has."),
+        typer.Argument(
+            metavar="[CELL]", help="One cell, by its name or by a part that no other name has."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print all scores as JSON.")] = False,
 ) -> None:
     """Score how a run's calls sounded: ViSQOL, and PLCMOS, ESTOI and PESQ if they are installed.
 
-    Keeps the scores of each cell beside it as scores.json; what is there is not computed again. The
-    first time takes a minute more, while ViSQOL is compiled.
+    The scores are kept in each cell's folder, and are not computed again. The first use takes a
+    minute more, because ViSQOL is compiled.
 
     Example: testbed score results/ru-calls-2025-08
     """
@@ -52,8 +54,8 @@ def score(
     out.print(_legend(models), style="dim")
     took_s, said_s = monotonic() - began_s, sum(each.record.duration_s for each in chosen)
     out.print(
-        f"{len(chosen)} calls, {said_s:g} s together, were scored in {took_s:.1f} s; those that "
-        "had been before took none.",
+        f"{len(chosen)} calls, {said_s:g} s in total, were scored in {took_s:.1f} s, without "
+        "the time of those that had been scored before.",
         style="dim",
     )
 
@@ -84,7 +86,7 @@ def _median_worse(scores: Sequence[CellScores], name: str) -> str:
 def _legend(models: Sequence[Scorer]) -> str:
     lines = [
         "Medians over the calls that were set up, of the worse direction, each turn by turn.",
-        "Models of listeners disagree: compare within a column only.",
+        "The models of listeners use different scales: compare within a column only.",
     ]
     return "\n".join([*lines, *(f"{model.name}: {model.label}" for model in models)])
 

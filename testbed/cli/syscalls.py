@@ -26,15 +26,18 @@ _LEAST_SHARE = 0.005
 
 
 def profile(
-    cell: Annotated[str, typer.Argument(help="A kind of cell, as of `testbed bench`.")] = "direct",
-    transport: Annotated[str, typer.Option(help="By this transport instead.")] = "",
-    messenger: Annotated[str, typer.Option(help="With this messenger instead.")] = "",
-    seconds: Annotated[float, typer.Option(help="How long the call is.")] = 0.0,
+    cell: Annotated[
+        str, typer.Argument(help="A kind of cell that `testbed bench` measures.")
+    ] = "direct",
+    transport: Annotated[str, typer.Option(help="Use this transport instead.")] = "",
+    messenger: Annotated[str, typer.Option(help="Use this messenger instead.")] = "",
+    seconds: Annotated[float, typer.Option(help="The length of the call.")] = 0.0,
 ) -> None:
     """Show what each program of a cell does: system calls by kind, faults, wake-ups, and time.
 
-    Times are this machine's: of user space, with the switches there and back, and of the kernel.
-    A busy machine adds to them; counts are exact, and those of the same cell without this.
+    Times are wall time on this machine, in user space (including the switches to and from it) and
+    in the kernel; a busy machine makes them longer. Counts are exact, and profiling does not change
+    them.
 
     Examples: testbed bench profile obfs4; testbed bench profile engine --seconds 10;
     testbed bench profile direct --transport tuic
@@ -65,8 +68,16 @@ def profile(
 
 def _show(programs: list[Program]) -> None:
     table = Table(box=None, pad_edge=False)
-    for heading in ("Threads", "ms", "user", "wakes", "faults", "calls", "of these"):
-        left = heading in ("Threads", "of these")
+    for heading in (
+        "Threads",
+        "ms",
+        "user ms",
+        "switches",
+        "page faults",
+        "system calls",
+        "most frequent",
+    ):
+        left = heading in ("Threads", "most frequent")
         table.add_column(heading, justify="left" if left else "right")
     whole_s = sum(program.took_s for program in programs)
     for program in programs:

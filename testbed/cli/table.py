@@ -35,7 +35,7 @@ def print_table(
     run = Run(folder)
     compared = compare(run.cells())
     if not compared:
-        raise ResultsError(f"{folder} has no call to compare: run its scenario first")
+        raise ResultsError(f"{folder} has no calls to compare: run its scenario first")
     sys.stdout.write(papers.FORMATS[in_format.value](compared, run.manifest()))
 
 

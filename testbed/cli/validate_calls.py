@@ -29,15 +29,15 @@ SCENARIOS = (
 )
 """The first three send symbols; the others send speech, for ViSQOL and Chromium's own counters."""
 _HOW = f"""\
-Medians over calls, of each the mean of its directions. TCP: how many of those that were set up went
-by TCP. Frames: the share of time that our jitter buffer conceals, by when frames left and came.
-Missed: what was not heard, of Telegram and its model by ear (symbols that are not in what was
-played), of Chromium as it counts itself, and of its model by frames. A model agrees if it sets up
-as many calls, one in three apart, as fast (the median, {agreement.SET_UP_TIME_TOLERANCE_S:g} s or \
-{100 * agreement.SET_UP_TIME_TOLERANCE:g} % apart),
-conceals as much by frames, {100 * agreement.CONCEALED_TOLERANCE:g} % of the time apart, if its \
-listener misses as much, {100 * agreement.HEARD_TOLERANCE:g} % apart,
-and if ViSQOL is at most {agreement.VISQOL_TOLERANCE:g} apart."""
+Medians over calls of the mean of both directions. TCP: how many of the calls that were set up used
+TCP. Frames: the share of time that our jitter buffer conceals, by the times at which frames left
+and arrived. Missed: for Telegram and its model, the share of symbols that are not in the sound that
+was played; for Chromium, its own count of concealed samples; for its model, as frames. A model
+agrees with the engine if these differ by at most: calls that are set up, one in three; the median
+time to connect, {agreement.SET_UP_TIME_TOLERANCE_S:g} s or \
+{100 * agreement.SET_UP_TIME_TOLERANCE:g} %; frames, \
+{100 * agreement.CONCEALED_TOLERANCE:g} points; missed, \
+{100 * agreement.HEARD_TOLERANCE:g} points; ViSQOL, {agreement.VISQOL_TOLERANCE:g}."""
 
 
 def validate_calls(
@@ -49,21 +49,27 @@ def validate_calls(
 ) -> None:
     """Compare models with real engines on loss, order, delay, thin links, repair (30 min).
 
-    Telegram's engine is asked by ear first; then all say the speech, for ViSQOL.
+    The first scenarios send spoken symbols, and the last sends speech, for ViSQOL.
 
     Example: testbed validate-calls --engine telegram
     """
-    pairs = pairs_named(engine)
+    if any(comparison.deviations for comparison in validation(pairs_named(engine), seed)):
+        raise typer.Exit(1)
+
+
+def validation(
+    pairs: Sequence[Pair], seeds: list[int] | None = None, *, fresh: bool = False
+) -> list[Comparison]:
+    """Run the calls of pairs, print and draw their comparisons, and return these."""
     runs = []
     for name in SCENARIOS:
         of_scenario = load_scenario(name).messengers
         chosen = [n for p in pairs for n in (p.engine, p.model) if n in of_scenario]
         if chosen:
             folder = RESULTS / name
-            run(name, messenger=chosen, seed=seed, out_folder=folder)
+            run(name, messenger=chosen, seed=seeds, out_folder=folder, fresh=fresh)
             runs.append(Run(folder))
-    if not print_validation(runs, pairs):
-        raise typer.Exit(1)
+    return print_validation(runs, pairs)
 
 
 def pairs_named(engines: Sequence[str] | None) -> list[Pair]:
@@ -74,12 +80,14 @@ def pairs_named(engines: Sequence[str] | None) -> list[Pair]:
     """
     named = {pair.engine: pair for pair in PAIRS}
     if unknown := set(engines or ()) - set(named):
-        raise ScenarioError(f"engines: {sorted(unknown)} are none of {sorted(named)}")
+        raise ScenarioError(
+            f"no engine {', '.join(sorted(unknown))}; there are {', '.join(sorted(named))}"
+        )
     return [named[name] for name in engines or named]
 
 
-def print_validation(runs: Sequence[Run], pairs: Sequence[Pair]) -> bool:
-    """Print and draw the comparison of each pair in runs of scenarios; return whether all agree.
+def print_validation(runs: Sequence[Run], pairs: Sequence[Pair]) -> list[Comparison]:
+    """Print and draw the comparisons of each pair in runs of scenarios, and return them.
 
     Sound that has no scores yet is scored, if ViSQOL is installed. Figures go to the last run's
     folder.
@@ -90,17 +98,17 @@ def print_validation(runs: Sequence[Run], pairs: Sequence[Pair]) -> bool:
 
     cells = [cell for run in runs for cell in run.cells()]
     visqol = _scored(runs, {name for pair in pairs for name in (pair.engine, pair.model)})
-    agrees = True
+    found: list[Comparison] = []
     for pair in pairs:
         comparisons = agreement.compare(cells, pair.engine, pair.model, visqol)
         out.print(pair.title, style="bold")
         out.print(table(comparisons))
-        agrees &= not any(comparison.deviations for comparison in comparisons)
+        found += comparisons
         figure = draw(comparisons, pair.title, _HOW.replace("\n", " "))
         for path in write(figure, runs[-1].folder / "figures" / f"validation-{pair.engine}"):
             out.print(f"Figure: {path}")
     out.print(_HOW, style="dim")
-    return agrees
+    return found
 
 
 def _scored(runs: Sequence[Run], messengers: Container[str]) -> dict[Path, Sequence[float]]:
@@ -111,7 +119,7 @@ def _scored(runs: Sequence[Run], messengers: Container[str]) -> dict[Path, Seque
     try:
         models = scorers()[:1]
     except ScoreError as error:
-        err.print(f"Without ViSQOL: {error}", markup=False)
+        err.print(f"There are no ViSQOL scores: {error}", markup=False)
         return {}
     cells = [
         (run, cell)
@@ -133,7 +141,7 @@ def table(comparisons: Sequence[Comparison]) -> Table:
     shown.add_column("\nCondition")
     for side in ("engine", "model"):
         shown.add_column(f"{side}\nset up", justify="right", no_wrap=True)
-        for name in ("in s", "TCP", "missed", "frames", "ViSQOL"):
+        for name in ("after s", "TCP", "missed", "frames", "ViSQOL"):
             shown.add_column(f"\n{name}", justify="right", no_wrap=True)
     shown.add_column("")
     for comparison in comparisons:

@@ -162,7 +162,7 @@ def _source(name: str) -> str:
 
 def _only(name: str, modules: Sequence[str]) -> str:
     if len(modules) > 1:
-        raise ScenarioError(f"transport {name}: several packages bring it: {names_in(modules)}")
+        raise ScenarioError(f"transport {name}: several packages define it: {names_in(modules)}")
     return modules[0]
 
 
@@ -172,23 +172,25 @@ def _parse(entry: str) -> tuple[str, TomlTable]:
     if not brace:
         return name, {}
     if not inside.endswith("}"):
-        raise ScenarioError(f"transport {entry!r}: it does not end with the brace that closes {{")
+        raise ScenarioError(f"transport {entry!r}: the closing brace is missing at the end")
     inside = inside.removesuffix("}").strip()
     try:
         parameters: TomlTable = tomllib.loads(f"parameters = {{{inside}}}")["parameters"]
     except tomllib.TOMLDecodeError:
         if inside.count("{") != inside.count("}"):
             raise ScenarioError(
-                f"transport {entry!r}: there are not as many closing braces as opening ones"
+                f"transport {entry!r}: opening and closing braces do not match"
             ) from None
         parameters = {}
         for pair in filter(None, _COMMA.split(inside)):
             key, equals, value = (part.strip() for part in pair.partition("="))
             if not equals:
-                raise ScenarioError(f"transport {entry!r}: {pair!r} is not key = value") from None
+                raise ScenarioError(
+                    f"transport {entry!r}: {pair!r} is not of the form key = value"
+                ) from None
             parameters[key] = _value(value)
     if not parameters:
-        raise ScenarioError(f"transport {entry!r}: there is nothing in the braces")
+        raise ScenarioError(f"transport {entry!r}: the braces are empty")
     return name, parameters
 
 

@@ -50,7 +50,7 @@ class LinkSet:
             raise ValueError(f"evidence is missing for {sorted(missing)}")
         covered = given | {key.split(".")[0] for key in given}
         if unknown := set(self.evidence) - covered:
-            raise ValueError(f"evidence for what is not given: {sorted(unknown)}")
+            raise ValueError(f"evidence for missing numbers: {sorted(unknown)}")
 
     @property
     def links(self) -> Links:

@@ -57,7 +57,7 @@ def module_text(module: str) -> str:
 
     spec = find_spec(module)
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
-        raise ImportError(f"there is no file of Python for the module {module}")
+        raise ImportError(f"the module {module} has no Python file")
     return Path(spec.origin).read_text()
 
 

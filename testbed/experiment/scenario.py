@@ -33,10 +33,10 @@ from testbed.experiment.linkset import LinkSet
 
 ROOT = Path(__file__).resolve().parents[2]
 """The folder with the packages `testbed` and `transports`: a checkout, or `site-packages`."""
-_IS_CHECKOUT = (ROOT / "pyproject.toml").is_file()
-SCENARIOS = ROOT / "scenarios" if _IS_CHECKOUT else ROOT / "testbed" / "scenarios"
-"""In a checkout they are beside the packages, in a wheel inside `testbed`."""
-RESULTS = (ROOT if _IS_CHECKOUT else Path.cwd()) / "results"
+IS_CHECKOUT = (ROOT / "pyproject.toml").is_file()
+SCENARIOS = ROOT / "scenarios" if IS_CHECKOUT else ROOT / "testbed" / "scenarios"
+"""In a checkout they are next to the packages, in a wheel inside `testbed`."""
+RESULTS = (ROOT if IS_CHECKOUT else Path.cwd()) / "results"
 """The default place for the folders of runs."""
 DEMO = "ru-calls-2025-08"
 """The scenario of `testbed demo`."""
@@ -121,6 +121,17 @@ class Scenario:
         return {name: load_links(name) for name in names}
 
 
+def checkout(needed_for: str) -> Path:
+    """Return the root of the project's checkout, which has files that no package has.
+
+    Raises:
+        ScenarioError: The testbed was installed as a package.
+    """
+    if not IS_CHECKOUT:
+        raise ScenarioError(f"{needed_for} needs a checkout of the project: use its ./lab")
+    return ROOT
+
+
 def scenario_path(name_or_path: str) -> Path:
     """Return the path of a scenario's file, given as such or by its name in `scenarios/`."""
     path = Path(name_or_path)
@@ -173,7 +184,7 @@ def _read_like(path: Path, folder: Path, what: str) -> tuple[TomlTable | None, T
     content = _read(path, what)
     if "reviewed" not in content:
         raise ScenarioError(
-            f"{path}: reviewed: missing, the date when it was last held against its sources, "
+            f"{path}: reviewed: missing: the date of the last check against its sources, "
             'such as reviewed = "2026-11-30"'
         )
     if (other := content.pop("like", None)) is None:

@@ -137,7 +137,7 @@ def speech_file(run: Run) -> str:
     found = voice(speech.file)
     if found.sha256 != speech.sha256:
         raise ResultsError(
-            f"{run.folder} was made of other speech ({speech.label}, {speech.file or 'ours'})"
+            f"{run.folder} used other speech ({speech.label}, {speech.file or 'ours'})"
             f" than is there now ({found.label}): its sound cannot be made again"
         )
     return speech.file

@@ -48,7 +48,7 @@ def render(playout: Playout, frames: Sequence[bytes], rate_hz: int) -> Speech:
         ValueError: A packet does not decode, or a frame that was played has no packet.
     """
     if any(slot.frame is not None and slot.frame >= len(frames) for slot in playout.slots):
-        raise ValueError(f"frames were played of which only {len(frames)} were given")
+        raise ValueError(f"frames were played, but only {len(frames)} were given")
     renderer = _Renderer(frames, rate_hz, playout.frame_s)
     for slot in playout.slots:
         renderer.add(slot)

@@ -87,8 +87,8 @@ def _visqol() -> Scorer:
             api.create(mode="speech", use_lattice_model=True)
     except ImportError as error:
         raise ScoreError(
-            f"ViSQOL is not whole ({error}): ./lab score installs it, or "
-            "pip install --constraint constraints.txt --editable '.[scores]'"
+            f"ViSQOL is not installed completely ({error}): ./lab score installs it, or "
+            "pip install 'visqol-python[lattice,accel]==3.8.0'"
         ) from None
 
     def score(said: Samples, heard: Samples) -> float:

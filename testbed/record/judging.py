@@ -215,7 +215,7 @@ def arrivals_of(
         ValueError: The codec uses FEC or DTX, and there are no packets.
     """
     if (codec.fec or codec.dtx) and not packets:
-        raise ValueError("a codec with FEC or DTX is judged by its packets, and none were given")
+        raise ValueError("a codec with FEC or DTX is judged by its packets, but none were given")
     found = packets if codec.fec else ()
     with_fec = {k for k, packet in enumerate(found) if packet and has_fec(packet)}
     return [

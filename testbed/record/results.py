@@ -103,16 +103,17 @@ class Run:
             held = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
         except OSError as error:
             raise ResultsError(
-                f"{self.folder} cannot be a run's folder ({error.strerror}): give another --out"
+                f"{self.folder} cannot be a run's folder ({error.strerror}): choose another --out"
             ) from None
         try:
             if not os.access(self.folder, os.W_OK):
-                raise ResultsError(f"{self.folder} cannot be written: give another --out")
+                raise ResultsError(f"{self.folder} is not writable: choose another --out")
             try:
                 fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise ResultsError(
-                    f"another run is writing to {self.folder}: let it end, or give another --out"
+                    f"another run is writing to {self.folder}: wait until it ends, or choose "
+                    "another --out"
                 ) from None
             yield
         finally:
@@ -134,7 +135,9 @@ class Run:
         elif path.exists():
             manifest = self._grown(manifest)
         elif self.folder.is_dir() and any(self.folder.iterdir()):
-            raise ResultsError(f"{self.folder} is not empty and no run's: give another --out")
+            raise ResultsError(
+                f"{self.folder} is not empty and not a run's folder: choose another --out"
+            )
         for name in ("cells", "failed"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         _write(self.folder / "scenario.toml", scenario)
@@ -146,8 +149,8 @@ class Run:
         before = self.manifest()
         if changed := before.changed(manifest):
             raise ResultsError(
-                f"{self.folder} holds a run made of another {', '.join(changed)}: "
-                "give --fresh to replace it, or --out for another folder"
+                f"{self.folder} holds a run with another {', '.join(changed)}: "
+                "use --fresh to replace it, or --out for another folder"
             )
         return before.merged(manifest)
 
@@ -163,9 +166,9 @@ class Run:
         try:
             self._manifest = Manifest.from_json(path.read_bytes())
         except OSError as error:
-            raise ResultsError(f"{self.folder} is no run's folder: {error}") from None
+            raise ResultsError(f"{self.folder} is not a run's folder: {error}") from None
         except ValueError as error:
-            raise ResultsError(f"{path} is no run's, or damaged: {error}") from None
+            raise ResultsError(f"{path} was not written by a run, or is damaged: {error}") from None
         return self._manifest
 
     def has(self, cell_id: str) -> bool:

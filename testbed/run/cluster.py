@@ -109,7 +109,7 @@ def _client(scheduler: str) -> Iterator[Client]:
         except (OSError, ValueError) as error:
             raise LabError(
                 f"there is no Dask scheduler at {scheduler} ({error}): start one with `dask "
-                "scheduler`, or say --scheduler local"
+                "scheduler`, or use --scheduler local"
             ) from None
         with client:
             yield client
@@ -150,11 +150,11 @@ def _check(client: Client, scheduler: str, needed: Needed) -> None:
     for worker, answer in client.run(_differences, needed, on_error="return").items():
         if isinstance(answer, ImportError):
             raise LabError(
-                f"the worker {worker} has not this testbed ({answer}): install it there, of the "
+                f"the worker {worker} does not have this testbed ({answer}): install its "
                 f"version {needed.versions['testbed']}"
             )
         if isinstance(answer, Exception):
-            raise LabError(f"the worker {worker} cannot be asked what it has: {answer!r}")
+            raise LabError(f"the worker {worker} did not say what it has: {answer!r}")
         if answer:
             raise LabError(f"the worker {worker} would not give the same results: {answer}")
 
@@ -177,7 +177,7 @@ async def _result(future: Future[_Ended]) -> _Ended:
         await done.wait()
         ended: _Ended = await trio.to_thread.run_sync(future.result)
     except KilledWorker as error:
-        raise ConductError(f"the workers that ran it died, one after another: {error}") from None
+        raise ConductError(f"all workers that ran it died: {error}") from None
     except (_UnfitError, ImportError) as error:
         raise LabError(str(error)) from None
     finally:

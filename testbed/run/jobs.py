@@ -32,8 +32,6 @@ from testbed.experiment.cell import (
     Job,
     Said,
 )
-from testbed.lab.net.plan import plan_of
-from testbed.lab.net.topology import CallTopo
 from testbed.listen.script import speech_encodings, what_is_said
 from testbed.record.cell_record import CellRecord, read_observation
 from testbed.record.judging import arrivals_of, judge, playout_of
@@ -55,6 +53,10 @@ class JudgeError(Exception):
 
 def prepare_job(job: Path, cell: Cell, *, pcap: bool = False) -> None:
     """Create the job's folder for a cell; with `pcap`, the cell captures packets."""
+    # Mininet and pyroute2 take a quarter of a second, which other commands should not wait for.
+    from testbed.lab.net.plan import plan_of  # noqa: PLC0415
+    from testbed.lab.net.topology import CallTopo  # noqa: PLC0415
+
     job.mkdir()
     frames: Mapping[str, Sequence[Sequence[bytes]]] = {}
     if cell.messenger.is_model:

@@ -1,4 +1,4 @@
-"""Show what the middlebox saw of each transport, and what it did to it, as a table."""
+"""Show what the middlebox recognised of each transport, and what it did to it, as a table."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from testbed.analysis.censor_view import Seen
 from testbed.show.tables import table_by_keys
 
 LEGEND = """\
-Of all flows between the caller and the outside but the chat's. restricted: calls failed, and a rule
-that does more than pass met a flow, be it one that only served to connect; bad at calls: they
-failed, and none did."""
+All flows between the caller and the outside count, except the chat's. restricted: calls failed, and
+a rule that does more than let pass applied to a flow, perhaps one that only served to connect.
+unsuited to calls: they failed, and no such rule applied."""
 
 
 def seen_table(found: Sequence[Seen]) -> Table:
@@ -20,7 +20,7 @@ def seen_table(found: Sequence[Seen]) -> Table:
     table, begins = table_by_keys([seen.key for seen in found])
     # Columns are at least as wide as their usual words: `unusable`, `recognised`,
     # `telegram-ports:`, `restricted:`.
-    least = {"Calls": 8, "recognised\nas": 10, "rules that met it": 15, "so it": 12}
+    least = {"Calls": 8, "recognised\nas": 10, "rules that applied": 15, "Conclusion": 12}
     for name, width in least.items():
         table.add_column(name, min_width=width, overflow="fold")
     for seen, begin in zip(found, begins, strict=True):

@@ -46,17 +46,17 @@ def legend(compared: Sequence[Comparison]) -> str:
     """Return what the columns of `comparison_table` mean, for the n of these comparisons."""
     n = min(c.calls for c in compared)
     interval = (
-        f"with its bootstrap interval, which of {n} seeds holds the true median with "
-        f"{coverage_limit(n):.0%} at most"
+        f"with its bootstrap interval, which for {n} seeds contains the true median with a "
+        f"probability of at most {coverage_limit(n):.0%}"
         if n > 1
-        else "with its bootstrap interval, of which one seed gives none"
+        else "whose bootstrap interval is not defined for one seed"
     )
     text = (
-        "n: calls. usable: their share that was usable or good, with Wilson's interval; over "
-        "direct: by how many points that is more than of direct calls of the same seeds, * if the "
-        "interval (Newcombe) excludes 0. R: median of the worse direction, 0 without a call, "
-        f"{interval}. rank: by R, within messenger and censor; = shared by calls that the "
-        "intervals do not tell apart."
+        "n: calls. usable: share of calls that were usable or good, with Wilson's interval; over "
+        "direct: percentage points more than direct calls of the same seeds, * if Newcombe's "
+        "interval excludes 0. R: median of the worse direction, 0 without a call, "
+        f"{interval}. rank: by R, within messenger and censor; = shared, because "
+        "the intervals overlap."
     )
     return fill(text, 100)
 
@@ -111,10 +111,10 @@ def _json(content: object) -> str:
 def difference_table(shifts: Sequence[Shift]) -> Table:
     """Return the table of the medians that changed, at most 100 columns wide."""
     table, begins = table_by_keys([shift.key for shift in shifts])
-    for name in ("what", "before", "after", "n"):
+    for name in ("median", "before", "after", "n"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("beyond seeds' spread", no_wrap=True)
-    answers = {True: "[bold]yes[/]", False: "no", None: "one seed does not tell"}
+    table.add_column("beyond the\nspread of seeds", no_wrap=True)
+    answers = {True: "[bold]yes[/]", False: "no", None: "unknown (one seed)"}
     for shift, begin in zip(shifts, begins, strict=True):
         table.add_row(
             *begin,
@@ -143,9 +143,7 @@ def _before_and_after(shift: Shift) -> tuple[str, str]:
 
 def difference_words(found: Difference) -> list[str]:
     """Return what changed apart from the medians, one line per fact."""
-    lines = [
-        f"{c.part}: {c.before or 'not there'} -> {c.after or 'not there'}" for c in found.made_of
-    ]
+    lines = [f"{c.part}: {c.before or 'none'} -> {c.after or 'none'}" for c in found.made_of]
     for which, names in (("earlier", found.only_before), ("later", found.only_after)):
         if names:
             others = f" and {len(names) - 1} more" if len(names) > 1 else ""
@@ -154,10 +152,10 @@ def difference_words(found: Difference) -> list[str]:
     beyond = sum(shift.is_beyond_spread is True for shift in found.shifts)
     changed = sum(shift.before.value != shift.after.value for shift in found.shifts)
     same = len(found.shifts) - changed
-    others = f" Of {same} more medians, only single calls changed." if same else ""
+    others = f" {same} more medians are the same although single calls changed." if same else ""
     lines.append(
         f"{found.cells} cells in both: {len(found.verdicts)} verdicts and {changed} "
-        f"medians changed, {beyond} of them beyond the seeds' spread.{others}"
+        f"medians changed, {beyond} of them beyond the spread of seeds.{others}"
     )
     return lines
 

@@ -10,17 +10,27 @@ from testbed.analysis.costs import Cost
 from testbed.show.tables import table_by_keys
 
 LEGEND = """\
-Beside direct calls of the same messenger and censor, medians over seeds. delay: one way, ms added
-to the median frame and to the 95th of 100; held up: frames that waited behind a lost one, and for
-how long; bytes, packets: sent by the caller during the call; re: flows it opened anew meanwhile;
-CPU: seconds added, for all programs of the cell and the kernel under them. Left out are calls of
-which nothing was heard: where there were no others, there is no row."""
+Compared with direct calls of the same messenger and censor; medians over seeds. connects: time
+until the transport is connected; delay: added to the median frame and to the 95th percentile, one
+way; held up: share of frames that waited behind a lost one, and how long; bytes, packets: sent by
+the caller during the call; new flows: opened by the caller during the call; CPU: time added, for
+all programs and the kernel. Calls in which nothing was heard do not count; where there are no
+others, there is no row."""
 
 
 def cost_table(found: Sequence[Cost]) -> Table:
     """Return the table of costs, at most 100 columns wide."""
     table, begins = table_by_keys([cost.key for cost in found])
-    for name in ("connects", "delay", "95 %", "held up", "bytes", "packets", "re", "CPU"):
+    for name in (
+        "connects",
+        "delay\nms",
+        "95 %\nms",
+        "held up",
+        "bytes",
+        "packets",
+        "new\nflows",
+        "CPU\ns",
+    ):
         table.add_column(name, justify="right", no_wrap=True)
     for cost, begin in zip(found, begins, strict=True):
         waited = f"{cost.held_up_share:.1%} {cost.held_up_s * 1e3:.0f} ms"

@@ -61,17 +61,21 @@ def note(compared: Sequence[Comparison], manifest: Manifest) -> str:
     counts = sorted({c.calls for c in compared})
     n = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     sure = coverage_limit(counts[0])
-    range_of = f" (of n = {counts[0]}, with {sure:.0%} at most)" if sure < CONFIDENCE else ""
+    range_of = (
+        f" (for n = {counts[0]}, with a coverage of at most {sure:.0%})"
+        if sure < CONFIDENCE
+        else ""
+    )
     return (
         f"{scenario.title} (scenario {scenario.name}, testbed "
         f"{manifest.versions['testbed']}, {manifest.kernel.clock}); "
-        f"n = {n} calls a row. "
+        f"n = {n} calls per row. "
         "Usable: share of calls that were usable or good, with Wilson's 95 % interval; over "
-        "direct: points more than direct calls of the same seeds, * if Newcombe's interval "
-        "excludes 0. R: median of the worse direction on the fullband E-model's scale divided by "
-        "1.48, with EVS as proxy for Opus, 0 without a call, and its bootstrap interval"
+        "direct: percentage points more than direct calls of the same seeds, * if Newcombe's "
+        "interval excludes 0. R: median of the worse direction on the fullband E-model's scale "
+        "divided by 1.48, with EVS as proxy for Opus, 0 without a call, and its bootstrap interval"
         f"{range_of}. Set-up, lost, delay (mouth to ear): medians over the calls that were set up. "
-        "Rank: by R, within messenger and censor; = where intervals do not tell calls apart."
+        "Rank: by R, within messenger and censor; = where intervals overlap."
     )
 
 

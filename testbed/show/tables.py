@@ -169,7 +169,7 @@ def _censors(censors: Sequence[str]) -> tuple[str, str, list[str]]:
         return f"Censor: {profile} {told[0]} (local time)", "", [""] * len(told)
     swept = {varied.rpartition("=")[0] for varied in told}
     if len(swept) == 1 and (name := swept.pop()):
-        above = f"Censor: {profile}, with {name} as below"
+        above = f"Censor: {profile}, with {name} varied"
         return above, name, [varied.rpartition("=")[2] for varied in told]
     return f"Censor: {profile}", "", told
 
@@ -229,11 +229,11 @@ def _calls(row: Row) -> Text:
 
 
 LEGEND = """\
-Medians over the calls that were set up, of the worse direction. lost: share of the speech that
-the jitter buffer had no frame for; delay: mouth to ear; R: fullband E-model, 100 at best and below
-0 at worst, with EVS as proxy for Opus. Chat: messages delivered of sent, and their delay. speed:
-virtual over wall seconds. Below a verdict: what at least half of the calls were like
-(testbed/call/quality/symptoms.py), times in seconds since dialling."""
+Medians over the calls that were set up, of the worse direction. lost: share of the speech for which
+the jitter buffer had no frame; delay: mouth to ear; R: fullband E-model, at most 100 and below 0 at
+worst, with EVS as proxy for Opus. Chat: messages delivered of sent, and their delay. speed: virtual
+seconds per wall second. Below the verdicts: symptoms that at least half of the calls had
+(testbed/call/quality/symptoms.py); times are in seconds since dialling."""
 
 
 def decided_by(cells: Iterable[RecordedCell]) -> str:
@@ -246,8 +246,8 @@ def decided_by(cells: Iterable[RecordedCell]) -> str:
         how = {quality.decided_by for quality in record.directions.values()}
         found.setdefault(record.messenger_title, set()).update(how)
     words = {
-        "playout": "our playout of what arrived",
-        "counters": "what it counted itself",
+        "playout": "our playout of the frames that arrived",
+        "counters": "its own counters",
         "sound": "the sound that it played",
     }
     told = [

@@ -11,8 +11,8 @@ from testbed.tools.bench_record import Bench, Forwarding
 
 _WAYS = {
     "kernel": "no middlebox: the kernel forwards",
-    "settled": "settled: handed over to the kernel",
-    "python": "every packet asked of in Python",
+    "settled": "final treatment: forwarded by the kernel",
+    "python": "every packet decided in Python",
 }
 
 
@@ -21,8 +21,8 @@ def cells_table(measured: Bench) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("Cell", no_wrap=True)
     for heading in (
-        "virt. s", "wall s", "CPU s", "ratio", "range", "least", f"{measured.machine.cores} cores",
-        "syscalls", "faults", "execs", "MB",
+        "virt. s", "wall s", "CPU s", "speed", "range", "required",
+        f"{measured.machine.cores} cores", "syscalls", "faults", "execs", "MB",
     ):  # fmt: skip
         table.add_column(heading, justify="right")
     for name, cell in measured.cells.items():
@@ -52,8 +52,8 @@ def times(ratio: float) -> str:
 def forwarding_table(rows: Sequence[Forwarding]) -> Table:
     """Return a table of a packet's cost on each path across the middlebox, the kernel's first."""
     table = Table(box=None, pad_edge=False)
-    for heading in ("Way across the middlebox", "packets/s", "us a packet", "of runs", "ratio"):
-        table.add_column(heading, justify="left" if heading.startswith("Way") else "right")
+    for heading in ("Path across the middlebox", "packets/s", "us per packet", "range", "ratio"):
+        table.add_column(heading, justify="left" if heading.startswith("Path") else "right")
     plain_us = median(rows[0].packet_us)
     for row in rows:
         us = median(row.packet_us)

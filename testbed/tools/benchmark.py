@@ -80,8 +80,10 @@ class CellKind:
 
 KINDS = (
     CellKind("direct", "no rule: the kernel forwards", 120),
-    CellKind("handed-over", "the box looks, then hands over", 90, censor="ru-tspu-2022"),
-    CellKind("python", "the box is asked of each packet", 60, censor="ru-calls-2025-08"),
+    CellKind(
+        "handed-over", "the middlebox decides, then the kernel forwards", 90, censor="ru-tspu-2022"
+    ),
+    CellKind("python", "the middlebox decides about each packet", 60, censor="ru-calls-2025-08"),
     CellKind("obfs4", "through obfs4proxy", 25, transport="obfs4"),
     CellKind("hysteria2", "through sing-box", 25, transport="hysteria2"),
     CellKind("wireguard", "through the kernel's WireGuard", 25, transport="wireguard"),
@@ -175,7 +177,7 @@ async def on_this_kernel(cpu: int) -> Beside:
 def on_ns3(cpu: int) -> Beside:
     """Run the direct cell's datagrams in ns-3, or report why that is impossible."""
     kind = KINDS[0]
-    what = f"{kind.name}, its datagrams alone, in ns-3"
+    what = f"{kind.name}, only its datagrams, in ns-3"
     try:
         what += f" {ns3.version()}"
         with tempfile.TemporaryDirectory() as folder:

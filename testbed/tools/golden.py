@@ -180,7 +180,7 @@ class Golden:
         if wanted == found:
             return ""
         return (
-            f"{kind} {name}: what was observed is not what it was, by the same versions of all "
+            f"{kind} {name}: what was observed has changed, with the same versions of all "
             f"programs: hash {found[:12]}, expected {wanted[:12]}. If a change of the code is "
             "meant to change results, run `testbed check golden --update`"
         )

@@ -126,10 +126,15 @@ def _plain(kind: TypeAdapter[T], content: T) -> JsonValue:
     return found
 
 
-def _calls(content: JsonValue) -> Iterable[Table]:
-    cells = [
+def recorded_cells(content: JsonValue) -> list[RecordedCell]:
+    """Return a run's cells from a record's content; their files are not there."""
+    return [
         RecordedCell(Path(), cell.record, cell.wall) for cell in _CELLS.validate_python(content)
     ]
+
+
+def _calls(content: JsonValue) -> Iterable[Table]:
+    cells = recorded_cells(content)
     yield tables.summary(tables.rows(cells))
     if (traffic := tables.traffic_table(cells)) is not None:
         yield traffic

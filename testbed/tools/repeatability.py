@@ -68,7 +68,7 @@ def circumstances(
     found = [
         Circumstance(f"processor {first}", first, kernel),
         Circumstance("again", first, kernel),
-        Circumstance("beside a busy loop", first, kernel, is_busy=True),
+        Circumstance("next to a busy loop", first, kernel, is_busy=True),
     ]
     if last != first:
         found.append(Circumstance(f"processor {last}", last, kernel))

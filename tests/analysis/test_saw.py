@@ -51,9 +51,9 @@ DROP = "stun: drop, probability 0.3"
     ("noted", "verdict", "facts", "rules", "meaning"),
     [
         (RECOGNISED, Verdict.UNUSABLE, ("stun",), (DROP,), "restricted"),
-        (RECOGNISED, Verdict.GOOD, ("stun",), (DROP,), "works all the same"),
-        (UNSEEN, Verdict.UNUSABLE, (), (), "bad at calls, not restricted"),
-        (UNSEEN, Verdict.GOOD, (), (), "passes unrecognised"),
+        (RECOGNISED, Verdict.GOOD, ("stun",), (DROP,), "works in spite of the rules"),
+        (UNSEEN, Verdict.UNUSABLE, (), (), "unsuited to calls, not restricted"),
+        (UNSEEN, Verdict.GOOD, (), (), "works, not recognised"),
     ],
 )
 def test_blocked_is_told_from_bad_at_calls(
@@ -83,7 +83,7 @@ def test_seeds_are_told_together_and_the_chat_is_left_out() -> None:
     first, second = saw(calls)
     assert first.verdicts == {"good": 1, "unusable": 1}
     assert (first.facts, first.meaning) == (("stun",), "1 of 2 restricted")
-    assert (second.facts, second.rules, second.meaning) == ((), (), "passes unrecognised")
+    assert (second.facts, second.rules, second.meaning) == ((), (), "works, not recognised")
 
 
 def test_the_table_fits_and_cuts_no_word() -> None:

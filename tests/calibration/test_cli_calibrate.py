@@ -38,7 +38,7 @@ def test_a_right_profile_ends_with_0_and_leaves_record_and_figure(
     assert status == 0
     assert "0.299" in printed
     assert "x.idle_s = 60 was not measured: nothing shows it" in printed
-    assert "1 of 1 flows met" in printed
+    assert "1 of 1 flows were treated as the profile says" in printed
     assert all(len(line) <= 100 for line in printed.splitlines() if str(tmp_path) not in line)
     [record] = json.loads((tmp_path / "loss-5.json").read_text())
     assert record["ok"]
@@ -53,7 +53,7 @@ def test_what_is_out_of_tolerance_is_said_and_ends_with_1(
     status, printed, said = invoked(monkeypatch, tmp_path, *found, words=("--all",))
     assert status == 1
     assert "all.rate_bps up" in printed
-    assert "two: all.rate_bps up is 131000 where 128000 is asked for" in said
+    assert "two: all.rate_bps up is 131000, but 128000 was requested" in said
     assert "130500 to 131500" in said
 
 

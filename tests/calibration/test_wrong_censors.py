@@ -214,9 +214,9 @@ WRONG: list[tuple[str, Callable[[Profile], Profile], str]] = [
     ("residual", changed_action(restarts=True), "changes nothing"),
     ("residual", changed_action(by="2-tuple"), "to another port"),
     ("residual", changed_action(by="server"), "from another client"),
-    ("restarting", changed_action(restarts=False), "anew"),
+    ("restarting", changed_action(restarts=False), "restarts"),
     ("share by hour", changed_match(share={3: 0.6, 9: 0.25}), "share.9"),
-    ("destinations", changed_match(share_by="4-tuple"), "another fate"),
+    ("destinations", changed_match(share_by="4-tuple"), "treated differently"),
     ("delayed", changed_action(delay_median_s=0.2), "delay_median_s"),
     ("delayed", changed_action(delay_p95_s=1.5), "delay_p95_s"),
     ("delayed", changed_action(delay_max_s=9.9, delay_p95_s=9.5, delay_median_s=9.0), "delay_max"),
@@ -261,12 +261,12 @@ def test_a_wrong_censor_is_found(name: str, wrong: Callable[[Profile], Profile],
 def test_a_rate_that_the_lab_cannot_offer_is_a_failure_and_says_so() -> None:
     failures = calibrated(one_rule(ALL, Police(rate_bps=1e9, burst_bytes=1e6))).failures
     assert len(failures) == 2
-    assert "the lab's box cannot be offered more than 20 Mbit/s" in failures[0]
+    assert "the lab's middlebox cannot be offered more than 20 Mbit/s" in failures[0]
 
 
 def test_a_list_that_no_rule_asks_for_is_a_failure_and_says_so() -> None:
     [failure] = calibrated(one_rule(VOICE, RESIDUAL)).failures
-    assert "for_s = 180 was not measured: no rule asks for the list" in failure
+    assert "for_s = 180 was not measured: no rule uses the list" in failure
 
 
 def test_a_cycle_that_one_server_cannot_show_is_a_failure_and_says_why() -> None:
@@ -319,7 +319,7 @@ def test_a_number_that_no_flow_shows_is_a_failure_and_says_why() -> None:
         rules=(_rule("all", ALL, Pass()), _rule("never", VOICE, Drop(0.3))),
     )
     [failure] = calibrated(shadowed).failures
-    assert "never.probability = 0.3 was not measured: no IPv4 flow" in failure
+    assert "never.probability = 0.3 was not measured: the calibration knows no IPv4 flow" in failure
 
 
 def test_a_fingerprint_that_no_one_can_make_is_no_failure() -> None:

@@ -2,65 +2,28 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from testbed.censor.actions.pass_ import Pass
 from testbed.censor.censor import Censor
-from testbed.censor.detectors import LABELS, VALUES
+from testbed.censor.detectors import LABELS
 from testbed.censor.detectors.client_hello import ClientHello
-from testbed.censor.detectors.rtp import RtpTiming
-from testbed.censor.detectors.stun import StunOverTcp
-from testbed.censor.detectors.tls_in_tls import TlsInTls
-from testbed.censor.detectors.turn import TurnOverTcp
-from testbed.censor.detectors.whatsapp import WhatsAppLike
-from testbed.censor.facts import Detector, Part
 from testbed.censor.match import Match
 from tests.censor import vectors
-from tests.censor.packets import COOKIE, joining, profile, rule, tcp, udp
-from tests.censor.vectors import Sent
-
-EVERYTHING = profile(
-    *(rule(label, Match(label=label), Pass()) for label in sorted(LABELS)),
-    *(rule(name, Match(**{name: ("*",)}), Pass()) for name in VALUES),  # type: ignore[arg-type]
+from tests.censor.packets import profile, rule, tcp, udp
+from tests.censor.stated import (
+    EVERYTHING,
+    INTERVAL_S,
+    facts,
+    labels,
+    up,
 )
-INTERVAL_S = 0.02
-OWN_ATTRIBUTE = b"\x40\x03\0\x08" + bytes(8)
-"""Of WhatsApp's; no RFC defines it."""
-
-
-def facts(
-    sent: Sequence[Sent], protocol: str = "udp", *, reassembles: Sequence[Part] = ()
-) -> set[str]:
-    """Return all that all detectors state about a flow, as the event log says it."""
-    looking = profile(*EVERYTHING.rules, inspection=joining(*reassembles))
-    censor = Censor(looking, Random(0))
-    sequences = {True: 1000, False: 2000}
-    for number, (up, payload) in enumerate(sent):
-        if protocol == "udp":
-            packet = udp(payload, up=up)
-        else:
-            packet = tcp(payload, up=up, sequence=sequences[up])
-            sequences[up] += len(payload)
-        censor.on_packet(packet, number * INTERVAL_S)
-    found = [event.what for event in censor.events if ": rule" not in event.what]
-    assert len(set(found)) == len(found)
-    return {what.removeprefix("recognised as ") for what in found}
-
-
-def labels(found: set[str]) -> set[str]:
-    return {fact for fact in found if " = " not in fact}
-
-
-def up(*payloads: bytes) -> list[Sent]:
-    return [(True, payload) for payload in payloads]
+from tests.censor.vectors import Sent
 
 
 @dataclass(frozen=True)
@@ -295,30 +258,6 @@ def test_obfs4_looks_fully_encrypted(tmp_path: Path) -> None:
     assert set().union(*found) <= {"fully-encrypted"}
 
 
-@pytest.mark.parametrize(
-    ("interval_s", "size", "voice"),
-    [
-        (0.02, 100, True),
-        (0.04, 100, True),
-        (0.06, 250, True),
-        (0.03, 100, False),
-        (0.001, 100, False),
-        (0.02, 1200, False),
-        (1.0, 100, False),
-    ],
-)
-def test_voice_is_known_by_its_intervals_and_sizes(
-    interval_s: float, size: int, voice: bool
-) -> None:
-    censor = Censor(profile(rule("r", Match(label="rtp-timing"), Pass())), Random(0))
-    random = Random(1)
-    for number in range(120):
-        now = number * interval_s + random.uniform(-0.001, 0.001) + 1
-        if random.random() > 0.1:
-            censor.on_packet(udp(random.randbytes(size)), now)
-    assert any("rtp-timing" in event.what for event in censor.events) is voice
-
-
 def test_detectors_give_up_and_the_flow_settles() -> None:
     for make, needed in ((udp, 1100), (tcp, 12)):
         without_stun = [r for r in EVERYTHING.rules if r.match.label != "stun"]
@@ -329,128 +268,6 @@ def test_detectors_give_up_and_the_flow_settles() -> None:
         ]
         assert settled[-1]
         assert not settled[0]
-
-
-def test_whatsapps_rtp_alone_is_a_call_of_anyone() -> None:
-    """Discord's audio has payload type 120 and a first byte of 0x90, too."""
-    media = [s for s in vectors.messenger_call("whatsapp") if s[1][0] == 0x90]
-    assert labels(facts(media)) == {"rtp", "rtp-timing"}
-
-
-def stun(kind: int, size_bytes: int) -> bytes:
-    return struct.pack("!HH", kind, size_bytes) + COOKIE + Random(kind).randbytes(12 + size_bytes)
-
-
-@pytest.mark.parametrize(
-    ("sent", "is_whatsapp"),
-    [
-        *(([stun(kind, 8)], True) for kind in range(0x0800, 0x0806)),
-        ([stun(0x0003, 106)], True),  # an Allocate request whose length is no multiple of four
-        ([stun(0x0003, 0)[:2] + b"\0\x0c" + stun(0x0003, 0)[4:] + OWN_ATTRIBUTE], True),
-        ([stun(0x0001, 24)] * 2, True),  # MESSAGE-INTEGRITY alone
-        ([stun(0x0001, 24)], False),
-        ([stun(0x0001, 76)] * 9, False),  # ICE's (RFC 8445, 7.2.2)
-        ([stun(0x0003, 92)], False),
-        ([stun(0x0806, 8)], False),
-        ([b"\x81\xd0\0\2" + bytes(22), b"\x81\xd1\0\1" + bytes(18)], True),
-        ([b"\x81\xc9\0\1" + bytes(4)] * 9, False),
-    ],
-)
-def test_whatsapp_is_known_by_what_is_its_own(sent: list[bytes], is_whatsapp: bool) -> None:
-    assert ("whatsapp-like" in facts(up(*sent))) is is_whatsapp
-
-
-def timed(sent: Sequence[tuple[float, bytes]]) -> bool:
-    """Tell whether datagrams with their times (s) are taken for a call."""
-    censor = Censor(profile(rule("r", Match(label="rtp-timing"), Pass())), Random(0))
-    for at, payload in sent:
-        censor.on_packet(udp(payload), at)
-    return any("rtp-timing" in event.what for event in censor.events)
-
-
-def rtp_packet(number: int, source: int = 7) -> bytes:
-    return b"\x80\x6f" + struct.pack("!HII", number, 960 * number, source) + bytes(100)
-
-
-RECEIVER_REPORT = b"\x80\xc9\0\1\0\0\0\7" + bytes(20)
-DTLS_DATA = b"\x17\xfe\xfd\0\1\0\0\0\0\0\2\0\x30" + bytes(48)
-
-
-@pytest.mark.parametrize(
-    "between", [stun(1, 76), RECEIVER_REPORT, DTLS_DATA, rtp_packet(9, source=8)]
-)
-def test_a_call_is_known_whatever_else_its_flow_carries(between: bytes) -> None:
-    sent = [
-        (number * 0.06 + offset, payload)
-        for number in range(20)
-        for offset, payload in ((0, rtp_packet(number)), (0.031, between))
-    ]
-    assert timed(sent)
-
-
-def test_opaque_datagrams_are_media_behind_stun_and_only_there() -> None:
-    """Telegram's calls from peer to peer are such, at intervals of video and voice together."""
-    random = Random(3)
-    opaque = [(1 + random.uniform(0, 2), b"\xd5" + random.randbytes(240)) for _ in range(40)]
-    assert timed([(0.0, stun(1, 80)), *sorted(opaque)])
-    assert not timed(sorted(opaque))
-
-
-@pytest.mark.parametrize("relay", ["TURN", "Telegram", "Microsoft"])
-def test_what_a_relay_carries_is_looked_at(relay: str) -> None:
-    def wrapped(inner: bytes) -> bytes:
-        if relay == "TURN":
-            return b"\x40\1" + len(inner).to_bytes(2, "big") + inner
-        if relay == "Telegram":
-            return bytes(20) + len(inner).to_bytes(4, "big") + inner
-        return b"\xff\x10" + (len(inner) + 8).to_bytes(2, "big") + bytes(8) + inner
-
-    random = Random(6)
-    data = [DTLS_DATA[:13] + random.randbytes(51) for _ in range(200)]
-    assert timed([(n / 9, wrapped(rtp_packet(n))) for n in range(20)])
-    assert not timed([(n / 50, wrapped(inner)) for n, inner in enumerate([stun(1, 80), *data])])
-
-
-def test_the_data_channel_of_webrtc_is_no_call() -> None:
-    """Snowflake's: STUN and DTLS, however many of them."""
-    random = Random(4)
-    data = [(n * 0.02, DTLS_DATA[:13] + random.randbytes(48)) for n in range(1, 200)]
-    assert not timed([(0.0, stun(1, 80)), *data])
-
-
-@pytest.mark.parametrize(
-    "first",
-    [vectors.dns_query(), vectors.wireguard_initiation(), vectors.quic("rfc9001-a2")],
-    ids=["DNS", "WireGuard", "QUIC"],
-)
-def test_what_began_as_something_else_is_no_call_for_its_rhythm(first: bytes) -> None:
-    random = Random(5)
-    voice = [(n * 0.02, b"\xd5" + random.randbytes(150)) for n in range(1, 200)]
-    assert not timed([(0.0, first), *voice])
-    assert timed(voice)
-
-
-def test_reports_without_a_call_are_none() -> None:
-    """A telemetry protocol that says the same once a second (RTPS' discovery)."""
-    assert not timed([(float(n), b"RTPS\2\1\1\1" + bytes(772)) for n in range(300)])
-    assert not timed([(float(n), RECEIVER_REPORT) for n in range(300)])
-
-
-@given(st.lists(st.tuples(st.floats(0, 0.2), st.binary(min_size=1, max_size=64)), max_size=60))
-def test_datagrams_of_any_bytes_never_fail(sent: list[tuple[float, bytes]]) -> None:
-    now = 0.0
-    detectors: list[Detector] = [
-        RtpTiming(),
-        WhatsAppLike(),
-        TurnOverTcp(),
-        StunOverTcp(),
-        TlsInTls(),
-    ]
-    for after_s, payload in sent:
-        now += after_s
-        for protocol, detector in zip(("u", "u", "t", "t", "t"), detectors, strict=True):
-            packet = udp(payload) if protocol == "u" else tcp(payload, sequence=len(payload))
-            detector.feed(packet, now)
 
 
 def bursts(*sizes: int, segment_bytes: int = 5000, again: bool = False) -> set[str]:
@@ -465,10 +282,10 @@ def bursts(*sizes: int, segment_bytes: int = 5000, again: bool = False) -> set[s
         ]
     censor = Censor(profile(rule("r", Match(label="tls-in-tls"), Pass())), Random(0))
     sequences = {True: 1000, False: 2**32 - 700}
-    for number, (up, payload) in enumerate(sent):
+    for number, (is_up, payload) in enumerate(sent):
         for _ in range(1 + again):
-            censor.on_packet(tcp(payload, up=up, sequence=sequences[up]), number * INTERVAL_S)
-        sequences[up] += len(payload)
+            censor.on_packet(tcp(payload, up=is_up, sequence=sequences[is_up]), number * INTERVAL_S)
+        sequences[is_up] += len(payload)
     return {event.what.removeprefix("recognised as ") for event in censor.events}
 
 
@@ -494,35 +311,3 @@ def test_tls_in_tls_is_told_by_four_bursts(sizes: tuple[int, ...], is_nested: bo
         for again in (False, True):
             found = bursts(*sizes, segment_bytes=segment_bytes, again=again)
             assert ("tls-in-tls" in found) is is_nested
-
-
-def test_turn_over_tcp_is_known_behind_its_request_and_by_padded_lengths() -> None:
-    allocate = stun(3, 0)
-    data = b"\x40\x01\0\x0d" + bytes(16)  # 13 bytes, padded to 16
-    assert {"stun", "turn-channel-data"} <= facts(up(allocate, *[data * 2] * 3), "tcp")
-    cut = data[:10]  # the rest comes in the next segment
-    assert "turn-channel-data" in facts(up(allocate, *[data + cut] * 3), "tcp")
-    assert "turn-channel-data" not in facts(up(*[data] * 4), "tcp")
-    assert "turn-channel-data" not in facts(up(allocate, *[data + b"\0"] * 3), "tcp")
-    framed = len(allocate).to_bytes(2, "big") + allocate  # RFC 4571
-    assert "stun" in facts(up(framed), "tcp")
-    assert "stun" not in facts(up(b"\0" + allocate), "tcp")
-
-
-def test_turn_needs_three_right_lengths_on_one_channel() -> None:
-    def data(channel: int, size: int, length: int) -> bytes:
-        return struct.pack("!HH", channel, length) + bytes(size)
-
-    assert "turn-channel-data" in facts(up(*[data(0x4000, 50, 50)] * 3))
-    assert "turn-channel-data" in facts(up(*[data(0x4FFF, 52, 50)] * 3))
-    assert "turn-channel-data" not in facts(up(*[data(0x5000, 50, 50)] * 3))
-    assert "turn-channel-data" not in facts(up(*[data(0x4000, 50, 49)] * 3))
-    assert "turn-channel-data" not in facts(up(*(data(0x4000 + n, 50, 50) for n in range(3))))
-
-
-def test_telegrams_media_is_known_without_its_beginning() -> None:
-    """Packets of ntgcalls 3.0.5 in a row, their headers as seen."""
-    header = "1111111111111111111111118d6baa4bafdf601d000000fd"
-    packet = bytes.fromhex(header) + bytes(256)
-    assert "telegram-reflector" not in facts(up(*[packet] * 3))
-    assert "telegram-reflector" in facts(up(*[packet] * 4))

@@ -23,7 +23,7 @@ from testbed.evidence import Evidence
 from testbed.tools.calibration import hello
 from tests.censor import vectors
 from tests.censor.packets import joining, profile, rule, tcp, udp
-from tests.censor.test_detectors import EVERYTHING
+from tests.censor.stated import EVERYTHING
 
 NAME = "www.example.org"
 SNI = f"sni = {NAME}"
@@ -270,7 +270,7 @@ def test_of_pieces_the_first_to_come_counts(
     ],
 )
 def test_a_profile_says_what_its_box_puts_together_if_it_matters(match: Match, named: str) -> None:
-    with pytest.raises(ValueError, match=f"whether a box sees {named} depends on what it puts"):
+    with pytest.raises(ValueError, match=f"a middlebox sees {named} depends on what it puts"):
         Profile("test", "a test", (rule("r", match, Pass()),))
 
 

@@ -2,165 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import cache
+from collections.abc import Callable
 from pathlib import Path
-from random import Random
-from typing import NamedTuple
 
 import pytest
 
 from testbed.censor.censor import Censor
 from testbed.censor.packet import Direction, Packet
-from testbed.censor.profile import Profile
-from testbed.evidence import Evidence
 from testbed.experiment import scenario
 from testbed.experiment.explanations import ScenarioError
 from tests.censor import vectors
 from tests.censor.packets import tcp, udp
-from tests.censor.vectors import Sent
+from tests.censor.treatment import (
+    ORDINARY,
+    PION_2022,
+    TELEGRAM,
+    WHATSAPP,
+    Treatment,
+    applying_to_all,
+    censor_of,
+    dead,
+    dns,
+    https,
+    in_two_segments,
+    loaded,
+    nonsense,
+    of_tcp,
+    of_udp,
+    passes,
+    pion,
+    quic,
+    random_tcp,
+    ssh,
+    treatment,
+    untouched,
+    voice,
+)
 
-LISTS = {
-    "domestic": ("10.1.0.0/16",),
-    "foreign": ("10.2.0.0/16",),
-    "messenger-foreign": ("10.2.3.2",),
-}
-INTERVAL_S = 0.02
-
-
-class Fate(NamedTuple):
-    """What became of a flow's packets, by direction: the share that passed at once, and late."""
-
-    up: float
-    down: float
-    late: float
-    made: int
-
-
-def fate(
-    name: str,
-    packets: Sequence[Packet],
-    *,
-    interval_s: float = INTERVAL_S,
-    seed: int = 1,
-    censor: Censor | None = None,
-    begin: float = 0.0,
-) -> Fate:
-    censor = censor or box(name, seed)
-    passed = {"up": [0, 0], "down": [0, 0]}
-    late = made = 0
-    for number, packet in enumerate(packets):
-        now = begin + number * interval_s
-        releases = censor.on_packet(packet, now)
-        own = [release for release in releases if release.data is packet.data]
-        passed[packet.direction.value][bool(own)] += 1
-        late += any(release.at > now for release in own)
-        made += len(releases) - bool(own)  # copies, too
-    up, down = (passes / max(1, passes + drops) for drops, passes in passed.values())
-    return Fate(up, down, late / len(packets), made)
-
-
-def box(name: str, seed: int = 1, local_time: str = "20:00") -> Censor:
-    return Censor(loaded(name), Random(seed), LISTS, local_time)
-
-
-def taking_all(name: str) -> Censor:
-    """Make a box that takes all flows where the profile takes a share, to see what befalls them."""
-    profile = loaded(name)
-    rules = tuple(
-        rule
-        if rule.match.share is None
-        else replace(
-            rule,
-            match=replace(rule.match, share=1.0),
-            evidence={**rule.evidence, "share": Evidence("a test: all of them", "assumed")},
-        )
-        for rule in profile.rules
-    )
-    return Censor(replace(profile, rules=rules), Random(1), LISTS)
-
-
-@cache
-def loaded(name: str) -> Profile:
-    return scenario.load_censor(name)
-
-
-def of_udp(sent: Sequence[Sent], port: int = 3478, client_port: int = 40000) -> list[Packet]:
-    return [udp(data, up=up, port=port, client_port=client_port) for up, data in sent]
-
-
-def of_tcp(sent: Sequence[Sent], port: int = 443, client_port: int = 40000) -> list[Packet]:
-    return [tcp(data, up=up, port=port, client_port=client_port) for up, data in sent]
-
-
-def https(name: str, packets: int = 40, size: int = 1000) -> list[Packet]:
-    """A handshake without payload, a ClientHello, then data both ways."""
-    random = Random(9)
-    record = b"\x17\x03\x03" + size.to_bytes(2, "big")
-    sent: list[Sent] = [(True, b""), (False, b""), (True, vectors.client_hello(name))]
-    for _ in range(packets):
-        sent += [(False, record + random.randbytes(size)), (True, record + random.randbytes(40))]
-    return of_tcp(sent)
-
-
-def random_tcp(packets: int = 20, port: int = 443, client_port: int = 40000) -> list[Packet]:
-    random = Random(10)
-    sent = [(number % 2 == 0, random.randbytes(300)) for number in range(packets)]
-    return of_tcp(sent, port, client_port)
-
-
-def voice(packets: int = 200, port: int = 3478) -> list[Packet]:
-    return of_udp(vectors.srtp_stream(packets), port)
-
-
-def nonsense(banner: bytes = b"SSH-2.0-x\r\n", port: int = 443) -> list[Packet]:
-    """Data from the client alone, none of which is of a known protocol but the first perhaps."""
-    return of_tcp([(True, banner)] * 20, port)
-
-
-def pion(cookie: bytes, *, offers_13: bool = False) -> list[Packet]:
-    """Snowflake's proxy sends the ClientHello, from outside."""
-    hello = vectors.pion_client_hello(cookie, offers_13=offers_13)
-    return [udp(hello, up=False), *voice(100)]
-
-
-def quic(port: int = 443, client_port: int = 40000) -> list[Packet]:
-    random = Random(11)
-    data = [(number % 2 == 0, b"\x5a" + random.randbytes(1200)) for number in range(20)]
-    return of_udp([(True, vectors.quic("rfc9001-a2")), *data], port, client_port)
-
-
-def dns() -> list[Packet]:
-    return of_udp([(True, vectors.dns_query()), (False, vectors.dns_query())], port=53)
-
-
-def ssh() -> list[Packet]:
-    return of_tcp([(True, b"SSH-2.0-x\r\n")] + [(False, bytes(1000))] * 40, port=22)
-
-
-WHATSAPP = of_udp(vectors.messenger_call("whatsapp", 400))
-TELEGRAM = of_udp(vectors.messenger_call("telegram-reflector", 400), port=599)
-PION_2022 = [udp(b"\x16\xfe\xff" + bytes(0x56) + bytes.fromhex("001d00170018") + bytes(60))]
-ORDINARY: dict[str, Callable[[], list[Packet]]] = {
-    "HTTPS": lambda: https("www.example.org", 6),
-    "DNS": dns,
-}
-
-
-def passes(share: float) -> Callable[[Fate], bool]:
-    return lambda got: got.up == pytest.approx(share, abs=0.08)
-
-
-def untouched(got: Fate) -> bool:
-    return got.up == 1 and got.down in (0, 1) and not got.late and not got.made
-
-
-def dead(got: Fate) -> bool:
-    return got.up < 0.2 and got.down < 0.2
-
-
-Case = tuple[str, Callable[[], list[Packet]], Callable[[Fate], bool]]
+Case = tuple[str, Callable[[], list[Packet]], Callable[[Treatment], bool]]
 TABLE: dict[str, list[Case]] = {
     "open": [("all", voice, untouched)],
     "ru-calls-2025-08": [
@@ -314,20 +193,6 @@ TOUCHES_ORDINARY = {
 }
 
 
-def in_two_segments(name: str, packets: int = 40) -> list[Packet]:
-    """As `https`, with numbers as real segments have them."""
-    parts: list[Packet] = []
-    sequences = {True: 1000, False: 2000}
-    for packet in https(name, packets):
-        up = packet.direction is Direction.UP
-        half = len(packet.payload) // 2 if not any(p.payload for p in parts) else 0
-        pieces = [packet.payload[:half], packet.payload[half:]] if half else [packet.payload]
-        for piece in pieces:
-            parts.append(tcp(piece, up=up, sequence=sequences[up]))
-            sequences[up] += len(piece)
-    return parts
-
-
 def test_each_shipped_profile_is_in_the_table() -> None:
     assert set(TABLE) == set(scenario.censor_names())
 
@@ -339,27 +204,27 @@ def test_each_shipped_profile_is_in_the_table() -> None:
 )
 def test_a_profile_hits_what_it_is_for(name: str, case: Case) -> None:
     _, make, expected = case
-    got = fate(name, make(), censor=taking_all(name))
+    got = treatment(name, make(), censor=applying_to_all(name))
     assert expected(got), got
 
 
 @pytest.mark.parametrize("name", sorted(set(TABLE) - TOUCHES_ORDINARY))
 def test_ordinary_traffic_is_left_alone(name: str) -> None:
     for what, make in ORDINARY.items():
-        assert untouched(fate(name, make())), what
+        assert untouched(treatment(name, make())), what
 
 
 def test_capacity_comes_with_the_list() -> None:
     for sent in (WHATSAPP, TELEGRAM, [p for p in voice(400) if p.direction.value == "up"]):
-        censor = box("ru-capacity")
+        censor = censor_of("ru-capacity")
         censor.begin(0.0)
-        assert untouched(fate("", sent, censor=censor))
-        assert passes(0.5)(fate("", sent, censor=censor, begin=901.0))
+        assert untouched(treatment("", sent, censor=censor))
+        assert passes(0.5)(treatment("", sent, censor=censor, begin=901.0))
 
 
 def test_a_policed_download_gets_the_rate_that_was_measured_of_twitter() -> None:
     """130 to 150 kbit/s; first 16 KB at once."""
-    censor = box("ru-twitter-2021")
+    censor = censor_of("ru-twitter-2021")
     offered = through = 0
     download = https("api.twitter.com", 5000)
     for number, packet in enumerate(download):
@@ -375,13 +240,13 @@ def test_a_policed_download_gets_the_rate_that_was_measured_of_twitter() -> None
 def test_a_fully_encrypted_connection_blocks_its_server_for_three_minutes() -> None:
     name = "cn-fully-encrypted-2021"
     connection = random_tcp(30)
-    hit = [seed for seed in range(400) if dead(fate(name, connection, seed=seed))]
+    hit = [seed for seed in range(400) if dead(treatment(name, connection, seed=seed))]
     assert 0.2 < len(hit) / 400 < 0.33
-    censor = box(name, hit[0])
-    assert dead(fate(name, random_tcp(100), censor=censor))
+    censor = censor_of(name, hit[0])
+    assert dead(treatment(name, random_tcp(100), censor=censor))
     http = of_tcp([(True, b"GET / HTTP/1.1\r\n\r\n")], client_port=41000)
-    assert not fate(name, http, censor=censor, begin=100.0).up
-    assert fate(name, http, censor=censor, begin=183.0).up
+    assert not treatment(name, http, censor=censor, begin=100.0).up
+    assert treatment(name, http, censor=censor, begin=183.0).up
 
 
 def test_a_blocked_quic_name_blocks_the_clients_udp_to_that_port_for_three_minutes(
@@ -389,16 +254,17 @@ def test_a_blocked_quic_name_blocks_the_clients_udp_to_that_port_for_three_minut
 ) -> None:
     """The RFC's Initial names example.com, so that name is put on the list."""
     block_example_com(tmp_path, monkeypatch)
-    censor = taking_all("cn")
-    assert fate("", quic(), censor=censor).up > 0
-    assert not fate("", quic(), censor=censor, begin=8.0).up
+    censor = applying_to_all("cn")
+    assert treatment("", quic(), censor=censor).up > 0
+    assert not treatment("", quic(), censor=censor, begin=8.0).up
     other = of_udp([(True, b"x")], port=443, client_port=41000)
-    assert not fate("", other, censor=censor, begin=100.0).up
-    assert fate("", of_udp([(True, b"x")], port=444), censor=censor, begin=100.0).up
-    assert fate("", other, censor=censor, begin=181.0).up
-    assert untouched(fate("", [udp(b"random first", port=443), *quic()], censor=taking_all("cn")))
+    assert not treatment("", other, censor=censor, begin=100.0).up
+    assert treatment("", of_udp([(True, b"x")], port=444), censor=censor, begin=100.0).up
+    assert treatment("", other, censor=censor, begin=181.0).up
+    later = [udp(b"random first", port=443), *quic()]
+    assert untouched(treatment("", later, censor=applying_to_all("cn")))
     second = [udp(vectors.quic("rfc9369-a2"), port=443)] * 20
-    assert untouched(fate("", second, censor=taking_all("cn")))
+    assert untouched(treatment("", second, censor=applying_to_all("cn")))
 
 
 def block_example_com(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -434,11 +300,11 @@ def test_quic_is_blocked_by_the_hour_and_after_a_delay(
 ) -> None:
     """72 % at 5 h and 5 % in the evening; after 110 ms in the median, and 7.5 s at most."""
     block_example_com(tmp_path, monkeypatch)
-    assert 185 < blocked_quic(box("cn", local_time="05:00"), 10.0, 300) < 245
-    assert 3 < blocked_quic(box("cn", local_time="20:30"), 10.0, 300) < 30
-    assert blocked_quic(taking_all("cn"), 7.6, 100) == 100
-    assert 70 < blocked_quic(taking_all("cn"), 0.11, 200) < 130
-    assert 175 < blocked_quic(taking_all("cn"), 0.589, 200) < 200
+    assert 185 < blocked_quic(censor_of("cn", local_time="05:00"), 10.0, 300) < 245
+    assert 3 < blocked_quic(censor_of("cn", local_time="20:30"), 10.0, 300) < 30
+    assert blocked_quic(applying_to_all("cn"), 7.6, 100) == 100
+    assert 70 < blocked_quic(applying_to_all("cn"), 0.11, 200) < 130
+    assert 175 < blocked_quic(applying_to_all("cn"), 0.589, 200) < 200
 
 
 def test_since_march_2025_only_quic_from_inside_is_looked_at(
@@ -447,25 +313,25 @@ def test_since_march_2025_only_quic_from_inside_is_looked_at(
     block_example_com(tmp_path, monkeypatch)
     for name, from_outside in (("cn", 9), ("cn-later", 0)):
         for up, blocked in ((True, 9), (False, from_outside)):
-            assert blocked_quic(taking_all(name), 10.0, 9, up=up) == blocked
+            assert blocked_quic(applying_to_all(name), 10.0, 9, up=up) == blocked
 
 
 def test_the_protocol_filter_takes_a_share_of_destinations_and_restarts_by_flow() -> None:
     hit = sum(
-        fate("ir-protocol-filter-2020", nonsense(), seed=seed).up < 0.2 for seed in range(300)
+        treatment("ir-protocol-filter-2020", nonsense(), seed=seed).up < 0.2 for seed in range(300)
     )
     assert 0.12 < hit / 300 < 0.25
-    censor = taking_all("ir-protocol-filter-2020")
+    censor = applying_to_all("ir-protocol-filter-2020")
     first, second = (
         of_tcp([(True, b"SSH-2.0-x\r\n")] * 20, client_port=port) for port in (40000, 41000)
     )
-    assert fate("", first, censor=censor).up < 0.2
-    assert not fate("", first, censor=censor, begin=30.0).up
-    assert fate("", second, censor=censor, begin=50.0).up < 0.2
+    assert treatment("", first, censor=censor).up < 0.2
+    assert not treatment("", first, censor=censor, begin=30.0).up
+    assert treatment("", second, censor=censor, begin=50.0).up < 0.2
     http = of_tcp([(True, b"GET / HTTP/1.1\r\n\r\n")] * 5, client_port=42000)
-    assert fate("", http, censor=censor, begin=55.0).up == 1
-    assert not fate("", first, censor=censor, begin=100.0).up  # 60 s from the second one on
-    assert fate("", first, censor=censor, begin=111.0).up == 1
+    assert treatment("", http, censor=censor, begin=55.0).up == 1
+    assert not treatment("", first, censor=censor, begin=100.0).up  # 60 s from the second one on
+    assert treatment("", first, censor=censor, begin=111.0).up == 1
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from testbed.record.results import Run
 from testbed.run.runner import Done, in_guest, run_cells
 from tests.censor import captures
 from tests.censor.packets import joining, profile
-from tests.censor.test_detectors import EVERYTHING
+from tests.censor.stated import EVERYTHING
 from tests.lab.conftest import short_cell
 
 pytestmark = pytest.mark.guest

@@ -24,7 +24,7 @@ def with_traffic(transport: str, *, is_done: bool, verdict: Verdict) -> CellReco
 
 def test_a_run_without_other_traffic_has_no_such_figure(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", [record()])
-    with pytest.raises(sheet.NothingToDrawError, match="no other traffic"):
+    with pytest.raises(sheet.NothingToDrawError, match="no traffic other than"):
         collateral(run)
 
 

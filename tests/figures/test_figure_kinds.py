@@ -149,7 +149,7 @@ def test_long_names_are_whole_and_calls_that_never_came_about_are_named(tmp_path
     long = "wireguard {implementation = wireguard-go}"
     said = pareto_of(tmp_path, {"direct": None, "tor": 70.0, long: 80.0})
     assert long in said
-    assert "No call was set up, so no point: direct." in said
+    assert "Without a point, because no call was set up: direct." in said
     assert "range of 1 calls" not in said
 
 
@@ -193,7 +193,7 @@ def test_a_named_figure_without_data_says_what_it_needs(tmp_path: Path) -> None:
     one = written(tmp_path / "one", [record()])
     for name, need in (
         ("matrix", "two transports"),
-        ("timeline", "a call that was set up"),
+        ("timeline", "no call was set up"),
         ("curve", "sweeps"),
         ("pareto", "two transports"),
     ):

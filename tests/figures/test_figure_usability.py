@@ -135,12 +135,12 @@ def test_all_formats_are_written_and_equal_when_written_again(tmp_path: Path) ->
 
 def test_a_run_without_cells_says_so(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", [])
-    with pytest.raises(ResultsError, match="no call to draw"):
+    with pytest.raises(ResultsError, match="no calls to draw"):
         draw(run, None, tmp_path / "figures")
     (run.folder / "cells").rmdir()
-    with pytest.raises(ResultsError, match="no call to draw"):
+    with pytest.raises(ResultsError, match="no calls to draw"):
         usability(run)
-    with pytest.raises(ResultsError, match="no run's folder"):
+    with pytest.raises(ResultsError, match="not a run's folder"):
         usability(Run(tmp_path / "nowhere"))
     assert not (tmp_path / "figures").exists()
 

@@ -114,12 +114,10 @@ def test_good_that_becomes_usable_is_a_difference() -> None:
 
 def test_what_is_taken_together_is_named_or_counted() -> None:
     sides = [f"{RUSSIA} {side}" for side in ("one-sided", "both-sides")]
-    assert (
-        words.together(sides) == f"Censor profile {RUSSIA}, together over: one-sided, both-sides."
-    )
+    assert words.together(sides) == f"Censor profile {RUSSIA}, pooled over: one-sided, both-sides."
     losses = [f"loss-5 loss={n}" for n in range(10)]
-    assert words.together(losses) == "Over all 10 settings of censor profile loss-5 together."
-    assert words.together(["open", *sides]) == "Over all 3 censors of the run together."
+    assert words.together(losses) == "Pooled over all 10 settings of censor profile loss-5."
+    assert words.together(["open", *sides]) == "Pooled over all 3 censors of the run."
 
 
 def test_one_call_has_no_range() -> None:

@@ -162,5 +162,5 @@ def test_a_player_that_fails_says_so_once(
 def test_sound_is_not_made_of_other_speech_than_was_said(calls_run: Run) -> None:
     with_definitions(calls_run, speech=SpeechSource("own file a.wav", "", "0"))
     found = Run(calls_run.folder)
-    with pytest.raises(ResultsError, match="made of other speech"):
+    with pytest.raises(ResultsError, match="used other speech"):
         sound_of(found, found.cells()[0])

@@ -78,12 +78,14 @@ def test_the_first_rule_of_each_direction_is_told_from_where_it_applies(tmp_path
     [met] = stun.rules
     assert (met.direction, met.rule, met.when.packet, met.when.after_s) == ("down", "stun", 2, 0.1)
     assert not web.rules
-    assert answer([stun, web], "test").startswith("1 of 2 flows would meet a rule of test")
+    assert answer([stun, web], "test").startswith(
+        "A rule of test that does more than let pass would apply to 1 of 2 flows."
+    )
 
 
 def test_the_answer_counts_calls_and_stun_apart(tmp_path: Path) -> None:
     said = answer(flows_of(capture_of_calls(tmp_path)), None)
-    assert said.startswith("1 of 3 flows would be recognised as calls, 1 more by STUN alone;")
+    assert said.startswith("1 of 3 flows would be recognised as calls, and 1 more by STUN alone.")
 
 
 @pytest.mark.parametrize(
@@ -119,9 +121,12 @@ def test_a_file_that_is_no_capture_is_a_usage_error_of_one_sentence(tmp_path: Pa
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (pcap([]), "without a packet"),
+        (pcap([]), "without packets"),
         (pcap([(0.0, bytes(60))])[:50], "ends before its first packet"),
-        (pcap([(0.0, bytes(12) + b"\x08\x06" + bytes(28))]), "no whole IP packet in its 1 frames"),
+        (
+            pcap([(0.0, bytes(12) + b"\x08\x06" + bytes(28))]),
+            "no complete IP packet in its 1 frames",
+        ),
     ],
 )
 def test_a_capture_without_packets_is_said(data: bytes, words: str, tmp_path: Path) -> None:
@@ -139,10 +144,12 @@ def test_the_table_fits_100_columns_and_says_what_limits_it(
     recognise(path, censor="ru-calls-2025-08")
     printed = capsys.readouterr().out
     lines = printed.splitlines()
-    assert lines[0].startswith("2 of 3 flows would meet a rule of ru-calls-2025-08")
+    assert lines[0].startswith(
+        "A rule of ru-calls-2025-08 that does more than let pass would apply to 2 of 3 flows."
+    )
     assert f"ends early, after {len(CALL) + 2} frames" in " ".join(printed.split())
     assert all(len(line.rstrip()) <= 100 for line in lines)
     assert "stun" in printed
-    assert "none of them a" in printed
+    assert "none is a measurement" in printed
     with pytest.raises(ScenarioError, match="has host bits set"):
         recognise(path, inside=["10.1.1.1/16"])

@@ -248,7 +248,9 @@ def test_damaged_frames_are_named_in_one_sentence(tmp_path: Path, content: bytes
 def test_a_damaged_manifest_is_said_in_one_sentence(tmp_path: Path, content: bytes) -> None:
     path = write_run(tmp_path / "run", [record()]).folder / MANIFEST
     path.write_bytes(content)
-    assert "no run's, or damaged" in one_sentence(path, Run(tmp_path / "run").manifest)
+    assert "was not written by a run, or is damaged" in one_sentence(
+        path, Run(tmp_path / "run").manifest
+    )
 
 
 @pytest.mark.parametrize(

@@ -211,10 +211,10 @@ def test_a_run_goes_on_and_grows_but_is_never_mixed(tmp_path: Path) -> None:
     for read in (run, Run(run.folder)):
         assert read.manifest().cells == ("a", "b")
         assert read.manifest().inputs == {"messenger a": "hash", "messenger b": "hash"}
-    with pytest.raises(ResultsError, match=r"made of another messenger a: give --fresh"):
+    with pytest.raises(ResultsError, match=r"with another messenger a: use --fresh"):
         run.begin(replace(first, inputs={"messenger a": "changed"}), "text", fresh=False)
     other = replace(first, kernel=KernelBuild("host", "6.1"))
-    with pytest.raises(ResultsError, match=r"made of another kernel, testbed"):
+    with pytest.raises(ResultsError, match=r"with another kernel, testbed"):
         run.begin(replace(other, versions={"testbed": "2"}), "text", fresh=False)
     run.begin(other, "text", fresh=True)
     assert Run(run.folder).manifest() == other
@@ -222,9 +222,9 @@ def test_a_run_goes_on_and_grows_but_is_never_mixed(tmp_path: Path) -> None:
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "letter.txt").write_text("dear")
-    with pytest.raises(ResultsError, match=r"is not empty and no run's"):
+    with pytest.raises(ResultsError, match=r"is not empty and not a run's"):
         Run(tmp_path).begin(manifest(), "text", fresh=True)
-    with pytest.raises(ResultsError, match=r"is no run's folder"):
+    with pytest.raises(ResultsError, match=r"is not a run's folder"):
         Run(tmp_path).manifest()
 
 
@@ -289,7 +289,7 @@ def test_a_run_says_by_which_clock_it_went(kernel: KernelBuild, said: str) -> No
 def test_a_folder_takes_one_run_at_a_time(tmp_path: Path) -> None:
     folder = tmp_path / "deep" / "run"
     with Run(folder).held():
-        with pytest.raises(ResultsError, match=r"another run is writing to .*give another --out"):
+        with pytest.raises(ResultsError, match=r"another run is writing to .*choose another --out"):
             Run(folder).held().__enter__()
         with Run(tmp_path / "other").held():
             pass

@@ -109,7 +109,7 @@ def test_the_answer_is_that_of_the_calls(page: BeautifulSoup) -> None:
     assert f"Under ru-calls-2025-08, {none}" in answer
     assert "Under ru-calls-2025-08, calls through obfs4: all of 2 usable with WhatsApp" in answer
     assert "2 of 2 usable (95 %: 34 to 100 %): obfs4" in answer
-    assert "By R (E-model) obfs4 leads" in answer
+    assert "By R (E-model), obfs4 is first" in answer
     assert "a model of the messenger's exchanges, not its program" in answer
     assert "ru-calls-2025-08 (4 of 11)" in answer
 
@@ -117,7 +117,7 @@ def test_the_answer_is_that_of_the_calls(page: BeautifulSoup) -> None:
 def test_a_page_with_players_says_that_calls_can_be_heard(page: BeautifulSoup) -> None:
     hint = page.select_one(".hint")
     assert hint is not None
-    assert "recorded of its calls, with sound, below" in hint.get_text()
+    assert "record of its calls, with sound, below" in hint.get_text()
 
 
 def test_a_field_leads_to_what_is_recorded_of_its_calls(page: BeautifulSoup) -> None:
@@ -155,7 +155,7 @@ def test_the_command_writes_the_same_page_each_time(small_run: Run, tmp_path: Pa
     target = tmp_path / "new" / "again.html"
     answer = CliRunner().invoke(app, ["report", str(small_run.folder), "--out", str(target)])
     assert answer.exit_code == 0, answer.output
-    assert "8 calls, 3 to hear" in " ".join(answer.output.split())
+    assert "8 calls, 3 with sound" in " ".join(answer.output.split())
     assert target.read_bytes() == (small_run.folder / "report.html").read_bytes()
 
 
@@ -169,8 +169,8 @@ def test_a_page_may_be_without_players(small_run: Run, monkeypatch: pytest.Monke
 
 
 def test_a_run_without_calls_is_told(run: Run, tmp_path: Path) -> None:
-    with pytest.raises(ResultsError, match="has no call to report"):
+    with pytest.raises(ResultsError, match="has no calls to report"):
         write(run, tmp_path / "report.html", lambda _: None)
-    with pytest.raises(ResultsError, match="is no run's folder"):
+    with pytest.raises(ResultsError, match="is not a run's folder"):
         write(Run(tmp_path), tmp_path / "report.html", lambda _: None)
     assert not (tmp_path / "report.html").exists()

@@ -84,7 +84,7 @@ def test_ties_are_said_as_ties(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", [*calls, *twins])
     said = answer(compare(run.cells()), run.manifest())
     notes = [note for s in said.by_censor["ru-calls-2025-08"] for note in s.notes]
-    assert any("the first place is shared, a tie: obfs4 and tuic" in note for note in notes)
+    assert any("the first rank is shared by obfs4 and tuic" in note for note in notes)
 
 
 def summary_of(folder: Path, verdicts: Mapping[tuple[str, str], Verdict]) -> str:
@@ -106,10 +106,10 @@ def test_ways_tried_under_some_restrictions_are_told_beside_direct_calls_there(
     assert "Direct calls kept every call usable in none of 3 restrictions." in said
     assert (
         "Calls through obfs4, tried in 1 of the 3, kept every call usable in 1 of 1; direct calls "
-        "there in 0 of 1." in said
+        "did so in 0 of 1 of these." in said
     )
     assert "most" not in said
-    assert "Nothing kept" not in said
+    assert "No transport kept" not in said
 
 
 def test_a_single_way_is_not_ranked_and_told_once(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_a_single_way_is_not_ranked_and_told_once(tmp_path: Path) -> None:
 def test_the_range_of_a_single_call_is_not_told_as_one(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", [record(), record("obfs4", r=80.0)])
     first = answer(compare(run.cells()), run.manifest()).cautions[0]
-    assert "A single call has no range of R" in first
+    assert "With a single call there is no range of R" in first
     assert "at most" not in first
 
 

@@ -29,9 +29,9 @@ def test_a_markdown_table_has_a_row_a_kind_of_call_and_says_n(tmp_path: Path) ->
     lines = printed("table", str(write_run(tmp_path / "run", two_transports()).folder)).splitlines()
     assert len({line.count("|") for line in lines[:4]}) == 1
     assert lines[3].startswith("| WhatsApp (model) | obfs4 | ru-calls-2025-08 | 3 | 100 | 44-100 |")
-    assert "n = 3 calls a row" in lines[-1]
+    assert "n = 3 calls per row" in lines[-1]
     assert "EVS as proxy for Opus" in lines[-1]
-    assert "with 75% at most" in lines[-1]
+    assert "with a coverage of at most 75%" in lines[-1]
 
 
 def test_a_latex_table_escapes_names_and_closes_what_it_opens(tmp_path: Path) -> None:
@@ -89,4 +89,4 @@ def test_a_profile_of_guesses_has_no_source_and_an_unknown_name_is_refused() -> 
 @pytest.mark.parametrize("words", [["table", "nowhere"], ["compare", "nowhere"]])
 def test_no_run_is_said(words: list[str]) -> None:
     answer = CliRunner().invoke(app, words)
-    assert "no run's folder" in str(answer.exception)
+    assert "not a run's folder" in str(answer.exception)

@@ -54,7 +54,7 @@ def test_what_calls_were_like_stands_below_their_verdict_and_fits() -> None:
 def test_one_profile_is_named_once_and_a_sweep_shows_what_varies() -> None:
     printed = lines(row("ru-calls-2025-08 drop=0.1"), row("ru-calls-2025-08 drop=0.2"))
     text = " ".join(printed).split()
-    assert "Censor: ru-calls-2025-08, with drop as below" in " ".join(text)
+    assert "Censor: ru-calls-2025-08, with drop varied" in " ".join(text)
     assert text.count("ru-calls-2025-08,") == 1
     assert {"0.1", "0.2"} <= set(text)
 

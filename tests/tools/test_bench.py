@@ -64,11 +64,11 @@ def test_a_bench_says_what_is_fast_enough_what_was_not_measured_and_where(
 ) -> None:
     table, _ = printed(monkeypatch, capfd, said([110, 100, 90]))
     assert re.search(r"direct .* 100x +90-110 +120x +2\.00x +12,345 +6,789 +5 +80", table)
-    assert "0 of 1 kinds are as fast as wanted; not direct." in table
+    assert "0 of 1 kinds of cells are as fast as required; too slow: direct." in table
     assert "obfs4: not measured: obfs4proxy is not installed" in table
     assert "mininet: not measured: the host kernel lacks netem" in table
     assert "a processor, 2 cores, Linux 6.1, guests 6.12, Python 3.11" in table
-    assert "Scoring a call takes at most 41% of what its cell does (direct)" in table
+    assert "Judging a call takes at most 41% of its cell's processor time (direct)" in table
     assert max(map(len, table.splitlines())) <= 100
 
 
@@ -79,11 +79,11 @@ def test_a_bench_is_compared_to_an_earlier_one_beyond_the_rounds_spread(
     earlier.write_text(said([110, 100, 90]).to_json())
     words = ("--against", str(earlier))
     same, _ = printed(monkeypatch, capfd, said([112, 105, 91]), *words)
-    assert re.search(r"\+5\.0% +-4\.8%  within the spread", same)
+    assert re.search(r"\+5\.0% +-4\.8%  within the range of rounds", same)
     slower, _ = printed(monkeypatch, capfd, said([80, 75, 89]), *words)
-    assert re.search(r"-20\.0% +\+25\.0%  slower beyond the rounds' spread", slower)
+    assert re.search(r"-20\.0% +\+25\.0%  slower, beyond the range of rounds", slower)
     _, warned = printed(monkeypatch, capfd, said([80], "another"), *words)
-    assert "not the same cpu" in warned
+    assert "Measured on another machine: cpu differ" in warned
 
 
 def test_what_is_no_bench_is_told_so(
@@ -96,7 +96,7 @@ def test_what_is_no_bench_is_told_so(
     with pytest.raises(SystemExit) as ended:
         app.main()
     assert ended.value.code == 2
-    assert "is not what `testbed bench --save` keeps" in capfd.readouterr().err
+    assert "was not written by `testbed bench --save`" in capfd.readouterr().err
 
 
 def test_every_kind_of_cell_is_one_that_can_be_made() -> None:

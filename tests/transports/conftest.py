@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,12 @@ from testbed.tools.conformance.suite import Conformance, check_transport
 
 
 def assert_conforms(
-    name: str, kernel: Kernel, folder: Path, *, broken: Sequence[str] = ()
+    name: str,
+    kernel: Kernel,
+    folder: Path,
+    *,
+    broken: Sequence[str] = (),
+    twice: bool = True,
 ) -> Conformance:
     """Return what was found; fail unless a transport breaks just the `broken` rules.
 
@@ -27,7 +33,8 @@ def assert_conforms(
     if lacks := missing(programs_of(load_transport(choice))):
         pytest.skip(f"missing: {', '.join(lacks.values())}")
     cpus = sorted(os.sched_getaffinity(0))
-    result = trio.run(check_transport, choice, kernel, folder / "check", cpus)
+    check = partial(check_transport, twice=twice)
+    result = trio.run(check, choice, kernel, folder / "check", cpus)
     seen = {v.rule: v.seen for v in result.verdicts if not v.ok}
     assert set(seen) == set(broken), "\n".join(f"{rule}: {what}" for rule, what in seen.items())
     return result

@@ -124,10 +124,10 @@ def test_a_wrong_table_says_what_was_expected(
 @pytest.mark.parametrize(
     ("entry", "said"),
     [
-        ("fec {inner = obfs4", "does not end with the brace"),
+        ("fec {inner = obfs4", "the closing brace is missing"),
         ("fec {inner = obfs4} ", ""),
-        ("fec {inner = obfs4} window = 3", "does not end with the brace"),
-        ("fec {inner = obfs4 {iat_mode = 1}", "not as many closing braces as opening ones"),
+        ("fec {inner = obfs4} window = 3", "the closing brace is missing"),
+        ("fec {inner = obfs4 {iat_mode = 1}", "opening and closing braces do not match"),
         ("fec {inner = obfs4 {iat_mode = 1, window = 3}}", "obfs4: it has no parameter window"),
         ("fec {inner = obfs4 {iat_mode = 1}, window = 3}", ""),
         ("fec", "transport fec: it is missing the parameter 'inner'"),
@@ -164,7 +164,7 @@ def test_a_package_brings_a_transport(package: Path, tmp_path: Path) -> None:
     summaries = transport_summaries()
     assert summaries["theirs"].startswith("One line for `testbed list transports`.")
     assert summaries["half"].startswith("[red]broken:[/] transport half: ModuleNotFoundError")
-    assert "no file of Python for the module their_gone" in summaries["gone"]
+    assert "the module their_gone has no Python file" in summaries["gone"]
     assert "half" not in missing_for_transports()
     assert transport_choice("obfs4").source == ""  # ours go first
     scenario = load_scenario(str(with_tables(tmp_path, '[transports."theirs {key_bytes = 9}"]')))

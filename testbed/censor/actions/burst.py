@@ -75,7 +75,7 @@ class Burst(Action):
 
         n, lost = sum(map(len, runs)), sum(map(sum, runs))
         if not n:
-            return Measured("loss", None, how="no packet came under the rule")
+            return Measured("loss", None, how="the rule applied to no packet")
         leave = 1 / self.mean_burst_packets
         kept = 1 - leave - leave * self.loss / max(1e-9, 1 - self.loss)
         effective = max(1, round(n * (1 - kept) / (1 + kept)))

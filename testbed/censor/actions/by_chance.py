@@ -68,7 +68,7 @@ class ByChance(Action):
     def measured(self, packets: Sequence[Fared]) -> list[Measured]:
         """Return what packets show of the action's numbers."""
         if not packets:
-            return [Measured(self.number, None, how="no packet came under the rule")]
+            return [Measured(self.number, None, how="the rule applied to no packet")]
         from testbed.censor.estimates import share_interval  # noqa: PLC0415 - scipy
 
         hits = sum(bool(each.met & self.may_meet) for each in packets)

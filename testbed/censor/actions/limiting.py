@@ -40,5 +40,5 @@ def slack_bytes(rate_bps: float) -> float:
 def too_fast(rate_bps: float, numbers: Sequence[str]) -> Iterable[Series]:
     """Yield, for a rate that the lab cannot offer, the experiment that says so."""
     if rate_bps > _MOST_BPS:
-        why = f"the lab's box cannot be offered more than {_MOST_BPS / 1e6:g} Mbit/s"
+        why = f"the lab's middlebox cannot be offered more than {_MOST_BPS / 1e6:g} Mbit/s"
         yield Series("rate", lambda _: [Measured(number, None, how=why) for number in numbers])

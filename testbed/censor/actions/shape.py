@@ -66,7 +66,7 @@ class Shape(Action):
 
     def _judge(self, flows: Sequence[Sample]) -> list[Measured]:
         if not flows:
-            return [Measured(number, None, how="no packet was held") for number in _NUMBERS]
+            return [Measured(number, None, how="no packet was delayed") for number in _NUMBERS]
         return [each for up in flows[0].directions for each in self._measured(flows[0], up)]
 
     def _measured(self, flow: Sample, up: bool) -> list[Measured]:

@@ -42,7 +42,7 @@ from testbed.guest.kernel.workshop import RECIPE, WORK, Workshop
 
 __all__ = ["Kernel", "KernelBuildError", "Progress", "build_kernel", "cached_kernel"]
 
-# Called with the stage ("wait for another builder", "extract", "patch", "configure", "compile",
+# Called with the stage ("waiting for another builder", "extract", "patch", "configure", "compile",
 # "strip") and the share of it that is done, 0..1.
 Progress = Callable[[str, float], None]
 
@@ -96,7 +96,7 @@ def build_kernel(source: Path | None = None, *, progress: Progress) -> Kernel:
     check_machine()
     recipe = our_recipe()
     found = find_source(source)
-    with locked_cache(lambda: progress("wait for another builder", 0.0)) as cache:
+    with locked_cache(lambda: progress("waiting for another builder", 0.0)) as cache:
         # Another builder may have built it while this one waited for the lock.
         if (kernel := read_entry(cache / recipe.key(found))) is not None:
             return kernel
@@ -257,7 +257,7 @@ def _configure(shop: Workshop, tree: Path, recipe: Recipe, progress: Progress) -
     taken = (tree / ".config").read_text("utf-8").splitlines()
     if refused := [line for line in wanted if line not in taken]:
         raise KernelBuildError(
-            f"this kernel's configuration does not take {', '.join(refused)}; the options are "
+            f"this kernel's configuration does not accept {', '.join(refused)}; the options are "
             f"made for {TESTED}"
         )
     progress("configure", 1.0)

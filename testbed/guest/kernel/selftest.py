@@ -193,7 +193,7 @@ async def _vector_registers(bench: _Bench) -> tuple[bool, str]:
     lacks = [
         name for name, word in (("AVX-512", "avx512"), ("AMX", "amx")) if f"{word} no" in printed
     ]
-    untried = f"; not tried, as this processor has none: {', '.join(lacks)}" if lacks else ""
+    untried = f"; not tested, because this processor has none: {', '.join(lacks)}" if lacks else ""
     return ok, printed.strip() + untried
 
 
@@ -255,13 +255,13 @@ def _processes_of(kernel: Kernel) -> list[int]:
 
 
 _CHECKS: dict[str, Callable[[_Bench], Awaitable[tuple[bool, str]]]] = {
-    "60 s of sleep pass within 1 s": _sleeps,
-    "netem 50 ms each way is 100 ms": _pings,
+    "60 s of sleep take less than 1 s": _sleeps,
+    "netem of 50 ms in each direction adds up to 100 ms": _pings,
     "a seed decides everything": _repeats,
     "clocks are virtual": _clocks,
     "vector registers survive": _vector_registers,
     "a traced process shows its registers": _traced,
-    "threads, forks and signals get along": _tasks,
+    "threads, forks and signals work together": _tasks,
     "the root is read-only": _root_is_read_only,
     "a killed guest leaves nothing": _leaves_nothing,
 }

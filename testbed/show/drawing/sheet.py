@@ -75,7 +75,7 @@ def recorded(run: Run) -> Recorded:
     manifest = run.manifest()
     cells, failures = run.cells(), run.failures()
     if not cells and not failures:
-        raise NothingToDrawError(f"{run.folder} has no call to draw: run its scenario first")
+        raise NothingToDrawError(f"{run.folder} has no calls to draw: run its scenario first")
     return Recorded(manifest, cells, failures)
 
 

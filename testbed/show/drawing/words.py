@@ -70,10 +70,10 @@ def together(censors: Sequence[str]) -> str:
     if OPEN not in censors:
         names, profile = _censor_names(censors)
         if profile and len(censors) <= _FEW:
-            return f"Censor profile {profile}, together over: {', '.join(names.values())}."
+            return f"Censor profile {profile}, pooled over: {', '.join(names.values())}."
         if profile:
-            return f"Over all {len(censors)} settings of censor profile {profile} together."
-    return f"Over all {len(censors)} censors of the run together."
+            return f"Pooled over all {len(censors)} settings of censor profile {profile}."
+    return f"Pooled over all {len(censors)} censors of the run."
 
 
 def question(manifest: Manifest) -> str:
@@ -117,10 +117,12 @@ def n_per(counts: Iterable[int], what: str) -> str:
 def of_medians(n: int) -> str:
     """Return what the bars at medians of this many calls mean, and their confidence."""
     if n == 1:
-        return "bars: the range of the calls; a single one has none"
+        return "bars: the range of the calls, which a single call does not have"
     if (sure := coverage_limit(n)) >= CONFIDENCE:
         return "bars: 95 % intervals (bootstrap)"
-    return f"bars: the range of {n} calls, which holds the true median with {sure:.0%} at most"
+    return (
+        f"bars: the range of {n} calls; at most {sure:.0%} of such ranges contain the true median"
+    )
 
 
 def seeds(numbers: Iterable[int]) -> str:

@@ -34,13 +34,13 @@ def collateral(run: Run) -> Figure:
     data = sheet.recorded(run)
     kinds = list(dict.fromkeys(k for cell in data.cells for k in cell.record.traffic))
     if not kinds:
-        raise sheet.NothingToDrawError("the run has no other traffic beside its calls and chats")
+        raise sheet.NothingToDrawError("the run has no traffic other than calls and chats")
     tallies = tally(data.cells, data.failures)
     names = ["calls usable", "chat messages", *(f"{kind}s" for kind in kinds)]
     notes = data.notes(
         words.calls_per(tallies, "row"),
         "Calls that were usable or good; messages that were echoed; voice messages, pages and "
-        "downloads that were done before their call ended. Only the call goes through the "
+        "downloads that were completed before their call ended. Only the call goes through the "
         "transport.",
         words.definition(),
     )

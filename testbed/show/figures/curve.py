@@ -45,7 +45,7 @@ def curve(run: Run) -> Figure:
     found = {c.key.censor: match for c in compared if (match := _SWEPT.fullmatch(c.key.censor))}
     swept = {(match["profile"], match["what"]) for match in found.values()}
     if len(found) < 2 or len(swept) != 1:
-        raise sheet.NothingToDrawError("a curve needs one number that the scenario sweeps")
+        raise sheet.NothingToDrawError("a curve needs a scenario that sweeps one number")
     ((profile, what),) = swept
     label, factor = _AXES.get(what, (what, 1.0))
     points = [

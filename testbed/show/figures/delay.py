@@ -46,7 +46,7 @@ def delay(run: Run) -> Figure:
     data = sheet.recorded(run)
     heard = [cell for cell in data.cells if cell.record.is_set_up]
     if not heard:
-        raise sheet.NothingToDrawError("delays need a call that was set up")
+        raise sheet.NothingToDrawError("there are no delays: no call was set up")
     kinds = list(dict.fromkeys((k.messenger, k.censor) for k in grouped(heard)))
     groups = _by_transport(heard, kinds)
     curves = {

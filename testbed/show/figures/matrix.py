@@ -38,7 +38,7 @@ def matrix(run: Run) -> Figure:
     groups = by_messenger(tallies)
     notes = data.notes(
         words.calls_per(tallies, "field"),
-        "Each field: its median verdict, and how many calls were usable or good of how many.",
+        "Each field: the median verdict, and how many of the calls were usable or good.",
         words.definition(),
     )
     with style.applied():

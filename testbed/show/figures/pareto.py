@@ -53,14 +53,14 @@ def pareto(run: Run) -> Figure:
     panels_of = _pooled(data.cells) if pooled else _by_censor(data.cells)
     panels_of = {name: points for name, points in panels_of.items() if len(points) > 1}
     if not panels_of:
-        raise sheet.NothingToDrawError("overhead against quality needs calls by two transports")
+        raise sheet.NothingToDrawError("this figure needs calls through two transports")
     counts = [p.worth.n for points in panels_of.values() for p in points]
     bars = "bars: 95 % intervals (Wilson)" if pooled else words.of_medians(min(counts))
     notes = data.notes(
         words.n_per(counts, "point"),
         (sheet.together if pooled else sheet.restriction)(censor for _, censor in kinds),
-        f"Across: what the caller's line carries upwards during the call, median; {bars}. Line and "
-        "filled points: those that none surpasses in both.",
+        f"Horizontal: what the caller's line carries upwards during the call, median; {bars}. Line "
+        "and filled points: no other is better in both respects.",
         _not_drawn(data.cells, panels_of, pooled=pooled),
     )
     with style.applied():
@@ -97,7 +97,7 @@ def _not_drawn(
         if _place(key, pooled=pooled) not in rates and panel in panels_of:
             missing.append(f"{panel} {key.transport}" if len(panels_of) > 1 else key.transport)
     names = list(dict.fromkeys(missing))
-    return f"No call was set up, so no point: {', '.join(names)}." if names else ""
+    return f"Without a point, because no call was set up: {', '.join(names)}." if names else ""
 
 
 def _panel(key: CallKey, cells: Sequence[RecordedCell]) -> str:

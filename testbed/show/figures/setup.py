@@ -30,7 +30,7 @@ def setup(run: Run) -> Figure:
     """
     data = sheet.recorded(run)
     if not data.cells:
-        raise sheet.NothingToDrawError("set-up times need a call")
+        raise sheet.NothingToDrawError("the run has no calls")
     groups: defaultdict[str, dict[str, list[CellRecord]]] = defaultdict(dict)
     for call in (cell.record for cell in data.cells):
         groups[call.key.messenger].setdefault(call.transport, []).append(call)
@@ -42,8 +42,8 @@ def setup(run: Run) -> Figure:
     notes = data.notes(
         words.n_per(counts, "row"),
         sheet.together(censors),
-        "Rings: calls; bar: their median. From dialling to both ends being connected, the "
-        "transport connected before.",
+        "Rings: calls; bar: their median. Measured from dialling until both ends are connected; "
+        "the transport is connected before.",
     )
     with style.applied():
         names = {transport for transports in groups.values() for transport in transports}

@@ -46,8 +46,8 @@ def shift(before: Run, after: Run) -> Figure:
         Line2D([], [], color=look.colour, ls="", marker=look.marker, ms=5, mfc=fill, label=name)
         for look, fill, name in (
             (_BEFORE, style.PAPER, "earlier"),
-            (_AFTER, _AFTER.colour, "later, other than seeds make it"),
-            (_AFTER, style.PAPER, "later, within the seeds' spread"),
+            (_AFTER, _AFTER.colour, "later, beyond the spread of seeds"),
+            (_AFTER, style.PAPER, "later, within the spread of seeds"),
         )
     ]
     with style.applied():

@@ -38,13 +38,13 @@ def timeline(run: Run) -> Figure:
     calls = _first_seeds(data.cells)
     drawn = sorted(calls, key=_restlessness, reverse=True)[:_PANELS]
     if not drawn:
-        raise sheet.NothingToDrawError("a timeline needs a call that was set up")
+        raise sheet.NothingToDrawError("there is no timeline: no call was set up")
     shown = [call for call in calls if call in drawn]
     many = f"The {len(shown)} of {len(calls)} kinds of calls that changed most. "
     notes = data.notes(
         "n = 1 call per panel, the first seed's",
         f"{many if len(calls) > len(shown) else ''}Time since dialling.",
-        "Triangles: the middlebox recognised a flow or a rule began to hold for one.",
+        "Triangles: the middlebox recognised a flow, or a rule began to apply to one.",
     )
     key = [
         Patch(fc=_UP, label="up: missing from what the callee hears"),

@@ -66,7 +66,7 @@ def usability(run: Run) -> Figure:
     manifest, cells = run.manifest(), run.cells()
     tallies = tally(cells, run.failures())
     if not tallies:
-        raise ResultsError(f"{run.folder} has no call to draw: run its scenario first")
+        raise ResultsError(f"{run.folder} has no calls to draw: run its scenario first")
     labels = words.label(tallies)
     notes = [
         labels.restriction,

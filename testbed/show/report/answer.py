@@ -77,7 +77,7 @@ def _summary(compared: Sequence[Comparison]) -> list[str]:
     """Return two or three sentences on which transports kept all calls usable."""
     restricted = [c for c in compared if not is_open(c.key.censor)]
     if not restricted:
-        return ["No call of this run was restricted."]
+        return ["No call of this run was under a restriction."]
     censors = {c.key.censor for c in restricted}
     lines = _of_one(restricted) if len(censors) == 1 else _of_many(restricted)
     return [tied(line) for line in lines]
@@ -133,7 +133,7 @@ def _of_many(restricted: Sequence[Comparison]) -> list[str]:
     if tried[DIRECT] == whole and not any(DIRECT in names for names in places):
         lines.append(f"Direct calls: {kept[DIRECT]} of {whole}.")
     lines += _of_fewer(restricted, whole)
-    lines.append("These are counts of what was run, not odds: restrictions are not equally common.")
+    lines.append("These counts are not probabilities: not all restrictions are equally common.")
     return lines
 
 
@@ -153,7 +153,8 @@ def _of_fewer(restricted: Sequence[Comparison], whole: int) -> list[str]:
     best_first = sorted(ways.items(), key=lambda item: (-item[0][0] / item[0][1], -item[0][1]))
     return [
         f"{_capital(_ways(names))}, tried in {tried} of the {whole}, kept every call usable in "
-        f"{kept} of {tried}" + (f"; direct calls there in {direct} of {beside}." if beside else ".")
+        f"{kept} of {tried}"
+        + (f"; direct calls did so in {direct} of {beside} of these." if beside else ".")
         for (kept, tried, direct, beside), names in best_first[:_PLACES]
     ]
 
@@ -211,22 +212,22 @@ def _lead(group: Sequence[Comparison]) -> str:
     if len(group) < 2:
         return ""
     if not any(c.usable.value for c in group):
-        return "Nothing kept any call usable."
+        return "No transport kept any call usable."
     first = [c for c in group if c.rank == 1]
     if len(first) == len(group):
-        return f"By R (E-model) all {len(group)} are a tie: their intervals overlap."
+        return f"By R (E-model), all {len(group)} share the first rank: their intervals overlap."
     if len(first) > 1:
         names = _named([c.key.transport for c in first], group)
-        return f"By R (E-model) the first place is shared, a tie: {names}."
+        return f"By R (E-model), the first rank is shared by {names}."
     leader = first[0]
     second = max((c for c in group if c.rank > 1), key=lambda c: c.rating.value)
     if leader.rating.value - second.rating.value < 1:
         ahead = f"{leader.key.transport} is ahead of {second.key.transport}"
-        return f"By R (E-model) {ahead}, by less than one point of 100."
+        return f"By R (E-model), {ahead}, by less than one point of 100."
     return (
-        f"By R (E-model) {leader.key.transport} leads, with a median of "
-        f"{number(leader.rating.value, 1)} before {number(second.rating.value, 1)} of "
-        f"{second.key.transport}."
+        f"By R (E-model), {leader.key.transport} is first with a median of "
+        f"{number(leader.rating.value, 1)}, followed by {second.key.transport} with "
+        f"{number(second.rating.value, 1)}."
     )
 
 
@@ -242,7 +243,7 @@ def _cautions(compared: Sequence[Comparison], manifest: Manifest) -> list[str]:
     counts = sorted({c.calls for c in compared})
     n = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     lines = [
-        f"n = {n} {'call' if n == '1' else 'calls'} of each kind, which differ in their seed. "
+        f"n = {n} {'call' if n == '1' else 'calls'} of each kind, which differ only in their seed. "
         "Intervals of shares are Wilson's, at 95%; differences from direct calls are paired by "
         "seed (Newcombe)." + _of_few(counts[0]),
         *_engines(c.key.messenger for c in compared),
@@ -264,11 +265,11 @@ def _cautions(compared: Sequence[Comparison], manifest: Manifest) -> list[str]:
 def _of_few(n: int) -> str:
     """Return a caution about the interval of a median of few calls; empty if n is large enough."""
     if n == 1:
-        return " A single call has no range of R and ties with all, which says little."
+        return " With a single call there is no range of R, so that all share one rank."
     if (sure := coverage_limit(n)) < CONFIDENCE:
         return (
-            f" With n = {n} the range of R holds the true median with {sure:.0%} at most, so a tie "
-            "says little."
+            f" With n = {n}, the range of R contains the true median with a probability of at most "
+            f"{sure:.0%}, so a shared rank says little."
         )
     return ""
 

@@ -105,7 +105,7 @@ def facts_of(kind: Kind, compared: Sequence[Comparison]) -> list[tuple[str, str]
         ("Usable or good", usable_text(c)),
         ("Over direct calls", _effect(c)),
         ("R, median", f"{number(c.rating.value)} ({interval(c.rating)})"),
-        ("Rank by R", rank_text(c, compared).replace("=", ", a tie")),
+        ("Rank by R", rank_text(c, compared).replace("=", ", shared")),
     ]
     for name, (word, factor, digits, unit) in MEASURE_WORDS.items():
         if name != "r_fullband_100" and (estimate := c.medians.get(name)):

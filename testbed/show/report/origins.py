@@ -20,7 +20,7 @@ Value = object
 SURENESS: Mapping[str, str] = {
     "primary": "the authors' own text or artefact was read",
     "secondary": "quoted by a third party",
-    "community": "many users report it, nobody proved it",
+    "community": "many users report it, nobody has proved it",
     "measured": "by this project",
     "assumed": "no source gives it",
 }

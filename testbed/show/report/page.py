@@ -52,7 +52,7 @@ def page_of(run: Run, tell: Callable[[str], None], *, with_sound: bool = True) -
     """
     cells = run.cells()
     if not cells:
-        raise ResultsError(f"{run.folder} has no call to report: run its scenario first")
+        raise ResultsError(f"{run.folder} has no calls to report: run its scenario first")
     manifest, kinds = run.manifest(), kinds_of(run, cells)
     sounds = sounds_of(run, kinds, lambda name: tell(f"sound: {name}")) if with_sound else Sounds(0)
     drawings = drawings_of(run, lambda name: tell(f"figure: {name}"))
@@ -177,11 +177,11 @@ def _slug(verdict: Verdict) -> str:
 def _symptoms() -> list[tuple[str, str]]:
     told = {
         Symptom.NO_SET_UP: "it never rang, or was not connected within 30 s",
-        Symptom.DROPPED: "a client ended it because nothing came any more",
-        Symptom.SILENT: "from the start on, neither was heard for 5 s or more",
-        Symptom.WENT_SILENT: "later, neither was heard for 5 s or more; times are since dialling",
-        Symptom.ONE_WAY_AUDIO: "for 5 s or more only one of the two was heard",
-        Symptom.INTERMITTENT: "holes of 60 ms and more, often or for long",
+        Symptom.DROPPED: "a client ended it because no more packets arrived",
+        Symptom.SILENT: "from the start, neither end was heard for 5 s or more",
+        Symptom.WENT_SILENT: "later, neither end was heard for 5 s or more; times since dialling",
+        Symptom.ONE_WAY_AUDIO: "only one end was heard for 5 s or more",
+        Symptom.INTERMITTENT: "gaps of 60 ms and more, many or long",
         Symptom.METALLIC: "much of what was heard is concealment of short gaps",
         Symptom.LAGGY: "the median delay is above 400 ms",
     }

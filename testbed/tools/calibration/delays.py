@@ -40,7 +40,7 @@ def probe_delay(reference: Reference, rule: Rule, shape: Shape) -> Iterator[Prob
     if acting is None:
         return
     if acting.action != Drop():
-        yield unmeasurable(rule, _NAMES, "what is done to listed flows does not show at once")
+        yield unmeasurable(rule, _NAMES, "the effect on listed flows is not visible at once")
         return
     yield _delay(reference, rule, shape, action, acting)
 
@@ -74,10 +74,10 @@ def _of_delay(rule: Rule, name: str, delays_s: Sequence[tuple[float, float]]) ->
     """Return a quantile of delays that are each known within two limits, by order statistics."""
     requested, n = float(getattr(rule.action, name)), len(delays_s)
     if n < _FEWEST:
-        return not_seen(rule, name, f"only {n} flows were hit")
+        return not_seen(rule, name, f"only {n} flows were affected")
     if name == "delay_max_s":
         longest_s = delays_s[-1][0]
-        how = "at least that of the longest flow; none was later"
+        how = "at least that of the longest flow; none was affected later"
         return Measurement(rule.name, name, requested, longest_s, longest_s, inf, n, how)
     quantile = 0.5 if name == "delay_median_s" else 0.95
     first, last = order_statistics(n, quantile)

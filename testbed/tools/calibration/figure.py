@@ -65,7 +65,7 @@ def _rows(found: Sequence[Calibration]) -> list[_Row]:
 def _heading(profile: Calibration) -> str:
     vectors = profile.vectors
     right = sum(vector.ok for vector in vectors)
-    flows = f"  ({right} of {len(vectors)} flows right)" if vectors else ""
+    flows = f"  ({right} of {len(vectors)} flows as expected)" if vectors else ""
     if not vectors and not profile.measurements:
         flows = "  (has no rule)"
     return f"{profile.name}{flows}"
@@ -84,7 +84,9 @@ def _prepare(axes: Axes, rows: int) -> None:
     axes.grid(axis="x", color=style.RULE, lw=0.3)
     axes.set_axisbelow(True)
     axes.axvline(0, color=style.FAINT_INK, lw=0.8)
-    axes.set_xlabel("measured, in % from what is asked for; bar: what agrees with what was seen")
+    axes.set_xlabel(
+        "deviation from the requested value, in %; bar: values that agree with what was observed"
+    )
 
 
 def _tick(value: float, _: object) -> str:
@@ -142,10 +144,10 @@ def _words(figure: Figure, found: Sequence[Calibration], height_in: float) -> No
     right = sum(number.ok and number.measured is not None for number in numbers)
     what = found[0].name if len(found) == 1 else f"{len(found)} profiles"
     figure.text(
-        edge, 1 - 0.2 / height_in, f"Measured back: {what}", size=style.TITLE_PT, weight="bold",
+        edge, 1 - 0.2 / height_in, f"Calibration of {what}", size=style.TITLE_PT, weight="bold",
         va="center",
     )  # fmt: skip
-    note = f"{right} of {len(numbers)} numbers agree with what is asked for"
+    note = f"{right} of {len(numbers)} numbers agree with the requested values"
     figure.text(
         edge, 1 - 0.45 / height_in, note, size=style.NOTE_PT, color=style.FAINT_INK, va="center"
     )

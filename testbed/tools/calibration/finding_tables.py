@@ -10,11 +10,12 @@ from rich.table import Table
 from testbed.tools.calibration.findings import Calibration, Measurement
 
 LEGEND = """\
-agrees with: the values of the number that what was seen agrees with, 99.9 % where it is statistics.
-A number is right if it is one of them. n: the packets or flows that this rests on."""
+consistent: the values that agree with what was observed, at 99.9 % confidence where chance plays a
+part. A number is ok if its requested value is one of these. n: packets or flows observed."""
 LEGEND_OF_ALL = """\
-worst: the number that is farthest from what is asked for, and what was seen agrees with what is
-asked for unless the row says out. flows: those that a rule is for, and their nearest neighbours."""
+worst: the number whose measured value deviates most from the requested one. flows: how many were
+treated as expected of those to which a rule applies and of others that differ slightly. ok: all
+requested values agree with what was observed."""
 
 
 def numbers_table(calibration: Calibration) -> Table:
@@ -22,14 +23,14 @@ def numbers_table(calibration: Calibration) -> Table:
     table = _table(calibration.name)
     for name in ("Rule", "Number"):
         table.add_column(name, overflow="fold")
-    for name in ("asked for", "measured", "agrees with", "n"):
+    for name in ("requested", "measured", "consistent", "n"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("")
     before = ""
     for each in calibration.measurements:
         state = "[green]ok[/]" if each.ok else "[bold red]out[/]"
         if each.measured is None:
-            state = "[yellow]not seen[/]" if each.ok else "[bold red]not seen[/]"
+            state = "[yellow]not measurable[/]" if each.ok else "[bold red]not measured[/]"
         table.add_row(
             escape(each.rule if each.rule != before else ""),
             escape(each.number),
@@ -67,8 +68,8 @@ def profiles_table(calibrations: Sequence[Calibration]) -> Table:
     table.add_column("Profile", no_wrap=True)
     table.add_column("numbers", justify="right")
     table.add_column("worst", overflow="fold")
-    table.add_column("off by", justify="right", no_wrap=True)
-    for name in ("flows", "packets", "virtual"):
+    table.add_column("deviation", justify="right", no_wrap=True)
+    for name in ("flows", "packets", "time"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("")
     for each in calibrations:

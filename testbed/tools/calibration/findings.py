@@ -50,8 +50,8 @@ class Measurement:
         if self.measured is None:
             return f"{name} = {self.requested:g} was not measured: {self.how}"
         return (
-            f"{name} is {self.measured:.6g} where {self.requested:g} is asked for; what was seen "
-            f"agrees with {self.low:.6g} to {self.high:.6g} (n = {self.n}; {self.how})"
+            f"{name} is {self.measured:.6g}, but {self.requested:g} was requested; what was "
+            f"observed agrees with {self.low:.6g} to {self.high:.6g} (n = {self.n}; {self.how})"
         )
 
 
@@ -70,7 +70,7 @@ class Vector:
 
     def sentence(self) -> str:
         """Return a sentence that says what is wrong with it."""
-        return f"{self.rule}: {self.what}: expected {self.expected}; seen: {self.seen}"
+        return f"{self.rule}: {self.what}: expected {self.expected}; observed: {self.seen}"
 
 
 Finding = Measurement | Vector

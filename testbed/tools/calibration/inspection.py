@@ -132,7 +132,7 @@ def _or_nothing(
 
     def judge(seen: Observation) -> Sequence[Finding]:
         del seen
-        why = "no rule of this profile depends on it in a way that packets show"
+        why = "no rule of this profile depends on it in a way that packets reveal"
         return [
             Measurement("inspection", number, value, None, how=why, is_inherent=True)
             for number, value in wanted.items()
@@ -212,7 +212,8 @@ def _of_packets(first: int, spread: int, shares: dict[int, float], flows: int) -
         found.append(
             Measurement(
                 "inspection", "packets_spread", spread, any_low - all_low, any_low - all_high,
-                any_high - all_low, n, "from that to the last by which any was",
+                any_high - all_low, n,
+                "from that packet to the last by which any flow was recognised",
             )
         )  # fmt: skip
     return found
@@ -232,7 +233,7 @@ def _unparsed(reference: Reference, witness: Witness) -> Probe:
             how = "every flow was recognised" if known else "no flow was recognised"
             return [Measurement("inspection", "unparsed_bytes", least, None, how=how)]
         low, high = max(known) + 1, min(missed)
-        how = "the least size after which a flow is not recognised"
+        how = "the smallest size after which a flow is not recognised"
         return [
             Measurement("inspection", "unparsed_bytes", least, high, low, high, len(sizes), how)
         ]

@@ -84,7 +84,7 @@ def _numbers_of(rule: Rule) -> dict[str, float]:
 
 def _unreached(rule: Rule) -> Probe:
     """Return an empty experiment that reports that no flow reveals a rule's numbers."""
-    why = "no IPv4 flow that is known here comes under the rule"
+    why = "the calibration knows no IPv4 flow to which the rule applies"
     if rule.match.fingerprint:
         why += ", and none can be made from a fingerprint, which is a hash"
 

@@ -87,8 +87,8 @@ def _share_by(reference: Reference, rule: Rule, shape: Shape) -> Probe:
             1 for one, other in zip(firsts, seconds, strict=True)
             if seen.is_hit(one) is not seen.is_hit(other)
         ]  # fmt: skip
-        what = f"{_PAIRS} flows, and another each of the same {rule.match.share_by}"
-        told = f"{len(unlike)} of them met another fate"
-        return [Vector(rule.name, what, "the same fate", not unlike, told)]
+        what = f"{_PAIRS} pairs of flows with the same {rule.match.share_by}"
+        told = f"{len(unlike)} of them were treated differently"
+        return [Vector(rule.name, what, "the same treatment", not unlike, told)]
 
     return Probe(script.experiment(), judge)

@@ -73,11 +73,11 @@ def limit(
     lag_s = 0.0 if by_first else max((hit_s - begun_s for begun_s, hit_s in both), default=0.0)
     spared = [begun_s for begun_s, hit_s in zip(starts, hits, strict=True) if hit_s is None]
     if not touched or not spared:
-        why = "every flow was touched" if touched else "no flow was touched"
+        why = "every flow was affected" if touched else "no flow was affected"
         return Measurement(rule, number, requested, None, how=why)
     last, first = max(touched), min(touched)
     low, high = (last, min(spared) + lag_s) if hit_before else (max(spared), first)
-    how = "between the last that was touched and the first that was not"
+    how = "between the last flow that was affected and the first that was not"
     return Measurement(rule, number, requested, (low + high) / 2, low, high, len(trials), how)
 
 
@@ -101,7 +101,7 @@ def probe_times(reference: Reference, rule: Rule, shape: Shape) -> Iterator[Prob
         acting = reference.shows(rule)
         if acting is None:
             numbers = action_numbers(rule.action)
-            yield unmeasurable(rule, numbers, "no rule asks for the list")
+            yield unmeasurable(rule, numbers, "no rule uses the list")
             return
         if rule.action.for_s is not None:
             yield _residual(reference, rule, shape, rule.action, acting)
@@ -169,7 +169,7 @@ def _residual(reference: Reference, rule: Rule, shape: Shape, action: List, acti
 
     def judge(seen: Observation) -> Sequence[Finding]:
         if action.cycle_max_s:
-            why = "it begins with an update of the list, at a time that nobody sees"
+            why = "it begins with an update of the list, at a time that packets do not reveal"
             return [not_seen(rule, "for_s", why)]
         found = limit(rule.name, "for_s", action.for_s or 0, trials, seen, hit_before=True)
         return [
@@ -213,8 +213,8 @@ def _restarted(
 ) -> Vector:
     late = [late for early, late in looks if first_hit_s(early, seen) is not None]
     touched = any(first_hit_s(trial, seen) is not None for trial in late)
-    expected = "begins its time anew" if anew else "changes nothing"
-    told = "it was touched" if touched else "it was not touched"
+    expected = "restarts its time" if anew else "changes nothing"
+    told = "it was affected" if touched else "it was not affected"
     return Vector(rule.name, f"{what}, and one later", expected, touched is anew, told)
 
 
@@ -227,7 +227,7 @@ def _cycle(reference: Reference, rule: Rule, shape: Shape, action: List, acting:
     step_s = max((high - low) / _STEPS_A_RANGE, high / 100)
     steps = round(_CYCLES * (low + high) / 2 / step_s)
     if action.by.startswith("server") and shape.servers.num_addresses < steps:
-        why = f"it takes flows to {steps} servers, and the rule is for fewer"
+        why = f"it needs flows to {steps} servers, and the rule is for fewer"
         return unmeasurable(rule, _cycle_numbers(action), why)
     script = Script(f"{rule.name} cycle", reference)
     trials = []

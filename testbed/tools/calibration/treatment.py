@@ -38,7 +38,7 @@ def agrees(talk: Talk, seen: Observation) -> tuple[bool, str]:
         return False, f"without a rule {summary(untouched.packets)}"
     makes = any(rule.action.forges for rule in rules.values())
     if untouched.forged and not makes and not untouched.unsure:
-        return False, f"the box made {len(untouched.forged)} packets up"
+        return False, f"the middlebox sent {len(untouched.forged)} packets of its own"
     return True, ""
 
 

@@ -192,9 +192,9 @@ def _beside(rule: Rule, shape: Shape) -> Iterator[Variation]:
     if not isinstance(rule.action, List):
         return
     quiet = replace(shape, opening=next(o for o in openings() if o.protocol == shape.protocol))
-    yield Variation("beside it, from another port", quiet, ("client", "server"))
-    yield Variation("beside it, from another client", quiet, ("server",))
-    yield Variation("beside it, to another server", quiet, ("client",))
+    yield Variation("next to it, from another port", quiet, ("client", "server"))
+    yield Variation("next to it, from another client", quiet, ("server",))
+    yield Variation("next to it, to another server", quiet, ("client",))
     yield Variation(
-        "beside it, to another port", replace(quiet, port=shape.port + 1), ("client", "server")
+        "next to it, to another port", replace(quiet, port=shape.port + 1), ("client", "server")
     )

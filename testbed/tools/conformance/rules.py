@@ -41,16 +41,16 @@ class Verdict:
 
 RULES = {
     "connects": "serve and connect return, and a datagram comes to the relay within 10 s",
-    "both ways": "50 datagrams each way, one every 20 ms, all arrive where nothing is lost",
-    "sizes": "datagrams of 1 to 1,200 bytes arrive as they were",
-    "order": "its docstring says `in order` or `unordered`, and the first is true",
-    "cancelled receive": "a receive that is cancelled takes nothing with it",
-    "close": "closing ends a waiting receive at once, and may be done twice",
-    "cancelled connect": "a connect that is cancelled half-way ends, and so does its host",
-    "restart": "to a server that has ended and come back a new connection is made",
-    "loss": "at 5 % loss each way it connects, and at least 80 % of 200 datagrams arrive",
-    "server gone": "connect fails within 30 s, or, without connections, nothing hangs",
-    "path gone": "the same where every packet vanishes; the lab may have to cancel it",
+    "both ways": "50 datagrams in each direction, 20 ms apart, all arrive on a path without loss",
+    "sizes": "datagrams of 1 to 1,200 bytes arrive unchanged",
+    "order": "the docstring says `in order` or `unordered`, and `in order` is kept",
+    "cancelled receive": "a receive that is cancelled loses no datagram",
+    "close": "closing ends a waiting receive at once, and closing twice is allowed",
+    "cancelled connect": "a connect that is cancelled half-way ends, and its host can be closed",
+    "restart": "a new connection can be made to a server that was restarted",
+    "loss": "with 5 % loss in each direction it connects, and 80 % or more of 200 datagrams arrive",
+    "server gone": "connect fails within 30 s, or, if connectionless, does not hang",
+    "path gone": "the same on a path that loses every packet; the lab may cancel connect",
     "leaves nothing": "no process, socket or network interface outlives its host",
 }
 LOST_SHARE = 0.05
@@ -74,10 +74,10 @@ async def run_checks(choice: TransportChoice, job: Path) -> tuple[list[Verdict],
             before = bench.left_over()
             await bench.play(rule, scene)
             if left := bench.left_over() - before:
-                seen = f"after trying `{rule}`: {'; '.join(sorted(left))}"
+                seen = f"after the test of `{rule}`: {'; '.join(sorted(left))}"
                 bench.verdicts.setdefault("leaves nothing", (False, seen))
-        bench.verdicts.setdefault("leaves nothing", (True, f"looked {len(scenes)} times"))
-        not_tried = (None, "not tried, for what failed before it")
+        bench.verdicts.setdefault("leaves nothing", (True, f"checked {len(scenes)} times"))
+        not_tried = (None, "not tested, because of an earlier failure")
         verdicts = [Verdict(rule, *bench.verdicts.get(rule, not_tried)) for rule in RULES]
         return verdicts, bench.arrivals
 
@@ -105,11 +105,11 @@ async def _sizes(session: Session) -> str:
         datagram = bytes((size + k) % 251 for k in range(size))
         await session.channel.send(datagram)
         if not await session.relay_hears(datagram):
-            raise CheckFailed(f"one of {size} bytes did not come up as it was")
+            raise CheckFailed(f"a datagram of {size} bytes did not arrive unchanged upstream")
         await session.relay_sends(datagram)
         if not await session.client_hears(datagram):
-            raise CheckFailed(f"one of {size} bytes did not come down as it was")
-    return f"{len(_SIZES)} sizes, each way"
+            raise CheckFailed(f"a datagram of {size} bytes did not arrive unchanged downstream")
+    return f"{len(_SIZES)} sizes, in each direction"
 
 
 async def _order(session: Session) -> str:
@@ -119,8 +119,12 @@ async def _order(session: Session) -> str:
     up, down = await session.exchange(count=100, gap_s=0.001)
     orderly = up == sorted(up) and down == sorted(down)
     if "in order" in said and not orderly:
-        raise CheckFailed("the docstring says `in order`, and they came in another")
-    return "in order" if "in order" in said else f"unordered; came in order: {orderly}"
+        raise CheckFailed("the docstring says `in order`, but they arrived in another order")
+    return (
+        "in order"
+        if "in order" in said
+        else f"unordered; in this test {'in order' if orderly else 'out of order'}"
+    )
 
 
 async def _cancelled_receive(session: Session) -> str:
@@ -128,8 +132,8 @@ async def _cancelled_receive(session: Session) -> str:
         await session.channel.receive()
     await session.relay_sends(b"after a receive that was cancelled")
     if not await session.client_hears(b"after a receive that was cancelled"):
-        raise CheckFailed("what came afterwards was lost")
-    return "what came afterwards was heard"
+        raise CheckFailed("the next datagram was lost")
+    return "the next datagram arrived"
 
 
 async def _close(session: Session) -> str:
@@ -150,7 +154,7 @@ async def _close(session: Session) -> str:
         raise CheckFailed("the waiting receive did not end within 1 s of closing")
     with trio.fail_after(1):
         await session.channel.aclose()
-    return f"the waiting receive ended by {ended[0]}"
+    return f"the waiting receive ended with {ended[0]}"
 
 
 async def _cancelled_connect(bench: Bench) -> None:
@@ -214,7 +218,7 @@ async def _connect_to_nobody(bench: Bench, server: ServerInfo, *, lab_cancels: b
         with trio.move_on_after(1):
             await channel.receive()
         await channel.aclose()
-    return "connects without asking; sent to nobody, and closed"
+    return "connectionless; datagrams were sent to nobody, and it closed"
 
 
 def main(folder: str) -> int:

@@ -25,7 +25,7 @@ from testbed.transport.interface import Address, ServerInfo, Transport
 RULE_LIMIT_S = 90.0
 """How long testing one rule may take (virtual s)."""
 _ACCESS = Link(delay_ms=5, rate_mbps=100)
-_LINKS = Links(source="assumed: 40 ms there and back", access=_ACCESS, backbone=Link(delay_ms=15))
+_LINKS = Links(source="assumed: 40 ms round-trip time", access=_ACCESS, backbone=Link(delay_ms=15))
 _SERVER_PORT, _RELAY_PORT = 443, 3478
 _IN_FLIGHT_S = 0.5
 """The longest time for which a datagram is in flight."""
@@ -70,7 +70,7 @@ class Bench:
             with trio.fail_after(RULE_LIMIT_S):
                 self.verdicts[rule] = (True, await check())
         except trio.TooSlowError:
-            self.verdicts[rule] = (False, f"not over within {RULE_LIMIT_S:g} s")
+            self.verdicts[rule] = (False, f"did not end within {RULE_LIMIT_S:g} s")
         except Exception as error:
             self.verdicts[rule] = (False, _reason(error))
 
@@ -189,7 +189,7 @@ class Session:
                 _, self._source = await self.relay.receive()
                 return
         limit_s = _GREETINGS * _GREET_EVERY_S
-        raise CheckFailed(f"it connected, but nothing came to the relay within {limit_s:g} s")
+        raise CheckFailed(f"it connected, but nothing reached the relay within {limit_s:g} s")
 
     async def relay_sends(self, datagram: bytes) -> None:
         """Send a datagram from the relay to the client."""

@@ -55,8 +55,8 @@ class Capture:
         if not linklayer.is_read(self._link_type):
             self._file.close()
             raise CaptureError(
-                f"{path} has link type {self._link_type}, which is not read; "
-                f"those are: {linklayer.READ}"
+                f"{path} has link type {self._link_type}, which is not supported; "
+                f"supported are: {linklayer.READ}"
             )
         self._fragments = Fragments()
         self.frames = 0

@@ -334,7 +334,7 @@ _JUDGED = ("call media", "calling app", "other")
 def shares_table(evaluation: Evaluation) -> Table:
     """Return a table of how often the detectors are right, at most 100 columns wide."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("Detector: flows", "stated of", "95 %", "each capture left out"):
+    for column in ("Detector: flows", "recognised", "95 %", "cross-validated"):
         table.add_column(column, justify="left" if column.startswith("D") else "right")
     for name, stated in evaluation.shares.items():
         interval = f"{stated.low:.1%} to {stated.high:.1%}" if stated.of else "-"
@@ -345,7 +345,7 @@ def shares_table(evaluation: Evaluation) -> Table:
 
 def labels_text(evaluation: Evaluation) -> str:
     """Return as text what was stated about the flows of each label, and then each error."""
-    lines = ["By the flows' own labels:"]
+    lines = ["By the labels of the flows:"]
     for label, row in evaluation.matrix.items():
         counts = ", ".join(f"{name} {count}" for name, count in row.items() if name != "flows")
         lines.append(f"  {label} ({row['flows']}): {counts or '-'}")

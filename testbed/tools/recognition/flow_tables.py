@@ -21,13 +21,13 @@ def answer(flows: Sequence[SeenFlow], censor: str | None) -> str:
     unknown = [flow for flow in flows if not flow.labels - {"unknown"}]
     if censor is None:
         return (
-            f"{len(calls)} of {total} would be recognised as calls, {len(stun)} more by STUN alone;"
-            f" nothing would be recognised of {len(unknown)}."
+            f"{len(calls)} of {total} would be recognised as calls, and {len(stun)} more by STUN "
+            f"alone. In {len(unknown)}, nothing would be recognised."
         )
     met = [flow for flow in flows if any(acts(rule.action) for rule in flow.rules)]
     return (
-        f"{len(met)} of {total} would meet a rule of {censor} that does more than pass; what it "
-        f"looks for was recognised in {len(flows) - len(unknown)}."
+        f"A rule of {censor} that does more than let pass would apply to {len(met)} of {total}. "
+        f"Something that {censor} looks for was recognised in {len(flows) - len(unknown)}."
     )
 
 
