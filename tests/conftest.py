@@ -12,6 +12,19 @@ from testbed.record.results import Run
 from tests.calls import make_run
 from tests.records import manifest
 
+HERE = Path(__file__).parent
+SHARING = (
+    "report",
+    "figures/test_figure_kinds.py",
+    "lab/test_across_in_guest.py",
+    "lab/test_own_code_in_guest.py",
+    "lab/test_related_in_guest.py",
+    "recognition/test_evaluation.py",
+    "run/test_scaleout.py",
+    "test_package.py",
+)
+"""Tests that share something that takes seconds to make: a report, figures, a network, a wheel."""
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Keep a worker to one processor: a guest that moves from one to another is slow."""
@@ -19,6 +32,19 @@ def pytest_configure(config: pytest.Config) -> None:
     if worker:
         cpus = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {cpus[int(worker.removeprefix("gw")) % len(cpus)]})
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let workers finish together, and let what tests share be made by only one of them.
+
+    Tests with guests take seconds and so come first; the short ones at the end fill the gaps. With
+    `--dist loadgroup`, the tests of a folder or module in `SHARING` run on the same worker.
+    """
+    items.sort(key=lambda item: item.get_closest_marker("guest") is None)
+    for item in items:
+        for shared in SHARING:
+            if item.path.is_relative_to(HERE / shared):
+                item.add_marker(pytest.mark.xdist_group(shared))
 
 
 @pytest.fixture(scope="session")

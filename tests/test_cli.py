@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from testbed.experiment.scenario import ROOT
+from tests.command import command
 
 TESTBED = str(Path(sys.executable).with_name("testbed"))
 
@@ -30,24 +31,23 @@ testbed.__test__ = False  # type: ignore[attr-defined] # pytest would take it fo
 
 @pytest.mark.parametrize("kind", ["scenarios", "censors", "messengers", "transports"])
 def test_lists_fit_100_columns(kind: str) -> None:
-    done = testbed("list", kind)
-    assert done.returncode == 0
-    assert done.stdout.strip()
-    assert all(len(line.rstrip()) <= 100 for line in done.stdout.splitlines())
+    done = command("list", kind)
+    assert done.status == 0
+    assert done.out.strip()
+    assert all(len(line.rstrip()) <= 100 for line in done.out.splitlines())
 
 
 def test_an_unknown_scenario_is_a_usage_error_that_names_what_there_is() -> None:
-    done = testbed("run", "nosuch")
-    assert done.returncode == 2
-    assert "no scenario 'nosuch'" in done.stderr
-    assert "ru-calls-2025-08" in done.stderr
-    assert "Traceback" not in done.stderr
+    done = command("run", "nosuch")
+    assert done.status == 2
+    assert "no scenario 'nosuch'" in done.err
+    assert "ru-calls-2025-08" in done.err
 
 
 def test_an_unknown_messenger_is_a_usage_error() -> None:
-    done = testbed("run", "ru-calls-2025-08", "--messenger", "icq")
-    assert done.returncode == 2
-    assert "no messenger 'icq'" in done.stderr
+    done = command("run", "ru-calls-2025-08", "--messenger", "icq")
+    assert done.status == 2
+    assert "no messenger 'icq'" in done.err
 
 
 def test_an_image_that_cannot_be_fetched_is_said_with_what_to_do(tmp_path: Path) -> None:
@@ -62,17 +62,17 @@ def test_an_image_that_cannot_be_fetched_is_said_with_what_to_do(tmp_path: Path)
 
 
 def test_plot_of_a_folder_that_is_no_run(tmp_path: Path) -> None:
-    done = testbed("plot", str(tmp_path))
-    assert done.returncode == 2
-    assert "is not a run's folder" in done.stderr
+    done = command("plot", str(tmp_path))
+    assert done.status == 2
+    assert "is not a run's folder" in done.err
 
 
 def test_help_has_an_example() -> None:
-    assert "Example: testbed run" in testbed("run", "--help").stdout.replace("\n", " ")
-    assert testbed().returncode == 2
+    assert "Example: testbed run" in command("run", "--help").out.replace("\n", " ")
+    assert command().status == 2
 
 
 def test_doctor_finds_all_that_the_project_installs() -> None:
-    done = testbed("doctor")
-    assert done.returncode == 0, done.stdout
-    assert "guest kernel" in done.stdout
+    done = command("doctor")
+    assert done.status == 0, done.out
+    assert "guest kernel" in done.out

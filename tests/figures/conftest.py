@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from testbed.call.quality.verdict import Verdict
 from testbed.record.cell_record import CellRecord
 from testbed.record.manifest import ScenarioTitle
+from testbed.show.figures import files
 from tests.records import RUSSIA, manifest, record
 
 SCENARIO = ScenarioTitle(
@@ -15,6 +18,15 @@ SCENARIO = ScenarioTitle(
     "Under the restriction, which transport keeps a call usable?",
 )
 MANIFEST = replace(manifest(), scenario=SCENARIO)
+LOW_DPI = 50
+"""The resolution of figures in tests, except for the slow ones, which draw as users do."""
+
+
+@pytest.fixture(autouse=True)
+def low_resolution(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw with few pixels, which takes a fraction of the time."""
+    if request.node.get_closest_marker("slow") is None:
+        monkeypatch.setattr(files, "PNG_DPI", LOW_DPI)
 
 
 def call(

@@ -69,9 +69,11 @@ def any_run(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReq
     return written(tmp_path_factory.mktemp("any") / "run", calls(censors[request.param]))
 
 
-def drawn(name: str, run: Run) -> Figure:
+@pytest.fixture(scope="module", params=OTHERS)
+def figure(any_run: Run, request: pytest.FixtureRequest) -> Figure:
+    """Each figure of each run, made once for all tests."""
     try:
-        return FIGURES[name].draw(run)
+        return FIGURES[request.param].draw(any_run)
     except NothingToDrawError:
         pytest.skip("this run has nothing that the figure shows")
 
@@ -80,16 +82,13 @@ def texts(figure: Figure) -> list[Text]:
     return [t for t in figure.findobj(Text) if isinstance(t, Text) and t.get_text().strip()]
 
 
-@pytest.mark.parametrize("name", OTHERS)
-def test_every_figure_says_what_it_is_of(name: str, any_run: Run) -> None:
-    said = " ".join(" ".join(t.get_text() for t in texts(drawn(name, any_run))).split())
+def test_every_figure_says_what_it_is_of(figure: Figure) -> None:
+    said = " ".join(" ".join(t.get_text() for t in texts(figure)).split())
     for fact in ("Which one, then?", "scenario mine", "virtual time", "n\xa0=\xa0", "seeds 1–3"):
         assert fact.replace("\xa0", " ") in said.replace("\xa0", " "), fact
 
 
-@pytest.mark.parametrize("name", OTHERS)
-def test_no_text_is_cut_off(name: str, any_run: Run) -> None:
-    figure = drawn(name, any_run)
+def test_no_text_is_cut_off(figure: Figure) -> None:
     with style.applied():
         canvas = FigureCanvasAgg(figure)
         canvas.draw()  # type: ignore[no-untyped-call]

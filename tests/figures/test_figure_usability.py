@@ -118,19 +118,25 @@ def test_a_run_in_which_all_failed_is_shown_as_that(tmp_path: Path) -> None:
     assert "1 failed" in texts(figure)
 
 
-def test_all_formats_are_written_and_equal_when_written_again(tmp_path: Path) -> None:
+def test_all_formats_are_written(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", demo()[:15:5])
+    paths = draw(run, ["usability"], tmp_path / "one")
+    assert [p.name for p in paths] == ["usability.png", "usability.svg", "usability.pdf"]
+    assert sorted(p.name for p in (tmp_path / "one").iterdir()) == sorted(p.name for p in paths)
+    page = ET.fromstring(paths[1].read_bytes())
+    words = [t.text for t in page.iter("{http://www.w3.org/2000/svg}text")]
+    assert "restricted, through obfs4" in words
+
+
+@pytest.mark.slow  # three formats at full resolution, three times
+def test_a_figure_is_equal_when_it_is_written_again(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", demo()[:15:5])
     first = draw(run, ["usability"], tmp_path / "one")
     with matplotlib.rc_context({"font.size": 31, "svg.hashsalt": "x", "figure.dpi": 31}):
         second = draw(run, ["usability", "usability"], tmp_path / "other")
-    assert [p.name for p in first] == ["usability.png", "usability.svg", "usability.pdf"]
     assert [p.read_bytes() for p in first] == [p.read_bytes() for p in second]
-    assert sorted(p.name for p in (tmp_path / "one").iterdir()) == sorted(p.name for p in first)
     picture = Image.open(BytesIO(first[0].read_bytes()))
     assert picture.width == int(WIDTH_IN * 200)
-    page = ET.fromstring(first[1].read_bytes())
-    words = [t.text for t in page.iter("{http://www.w3.org/2000/svg}text")]
-    assert "restricted, through obfs4" in words
 
 
 def test_a_run_without_cells_says_so(tmp_path: Path) -> None:

@@ -21,8 +21,8 @@ from testbed.tools.recognition.flow_tables import answer
 from testbed.tools.recognition.replay import Networks, Replay, SeenFlow
 from tests.censor import vectors
 from tests.censor.packets import STUN_BINDING, ipv4, profile, rule, tcp, udp
+from tests.command import command
 from tests.recognition.files import ETHERNET_HEADER, Frame, pcap, written
-from tests.test_cli import testbed
 
 PUBLIC = "203.0.113.9"
 CALL = [udp(payload, up=up, port=9000) for up, payload in vectors.messenger_call("whatsapp")]
@@ -111,11 +111,11 @@ def test_what_is_inside_is_inferred_or_given(
 
 
 def test_a_file_that_is_no_capture_is_a_usage_error_of_one_sentence(tmp_path: Path) -> None:
-    done = testbed("recognise", str(written(tmp_path, b"text")))
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: ")
-    assert done.stderr.count("\n") == 1
-    assert "a.pcap" in done.stderr
+    done = command("recognise", str(written(tmp_path, b"text")))
+    assert done.status == 2
+    assert done.err.startswith("error: ")
+    assert done.err.count("\n") == 1
+    assert "a.pcap" in done.err
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,14 @@ from dataclasses import replace
 
 import pytest
 from bs4 import BeautifulSoup
+from typer.testing import CliRunner
 
 from testbed.audio.opus import SPEECH_FOLDER
+from testbed.cli.app import app
 from testbed.experiment.cell import Cell, TransportChoice
 from testbed.experiment.scenario import load_censor
 from testbed.record.manifest import ScenarioTitle
 from testbed.record.results import Run
-from testbed.show.report import write
 from tests.calls import CELL, make_run
 
 HOSTILE = "</script><img src=x onerror=alert(1)> & co"
@@ -46,11 +47,18 @@ def plan() -> list[tuple[Cell, float | None]]:
 def small_run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     if not SPEECH_FOLDER.is_dir():
         pytest.skip("needs the package pocketsphinx-testdata")
-    run = make_run(tmp_path_factory.mktemp("report") / "run", plan(), SMALL)
-    write(run, run.folder / "report.html", lambda _: None)
-    return run
+    return make_run(tmp_path_factory.mktemp("report") / "run", plan(), SMALL)
 
 
 @pytest.fixture(scope="session")
-def page(small_run: Run) -> BeautifulSoup:
+def answered(small_run: Run) -> str:
+    """What the command prints that writes the report."""
+    answer = CliRunner().invoke(app, ["report", str(small_run.folder)])
+    assert answer.exit_code == 0, answer.output
+    return " ".join(answer.output.split())
+
+
+@pytest.fixture(scope="session")
+def page(small_run: Run, answered: str) -> BeautifulSoup:
+    assert "report.html" in answered
     return BeautifulSoup((small_run.folder / "report.html").read_text(), "html.parser")

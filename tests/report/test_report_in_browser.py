@@ -43,7 +43,7 @@ LEAST_CONTRAST = r"""() => {
 
 
 @pytest.fixture
-def page(small_run: Run) -> Iterator[Page]:
+def page(small_run: Run, answered: str) -> Iterator[Page]:
     """The report from the disk; whatever a browser complains of fails its test."""
     complaints: list[str] = []
     with sync_playwright() as browsers:
@@ -52,6 +52,7 @@ def page(small_run: Run) -> Iterator[Page]:
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("request", lambda request: complaints.extend(_elsewhere(request.url)))
+        assert "report.html" in answered
         page.goto((small_run.folder / "report.html").as_uri())
         yield page
         browser.close()

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +22,7 @@ from testbed.guest import programs
 from testbed.guest.image.lock import BASE, read_lock
 from testbed.guest.kernel.builder import Kernel
 from testbed.tools.golden import Observed, golden_transports, laboratory
+from tests.command import command
 from tests.golden import assert_golden
 from tests.transports.conftest import assert_conforms
 
@@ -121,29 +119,18 @@ def test_its_suite_repeats_to_the_byte(name: str, kernel: Kernel, tmp_path: Path
     assert_conforms(name, kernel, tmp_path, broken=BROKEN.get(name, ()), twice=True)
 
 
-def check(argument: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "testbed", "check", "transport", argument]
-    return subprocess.run(
-        [*command, "--out", str(folder)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "COLUMNS": "100"},
-    )
-
-
 @pytest.mark.guest
 def test_a_maintainer_is_told_which_rules_are_broken_and_how(tmp_path: Path) -> None:
     path = tmp_path / "faulty.py"
     path.write_text(FAULTY)
-    done = check(str(path), tmp_path / "out")
-    assert done.returncode == 1, done.stderr
-    broken = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("broken")]
+    done = command("check", "transport", str(path), "--out", str(tmp_path / "out"))
+    assert done.status == 1, done.err
+    broken = [line.split()[1] for line in done.out.splitlines() if line.startswith("broken")]
     assert broken == ["sizes", "order", "leaves"]
-    assert "a datagram of 1199 bytes did not arrive unchanged upstream" in done.stdout
-    assert "rule: datagrams of 1 to 1,200 bytes arrive unchanged" in done.stdout
-    assert "socket:[" in done.stdout
-    assert "10 of 13 rules kept" in done.stdout
+    assert "a datagram of 1199 bytes did not arrive unchanged upstream" in done.out
+    assert "rule: datagrams of 1 to 1,200 bytes arrive unchanged" in done.out
+    assert "socket:[" in done.out
+    assert "10 of 13 rules kept" in done.out
 
 
 @pytest.mark.guest
@@ -170,9 +157,9 @@ def test_a_missing_program_is_a_usage_error_that_says_how_to_get_it(tmp_path: Pa
     path = tmp_path / "needy.py"
     needs = 'Program("nosuch", apt="nosuch-package")'
     path.write_text(FAULTY.replace("...]] = ()", f"...]] = ({needs},)"))
-    done = check(str(path), tmp_path / "out")
-    assert done.returncode == 2
-    assert "needs the program nosuch: testbed image update --package nosuch-package" in done.stderr
+    done = command("check", "transport", str(path), "--out", str(tmp_path / "out"))
+    assert done.status == 2
+    assert "needs the program nosuch: testbed image update --package nosuch-package" in done.err
 
 
 def test_what_is_missing_is_listed_with_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
