@@ -29,6 +29,9 @@ FIRST = {
     "pt": 'pt {name = "obfs4", server = ["obfs4proxy"], client = ["obfs4proxy"]}',
 }
 """How to name a transport that cannot be made without a parameter."""
+SLOW = {"tor"}
+"""Transports whose suite takes a minute, because a whole network starts for each of its scenes. A
+test of detectors runs tor in the fast tests (tests/censor/test_real_programs_in_guest.py)."""
 KINDS = ("over", "implementation")
 """Parameters whose values are as good as transports of their own, so that each is always tried."""
 
@@ -41,7 +44,7 @@ FLAWED = {"obfs4 {iat_mode = 2}": [pytest.mark.xfail(reason="panics for some bri
 def examples() -> Iterator[Any]:
     """Yield each transport, and each with one parameter set to another value that it may have."""
     for name in transport_names():
-        yield pytest.param(FIRST.get(name, name))
+        yield pytest.param(FIRST.get(name, name), marks=pytest.mark.slow if name in SLOW else ())
         kind = transport_class(name)
         for parameter, hint in get_type_hints(kind).items():
             slow = () if parameter in KINDS else (pytest.mark.slow,)
