@@ -220,12 +220,14 @@ def test_a_second_builder_waits_for_the_first(empty_cache: Path) -> None:
     ("machine", "tools", "says"),
     [("aarch64", True, "x86_64 only"), ("x86_64", False, "apt install make gcc")],
 )
-def test_a_machine_that_cannot_is_told_so(machine: str, tools: bool, says: str) -> None:
+def test_a_machine_that_cannot_build_it_gets_an_error(machine: str, tools: bool, says: str) -> None:
     with pytest.raises(KernelBuildError, match=says):
         check_machine(machine=machine, which=lambda tool: f"/usr/bin/{tool}" if tools else None)
 
 
-def test_a_source_that_the_patches_do_not_fit_is_told_so(empty_cache: Path, tmp_path: Path) -> None:
+def test_a_source_that_the_patches_do_not_fit_is_an_error(
+    empty_cache: Path, tmp_path: Path
+) -> None:
     makefile = b"VERSION = 6\nPATCHLEVEL = 8\nSUBLEVEL = 0\n"
     tar = small_tar(tmp_path / "linux-source-6.8.0.tar.gz", {"linux-6.8/Makefile": makefile})
     stages: list[str] = []
@@ -236,7 +238,7 @@ def test_a_source_that_the_patches_do_not_fit_is_told_so(empty_cache: Path, tmp_
     assert sorted(path.name for path in empty_cache.iterdir()) == ["build.log", "lock"]
 
 
-def test_a_damaged_source_is_told_so(empty_cache: Path, tmp_path: Path) -> None:
+def test_a_damaged_source_is_an_error(empty_cache: Path, tmp_path: Path) -> None:
     tar = tmp_path / "linux-source-6.12.tar.gz"
     tar.write_bytes(b"this is no tar file")
     with pytest.raises(KernelBuildError, match=r"(?s)cannot unpack .*reinstall"):

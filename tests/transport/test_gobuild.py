@@ -81,7 +81,7 @@ def test_a_compiler_that_will_not_do_is_named(
     assert not is_current("hello")
 
 
-def test_what_is_missing_is_told_with_how_to_get_it(
+def test_what_is_missing_is_named_with_its_remedy(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(GoBuildError, match=r"no program 'nosuch' to build; there are hello"):

@@ -121,7 +121,7 @@ def test_its_suite_repeats_to_the_byte(name: str, kernel: Kernel, tmp_path: Path
 
 
 @pytest.mark.guest
-def test_a_maintainer_is_told_which_rules_are_broken_and_how(tmp_path: Path) -> None:
+def test_the_command_names_the_broken_rules_and_what_happened(tmp_path: Path) -> None:
     path = tmp_path / "faulty.py"
     path.write_text(FAULTY)
     done = command("check", "transport", str(path), "--out", str(tmp_path / "out"))
@@ -147,7 +147,7 @@ def test_what_new_transport_writes_works(kernel: Kernel, tmp_path: Path) -> None
         write_transport("My-Tunnel", tmp_path)
 
 
-def test_what_a_file_raises_is_told(tmp_path: Path) -> None:
+def test_an_exception_in_a_transports_file_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "broken.py"
     path.write_text("import nosuchmodule")
     with pytest.raises(ScenarioError, match=r"broken: ModuleNotFoundError: .*nosuchmodule"):
