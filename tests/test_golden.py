@@ -124,7 +124,7 @@ def test_what_is_observed_in_a_record_is_what_it_says() -> None:
     )
 
 
-def test_another_version_is_told_and_a_difference_complains(tmp_path: Path) -> None:
+def test_another_version_is_named_and_a_difference_is_a_failure(tmp_path: Path) -> None:
     observed = Observed(arrivals_ns=(1, 2))
     kept = Golden({"tor": "1", "linux": "6"}, {"transport": {"tor": golden_hash(observed)}})
     path = tmp_path / "golden.toml"
@@ -185,7 +185,7 @@ def check(
     return 0
 
 
-def test_the_command_keeps_hashes_and_tells_a_difference(
+def test_the_command_keeps_hashes_and_reports_a_difference(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "golden.toml"

@@ -43,7 +43,7 @@ def cell(messenger: str, transport: str, censor: str) -> Cell:
     )
 
 
-def test_the_nearest_recorded_cells_tell_the_speed(tmp_path: Path) -> None:
+def test_the_speed_is_estimated_from_the_nearest_recorded_cells(tmp_path: Path) -> None:
     recorded(tmp_path, "obfs4", "open", 20)
     recorded(tmp_path, "obfs4", "loss-5", 5)
     recorded(tmp_path, "obfs4", "loss-5", 6)
@@ -58,7 +58,7 @@ def test_the_nearest_recorded_cells_tell_the_speed(tmp_path: Path) -> None:
     assert speeds.of(other) == Speeds().of(other)
 
 
-def test_models_do_not_tell_the_speed_of_a_real_engine(tmp_path: Path) -> None:
+def test_models_are_no_estimate_of_the_speed_of_a_real_engine(tmp_path: Path) -> None:
     recorded(tmp_path, "direct", "open", 90)
     engine = cell(ENGINE, "direct", "open")
     speeds = recorded_speeds(tmp_path)

@@ -78,7 +78,7 @@ def test_a_run_does_not_differ_from_itself(tmp_path: Path) -> None:
     assert CliRunner().invoke(app, ["diff", str(one.folder), str(other.folder)]).exit_code == 0
 
 
-def test_a_diff_tells_a_change_from_the_spread_of_seeds(tmp_path: Path) -> None:
+def test_a_diff_distinguishes_a_change_from_the_spread_of_seeds(tmp_path: Path) -> None:
     before = write_run(tmp_path / "a", two_transports(85.0))
     slight = difference(before, write_run(tmp_path / "b", two_transports(86.0)))
     large = difference(before, write_run(tmp_path / "c", two_transports(70.0)))
@@ -87,7 +87,7 @@ def test_a_diff_tells_a_change_from_the_spread_of_seeds(tmp_path: Path) -> None:
     assert large.shifts[0].effect.value == -15
 
 
-def test_a_diff_tells_inputs_verdicts_and_missing_cells(tmp_path: Path) -> None:
+def test_a_diff_lists_inputs_verdicts_and_missing_cells(tmp_path: Path) -> None:
     before = write_run(tmp_path / "a", two_transports())
     changed = [*two_transports()[:-1], record("obfs4", seed=9, r=40.0)]
     changed[3] = record("obfs4", seed=1, r=86.0, verdict=Verdict.POOR)
@@ -103,7 +103,7 @@ def test_a_diff_tells_inputs_verdicts_and_missing_cells(tmp_path: Path) -> None:
     assert "inputs: links: abcdef -> b" in answer.stdout
 
 
-def test_one_seed_does_not_tell_a_change_from_chance(tmp_path: Path) -> None:
+def test_one_seed_does_not_distinguish_a_change_from_chance(tmp_path: Path) -> None:
     before = write_run(tmp_path / "a", [record(r=30.0)])
     found = difference(before, write_run(tmp_path / "b", [record(r=90.0)]))
     assert [shift.is_beyond_spread for shift in found.shifts] == [None]

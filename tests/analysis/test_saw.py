@@ -56,7 +56,7 @@ DROP = "stun: drop, probability 0.3"
         (UNSEEN, Verdict.GOOD, (), (), "works, not recognised"),
     ],
 )
-def test_blocked_is_told_from_bad_at_calls(
+def test_a_blocked_transport_is_distinguished_from_an_unsuited_one(
     noted: list[tuple[float, str, str]],
     verdict: Verdict,
     facts: tuple[str, ...],
@@ -73,7 +73,7 @@ def test_a_transport_that_cannot_run_says_why() -> None:
     assert seen.meaning == f"does not connect, not restricted: {reason}"
 
 
-def test_seeds_are_told_together_and_the_chat_is_left_out() -> None:
+def test_seeds_are_summarised_together_and_the_chat_is_left_out() -> None:
     chat = [(0.1, f"tcp 10.1.1.1:5000 > {CHAT}", "tls-sni = chat.messenger.example")]
     calls = [
         result("t", Verdict.GOOD, [*chat, *UNSEEN]),

@@ -139,7 +139,7 @@ def test_pairs_decide_and_what_has_no_partner_does_not_count() -> None:
     assert median_effect({1: 1.0}, {2: 1.0}) is None
 
 
-def test_what_intervals_do_not_tell_apart_shares_a_rank() -> None:
+def test_overlapping_intervals_share_a_rank() -> None:
     sure = [Estimate(v, v - 0.1, v + 0.1, 9) for v in (0.9, 0.85, 0.5, 0.45, 0.1)]
     assert ranks(sure) == [1, 1, 3, 3, 5]
     assert ranks([Estimate(0.5, -inf, inf, 1), *sure]) == [1, 1, 1, 3, 3, 5]

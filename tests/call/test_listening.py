@@ -110,7 +110,7 @@ def slower(k: int) -> float:
     ],
     ids=["loss-10", "loss-30", "bursts", "held-300", "held-60", "slower"],
 )
-def test_what_was_played_is_told_from_its_sound(
+def test_what_was_played_is_recognised_by_its_sound(
     said: Said, delay_s: Callable[[int], float | None]
 ) -> None:
     check_what_is_heard(said, delay_s)
@@ -188,7 +188,7 @@ def test_another_call_s_sound_is_none_of_it(said: Said) -> None:
     assert heard_after(said, 0.1, lambda pcm: pcm[:0]).concealed_share == 1
 
 
-def test_frames_that_are_too_short_to_be_told_are_refused() -> None:
+def test_frames_that_are_too_short_to_be_recognised_are_refused() -> None:
     sound = Speech(bytes(2 * RATE_HZ), RATE_HZ)
     with pytest.raises(ValueError, match="too short"):
         listen(sound, Recording(sound, 0.0), [0.0], {}, 0.02)

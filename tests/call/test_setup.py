@@ -162,7 +162,7 @@ def test_signal_has_no_dtls_and_packets_are_as_large_as_chromium_s() -> None:
     assert len(packet) - channel_bytes + ip_udp_bytes == pytest.approx(147, abs=2)
 
 
-def test_an_end_of_telegram_checks_its_path_once_the_signalling_has_told_of_the_other_one() -> None:
+def test_an_end_of_telegram_checks_its_path_once_signalling_announces_the_other_end() -> None:
     make, make_relay = DIALECTS["telegram-reflector"]
     end = Setup(make(Session(bytes(16), True, "udp"), 60, Random(1)), 0.0, TIMEOUT_S)
     [hello] = end.due(0.0)

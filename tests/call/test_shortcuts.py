@@ -63,7 +63,7 @@ def test_reports_reach_the_other_end_and_are_no_media(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", DIALECTS)
-def test_a_frame_s_number_is_told_by_its_time_and_a_packet_s_by_what_was_sent(name: str) -> None:
+def test_a_frame_is_numbered_by_its_time_and_a_packet_by_what_was_sent(name: str) -> None:
     (one, other), _ = connected(name)
     for index, sequence in ((0, 0), (70000, 65540), (3, 1)):
         datagram = one.media(index, bytes(40), sequence)

@@ -137,7 +137,7 @@ def holes(*spans_s: tuple[float, float]) -> Lost:
         (holes((20, 60), (5, 5.1)), between(20, 60), ["went silent at 20 s"]),
     ],
 )
-def test_a_silence_that_lasts_is_told_with_its_time(
+def test_a_lasting_silence_is_described_with_its_time(
     up: Lost, down: Lost, expected: list[str]
 ) -> None:
     found = symptoms(PROMPT, up=minute(up), down=minute(down))

@@ -207,7 +207,7 @@ def test_reasons_of_a_call_name_the_direction_that_counts() -> None:
         (direction(delay_s=0.5, r=55), direction(delay_s=0.7, r=52)),
     ],
 )
-def test_of_two_directions_with_one_verdict_the_worse_one_is_told_first(
+def test_of_two_directions_with_one_verdict_the_worse_one_comes_first(
     better: DirectionQuality, worse: DirectionQuality
 ) -> None:
     assert better.verdict is worse.verdict
@@ -220,7 +220,7 @@ def test_of_two_directions_with_one_verdict_the_worse_one_is_told_first(
         assert len(quality.reasons) == len(better.reasons) + len(worse.reasons)
 
 
-def test_a_direction_of_which_nothing_was_recorded_is_told_before_a_bad_one() -> None:
+def test_a_direction_without_a_record_comes_before_a_bad_one() -> None:
     quality = judge_call(PROMPT, up=direction(r=float("nan")), down=None)
     assert quality.reasons[0] == "nothing recorded (down)"
 

@@ -251,7 +251,7 @@ def test_a_source_may_say_that_a_number_is_0_and_none_is_for_what_is_not_given()
 
 
 @pytest.mark.parametrize("number", ["packets", "idle_s"])
-def test_a_box_that_inspects_nothing_is_refused_and_not_taken_for_one_without_limit(
+def test_a_censor_that_inspects_nothing_is_refused_and_not_mistaken_for_one_without_limit(
     number: str,
 ) -> None:
     numbers: dict[str, Any] = {number: 0}

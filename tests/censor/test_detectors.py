@@ -131,7 +131,7 @@ def all_cases() -> list[Case]:
     return cases_over_udp() + cases_over_tcp()
 
 
-def test_the_confusion_matrix_has_nothing_beside_its_diagonal(all_cases: list[Case]) -> None:
+def test_the_confusion_matrix_is_diagonal(all_cases: list[Case]) -> None:
     stated = {case.name: labels(facts(case.sent, case.protocol)) for case in all_cases}
     assert stated == {case.name: case.expected for case in all_cases}
     recognised = set().union(*(case.expected for case in all_cases))
@@ -306,7 +306,7 @@ def bursts(*sizes: int, segment_bytes: int = 5000, again: bool = False) -> set[s
         ((900, 20000, 50, 31), False),
     ],
 )
-def test_tls_in_tls_is_told_by_four_bursts(sizes: tuple[int, ...], is_nested: bool) -> None:
+def test_tls_in_tls_is_recognised_by_four_bursts(sizes: tuple[int, ...], is_nested: bool) -> None:
     for segment_bytes in (5000, 333):
         for again in (False, True):
             found = bursts(*sizes, segment_bytes=segment_bytes, again=again)

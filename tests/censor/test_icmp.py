@@ -114,7 +114,7 @@ def test_an_error_settles_nothing_and_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("header", [(51, b"\1" + bytes(10)), *[(60, b"\0\1\4" + bytes(4))]])
-def test_what_hides_its_ports_from_the_box_settles_no_flow(header: tuple[int, bytes]) -> None:
+def test_packets_that_hide_their_ports_settle_no_flow(header: tuple[int, bytes]) -> None:
     """Of IPv6 Linux reads an authentication header, and any number of options, and so the flow."""
     datagram = udp(b"x").data[20:]
     packet = parse_packet(ipv6(datagram, 17, INSIDE6, OUTSIDE6, [header] * 9), Direction.UP)
@@ -162,7 +162,7 @@ def message_of(answer: Release, to: Packet, *, header_bytes: int) -> bytes:
 
 
 @pytest.mark.parametrize(("reply", "of_ipv4", "of_ipv6"), UNREACHABLE)
-def test_a_packet_is_told_that_it_cannot_be_delivered(
+def test_the_sender_of_a_packet_learns_that_it_cannot_be_delivered(
     reply: Reply, of_ipv4: tuple[int, int], of_ipv6: tuple[int, int]
 ) -> None:
     """By the bytes of RFC 792 and 1812, and of RFC 4443, with as much of it as there is room."""

@@ -76,7 +76,7 @@ def test_a_client_hello_in_segments_is_read_by_who_joins_them_alone(
         assert not seen(sent, rules=rules)
 
 
-def test_of_a_first_segment_a_box_sees_that_it_is_tls_and_no_more() -> None:
+def test_from_a_first_segment_a_censor_knows_only_that_it_is_tls() -> None:
     """Even where it has the name: a ClientHello padded beyond a segment evaded the box of 2021."""
     whole = HELLO
     cut = whole.index(NAME.encode()) + len(NAME)
@@ -115,7 +115,7 @@ def test_a_segment_from_before_the_connection_hides_nothing() -> None:
     assert SNI in seen([syn(), fake, tcp(whole, sequence=FIRST)], joining(*SEGMENTS))
 
 
-def test_a_box_waits_for_no_more_than_it_can_keep() -> None:
+def test_a_censor_waits_for_no_more_than_it_can_keep() -> None:
     """A hello that never ends, and one too long, do not keep a flow from being settled."""
     rules = profile(rule("r", Match(sni=("x",)), Drop()), inspection=joining(*SEGMENTS))
     endless = [tcp(b"\x16\x03\x01\x3f\xff\x01\0\x3f\xfb", sequence=FIRST)]
@@ -221,7 +221,7 @@ MINIMAL = bytes.fromhex(
         (b"\x06\x00\x20" + MINIMAL[:32] + b"\x06\x20\x20" + MINIMAL[32:], False),  # split: passed
     ],
 )
-def test_chinas_boxes_read_a_first_crypto_frame(frames: bytes, read: bool) -> None:
+def test_chinas_censor_reads_a_first_crypto_frame(frames: bytes, read: bool) -> None:
     evidence = {"reassembles": TEST, "quic_hello": TEST}
     inspection = Inspection(evidence, reassembles=(), quic_hello="first frame")
     whats = seen(quic(hello.quic_initial(frames)), inspection)
@@ -269,7 +269,7 @@ def test_of_pieces_the_first_to_come_counts(
         (Match(host=("x",)), "host"),
     ],
 )
-def test_a_profile_says_what_its_box_puts_together_if_it_matters(match: Match, named: str) -> None:
+def test_a_profile_says_what_it_reassembles_if_it_matters(match: Match, named: str) -> None:
     with pytest.raises(ValueError, match=f"a middlebox sees {named} depends on what it puts"):
         Profile("test", "a test", (rule("r", match, Pass()),))
 

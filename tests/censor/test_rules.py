@@ -182,7 +182,7 @@ def listing(trigger: List) -> Censor:
     return Censor(profile(residual, rule("trigger", Match(label="stun"), trigger)), Random(0))
 
 
-def test_a_residual_time_may_begin_anew_with_each_further_flow() -> None:
+def test_a_residual_time_may_restart_with_each_further_flow() -> None:
     for restarts in (False, True):
         censor = listing(List("l", "2-tuple", for_s=60, restarts=restarts))
         assert passes(censor, udp(STUN_BINDING), 0.0)

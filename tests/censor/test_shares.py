@@ -37,7 +37,7 @@ def test_a_share_by_hour_holds_until_the_next_hour_given_and_over_midnight(
     assert dropped(censor, udp(b"x")) is hit
 
 
-def test_time_goes_on_during_a_run_and_an_old_flow_keeps_its_fate() -> None:
+def test_time_passes_during_a_run_and_an_old_flow_keeps_its_treatment() -> None:
     censor = Censor(profile(rule("r", Match(share=NIGHT), Drop())), Random(0), local_time="04:00")
     censor.begin(7.0)
     assert not dropped(censor, udp(b"x", client_port=1000), 7.0)

@@ -155,7 +155,9 @@ SHIPPED = [
 
 
 @pytest.mark.parametrize(("kind", "name"), SHIPPED)
-def test_each_shipped_file_says_when_it_was_held_against_its_sources(kind: str, name: str) -> None:
+def test_each_shipped_file_says_when_it_was_checked_against_its_sources(
+    kind: str, name: str
+) -> None:
     of_censor = kind == "censor"
     loaded = scenario.load_censor(name) if of_censor else scenario.load_messenger(name)
     assert date.fromisoformat(loaded.reviewed) >= date(2026, 11, 30)

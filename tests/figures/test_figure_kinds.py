@@ -144,7 +144,7 @@ def pareto_of(folder: Path, rs: Mapping[str, float | None]) -> str:
     return " ".join(" ".join(t.get_text() for t in texts(figure)).split())
 
 
-def test_long_names_are_whole_and_calls_that_never_came_about_are_named(tmp_path: Path) -> None:
+def test_long_names_are_complete_and_calls_that_were_not_set_up_are_named(tmp_path: Path) -> None:
     long = "wireguard {implementation = wireguard-go}"
     said = pareto_of(tmp_path, {"direct": None, "tor": 70.0, long: 80.0})
     assert long in said
@@ -152,7 +152,7 @@ def test_long_names_are_whole_and_calls_that_never_came_about_are_named(tmp_path
     assert "range of 1 calls" not in said
 
 
-def test_a_delay_beyond_the_axis_is_told(tmp_path: Path) -> None:
+def test_delays_beyond_the_axis_are_mentioned(tmp_path: Path) -> None:
     run = written(tmp_path / "run", [record()])
     said = " ".join(t.get_text() for t in texts(FIGURES["delay"].draw(run)))
     assert "Beyond" not in said
@@ -201,7 +201,7 @@ def test_a_named_figure_without_data_says_what_it_needs(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("figures/*"))
 
 
-def test_two_runs_are_drawn_beside_each_other(tmp_path: Path) -> None:
+def test_two_runs_are_drawn_in_one_figure(tmp_path: Path) -> None:
     before = written(tmp_path / "a", calls(("open",)))
     after = written(tmp_path / "b", calls(("open",)))
     paths = draw(after, None, tmp_path / "figures", compare=before)
@@ -211,7 +211,7 @@ def test_two_runs_are_drawn_beside_each_other(tmp_path: Path) -> None:
         draw(after, None, tmp_path / "figures", compare=other)
 
 
-def test_series_are_told_apart_without_colour(any_run: Run, tmp_path: Path) -> None:
+def test_series_can_be_distinguished_without_colour(any_run: Run, tmp_path: Path) -> None:
     assert len({line.marker for line in SERIES}) == len({str(line.dash) for line in SERIES})
     assert all(style.contrast(line.colour, style.PAPER) >= 3 for line in SERIES)
     grey = Image.open(BytesIO(draw(any_run, ["setup"], tmp_path)[0].read_bytes())).convert("L")

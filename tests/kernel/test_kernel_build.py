@@ -183,12 +183,14 @@ def test_a_second_builder_waits_for_the_first(empty_cache: Path) -> None:
     assert [path.name for path in empty_cache.iterdir()] == ["lock"]
 
 
-def test_a_machine_that_cannot_is_told_so() -> None:
+def test_a_machine_that_cannot_build_it_gets_an_error() -> None:
     with pytest.raises(KernelBuildError, match="x86_64 only"):
         check_machine(machine="aarch64")
 
 
-def test_a_source_that_the_patches_do_not_fit_is_told_so(empty_cache: Path, tmp_path: Path) -> None:
+def test_a_source_that_the_patches_do_not_fit_is_an_error(
+    empty_cache: Path, tmp_path: Path
+) -> None:
     makefile = b"VERSION = 6\nPATCHLEVEL = 8\nSUBLEVEL = 0\n"
     tar = small_tar(tmp_path / "linux-source-6.8.0.tar.gz", {"linux-6.8/Makefile": makefile})
     stages: list[str] = []
@@ -199,7 +201,7 @@ def test_a_source_that_the_patches_do_not_fit_is_told_so(empty_cache: Path, tmp_
     assert sorted(path.name for path in empty_cache.iterdir()) == ["build.log", "lock"]
 
 
-def test_a_damaged_source_is_told_so(empty_cache: Path, tmp_path: Path) -> None:
+def test_a_damaged_source_is_an_error(empty_cache: Path, tmp_path: Path) -> None:
     tar = tmp_path / "linux-source-6.12.tar.gz"
     tar.write_bytes(b"this is no tar file")
     with pytest.raises(KernelBuildError, match=r"cannot unpack .*linux-source-6\.12\.tar\.gz"):

@@ -193,7 +193,7 @@ def test_what_a_job_costs_is_counted(bench: Bench) -> None:
     assert counted("execs", 50).execs == 50
 
 
-def test_what_each_program_does_is_told_if_asked(bench: Bench) -> None:
+def test_the_profile_of_each_program_is_given_on_request(bench: Bench) -> None:
     source = Path(guest.__file__).parent / "programs" / "costs.c"
     compile_program(source, bench.folder / "costs", "-O1", "-static")
     plain = bench.run("./costs", "syscalls", "2000")
@@ -250,7 +250,7 @@ def test_a_seed_decides_everything(bench: Bench) -> None:
     assert printed[0] == printed[1] != printed[2]
 
 
-def test_a_host_that_tells_another_of_system_calls_makes_no_difference(
+def test_a_host_with_system_call_notifications_makes_no_difference(
     bench: Bench, tmp_path: Path
 ) -> None:
     """As some containers are watched: their guests go by ptrace, which is slower."""
@@ -316,7 +316,7 @@ def test_waiting_for_ever_ends_at_the_virtual_limit(bench: Bench) -> None:
     assert time.monotonic() - started_s < 2
 
 
-def test_a_kernel_that_is_none_is_told_so(bench: Bench, tmp_path: Path) -> None:
+def test_a_file_that_is_no_kernel_is_an_error(bench: Bench, tmp_path: Path) -> None:
     kernel = replace(bench.machine.kernel, path=tmp_path / "no kernel")
     with pytest.raises(GuestError, match="no kernel"):
         replace(bench, machine=replace(bench.machine, kernel=kernel)).run("true")

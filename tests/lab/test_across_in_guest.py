@@ -40,7 +40,7 @@ def test_datagrams_cross_whole_in_both_versions_of_ip(found: dict[str, Any], ver
 
 
 @pytest.mark.parametrize("version", [4, 6])
-def test_the_box_sees_fragments_as_one_packet_and_passes_them_on(
+def test_the_middlebox_sees_fragments_as_one_packet_and_passes_them_on(
     found: dict[str, Any], version: int
 ) -> None:
     assert found[f"large {version}"] == [4020, 4020]
@@ -49,7 +49,7 @@ def test_the_box_sees_fragments_as_one_packet_and_passes_them_on(
     assert sum(flow.startswith("udp 10.") for flow in recognised) == 1
 
 
-def test_overlapping_fragments_are_no_packet_and_leave_the_box_at_work(
+def test_overlapping_fragments_are_no_packet_and_do_not_stop_the_middlebox(
     found: dict[str, Any],
 ) -> None:
     """Linux drops what overlaps (RFC 5722, also for IPv4), before the box is asked."""
@@ -77,7 +77,7 @@ def test_a_settled_flow_costs_the_censor_one_question(
     assert counted == {"arrived": 2000, "asked": asked}
 
 
-def test_what_the_box_holds_leaves_at_its_time_and_the_box_can_end_and_begin_anew(
+def test_held_packets_leave_on_time_and_the_middlebox_can_end_and_start_again(
     kernel: Kernel, tmp_path: Path
 ) -> None:
     """To a few system calls of 5 us each; Linux gives ordinary threads 500 us on 500 ms."""

@@ -45,7 +45,7 @@ def box(result: RecordedCell, name: str) -> MiddleboxRecord:
     return result.record.observation.middleboxes[name]
 
 
-def test_what_two_boxes_drop_compounds(kernel: Kernel, run: Run) -> None:
+def test_the_losses_of_two_middleboxes_compound(kernel: Kernel, run: Run) -> None:
     drops = profile(rule("drop", Match(protocol="udp"), Drop(0.2)))
     [result] = conducted(kernel, run, replace(both_sides(), censor=drops))
     for direction in run.frames(result).values():
@@ -55,7 +55,7 @@ def test_what_two_boxes_drop_compounds(kernel: Kernel, run: Run) -> None:
         assert low <= received <= high
 
 
-def test_each_box_has_its_own_side_inside(kernel: Kernel, run: Run) -> None:
+def test_the_inside_of_each_middlebox_is_its_own_end(kernel: Kernel, run: Run) -> None:
     """What goes up is dropped once, at the box of the end that sent it; captures tell the same."""
     drops = profile(rule("drop", Match(protocol="udp", direction="up"), Drop(0.2)))
     cell = replace(both_sides(duration_s=3), censor=drops)
@@ -85,7 +85,7 @@ def test_each_box_has_its_own_side_inside(kernel: Kernel, run: Run) -> None:
     assert any(flow.startswith("middlebox2: udp 10.3.") for flow in flows)
 
 
-def test_what_stays_in_the_country_crosses_no_box(kernel: Kernel, run: Run) -> None:
+def test_traffic_within_the_country_crosses_no_middlebox(kernel: Kernel, run: Run) -> None:
     [result] = conducted(kernel, run, both_sides("max", censor=RESTRICTED, duration_s=1))
     assert result.record.verdict.label == "good"
     assert box(result, "middlebox").packets_asked == 0
@@ -110,7 +110,7 @@ def test_ends_that_reach_each_other_use_no_relay(kernel: Kernel, run: Run, messe
         assert box(result, name).rules["drop"]["dropped"] >= sent - received
 
 
-def test_what_the_ends_say_to_each_other_is_restricted_by_both_boxes(
+def test_traffic_between_the_ends_is_restricted_by_both_middleboxes(
     kernel: Kernel, run: Run
 ) -> None:
     cell = both_sides("max", censor=RESTRICTED, duration_s=4)
@@ -152,7 +152,7 @@ def test_a_transport_carries_both_ends(kernel: Kernel, run: Run, transport: str)
 
 
 @pytest.mark.parametrize("transport", ["direct", pytest.param("wireguard", marks=pytest.mark.slow)])
-def test_the_real_engine_calls_from_behind_two_boxes(
+def test_the_real_engine_calls_from_behind_two_middleboxes(
     kernel: Kernel, run: Run, transport: str
 ) -> None:
     [result] = conducted(kernel, run, both_sides("telegram", transport, duration_s=2))

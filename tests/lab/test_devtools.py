@@ -118,7 +118,7 @@ def test_a_browser_that_ends_leaves_nobody_waiting() -> None:
     trio.run(asked, lambda _: None, ask)
 
 
-def test_what_a_page_tells_comes_in_order() -> None:
+def test_messages_of_a_page_arrive_in_order() -> None:
     async def ask(page: Page) -> list[str]:
         browser = cast(Browser, page.process)
         for word in ("one", "two"):

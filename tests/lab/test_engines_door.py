@@ -63,7 +63,7 @@ def media(index: int, payload_type: int = 111, first_byte: int = 0x90) -> bytes:
 frames_of = partial(direction, unwrap=unwrap, payload_type=111)
 
 
-def test_frames_have_the_times_at_both_doors() -> None:
+def test_frames_have_the_times_at_which_they_leave_and_enter_the_engine() -> None:
     # Timestamps go beyond 32 bits after the second frame.
     numbers = [n + 2**32 // (60 * 48) for n in (-1, 0, 1, 3)]
     sent = [Seen(100 + 0.06 * (n - numbers[0]), media(n)) for n in numbers]

@@ -208,7 +208,7 @@ def test_frames_that_are_not_sent_are_no_loss_to_a_report() -> None:
     assert len(upwards) == COUNT / 4 + 1
 
 
-def test_feedback_and_probes_go_beside_media_at_their_pace() -> None:
+def test_feedback_and_probes_are_sent_during_media_at_their_own_rate() -> None:
     full = messenger(
         adaptation=Adaptation(path_rate_bps=174_080),
         probes=(Probes(0.5, 20, 289, 0.03),),

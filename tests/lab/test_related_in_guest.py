@@ -25,7 +25,7 @@ def found(kernel: Kernel, tmp_path_factory: pytest.TempPathFactory) -> Counted:
 
 
 @pytest.mark.parametrize(("protocol", "version"), FLOWS)
-def test_an_error_about_a_flow_does_not_turn_the_box_off(
+def test_an_error_about_a_flow_does_not_bypass_the_middlebox(
     found: Counted, protocol: str, version: int
 ) -> None:
     plain = found[f"watching {protocol} {version}"]

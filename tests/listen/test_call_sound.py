@@ -33,7 +33,7 @@ def likeness(one: Speech, other: Speech, until: int = 64000) -> float:
     return float(left @ right / np.sqrt((left @ left) * (right @ right)))
 
 
-def test_what_was_heard_is_laid_beside_what_was_said(calls_run: Run) -> None:
+def test_what_was_heard_is_aligned_with_what_was_said(calls_run: Run) -> None:
     lossy, clean, never = (sound_of(calls_run, result) for result in calls_run.cells())
     # For half a second, the jitter buffer plays straight on; then it hurries to lessen the delay.
     said = samples(clean.said["up"]).astype(float)[2000:7000]

@@ -70,7 +70,7 @@ def counting(asked: list[int], version: int) -> Scorer:
     return Scorer("loudness", f"version {version}", count)
 
 
-def test_scores_are_kept_beside_the_cell_and_not_computed_again(calls_run: Run) -> None:
+def test_scores_are_kept_with_the_cell_and_not_computed_again(calls_run: Run) -> None:
     asked: list[int] = []
     model = counting(asked, version=1)
     lossy, clean, never = calls_run.cells()

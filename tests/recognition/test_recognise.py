@@ -45,7 +45,7 @@ def as_json(capsys: pytest.CaptureFixture[str], path: Path) -> dict[str, Any]:
     return found
 
 
-def test_each_flow_is_told_with_what_was_recognised_and_when(
+def test_each_flow_is_listed_with_what_was_recognised_and_when(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     check, page, call = as_json(capsys, capture_of_calls(tmp_path))["flows"]
@@ -67,7 +67,7 @@ def flows_of(path: Path, inside: Networks = (), censor: Profile | None = None) -
     return list(replay.flows)
 
 
-def test_the_first_rule_of_each_direction_is_told_from_where_it_applies(tmp_path: Path) -> None:
+def test_the_first_rule_of_each_direction_is_listed_from_where_it_applies(tmp_path: Path) -> None:
     censor = profile(
         rule("web", Match(sni=("*.example.org",)), Pass()),
         rule("stun", Match(label="stun", direction="down"), Drop(0.5)),

@@ -82,7 +82,7 @@ def test_the_direction_that_made_the_verdict_counts_in_tables_too() -> None:
         assert rows([cell])[0].concealed_share == record.directions[worse].concealed_share
 
 
-def test_a_table_tells_when_calls_fell_silent_once_for_all() -> None:
+def test_a_table_says_once_when_calls_fell_silent() -> None:
     def cut(at: int) -> RecordedCell:
         return one_side(range(at), range(at))
 
@@ -246,7 +246,7 @@ def test_frames_are_read_back_as_written(
     assert sorted(read.received) == sorted(up.received)
 
 
-def test_two_boxes_add_up_and_are_told_apart() -> None:
+def test_two_middleboxes_add_up_and_are_distinguished() -> None:
     caller_s, callee_s = (
         MiddleboxRecord(5, {"stun": {"matched": 3, "dropped": 1}}, [(1.0, "udp a > r", "x")]),
         MiddleboxRecord(7, {"stun": {"matched": 4, "dropped": 2}}, [(0.5, "udp b > r", "y")]),
@@ -304,7 +304,7 @@ def test_a_folder_that_cannot_be_one_is_refused_at_once(tmp_path: Path) -> None:
             Run(path).held().__enter__()
 
 
-def test_what_an_engine_played_decides_and_our_playout_stands_beside_it() -> None:
+def test_the_sound_of_an_engine_decides_and_our_playout_is_recorded_too() -> None:
     # All frames came, but the engine played only half of them.
     played = tuple(Slot(0.6 + 0.02 * k, 0.02, None if k % 2 else k) for k in range(500))
     heard = Playout(played, (0.1,) * 250, 500, 0.02)

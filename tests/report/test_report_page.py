@@ -172,7 +172,7 @@ def test_a_page_may_be_without_players(small_run: Run, monkeypatch: pytest.Monke
     assert "with sound" not in soup.select("section")[1].get_text()
 
 
-def test_a_run_without_calls_is_told(run: Run, tmp_path: Path) -> None:
+def test_a_run_without_calls_is_an_error(run: Run, tmp_path: Path) -> None:
     with pytest.raises(ResultsError, match="has no calls to report"):
         write(run, tmp_path / "report.html", lambda _: None)
     with pytest.raises(ResultsError, match="is not a run's folder"):

@@ -24,7 +24,7 @@ from tests.analysis.test_comparison import two_transports
 from tests.records import record, write_run
 
 
-def test_what_was_lost_is_told_by_the_second_since_dialling() -> None:
+def test_losses_are_given_for_each_second_since_dialling() -> None:
     call = record(steps=[Step(2.0, 0.25, 60.0), Step(3.0, 0.5, 40.0)])
     assert lost_by_second(call) == {"up": (2, [0.25, 0.5]), "down": (2, [0.25, 0.5])}
     assert lost_by_second(record(r=None)) == {}
@@ -98,7 +98,7 @@ def summary_of(folder: Path, verdicts: Mapping[tuple[str, str], Verdict]) -> str
     return " ".join(said).replace("\N{NO-BREAK SPACE}", " ")
 
 
-def test_ways_tried_under_some_restrictions_are_told_beside_direct_calls_there(
+def test_transports_tried_under_some_restrictions_are_compared_with_direct_calls_there(
     tmp_path: Path,
 ) -> None:
     direct = {("direct", f"one side={n}"): Verdict.UNUSABLE for n in range(3)}
@@ -112,13 +112,13 @@ def test_ways_tried_under_some_restrictions_are_told_beside_direct_calls_there(
     assert "No transport kept" not in said
 
 
-def test_a_single_way_is_not_ranked_and_told_once(tmp_path: Path) -> None:
+def test_a_single_transport_is_not_ranked_and_named_once(tmp_path: Path) -> None:
     said = summary_of(tmp_path, {("direct", "a"): Verdict.GOOD, ("direct", "b"): Verdict.UNUSABLE})
     assert said.count("irect calls") == 1
     assert said.startswith("Direct calls kept every call usable in 1 of 2 restrictions. These")
 
 
-def test_the_range_of_a_single_call_is_not_told_as_one(tmp_path: Path) -> None:
+def test_a_single_call_has_no_range(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", [record(), record("obfs4", r=80.0)])
     first = answer(compare(run.cells()), run.manifest()).cautions[0]
     assert "With a single call there is no range of R" in first

@@ -86,7 +86,7 @@ def test_a_bench_is_compared_to_an_earlier_one_beyond_the_rounds_spread(
     assert "Measured on another machine: cpu differ" in warned
 
 
-def test_what_is_no_bench_is_told_so(
+def test_a_file_that_is_no_benchmark_is_an_error(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     (tmp_path / "other.json").write_text('{"cells": []}')
@@ -105,7 +105,7 @@ def test_every_kind_of_cell_is_one_that_can_be_made() -> None:
 
 
 @pytest.mark.guest
-def test_the_bench_measures_cells_of_which_the_box_is_asked_as_they_say(kernel: Kernel) -> None:
+def test_the_middlebox_decides_in_benchmark_cells_as_often_as_they_say(kernel: Kernel) -> None:
     chosen = [
         replace(kind, duration_s=6.0)
         for kind in benchmark.KINDS

@@ -61,7 +61,7 @@ def test_what_differs_between_two_cells_is_named_but_for_what_they_cost(tmp_path
 
 
 @pytest.mark.guest
-def test_another_seed_is_told_apart(kernel: Kernel, tmp_path: Path) -> None:
+def test_another_seed_makes_a_difference(kernel: Kernel, tmp_path: Path) -> None:
     """The comparison can fail: a kernel that seeded from elsewhere would be found out."""
     cell = CELLS["whatsapp--direct--ru-calls-2025-08--seed-1"]
     [first, again, *_] = circumstances(kernel, sorted(os.sched_getaffinity(0)))

@@ -51,7 +51,7 @@ def test_by_tcp_what_the_kernel_does_not_take_keeps_its_place() -> None:
     with_host(use)
 
 
-def test_by_tcp_the_end_and_a_reset_are_told() -> None:
+def test_by_tcp_the_end_and_a_reset_are_errors() -> None:
     async def use(host: LoopbackHost) -> None:
         channel, theirs = await by_tcp(host)
         await theirs.send_all(frame_datagram(b"whole") + b"\x00\x09half")
@@ -112,7 +112,7 @@ def test_by_tcp_datagrams_leave_at_their_times_and_arrive_with_them() -> None:
     with_host(use)
 
 
-def test_by_tcp_what_is_no_datagram_is_told_who_asks_for_them() -> None:
+def test_by_tcp_what_is_no_datagram_is_an_error_for_the_receiver() -> None:
     def take(unparsed: bytearray) -> bytes | None:
         if unparsed:
             raise ValueError("no datagram")

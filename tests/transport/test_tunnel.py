@@ -86,7 +86,7 @@ def test_a_body_that_never_ends_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> 
         (None, r"did not answer through the tunnel within 0\.1 s"),
     ],
 )
-def test_a_stream_that_leads_nowhere_is_told_from_one_that_does(
+def test_a_stream_that_leads_nowhere_is_distinguished_from_one_that_does(
     monkeypatch: pytest.MonkeyPatch, sent: bytes | None, said: str
 ) -> None:
     monkeypatch.setattr(tunnel, "ECHO_TIMEOUT_S", 0.1)

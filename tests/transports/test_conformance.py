@@ -31,6 +31,9 @@ FIRST = {
     "pt": 'pt {name = "obfs4", server = ["obfs4proxy"], client = ["obfs4proxy"]}',
 }
 """How to name a transport that cannot be made without a parameter."""
+SLOW = {"tor"}
+"""Transports whose suite takes a minute, because a whole network starts for each of its scenes. A
+test of detectors runs tor in the fast tests (tests/censor/test_real_programs_in_guest.py)."""
 KINDS = ("over", "implementation")
 """Parameters whose values are as good as transports of their own, so that each is always tried."""
 
@@ -43,7 +46,7 @@ FLAWED = {"obfs4 {iat_mode = 2}": [pytest.mark.xfail(reason="panics for some bri
 def examples() -> Iterator[Any]:
     """Yield each transport, and each with one parameter set to another value that it may have."""
     for name in transport_names():
-        yield pytest.param(FIRST.get(name, name))
+        yield pytest.param(FIRST.get(name, name), marks=pytest.mark.slow if name in SLOW else ())
         kind = transport_class(name)
         for parameter, hint in get_type_hints(kind).items():
             slow = () if parameter in KINDS else (pytest.mark.slow,)
@@ -120,7 +123,7 @@ def test_its_suite_repeats_to_the_byte(name: str, kernel: Kernel, tmp_path: Path
 
 
 @pytest.mark.guest
-def test_a_maintainer_is_told_which_rules_are_broken_and_how(tmp_path: Path) -> None:
+def test_the_command_names_the_broken_rules_and_what_happened(tmp_path: Path) -> None:
     path = tmp_path / "faulty.py"
     path.write_text(FAULTY)
     done = command("check", "transport", str(path), "--out", str(tmp_path / "out"))
@@ -146,7 +149,7 @@ def test_what_new_transport_writes_works(kernel: Kernel, tmp_path: Path) -> None
         write_transport("My-Tunnel", tmp_path)
 
 
-def test_what_a_file_raises_is_told(tmp_path: Path) -> None:
+def test_an_exception_in_a_transports_file_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "broken.py"
     path.write_text("import nosuchmodule")
     with pytest.raises(ScenarioError, match=r"broken: ModuleNotFoundError: .*nosuchmodule"):

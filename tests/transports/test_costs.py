@@ -67,7 +67,7 @@ def direction(delays_ms: Sequence[int | None]) -> DirectionRecord:
     return DirectionRecord(sent, sorted(came, key=lambda arrival: arrival[1]))
 
 
-def test_frames_that_waited_behind_a_lost_one_are_told_from_it_and_from_lost_ones() -> None:
+def test_frames_that_waited_behind_a_lost_one_differ_from_it_and_from_lost_ones() -> None:
     calm = [30] * 20
     stream = direction([*calm, 110, 90, 70, 50, *calm])  # the first was sent again
     assert held_up(stream) == pytest.approx([0.06, 0.04, 0.02])

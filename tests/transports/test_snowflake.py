@@ -57,7 +57,7 @@ def test_the_broker_brings_a_client_and_a_waiting_proxy_together() -> None:
     assert answered == {"Status": "success"}
 
 
-def test_who_is_not_met_is_told() -> None:
+def test_a_client_that_meets_no_proxy_gets_an_error() -> None:
     assert run(("/client", ASK))[0]["error"] == "no snowflake proxies currently available"
     assert run(("/proxy", POLL))[0] == {"Status": "no match"}
     assert run(("/answer", ANSWER))[0] == {"Status": "client gone"}
@@ -80,7 +80,7 @@ def test_what_makes_no_sense_is_refused(path: str, body: bytes, status: int) -> 
     assert trio.run(main).status == status
 
 
-def test_stun_tells_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stun_returns_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         with trio.fail_after(5):
             async with LoopbackHost() as host:

@@ -112,7 +112,7 @@ def test_a_free_port_can_be_had() -> None:
     with_host(use)
 
 
-def test_programs_are_found_on_the_path_beside_python_and_inside_packages(tmp_path: Path) -> None:
+def test_programs_are_found_on_the_path_next_to_python_and_inside_packages(tmp_path: Path) -> None:
     assert find_program("sh") is not None
     assert find_program(Path(sys.executable).name) is not None
     assert find_program("no-such-program") is None
