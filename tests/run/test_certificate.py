@@ -29,8 +29,7 @@ def test_a_strict_client_accepts_it(tmp_path: Path, name: str, files: tuple[str,
     """As Python does from 3.13 on (RFC 5280: key identifiers, what a key may be used for)."""
     write_certificates(tmp_path)
     serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    certificate, key = (tmp_path / file for file in files)
-    serving.load_cert_chain(certificate, key)
+    serving.load_cert_chain(tmp_path / files[0], tmp_path / files[1])
     asking = ssl.create_default_context(cafile=tmp_path / CERTIFICATE_FILE)
     asking.verify_flags |= ssl.VERIFY_X509_STRICT
     up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
