@@ -13,7 +13,7 @@ import trio
 
 from testbed.censor.actions import Delay, Duplicate, Reorder, Reset
 from testbed.censor.match import Match
-from testbed.experiment.cell import Link, Links
+from testbed.experiment.link import Link, Links
 from testbed.experiment.scenario import censor_names, load_censor, load_scenario
 from testbed.guest.kernel.builder import Kernel
 from testbed.tools.calibration.findings import Calibration, as_json

@@ -11,8 +11,8 @@ import pytest
 from testbed.call.messenger import PlayoutOptions
 from testbed.evidence import Evidence
 from testbed.experiment import choosing, scenario
-from testbed.experiment.cell import Link
 from testbed.experiment.explanations import ScenarioError
+from testbed.experiment.link import Link
 from testbed.experiment.linkset import LinkSet
 from testbed.experiment.scenario import cell_id, cells, load_scenario
 
