@@ -39,6 +39,8 @@ class RatePhase(NamedTuple):
 class BottleneckPlan(NamedTuple):
     """A direction of a link whose rate and queue a program makes (`testbed.lab.bottleneck`)."""
 
+    name: str
+    """The link and the direction, such as `access up`."""
     node: str
     """The node at which packets are held: the sender's, or the receiver's."""
     device: str

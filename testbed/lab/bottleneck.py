@@ -18,6 +18,7 @@ from testbed.experiment.netplan import BottleneckPlan
 from testbed.lab.net.fifo import Fifo, RateServer
 from testbed.lab.net.network import LabNetwork, NetworkNode
 from testbed.lab.net.queue_reader import QueueReader
+from testbed.record.observation import LineRecord
 
 _FIRST_QUEUE = 100
 """The middlebox has queue 0 of its node."""
@@ -40,6 +41,7 @@ class Bottleneck:
     """One direction of a link: what holds its packets."""
 
     def __init__(self, node: NetworkNode, plan: BottleneckPlan, queue: int) -> None:
+        self.name = plan.name
         self._node = node
         self._plan = plan
         self._queue = queue
@@ -49,6 +51,10 @@ class Bottleneck:
     def begin(self, at: float) -> None:
         """Count the link's changes from a time (s, CLOCK_MONOTONIC)."""
         self._fifo.server.begin(at)
+
+    def record(self, since: float, until: float) -> LineRecord:
+        """Return what happened between two times, of which the first is a whole second."""
+        return self._fifo.record(since, until)
 
     @contextmanager
     def attached(self) -> Iterator[netfilterqueue.NetfilterQueue]:

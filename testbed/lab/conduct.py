@@ -132,6 +132,9 @@ async def conduct(
         traffic=traffic_records,
         middleboxes={name: _record_of(box, dialled_at) for name, box in boxes.items()},
         virtual_s=trio.current_time() - began_at,
+        lines={
+            line.name: line.record(dialled_at, dialled_at + call_record.ended_s) for line in lines
+        },
     )
 
 

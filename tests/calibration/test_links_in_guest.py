@@ -13,11 +13,11 @@ from testbed.tools.calibration.findings import Calibration, Measurement
 from testbed.tools.calibration.profiles import calibrate_links
 
 pytestmark = pytest.mark.guest
+TEST = "a test"
 
 
-def calibrated(kernel: Kernel, folder: Path, **links: Link) -> Calibration:
-    named = {"mine": Links(source="a test", **links)}
-    [found] = trio.run(calibrate_links, named, kernel, folder, [0])
+def calibrated(kernel: Kernel, folder: Path, links: Links) -> Calibration:
+    [found] = trio.run(calibrate_links, {"mine": links}, kernel, folder, [0])
     return found
 
 
@@ -32,7 +32,7 @@ def test_each_direction_has_its_own_numbers(kernel: Kernel, tmp_path: Path) -> N
         up=Override(rate_mbps=0.5, queue_bytes=20_000, delay_ms=40),
         down=Override(loss=GilbertElliott(0.01, 0.25), jitter_ms=5, jitter_kind="exponential"),
     )
-    found = calibrated(kernel, tmp_path, access=access)
+    found = calibrated(kernel, tmp_path, Links(TEST, access))
     assert not found.failures
     of_access = numbers(found, "access")
     assert of_access["delay_ms up"].measured == pytest.approx(40, abs=0.01)
@@ -44,7 +44,7 @@ def test_each_direction_has_its_own_numbers(kernel: Kernel, tmp_path: Path) -> N
 
 def test_bursts_in_which_something_passes_are_measured_too(kernel: Kernel, tmp_path: Path) -> None:
     bursts = GilbertElliott(0.02, 0.2, loss_bad=0.8, loss_good=0.001)
-    found = calibrated(kernel, tmp_path, backbone=Link(delay_ms=15, loss=bursts))
+    found = calibrated(kernel, tmp_path, Links(TEST, backbone=Link(delay_ms=15, loss=bursts)))
     assert not found.failures
     assert {"loss, share", "loss, mean run"} <= set(numbers(found, "backbone"))
 
@@ -52,7 +52,7 @@ def test_bursts_in_which_something_passes_are_measured_too(kernel: Kernel, tmp_p
 @pytest.mark.parametrize("too_big", ["reported", "lost"])
 def test_a_small_mtu_is_said_or_not(kernel: Kernel, tmp_path: Path, too_big: str) -> None:
     link = Link(mtu_bytes=1280, too_big="lost" if too_big == "lost" else "reported")
-    found = calibrated(kernel, tmp_path, access=link)
+    found = calibrated(kernel, tmp_path, Links(TEST, link))
     assert not found.failures
     assert [m.measured for n, m in numbers(found, "access").items() if "mtu" in n] == [1280, 1280]
     assert [vector.expected for vector in found.vectors] == [f"too big: {too_big}"]
@@ -65,7 +65,7 @@ def test_a_link_changes_when_it_says(kernel: Kernel, tmp_path: Path) -> None:
         Change(loss=0.05, at_s=7),
     )
     access = Link(delay_ms=20, rate_mbps=6, changes=changes)
-    found = calibrated(kernel, tmp_path, access=access)
+    found = calibrated(kernel, tmp_path, Links(TEST, access))
     assert not found.failures
     of_access = numbers(found, "access")
     assert of_access["change at 3 s, up"].measured == pytest.approx(3, abs=0.005)
@@ -85,7 +85,7 @@ def test_a_calm_link_that_is_said_to_have_bursts_is_out_of_tolerance(
     from testbed.tools.calibration.links import plan_links  # noqa: PLC0415
 
     one, other = (
-        plan_links(Links(source="a test", access=Link(delay_ms=5, loss=loss)))[0]
+        plan_links(Links(TEST, access=Link(delay_ms=5, loss=loss)))[0]
         for loss in (GilbertElliott(0.02, 0.4), 0.02 / 0.42)
     )
     part = profiles._Part("mine", other.tasks[1][0], one.tasks[1][1])

@@ -12,12 +12,14 @@ A packet that finds the queue full is lost (drop-tail). What is being sent still
 
 from __future__ import annotations
 
-from collections import deque
+import math
+from collections import Counter, deque
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from testbed.experiment.link import ETHERNET_HEADER_BYTES
 from testbed.experiment.netplan import RatePhase
+from testbed.record.observation import LINE_STEP_S, LineRecord
 
 
 class Limits(NamedTuple):
@@ -96,6 +98,10 @@ class Fifo:
 
     def __init__(self, server: Server) -> None:
         self.server = server
+        self._sent_bytes: Counter[int] = Counter()
+        self._lost: Counter[int] = Counter()
+        self._longest_wait_s: dict[int, float] = {}
+        """These three by the number of the step, whose length is `LINE_STEP_S`."""
         self._waiting: deque[tuple[float, int]] = deque()
         """When each packet will have been sent, and its size (bytes)."""
         self.backlog_bytes = 0
@@ -105,13 +111,33 @@ class Fifo:
         """Return when a packet that arrives now will have been sent; None if it is lost."""
         while self._waiting and self._waiting[0][0] <= now:
             self.backlog_bytes -= self._waiting.popleft()[1]
-        size, limits = self.server.size_bytes(ip_bytes), self.server.limits(now)
-        if limits.packets is not None and len(self._waiting) >= limits.packets:
-            return None
-        if limits.bytes is not None and self.backlog_bytes + size > limits.bytes:
+        size = self.server.size_bytes(ip_bytes)
+        if not self._has_room(size, self.server.limits(now)):
+            self._lost[_step(now)] += 1
             return None
         last = self._waiting[-1][0] if self._waiting else now
         leaves = self.server.leaves_at(size, max(now, last))
         self._waiting.append((leaves, size))
         self.backlog_bytes += size
+        self._sent_bytes[_step(leaves)] += size
+        longest_s = self._longest_wait_s.get(_step(now), 0.0)
+        self._longest_wait_s[_step(now)] = max(longest_s, leaves - now)
         return leaves
+
+    def _has_room(self, size: int, limits: Limits) -> bool:
+        return (limits.packets is None or len(self._waiting) < limits.packets) and (
+            limits.bytes is None or self.backlog_bytes + size <= limits.bytes
+        )
+
+    def record(self, since: float, until: float) -> LineRecord:
+        """Return what happened between two times, of which the first begins a step."""
+        steps = range(_step(since), math.ceil(until / LINE_STEP_S))
+        return LineRecord(
+            [self._sent_bytes[step] for step in steps],
+            [self._longest_wait_s.get(step, 0.0) for step in steps],
+            [self._lost[step] for step in steps],
+        )
+
+
+def _step(at: float) -> int:
+    return math.floor(at / LINE_STEP_S)

@@ -130,10 +130,10 @@ class PlannedIntf(Intf):  # type: ignore[misc] # Mininet is untyped
 
     def bottlenecks(self) -> Iterator[BottleneckPlan]:
         """Yield the programs that hold packets at this interface."""
-        if self.end.phases_out:
-            yield BottleneckPlan(self.node.name, self.name, "postrouting", self.end.phases_out)
-        if self.end.phases_in:
-            yield BottleneckPlan(self.node.name, self.name, "prerouting", self.end.phases_in)
+        if (out := self.end.out) is not None:
+            yield BottleneckPlan(out.name, self.node.name, self.name, "postrouting", out.phases)
+        if (into := self.end.into) is not None:
+            yield BottleneckPlan(into.name, self.node.name, self.name, "prerouting", into.phases)
 
     def changes(self, batch: IPBatch) -> Iterator[ChangePlan]:
         """Yield the changes of this interface during a call."""

@@ -122,7 +122,7 @@ class CallTopo(Topo):  # type: ignore[misc] # Mininet is untyped
             nodes = self._node(wire.left, sends), self._node(wire.right, sends.opposite)
             params1, params2 = (
                 {"ip": f"{wire.network}.{subnet}.{k}/30", "end": end}
-                for k, end in enumerate(link_ends(link, *nodes), 1)
+                for k, end in enumerate(link_ends(wire.link, link, *nodes), 1)
             )
             self.addLink(wire.left, wire.right, params1=params1, params2=params2)
 

@@ -36,32 +36,39 @@ class LaterQdisc(NamedTuple):
     request: qdisc.TcRequest
 
 
+class Held(NamedTuple):
+    """A direction of a link that a program makes."""
+
+    name: str
+    """The link and the direction, such as `access up`."""
+    phases: tuple[RatePhase, ...]
+
+
 class LinkEnd(NamedTuple):
     """What is done at one end of a link."""
 
     qdisc: qdisc.TcRequest
     later: Sequence[LaterQdisc] = ()
-    phases_out: tuple[RatePhase, ...] = ()
-    """The rate and queue by which a program holds packets that leave; empty: there is no such
-    program."""
-    phases_in: tuple[RatePhase, ...] = ()
-    """The same for packets that have come by the link."""
+    out: Held | None = None
+    """What a program does with packets before they leave; None: there is no such program."""
+    into: Held | None = None
+    """The same for packets that have just come by the link."""
     mtu_bytes: int = ETHERNET_MTU_BYTES
     says_too_big: bool = True
     """Whether senders of packets that are too big learn it."""
 
 
-def link_ends(link: Link, first: Node, second: Node) -> tuple[LinkEnd, LinkEnd]:
-    """Return what is done at the two ends of a link."""
-    ends = [_sending_end(link, node) for node in (first, second)]
+def link_ends(name: str, link: Link, first: Node, second: Node) -> tuple[LinkEnd, LinkEnd]:
+    """Return what is done at the two ends of a link with a name."""
+    ends = [_sending_end(name, link, node) for node in (first, second)]
     for node, mine, others in ((first, 0, 1), (second, 1, 0)):
         if node.has_flow_table:
-            ends[others] = ends[others]._replace(phases_in=ends[mine].phases_out)
-            ends[mine] = ends[mine]._replace(phases_out=())
+            ends[others] = ends[others]._replace(into=ends[mine].out)
+            ends[mine] = ends[mine]._replace(out=None)
     return ends[0], ends[1]
 
 
-def _sending_end(link: Link, node: Node) -> LinkEnd:
+def _sending_end(name: str, link: Link, node: Node) -> LinkEnd:
     """Return what a node does with the packets that it sends into a link."""
     common = LinkEnd(qdisc.fq(), mtu_bytes=link.mtu_bytes, says_too_big=link.too_big == "reported")
     if node.seed is None:
@@ -73,7 +80,7 @@ def _sending_end(link: Link, node: Node) -> LinkEnd:
     return common._replace(
         qdisc=qdisc.netem(of_netem[0], node.seed),
         later=_later(link, of_netem, Random(node.seed)),
-        phases_out=phases,
+        out=Held(f"{name} {node.sends.value}", phases) if phases else None,
     )
 
 

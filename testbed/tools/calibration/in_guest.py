@@ -93,7 +93,7 @@ class Along(Topo):  # type: ignore[misc] # Mininet is untyped
         self.addHost("far", forwards=True, routes={INSIDE: "near", "0.0.0.0/0": "outside"})
         rng = Random(f"links {seed}")
         nodes = [Node(direction, rng.getrandbits(63)) for direction in Direction]
-        near, far = link_ends(link, nodes[0], nodes[1])
+        near, far = link_ends("link", link, nodes[0], nodes[1])
         timed = LinkEnd(qdisc.fq())
         for subnet, (left, mine), (right, others) in (
             (0, ("inside", timed), ("near", None)),
