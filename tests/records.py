@@ -16,7 +16,8 @@ from testbed.call.quality.verdict import (
     SetUpOutcome,
     Verdict,
 )
-from testbed.experiment.cell import EVENTS_FILE, FRAMES_FILE, Cell, Links
+from testbed.experiment.cell import EVENTS_FILE, FRAMES_FILE, Cell
+from testbed.experiment.link import Links
 from testbed.experiment.scenario import cell_id, load_messenger
 from testbed.record.cell_record import CellRecord, ChatSummary, Conversation, PlayoutFigures
 from testbed.record.manifest import (

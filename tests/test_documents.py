@@ -20,7 +20,7 @@ import testbed
 from testbed.censor.profile import Profile
 from testbed.cli.app import app
 from testbed.experiment.loading import own_programs, transport_class
-from testbed.experiment.scenario import ROOT, Scenario
+from testbed.experiment.scenario import ROOT, Scenario, load_links
 from testbed.transport.interface import parameters_of
 
 DOCS = ROOT / "docs"
@@ -157,6 +157,15 @@ def test_the_example_of_a_profile_is_a_profile() -> None:
     assert [rule.name for rule in read.rules] == ["stun"]
     assert TypeAdapter(Scenario).validate_python(scenario).censors == ("open", "mine")
     TypeAdapter(Scenario).validate_python({**scenario, **sweep})
+
+
+def test_the_example_of_a_line_is_a_link_set(tmp_path: Path) -> None:
+    written, changes = blocks(DOCS / "howto" / "line.md", "toml")
+    head, evidence = written.split("[evidence]")
+    path = tmp_path / "mine.toml"
+    path.write_text(f"{head}{changes}[evidence]{evidence}")
+    access = load_links(str(path.with_suffix(""))).access
+    assert [change.at_s for change in access.changes] == [12, 20]
 
 
 def test_the_example_of_a_transport_is_a_transport() -> None:

@@ -9,53 +9,8 @@ from typing import Any, Literal
 from testbed.call.messenger import Messenger
 from testbed.censor import local_time as time_of_day
 from testbed.censor.profile import Profile
+from testbed.experiment.link import Links
 from testbed.experiment.netplan import NetworkPlan
-
-
-@dataclass(frozen=True)
-class Link:
-    """One link, with the same delay, jitter, loss and rate (by netem) in both directions."""
-
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - read by pydantic
-
-    delay_ms: float = 0.0
-    """The one-way delay."""
-    jitter_ms: float = 0.0
-    """Uniform, plus or minus; packets keep their order, as on a single path."""
-    loss: float = 0.0
-    """The share of packets lost, independently."""
-    rate_mbps: float = 1000.0
-    queue_packets: int = 1000
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.loss < 1:
-            raise ValueError(f"loss: {self.loss} is not a share (0 to below 1)")
-        if self.delay_ms < 0 or self.jitter_ms < 0 or self.jitter_ms > self.delay_ms:
-            raise ValueError("delay_ms, jitter_ms: 0 <= jitter_ms <= delay_ms must hold")
-        if self.rate_mbps <= 0 or self.queue_packets <= 0:
-            raise ValueError("rate_mbps, queue_packets: must be more than 0")
-
-
-@dataclass(frozen=True)
-class Links:
-    """The links of a topology (see `testbed.lab.net.topology`)."""
-
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012 - read by pydantic
-
-    source: str
-    """Where the numbers come from."""
-    access: Link = field(default_factory=Link)
-    """The caller's home to its provider."""
-    domestic: Link = field(default_factory=Link)
-    """A provider to a server inside the country."""
-    backbone: Link = field(default_factory=Link)
-    """A middlebox to the outside."""
-    hosting: Link = field(default_factory=Link)
-    """The outside core to a server there (bridge, relay)."""
-    callee_access: Link = field(default_factory=Link)
-    """The callee's home to its provider: the outside core, or one inside."""
-    name: str = field(default="", kw_only=True)
-    """Distinguishes cells that differ in their links; empty if a scenario has only one set."""
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 
 from testbed.evidence import Evidence
-from testbed.experiment.cell import Link, Links
+from testbed.experiment.link import Link, Links, Override
 
 _LINKS = tuple(f.name for f in fields(Links) if f.type == "Link")
-_NUMBERS = tuple(f.name for f in fields(Link))
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,8 @@ class LinkSet:
 
     title: str
     evidence: Mapping[str, Evidence]
-    """The evidence for each given number, by `LINK.NUMBER`, or for a whole link, by `LINK`."""
+    """The evidence for each given value, by `LINK.KEY` or `LINK.DIRECTION.KEY`, or for all values
+    of a direction or a link, by `LINK.DIRECTION` or `LINK`."""
     access: Link = field(default_factory=Link)
     """The caller's home to its provider."""
     domestic: Link = field(default_factory=Link)
@@ -39,17 +39,11 @@ class LinkSet:
     """The file's name."""
 
     def __post_init__(self) -> None:
-        default = Link()
-        given = {
-            f"{link}.{number}"
-            for link in _LINKS
-            for number in _NUMBERS
-            if getattr(getattr(self, link), number) != getattr(default, number)
-        }
-        if missing := {key for key in given if not {key, key.split(".")[0]} & set(self.evidence)}:
+        given = {f"{name}.{key}" for name in _LINKS for key in _given(getattr(self, name), Link())}
+        covering = {key: set(_prefixes(key)) for key in given}
+        if missing := {key for key, found in covering.items() if not found & set(self.evidence)}:
             raise ValueError(f"evidence is missing for {sorted(missing)}")
-        covered = given | {key.split(".")[0] for key in given}
-        if unknown := set(self.evidence) - covered:
+        if unknown := set(self.evidence) - set().union(*covering.values()):
             raise ValueError(f"evidence for missing numbers: {sorted(unknown)}")
 
     @property
@@ -57,3 +51,19 @@ class LinkSet:
         """The links, with all sources joined in one text."""
         sources = (f"{key}: {e.source} ({e.confidence})" for key, e in self.evidence.items())
         return Links("; ".join((self.title, *sources)), **{n: getattr(self, n) for n in _LINKS})
+
+
+def _given(link: Link | Override, default: Link | Override) -> Iterator[str]:
+    """Yield the keys of a link that differ from its defaults, such as `loss` or `up.rate_mbps`."""
+    for each in fields(link):
+        value = getattr(link, each.name)
+        if isinstance(value, Override):
+            yield from (f"{each.name}.{key}" for key in _given(value, Override()))
+        elif value != getattr(default, each.name):
+            yield each.name
+
+
+def _prefixes(key: str) -> Iterator[str]:
+    """Return a dotted key and all keys under which it is."""
+    parts = key.split(".")
+    return (".".join(parts[:length]) for length in range(1, len(parts) + 1))

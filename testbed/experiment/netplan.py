@@ -8,7 +8,7 @@ messages to its kernel (`testbed.lab.net.network`).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 FIRST_DESCRIPTOR = 500
 """The nodes' network namespaces have file descriptors from this number on, in the order of the
@@ -26,6 +26,40 @@ class Interface(NamedTuple):
     """Its IPv6 address; empty if it has none."""
 
 
+class RatePhase(NamedTuple):
+    """The rate and the queue of a direction of a link, from some time on."""
+
+    from_s: float
+    """When it begins, since dialling; the first phase begins earlier."""
+    rate_bps: float
+    queue_packets: int | None
+    queue_bytes: int | None
+
+
+class BottleneckPlan(NamedTuple):
+    """A direction of a link whose rate and queue a program makes (`testbed.lab.bottleneck`)."""
+
+    name: str
+    """The link and the direction, such as `access up`."""
+    node: str
+    """The node at which packets are held: the sender's, or the receiver's."""
+    device: str
+    """Its network interface."""
+    hook: Literal["postrouting", "prerouting"]
+    """Where they are held: when they leave by the interface, or when they have come by it."""
+    phases: tuple[RatePhase, ...]
+
+
+class ChangePlan(NamedTuple):
+    """A change of a network during a call."""
+
+    at_s: float
+    """When it happens, since dialling."""
+    node: str
+    messages: bytes
+    """Netlink messages to the node."""
+
+
 class NodePlan(NamedTuple):
     """One node."""
 
@@ -36,6 +70,8 @@ class NodePlan(NamedTuple):
     """Netlink messages that create the links of which it is the first end."""
     settings: bytes
     """Netlink messages that configure its interfaces and routes, once all links exist."""
+    rules: str = ""
+    """nftables commands."""
 
 
 class NetworkPlan(NamedTuple):
@@ -46,6 +82,9 @@ class NetworkPlan(NamedTuple):
     """The netlink message that adds `fq` to an interface, whose index is written at `IFINDEX`."""
     removal: bytes
     """The netlink message that removes such an interface."""
+    bottlenecks: tuple[BottleneckPlan, ...] = ()
+    changes: tuple[ChangePlan, ...] = ()
+    """In the order of time."""
 
 
 IFINDEX = slice(20, 24)

@@ -20,7 +20,7 @@ from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 from testbed.call.messenger import Messenger
 from testbed.censor import local_time as time_of_day
 from testbed.censor.profile import Profile, with_numbers
-from testbed.experiment.cell import Cell, Links, OtherTraffic, Said, Topology
+from testbed.experiment.cell import Cell, OtherTraffic, Said, Topology
 from testbed.experiment.choosing import (
     Entries,
     load_transport,
@@ -29,6 +29,7 @@ from testbed.experiment.choosing import (
     transport_choices,
 )
 from testbed.experiment.explanations import ScenarioError, TomlTable, by_name, describe, names_in
+from testbed.experiment.link import Links
 from testbed.experiment.linkset import LinkSet
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,9 +13,10 @@ The order is fixed, because it decides what the censor sees and when:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -25,6 +26,7 @@ from testbed.censor.censor import Censor
 from testbed.experiment.cell import TRAFFIC, Cell, OtherTraffic, Topology
 from testbed.experiment.loading import make_transport
 from testbed.experiment.netplan import NetworkPlan
+from testbed.lab.bottleneck import Bottleneck, bottlenecks
 from testbed.lab.chat import chat
 from testbed.lab.engines.engine import LabEngine, Setting, Way
 from testbed.lab.middlebox import Middlebox
@@ -94,10 +96,12 @@ async def conduct(
         boxes = _boxes(cell, network)
         limit_s = cell.duration_s + LATEST_END_S
         with ExitStack() as stack, trio.move_on_after(limit_s) as limit:
-            queues = [stack.enter_context(box.attached()) for box in boxes.values()]
+            lines = bottlenecks(network)
+            held: list[Middlebox | Bottleneck] = [*boxes.values(), *lines]
+            queues = [stack.enter_context(each.attached()) for each in held]
             async with trio.open_nursery() as nursery:
-                for box, queue in zip(boxes.values(), queues, strict=True):
-                    nursery.start_soon(box.run, queue)
+                for each, queue in zip(held, queues, strict=True):
+                    nursery.start_soon(each.run, queue)
                 await network.settled()
                 hosts = {
                     name: _host(network, name, job, rng, nursery)
@@ -106,8 +110,9 @@ async def conduct(
                 for name in boxes if pcap else ():
                     hosts[name] = _host(network, name, job, Random(0), nursery)
                     await capture(hosts[name])
+                begin = partial(_begin, boxes.values(), lines, network, nursery)
                 async with closing(hosts.values()):
-                    conducted = await _conduct(cell, frames, job, hosts, boxes.values(), rng)
+                    conducted = await _conduct(cell, frames, job, hosts, begin, rng)
                 nursery.cancel_scope.cancel()
         if limit.cancelled_caught:
             raise StuckError(f"the cell did not end within {limit_s:g} virtual s")
@@ -119,6 +124,9 @@ async def conduct(
         traffic=traffic_records,
         middleboxes={name: _record_of(box, dialled_at) for name, box in boxes.items()},
         virtual_s=trio.current_time() - began_at,
+        lines={
+            line.name: line.record(dialled_at, dialled_at + call_record.ended_s) for line in lines
+        },
     )
 
 
@@ -143,6 +151,22 @@ def _record_of(box: Middlebox, dialled_at: float) -> MiddleboxRecord:
     )
 
 
+def _begin(
+    boxes: Iterable[Middlebox],
+    lines: Iterable[Bottleneck],
+    network: LabNetwork,
+    nursery: trio.Nursery,
+    dialled_at: float,
+) -> None:
+    """Let everything begin whose times are counted from dialling."""
+    for box in boxes:
+        box.censor.begin(dialled_at)
+    for line in lines:
+        line.begin(dialled_at)
+    if network.changes:
+        nursery.start_soon(network.change_from, dialled_at)
+
+
 def _host(network: LabNetwork, name: str, job: Path, rng: Random, nursery: trio.Nursery) -> LabHost:
     state_dir = job / "nodes" / name
     state_dir.mkdir(parents=True)
@@ -154,7 +178,7 @@ async def _conduct(
     frames: Mapping[str, Sequence[Sequence[bytes]]],
     job: Path,
     hosts: dict[str, LabHost],
-    boxes: Iterable[Middlebox],
+    begin: Callable[[float], None],
     rng: Random,
 ) -> tuple[float, TransportRecord, CallRecord, ChatRecord, list[TrafficRecord]]:
     messenger = cell.messenger
@@ -185,8 +209,7 @@ async def _conduct(
         _let_programs_end(hosts.values())
     await trio.sleep_until(_next_beginning())
     dialled_at = trio.current_time()
-    for box in boxes:
-        box.censor.begin(dialled_at)
+    begin(dialled_at)
     traffic_records: list[TrafficRecord] = []
     async with trio.open_nursery() as workloads:
         workloads.start_soon(

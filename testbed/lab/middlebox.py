@@ -16,31 +16,23 @@ ensures that conntrack and it mean the same flow: it settles only TCP and UDP fl
 packets whose ports it could read. Fragments arrive as one packet, because conntrack reassembles
 them (`nf_defrag`) before it looks up the flow.
 
-The middlebox runs in its own thread, which waits for the next packet or the next due time: two
-system calls per packet, where trio's event loop would make five. A guest has one processor without
-preemption, so the thread is as repeatable as everything else.
+The middlebox runs in its own thread (`testbed.lab.net.queue_reader`).
 """
 
 from __future__ import annotations
 
-import ctypes
-import errno
-import heapq
 import math
-import os
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from itertools import count
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-
-import trio
 
 from testbed.censor.censor import Censor
 from testbed.censor.packet import Direction, parse_packet
 from testbed.censor.release import Release
 from testbed.lab.net.network import NetworkNode
+from testbed.lab.net.queue_reader import QueueReader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,8 +41,6 @@ if TYPE_CHECKING:
 _QUEUE = 0
 _QUEUE_PACKETS = 10_000
 """How many packets may wait for their verdict; the kernel drops those in excess."""
-_END = b"end"
-"""The message that stops the reader of the queue; no message with a packet is as short."""
 _SETTLED = 1
 _OWN = "ct state { new, established } ct status & expected == 0"
 """Matches a flow's own packets, not those that are merely related to it (nft(8), ct)."""
@@ -98,9 +88,7 @@ class Middlebox:
         """How many packets the censor was asked about."""
         self._node = node
         self._inside_index = node.interface(inside_interface).ifindex
-        self._later: list[tuple[float, int, Callable[[], object]]] = []
-        """A heap of due times (s, CLOCK_MONOTONIC), tie-breaking numbers, and functions to call."""
-        self._numbers = count()
+        self._reader = QueueReader()
         self._raw: dict[int, socket.socket] = {}
         """Raw sockets by IP version."""
 
@@ -136,16 +124,7 @@ class Middlebox:
 
     async def run(self, queue: netfilterqueue.NetfilterQueue) -> None:
         """Decide about packets until cancelled."""
-        with _Incoming(queue.get_fd(), self._do_what_is_due) as incoming:
-            try:
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(trio.to_thread.run_sync, _work, queue, incoming)
-                    try:
-                        await trio.sleep_forever()
-                    finally:
-                        incoming.end()
-            finally:
-                incoming.detach()  # the queue owns the descriptor, and closes it
+        await self._reader.run(queue)
 
     def _on_packet(self, queued: netfilterqueue.Packet) -> None:
         self.packets_asked += 1
@@ -171,19 +150,10 @@ class Middlebox:
 
     def _release_later(self, release: Release, queued: netfilterqueue.Packet | None) -> None:
         if queued is None:
-            self._call_at(release.at, lambda: self._send(release.data))
+            self._reader.call_at(release.at, lambda: self._send(release.data))
         else:
             queued.retain()
-            self._call_at(release.at, queued.accept)
-
-    def _call_at(self, at: float, function: Callable[[], object]) -> None:
-        heapq.heappush(self._later, (at, next(self._numbers), function))
-
-    def _do_what_is_due(self) -> float:
-        """Call the functions that are due, and return when the next one is (s)."""
-        while self._later and self._later[0][0] <= time.monotonic():
-            heapq.heappop(self._later)[2]()
-        return self._later[0][0] if self._later else math.inf
+            self._reader.call_at(release.at, queued.accept)
 
     def _send(self, data: bytes) -> None:
         """Send a packet that the censor made; the node's routes choose the side.
@@ -198,74 +168,6 @@ class Middlebox:
         self._raw[version].sendto(data, (socket.inet_ntop(family, data[destination]), 0))
 
     def _close(self) -> None:
-        self._later.clear()
+        self._reader.forget()
         for sock in self._raw.values():
             sock.close()
-
-
-def _work(queue: netfilterqueue.NetfilterQueue, incoming: _Incoming) -> None:
-    """Decide about packets, in a thread, until `_END` arrives."""
-    with _in_time():
-        queue.run_socket(incoming)
-
-
-class _Incoming(socket.socket):
-    """The queue's socket, for `run_socket`; calls due functions while it waits for a message."""
-
-    def __init__(self, fd: int, do_what_is_due: Callable[[], float]) -> None:
-        super().__init__(fileno=fd)
-        self._do_what_is_due = do_what_is_due
-
-    def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
-        """Wait for a message, and return it.
-
-        Raises:
-            BlockingIOError: The message was `_END`; `run_socket` returns on this error.
-        """
-        while (next_at := self._do_what_is_due()) < math.inf:
-            if _is_readable(self.fileno(), next_at):
-                break
-        message = super().recv(bufsize, flags)
-        if message == _END:
-            raise BlockingIOError(errno.EAGAIN, "the end")
-        return message
-
-    def end(self) -> None:
-        """Make the reader stop, by a message from this socket to itself."""
-        self.sendto(_END, (self.getsockname()[0], 0))
-
-
-_libc = ctypes.CDLL(None, use_errno=True)
-_NS = 1_000_000_000
-_POLLIN = 1
-
-
-@contextmanager
-def _in_time() -> Iterator[None]:
-    """Run this thread with real-time priority, so that its waits end on time to the nanosecond.
-
-    Linux extends the waits of other threads by up to a thousandth of their length (select(2)).
-    """
-    with suppress(PermissionError):  # root in a container may not; waits are then slightly longer
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
-    try:
-        yield
-    finally:
-        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
-
-
-def _is_readable(fd: int, until: float) -> bool:
-    """Wait for data, but not beyond `until` (s, CLOCK_MONOTONIC); return whether there is any.
-
-    This calls ppoll(2), because poll(2), epoll and Python's `select` round the wait to whole
-    milliseconds or microseconds.
-    """
-    left_ns = max(0, int((until - time.monotonic()) * _NS) + 1)
-    # A struct pollfd (int fd, short events, short revents) as one little-endian 64-bit integer.
-    asked = ctypes.c_longlong(fd | _POLLIN << 32)
-    timeout = (ctypes.c_long * 2)(*divmod(left_ns, _NS))
-    found: int = _libc.ppoll(ctypes.byref(asked), 1, ctypes.byref(timeout), None)
-    if found < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"ppoll: {os.strerror(number)}")
-    return found > 0

@@ -11,7 +11,8 @@ from pathlib import Path
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from testbed.experiment.cell import LACKS_FILE, Link
+from testbed.experiment.cell import LACKS_FILE
+from testbed.experiment.link import LinkDirection
 from testbed.lab import middlebox
 from testbed.lab.net import qdisc
 from testbed.lab.net.namespace import Namespace
@@ -60,7 +61,7 @@ def _nftables(_netlink: IPRoute) -> None:
 
 _NEEDS: Mapping[str, Callable[[IPRoute], None]] = {
     "veth (CONFIG_VETH)": _veth,
-    "netem (CONFIG_NET_SCH_NETEM)": partial(_queueing, qdisc.netem(Link(), 1)),
+    "netem (CONFIG_NET_SCH_NETEM)": partial(_queueing, qdisc.netem(LinkDirection(), 1)),
     "fq (CONFIG_NET_SCH_FQ)": partial(_queueing, qdisc.fq()),
     "NFQUEUE (CONFIG_NETFILTER_NETLINK_QUEUE)": _nfqueue,
     "nftables with queue, ct mark and flow table"

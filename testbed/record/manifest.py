@@ -16,7 +16,8 @@ from pydantic import JsonValue, TypeAdapter
 
 from testbed.call.messenger import Messenger
 from testbed.censor.profile import Profile
-from testbed.experiment.cell import Links, OtherTraffic, Said, Topology
+from testbed.experiment.cell import OtherTraffic, Said, Topology
+from testbed.experiment.link import Links
 from testbed.record.cell_record import SCHEMA, parsed
 
 _CLOCKS = {"virtual": "virtual time", "host": "real time on the host's kernel (not repeatable)"}

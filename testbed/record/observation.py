@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 Outcome = Literal["completed", "dropped", "no set-up"]
+LINE_STEP_S = 0.5
 _HEADER = "direction,index,sent_ns,received_ns"
 _BUFFER_BYTES = 1 << 18
 """Large enough that a file of frames takes one or two writes; each is a system call, which costs
@@ -122,6 +123,21 @@ class MiddleboxRecord:
 
 
 @dataclass
+class LineRecord:
+    """What the bottleneck of a link did in one direction, in steps of `LINE_STEP_S` from dialling.
+
+    There are records of the links whose rate or queue a program makes (`testbed.lab.bottleneck`).
+    """
+
+    sent_bytes: list[int] = field(default_factory=list)
+    """The bytes that were sent in each step, with their Ethernet headers."""
+    longest_wait_s: list[float] = field(default_factory=list)
+    """The longest time that a packet that arrived in the step waited, until it had been sent."""
+    lost_packets: list[int] = field(default_factory=list)
+    """How many packets found the queue full."""
+
+
+@dataclass
 class Observation:
     """Everything that a conducted cell leaves behind."""
 
@@ -133,6 +149,8 @@ class Observation:
     """By the name of the node; the caller's comes first."""
     virtual_s: float
     """Virtual seconds from the start of the lab to its end."""
+    lines: Mapping[str, LineRecord] = field(default_factory=dict)
+    """By link and direction, such as `access up`."""
 
     @property
     def packets_asked(self) -> int:

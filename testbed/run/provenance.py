@@ -22,8 +22,9 @@ from testbed.audio.speech import voice
 from testbed.call.engines import ENGINES
 from testbed.call.messenger import Messenger
 from testbed.censor.profile import Profile
-from testbed.experiment.cell import Cell, Links, TransportChoice
+from testbed.experiment.cell import Cell, TransportChoice
 from testbed.experiment.choosing import load_transport
+from testbed.experiment.link import Links
 from testbed.experiment.loading import programs_of
 from testbed.experiment.scenario import ROOT, Scenario, cell_id
 from testbed.guest.image.lock import read_lock

@@ -16,7 +16,7 @@ from testbed.censor.actions.duplicate import Duplicate
 from testbed.censor.actions.reorder import Reorder
 from testbed.censor.actions.reset import Reset
 from testbed.censor.match import Match
-from testbed.experiment.cell import Link, Links
+from testbed.experiment.link import Link, Links
 from testbed.experiment.scenario import censor_names, load_censor, load_scenario
 from testbed.guest.kernel.builder import Kernel
 from testbed.tools.calibration.findings import Calibration, as_json

@@ -7,23 +7,25 @@ from random import Random
 
 import pytest
 
-from testbed.experiment.cell import Link, Links
+from testbed.experiment.link import Link, Links
 from testbed.tools.calibration.experiment import Arrived
 from testbed.tools.calibration.findings import Measurement
-from testbed.tools.calibration.links import plan_links, serialisation_s
+from testbed.tools.calibration.link_traffic import serialisation_s
+from testbed.tools.calibration.links import plan_links
 from testbed.tools.calibration.script import Observation
 
-LINK = Link(delay_ms=20, jitter_ms=4, loss=0.05)
+LOSS = 0.05
+LINK = Link(delay_ms=20, jitter_ms=4, loss=LOSS)
 IP_BYTES = 160 + 28
 
 
 def independent(_before: bool, rng: Random) -> bool:
-    return rng.random() < LINK.loss
+    return rng.random() < LOSS
 
 
 def in_bursts(before: bool, rng: Random) -> bool:
     """As many, but every second one follows another."""
-    return rng.random() < (0.5 if before else LINK.loss * 0.5 / (1 - LINK.loss))
+    return rng.random() < (0.5 if before else LOSS * 0.5 / (1 - LOSS))
 
 
 def uniform(rng: Random) -> float:
@@ -42,7 +44,8 @@ def judged(
 ) -> Measurement:
     """Return what the calibration says of a link that loses and delays like this."""
     planned = next(p for p in plan_links(Links(source="a test", access=LINK)) if p.name == "access")
-    probe = next(p for p in planned.probes[1] if p.experiment.name.endswith(number))
+    probes = [probe for _, probes in planned.tasks for probe in probes]
+    probe = next(p for p in probes if p.experiment.name.endswith(number))
     rng, lost, arrived = Random(seed), False, []
     for k, sent in enumerate(probe.experiment.packets, start=1):
         lost = is_lost(lost, rng)
@@ -63,7 +66,7 @@ def test_a_link_with_the_noise_that_it_is_set_to_is_right(number: str, seed: int
 
 def test_as_many_losses_in_bursts_are_not_right() -> None:
     found = judged("loss", 1, in_bursts, uniform)
-    assert found.measured == pytest.approx(LINK.loss, rel=0.2)
+    assert found.measured == pytest.approx(LOSS, rel=0.2)
     assert not found.ok
 
 

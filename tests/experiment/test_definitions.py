@@ -11,8 +11,8 @@ import pytest
 from testbed.call.messenger import PlayoutOptions
 from testbed.evidence import Evidence
 from testbed.experiment import scenario
-from testbed.experiment.cell import Link
 from testbed.experiment.explanations import ScenarioError
+from testbed.experiment.link import Link
 from testbed.experiment.linkset import LinkSet
 
 REVIEWED = 'reviewed = "2026-11-30"\n'

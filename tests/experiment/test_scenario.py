@@ -50,7 +50,7 @@ def test_a_sweep_sets_its_numbers_to_each_value() -> None:
         (
             "jitter_ms = 1",
             "jiter_ms = 1",
-            r"jiter_ms: Unexpected key, expected of delay_ms, ",
+            r"jiter_ms: Unexpected key, expected of changes, delay_ms, ",
         ),
         ("delay_ms = 4", "delay_ms = -4", r"links\.access: .*jitter_ms <= delay_ms"),
         ('"obfs4"]', '"obfs5"]', r"no transport 'obfs5'; there are anytls, direct, "),

@@ -20,7 +20,7 @@ from testbed.call.quality.measures import Step
 from testbed.call.quality.verdict import Verdict
 from testbed.record.cell_record import CellRecord
 from testbed.record.manifest import ScenarioTitle
-from testbed.record.observation import CallRecord
+from testbed.record.observation import CallRecord, LineRecord
 from testbed.record.results import ResultsError, Run
 from testbed.show.drawing import style
 from testbed.show.drawing.sheet import SERIES, NothingToDrawError
@@ -173,6 +173,24 @@ def test_no_mark_of_a_timeline_covers_words(tmp_path: Path) -> None:
         marks = panel.transData.transform([(at, 1.22) for at in (0.0, 2.0, 4.0, 20.0)])
         assert told
         assert not any(box.x0 <= x <= box.x1 for box in told for x, _ in marks)
+
+
+def test_a_timeline_shows_rate_and_queue_of_a_line_that_has_them(tmp_path: Path) -> None:
+    seen = observation()
+    seen.lines = {
+        "access up": LineRecord([62_500, 0], [0.25, 0.0], [3, 0]),
+        "access down": LineRecord([125_000, 125_000], [0.1, 0.02], [0, 0]),
+    }
+    call = replace(record(steps=STEPS), observation=seen)
+    figure = FIGURES["timeline"].draw(written(tmp_path / "run", [call]))
+    _, rates, waits = figure.axes
+    drawn = [np.asarray(line.get_ydata()).tolist() for line in rates.lines]
+    assert [2, 2, 2] in drawn  # Mbit/s
+    [area] = rates.collections
+    assert max(np.asarray(path.vertices)[:, 1].max() for path in area.get_paths()) == 1
+    crosses = [line for line in waits.lines if line.get_marker() == "x"]
+    assert [np.asarray(line.get_xdata()).tolist() for line in crosses] == [[0.25], []]
+    assert "found the queue full" in " ".join(t.get_text() for t in texts(figure))
 
 
 @pytest.mark.slow  # each figure of each run in three formats, twice

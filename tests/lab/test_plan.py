@@ -8,7 +8,8 @@ from typing import get_args
 
 import pytest
 
-from testbed.experiment.cell import Link, Links, Topology
+from testbed.experiment.cell import Topology
+from testbed.experiment.link import Link, Links
 from testbed.experiment.netplan import FIRST_DESCRIPTOR, IFINDEX, NetworkPlan
 from testbed.lab.net.addresses import MIDDLEBOXES
 from testbed.lab.net.plan import plan_of

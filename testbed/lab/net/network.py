@@ -10,14 +10,22 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import trio
 
-from testbed.experiment.netplan import FIRST_DESCRIPTOR, IFINDEX, Interface, NetworkPlan, NodePlan
+from testbed.experiment.netplan import (
+    FIRST_DESCRIPTOR,
+    IFINDEX,
+    BottleneckPlan,
+    ChangePlan,
+    Interface,
+    NetworkPlan,
+    NodePlan,
+)
 from testbed.lab.net.namespace import Namespace
 from testbed.lab.net.nft import run_nft
 
@@ -91,6 +99,16 @@ class NetworkNode:
             with self.namespace.entered():
                 for switch in _FORWARDING[: 2 if self.interfaces[0].ip6 else 1]:
                     switch.write_text("1")
+        if self._plan.rules:
+            self.nft(self._plan.rules)
+
+    def change(self, messages: bytes) -> None:
+        """Change the node during a call, by netlink messages of the plan.
+
+        Raises:
+            OSError: The kernel refused.
+        """
+        self._request(messages)
 
     def nft(self, commands: str, *, json: bool = False) -> str:
         """Run nftables commands in the node; return what they print.
@@ -161,6 +179,22 @@ class LabNetwork:
         for node in self.nodes.values():
             node.close()
         self.nodes.clear()
+
+    @property
+    def bottlenecks(self) -> Sequence[BottleneckPlan]:
+        """The directions of links that programs make."""
+        return self._plan.bottlenecks
+
+    @property
+    def changes(self) -> Sequence[ChangePlan]:
+        """The planned changes during a call."""
+        return self._plan.changes
+
+    async def change_from(self, began_at: float) -> None:
+        """Carry out the planned changes of a call that began at a time (s, CLOCK_MONOTONIC)."""
+        for change in self.changes:
+            await trio.sleep_until(began_at + change.at_s)
+            self[change.node].change(change.messages)
 
     async def settled(self) -> None:
         """Wait until the kernel has announced the links, which Linux does up to a second late.

@@ -15,7 +15,7 @@ from __future__ import annotations
 import importlib.util
 import struct
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from types import ModuleType
 from typing import NamedTuple
 
@@ -33,14 +33,33 @@ from mininet.node import Node
 from mininet.topo import Topo
 from pyroute2 import IPBatch
 
-from testbed.experiment.netplan import FIRST_DESCRIPTOR, Interface, NetworkPlan, NodePlan
-from testbed.lab.net.qdisc import TcRequest, fq
+from testbed.experiment.link import ETHERNET_MTU_BYTES
+from testbed.experiment.netplan import (
+    FIRST_DESCRIPTOR,
+    BottleneckPlan,
+    ChangePlan,
+    Interface,
+    NetworkPlan,
+    NodePlan,
+)
+from testbed.lab.net.qdisc import fq
+from testbed.lab.net.wiring import LinkEnd
 
 _IFA_F_NODAD = 0x02
 _LOOPBACK_INDEX = 1
 _NLMSG_HEADER = struct.Struct("=IHHII")
 """`struct nlmsghdr`: length, type, flags, sequence number, sender's port."""
 _NLM_F_ACK = 0x04
+_NO_ERRORS = """
+table inet too_big {
+  chain output {
+    type filter hook output priority 0
+    icmp type destination-unreachable icmp code frag-needed drop
+    icmpv6 type packet-too-big drop
+  }
+}
+"""
+"""The nftables rules of a router that says nothing to those whose packets are too big."""
 
 
 class _Request(NamedTuple):
@@ -84,11 +103,11 @@ class PlannedNode(Node):  # type: ignore[misc] # Mininet is untyped
 class PlannedIntf(Intf):  # type: ignore[misc] # Mininet is untyped
     """A Mininet interface that records its settings.
 
-    Parameters in addition to Mininet's: `qdisc`, a tc request, and `ip6`, a second address.
+    Parameters in addition to Mininet's: `ip6`, a second address, and those of `LinkEnd`.
     """
 
     def config(
-        self, *, ip: str, ip6: str = "", qdisc: TcRequest | None = None, **_params: object
+        self, *, ip: str, ip6: str = "", end: LinkEnd | None = None, **_params: object
     ) -> dict[str, object]:
         """Record addresses and queueing discipline, and bring the interface up."""
         self.ip, prefix_length = ip.split("/")
@@ -102,9 +121,27 @@ class PlannedIntf(Intf):  # type: ignore[misc] # Mininet is untyped
             prefix = {"address": self.ip6, "prefixlen": int(prefix_length)}
             self.node.request("addr", "add", index=self.index, flags=_IFA_F_NODAD, **prefix)
         self.node.request("link", "set", index=self.index, state="up")
-        if qdisc is not None:
-            self.node.request("tc", "add", index=self.index, handle="1:", **qdisc)
+        self.end = end or LinkEnd(fq())
+        if self.end.mtu_bytes != ETHERNET_MTU_BYTES:
+            self.node.request("link", "set", index=self.index, mtu=self.end.mtu_bytes)
+        if end is not None:
+            self.node.request("tc", "add", index=self.index, handle="1:", **end.qdisc)
         return {}
+
+    def bottlenecks(self) -> Iterator[BottleneckPlan]:
+        """Yield the programs that hold packets at this interface."""
+        if (out := self.end.out) is not None:
+            yield BottleneckPlan(out.name, self.node.name, self.name, "postrouting", out.phases)
+        if (into := self.end.into) is not None:
+            yield BottleneckPlan(into.name, self.node.name, self.name, "prerouting", into.phases)
+
+    def changes(self, batch: IPBatch) -> Iterator[ChangePlan]:
+        """Yield the changes of this interface during a call."""
+        for at_s, request in self.end.later:
+            change = {"index": self.index, "handle": "1:", **request}
+            yield ChangePlan(
+                at_s, self.node.name, _encoded([_Request("tc", "change", change)], batch)
+            )
 
     @property
     def index(self) -> int:
@@ -188,21 +225,26 @@ def plan_of(topo: Topo) -> NetworkPlan:
     network.build()
     timed = _Request("tc", "replace", {"index": 0, "handle": "1:", **fq()})
     removal = _Request("link", "del", {"index": 0})
+    interfaces = [interface for node in network.hosts for interface in node.intfList()]
     with IPBatch() as batch:
         return NetworkPlan(
             nodes={node.name: _node_plan(node, batch) for node in network.hosts},
             timed_sending=_encoded([timed], batch),
             removal=_encoded([removal], batch),
+            bottlenecks=tuple(found for i in interfaces for found in i.bottlenecks()),
+            changes=tuple(sorted(change for i in interfaces for change in i.changes(batch))),
         )
 
 
 def _node_plan(node: PlannedNode, batch: IPBatch) -> NodePlan:
-    interfaces = [Interface(i.name, i.index, i.ip, i.ip6) for i in node.intfList()]
+    interfaces = node.intfList()
+    says_too_big = all(interface.end.says_too_big for interface in interfaces)
     return NodePlan(
-        interfaces=tuple(interfaces),
+        interfaces=tuple(Interface(i.name, i.index, i.ip, i.ip6) for i in interfaces),
         forwards=bool(node.params.get("forwards")),
         links=_encoded(node.links, batch),
         settings=_encoded(node.settings, batch),
+        rules="" if says_too_big else _NO_ERRORS,
     )
 
 

@@ -24,13 +24,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from random import Random
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from mininet.topo import Topo
 
-from testbed.experiment.cell import Link, Links, Topology
-from testbed.lab.net import qdisc
+from testbed.censor.packet import Direction
+from testbed.experiment.cell import Topology
+from testbed.experiment.link import Link, Links
 from testbed.lab.net.addresses import INSIDE, INSIDE2
+from testbed.lab.net.wiring import Node, link_ends
 
 
 class _Wire(NamedTuple):
@@ -42,6 +44,8 @@ class _Wire(NamedTuple):
     """The first two numbers of its addresses; the third counts the links of a network."""
     link: str = ""
     """The field of `Links` with its properties; empty: a LAN."""
+    up_from: Literal["left", "right"] = "left"
+    """The node that sends up."""
 
 
 _SHARED_WIRES = (
@@ -56,7 +60,7 @@ _SHARED_WIRES = (
 _WIRES: Mapping[Topology, Sequence[_Wire]] = {
     "one-sided": (
         *_SHARED_WIRES,
-        _Wire("core", "callee-gw", "10.2", "callee_access"),
+        _Wire("core", "callee-gw", "10.2", "callee_access", up_from="right"),
         _Wire("callee-gw", "callee", "10.2"),
     ),
     "both-sides": (
@@ -114,16 +118,14 @@ class CallTopo(Topo):  # type: ignore[misc] # Mininet is untyped
         for wire in _WIRES[topology]:
             link = getattr(links, wire.link) if wire.link else _LAN
             subnet = subnets[wire.network] = subnets.get(wire.network, 0) + 1
-            ends = {
-                f"params{k}": {
-                    "ip": f"{wire.network}.{subnet}.{k}/30",
-                    "qdisc": self._qdisc(node, link),
-                }
-                for k, node in ((1, wire.left), (2, wire.right))
-            }
-            self.addLink(wire.left, wire.right, **ends)
+            sends = Direction.UP if wire.up_from == "left" else Direction.DOWN
+            nodes = self._node(wire.left, sends), self._node(wire.right, sends.opposite)
+            params1, params2 = (
+                {"ip": f"{wire.network}.{subnet}.{k}/30", "end": end}
+                for k, end in enumerate(link_ends(wire.link, link, *nodes), 1)
+            )
+            self.addLink(wire.left, wire.right, params1=params1, params2=params2)
 
-    def _qdisc(self, node: str, link: Link) -> qdisc.TcRequest:
-        if node in _TIMED_SENDERS:
-            return qdisc.fq()
-        return qdisc.netem(link, self._rng.getrandbits(63))
+    def _node(self, name: str, sends: Direction) -> Node:
+        seed = None if name in _TIMED_SENDERS else self._rng.getrandbits(63)
+        return Node(sends, seed, has_flow_table=name.startswith("middlebox"))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from statistics import pvariance
 
 from matplotlib.axes import Axes
@@ -11,7 +12,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from testbed.analysis.groups import grouped
-from testbed.record.cell_record import CellRecord
+from testbed.record.cell_record import DIRECTIONS, CellRecord
+from testbed.record.observation import LINE_STEP_S, LineRecord
 from testbed.record.results import RecordedCell, Run
 from testbed.show.drawing import sheet, style, words
 from testbed.show.figures import RunFigure
@@ -22,6 +24,11 @@ _MARKS = 4
 """How many of the middlebox's events have text in a panel; the others are marks only."""
 _MARK_SHARE = 0.012
 """The distance from the middle of a mark to its text, as a share of the axis."""
+_STRIP_IN = 0.3
+"""The height of the panels under a call's, of which each shows one thing about its line."""
+_ABOUT_LINES = "Under a call: its line, by half seconds. Crosses: packets found the queue full."
+Draw = Callable[[Axes, float], None]
+"""Draws a panel, up to a time (s)."""
 _UP, _DOWN = "#74b6de", style.INK
 
 
@@ -45,6 +52,7 @@ def timeline(run: Run) -> Figure:
         "n = 1 call per panel, the first seed's",
         f"{many if len(calls) > len(shown) else ''}Time since dialling.",
         "Triangles: the middlebox recognised a flow, or a rule began to apply to one.",
+        _ABOUT_LINES * any(call.observation.lines for call in shown),
     )
     key = [
         Patch(fc=_UP, label="up: missing from what the callee hears"),
@@ -53,12 +61,15 @@ def timeline(run: Run) -> Figure:
     ]
     with style.applied():
         margins = sheet.Margins(sheet.label_in(["100 %"]))
-        rows_in = [_PANEL_IN] * len(shown)
+        drawings = [drawing for call in shown for drawing in _drawings(call)]
         title = words.question(data.manifest)
-        figure, panels = sheet.sheet(title, notes, rows_in, margins, key=key)
+        heights_in = [height_in for height_in, _ in drawings]
+        figure, panels = sheet.sheet(title, notes, heights_in, margins, key=key)
         end_s = max(call.observation.call.ended_s for call in shown)
-        for axes, call in zip(panels, shown, strict=True):
-            _draw(axes, call, end_s)
+        for axes, (_, draw) in zip(panels, drawings, strict=True):
+            draw(axes, end_s)
+            axes.set_xlim(0, end_s)
+            axes.tick_params(length=2)
             axes.tick_params(axis="x", labelbottom=axes is panels[-1])
         panels[-1].set_xlabel("time since dialling, s")
         return figure
@@ -77,7 +88,49 @@ def _restlessness(call: CellRecord) -> float:
     return sum((pvariance(found) for found in shares if found), 0.0)
 
 
-def _draw(axes: Axes, call: CellRecord, end_s: float) -> None:
+def _drawings(call: CellRecord) -> Iterator[tuple[float, Draw]]:
+    """Yield the heights of a call's panels (inches), and the functions that draw them."""
+    yield _PANEL_IN, partial(_draw, call)
+    if call.observation.lines:
+        yield _STRIP_IN, partial(_draw_rates, call.observation.lines)
+        yield _STRIP_IN, partial(_draw_queues, call.observation.lines)
+
+
+def _draw_rates(lines: Mapping[str, LineRecord], axes: Axes, _end_s: float) -> None:
+    """Draw how much each direction of a line sent; of several links, the one that sent least."""
+    sheet.heading(axes, "sent by the line, Mbit/s")
+    for way in DIRECTIONS:
+        of_way = [line.sent_bytes for name, line in lines.items() if name.endswith(f" {way}")]
+        mbps = [min(step) * 8 / LINE_STEP_S / 1e6 for step in zip(*of_way, strict=True)]
+        _step(axes, way, mbps)
+    axes.set_ylim(bottom=0)
+
+
+def _draw_queues(lines: Mapping[str, LineRecord], axes: Axes, _end_s: float) -> None:
+    """Draw how long packets waited for each direction of a line, and when the queue was full."""
+    sheet.heading(axes, "longest wait in the line's queue, ms")
+    for way in DIRECTIONS:
+        of_way = [line for name, line in lines.items() if name.endswith(f" {way}")]
+        waits_s = zip(*(line.longest_wait_s for line in of_way), strict=True)
+        _step(axes, way, [1000 * max(step) for step in waits_s])
+        lost = zip(*(line.lost_packets for line in of_way), strict=True)
+        at_s = [(number + 0.5) * LINE_STEP_S for number, step in enumerate(lost) if any(step)]
+        axes.plot(at_s, [0.0] * len(at_s), "x", ms=3, color="#9c3028", clip_on=False)
+    axes.set_ylim(bottom=0)
+
+
+def _step(axes: Axes, way: str, values: Sequence[float]) -> None:
+    """Draw one direction's values, one for each step of `LINE_STEP_S`."""
+    if not values:
+        return
+    x, y = [number * LINE_STEP_S for number in range(len(values) + 1)], [*values, values[-1]]
+    if way == "up":
+        axes.fill_between(x, y, step="post", color=_UP, lw=0)
+    else:
+        axes.step(x, y, where="post", color=_DOWN, lw=1.1)
+
+
+def _draw(call: CellRecord, axes: Axes, end_s: float) -> None:
     messenger, transport, censor = call.key
     how = "direct" if transport == "direct" else f"through {transport}"
     sheet.heading(axes, f"{messenger}, {how}")
@@ -96,7 +149,6 @@ def _draw(axes: Axes, call: CellRecord, end_s: float) -> None:
     axes.set_xlim(0, end_s)
     axes.set_ylim(0, 1.3)
     axes.set_yticks([0, 0.5, 1])
-    axes.tick_params(length=2)
     sheet.percent_axis(axes.yaxis)
     _mark(axes, call, end_s)
 

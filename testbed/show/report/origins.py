@@ -11,7 +11,7 @@ from typing import get_args
 from testbed.call.messenger import Messenger
 from testbed.censor.profile import Inspection, Profile, Rule
 from testbed.evidence import Confidence, Evidence
-from testbed.experiment.cell import Link
+from testbed.experiment.link import Link
 from testbed.record.manifest import Manifest
 from testbed.record.results import MANIFEST, RecordedCell, Run
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from testbed.censor import local_time as time_of_day
 from testbed.censor.profile import Profile
-from testbed.experiment.cell import Link
+from testbed.experiment.link import Link
 
 INSIDE = "100.64.0.0/10"
 """Addresses inside the country (RFC 6598, shared address space); all others are outside."""

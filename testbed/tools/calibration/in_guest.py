@@ -15,6 +15,7 @@ import struct
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from random import Random
 
@@ -22,7 +23,9 @@ import trio
 from mininet.topo import Topo
 
 from testbed.censor.censor import Censor
-from testbed.experiment.cell import Link
+from testbed.censor.packet import Direction
+from testbed.experiment.link import Link, LinkDirection
+from testbed.lab.bottleneck import bottlenecks
 from testbed.lab.middlebox import Middlebox
 from testbed.lab.net import qdisc
 from testbed.lab.net.clock import LabClock
@@ -30,6 +33,7 @@ from testbed.lab.net.mmsg import SO_TIMESTAMPNS, SO_TXTIME
 from testbed.lab.net.network import LabNetwork, NetworkNode
 from testbed.lab.net.plan import plan_of
 from testbed.lab.net.udp import SO_RCVBUFFORCE, SO_SNDBUFFORCE
+from testbed.lab.net.wiring import LinkEnd, Node, link_ends
 from testbed.tools.calibration.experiment import (
     ARRIVALS_FILE,
     INSIDE,
@@ -58,8 +62,8 @@ _LONG_S = 20.0
 class Across(Topo):  # type: ignore[misc] # Mininet is untyped
     """inside - middlebox - outside, with nothing else in between."""
 
-    def build(self, link: Link, seed: int) -> None:
-        """Describe nodes and links; `link` is the last hop of packets in either direction."""
+    def build(self, seed: int) -> None:
+        """Describe nodes and links."""
         self.addHost("inside", routes={"0.0.0.0/0": "middlebox"})
         self.addHost("outside", routes={"0.0.0.0/0": "middlebox"})
         routes = {INSIDE: "inside", "0.0.0.0/0": "outside"}
@@ -72,10 +76,35 @@ class Across(Topo):  # type: ignore[misc] # Mininet is untyped
                 end,
                 params1={
                     "ip": f"{head}.{int(last) + 1}/30",
-                    "qdisc": qdisc.netem(link, rng.getrandbits(63)),
+                    "end": LinkEnd(qdisc.netem(LinkDirection(), rng.getrandbits(63))),
                 },
-                params2={"ip": f"{head}.{int(last) + 2}/30", "qdisc": qdisc.fq()},
+                params2={"ip": f"{head}.{int(last) + 2}/30", "end": LinkEnd(qdisc.fq())},
             )
+
+
+class Along(Topo):  # type: ignore[misc] # Mininet is untyped
+    """inside - near - far - outside, where the link to measure is between `near` and `far`."""
+
+    def build(self, link: Link, seed: int) -> None:
+        """Describe nodes and links; `near` sends up."""
+        self.addHost("inside", routes={"0.0.0.0/0": "near"})
+        self.addHost("outside", routes={"0.0.0.0/0": "far"})
+        self.addHost("near", forwards=True, routes={INSIDE: "inside", "0.0.0.0/0": "far"})
+        self.addHost("far", forwards=True, routes={INSIDE: "near", "0.0.0.0/0": "outside"})
+        rng = Random(f"links {seed}")
+        nodes = [Node(direction, rng.getrandbits(63)) for direction in Direction]
+        near, far = link_ends("link", link, nodes[0], nodes[1])
+        timed = LinkEnd(qdisc.fq())
+        for subnet, (left, mine), (right, others) in (
+            (0, ("inside", timed), ("near", None)),
+            (4, ("near", near), ("far", far)),
+            (8, ("far", None), ("outside", timed)),
+        ):
+            params = [
+                {"ip": f"192.0.2.{subnet + k}/30", "end": end}
+                for k, end in ((1, mine), (2, others))
+            ]
+            self.addLink(left, right, params1=params[0], params2=params[1])
 
 
 class End:
@@ -192,7 +221,7 @@ def _arrivals(experiment: Experiment, end: End, up: bool, begin_ns: int) -> Iter
 async def across_box(task: Task, number: int) -> list[Arrived]:
     """Play one of a task's experiments across a middlebox of its own."""
     experiment = task.experiments[number]
-    with LabNetwork(plan_of(Across(link=Link(), seed=number))) as network:
+    with LabNetwork(plan_of(Across(seed=number))) as network:
         await network.settled()
         rng = Random(f"calibrate {task.profile.name} {experiment.name}")
         censor = Censor(task.profile, rng, task.lists, experiment.local_time)
@@ -211,9 +240,23 @@ async def across_link(task: LinkTask, number: int) -> list[Arrived]:
     The kernel's last notifications about new links come late, and would wake netlink's reader and
     delay packets; so the network is given time to settle first.
     """
-    with LabNetwork(plan_of(Across(link=task.link, seed=number))) as network:
-        await network.settled()
-        return await play(network, task.experiments[number])
+    with LabNetwork(plan_of(Along(link=task.link, seed=number))) as network, ExitStack() as stack:
+        lines = bottlenecks(network)
+        queues = [stack.enter_context(line.attached()) for line in lines]
+        async with trio.open_nursery() as nursery:
+            for line, queue in zip(lines, queues, strict=True):
+                nursery.start_soon(line.run, queue)
+            await network.settled()
+
+            def begin(at: float) -> None:
+                for line in lines:
+                    line.begin(at)
+                if network.changes:
+                    nursery.start_soon(network.change_from, at)
+
+            arrived = await play(network, task.experiments[number], begin)
+            nursery.cancel_scope.cancel()
+    return arrived
 
 
 async def run_task(task: Task | LinkTask) -> list[list[Arrived]]:

@@ -1,49 +1,74 @@
-"""Measures a scenario's links one at a time, without a middlebox: delay, jitter, loss and queue."""
+"""Measures a scenario's links one at a time, without a middlebox.
+
+Three guests send packets across a link. On the link without jitter and loss, its delay, rate, queue
+and largest packet are exact. On the link as it is, jitter and loss are statistics. On the link
+that changes, the times of its changes are found (`link_changes`); the numbers that it changes to
+are measured like those of any link.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
-from ipaddress import IPv4Network
+from itertools import pairwise
 from typing import NamedTuple
 
 from testbed.censor.estimates import (
+    burst_intervals,
+    is_exponential,
     is_independent,
     is_uniform,
+    mean_interval,
     range_overshoot,
     share_interval,
 )
-from testbed.censor.packet import Endpoint
+from testbed.censor.packet import Direction
 from testbed.censor.trial import HEADER_BYTES
-from testbed.experiment.cell import Link, Links
-from testbed.tools.calibration.experiment import INSIDE, PAUSE_S, Experiment, LinkTask, Sent
-from testbed.tools.calibration.findings import Finding, Measurement
-from testbed.tools.calibration.openings import filler
-from testbed.tools.calibration.packets import packet
+from testbed.experiment.link import (
+    ETHERNET_HEADER_BYTES,
+    ETHERNET_MTU_BYTES,
+    GilbertElliott,
+    Link,
+    LinkDirection,
+    Links,
+    Override,
+)
+from testbed.tools.calibration.experiment import Experiment, LinkTask, Sent
+from testbed.tools.calibration.findings import Finding, Measurement, Vector
+from testbed.tools.calibration.link_changes import changes
+from testbed.tools.calibration.link_traffic import (
+    PAYLOAD_BYTES,
+    RESOLUTION_S,
+    Group,
+    delays_s,
+    groups,
+    in_turn,
+    longest_s,
+    numbered,
+    probe_packet,
+    serialisation_s,
+    still,
+)
+from testbed.tools.calibration.packets import whole
 from testbed.tools.calibration.probe import Probe
-from testbed.tools.calibration.reference import NEUTRAL
 from testbed.tools.calibration.script import Observation
 
-RESOLUTION_S = 1e-6
-"""How much longer a packet may take than its link's delay plus its serialisation."""
-ETHERNET_BYTES = 14
-"""The Ethernet header, which netem counts in addition to the IP packet."""
 _STILL, _MOVING, _NONE_LOST, _LOST = 400, 2000, 1000, 10_000
 """Numbers of packets: for a delay, or a jitter of 0; for a jitter; for a loss of 0; for a loss."""
-_IN_A_ROW, _IN_A_ROW_S = 2000, 4.0
-"""The most packets, and the most seconds, between two pauses."""
-_PAYLOAD_BYTES = 160
-_INSIDE = Endpoint(IPv4Network(INSIDE)[1].packed, 50_001)
-_OUTSIDE = Endpoint(NEUTRAL[1].packed, 9)
+_DENSE, _DENSE_S = 400, 1e-3
+"""How many packets, and how far apart, show that jitter keeps their order."""
 _OVER_QUEUE = 50
+_IN_A_QUEUE, _MOST_PAYLOAD_BYTES = 2000, 1400
+"""How many packets should fill a queue that is counted in bytes, and their largest payload."""
+_TOO_BIG = 0x0304
+"""ICMP's type and code of `fragmentation needed` (RFC 792)."""
 
 
 class LinkPlan(NamedTuple):
-    """The experiments for a link, as tasks of two guests: without jitter and loss, and as it is."""
+    """The experiments for a link, as tasks of guests, each with its probes."""
 
     name: str
-    tasks: tuple[LinkTask, LinkTask]
-    probes: tuple[tuple[Probe, ...], tuple[Probe, ...]]
+    tasks: tuple[tuple[LinkTask, tuple[Probe, ...]], ...]
 
 
 def plan_links(links: Links) -> list[LinkPlan]:
@@ -55,154 +80,277 @@ def plan_links(links: Links) -> list[LinkPlan]:
 
 
 def _plan(name: str, link: Link) -> LinkPlan:
-    still = replace(link, jitter_ms=0.0, loss=0.0)
-    of_still = (_delay(name, still), _queue(name, still))
-    of_link = (_jitter(name, link), _loss(name, link))
-    tasks = (
-        LinkTask(still, tuple(probe.experiment for probe in of_still)),
-        LinkTask(link, tuple(probe.experiment for probe in of_link)),
-    )
-    return LinkPlan(name, tasks, (of_still, of_link))
+    tasks = []
+    for phase, each in _phases(name, link):
+        calm = still(each)
+        exact = [_delay(phase, calm), *_queues(phase, calm)]
+        if each.mtu_bytes < ETHERNET_MTU_BYTES and phase == name:
+            exact.append(_mtu(name, calm))
+        moving = [_jitter(phase, each), _loss(phase, each)]
+        if any(group.link.jitter_ms for group in groups(each)):
+            moving.append(_order(phase, each))
+        tasks += [_task(calm, exact), _task(each, moving)]
+    if link.changes:
+        tasks.append(_task(still(link), [changes(name, still(link))]))
+    return LinkPlan(name, tuple(tasks))
 
 
-def _sent(count: int, gap_s: float, link: Link, what: str) -> Experiment:
-    """Return an experiment with packets in alternating directions and pauses for the guest."""
-    packets: list[Sent] = []
-    in_a_row = max(1, min(_IN_A_ROW, int(_IN_A_ROW_S / gap_s) if gap_s else count))
-    pause_s = 2 * PAUSE_S + (link.delay_ms + link.jitter_ms) / 1000 if gap_s else 0.0
-    at_s = 0.0
-    for number in range(count):
-        up = number % 2 == 0
-        ends = (_INSIDE, _OUTSIDE) if up else (_OUTSIDE, _INSIDE)
-        data = packet("udp", *ends, filler(_PAYLOAD_BYTES), number + 1)
-        packets.append(Sent(at_s, up, data))
-        at_s += gap_s + (pause_s if number % in_a_row == in_a_row - 1 else 0.0)
-    wait_s = 1 + (link.delay_ms + link.jitter_ms) / 1000
-    return Experiment(what, tuple(packets), at_s + wait_s)
+def _task(link: Link, probes: Sequence[Probe]) -> tuple[LinkTask, tuple[Probe, ...]]:
+    return LinkTask(link, tuple(probe.experiment for probe in probes)), tuple(probes)
+
+
+def _phases(name: str, link: Link) -> Iterator[tuple[str, Link]]:
+    """Yield the link as it is at first and after each change, each as one that never changes."""
+    yield name, replace(link, changes=())
+    courses = [link.phases(direction) for direction in Direction]
+    for (change, up), (_, down) in zip(*courses, strict=True):
+        own = [
+            Override(**{f.name: getattr(way, f.name) for f in fields(way)}) for way in (up, down)
+        ]
+        yield f"{name} from {change.at_s:g} s", Link(up=own[0], down=own[1])
 
 
 def _apart_s(link: Link) -> float:
     """Return a gap between packets after which the link is idle again (s)."""
-    return (link.delay_ms + link.jitter_ms) * 2 / 1000 + 1e-3
-
-
-def serialisation_s(link: Link, size_bytes: int) -> float:
-    """Return the serialisation delay of a packet at the link's rate (s)."""
-    return (size_bytes + ETHERNET_BYTES) * 8 / (link.rate_mbps * 1e6)
-
-
-def _delays_s(experiment: Experiment, seen: Observation, link: Link) -> list[float]:
-    """Return the delay of each packet that arrived, without its serialisation (s)."""
-    taken = serialisation_s(link, _PAYLOAD_BYTES + HEADER_BYTES["udp"])
-    found = []
-    for number in range(1, len(experiment.packets) + 1):
-        found += [each - taken for each in seen.delays_of(number)]
-    return found
+    return longest_s(link) * 2 + 1e-3
 
 
 def _delay(name: str, link: Link) -> Probe:
-    experiment = _sent(_STILL, _apart_s(link), link, f"{name} delay")
+    experiment = in_turn(_STILL, _apart_s(link), link, f"{name} delay")
 
     def judge(seen: Observation) -> Sequence[Finding]:
-        delays_s = _delays_s(experiment, seen, link)
-        if len(delays_s) < _STILL:
-            how = f"only {len(delays_s)} of {_STILL} packets arrived"
-            return [Measurement(name, "delay_ms", link.delay_ms, None, how=how)]
-        worst = max(delays_s, key=lambda each: abs(each - link.delay_ms / 1000)) * 1e3
-        late = RESOLUTION_S * 1e3
-        how = "the packet that is farthest off, to 1 us"
+        return [_delay_of(name, experiment, seen, group) for group in groups(link)]
+
+    return Probe(experiment, judge)
+
+
+def _delay_of(name: str, experiment: Experiment, seen: Observation, group: Group) -> Finding:
+    number, requested_ms = f"delay_ms{group.name}", group.link.delay_ms
+    found_s = delays_s(experiment, seen, group)
+    sent = len(list(numbered(len(experiment.packets), group.directions)))
+    if len(found_s) < sent:
+        how = f"only {len(found_s)} of {sent} packets arrived"
+        return Measurement(name, number, requested_ms, None, how=how)
+    worst_ms = max(found_s, key=lambda each: abs(each - requested_ms / 1000)) * 1e3
+    late_ms = RESOLUTION_S * 1e3 * (1 if group.link.queue_bytes is None else 2)
+    how = f"the packet that is farthest off, to {late_ms * 1e3:.0f} us"
+    low_ms, high_ms = worst_ms - late_ms, worst_ms + late_ms
+    return Measurement(name, number, requested_ms, worst_ms, low_ms, high_ms, sent, how)
+
+
+def _jitter(name: str, link: Link) -> Probe:
+    moves = any(group.link.jitter_ms for group in groups(link))
+    experiment = in_turn(_MOVING if moves else _STILL, _apart_s(link), link, f"{name} jitter")
+
+    def judge(seen: Observation) -> Sequence[Finding]:
         return [
-            Measurement(
-                name, "delay_ms", link.delay_ms, worst, worst - late, worst + late, _STILL, how
-            )
+            _jitter_of(name, group, [each * 1e3 for each in delays_s(experiment, seen, group)])
+            for group in groups(link)
         ]
 
     return Probe(experiment, judge)
 
 
-def _jitter(name: str, link: Link) -> Probe:
-    count = _MOVING if link.jitter_ms else _STILL
-    experiment = _sent(count, _apart_s(link), link, f"{name} jitter")
+def _jitter_of(name: str, group: Group, ms: Sequence[float]) -> Finding:
+    number, link = f"jitter_ms{group.name}", group.link
+    if not ms:
+        return Measurement(name, number, link.jitter_ms, None, how="nothing arrived")
+    late_ms = RESOLUTION_S * 1e3
+    if link.jitter_ms and link.jitter_kind == "exponential":
+        over_ms = [max(each - link.delay_ms, 0.0) for each in ms]
+        is_right, p = is_exponential(over_ms, link.jitter_ms)
+        is_right &= min(ms) >= link.delay_ms - late_ms
+        how = f"mean above the delay, gamma distribution; Kolmogorov-Smirnov p = {p:.3f}"
+        low, high = mean_interval(sum(over_ms), len(ms))
+        measured = sum(over_ms) / len(ms)
+        high = high if is_right else float("-inf")
+        return Measurement(name, number, link.jitter_ms, measured, low, high, len(ms), how)
+    half_ms = (max(ms) - min(ms)) / 2
+    how, is_right = "half of the range", True
+    if link.jitter_ms:
+        ends_ms = link.delay_ms - link.jitter_ms, link.delay_ms + link.jitter_ms
+        is_right, p = is_uniform(ms, *ends_ms)
+        how += f"; Kolmogorov-Smirnov p = {p:.3f}"
+    beyond_ms = 2 * half_ms * range_overshoot(len(ms)) + late_ms if is_right else float("-inf")
+    low_ms, high_ms = half_ms - late_ms, half_ms + beyond_ms
+    return Measurement(name, number, link.jitter_ms, half_ms, low_ms, high_ms, len(ms), how)
+
+
+def _order(name: str, link: Link) -> Probe:
+    """Send packets in close succession: jitter must not change their order."""
+    experiment = in_turn(2 * _DENSE, _DENSE_S / 2, link, f"{name} order")
 
     def judge(seen: Observation) -> Sequence[Finding]:
-        ms = [each * 1e3 for each in _delays_s(experiment, seen, link)]
-        if not ms:
-            return [Measurement(name, "jitter_ms", link.jitter_ms, None, how="nothing arrived")]
-        half, late = (max(ms) - min(ms)) / 2, RESOLUTION_S * 1e3
-        low, high = link.delay_ms - link.jitter_ms, link.delay_ms + link.jitter_ms
-        how, is_right = "half of the range", True
-        if link.jitter_ms:
-            is_right, p = is_uniform(ms, low, high)
-            how += f"; Kolmogorov-Smirnov p = {p:.3f}"
-        beyond = 2 * half * range_overshoot(len(ms)) + late if is_right else float("-inf")
-        return [
-            Measurement(
-                name, "jitter_ms", link.jitter_ms, half, half - late, half + beyond, len(ms), how
-            )
-        ]
+        found = []
+        for direction in Direction:
+            at_s = [
+                experiment.packets[number - 1].at_s + delay_s
+                for number, _ in numbered(2 * _DENSE, (direction,))
+                for delay_s in seen.delays_of(number)
+            ]
+            early = sum(after < before for before, after in pairwise(at_s))
+            what = f"{len(at_s)} packets {direction.value}, {_DENSE_S * 1e3:g} ms apart"
+            overtaking = f"{early} arrived before the one sent before them" * bool(early)
+            found.append(Vector(name, what, "the order of sending", not early, overtaking))
+        return found
 
     return Probe(experiment, judge)
 
 
 def _loss(name: str, link: Link) -> Probe:
     """Send packets so far apart that the queue drops none, so that all losses are the link's."""
-    size = _PAYLOAD_BYTES + HEADER_BYTES["udp"]
-    gap_s = max(5e-4, 2 * serialisation_s(link, size), link.delay_ms / 1000 / link.queue_packets)
-    count = _LOST if link.loss else _NONE_LOST
-    experiment = _sent(count, gap_s, link, f"{name} loss")
+    size = PAYLOAD_BYTES + HEADER_BYTES["udp"]
+    gap_s = max(
+        5e-4,
+        *(
+            max(2 * serialisation_s(each, size), each.delay_ms / 1000 / each.queue_packets)
+            for each in map(link.direction, Direction)
+        ),
+    )
+    loses = any(group.link.loss for group in groups(link))
+    experiment = in_turn(_LOST if loses else _NONE_LOST, gap_s, link, f"{name} loss")
 
     def judge(seen: Observation) -> Sequence[Finding]:
-        lost = [number for number in range(1, count + 1) if not seen.delays_of(number)]
-        low, high = share_interval(len(lost), count)
-        how = "Clopper-Pearson"
-        if link.loss and lost:
-            is_right, p = is_independent(lost, link.loss)
-            how += f"; the gaps between, Kolmogorov-Smirnov p = {p:.3f}"
-            high = high if is_right else float("-inf")
-        measured = len(lost) / count
-        return [Measurement(name, "loss", link.loss, measured, low, high, count, how)]
+        count = len(experiment.packets)
+        return [
+            finding
+            for group in groups(link)
+            for finding in _losses_of(
+                name,
+                group,
+                [
+                    [not seen.delays_of(number) for number, _ in numbered(count, directions)]
+                    for directions in _series(group)
+                ],
+            )
+        ]
 
     return Probe(experiment, judge)
 
 
-def _queue(name: str, link: Link) -> Probe:
-    """Send more at once than the queue holds."""
-    count = 2 * (link.queue_packets + _OVER_QUEUE)
-    experiment = _sent(count, 0.0, link, f"{name} queue")
-    size = _PAYLOAD_BYTES + HEADER_BYTES["udp"]
-    experiment = replace(
-        experiment, until_s=experiment.until_s + count * serialisation_s(link, size)
-    )
+def _series(group: Group) -> list[tuple[Direction, ...]]:
+    """Return the directions whose losses follow each other; bursts are those of one direction."""
+    if isinstance(group.link.loss, GilbertElliott):
+        return [(direction,) for direction in group.directions]
+    return [group.directions]
+
+
+def _losses_of(name: str, group: Group, series: Sequence[Sequence[bool]]) -> Iterator[Finding]:
+    loss, number = group.link.loss, f"loss{group.name}"
+    count = sum(map(len, series))
+    if isinstance(loss, GilbertElliott):
+        for what, requested, measured, low, high in burst_intervals(loss, series):
+            how = "as in 99.9 % of simulated links"
+            yield Measurement(name, f"{number}, {what}", requested, measured, low, high, count, how)
+        return
+    lost = [index for index, is_lost in enumerate(series[0], 1) if is_lost]
+    low, high = share_interval(len(lost), count)
+    how = "Clopper-Pearson"
+    if loss and lost:
+        is_right, p = is_independent(lost, loss)
+        how += f"; the gaps between, Kolmogorov-Smirnov p = {p:.3f}"
+        high = high if is_right else float("-inf")
+    yield Measurement(name, number, loss, len(lost) / count, low, high, count, how)
+
+
+def _queues(name: str, link: Link) -> list[Probe]:
+    """Send more at once than a queue holds."""
+    return [_queue(name, link, group) for group in groups(link)]
+
+
+def _queue(name: str, link: Link, group: Group) -> Probe:
+    payload, count = PAYLOAD_BYTES, group.link.queue_packets
+    if group.link.queue_bytes is not None:
+        fits = group.link.queue_bytes // _IN_A_QUEUE - HEADER_BYTES["udp"] - ETHERNET_HEADER_BYTES
+        payload = min(max(PAYLOAD_BYTES, fits), _MOST_PAYLOAD_BYTES)
+        count = group.link.queue_bytes // (payload + HEADER_BYTES["udp"] + ETHERNET_HEADER_BYTES)
+    count = 2 * (count + _OVER_QUEUE)
+    experiment = in_turn(count, 0.0, link, f"{name} queue", payload_bytes=payload)
+    size = payload + HEADER_BYTES["udp"]
+    slowest = min(map(link.direction, Direction), key=lambda each: each.rate_mbps)
+    until_s = experiment.until_s + count * serialisation_s(slowest, size)
+    experiment = replace(experiment, until_s=until_s)
 
     def judge(seen: Observation) -> Sequence[Finding]:
-        came = [sorted(_came_s(seen, up, count)) for up in (True, False)]
+        return [
+            finding
+            for direction in group.directions
+            for finding in _queue_of(
+                name,
+                group.link,
+                direction,
+                sorted(
+                    each
+                    for number, _ in numbered(count, (direction,))
+                    for each in seen.delays_of(number)
+                ),
+                Burst(size, count // 2),
+            )
+        ]
+
+    return Probe(experiment, judge)
+
+
+class Burst(NamedTuple):
+    """Packets that were sent at once."""
+
+    ip_bytes: int
+    packets: int
+
+
+def _queue_of(
+    name: str, link: LinkDirection, direction: Direction, came_s: Sequence[float], burst: Burst
+) -> Iterator[Finding]:
+    """Yield the rate and the queue that follow from the arrivals of a burst."""
+    rate = f"rate_mbps {direction.value}"
+    if len(came_s) < 3:
+        yield Measurement(name, rate, link.rate_mbps, None, how="nothing arrived")
+        return
+    window_s = came_s[-1] - came_s[0]
+    frame_bytes = burst.ip_bytes + ETHERNET_HEADER_BYTES
+    mbps = (len(came_s) - 1) * frame_bytes * 8 / window_s / 1e6
+    share = 2 * RESOLUTION_S / window_s
+    how = f"to 2 us in {window_s * 1e3:.3g} ms"
+    low, high = mbps * (1 - share), mbps * (1 + share)
+    yield Measurement(name, rate, link.rate_mbps, mbps, low, high, len(came_s), how)
+    if link.queue_bytes is not None:
+        held = len(came_s) * frame_bytes
+        how = f"what arrived of what was sent at once, to one packet of {frame_bytes} bytes"
+        number, most = f"queue_bytes {direction.value}", held + frame_bytes - 1
+        yield Measurement(name, number, link.queue_bytes, held, held, most, burst.packets, how)
+    else:
+        held, how = len(came_s), "packets that arrived of those sent at once"
+        number = f"queue_packets {direction.value}"
+        yield Measurement(name, number, link.queue_packets, held, held, held, burst.packets, how)
+
+
+def _mtu(name: str, link: Link) -> Probe:
+    """Send packets that just fit and packets that do not, which must not be fragmented."""
+    mtu, packets = link.mtu_bytes, []
+    for number, direction in numbered(4):
+        payload = mtu - HEADER_BYTES["udp"] + (number > 2)
+        data = whole(probe_packet(number, direction, payload))
+        packets.append(Sent(number * _apart_s(link), direction is Direction.UP, data))
+    experiment = Experiment(f"{name} mtu", tuple(packets), 4 * _apart_s(link) + 1)
+
+    def judge(seen: Observation) -> Sequence[Finding]:
         found: list[Finding] = []
-        for way, times in zip(("up", "down"), came, strict=True):
-            if len(times) < 3:
-                why = "nothing arrived"
-                found.append(Measurement(name, f"rate_mbps {way}", link.rate_mbps, None, how=why))
-                continue
-            window_s = times[-1] - times[0]
-            mbps = (len(times) - 1) * (size + ETHERNET_BYTES) * 8 / window_s / 1e6
-            share = 2 * RESOLUTION_S / window_s
+        for direction in Direction:
+            fits, is_too_big = (
+                bool(seen.delays_of(number)) for number, _ in numbered(4, (direction,))
+            )
+            measured = mtu + is_too_big if fits else None
             found.append(
                 Measurement(
-                    name, f"rate_mbps {way}", link.rate_mbps, mbps, mbps * (1 - share),
-                    mbps * (1 + share), len(times), f"to 2 us in {window_s * 1e3:.3g} ms",
+                    name, f"mtu_bytes {direction.value}", mtu, measured, measured or 0,
+                    measured or 0, 2, "a packet of this size arrives, and a larger one does not",
                 )
             )  # fmt: skip
-            found.append(
-                Measurement(
-                    name, f"queue_packets {way}", link.queue_packets, len(times), len(times),
-                    len(times), count // 2, "packets that arrived of those sent at once",
-                )
-            )  # fmt: skip
+        reports = [each.up for each in seen.forged() if each.flags == _TOO_BIG]
+        wanted = [False, True] if link.too_big == "reported" else []
+        expected = f"too big: {link.too_big}"
+        heard = f"{len(reports)} ICMP errors" * (sorted(reports) != wanted)
+        found.append(Vector(name, "packets too big", expected, not heard, heard))
         return found
 
     return Probe(experiment, judge)
-
-
-def _came_s(seen: Observation, up: bool, count: int) -> list[float]:
-    """Return when each packet of a direction arrived; all were sent at 0."""
-    numbers = range(1 if up else 2, count + 1, 2)
-    return [each for number in numbers for each in seen.delays_of(number)]

@@ -11,6 +11,8 @@ from testbed.censor.segment import checksum
 SYN, PSH, ACK = 0x02, 0x08, 0x10
 _PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17}
 _TTL = 64
+_FLAGS, _DF = slice(6, 8), b"\x40\x00"
+"""Where an IPv4 header has its flags, and the one that forbids fragments."""
 
 
 class TcpNumbers(NamedTuple):
@@ -59,3 +61,8 @@ def packet(
     # The kernel fills in the checksum of the IP header (raw(7)).
     fields = (0x45, 0, 20 + len(body), number, 0, _TTL, _PROTOCOLS[protocol], 0)
     return struct.pack("!BBHHHBBH", *fields) + addresses + body
+
+
+def whole(data: bytes) -> bytes:
+    """Return a packet that no router may fragment."""
+    return data[: _FLAGS.start] + _DF + data[_FLAGS.stop :]

@@ -17,7 +17,7 @@ from typing import Any
 import trio
 
 from testbed.censor.profile import Profile
-from testbed.experiment.cell import Links
+from testbed.experiment.link import Links
 from testbed.guest.kernel.builder import Kernel
 from testbed.lab.net.addresses import ADDRESS_LISTS, OUTSIDE
 from testbed.run.runner import ConductError, run_module
@@ -98,7 +98,7 @@ async def calibrate_links(
         _Part(name, task, probes)
         for name, links in named.items()
         for planned in plan_links(links)
-        for task, probes in zip(planned.tasks, planned.probes, strict=True)
+        for task, probes in planned.tasks
     ]
     await _run(parts, kernel, folder, cpus, report)
     return _merged(list(named), parts)

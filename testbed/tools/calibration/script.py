@@ -310,6 +310,10 @@ class Observation:
         delays_s = self.delays_s(said)
         return len(delays_s) != 1 or delays_s[0] > LATE_S
 
+    def forged(self) -> list[Arrived]:
+        """Return the packets that none of the ends sent."""
+        return self._made
+
     def made(self, talk: Talk) -> list[Arrived]:
         """Return the packets that the middlebox forged for a flow."""
         ends = {talk.client.address.hex(), talk.server.address.hex()}

@@ -12,7 +12,8 @@ from statistics import median
 
 import trio
 
-from testbed.experiment.cell import Link, Links
+from testbed.censor.packet import Direction
+from testbed.experiment.link import Link, Links
 from testbed.lab.net import qdisc
 from testbed.lab.net.addresses import OUTSIDE
 from testbed.lab.net.network import LabNetwork
@@ -25,6 +26,10 @@ from testbed.transport.interface import Address, ServerInfo, Transport
 RULE_LIMIT_S = 90.0
 """How long testing one rule may take (virtual s)."""
 _ACCESS = Link(delay_ms=5, rate_mbps=100)
+_ACCESS_ENDS = (
+    ("caller-gw", "caller-gw-eth1", Direction.UP),
+    ("access", "access-eth0", Direction.DOWN),
+)
 _LINKS = Links(source="assumed: 40 ms round-trip time", access=_ACCESS, backbone=Link(delay_ms=15))
 _SERVER_PORT, _RELAY_PORT = 443, 3478
 _IN_FLIGHT_S = 0.5
@@ -135,9 +140,9 @@ class Bench:
 
     def _set_access(self, link: Link) -> None:
         rng = Random("access")
-        for name, interface in (("caller-gw", "caller-gw-eth1"), ("access", "access-eth0")):
+        for name, interface, sends in _ACCESS_ENDS:
             node = self._network[name]
-            request = qdisc.netem(link, rng.getrandbits(63))
+            request = qdisc.netem(link.direction(sends), rng.getrandbits(63))
             index = node.interface(interface).ifindex
             with node.netlink() as netlink:
                 netlink.tc("replace", index=index, handle="1:", **request)
