@@ -32,6 +32,7 @@ from pydantic import TypeAdapter
 from testbed.errors import InputError
 from testbed.experiment.cell import EVENTS_FILE, FRAMES_FILE
 from testbed.record.cell_record import CellRecord, parsed
+from testbed.record.left_files import plain_name, read_left, write_left
 from testbed.record.manifest import Manifest
 from testbed.record.observation import DirectionRecord, read_frames
 
@@ -178,8 +179,9 @@ class Run:
         done.mkdir()
         logs = [path for kind in ("log", "pcap") for path in sorted(job.glob(f"nodes/*/*.{kind}"))]
         for path in (job / FRAMES_FILE, job / EVENTS_FILE, *sorted(job.glob("heard-*.wav")), *logs):
-            node = "" if path.parent == job else path.parent.name + "-"
-            path.rename(done / (node + path.name))
+            if path.is_file():
+                node = "" if path.parent == job else path.parent.name + "-"
+                path.rename(done / plain_name(node + path.name))
         (done / WALL).write_text(json.dumps(asdict(wall), indent=1) + "\n")
         (done / CELL).write_text(record.to_json())
         _flush(done)
@@ -191,7 +193,7 @@ class Run:
 
     def keep_failed(self, cell_id: str, job: Path, reason: str) -> None:
         """Keep what is left of a cell that could not be conducted."""
-        (job / "reason.txt").write_text(reason + "\n")
+        write_left(job, "reason.txt", f"{reason}\n".encode())
         target = self.folder / "failed" / cell_id
         shutil.rmtree(target, ignore_errors=True)
         job.rename(target)
@@ -253,8 +255,8 @@ class Run:
         folder = self.folder / "cells"
         for cell in sorted(folder.iterdir()) if folder.is_dir() else ():
             try:
-                record = CellRecord.from_json((cell / CELL).read_bytes())
-                wall = parsed(_WALLS, (cell / WALL).read_bytes())
+                record = CellRecord.from_json(read_left(cell, CELL))
+                wall = parsed(_WALLS, read_left(cell, WALL))
             except (OSError, ValueError) as error:
                 raise ResultsError(f"{cell}: {error}; remove it and run again") from None
             yield RecordedCell(cell, record, wall)

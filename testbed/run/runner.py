@@ -30,6 +30,7 @@ from testbed.experiment.scenario import ROOT, cell_id
 from testbed.guest.code_tree import BOOT, PLACE, guest_code
 from testbed.guest.kernel.builder import Kernel
 from testbed.guest.kernel.guest import GuestError, GuestOptions, run_guest
+from testbed.record.left_files import read_tail, settle
 from testbed.record.results import RecordedCell, Run, Wall
 from testbed.run.jobs import JudgeError, judged, prepare_job
 from testbed.transport.interface import GUEST_PROGRAMS
@@ -41,6 +42,8 @@ _ATTEMPTS = 2
 _ROOM_BYTES = 2**20
 """If less space is left on the disk, a failed cell is put down to that; a cell takes some 200 KB.
 """
+_REASON_BYTES = 64 << 10
+"""At most so much of what a failed program wrote is read."""
 _FULL = (ENOSPC, EDQUOT, EFBIG)
 _OTHERS = [ROOT, *(Path(p) for p in sys.path if p.endswith("-packages"))]
 _GUEST_OTHERS = {Path(f"/run/others/{n}"): folder for n, folder in enumerate(_OTHERS)}
@@ -209,6 +212,7 @@ async def run_module_on_host(
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         status = process.wait()
+        settle(job)
     if status != 0:
         raise ConductError(_reason(job, status))
     took_s = monotonic() - began_s
@@ -310,8 +314,7 @@ def _isolated(command: Sequence[str]) -> list[str]:
 def _reason(job: Path, status: int) -> str:
     """Return why a cell's program ended with a non-zero status."""
     for name in (ERROR_FILE, "stderr"):
-        path = job / name
-        if path.is_file() and (text := path.read_text(errors="replace").strip()):
+        if text := read_tail(job, name, _REASON_BYTES).strip():
             return _shortened(text)
     return f"the cell's program ended with status {status}"
 

@@ -25,6 +25,7 @@ from testbed.experiment.choosing import transport_choices
 from testbed.experiment.scenario import ROOT, cells, load_messenger, load_scenario, messenger_names
 from testbed.guest.kernel.builder import Kernel
 from testbed.record.cell_record import read_observation
+from testbed.record.left_files import read_left
 from testbed.record.observation import DirectionRecord, Observation, read_frames
 from testbed.run.jobs import prepare_job
 from testbed.run.provenance import programs, versions
@@ -144,7 +145,7 @@ async def observe_cell(kernel: Kernel, cell: Cell, folder: Path, cpu: int) -> Ob
     """
     prepare_job(folder, cell)
     await in_guest(kernel)(folder, cell, cpu)
-    seen = read_observation((folder / RECORD_FILE).read_bytes())
+    seen = read_observation(read_left(folder, RECORD_FILE))
     return observed_in_cell(seen, read_frames(folder / FRAMES_FILE))
 
 

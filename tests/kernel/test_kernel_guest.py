@@ -221,6 +221,23 @@ def test_only_the_folder_takes_what_stays(bench: Bench) -> None:
     assert not Path("/tmp/x").exists()
 
 
+def test_what_a_job_leaves_cannot_hold_up_or_mislead_its_runner(
+    bench: Bench, tmp_path: Path
+) -> None:
+    """Links, FIFOs and devices in the place of files that the runner reads."""
+    secret = tmp_path / "secret"
+    secret.write_text("private")
+    script = (
+        f"ln -s {secret} link; mkfifo fifo; rm console stdout; ln -s /dev/zero console\n"
+        "mkfifo stdout; mkdir -p nodes/a; mkfifo nodes/a/x.log; echo kept > nodes/a/y.log\n"
+        "rm stderr; ln -s /dev/zero stderr; ln -s /dev/zero guest.profile; chmod 0 nodes/a nodes"
+    )
+    result = bench.run("sh", "-c", script)
+    assert (result.exit_status, result.console) == (0, "")
+    left = sorted(str(path.relative_to(bench.folder)) for path in bench.folder.rglob("*"))
+    assert left == ["nodes", "nodes/a", "nodes/a/y.log"]
+
+
 def test_the_hosts_environment_stays_out(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET_OF_THE_HOST", "1")
     bench.run("env")

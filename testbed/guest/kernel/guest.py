@@ -40,6 +40,7 @@ from testbed.guest.kernel.job import (
     encode_job,
     read_end,
 )
+from testbed.record.left_files import read_tail, settle
 
 # The wall clock of every guest starts here: 2025-08-13 00:00:00 UTC.
 START_NS = 1_755_043_200 * 10**9
@@ -60,6 +61,8 @@ GUEST_ENV: Mapping[str, str] = {
 _SCRATCH = (Path("/tmp"), Path("/run"), Path("/var/tmp"), Path("/dev"))
 
 _TAIL_CHARS = 2_000
+_CONSOLE_BYTES = 1 << 20
+"""At most so much of what a guest says is read, from the end."""
 _HOME_PREFIX = "vt-"
 _SWEEP_AGE_S = 60.0
 
@@ -92,7 +95,7 @@ class GuestResult:
     program not found). `wall_s` is the host's time from start to power-off (s), `cpu_s` the
     processor time of the guest on the host (s), and `virtual_s` the guest's time from boot to the
     job's end (s). `counts` has what the guest's processes did in that time.
-    `console` is the kernel's whole output.
+    `console` is the kernel's output, of which only the last MB is kept.
     """
 
     exit_status: int
@@ -188,6 +191,7 @@ async def run_guest(
                 await _wait(process)
         finally:
             cpu_s = _kill_group(process)
+            settle(folder)
         wall_s = time.monotonic() - started_s
     hung_for_s = wall_limit_s if limit.cancelled_caught else None
     return _result(folder, wall_s, cpu_s, hung_for_s)
@@ -341,8 +345,8 @@ def _kill_group(process: subprocess.Popen[bytes]) -> float:
 
 
 def _result(folder: Path, wall_s: float, cpu_s: float, hung_for_s: float | None) -> GuestResult:
-    console = _text(folder / CONSOLE_FILE)
-    end_text = _text(folder / END_FILE)
+    console = read_tail(folder, CONSOLE_FILE, _CONSOLE_BYTES)
+    end_text = read_tail(folder, END_FILE, _CONSOLE_BYTES)
     (folder / END_FILE).unlink(missing_ok=True)
     end: JobEnd | str
     if hung_for_s is not None:
@@ -356,10 +360,11 @@ def _result(folder: Path, wall_s: float, cpu_s: float, hung_for_s: float | None)
         except ValueError:
             end = _cause(console)
     if isinstance(end, str):
+        standard_error = read_tail(folder, STDERR_FILE, _CONSOLE_BYTES)
         raise GuestError(
             f"the guest failed: {end}\n"
             f"--- end of its console ({folder / CONSOLE_FILE})\n{_tail(console)}\n"
-            f"--- end of the job's standard error\n{_tail(_text(folder / STDERR_FILE))}"
+            f"--- end of the job's standard error\n{_tail(standard_error)}"
         )
     return GuestResult(
         exit_status=end.exit_status,
@@ -376,13 +381,6 @@ def _cause(console: str) -> str:
         if found := re.search(pattern, console):
             return f"{meaning} ({found.group(0).strip()})"
     return "it ended without the job's exit status"
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text("utf-8", "replace")
-    except FileNotFoundError:
-        return ""
 
 
 def _tail(text: str) -> str:

@@ -12,6 +12,7 @@ import trio
 
 from testbed.experiment.cell import TransportChoice
 from testbed.guest.kernel.builder import Kernel
+from testbed.record.left_files import read_left
 from testbed.record.results import Wall
 from testbed.run.certificate import write_certificates
 from testbed.run.runner import ConductError, run_module
@@ -73,7 +74,7 @@ async def check_transport(
         failure = ""
     if failure:
         raise ConductError(failure)
-    first, again = ((folder / name / CHECKS_FILE).read_text() for name in ("first", "again"))
+    first, again = (read_left(folder / name, CHECKS_FILE) for name in ("first", "again"))
     content = json.loads(first)
     verdicts = [Verdict(**verdict) for verdict in content["verdicts"]]
     seen = "equal" if first == again else f"compare {CHECKS_FILE} and the logs in {folder}"
