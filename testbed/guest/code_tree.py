@@ -84,7 +84,8 @@ def _make(tree: Path, files: dict[Path, Path]) -> None:
             (fresh / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, fresh / name)
         bundle(fresh)
-        fresh.chmod(0o755)
+        for path in (fresh, *fresh.rglob("*")):  # a guest may have a user of its own
+            path.chmod(0o755 if path.is_dir() else 0o644)
         with suppress(OSError):  # another process was faster
             fresh.rename(tree)
     finally:

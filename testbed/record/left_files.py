@@ -47,8 +47,10 @@ class LeftFileError(ValueError):
     """A file that a guest left is not one that can be read; the message names it and says why."""
 
 
-def settle(folder: Path) -> list[str]:
+def settle(folder: Path, user: int | None = None) -> list[str]:
     """Make the folder of a job that has ended safe to work with; return what was removed.
+
+    With a user, its files become that user's instead: so is a folder given to a guest's own user.
 
     Ordinary files and folders stay and become the user's. Everything else is removed: links (also a
     further name of a file, which might be that of a file elsewhere), FIFOs, sockets and devices.
@@ -58,8 +60,10 @@ def settle(folder: Path) -> list[str]:
         OSError: The folder cannot be read or changed.
     """
     removed: list[str] = []
+    owner = (os.geteuid(), os.getegid()) if user is None else (user, user)
     with _opened_folder(folder.parent, PurePath()) as above:
-        _own(above, folder.name, os.stat(folder.name, dir_fd=above, follow_symlinks=False))
+        found = os.stat(folder.name, dir_fd=above, follow_symlinks=False)
+        _own(above, folder.name, found, owner)
     waiting = [PurePath()]
     while waiting:
         inner = waiting.pop()
@@ -69,7 +73,7 @@ def settle(folder: Path) -> list[str]:
                     _remove(opened, name, found)
                     removed.append(f"{printable(str(inner / name))} ({fault})")
                     continue
-                _own(opened, name, found)
+                _own(opened, name, found, owner)
                 if stat.S_ISDIR(found.st_mode):
                     waiting.append(inner / name)
     return removed
@@ -208,13 +212,13 @@ def _opened_folder(folder: Path, inner: PurePath) -> Iterator[int]:
         os.close(opened)
 
 
-def _own(opened: int, name: str, found: os.stat_result) -> None:
-    """Make an ordinary file or a folder readable, writable and the user's.
+def _own(opened: int, name: str, found: os.stat_result, owner: tuple[int, int]) -> None:
+    """Make an ordinary file or a folder readable, writable and its new owner's.
 
     Its name is used twice, which is safe because no process of the guest is left.
     """
-    if (found.st_uid, found.st_gid) != (os.geteuid(), os.getegid()):
-        os.chown(name, os.geteuid(), os.getegid(), dir_fd=opened, follow_symlinks=False)
+    if (found.st_uid, found.st_gid) != owner:
+        os.chown(name, *owner, dir_fd=opened, follow_symlinks=False)
     mode = stat.S_IMODE(found.st_mode) & 0o777
     wanted = mode | (0o700 if stat.S_ISDIR(found.st_mode) else 0o600)
     if wanted != stat.S_IMODE(found.st_mode):

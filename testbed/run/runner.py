@@ -14,7 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from errno import EDQUOT, EFBIG, ENOSPC
@@ -33,7 +33,8 @@ from testbed.guest.kernel.guest import GuestError, GuestOptions, run_guest
 from testbed.record.left_files import read_tail, settle
 from testbed.record.results import RecordedCell, Run, Wall
 from testbed.run.jobs import JudgeError, judged, prepare_job
-from testbed.transport.interface import GUEST_PROGRAMS
+from testbed.run.provenance import programs
+from testbed.transport.interface import GUEST_PROGRAMS, Program
 
 WALL_LIMIT_S = 300.0
 """After this time a program counts as hung; a cell is also allowed the length of its call."""
@@ -101,11 +102,18 @@ def in_guest(kernel: Kernel, *, profile: bool = False) -> Conduct:
             cpu=cpu,
             wall_limit_s=WALL_LIMIT_S + cell.duration_s,
             options=GuestOptions(
-                memory_mb=ENGINES[cell.messenger.engine].guest_mb, profile=profile
+                memory_mb=ENGINES[cell.messenger.engine].guest_mb,
+                profile=profile,
+                readable=program_files(programs([cell])),
             ),
         )
 
     return conduct
+
+
+def program_files(needed: Iterable[Program]) -> list[Path]:
+    """Return the files of programs, for guests that run them."""
+    return [path for program in needed if (path := program.find()) is not None]
 
 
 async def run_module(
@@ -260,7 +268,7 @@ async def run_cells(
                 f"the disk that has {run.folder} is full. What is finished is kept: make room, and "
                 "run it again to go on"
             ) from None
-        if len(others.exceptions) == 1:
+        if len(others.exceptions) == 1 or isinstance(others.exceptions[0], KnownError):
             raise others.exceptions[0] from None
         raise
     finally:

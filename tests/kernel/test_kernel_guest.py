@@ -21,10 +21,11 @@ from testbed.guest.kernel.guest import (
     GuestError,
     GuestOptions,
     GuestResult,
-    memory_folder,
     run_guest,
 )
+from testbed.guest.kernel.homes import memory_folder
 from testbed.guest.kernel.job import PROFILE_FILE, Counts
+from testbed.guest.kernel.usage import Watch, descendants
 from testbed.tools.syscall_profile import read_profile
 
 pytestmark = pytest.mark.guest
@@ -49,7 +50,7 @@ os.execv("{linux}", ["{linux}", *sys.argv[1:]])
 
 @dataclass(frozen=True)
 class Bench:
-    """A kernel, a processor, a fresh folder for the job, and the guests that were started."""
+    """A kernel, a processor, a fresh folder for the job, and the processes that guests had."""
 
     kernel: Kernel
     cpu: int
@@ -105,30 +106,15 @@ def bench(kernel: Kernel, cpu: int, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     folder = tmp_path / "a job's folder"
     folder.mkdir()
     guests: list[int] = []
-    start = guest._start
 
-    def noted(
-        command: Sequence[str], home: Path, memory: Path, console_fd: int
-    ) -> subprocess.Popen[bytes]:
-        process = start(command, home, memory, console_fd)
-        guests.append(process.pid)
-        return process
+    class Noted(Watch):
+        def excess(self) -> str:
+            guests.extend(descendants(self._process))
+            return super().excess()
 
-    monkeypatch.setattr(guest, "_start", noted)
+    monkeypatch.setattr(guest, "Watch", Noted)
+    monkeypatch.setattr(guest, "INTERVAL_S", 0.1)
     return Bench(kernel, cpu, folder, guests)
-
-
-def processes(field: str, numbers: Sequence[int]) -> list[int]:
-    """Return the processes of which a field of their status is one of the numbers."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            status = (process / "status").read_text()
-        except OSError:
-            continue
-        if any(f"\n{field}:\t{number}\n" in status for number in numbers):
-            found.append(int(process.name))
-    return found
 
 
 def assert_they_end(numbers: Sequence[int]) -> None:
@@ -275,7 +261,10 @@ def test_a_host_that_tells_another_of_system_calls_makes_no_difference(
     program = "import threading, time; threading.Thread(target=time.sleep, args=(1,)).start()"
     runs = []
     for kernel in (bench.kernel, replace(bench.kernel, path=watched)):
-        result = replace(bench, kernel=kernel).run(sys.executable, "-I", "-S", "-c", program)
+        options = GuestOptions(readable=[bench.kernel.path])
+        result = replace(bench, kernel=kernel).run(
+            sys.executable, "-I", "-S", "-c", program, options=options
+        )
         runs.append((result.exit_status, result.virtual_s, result.counts))
     assert runs[0] == runs[1]
     assert runs[0][0] == 0
@@ -295,8 +284,8 @@ def test_a_hang_ends_at_its_limit_and_leaves_nothing(bench: Bench) -> None:
     assert time.monotonic() - started_s < 2
     assert "last words" in str(error.value)
     assert "Linux version" in (bench.folder / "console").read_text()
-    assert bench.guests
-    assert_they_end(processes("NSsid", bench.guests))
+    assert len(bench.guests) > 3  # the launcher, the kernel, a process of a task
+    assert_they_end(bench.guests)
     # another run may have begun meanwhile, but not with this folder
     after = set(Path("/tmp").glob("vt-*/job")) - {home / "job" for home in before}
     assert bench.folder not in {job.resolve() for job in after}
@@ -307,8 +296,6 @@ def test_the_death_of_init_is_named_with_the_end_of_the_console(bench: Bench) ->
     with pytest.raises(GuestError, match=r"panicked .*Attempted to kill init") as error:
         replace(bench, kernel=mortal).run("true")
     assert "--- end of its console" in str(error.value)
-    assert bench.guests
-    assert_they_end(processes("NSsid", bench.guests))
 
 
 def test_waiting_for_ever_ends_at_the_virtual_limit(bench: Bench) -> None:
@@ -343,8 +330,8 @@ def test_cancellation_kills_at_once_and_leaves_nothing(bench: Bench) -> None:
         assert scope.cancelled_caught
 
     trio.run(main)
-    assert bench.guests
-    assert_they_end(processes("NSsid", bench.guests))
+    assert len(bench.guests) > 3
+    assert_they_end(bench.guests)
     left = sorted(path.name for path in bench.folder.iterdir())
     assert left == ["console", "stderr", "stdout"]
 
@@ -366,12 +353,12 @@ def test_a_killed_runner_takes_its_guests_along(bench: Bench) -> None:
     )
     running: list[int] = []
     until_s = time.monotonic() + WALL_LIMIT_S
-    # The kernel, and a process of a task.
-    while len(running) < 2 and runner.poll() is None and time.monotonic() < until_s:
-        running = processes("NSsid", processes("PPid", [runner.pid]))
+    # The runner, the launcher and its other half, the kernel, and a process of a task.
+    while len(running) < 5 and runner.poll() is None and time.monotonic() < until_s:
+        running = list(descendants(runner.pid))
     runner.kill()
     runner.wait()
-    assert len(running) > 1, "the runner ended before its guest began"
+    assert len(running) > 4, "the runner ended before its guest began"
     assert_they_end(running)
 
 

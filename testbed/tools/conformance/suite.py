@@ -10,12 +10,16 @@ from pathlib import Path
 
 import trio
 
+from testbed.call.engines import GUEST_MB
 from testbed.experiment.cell import TransportChoice
+from testbed.experiment.choosing import load_transport
+from testbed.experiment.loading import programs_of
 from testbed.guest.kernel.builder import Kernel
+from testbed.guest.kernel.guest import GuestOptions
 from testbed.record.left_files import read_left
 from testbed.record.results import Wall
 from testbed.run.certificate import write_certificates
-from testbed.run.runner import ConductError, run_module
+from testbed.run.runner import ConductError, program_files, run_module
 from testbed.tools.conformance.rules import CHECK_FILE, CHECKS_FILE, RULES, Verdict
 
 TWICE = "same again"
@@ -50,6 +54,7 @@ async def check_transport(
         ConductError: A guest failed.
     """
     walls: dict[str, Wall] = {}
+    readable = program_files(programs_of(load_transport(choice)))
     limit = trio.CapacityLimiter(len(cpus))
     free = list(cpus)
 
@@ -59,7 +64,12 @@ async def check_transport(
             try:
                 job = _job(folder / name, choice)
                 walls[name] = await run_module(
-                    kernel, "testbed.tools.conformance.rules", job, seed=_SEED, cpu=cpu
+                    kernel,
+                    "testbed.tools.conformance.rules",
+                    job,
+                    seed=_SEED,
+                    cpu=cpu,
+                    options=GuestOptions(memory_mb=GUEST_MB, readable=readable),
                 )
             finally:
                 free.append(cpu)
