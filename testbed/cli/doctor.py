@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import typer
 from rich.table import Table
 
 from testbed.audio.opus import SPEECH_FOLDER
 from testbed.cli.console import out
+from testbed.cli.kernel import UNCONFINED
 from testbed.cli.registry import Command, Panel
 from testbed.cli.requirements import (
     missing_for_engines,
@@ -17,6 +19,8 @@ from testbed.cli.requirements import (
 from testbed.experiment import scenario
 from testbed.experiment.scenario import cells
 from testbed.guest.kernel.builder import KernelBuildError, cached_kernel
+from testbed.guest.kernel.confinement import available_layers, why_not
+from testbed.guest.kernel.launcher import LauncherError
 from testbed.run.provenance import programs
 
 
@@ -49,6 +53,7 @@ def _checks() -> list[tuple[str, bool, str]]:
         (f"program {name}", shutil.which(name) is not None, "apt install util-linux")
         for name in ("setpriv", "taskset", "unshare")
     ]
+    checks.append(_confinement())
     checks.append(("speech", any(SPEECH_FOLDER.glob("*.wav")), "apt install pocketsphinx-testdata"))
     try:
         kernel = cached_kernel()
@@ -58,6 +63,19 @@ def _checks() -> list[tuple[str, bool, str]]:
     name = "guest kernel" if kernel is None else f"guest kernel {kernel.version}"
     checks.append((name, kernel is not None, remedy))
     return checks
+
+
+def _confinement() -> tuple[str, bool, str]:
+    """Return how guests are confined here, as a check."""
+    try:
+        layers = available_layers()
+        lacks = "" if layers.namespaces else why_not(replace(layers, namespaces=True))
+    except LauncherError as error:
+        return "confinement of guests", False, str(error)
+    name = f"confinement of guests: {', '.join(layers.names)}"
+    if lacks:
+        name += f" (no namespaces: {lacks})"
+    return name, layers.keep_files_away, UNCONFINED
 
 
 COMMAND = Command(Panel.LAB, doctor)

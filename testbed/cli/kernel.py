@@ -15,8 +15,15 @@ from testbed.cli.console import err, out
 from testbed.cli.registry import Command, Panel
 from testbed.guest.kernel import selftest
 from testbed.guest.kernel.builder import Kernel, build_kernel, cached_kernel
+from testbed.guest.kernel.confinement import available_layers
 
 kernel_app = typer.Typer(no_args_is_help=True, help="Build or check the guest kernel.")
+
+
+UNCONFINED = (
+    "root in a guest can read and write what the user who starts it can, because this kernel has "
+    "neither Landlock (Linux 5.13) nor user namespaces that this user may make"
+)
 
 
 class KernelKind(StrEnum):
@@ -27,11 +34,16 @@ class KernelKind(StrEnum):
 
 
 def guest_kernel() -> Kernel:
-    """Return the guest kernel, built first if necessary: once for all checkouts of this user."""
+    """Return the guest kernel, built first if necessary: once for all checkouts of this user.
+
+    A warning is printed if nothing keeps guests from the user's files.
+    """
     built = cached_kernel()
     if built is None:
         err.print("There is no guest kernel in the cache yet: builds it, which takes some minutes.")
         built = _build_kernel(None)
+    if not available_layers().keep_files_away:
+        err.print(f"[yellow]Warning:[/] {UNCONFINED}.")
     return built
 
 

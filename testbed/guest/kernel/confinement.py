@@ -10,8 +10,9 @@ kernel. `launch.c` puts them in place before the guest kernel starts:
   sockets and signals to processes outside;
 - limits: on processes, open files, bytes and, if the guest has its own namespaces, its memory.
 
-Always, it has no capabilities and cannot gain privileges, and it dies with the program that started
-it. Not every machine has all layers: `available_layers` tries them.
+Besides, it has no capabilities and cannot gain privileges, it dies with the program that started
+it, and what it leaves is cleared of everything but ordinary files. Not every machine has all
+layers: `available_layers` tries them.
 """
 
 from __future__ import annotations
@@ -58,11 +59,26 @@ class Layers:
     own_user: bool = False
     """Whether a guest that root starts becomes a user of its own."""
     limits: bool = True
+    rights: bool = True
+    """Whether it has no capabilities and cannot gain privileges, which is possible everywhere."""
+    clears_job: bool = True
+    """Whether everything but ordinary files is removed from its job's folder when it has ended."""
 
     @property
     def keep_files_away(self) -> bool:
         """Whether a guest is kept from the files of the user who starts it."""
         return bool(self.landlock or self.namespaces)
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the layers, for people."""
+        found = {
+            "a user of its own": self.own_user,
+            "namespaces": self.namespaces,
+            f"Landlock {self.landlock}": bool(self.landlock),
+            "limits": self.limits,
+        }
+        return [name for name, is_there in found.items() if is_there]
 
 
 @dataclass(frozen=True)
@@ -111,6 +127,7 @@ class Confinement:
             *(("--own-users",) if layers.namespaces and self.user is None else ()),
             *(() if self.user is None else ("--user", str(self.user))),
             *(("--landlock", str(layers.landlock)) if layers.landlock else ()),
+            *(() if layers.rights else ("--keep-rights",)),
             *(self._limits(view) if layers.limits else ()),
             *(self._paths(view) if layers.keep_files_away else ()),
             "--",
@@ -144,7 +161,7 @@ def confinement(layers: Layers, limits: Limits, paths: Iterable[Path]) -> Confin
     Without namespaces, a user of its own is only possible if everybody can reach these paths.
     """
     own_user = layers.own_user and (layers.namespaces or all(map(_is_public, paths)))
-    return Confinement(layers, limits, _spare_user() if own_user else None)
+    return Confinement(layers, limits, spare_user() if own_user else None)
 
 
 @cache
@@ -159,7 +176,7 @@ def available_layers() -> Layers:
 
 def _candidates() -> Iterable[Layers]:
     """Yield what might be possible, the strictest first."""
-    best = Layers(landlock_version(), namespaces=True, own_user=_spare_user() is not None)
+    best = Layers(landlock_version(), namespaces=True, own_user=spare_user() is not None)
     for namespaces in (True, False):
         for own_user in dict.fromkeys((best.own_user, False)):
             yield replace(best, namespaces=namespaces, own_user=own_user)
@@ -206,7 +223,7 @@ def landlock_version() -> int:
     return max(version, 0)
 
 
-def _spare_user() -> int | None:
+def spare_user() -> int | None:
     """Return a random user and group id that nobody has; None if this process is not root."""
     if os.geteuid() != 0:
         return None

@@ -217,7 +217,8 @@ async def run_guest(
                 ended = await _wait(process, Watch(process.pid, written, options.limits))
         finally:
             cpu_s = _end(process)
-            settle(folder)
+            if layers.clears_job:
+                settle(folder)
             (folder / JOB_FILE).unlink(missing_ok=True)
         wall_s = time.monotonic() - started_s
     return _result(folder, wall_s, cpu_s, ended)

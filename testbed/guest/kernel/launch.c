@@ -13,6 +13,7 @@
  *			paths below exist, and no process or socket outside does
  *   --own-users	make the namespaces as an ordinary user, in a user namespace
  *   --user ID		become this user and group, which have no other process
+ *   --keep-rights	keep capabilities and the user, to try what would happen
  *   --landlock ABI	forbid everything that Landlock of this version can forbid,
  *			except access to the paths below
  *   --limit NAME=N	set a resource limit, hard and soft: processes, files, bytes
@@ -110,7 +111,7 @@ struct path {
 
 static struct options {
 	long parent, cpu, user, landlock;
-	int namespaces, own_users;
+	int namespaces, own_users, keep_rights;
 	struct { int which; rlim_t value; } limits[8];
 	size_t limit_count;
 	struct path paths[MOST_PATHS + 8];
@@ -220,6 +221,8 @@ static char **parse(char **argv)
 			options.namespaces = 1;
 		else if (!strcmp(*argv, "--own-users"))
 			options.own_users = 1;
+		else if (!strcmp(*argv, "--keep-rights"))
+			options.keep_rights = 1;
 		else if (argv[1])
 			take(*argv, argv[1]), argv++;
 		else
@@ -528,7 +531,8 @@ static _Noreturn void confine(char **argv, const sigset_t *before)
 	if (options.namespaces)
 		enter_view();
 	limit();
-	drop_rights();
+	if (!options.keep_rights)
+		drop_rights();
 	die_with_parent();	/* a change of the user has undone it */
 	if (options.landlock)
 		restrict_with_landlock();
