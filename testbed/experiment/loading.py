@@ -28,7 +28,7 @@ ENTRY_POINTS = "testbed.transports"
 
 def in_tree_names() -> list[str]:
     """Return the names of the transports that come with the project; each is one file."""
-    return sorted(p.stem for p in IN_TREE.glob("*.py") if not p.stem.startswith("_"))
+    return sorted(p.stem for p in IN_TREE.glob("*.py") if p.name[0] not in "._")
 
 
 def out_of_tree() -> dict[str, list[str]]:

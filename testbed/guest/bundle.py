@@ -63,7 +63,7 @@ def _import_all(tree: Path) -> dict[str, CodeType]:
 
     vars(dataclasses)["exec"], vars(attr._make)["compile"] = exec_text, compile_text
     importlib.import_module(_PROGRAM)
-    for file in sorted((tree / "transports").glob("[!_]*.py")):
+    for file in sorted((tree / "transports").glob("[!_.]*.py")):
         with suppress(ImportError):  # the transport's own cell will report it
             importlib.import_module(f"transports.{file.stem}")
     return generated

@@ -15,15 +15,15 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from importlib.util import cache_from_source
 from pathlib import Path
 
 from testbed.guest.kernel.cache import cache_folder
+from testbed.guest.kernel.cached_folder import cached_folder
 
 PLACE = Path("/run/code")
 """Where the code is mounted in a guest."""
@@ -56,13 +56,8 @@ def guest_code() -> Path:
         content = path.read_bytes()
         digest.update(b"%b %d\n" % (os.fsencode(name), len(content)) + content)
     trees = cache_folder().with_name("code")
-    tree = trees / digest.hexdigest()[:20]
-    if not tree.is_dir():
-        trees.mkdir(parents=True, exist_ok=True)
-        _sweep(trees)
-        _make(tree, files)
-    os.utime(tree)
-    return tree
+    _sweep(trees)
+    return cached_folder(trees / digest.hexdigest()[:20], partial(_make, files))
 
 
 def _files() -> Iterator[tuple[Path, Path]]:
@@ -73,23 +68,16 @@ def _files() -> Iterator[tuple[Path, Path]]:
         places += found[:1]
     for place in places:
         for path in sorted(place.rglob("*")):
-            if ".so" in path.suffixes or path.suffix == ".py":
+            is_code = ".so" in path.suffixes or path.suffix == ".py"
+            if is_code and not path.name.startswith("."):
                 yield path.relative_to(place.parent), path
 
 
-def _make(tree: Path, files: dict[Path, Path]) -> None:
-    fresh = Path(tempfile.mkdtemp(prefix="new-", dir=tree.parent))
-    try:
-        for name, path in files.items():
-            (fresh / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, fresh / name)
-        bundle(fresh)
-        for path in (fresh, *fresh.rglob("*")):  # a guest may have a user of its own
-            path.chmod(0o755 if path.is_dir() else 0o644)
-        with suppress(OSError):  # another process was faster
-            fresh.rename(tree)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+def _make(files: dict[Path, Path], fresh: Path) -> None:
+    for name, path in files.items():
+        (fresh / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, fresh / name)
+    bundle(fresh)
 
 
 def bundle(tree: Path, changed: str = "") -> None:
@@ -112,6 +100,7 @@ def bundle(tree: Path, changed: str = "") -> None:
 
 
 def _sweep(trees: Path) -> None:
-    for tree in trees.iterdir():
-        if time.time() - tree.stat().st_mtime > _KEPT_S:
-            shutil.rmtree(tree, ignore_errors=True)
+    with suppress(OSError):
+        for tree in trees.iterdir():
+            if time.time() - tree.stat().st_mtime > _KEPT_S:
+                shutil.rmtree(tree, ignore_errors=True)

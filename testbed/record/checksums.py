@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from testbed.record.left_files import open_left, read_left
+
 SUMS = "SHA256SUMS"
 
 
@@ -23,7 +25,7 @@ def seal(folder: Path) -> None:
         for path in folder.rglob("*")
         if path.is_file() and not path.is_symlink() and path.name != SUMS
     )
-    lines = [f"{_digest(folder / name)}  {name}\n" for name in names]
+    lines = [f"{_digest(folder, name)}  {name}\n" for name in names]
     (folder / SUMS).write_text("".join(lines), "utf-8")
 
 
@@ -39,10 +41,12 @@ def damage(folder: Path, *names: str) -> str:
     """
     try:
         sums = _sums(folder)
+        if not sums:
+            return f"{SUMS} is empty"
         for name in names or sums:
             if name not in sums:
                 return f"{name} has no checksum"
-            if _digest(folder / name) != sums[name]:
+            if _digest(folder, name) != sums[name]:
                 return f"{name} is not what it was when it was written"
     except (OSError, ValueError) as error:
         return str(error)
@@ -51,7 +55,7 @@ def damage(folder: Path, *names: str) -> str:
 
 def _sums(folder: Path) -> dict[str, str]:
     found = {}
-    for line in (folder / SUMS).read_text("utf-8").splitlines():
+    for line in read_left(folder, SUMS).decode("utf-8").splitlines():
         digest, blanks, name = line.partition("  ")
         if not blanks or len(digest) != 64:
             raise ValueError(f"{SUMS} is damaged")
@@ -59,6 +63,6 @@ def _sums(folder: Path) -> dict[str, str]:
     return found
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
+def _digest(folder: Path, name: str) -> str:
+    with open_left(folder, name) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -9,10 +9,12 @@
     RUN/cells/CELL/*.log      the logs of third-party programs
     RUN/cells/CELL/*.pcap     what crossed each middlebox, by its name, if a capture was requested
     RUN/cells/CELL/scores.json  the scores of its sound, if `testbed score` was run
-    RUN/cells/CELL/wall.json  what it cost; the only file that differs between two equal runs
+    RUN/cells/CELL/wall.json  what it cost; differs between two equal runs
+    RUN/cells/CELL/SHA256SUMS the checksums of the files above, but for its scores
     RUN/failed/CELL/          what is left of a cell that could not be conducted
 
 A cell's folder is prepared elsewhere and renamed into place, so it is either complete or absent.
+One that is damaged all the same counts as not run. Files that do not belong to a run are ignored.
 """
 
 from __future__ import annotations
@@ -32,11 +34,13 @@ from pydantic import TypeAdapter
 from testbed.errors import InputError
 from testbed.experiment.cell import EVENTS_FILE, FRAMES_FILE
 from testbed.record.cell_record import CellRecord, parsed
+from testbed.record.checksums import damage, is_sealed, seal
 from testbed.record.left_files import plain_name, read_left, write_left
 from testbed.record.manifest import Manifest
 from testbed.record.observation import DirectionRecord, read_frames
 
 CELL, WALL, MANIFEST, SCORES = "cell.json", "wall.json", "run.json", "scores.json"
+_CHECKED = (CELL, WALL, FRAMES_FILE, EVENTS_FILE)
 
 
 class ResultsError(InputError):
@@ -134,7 +138,7 @@ class Run:
                 shutil.rmtree(self.folder / name, ignore_errors=True)
         elif path.exists():
             manifest = self._grown(manifest)
-        elif self.folder.is_dir() and any(self.folder.iterdir()):
+        elif self.folder.is_dir() and any(p.name[0] != "." for p in self.folder.iterdir()):
             raise ResultsError(f"{self.folder} is not empty and no run's: give another --out")
         for name in ("cells", "failed"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
@@ -170,8 +174,21 @@ class Run:
         return self._manifest
 
     def has(self, cell_id: str) -> bool:
-        """Return whether a cell's record is there."""
-        return (self.folder / "cells" / cell_id / CELL).is_file()
+        """Return whether a cell's record is there, whole."""
+        return (self.folder / "cells" / cell_id).is_dir() and not self.damage(cell_id)
+
+    def damage(self, cell_id: str) -> str:
+        """Return what is wrong with a cell's files; empty if nothing is, or if it is not there."""
+        cell = self.folder / "cells" / cell_id
+        if not cell.is_dir():
+            return ""
+        if is_sealed(cell):
+            return damage(cell, *_CHECKED)
+        try:
+            read_cell(cell)
+        except (OSError, ValueError) as error:
+            return str(error)
+        return ""
 
     def keep(self, cell_id: str, job: Path, record: CellRecord, wall: Wall) -> RecordedCell:
         """Move a conducted cell's files from its job's folder into the run, atomically."""
@@ -184,8 +201,10 @@ class Run:
                 path.rename(done / plain_name(node + path.name))
         (done / WALL).write_text(json.dumps(asdict(wall), indent=1) + "\n")
         (done / CELL).write_text(record.to_json())
+        seal(done)
         _flush(done)
         target = self.folder / "cells" / cell_id
+        shutil.rmtree(target, ignore_errors=True)  # only if it was damaged
         done.rename(target)
         shutil.rmtree(job)
         shutil.rmtree(self.folder / "failed" / cell_id, ignore_errors=True)
@@ -214,10 +233,12 @@ class Run:
             ResultsError: The frames are damaged or missing.
         """
         path = cell.folder / FRAMES_FILE
+        if is_sealed(cell.folder) and (found := damage(cell.folder, FRAMES_FILE)):
+            raise ResultsError(_damaged(cell.folder, found))
         try:
             return read_frames(path)
         except (OSError, ValueError) as error:
-            raise ResultsError(f"{path}: {error}; remove its folder and run again") from None
+            raise ResultsError(_damaged(cell.folder, error)) from None
 
     def heard(self, cell: RecordedCell, direction: str) -> Path | None:
         """Return the WAV file of what a real engine played; None for a modelled call."""
@@ -254,12 +275,32 @@ class Run:
     def _read(self) -> Iterator[RecordedCell]:
         folder = self.folder / "cells"
         for cell in sorted(folder.iterdir()) if folder.is_dir() else ():
+            if not (is_sealed(cell) or (cell / CELL).exists()):
+                continue
             try:
-                record = CellRecord.from_json(read_left(cell, CELL))
-                wall = parsed(_WALLS, read_left(cell, WALL))
+                record, wall = read_cell(cell)
             except (OSError, ValueError) as error:
-                raise ResultsError(f"{cell}: {error}; remove it and run again") from None
+                raise ResultsError(_damaged(cell, error)) from None
             yield RecordedCell(cell, record, wall)
+
+
+def read_cell(cell: Path) -> tuple[CellRecord, Wall]:
+    """Read a cell's record and what it cost.
+
+    Raises:
+        OSError: A file is missing.
+        ValueError: A file is damaged.
+    """
+    record = CellRecord.from_json(read_left(cell, CELL))
+    wall = parsed(_WALLS, read_left(cell, WALL))
+    if is_sealed(cell) and (found := damage(cell, CELL, WALL)):
+        raise ValueError(found)
+    return record, wall
+
+
+def _damaged(cell: Path, error: object) -> str:
+    said = " ".join(str(error).split())
+    return f"{cell} is damaged: {said}; run its scenario again, which replaces it"
 
 
 def _flush(folder: Path) -> None:

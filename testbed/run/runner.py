@@ -29,7 +29,9 @@ from testbed.experiment.cell import ERROR_FILE, Cell
 from testbed.experiment.scenario import ROOT, cell_id
 from testbed.guest.code_tree import BOOT, PLACE, guest_code
 from testbed.guest.kernel.builder import Kernel
+from testbed.guest.kernel.confinement import MEMORY
 from testbed.guest.kernel.guest import GuestError, GuestOptions, run_guest
+from testbed.guest.kernel.homes import home_place
 from testbed.record.left_files import read_tail, settle
 from testbed.record.results import RecordedCell, Run, Wall
 from testbed.run.jobs import JudgeError, judged, prepare_job
@@ -263,10 +265,11 @@ async def run_cells(
         _, others = group.split(KeyboardInterrupt)
         if others is None:
             raise Interrupted from None
-        if any(isinstance(e, OSError) and e.errno in _FULL for e in others.exceptions):
+        if full := [e for e in others.exceptions if isinstance(e, OSError) and e.errno in _FULL]:
+            place = _full_place(full[0], run.folder)
             raise LabError(
-                f"the disk that has {run.folder} is full. What is finished is kept: make room, and "
-                "run it again to go on"
+                f"the disk that has {place} is full. What is finished is kept: make room, and run "
+                "it again to go on"
             ) from None
         if len(others.exceptions) == 1 or isinstance(others.exceptions[0], KnownError):
             raise others.exceptions[0] from None
@@ -300,9 +303,20 @@ async def _run_cell(run: Run, cell: Cell, conduct: Conduct, cpu: int, *, pcap: b
 
 
 def _check_room(folder: Path) -> None:
-    """Raise ENOSPC if the disk is full: the guest reported that, but in words of its own."""
-    if shutil.disk_usage(folder).free < _ROOM_BYTES:
-        raise OSError(ENOSPC, os.strerror(ENOSPC), str(folder))
+    """Raise ENOSPC if a disk is full: the guest reported that, but in words of its own."""
+    for place in (folder, home_place(), MEMORY):
+        with suppress(FileNotFoundError):
+            if shutil.disk_usage(place).free < _ROOM_BYTES:
+                raise OSError(ENOSPC, os.strerror(ENOSPC), str(place))
+
+
+def _full_place(error: OSError, folder: Path) -> str:
+    """Return a path on the disk that is full, of which an error does not always tell."""
+    try:
+        _check_room(folder)
+    except OSError as found:
+        return str(found.filename)
+    return str(error.filename or folder)
 
 
 def _command(module: str, argument: Path, import_path: Sequence[Path]) -> list[str]:

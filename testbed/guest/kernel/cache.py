@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from testbed.guest.kernel.source import KernelBuildError, KernelSource, find_source
+from testbed.record.checksums import damage, is_sealed, seal
 
 # Change this when the build's steps change in a way that the recipe's files do not show.
 _FORMAT = "1"
@@ -84,7 +85,7 @@ def _short(text: str) -> str:
 def our_recipe(folder: Path = _HERE) -> Recipe:
     """Return the recipe in `folder`, with its patches in the order of their names."""
     return Recipe(
-        patches=tuple(sorted((folder / "patches").glob("*.patch"))),
+        patches=tuple(sorted((folder / "patches").glob("[!.]*.patch"))),
         options=folder / "options",
         init_source=folder / "init.c",
     )
@@ -133,7 +134,7 @@ def read_entry(entry: Path) -> Kernel | None:
     for path, wanted in ((kernel.path, "linux_bytes"), (kernel.init, "init_bytes")):
         if not path.is_file() or path.stat().st_size != facts.get(wanted):
             return None
-    return kernel
+    return None if is_sealed(entry) and damage(entry) else kernel
 
 
 def _facts(entry: Path) -> dict[str, object]:
@@ -169,6 +170,7 @@ def store(linux: Path, init: Path, *, version: str, recipe: Recipe, source: Kern
         "init_bytes": (fresh / "init").stat().st_size,
     }
     (fresh / "kernel.json").write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
+    seal(fresh)
     entry = folder / key
     shutil.rmtree(entry, ignore_errors=True)
     fresh.rename(entry)

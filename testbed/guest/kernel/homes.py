@@ -31,6 +31,12 @@ class HomeError(KnownError):
     """A guest's folders cannot be made; the message says why."""
 
 
+def home_place() -> Path:
+    """Return the folder in which the homes of guests are made."""
+    place = Path("/tmp")
+    return place if os.access(place, os.W_OK | os.X_OK) else Path(tempfile.gettempdir())
+
+
 @contextmanager
 def guest_home(kernel: Kernel, folder: Path, user: int | None) -> Iterator[Path]:
     """Yield a new home folder for a guest whose job is in `folder`.
@@ -40,9 +46,7 @@ def guest_home(kernel: Kernel, folder: Path, user: int | None) -> Iterator[Path]
     Raises:
         HomeError: The folder for temporary files has a blank in its name.
     """
-    place = Path("/tmp")
-    if not os.access(place, os.W_OK | os.X_OK):
-        place = Path(tempfile.gettempdir())
+    place = home_place()
     with _kept(place) as home:
         if re.search(r"\s", str(home)):
             raise HomeError(f"the folder for temporary files has a blank in its name: {place}")

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import atexit
 import hashlib
-import os
-import shutil
 import subprocess
-import tempfile
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 from testbed.errors import KnownError
 from testbed.guest.kernel.cache import cache_folder
-from testbed.record.checksums import damage, seal
+from testbed.guest.kernel.cached_folder import cached_folder
 
 _SOURCE = Path(__file__).with_name("launch.c")
 _COMPILE = ("gcc", "-static", "-Os", "-s", "-o")
@@ -29,29 +24,11 @@ class LauncherError(KnownError):
 def launcher() -> Path:
     """Return the launcher, from the cache or built (a third of a second).
 
-    A damaged one is built again. If the cache cannot be written, it is kept in a folder for
-    temporary files as long as this process runs.
-
     Raises:
         LauncherError: It cannot be built.
     """
     key = hashlib.sha256(" ".join(_COMPILE).encode() + _SOURCE.read_bytes()).hexdigest()[:20]
-    entry = cache_folder().with_name(_NAME) / key
-    if not damage(entry, _NAME):
-        return entry / _NAME
-    try:
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(prefix="new-", dir=entry.parent))
-    except OSError:
-        fresh = entry = Path(tempfile.mkdtemp(prefix="testbed-launch-"))
-        atexit.register(shutil.rmtree, fresh, ignore_errors=True)
-    _build(fresh)
-    if fresh != entry:
-        shutil.rmtree(entry, ignore_errors=True)
-        with suppress(OSError):  # another process was faster
-            fresh.rename(entry)
-        shutil.rmtree(fresh, ignore_errors=True)
-    return entry / _NAME
+    return cached_folder(cache_folder().with_name(_NAME) / key, _build) / _NAME
 
 
 def _build(folder: Path) -> None:
@@ -65,7 +42,3 @@ def _build(folder: Path) -> None:
         ) from None
     if done.returncode:
         raise LauncherError(f"the program that confines guests does not compile: {done.stderr}")
-    seal(folder)
-    folder.chmod(0o755)
-    (folder / _NAME).chmod(0o755)
-    os.utime(folder)
