@@ -4,6 +4,7 @@ It also reads and writes speech as WAV files. Importing this module loads libopu
 not import it: there are only frames.
 """
 
+import io
 import sys
 import wave
 from dataclasses import dataclass
@@ -101,15 +102,13 @@ def read_speech(path: Path) -> Speech:
     return Speech(pcm, rate_hz)
 
 
-def write_wav(path: Path, speech: Speech) -> None:
-    """Write sound to a WAV file.
-
-    Raises:
-        OSError: The file cannot be written.
-    """
-    with wave.open(str(path), "wb") as file:
+def wav(speech: Speech) -> bytes:
+    """Return sound as the content of a WAV file."""
+    content = io.BytesIO()
+    with wave.open(content, "wb") as file:
         file.setparams((1, _SAMPLE_BYTES, speech.rate_hz, 0, "NONE", ""))
         file.writeframes(speech.pcm)
+    return content.getvalue()
 
 
 def default_speech(folder: Path = SPEECH_FOLDER) -> Speech:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 import typer
@@ -24,7 +25,13 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """Run the command line; known errors are printed as one sentence, without a traceback."""
+    """Run the command line; known errors are printed as one sentence, without a traceback.
+
+    A request to end and a closed terminal interrupt it as ^C does.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup(1) has it
+            signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         app()
     except KnownError as error:

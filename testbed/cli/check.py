@@ -21,6 +21,7 @@ from rich.table import Table
 
 from testbed.cli.console import err, out
 from testbed.cli.golden import check_golden
+from testbed.cli.isolation import check_isolation
 from testbed.cli.kernel import guest_kernel
 from testbed.cli.registry import Command, Panel
 from testbed.experiment.choosing import (
@@ -45,6 +46,7 @@ check_app = typer.Typer(
 
 
 check_app.command("golden")(check_golden)
+check_app.command("isolation")(check_isolation)
 
 
 @check_app.callback()

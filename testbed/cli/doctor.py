@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import typer
 from rich.table import Table
 
 from testbed.audio.opus import SPEECH_FOLDER
 from testbed.cli.console import out
+from testbed.cli.kernel import UNCONFINED
 from testbed.cli.registry import Command, Panel
 from testbed.cli.requirements import (
     missing_for_engines,
@@ -17,7 +19,8 @@ from testbed.cli.requirements import (
 from testbed.experiment import scenario
 from testbed.experiment.scenario import cells
 from testbed.guest.image.tree import our_image
-from testbed.guest.kernel.builder import cached_kernel
+from testbed.guest.kernel.builder import Kernel, cached_kernel
+from testbed.guest.kernel.confinement import available_layers, why_not
 from testbed.guest.programs import needed
 from testbed.run.provenance import programs
 
@@ -55,6 +58,8 @@ def _checks() -> list[tuple[str, bool, str]]:
     kernel = cached_kernel()
     name = "guest kernel" if kernel is None else f"guest kernel {kernel.version}"
     checks.append((name, kernel is not None, "testbed kernel build"))
+    if kernel is not None:
+        checks.append(_confinement(kernel))
     image, groups = our_image(), needed(programs(plan)).groups
     absent = image.missing(groups)
     megabytes = sum(file.size_bytes for file in absent) / 1e6
@@ -72,6 +77,18 @@ def _sizes() -> str:
         f"The lab image of {image.lock.date} ({image.lock.suite}) takes {kept:.0f} MB in "
         f"{image.folder}; each scenario fetches its part, and all of it is {whole:.0f} MB to fetch."
     )
+
+
+def _confinement(kernel: Kernel) -> tuple[str, bool, str]:
+    """Return how guests are confined here, as a check."""
+    layers = available_layers(kernel.launcher)
+    lacks = ""
+    if not layers.namespaces:
+        lacks = why_not(kernel.launcher, replace(layers, namespaces=True))
+    name = f"confinement of guests: {', '.join(layers.names)}"
+    if lacks:
+        name += f" (no namespaces: {lacks})"
+    return name, layers.keep_files_away, UNCONFINED
 
 
 COMMAND = Command(Panel.LAB, doctor)

@@ -16,9 +16,16 @@ from testbed.cli.registry import Command, Panel
 from testbed.experiment.cell import Cell
 from testbed.guest.kernel import selftest
 from testbed.guest.kernel.builder import Kernel, build_kernel, cached_kernel
+from testbed.guest.kernel.confinement import available_layers
 from testbed.run.runner import make_trees
 
 kernel_app = typer.Typer(no_args_is_help=True, help="Build or check the guest kernel.")
+
+
+UNCONFINED = (
+    "root in a guest can read and write what the user who starts it can, because this kernel has "
+    "neither Landlock (Linux 5.13) nor user namespaces that this user may make"
+)
 
 
 class KernelKind(StrEnum):
@@ -31,7 +38,8 @@ class KernelKind(StrEnum):
 def guest_kernel(*needed: Cell) -> Kernel:
     """Return the guest kernel, built first if necessary: once for all checkouts of this user.
 
-    The parts of the lab image that some cells need are made, too.
+    The parts of the lab image that some cells need are made, too. A warning is printed if nothing
+    keeps guests from the user's files.
     """
     built = cached_kernel()
     if built is None:
@@ -39,6 +47,8 @@ def guest_kernel(*needed: Cell) -> Kernel:
         built = _build_kernel(None)
     with err.status("makes the lab image") as status:
         make_trees(built, needed, lambda what: status.update(f"lab image: {what}"))
+    if not available_layers(built.launcher).keep_files_away:
+        err.print(f"[yellow]Warning:[/] {UNCONFINED}.")
     return built
 
 

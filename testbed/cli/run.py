@@ -226,6 +226,9 @@ def _run_all(
     failures: dict[str, str] = {}
     if not missing:
         return failures
+    for cell in missing:
+        if found := the_run.damage(cell_id(cell)):
+            err.print(f"run again, because it is damaged: {cell_id(cell)}: {found}", markup=False)
     with progress_of(missing, what) as advance:
 
         def report(done: runner.Done) -> None:

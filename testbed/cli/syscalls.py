@@ -15,6 +15,7 @@ from rich.table import Table
 from testbed.cli.console import out
 from testbed.cli.kernel import guest_kernel
 from testbed.guest.kernel.job import PROFILE_FILE
+from testbed.record.left_files import read_left
 from testbed.record.results import ResultsError
 from testbed.run import runner
 from testbed.tools.syscall_profile import FAULT, IDLE, SWITCH, USER, Program, read_profile
@@ -62,7 +63,7 @@ def profile(
         job = Path(folder) / "job"
         prepare_job(job, kind.cell)
         trio.run(conduct, job, kind.cell, max(os.sched_getaffinity(0)))
-        programs = read_profile((job / PROFILE_FILE).read_text())
+        programs = read_profile(read_left(job, PROFILE_FILE).decode())
     _show(programs)
 
 

@@ -322,7 +322,7 @@ def messenger_names() -> list[str]:
 
 
 def _stems(folder: Path, suffix: str) -> list[str]:
-    return sorted(p.stem for p in folder.glob(f"*.{suffix}") if not p.stem.startswith("_"))
+    return sorted(p.stem for p in folder.glob(f"*.{suffix}") if p.name[0] not in "._")
 
 
 def _censors(entry: str | Sweep, source: str) -> Iterator[tuple[str, str, Profile]]:

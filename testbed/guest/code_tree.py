@@ -13,15 +13,15 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from testbed.guest.image.archives import SITE
 from testbed.guest.image.tree import our_image, run_python
+from testbed.guest.kernel.cached_folder import cached_folder
 from testbed.guest.user_cache import user_cache
 
 PLACE = Path("/run/code")
@@ -56,14 +56,8 @@ def guest_code() -> Path:
         content = path.read_bytes()
         digest.update(b"%b %d\n" % (os.fsencode(name), len(content)) + content)
     trees = user_cache() / "code"
-    tree = trees / digest.hexdigest()[:20]
-    if not tree.is_dir():
-        trees.mkdir(parents=True, exist_ok=True)
-        _sweep(trees)
-        _make(tree, files, base)
-    with suppress(OSError):  # the cache may be read-only
-        os.utime(tree)
-    return tree
+    _sweep(trees)
+    return cached_folder(trees / digest.hexdigest()[:20], partial(_make, files, base))
 
 
 def _files(site: Path) -> Iterator[tuple[Path, Path]]:
@@ -71,22 +65,16 @@ def _files(site: Path) -> Iterator[tuple[Path, Path]]:
     places = [*(_ROOT / name for name in _OURS), *(site / name for name in _PACKAGES)]
     for place in places:
         for path in sorted(place.rglob("*")):
-            if ".so" in path.suffixes or path.suffix == ".py":
+            is_code = ".so" in path.suffixes or path.suffix == ".py"
+            if is_code and not path.name.startswith("."):
                 yield path.relative_to(place.parent), path
 
 
-def _make(tree: Path, files: dict[Path, Path], base: Path) -> None:
-    fresh = Path(tempfile.mkdtemp(prefix="new-", dir=tree.parent))
-    try:
-        for name, path in files.items():
-            (fresh / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, fresh / name)
-        bundle(fresh, base)
-        fresh.chmod(0o755)
-        with suppress(OSError):  # another process was faster
-            fresh.rename(tree)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+def _make(files: dict[Path, Path], base: Path, fresh: Path) -> None:
+    for name, path in files.items():
+        (fresh / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, fresh / name)
+    bundle(fresh, base)
 
 
 def bundle(tree: Path, base: Path, changed: str = "") -> None:
@@ -103,6 +91,7 @@ def bundle(tree: Path, base: Path, changed: str = "") -> None:
 
 
 def _sweep(trees: Path) -> None:
-    for tree in trees.iterdir():
-        if time.time() - tree.stat().st_mtime > _KEPT_S:
-            shutil.rmtree(tree, ignore_errors=True)
+    with suppress(OSError):
+        for tree in trees.iterdir():
+            if time.time() - tree.stat().st_mtime > _KEPT_S:
+                shutil.rmtree(tree, ignore_errors=True)

@@ -10,6 +10,7 @@ it uses the standard library only.
 
 from __future__ import annotations
 
+import io
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -235,8 +236,10 @@ def read_frames(path: Path) -> dict[str, DirectionRecord]:
     Raises:
         ValueError: The file is not such a file.
     """
+    from testbed.record.left_files import open_left  # noqa: PLC0415 - guests do not read
+
     directions = {"up": DirectionRecord(), "down": DirectionRecord()}
-    with path.open() as lines:
+    with io.TextIOWrapper(open_left(path.parent, path.name), "utf-8") as lines:
         if not next(lines, "").startswith(_HEADER):
             raise ValueError(f"it does not begin with {_HEADER}")
         for line in lines:

@@ -9,10 +9,12 @@
     RUN/cells/CELL/*.log      the logs of third-party programs
     RUN/cells/CELL/*.pcap     what crossed each middlebox, by its name, if a capture was requested
     RUN/cells/CELL/scores.json  the scores of its sound, if `testbed score` was run
-    RUN/cells/CELL/wall.json  what it cost; the only file that differs between two equal runs
+    RUN/cells/CELL/wall.json  what it cost; differs between two equal runs
+    RUN/cells/CELL/SHA256SUMS the checksums of the files above, but for its scores
     RUN/failed/CELL/          what is left of a cell that could not be conducted
 
 A cell's folder is prepared elsewhere and renamed into place, so it is either complete or absent.
+One that is damaged all the same counts as not run. Files that do not belong to a run are ignored.
 """
 
 from __future__ import annotations
@@ -32,10 +34,13 @@ from pydantic import TypeAdapter
 from testbed.errors import InputError
 from testbed.experiment.cell import EVENTS_FILE, FRAMES_FILE
 from testbed.record.cell_record import CellRecord, parsed
+from testbed.record.checksums import damage, is_sealed, seal
+from testbed.record.left_files import plain_name, read_left, write_left
 from testbed.record.manifest import Manifest
 from testbed.record.observation import DirectionRecord, read_frames
 
 CELL, WALL, MANIFEST, SCORES = "cell.json", "wall.json", "run.json", "scores.json"
+_CHECKED = (CELL, WALL, FRAMES_FILE, EVENTS_FILE)
 
 
 class ResultsError(InputError):
@@ -172,8 +177,21 @@ class Run:
         return self._manifest
 
     def has(self, cell_id: str) -> bool:
-        """Return whether a cell's record is there."""
-        return (self.folder / "cells" / cell_id / CELL).is_file()
+        """Return whether a cell's record is there, whole."""
+        return (self.folder / "cells" / cell_id).is_dir() and not self.damage(cell_id)
+
+    def damage(self, cell_id: str) -> str:
+        """Return what is wrong with a cell's files; empty if nothing is, or if it is not there."""
+        cell = self.folder / "cells" / cell_id
+        if not cell.is_dir():
+            return ""
+        if is_sealed(cell):
+            return damage(cell, *_CHECKED)
+        try:
+            read_cell(cell)
+        except (OSError, ValueError) as error:
+            return str(error)
+        return ""
 
     def keep(self, cell_id: str, job: Path, record: CellRecord, wall: Wall) -> RecordedCell:
         """Move a conducted cell's files from its job's folder into the run, atomically."""
@@ -181,12 +199,15 @@ class Run:
         done.mkdir()
         logs = [path for kind in ("log", "pcap") for path in sorted(job.glob(f"nodes/*/*.{kind}"))]
         for path in (job / FRAMES_FILE, job / EVENTS_FILE, *sorted(job.glob("heard-*.wav")), *logs):
-            node = "" if path.parent == job else path.parent.name + "-"
-            path.rename(done / (node + path.name))
+            if path.is_file():
+                node = "" if path.parent == job else path.parent.name + "-"
+                path.rename(done / plain_name(node + path.name))
         (done / WALL).write_text(json.dumps(asdict(wall), indent=1) + "\n")
         (done / CELL).write_text(record.to_json())
+        seal(done)
         _flush(done)
         target = self.folder / "cells" / cell_id
+        shutil.rmtree(target, ignore_errors=True)  # only if it was damaged
         done.rename(target)
         shutil.rmtree(job)
         shutil.rmtree(self.folder / "failed" / cell_id, ignore_errors=True)
@@ -194,7 +215,7 @@ class Run:
 
     def keep_failed(self, cell_id: str, job: Path, reason: str) -> None:
         """Keep what is left of a cell that could not be conducted."""
-        (job / "reason.txt").write_text(reason + "\n")
+        write_left(job, "reason.txt", f"{reason}\n".encode())
         target = self.folder / "failed" / cell_id
         shutil.rmtree(target, ignore_errors=True)
         job.rename(target)
@@ -215,10 +236,12 @@ class Run:
             ResultsError: The frames are damaged or missing.
         """
         path = cell.folder / FRAMES_FILE
+        if is_sealed(cell.folder) and (found := damage(cell.folder, FRAMES_FILE)):
+            raise ResultsError(_damaged(cell.folder, found))
         try:
             return read_frames(path)
         except (OSError, ValueError) as error:
-            raise ResultsError(f"{path}: {error}; remove its folder and run again") from None
+            raise ResultsError(_damaged(cell.folder, error)) from None
 
     def heard(self, cell: RecordedCell, direction: str) -> Path | None:
         """Return the WAV file of what a real engine played; None for a modelled call."""
@@ -255,12 +278,32 @@ class Run:
     def _read(self) -> Iterator[RecordedCell]:
         folder = self.folder / "cells"
         for cell in sorted(folder.iterdir()) if folder.is_dir() else ():
+            if not (is_sealed(cell) or (cell / CELL).exists()):
+                continue
             try:
-                record = CellRecord.from_json((cell / CELL).read_bytes())
-                wall = parsed(_WALLS, (cell / WALL).read_bytes())
+                record, wall = read_cell(cell)
             except (OSError, ValueError) as error:
-                raise ResultsError(f"{cell}: {error}; remove it and run again") from None
+                raise ResultsError(_damaged(cell, error)) from None
             yield RecordedCell(cell, record, wall)
+
+
+def read_cell(cell: Path) -> tuple[CellRecord, Wall]:
+    """Read a cell's record and what it cost.
+
+    Raises:
+        OSError: A file is missing.
+        ValueError: A file is damaged.
+    """
+    record = CellRecord.from_json(read_left(cell, CELL))
+    wall = parsed(_WALLS, read_left(cell, WALL))
+    if is_sealed(cell) and (found := damage(cell, CELL, WALL)):
+        raise ValueError(found)
+    return record, wall
+
+
+def _damaged(cell: Path, error: object) -> str:
+    said = " ".join(str(error).split())
+    return f"{cell} is damaged: {said}; run its scenario again, which replaces it"
 
 
 def _flush(folder: Path) -> None:

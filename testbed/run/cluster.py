@@ -27,6 +27,7 @@ from distributed import Client, Future, KilledWorker, LocalCluster, get_worker
 from testbed.experiment.cell import Cell
 from testbed.guest.image.tree import our_image
 from testbed.guest.kernel.builder import cached_kernel
+from testbed.guest.user_cache import user_cache
 from testbed.record.results import Wall
 from testbed.run.provenance import programs, transports_in_tree, versions
 from testbed.run.runner import Conduct, ConductError, LabError, in_guest
@@ -219,8 +220,8 @@ def _files(folder: Path) -> dict[str, bytes]:
 @contextmanager
 def _processor() -> Iterator[int]:
     """Yield a processor that no other worker of this machine uses; if all are in use, any one."""
-    folder = Path(tempfile.gettempdir()) / f"call-testbed-processors-{os.getuid()}"
-    folder.mkdir(exist_ok=True)
+    folder = user_cache() / "processors"
+    folder.mkdir(parents=True, exist_ok=True)
     cpus = sorted(os.sched_getaffinity(0))
     opened = {cpu: (folder / str(cpu)).open("w") for cpu in cpus}
     try:

@@ -6,7 +6,6 @@ and censor, if there are any, then with fewer of these in common, and else a usu
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,8 +13,7 @@ from pathlib import Path
 from statistics import median
 
 from testbed.experiment.cell import Cell
-from testbed.record.cell_record import CellRecord
-from testbed.record.results import CELL, WALL, Wall
+from testbed.record.results import WALL, read_cell
 
 AROUND_S = 6.0
 """Virtual seconds of a cell in addition to its call: start, set-up, end (measured)."""
@@ -83,8 +81,8 @@ def recorded_speeds(results: Path) -> Speeds:
 def _recorded(results: Path) -> Iterator[tuple[str, str, str, float]]:
     for path in results.glob(f"*/cells/*/{WALL}"):
         try:
-            record = CellRecord.from_json(path.with_name(CELL).read_bytes())
-            speed = Wall(**json.loads(path.read_text())).ratio
+            record, wall = read_cell(path.parent)
+            speed = wall.ratio
         except (OSError, ValueError, TypeError, ZeroDivisionError):
             continue
         yield record.messenger, record.transport, record.censor, speed

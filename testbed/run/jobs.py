@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from testbed.audio.opus import Speech, SpeechError, write_wav
+from testbed.audio.opus import Speech, SpeechError, wav
 from testbed.call.adaptation import as_sent
 from testbed.call.conversation import Turn
 from testbed.call.engines import ENGINES
@@ -35,6 +35,7 @@ from testbed.experiment.cell import (
 from testbed.listen.script import speech_encodings, what_is_said
 from testbed.record.cell_record import CellRecord, read_observation
 from testbed.record.judging import arrivals_of, judge, playout_of
+from testbed.record.left_files import is_left, read_left, write_left
 from testbed.record.observation import DirectionRecord, Observation, read_frames
 from testbed.run.certificate import write_certificates
 
@@ -91,12 +92,12 @@ def judged(cell: Cell, job: Path) -> CellRecord:
     """
     try:
         return _judged(cell, job)
-    except (ValueError, ArithmeticError, LookupError, TypeError) as error:
+    except (FileNotFoundError, ValueError, ArithmeticError, LookupError, TypeError) as error:
         raise JudgeError(f"its record cannot be judged: {error!r}") from error
 
 
 def _judged(cell: Cell, job: Path) -> CellRecord:
-    observation = read_observation((job / RECORD_FILE).read_bytes())
+    observation = read_observation(read_left(job, RECORD_FILE))
     call, frame_s = observation.call, cell.messenger.codec.frame_ms / 1000
     begun = {"up": call.up.said_before, "down": call.down.said_before}
     frames = read_frames(job / FRAMES_FILE)
@@ -106,10 +107,11 @@ def _judged(cell: Cell, job: Path) -> CellRecord:
         for turn in what_is_said(cell.said, cell.duration_s, cell.speech).turns
         if turn.to_s > (early_s := begun[turn.way] * frame_s)
     ]
-    heard = {way: job / name for way, name in HEARD_FILES.items() if (job / name).exists()}
-    for path in heard.values():
-        write_wav(path.with_suffix(".wav"), Speech(path.read_bytes(), SOUND_RATE_HZ))
-    sounds = {way: path.read_bytes() for way, path in heard.items()}
+    heard = {way: name for way, name in HEARD_FILES.items() if is_left(job, name)}
+    sounds = {way: read_left(job, name) for way, name in heard.items()}
+    for way, name in heard.items():
+        content = wav(Speech(sounds[way], SOUND_RATE_HZ))
+        write_left(job, str(Path(name).with_suffix(".wav")), content)
     listened = _listened(cell, observation, frames, packets, sounds)
     record = judge(cell, observation, frames, turns, packets, listened)
     if cell.said != "symbols":

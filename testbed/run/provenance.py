@@ -179,7 +179,7 @@ def versions(needed: Sequence[Program], transports: Sequence[str]) -> dict[str, 
 def _code_hash(*patterns: str) -> str:
     digest = hashlib.sha256()
     for pattern in patterns:
-        for path in sorted(ROOT.glob(pattern)):
+        for path in sorted(path for path in ROOT.glob(pattern) if path.name[0] != "."):
             digest.update(str(path.relative_to(ROOT)).encode() + path.read_bytes())
     return digest.hexdigest()[:12]
 

@@ -32,10 +32,13 @@ from testbed.guest.image.archives import SITE
 from testbed.guest.image.enter import entered
 from testbed.guest.image.tree import PYTHON, Report, our_image
 from testbed.guest.kernel.builder import Kernel
+from testbed.guest.kernel.confinement import MEMORY
 from testbed.guest.kernel.guest import GUEST_ENV, GuestError, GuestOptions, run_guest
+from testbed.guest.kernel.homes import home_place
 from testbed.guest.machine import machine_with
 from testbed.guest.programs import copied, needed
 from testbed.lab.nodes.process import wait_for_end
+from testbed.record.left_files import read_tail, settle
 from testbed.record.results import RecordedCell, Run, Wall
 from testbed.run.jobs import JudgeError, judged, prepare_job
 from testbed.run.provenance import is_foreign, programs
@@ -48,6 +51,8 @@ _ATTEMPTS = 2
 _ROOM_BYTES = 2**20
 """If less space is left on the disk, a failed cell is put down to that; a cell takes some 200 KB.
 """
+_REASON_BYTES = 64 << 10
+"""At most so much of what a failed program wrote is read."""
 _FULL = (ENOSPC, EDQUOT, EFBIG)
 _SITE = Path("/") / SITE
 """Where the image has Python packages. It comes last on the import path; see `testbed.guest.boot`.
@@ -248,6 +253,7 @@ async def run_module_on_host(
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         status = process.wait()
+        settle(job)
     if status != 0:
         raise ConductError(_reason(job, status))
     took_s = monotonic() - began_s
@@ -290,12 +296,13 @@ async def run_cells(
         _, others = group.split(KeyboardInterrupt)
         if others is None:
             raise Interrupted from None
-        if any(isinstance(e, OSError) and e.errno in _FULL for e in others.exceptions):
+        if full := [e for e in others.exceptions if isinstance(e, OSError) and e.errno in _FULL]:
+            place = _full_place(full[0], run.folder)
             raise LabError(
-                f"the disk that has {run.folder} is full. What is finished is kept: make room, and "
-                "run it again to go on"
+                f"the disk that has {place} is full. What is finished is kept: make room, and run "
+                "it again to go on"
             ) from None
-        if len(others.exceptions) == 1:
+        if len(others.exceptions) == 1 or isinstance(others.exceptions[0], KnownError):
             raise others.exceptions[0] from None
         raise
     finally:
@@ -321,9 +328,20 @@ async def _run_cell(run: Run, cell: Cell, conduct: Conduct, cpu: int, *, pcap: b
 
 
 def _check_room(folder: Path) -> None:
-    """Raise ENOSPC if the disk is full: the guest reported that, but in words of its own."""
-    if shutil.disk_usage(folder).free < _ROOM_BYTES:
-        raise OSError(ENOSPC, os.strerror(ENOSPC), str(folder))
+    """Raise ENOSPC if a disk is full: the guest reported that, but in words of its own."""
+    for place in (folder, home_place(), MEMORY):
+        with suppress(FileNotFoundError):
+            if shutil.disk_usage(place).free < _ROOM_BYTES:
+                raise OSError(ENOSPC, os.strerror(ENOSPC), str(place))
+
+
+def _full_place(error: OSError, folder: Path) -> str:
+    """Return a path on the disk that is full, of which an error does not always tell."""
+    try:
+        _check_room(folder)
+    except OSError as found:
+        return str(found.filename)
+    return str(error.filename or folder)
 
 
 def _on_host(module: str, job: Path, needs: Needs) -> list[str]:
@@ -344,8 +362,7 @@ def _on_host(module: str, job: Path, needs: Needs) -> list[str]:
 def _reason(job: Path, status: int) -> str:
     """Return why a cell's program ended with a non-zero status."""
     for name in (ERROR_FILE, "stderr"):
-        path = job / name
-        if path.is_file() and (text := path.read_text(errors="replace").strip()):
+        if text := read_tail(job, name, _REASON_BYTES).strip():
             return _shortened(text)
     return f"the cell's program ended with status {status}"
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from testbed.analysis.comparison import Comparison
 from testbed.analysis.statistics import CONFIDENCE, coverage_limit
+from testbed.record.left_files import printable
 from testbed.record.manifest import Manifest
 from testbed.show.comparison_tables import MEASURE_WORDS, effect_text, interval_text, rank_text
 
@@ -13,6 +15,7 @@ _SPECIAL = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
 }  # fmt: skip
+_ODD_IN_LABELS = re.compile(r"[^A-Za-z0-9-]+")
 _HEADS = (
     "Messenger", "Transport", "Censor", "n", "usable, %", "95 %", "over direct", "R", "R from-to",
     "set-up, s", "lost, %", "delay, ms", "rank",
@@ -24,7 +27,9 @@ _WORDS = 3
 def markdown(compared: Sequence[Comparison], manifest: Manifest) -> str:
     """Return a comparison as a Markdown table (GitHub's, which pandoc reads) with its note."""
     lines = [_piped(_HEADS), _piped(["---"] * _WORDS + ["---:"] * (len(_HEADS) - _WORDS))]
-    lines += [_piped(cell.replace("|", r"\|") for cell in row) for row in _rows(compared)]
+    lines += [
+        _piped(_one_line(cell).replace("|", r"\|") for cell in row) for row in _rows(compared)
+    ]
     return "\n".join((*lines, "", note(compared, manifest), ""))
 
 
@@ -36,7 +41,7 @@ def latex(compared: Sequence[Comparison], manifest: Manifest) -> str:
         r"\begin{table}",
         r"\centering\footnotesize",
         rf"\caption{{{escaped(note(compared, manifest))}}}",
-        rf"\label{{tab:{name}}}",
+        rf"\label{{tab:{_ODD_IN_LABELS.sub('-', name)}}}",
         rf"\begin{{tabular}}{{{'l' * _WORDS}{'r' * (len(_HEADS) - _WORDS)}}}",
         r"\toprule",
         _joined(map(escaped, _HEADS)),
@@ -80,8 +85,12 @@ def note(compared: Sequence[Comparison], manifest: Manifest) -> str:
 
 
 def escaped(text: str) -> str:
-    """Return text with LaTeX's special characters escaped."""
-    return "".join(_SPECIAL.get(character, character) for character in text)
+    """Return text as one line for LaTeX, with its special characters escaped."""
+    return "".join(_SPECIAL.get(character, character) for character in _one_line(text))
+
+
+def _one_line(text: str) -> str:
+    return printable(" ".join(text.split()))
 
 
 def _rows(compared: Sequence[Comparison]) -> list[list[str]]:

@@ -23,6 +23,7 @@ from testbed.experiment.cell import RECORD_FILE, Cell
 from testbed.experiment.scenario import cells, load_scenario
 from testbed.guest.kernel.job import Counts
 from testbed.record.cell_record import read_observation
+from testbed.record.left_files import read_left
 from testbed.record.observation import Observation
 from testbed.record.results import Wall
 from testbed.run.jobs import judged, prepare_job
@@ -211,7 +212,7 @@ async def _conduct(
     """Conduct a cell; return its cost and its observation, which is also in the job's folder."""
     prepare_job(job, kind.cell)
     wall = await conduct(job, kind.cell, cpu)
-    seen = read_observation((job / RECORD_FILE).read_bytes())
+    seen = read_observation(read_left(job, RECORD_FILE))
     if seen.call.set_up_s is None:
         raise ConductError(f"{kind.name}: no call was set up: {seen.call.reason}")
     return wall, seen
@@ -246,7 +247,7 @@ async def _cpu_s(run: RunModule, way: Way, packets: int) -> float:
         before_s = _children_s()
         await run("testbed.tools.forwarding", job)
         cost_s = _children_s() - before_s
-        found = json.loads((job / FORWARDED_FILE).read_text())
+        found = json.loads(read_left(job, FORWARDED_FILE))
     if found["arrived"] != packets:
         raise ConductError(f"{way}: {found['arrived']} of {packets} packets came through")
     return cost_s

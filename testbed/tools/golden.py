@@ -23,6 +23,7 @@ from testbed.experiment.scenario import ROOT, cells, load_messenger, load_scenar
 from testbed.guest.kernel.builder import Kernel
 from testbed.guest.programs import is_in_image, version
 from testbed.record.cell_record import read_observation
+from testbed.record.left_files import read_left
 from testbed.record.observation import DirectionRecord, Observation, read_frames
 from testbed.run.jobs import prepare_job
 from testbed.run.provenance import HOSTS_PACKAGES, laboratory_of
@@ -140,7 +141,7 @@ async def observe_cell(kernel: Kernel, cell: Cell, folder: Path, cpu: int) -> Ob
     """
     prepare_job(folder, cell)
     await in_guest(kernel)(folder, cell, cpu)
-    seen = read_observation((folder / RECORD_FILE).read_bytes())
+    seen = read_observation(read_left(folder, RECORD_FILE))
     return observed_in_cell(seen, read_frames(folder / FRAMES_FILE))
 
 

@@ -23,10 +23,11 @@ from testbed.guest.kernel.guest import (
     GuestOptions,
     GuestResult,
     Machine,
-    memory_folder,
     run_guest,
 )
+from testbed.guest.kernel.homes import memory_folder
 from testbed.guest.kernel.job import PROFILE_FILE, Counts
+from testbed.guest.kernel.usage import Watch, descendants
 from testbed.guest.kernel.workshop import compile_program
 from testbed.guest.machine import machine_with
 from testbed.tools.syscall_profile import read_profile
@@ -109,30 +110,15 @@ def bench(kernel: Kernel, cpu: int, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     folder = tmp_path / "a job's folder"
     folder.mkdir()
     guests: list[int] = []
-    start = guest._start
 
-    def noted(
-        command: Sequence[str], home: Path, memory: Path, console_fd: int
-    ) -> subprocess.Popen[bytes]:
-        process = start(command, home, memory, console_fd)
-        guests.append(process.pid)
-        return process
+    class Noted(Watch):
+        def excess(self) -> str:
+            guests.extend(descendants(self._process))
+            return super().excess()
 
-    monkeypatch.setattr(guest, "_start", noted)
+    monkeypatch.setattr(guest, "Watch", Noted)
+    monkeypatch.setattr(guest, "INTERVAL_S", 0.1)
     return Bench(machine_with(kernel, ["iproute2"]), cpu, folder, guests)
-
-
-def processes(field: str, numbers: Sequence[int]) -> list[int]:
-    """Return the processes of which a field of their status is one of the numbers."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            status = (process / "status").read_text()
-        except OSError:
-            continue
-        if any(f"\n{field}:\t{number}\n" in status for number in numbers):
-            found.append(int(process.name))
-    return found
 
 
 def assert_they_end(numbers: Sequence[int]) -> None:
@@ -223,6 +209,23 @@ def test_only_the_folder_takes_what_stays(bench: Bench) -> None:
     assert not Path("/tmp/x").exists()
 
 
+def test_what_a_job_leaves_cannot_hold_up_or_mislead_its_runner(
+    bench: Bench, tmp_path: Path
+) -> None:
+    """Links, FIFOs and devices in the place of files that the runner reads."""
+    secret = tmp_path / "secret"
+    secret.write_text("private")
+    script = (
+        f"ln -s {secret} link; mkfifo fifo; rm console stdout; ln -s /dev/zero console\n"
+        "mkfifo stdout; mkdir -p nodes/a; mkfifo nodes/a/x.log; echo kept > nodes/a/y.log\n"
+        "rm stderr; ln -s /dev/zero stderr; ln -s /dev/zero guest.profile; chmod 0 nodes/a nodes"
+    )
+    result = bench.run("sh", "-c", script)
+    assert (result.exit_status, result.console) == (0, "")
+    left = sorted(str(path.relative_to(bench.folder)) for path in bench.folder.rglob("*"))
+    assert left == ["nodes", "nodes/a", "nodes/a/y.log"]
+
+
 def test_the_hosts_environment_stays_out(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET_OF_THE_HOST", "1")
     bench.run("env")
@@ -281,8 +284,8 @@ def test_a_hang_ends_at_its_limit_and_leaves_nothing(bench: Bench) -> None:
     assert time.monotonic() - started_s < 2
     assert "last words" in str(error.value)
     assert "Linux version" in (bench.folder / "console").read_text()
-    assert bench.guests
-    assert_they_end(processes("NSsid", bench.guests))
+    assert len(bench.guests) > 3  # the launcher, the kernel, a process of a task
+    assert_they_end(bench.guests)
     # another run may have begun meanwhile, but not with this folder
     after = set(Path("/tmp").glob("vt-*/job")) - {home / "job" for home in before}
     assert bench.folder not in {job.resolve() for job in after}
@@ -293,8 +296,6 @@ def test_the_death_of_init_is_named_with_the_end_of_the_console(bench: Bench) ->
     with pytest.raises(GuestError, match=r"panicked .*Attempted to kill init") as error:
         replace(bench, machine=mortal).run("true")
     assert "--- end of its console" in str(error.value)
-    assert bench.guests
-    assert_they_end(processes("NSsid", bench.guests))
 
 
 def test_waiting_for_ever_ends_at_the_virtual_limit(bench: Bench) -> None:
@@ -329,8 +330,8 @@ def test_cancellation_kills_at_once_and_leaves_nothing(bench: Bench) -> None:
         assert scope.cancelled_caught
 
     trio.run(main)
-    assert bench.guests
-    assert_they_end(processes("NSsid", bench.guests))
+    assert len(bench.guests) > 3
+    assert_they_end(bench.guests)
     left = sorted(path.name for path in bench.folder.iterdir())
     assert left == ["console", "stderr", "stdout"]
 
@@ -361,12 +362,12 @@ def test_a_killed_runner_takes_its_guests_along(bench: Bench) -> None:
     )
     running: list[int] = []
     until_s = time.monotonic() + WALL_LIMIT_S
-    # The kernel, and a process of a task.
-    while len(running) < 2 and runner.poll() is None and time.monotonic() < until_s:
-        running = processes("NSsid", processes("PPid", [runner.pid]))
+    # The runner, the launcher and its other half, the kernel, and a process of a task.
+    while len(running) < 5 and runner.poll() is None and time.monotonic() < until_s:
+        running = list(descendants(runner.pid))
     runner.kill()
     runner.wait()
-    assert len(running) > 1, "the runner ended before its guest began"
+    assert len(running) > 4, "the runner ended before its guest began"
     assert_they_end(running)
 
 

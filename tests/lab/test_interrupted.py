@@ -47,15 +47,16 @@ async def until(condition: Callable[[], object]) -> None:
             await trio.sleep(0.02)
 
 
-def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path, number: signal.Signals) -> None:
     path, folder = tmp_path / "long.toml", tmp_path / "run"
     # Seconds of work, so that it is not over before the signal comes.
     path.write_text(SCENARIO.replace("duration_s = 1", "duration_s = 200"))
     # Whoever starts the tests in the background has them ignore ^C, and what they start.
-    command = ["env", "--default-signal=INT", TESTBED, "run", str(path), "--out", str(folder)]
+    command = ["env", "--default-signal=INT,HUP", TESTBED, "run", str(path), "--out", str(folder)]
     running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     trio.run(until, lambda: processes_in(folder / "jobs"))
-    running.send_signal(signal.SIGINT)
+    running.send_signal(number)
     _, errors = running.communicate()
     assert running.returncode == 130
     assert "run it again to go on" in errors

@@ -193,7 +193,7 @@ def test_a_damaged_cell_is_named_in_one_sentence(tmp_path: Path, file: str, cont
     [cell] = write_run(tmp_path / "run", [record()]).cells()
     (cell.folder / file).write_bytes(content)
     said = one_sentence(cell.folder, Run(tmp_path / "run").cells)
-    assert "remove it and run again" in said
+    assert "run its scenario again, which replaces it" in said
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from testbed.audio.opus import SPEECH_FOLDER, OpusSettings, default_speech, encode, repeated
@@ -228,6 +228,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
         Run(tmp_path).manifest()
 
 
+@settings(deadline=None)
 @given(
     sent=st.lists(st.integers(0, 10**11), min_size=1, max_size=30),
     data=st.data(),

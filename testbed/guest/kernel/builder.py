@@ -22,6 +22,7 @@ from pathlib import Path
 from testbed.guest.image.lock import KERNEL
 from testbed.guest.image.tree import our_image
 from testbed.guest.kernel.cache import (
+    LAUNCHER,
     Kernel,
     Recipe,
     cached_kernel,
@@ -105,12 +106,16 @@ def build_kernel(source: Path | None = None, *, progress: Progress) -> Kernel:
         tools = our_image().tree([KERNEL], report=lambda what: progress(what, 0.0))
         with build_folder(cache) as folder:
             shop = Workshop(tools, folder, recipe.init_source.parent, log)
-            init = _compile_init(recipe, shop)
+            for program, c_file in (
+                ("init", recipe.init_source),
+                (LAUNCHER, recipe.launcher_source),
+            ):
+                _compile_program(shop, program, c_file)
             if (old := same_linux(recipe.linux_key(found))) is not None:
                 linux, version = old.path, old.version
             else:
                 linux, version = _build_linux(found, recipe, shop, progress)
-            return store(linux, init, version=version, recipe=recipe, source=found)
+            return store(linux, folder, version=version, recipe=recipe, source=found)
 
 
 def _build_linux(
@@ -128,10 +133,8 @@ def _build_linux(
     return shop.folder / "linux.stripped", version
 
 
-def _compile_init(recipe: Recipe, shop: Workshop) -> Path:
-    source = str(RECIPE / recipe.init_source.name)
-    shop.run("gcc", "-static", "-Os", "-s", "-o", "init", source)
-    return shop.folder / "init"
+def _compile_program(shop: Workshop, name: str, source: Path) -> None:
+    shop.run("gcc", "-static", "-Os", "-s", "-o", name, str(RECIPE / source.name))
 
 
 def check_machine(machine: str = platform.machine()) -> None:

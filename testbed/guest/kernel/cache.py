@@ -1,8 +1,9 @@
 """Keeps built guest kernels in the user's cache, and finds the one of a source and recipe.
 
 A kernel is stored in a folder named by a key: short hashes of what identifies the source and the
-compiler, of the patches and options (without comments), and of the init program. If only the init
-program has changed, a kernel with the same Linux part can be reused (`same_linux`).
+compiler, of the patches and options (without comments), and of the two programs that belong to it:
+init and the launcher. If only these have changed, a kernel with the same Linux part can be reused
+(`same_linux`).
 """
 
 from __future__ import annotations
@@ -19,15 +20,18 @@ from pathlib import Path
 
 from testbed.guest.kernel.source import KernelBuildError, KernelSource, find_source
 from testbed.guest.user_cache import user_cache
+from testbed.record.checksums import damage, is_sealed, seal
 
 # Change this when the build's steps change in a way that the recipe's files do not show.
 _FORMAT = "2"
 _HERE = Path(__file__).parent
+LAUNCHER = "launch"
+"""The launcher's name in the folder of a kernel."""
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """A built guest kernel (`path`) and the init program that belongs to it (`init`).
+    """A built guest kernel (`path`), and the init program that belongs to it (`init`).
 
     `key` identifies source and recipe: kernels with equal keys are equal. `version` is that of
     Linux, such as "6.12.117".
@@ -38,14 +42,20 @@ class Kernel:
     key: str
     version: str
 
+    @property
+    def launcher(self) -> Path:
+        """The program that confines the kernel and starts it (`launch.c`), next to init."""
+        return self.init.with_name(LAUNCHER)
+
 
 @dataclass(frozen=True)
 class Recipe:
-    """Our files that turn a Linux source into a guest kernel: patches, options and init."""
+    """Our files that turn a Linux source into a guest kernel: patches, options, programs."""
 
     patches: tuple[Path, ...]
     options: Path
     init_source: Path
+    launcher_source: Path
 
     @property
     def linux_digest(self) -> str:
@@ -59,9 +69,11 @@ class Recipe:
 
     @property
     def digest(self) -> str:
-        """A hash (hexadecimal) of what determines the kernel and its init program."""
-        init = self.init_source.read_bytes()
-        return hashlib.sha256(self.linux_digest.encode() + init).hexdigest()
+        """A hash (hexadecimal) of what determines the kernel and its two programs."""
+        total = hashlib.sha256(self.linux_digest.encode())
+        for source in (self.init_source, self.launcher_source):
+            total.update(hashlib.sha256(source.read_bytes()).digest())
+        return total.hexdigest()
 
     def wanted_options(self) -> list[str]:
         """Return the lines of the options file that are not comments."""
@@ -73,7 +85,7 @@ class Recipe:
         return _short(f"{self.digest} {source.identity}")
 
     def linux_key(self, source: KernelSource) -> str:
-        """Return the part of the key that is equal for kernels that differ only in their init."""
+        """Return the part of the key that is equal for kernels with other programs."""
         return _short(f"{self.linux_digest} {source.identity}")
 
 
@@ -84,9 +96,10 @@ def _short(text: str) -> str:
 def our_recipe(folder: Path = _HERE) -> Recipe:
     """Return the recipe in `folder`, with its patches in the order of their names."""
     return Recipe(
-        patches=tuple(sorted((folder / "patches").glob("*.patch"))),
+        patches=tuple(sorted((folder / "patches").glob("[!.]*.patch"))),
         options=folder / "options",
         init_source=folder / "init.c",
+        launcher_source=folder / "launch.c",
     )
 
 
@@ -119,7 +132,7 @@ def read_entry(entry: Path) -> Kernel | None:
     for path, wanted in ((kernel.path, "linux_bytes"), (kernel.init, "init_bytes")):
         if not path.is_file() or path.stat().st_size != facts.get(wanted):
             return None
-    return kernel
+    return None if is_sealed(entry) and damage(entry) else kernel
 
 
 def _facts(entry: Path) -> dict[str, object]:
@@ -131,20 +144,29 @@ def _facts(entry: Path) -> dict[str, object]:
 
 
 def same_linux(linux_key: str) -> Kernel | None:
-    """Return a kernel whose Linux part has this key, even if its init differs; None if none has."""
+    """Return a kernel whose Linux part has this key, with whatever programs; None if none has."""
     for facts in cache_folder().glob("*/kernel.json"):
         if _facts(facts.parent).get("linux_key") == linux_key:
             return read_entry(facts.parent)
     return None
 
 
-def store(linux: Path, init: Path, *, version: str, recipe: Recipe, source: KernelSource) -> Kernel:
-    """Put a built kernel into the cache, atomically. The caller must hold the cache's lock."""
+def store(
+    linux: Path, programs: Path, *, version: str, recipe: Recipe, source: KernelSource
+) -> Kernel:
+    """Put a built kernel into the cache, atomically. The caller must hold the cache's lock.
+
+    `programs` is the folder that has `init` and the launcher.
+    """
     key = recipe.key(source)
     folder = cache_folder()
     fresh = Path(tempfile.mkdtemp(prefix="new-", dir=folder))
     fresh.chmod(0o755)
-    for path, name in ((linux, "linux"), (init, "init")):
+    for path, name in (
+        (linux, "linux"),
+        (programs / "init", "init"),
+        (programs / LAUNCHER, LAUNCHER),
+    ):
         shutil.copyfile(path, fresh / name)
         (fresh / name).chmod(0o755)
     facts = {
@@ -155,6 +177,7 @@ def store(linux: Path, init: Path, *, version: str, recipe: Recipe, source: Kern
         "init_bytes": (fresh / "init").stat().st_size,
     }
     (fresh / "kernel.json").write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
+    seal(fresh)
     entry = folder / key
     shutil.rmtree(entry, ignore_errors=True)
     fresh.rename(entry)

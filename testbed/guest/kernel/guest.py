@@ -2,23 +2,19 @@
 
 A guest is a User Mode Linux kernel, which runs as an ordinary process of the host. `run_guest`
 writes the job into a folder that host and guest share (`job` describes the files), makes a home
-folder that leads to it and to the guest's root, starts the kernel pinned to one processor, waits
-for it to power off, and reads what init wrote about the job's end. Nothing of a guest outlives the
-run, even if this process is killed.
+folder that leads to it and to the guest's root (`homes`), starts the kernel confined
+(`confinement`) and pinned to one processor, waits for it to power off, and reads what init wrote
+about the job's end. Nothing of a guest outlives the run, even if this process is killed.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
-import shutil
 import signal
 import subprocess
-import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +22,15 @@ import trio
 
 from testbed.guest.boot import FREE_COMM
 from testbed.guest.kernel.builder import Kernel
+from testbed.guest.kernel.confinement import (
+    Layers,
+    Limits,
+    View,
+    available_layers,
+    confinement,
+    existing,
+)
+from testbed.guest.kernel.homes import STATE, guest_home, guest_memory
 from testbed.guest.kernel.job import (
     CONSOLE_FILE,
     END_FILE,
@@ -38,8 +43,9 @@ from testbed.guest.kernel.job import (
     encode_job,
     read_end,
 )
+from testbed.guest.kernel.usage import INTERVAL_S, Watch
 from testbed.lab.nodes.host import PROCESSOR
-from testbed.lab.nodes.process import wait_for_end
+from testbed.record.left_files import read_tail, settle
 
 # The wall clock of every guest starts here: 2025-08-13 00:00:00 UTC.
 START_NS = 1_755_043_200 * 10**9
@@ -58,8 +64,14 @@ GUEST_ENV: Mapping[str, str] = {
 }
 
 _TAIL_CHARS = 2_000
-_HOME_PREFIX = "vt-"
-_SWEEP_AGE_S = 60.0
+_CONSOLE_BYTES = 1 << 20
+"""At most so much of what a guest says is read, from the end."""
+_SPARE_MB = 8
+"""How much larger the folder for a guest's memory is than its memory."""
+_HUNG = (
+    "it did not end within its {:g} s of wall time; a program that computes in a loop without any "
+    "system call, or waits for what never comes, does not end at all"
+)
 
 # Patterns of the console of a guest that died, with cause and remedy; the first match counts.
 _CAUSES: tuple[tuple[str, str], ...] = (
@@ -68,6 +80,7 @@ _CAUSES: tuple[tuple[str, str], ...] = (
         "every process in the guest waits for something that will never come, a deadlock",
     ),
     (r"testbed-init: (.*)", "the guest's init could not set the guest up"),
+    (r"(?m)^launch: (.*)", "it could not be confined"),
     (
         r"must be not mounted noexec|PROT_EXEC mmap.*(?:Operation not permitted)",
         "the folder for the guest's memory forbids execution; set TMPDIR to one that allows it",
@@ -100,7 +113,7 @@ class GuestResult:
     program not found). `wall_s` is the host's time from start to power-off (s), `cpu_s` the
     processor time of the guest on the host (s), and `virtual_s` the guest's time from boot to the
     job's end (s). `counts` has what the guest's processes did in that time.
-    `console` is the kernel's whole output.
+    `console` is the kernel's output, of which only the last MB is kept.
     """
 
     exit_status: int
@@ -130,6 +143,11 @@ class GuestOptions:
     fault_around_pages: int = FAULT_AROUND_PAGES
     """How many pages a fault on anonymous memory brings in, as an aligned block; a power of two.
     With 1, it brings in only its own page."""
+    readable: Sequence[Path] = ()
+    """Further files and folders of the host that the guest's host process may read."""
+    limits: Limits = field(default_factory=Limits)
+    layers: Layers | None = None
+    """The layers of the guest's confinement; None stands for all that this machine allows."""
     profile: bool = False
     """Whether the guest writes a profile of its programs to `guest.profile`
     (`testbed.tools.syscall_profile`). This does not change what the guest does."""
@@ -181,32 +199,39 @@ async def run_guest(
         limit_ns=round((options.virtual_limit_s or 0) * 1e9),
     )
     folder = _prepare(folder, job)
-    with _guest_home(machine.root, folder) as home:
-        command = _command(machine, home, options, seed=seed, cpu=cpu)
+    launcher = machine.kernel.launcher
+    readable = _readable(machine, options)
+    layers = available_layers(launcher) if options.layers is None else options.layers
+    confined = confinement(launcher, layers, options.limits, [*readable, folder])
+    with (
+        guest_home(machine.root, folder, confined.user) as home,
+        guest_memory(options.memory_mb, home, confined) as memory,
+    ):
+        if confined.user is not None:
+            settle(folder, confined.user)
+        written = [folder, home / STATE]
+        view = View([*readable, home], written, memory, (options.memory_mb + _SPARE_MB) << 20)
+        command = confined.command(_command(machine, home, options, seed=seed), view, cpu=cpu)
         started_s = time.monotonic()
         with (folder / CONSOLE_FILE).open("wb") as console:
-            memory = memory_folder(options.memory_mb, home)
             process = _start(command, home, memory, console.fileno())
+        ended = _HUNG.format(wall_limit_s)
         try:
-            with trio.move_on_after(wall_limit_s) as limit:
-                await wait_for_end(process)
+            with trio.move_on_after(wall_limit_s):
+                ended = await _wait(process, Watch(process.pid, written, options.limits))
         finally:
-            cpu_s = _kill_group(process)
+            cpu_s = _end(process)
+            if layers.clears_job:
+                settle(folder)
+            (folder / JOB_FILE).unlink(missing_ok=True)
         wall_s = time.monotonic() - started_s
-    hung_for_s = wall_limit_s if limit.cancelled_caught else None
-    return _result(folder, wall_s, cpu_s, hung_for_s)
+    return _result(folder, wall_s, cpu_s, ended)
 
 
-def memory_folder(memory_mb: int, otherwise: Path) -> Path:
-    """Return the folder for a guest's memory: /dev/shm if it has room and allows execution."""
-    shm = Path("/dev/shm")
-    try:
-        room = os.statvfs(shm)
-    except OSError:
-        return otherwise
-    fits = room.f_bavail * room.f_frsize >= memory_mb << 20
-    usable = not room.f_flag & os.ST_NOEXEC and os.access(shm, os.W_OK | os.X_OK)
-    return shm if fits and usable else otherwise
+def _readable(machine: Machine, options: GuestOptions) -> list[Path]:
+    """Return what the guest's host process may read."""
+    wanted = [machine.kernel.path, machine.root, *options.mounts.values(), *options.readable]
+    return existing(path.absolute() for path in wanted)
 
 
 def _prepare(folder: Path, job: bytes) -> Path:
@@ -218,58 +243,9 @@ def _prepare(folder: Path, job: bytes) -> Path:
     return folder
 
 
-@contextmanager
-def _guest_home(root: Path, folder: Path) -> Iterator[Path]:
-    """Yield a new home folder for the guest, on the host: a short path of constant length.
-
-    The kernel's command line is split at blanks, so everything that it names is reached through
-    this folder, whose path contains none.
-    """
-    place = Path("/tmp")
-    if not os.access(place, os.W_OK | os.X_OK):
-        place = Path(tempfile.gettempdir())
-    _sweep(place)
-    home = Path(tempfile.mkdtemp(prefix=_HOME_PREFIX, dir=place))
-    lock = os.open(home, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if re.search(r"\s", str(home)):
-            raise GuestError(f"the folder for temporary files has a blank in its name: {place}")
-        (home / "job").symlink_to(folder)
-        (home / "root").symlink_to(root.resolve())
-        yield home
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
-        os.close(lock)
-        (folder / JOB_FILE).unlink(missing_ok=True)
-
-
-def _sweep(place: Path) -> None:
-    """Remove what killed runners left: folders of this user, a minute old, that nobody locks."""
-    for home in place.glob(f"{_HOME_PREFIX}*"):
-        try:
-            stat = home.lstat()
-            if stat.st_uid != os.getuid() or time.time() - stat.st_mtime < _SWEEP_AGE_S:
-                continue
-            held = os.open(home, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-        except OSError:
-            continue
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(home, ignore_errors=True)
-        except BlockingIOError:
-            pass
-        finally:
-            os.close(held)
-
-
-def _command(
-    machine: Machine, home: Path, options: GuestOptions, *, seed: int, cpu: int | None
-) -> list[str]:
+def _command(machine: Machine, home: Path, options: GuestOptions, *, seed: int) -> list[str]:
     """Return the command that starts a guest; its length depends only on the path of `home`."""
-    pinned = [] if cpu is None else ["taskset", "-c", str(cpu)]
     return [
-        *("setpriv", "--pdeathsig", "KILL", "prlimit", "--core=0", *pinned),
         str(machine.kernel.path),
         f"mem={options.memory_mb}M",
         *("umid=guest", "console=tty0", "con=null", "con0=null,fd:1"),
@@ -291,8 +267,8 @@ def _start(
 ) -> subprocess.Popen[bytes]:
     """Start the guest from the calling thread.
 
-    The guest is killed when the thread that started it ends (`setpriv --pdeathsig`). trio.Process
-    would start it from one of trio's worker threads, which end when idle, so it is not used here.
+    The guest is killed when the thread that started it ends (see prctl(2)). trio.Process would
+    start it from one of trio's worker threads, which end when idle, so it is not used here.
     """
     try:
         return subprocess.Popen(
@@ -305,42 +281,51 @@ def _start(
             start_new_session=True,
         )
     except OSError as error:
-        raise GuestError(
-            f"cannot start the guest: {error}; it needs setpriv, prlimit and taskset "
-            "(Debian and Ubuntu: apt install util-linux)"
-        ) from error
+        raise GuestError(f"cannot start the guest: {error}") from error
 
 
-def _kill_group(process: subprocess.Popen[bytes]) -> float:
-    """Kill the guest's process group (the kernel and all it traces); return its CPU time (s)."""
-    # The leader has not been reaped yet, so nobody else can have got the group's number.
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+async def _wait(process: subprocess.Popen[bytes], watch: Watch) -> str:
+    """Wait until the guest ends or uses too much; return what it uses too much of."""
+    pidfd = os.pidfd_open(process.pid)
+    try:
+        while True:
+            with trio.move_on_after(INTERVAL_S):
+                await trio.lowlevel.wait_readable(pidfd)
+                return ""
+            if excess := watch.excess():
+                return excess
+    finally:
+        os.close(pidfd)
+
+
+def _end(process: subprocess.Popen[bytes]) -> float:
+    """End the guest, if it has not ended, and all of its processes; return its CPU time (s)."""
+    # It has not been reaped yet, so nobody else can have got its number.
+    os.kill(process.pid, signal.SIGTERM)
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     return used.ru_utime + used.ru_stime
 
 
-def _result(folder: Path, wall_s: float, cpu_s: float, hung_for_s: float | None) -> GuestResult:
-    console = _text(folder / CONSOLE_FILE)
-    end_text = _text(folder / END_FILE)
+def _result(folder: Path, wall_s: float, cpu_s: float, ended: str) -> GuestResult:
+    """Return how a guest's job ended; `ended` is why the guest was ended, if it was."""
+    console = read_tail(folder, CONSOLE_FILE, _CONSOLE_BYTES)
+    end_text = read_tail(folder, END_FILE, _CONSOLE_BYTES)
     (folder / END_FILE).unlink(missing_ok=True)
     end: JobEnd | str
-    if hung_for_s is not None:
-        end = (
-            f"it did not end within its {hung_for_s:g} s of wall time; a program that computes in "
-            "a loop without any system call, or waits for what never comes, does not end at all"
-        )
+    if ended:
+        end = ended
     else:
         try:
             end = read_end(end_text)
         except ValueError:
             end = _cause(console)
     if isinstance(end, str):
+        standard_error = read_tail(folder, STDERR_FILE, _CONSOLE_BYTES)
         raise GuestError(
             f"the guest failed: {end}\n"
             f"--- end of its console ({folder / CONSOLE_FILE})\n{_tail(console)}\n"
-            f"--- end of the job's standard error\n{_tail(_text(folder / STDERR_FILE))}"
+            f"--- end of the job's standard error\n{_tail(standard_error)}"
         )
     return GuestResult(
         exit_status=end.exit_status,
@@ -357,13 +342,6 @@ def _cause(console: str) -> str:
         if found := re.search(pattern, console):
             return f"{meaning} ({found.group(0).strip()})"
     return "it ended without the job's exit status"
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text("utf-8", "replace")
-    except FileNotFoundError:
-        return ""
 
 
 def _tail(text: str) -> str:

@@ -14,7 +14,6 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from testbed.censor.estimates import (
-    burst_intervals,
     is_exponential,
     is_independent,
     is_uniform,
@@ -35,6 +34,7 @@ from testbed.experiment.link import (
 )
 from testbed.tools.calibration.experiment import Experiment, LinkTask, Sent
 from testbed.tools.calibration.findings import Finding, Measurement, Vector
+from testbed.tools.calibration.link_bursts import burst_intervals
 from testbed.tools.calibration.link_changes import changes
 from testbed.tools.calibration.link_traffic import (
     PAYLOAD_BYTES,

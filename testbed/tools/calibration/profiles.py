@@ -20,6 +20,7 @@ from testbed.censor.profile import Profile
 from testbed.experiment.link import Links
 from testbed.guest.kernel.builder import Kernel
 from testbed.lab.net.addresses import ADDRESS_LISTS, OUTSIDE
+from testbed.record.left_files import read_left
 from testbed.run.runner import ConductError, run_module
 from testbed.tools.calibration.experiment import (
     ARRIVALS_FILE,
@@ -150,7 +151,7 @@ async def _play(part: _Part, kernel: Kernel, job: Path, cpu: int) -> None:
     _prepare(job, part.task)
     wall = await run_module(kernel, "testbed.tools.calibration.in_guest", job, seed=_SEED, cpu=cpu)
     part.virtual_s, part.wall_s = wall.virtual_s, wall.wall_s
-    arrivals = json.loads((job / ARRIVALS_FILE).read_text())
+    arrivals = json.loads(read_left(job, ARRIVALS_FILE))
     for probe, arrived in zip(part.probes, arrivals, strict=True):
         part.findings += probe.judge(_observed(probe.experiment, arrived))
 
