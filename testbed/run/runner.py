@@ -88,11 +88,14 @@ class Done:
     """Why it was run a second time; empty if it was not."""
 
 
-def in_guest(kernel: Kernel, *, profile: bool = False) -> Conduct:
+def in_guest(
+    kernel: Kernel, *, profile: bool = False, needed: Sequence[Program] | None = None
+) -> Conduct:
     """Return a function that conducts each cell in a guest of its own, in virtual time.
 
     With `profile`, each guest leaves a profile of its programs' system calls in the job's folder
-    (`testbed.tools.syscall_profile`).
+    (`testbed.tools.syscall_profile`). `needed` are the programs that guests may read wherever they
+    are; without it, they are those of each cell, whose transport is loaded for that.
     """
 
     async def conduct(job: Path, cell: Cell, cpu: int) -> Wall:
@@ -106,7 +109,7 @@ def in_guest(kernel: Kernel, *, profile: bool = False) -> Conduct:
             options=GuestOptions(
                 memory_mb=ENGINES[cell.messenger.engine].guest_mb,
                 profile=profile,
-                readable=program_files(programs([cell])),
+                readable=program_files(programs([cell]) if needed is None else needed),
             ),
         )
 
@@ -294,7 +297,7 @@ async def _run_cell(run: Run, cell: Cell, conduct: Conduct, cpu: int, *, pcap: b
             wall = await conduct(job, cell, cpu)
             record = await trio.to_thread.run_sync(judged, cell, job)
         except (ConductError, JudgeError) as error:
-            _check_room(run.folder)
+            check_room(run.folder)
             failed.append(str(error))
             run.keep_failed(name, job, str(error))
         else:
@@ -302,8 +305,12 @@ async def _run_cell(run: Run, cell: Cell, conduct: Conduct, cpu: int, *, pcap: b
     return Done(name, None, failed[-1], retried=failed[0])
 
 
-def _check_room(folder: Path) -> None:
-    """Raise ENOSPC if a disk is full: the guest reported that, but in words of its own."""
+def check_room(folder: Path) -> None:
+    """Check that no disk is full: the guest reported that, but in words of its own.
+
+    Raises:
+        OSError: ENOSPC, with a path on the disk that is full.
+    """
     for place in (folder, home_place(), MEMORY):
         with suppress(FileNotFoundError):
             if shutil.disk_usage(place).free < _ROOM_BYTES:
@@ -313,7 +320,7 @@ def _check_room(folder: Path) -> None:
 def _full_place(error: OSError, folder: Path) -> str:
     """Return a path on the disk that is full, of which an error does not always tell."""
     try:
-        _check_room(folder)
+        check_room(folder)
     except OSError as found:
         return str(found.filename)
     return str(error.filename or folder)
