@@ -84,7 +84,7 @@ def run(
     scheduler: Annotated[
         str | None,
         typer.Option(
-            metavar="tcp://HOST:PORT|local[:N]",
+            metavar="tcp://HOST:PORT|tls://HOST:PORT|local[:N]",
             help="Send cells to the workers of this Dask scheduler, or to N of its own.",
         ),
     ] = None,
@@ -209,8 +209,12 @@ def _sent_to(
         ) from None
     with ExitStack() as stack:
         with err.status(f"asking the scheduler {scheduler} for its workers"):
-            conduct = stack.enter_context(cluster.on_workers(scheduler, plan))
+            conduct = stack.enter_context(cluster.on_workers(scheduler, plan, _say))
         yield conduct, range(cluster.AT_A_TIME)
+
+
+def _say(sentence: str) -> None:
+    err.print(sentence[:1].upper() + sentence[1:], markup=False)
 
 
 def _run_all(

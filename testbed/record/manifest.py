@@ -7,23 +7,20 @@ the files from which it was made.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Literal
 
 from pydantic import JsonValue, TypeAdapter
-from pydantic_core import from_json
 
 from testbed.call.messenger import Messenger
 from testbed.censor.profile import Profile
 from testbed.experiment.cell import OtherTraffic, Said, Topology
 from testbed.experiment.link import Links
 from testbed.record.cell_record import SCHEMA, parsed
+from testbed.record.checksums import check_sum, with_sum
 
-_SUM = "sha256"
 _CLOCKS = {"virtual": "virtual time", "host": "real time on the host's kernel (not repeatable)"}
 
 
@@ -152,8 +149,7 @@ class Manifest:
 
     def to_json(self) -> str:
         """Return the manifest as JSON, with a checksum."""
-        content = _MANIFESTS.dump_python(self, mode="json")
-        return json.dumps(content | {_SUM: _digest(content)}, indent=1) + "\n"
+        return with_sum(_MANIFESTS.dump_python(self, mode="json"))
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Manifest:
@@ -163,14 +159,8 @@ class Manifest:
             ValueError: The text is not a manifest, or has changed since it was written.
         """
         manifest = parsed(_MANIFESTS, text)
-        content = from_json(text)
-        if content.pop(_SUM, None) not in (None, _digest(content)):
-            raise ValueError("it is not what it was when it was written")
+        check_sum(text, cls)
         return manifest
-
-
-def _digest(content: object) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 _MANIFESTS = TypeAdapter(Manifest)

@@ -9,8 +9,8 @@
     RUN/cells/CELL/*.log      the logs of third-party programs
     RUN/cells/CELL/*.pcap     what crossed each middlebox, by its name, if a capture was requested
     RUN/cells/CELL/scores.json  the scores of its sound, if `testbed score` was run
-    RUN/cells/CELL/wall.json  what it cost; differs between two equal runs
-    RUN/cells/CELL/SHA256SUMS the checksums of the files above, but for its scores
+    RUN/cells/CELL/wall.json  what it cost; the only file that differs between two equal runs
+    RUN/cells/CELL/SHA256SUMS the checksums of the files above but its scores and its cost
     RUN/failed/CELL/          what is left of a cell that could not be conducted
 
 A cell's folder is prepared elsewhere and renamed into place, so it is either complete or absent.
@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -34,13 +33,13 @@ from pydantic import TypeAdapter
 from testbed.errors import InputError
 from testbed.experiment.cell import EVENTS_FILE, FRAMES_FILE
 from testbed.record.cell_record import CellRecord, parsed
-from testbed.record.checksums import damage, is_sealed, seal
+from testbed.record.checksums import check_sum, damage, is_sealed, seal, with_sum
 from testbed.record.left_files import plain_name, read_left, write_left
 from testbed.record.manifest import Manifest
 from testbed.record.observation import DirectionRecord, read_frames
 
 CELL, WALL, MANIFEST, SCORES = "cell.json", "wall.json", "run.json", "scores.json"
-_CHECKED = (CELL, WALL, FRAMES_FILE, EVENTS_FILE)
+_CHECKED = (FRAMES_FILE, EVENTS_FILE)
 
 
 class ResultsError(InputError):
@@ -185,13 +184,11 @@ class Run:
         cell = self.folder / "cells" / cell_id
         if not cell.is_dir():
             return ""
-        if is_sealed(cell):
-            return damage(cell, *_CHECKED)
         try:
             read_cell(cell)
         except (OSError, ValueError) as error:
             return str(error)
-        return ""
+        return damage(cell, *_CHECKED) if is_sealed(cell) else ""
 
     def keep(self, cell_id: str, job: Path, record: CellRecord, wall: Wall) -> RecordedCell:
         """Move a conducted cell's files from its job's folder into the run, atomically."""
@@ -202,9 +199,9 @@ class Run:
             if path.is_file():
                 node = "" if path.parent == job else path.parent.name + "-"
                 path.rename(done / plain_name(node + path.name))
-        (done / WALL).write_text(json.dumps(asdict(wall), indent=1) + "\n")
+        (done / WALL).write_text(with_sum(asdict(wall)))
         (done / CELL).write_text(record.to_json())
-        seal(done)
+        seal(done, WALL)
         _flush(done)
         target = self.folder / "cells" / cell_id
         shutil.rmtree(target, ignore_errors=True)  # only if it was damaged
@@ -295,9 +292,11 @@ def read_cell(cell: Path) -> tuple[CellRecord, Wall]:
         ValueError: A file is damaged.
     """
     record = CellRecord.from_json(read_left(cell, CELL))
-    wall = parsed(_WALLS, read_left(cell, WALL))
-    if is_sealed(cell) and (found := damage(cell, CELL, WALL)):
+    if is_sealed(cell) and (found := damage(cell, CELL)):
         raise ValueError(found)
+    text = read_left(cell, WALL)
+    wall = parsed(_WALLS, text)
+    check_sum(text, Wall)
     return record, wall
 
 

@@ -2,10 +2,12 @@
 
 1. The client sends the folder of a cell's job, with everything that its guest needs, to a worker.
 2. The worker compares its versions with the client's, boots a guest of its own and runs the job.
-3. The files that the guest left are sent back, and the client records them as in any other run.
+3. The files that the guest left are sent back (`cell_results`), and the client checks them and
+   records them as in any other run.
 
 So a worker needs the testbed, with the guest kernel and the lab image of the client; otherwise its
-results could differ, and it is rejected.
+results could differ, and it is left out (`workers`). The client unpickles nothing that comes from a
+cluster (`no_pickles`), except from its own local workers.
 """
 
 from __future__ import annotations
@@ -14,32 +16,39 @@ import fcntl
 import logging
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from random import Random
 
 import trio
-from distributed import Client, Future, KilledWorker, LocalCluster, get_worker
+from distributed import Client, LocalCluster
 
 from testbed.experiment.cell import Cell
 from testbed.guest.image.tree import our_image
 from testbed.guest.kernel.builder import cached_kernel
 from testbed.guest.user_cache import user_cache
+from testbed.record.left_files import printable, read_left, write_left
 from testbed.record.results import Wall
+from testbed.run.cell_results import CellResult, Files, packed, unpacked
+from testbed.run.no_pickles import DESERIALIZERS, no_pickles
 from testbed.run.provenance import programs, transports_in_tree, versions
-from testbed.run.runner import Conduct, ConductError, LabError, in_guest
+from testbed.run.runner import (
+    WALL_LIMIT_S,
+    Conduct,
+    ConductError,
+    LabError,
+    check_room,
+    in_guest,
+)
+from testbed.run.workers import PATIENCE_S, Workers
 from testbed.transport.interface import Program
 
 AT_A_TIME = 128
 """How many cells are submitted at once: enough that workers that join later also get some."""
-PATIENCE_S = 30.0
-"""How long a scheduler, and then its first worker, may take to answer."""
-
-Files = Mapping[str, bytes]
-"""The contents of files, by their path within a folder."""
 
 
 @dataclass(frozen=True)
@@ -53,67 +62,76 @@ class Needed:
     """By component; the version of `guest kernel` is its build key."""
 
 
-@dataclass(frozen=True)
-class _Ended:
-    """How a cell ended on a worker."""
-
-    wall: Wall | None
-    """None if the cell could not be conducted."""
-    failure: str
-    files: Files
-
-
-class _UnfitError(Exception):
-    """A worker differs from the client; the message says how."""
-
-
 @contextmanager
-def on_workers(scheduler: str, cells: Sequence[Cell]) -> Iterator[Conduct]:
+def on_workers(
+    scheduler: str, cells: Sequence[Cell], report: Callable[[str], object] = lambda _: None
+) -> Iterator[Conduct]:
     """Yield a function that conducts cells on the workers of a scheduler.
 
-    `scheduler` is `tcp://HOST:PORT`, or `local` for one worker per processor of this machine, or
-    `local:N` for N workers. Local workers end with the context.
+    `scheduler` is `tcp://HOST:PORT` or `tls://HOST:PORT`, or `local` for one worker per processor
+    of this machine, or `local:N` for N workers. Local workers end with the context. `report` is
+    called with a sentence about each worker that is left out.
 
     Raises:
-        LabError: There is no scheduler or no worker, or a worker differs from this machine.
+        LabError: There is no scheduler or no worker, or none that is like this machine.
     """
+    needed = needed_by(cells)
     with _client(scheduler) as client:
-        needed = needed_by(cells)
-        _check(client, scheduler, needed)
+        _wait_for_workers(client, scheduler, needed)
+        workers = Workers(client, scheduler, partial(_unfit_for, needed), report)
 
         async def conduct(job: Path, cell: Cell, _slot: int) -> Wall:
-            future = client.submit(
-                _conduct_here,
-                _files(job),
-                cell,
-                needed,
-                key=f"{job.name} {os.urandom(8).hex()}",
-                pure=False,
-            )
-            ended = await _result(future)
-            for name, content in ended.files.items():
-                (job / name).parent.mkdir(parents=True, exist_ok=True)
-                (job / name).write_bytes(content)
-            if ended.wall is None:
-                raise ConductError(ended.failure)
-            return ended.wall
+            limit_s = WALL_LIMIT_S + cell.duration_s + PATIENCE_S
+            while True:
+                answer = await workers.give(
+                    _conduct_here, _files(job), cell, needed, limit_s=limit_s
+                )
+                try:
+                    result = unpacked(answer.content)
+                except ValueError as error:
+                    workers.leave_out(answer.worker, f"its answer is damaged: {error}")
+                    continue
+                if not result.unfit:
+                    return _taken(job, result)
+                workers.leave_out(answer.worker, result.unfit)
 
         yield conduct
+
+
+def _taken(job: Path, result: CellResult) -> Wall:
+    """Write a result's files into the job's folder; return what the cell cost.
+
+    Raises:
+        ConductError: The cell could not be conducted.
+    """
+    for name, content in result.files.items():
+        folder = (job / name).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        write_left(folder, (job / name).name, content)
+    if result.wall is None:
+        raise ConductError(printable(result.failure))
+    return result.wall
 
 
 @contextmanager
 def _client(scheduler: str) -> Iterator[Client]:
     kind, _, count = scheduler.partition(":")
     if "://" in scheduler:
-        try:
-            client = Client(scheduler, timeout=PATIENCE_S, set_as_default=False)
-        except (OSError, ValueError) as error:
-            raise LabError(
-                f"there is no Dask scheduler at {scheduler} ({error}): start one with `dask "
-                "scheduler`, or use --scheduler local"
-            ) from None
-        with client:
-            yield client
+        with no_pickles():
+            try:
+                client = Client(
+                    scheduler,
+                    timeout=PATIENCE_S,
+                    set_as_default=False,
+                    deserializers=DESERIALIZERS,
+                )
+            except (OSError, ValueError, TypeError) as error:
+                raise LabError(
+                    f"there is no Dask scheduler at {scheduler} ({error}): start one with `dask "
+                    "scheduler`, or use --scheduler local"
+                ) from None
+            with client:
+                yield client
         return
     if kind != "local" or (count and not (count.isdecimal() and int(count))):
         raise LabError(f"--scheduler {scheduler}: expected local, local:N or tcp://HOST:PORT")
@@ -135,11 +153,11 @@ def needed_by(cells: Sequence[Cell]) -> Needed:
     return Needed(found, transports, _versions_here(found, transports))
 
 
-def _check(client: Client, scheduler: str, needed: Needed) -> None:
-    """Check that the workers that are connected have the versions of this machine.
+def _wait_for_workers(client: Client, scheduler: str, needed: Needed) -> None:
+    """Wait for a first worker that is fit.
 
     Raises:
-        LabError: A worker differs.
+        LabError: There is none, or those that are there all differ from this machine.
     """
     try:
         client.wait_for_workers(1, timeout=PATIENCE_S)
@@ -148,73 +166,49 @@ def _check(client: Client, scheduler: str, needed: Needed) -> None:
             f"the scheduler {scheduler} has no worker: start some with `dask "
             f"worker {scheduler} --nthreads 1`"
         ) from None
-    for worker, answer in client.run(_differences, needed, on_error="return").items():
-        if isinstance(answer, ImportError):
-            raise LabError(
-                f"the worker {worker} does not have this testbed ({answer}): install its "
-                f"version {needed.versions['testbed']}"
-            )
-        if isinstance(answer, Exception):
-            raise LabError(f"the worker {worker} did not say what it has: {answer!r}")
-        if answer:
-            raise LabError(f"the worker {worker} would not give the same results: {answer}")
+    found: list[str] = []
+    workers = Workers(client, scheduler, partial(_unfit_for, needed), found.append)
+    with ThreadPoolExecutor(1) as thread:  # the caller's may already run trio
+        is_some_fit = thread.submit(trio.run, workers.some_fit).result()
+    if not is_some_fit:
+        raise LabError("; ".join(found))
 
 
-async def _result(future: Future[_Ended]) -> _Ended:
-    """Wait until a cell has ended, and return how.
-
-    Raises:
-        ConductError: The workers that ran it died.
-        LabError: Its worker differs from the client.
-    """
-    done, token = trio.Event(), trio.lowlevel.current_trio_token()
-
-    def wake(_: object) -> None:
-        with suppress(trio.RunFinishedError):
-            token.run_sync_soon(done.set)
-
-    future.add_done_callback(wake)
-    try:
-        await done.wait()
-        ended: _Ended = await trio.to_thread.run_sync(future.result)
-    except KilledWorker as error:
-        raise ConductError(f"all workers that ran it died: {error}") from None
-    except (_UnfitError, ImportError) as error:
-        raise LabError(str(error)) from None
-    finally:
-        future.cancel()
-    return ended
+def _unfit_for(needed: Needed) -> bytes:
+    """Return why this worker could give other results than the client; empty if it could not."""
+    differences = _differences(needed)
+    return f"it would not give the same results: {differences}".encode() if differences else b""
 
 
-def _conduct_here(files: Files, cell: Cell, needed: Needed) -> _Ended:
-    """Conduct a cell on this worker.
-
-    Raises:
-        _UnfitError: This worker could produce other results than the client.
-    """
-    if differences := _differences(needed):
-        raise _UnfitError(
-            f"the worker {get_worker().address} would not give the same results: {differences}"
-        )
+def _conduct_here(files: Files, cell: Cell, needed: Needed) -> bytes:
+    """Conduct a cell on this worker; return the result, packed."""
+    if unfit := _unfit_for(needed):
+        return packed(CellResult(None, "", unfit.decode(), {}))
     kernel = cached_kernel()
     assert kernel is not None, "it was among what was compared"
-    with tempfile.TemporaryDirectory(prefix="cell-") as scratch:
-        job = Path(scratch) / "job"
-        for name, content in files.items():
-            (job / name).parent.mkdir(parents=True, exist_ok=True)
-            (job / name).write_bytes(content)
-        wall, failure = None, ""
-        try:
-            with _processor() as cpu:
-                wall = trio.run(in_guest(kernel), job, cell, cpu)
-        except ConductError as error:
-            failure = str(error)
-        return _Ended(wall, failure, {k: v for k, v in _files(job).items() if k not in files})
+    try:
+        with tempfile.TemporaryDirectory(prefix="cell-") as scratch:
+            job = Path(scratch) / "job"
+            for name, content in files.items():
+                (job / name).parent.mkdir(parents=True, exist_ok=True)
+                (job / name).write_bytes(content)
+            wall, failure = None, ""
+            try:
+                with _processor() as cpu:
+                    wall = trio.run(in_guest(kernel, needed=needed.programs), job, cell, cpu)
+            except ConductError as error:
+                check_room(job)
+                failure = str(error)
+            left = {k: v for k, v in _files(job).items() if k not in files}
+            return packed(CellResult(wall, failure, "", left))
+    except OSError as error:
+        return packed(CellResult(None, "", f"it cannot work: {error}", {}))
 
 
 def _files(folder: Path) -> dict[str, bytes]:
     found = (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink())
-    return {str(path.relative_to(folder)): path.read_bytes() for path in found}
+    names = (str(path.relative_to(folder)) for path in found)
+    return {name: read_left(folder, name) for name in names}
 
 
 @contextmanager

@@ -105,15 +105,18 @@ class Needs:
     """Whether the guest leaves a profile of its programs (`testbed.tools.syscall_profile`)."""
 
 
-def in_guest(kernel: Kernel, *, profile: bool = False) -> Conduct:
+def in_guest(
+    kernel: Kernel, *, profile: bool = False, needed: Sequence[Program] | None = None
+) -> Conduct:
     """Return a function that conducts each cell in a guest of its own, in virtual time.
 
     With `profile`, each guest leaves a profile of its programs' system calls in the job's folder
-    (`testbed.tools.syscall_profile`).
+    (`testbed.tools.syscall_profile`). `needed` are the programs that guests may read wherever they
+    are; without it, they are those of each cell, whose transport is loaded for that.
     """
 
     async def conduct(job: Path, cell: Cell, cpu: int) -> Wall:
-        needs = replace(_needs_of(cell), profile=profile)
+        needs = replace(_needs_of(cell, needed), profile=profile)
         return await run_module(
             kernel, "testbed.lab.main", job, seed=cell.seed, cpu=cpu, needs=needs
         )
@@ -131,9 +134,9 @@ def make_trees(kernel: Kernel, cells: Sequence[Cell], report: Report) -> None:
         machine_with(kernel, groups, report)
 
 
-def _needs_of(cell: Cell) -> Needs:
+def _needs_of(cell: Cell, programs_needed: Sequence[Program] | None = None) -> Needs:
     return Needs(
-        tuple(programs([cell])),
+        tuple(programs([cell]) if programs_needed is None else programs_needed),
         is_foreign(cell.transport),
         ENGINES[cell.messenger.engine].guest_mb,
         WALL_LIMIT_S + cell.duration_s,
@@ -319,7 +322,7 @@ async def _run_cell(run: Run, cell: Cell, conduct: Conduct, cpu: int, *, pcap: b
             wall = await conduct(job, cell, cpu)
             record = await trio.to_thread.run_sync(judged, cell, job)
         except (ConductError, JudgeError) as error:
-            _check_room(run.folder)
+            check_room(run.folder)
             failed.append(str(error))
             run.keep_failed(name, job, str(error))
         else:
@@ -327,8 +330,12 @@ async def _run_cell(run: Run, cell: Cell, conduct: Conduct, cpu: int, *, pcap: b
     return Done(name, None, failed[-1], retried=failed[0])
 
 
-def _check_room(folder: Path) -> None:
-    """Raise ENOSPC if a disk is full: the guest reported that, but in words of its own."""
+def check_room(folder: Path) -> None:
+    """Check that no disk is full: the guest reported that, but in words of its own.
+
+    Raises:
+        OSError: ENOSPC, with a path on the disk that is full.
+    """
     for place in (folder, home_place(), MEMORY):
         with suppress(FileNotFoundError):
             if shutil.disk_usage(place).free < _ROOM_BYTES:
@@ -338,7 +345,7 @@ def _check_room(folder: Path) -> None:
 def _full_place(error: OSError, folder: Path) -> str:
     """Return a path on the disk that is full, of which an error does not always tell."""
     try:
-        _check_room(folder)
+        check_room(folder)
     except OSError as found:
         return str(found.filename)
     return str(error.filename or folder)

@@ -17,7 +17,6 @@ from testbed.experiment.cell import Cell
 from testbed.experiment.choosing import WithParameters
 from testbed.experiment.scenario import cell_id, cells, load_scenario, messenger_names
 from testbed.guest.kernel.builder import Kernel
-from testbed.record.checksums import SUMS
 from testbed.record.results import SCORES, WALL, Run
 from testbed.run.provenance import laboratory_of, manifest
 from testbed.run.runner import Done, in_guest, run_cells
@@ -135,11 +134,7 @@ async def repeat(
 
 def differing(left: Path, right: Path) -> list[str]:
     """Return the names of the files in two cells' folders that differ, except costs and scores."""
-    names = {path.name for folder in (left, right) for path in folder.iterdir()} - {
-        WALL,
-        SCORES,
-        SUMS,
-    }
+    names = {path.name for folder in (left, right) for path in folder.iterdir()} - {WALL, SCORES}
     _, mismatched, missing = filecmp.cmpfiles(left, right, names, shallow=False)
     return sorted(mismatched + missing)
 

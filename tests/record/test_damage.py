@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -37,6 +38,13 @@ def all_of(folder: Path) -> int:
 
 def place_of(run: Path, name: str) -> Path:
     return run / name if name == MANIFEST else next(run.glob(f"cells/*/{name}"))
+
+
+def is_same_json(one: bytes, other: bytes) -> bool:
+    try:
+        return bool(json.loads(one) == json.loads(other))
+    except ValueError:
+        return False
 
 
 def assert_one_sentence(run: Path, name: str) -> None:
@@ -77,11 +85,11 @@ def test_any_flipped_byte_is_noticed(
     path = place_of(run, name)
     content = bytearray(path.read_bytes())
     at = data.draw(st.integers(0, len(content) - 1))
-    before = content[at : at + 1]
-    content[at] = data.draw(st.integers(0, 255).filter(lambda byte: byte != before[0]))
+    content[at] = data.draw(st.integers(0, 255).filter(lambda byte: byte != content[at]))
+    before = path.read_bytes()
     path.write_bytes(content)
-    if name == MANIFEST and before.isspace() and bytes(content[at : at + 1]).isspace():
-        assert all_of(run) == 1  # the same JSON
+    if name in (MANIFEST, WALL) and is_same_json(before, bytes(content)):
+        assert all_of(run) == 1
     else:
         assert_one_sentence(run, name)
         with pytest.raises(ResultsError):
@@ -91,7 +99,7 @@ def test_any_flipped_byte_is_noticed(
 def test_a_digit_is_as_good_as_any_other_but_not_the_one_that_was_written(whole: Path) -> None:
     cell = next((whole / "cells").iterdir())
     assert damage(cell) == ""
-    assert (cell / SUMS).read_text().count("  ") == len(list(cell.iterdir())) - 1
+    assert (cell / SUMS).read_text().count("  ") == len(list(cell.iterdir())) - 2
 
 
 def test_files_of_others_stop_nothing(whole: Path, tmp_path: Path) -> None:

@@ -20,9 +20,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from testbed.record.left_files import settle
 from testbed.tools.isolation.attacks import Attack, Effect, Target
 
-_READING_LIMIT_S = 5.0
+_READING_LIMIT_S = 3.0
 _STORED_BYTES = 1 << 30
 _SEGMENT_BYTES = 4096
 _NOTHING = "nothing"
@@ -130,6 +131,7 @@ def arena() -> Iterator[Arena]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="isolation-")))
         folder.chmod(0o755)
+        stack.callback(_clear, folder / "job")
         token = f"token-{os.urandom(8).hex()}"
         private = folder / "private"
         _fill(folder, private, token)
@@ -141,6 +143,8 @@ def arena() -> Iterator[Arena]:
         listening += [_bound(f"\0{token}"), _bound(str(private / "socket"))]
         receiving = [_receiver("", socket.AF_INET), _receiver(str(private / "mconsole"))]
         stack.callback(_close, [*listening, *receiving])
+        for each in (*listening, *receiving):
+            each.setblocking(False)
         free = listening.pop(1)
         free_port = int(free.getsockname()[1])
         free.close()
@@ -243,6 +247,12 @@ def _content(folder: Path) -> list[Found]:
         times = 0 if path.is_dir() else state.st_mtime_ns
         found.append((str(path), state.st_mode, state.st_uid, times, content))
     return found
+
+
+def _clear(job: Path) -> None:
+    """Remove from a job's folder what hinders its removal."""
+    with suppress(FileNotFoundError):
+        settle(job)
 
 
 def _is_locked(path: Path) -> bool:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from testbed.tools.isolation.attacks import Target, attack, checked, libc
 
+_REMOUNT, _DETACH = 32, 2
+
 
 @attack("changed")
 def overwrite(at: Target) -> None:
@@ -104,7 +106,8 @@ def write_through_hard_link(at: Target) -> None:
 @attack("changed", "guest")
 def remount(at: Target) -> None:
     """Make its root writable and write over a file of the user."""
-    checked(libc.mount(b"none", b"/", b"hostfs", 32, b"/"))
+    checked(libc.mount(b"none", b"/", b"hostfs", _REMOUNT, None))
+    checked(libc.umount2(b"/tmp", _DETACH))  # the guest's own, which hides the user's
     Path(at.private, "file").write_text(at.token)
 
 
