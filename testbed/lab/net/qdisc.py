@@ -63,6 +63,8 @@ class NetemRequest(TypedDict):
     kind: str
     link: Link
     seed: int
+    reordered: float
+    """The share of packets that skip the delay, and so overtake others."""
 
 
 class FqRequest(TypedDict):
@@ -81,7 +83,8 @@ def _netem_parameters(request: NetemRequest) -> dict[str, object]:
         "delay": 0,
         "limit": link.queue_packets,
         "loss": round(link.loss * _U32_MAX),
-        "gap": 0,
+        # With a gap of 1, each packet is drawn; with 0, netem reorders nothing.
+        "gap": 1 if request["reordered"] else 0,
         "duplicate": 0,
         "jitter": 0,
         "attrs": [
@@ -97,8 +100,16 @@ def _netem_parameters(request: NetemRequest) -> dict[str, object]:
             ["TCA_NETEM_LATENCY64", round(link.delay_ms * 1e6)],
             ["TCA_NETEM_JITTER64", round(link.jitter_ms * 1e6)],
             ["TCA_NETEM_PRNG_SEED", request["seed"]],
+            *_reordering(request["reordered"]),
         ],
     }
+
+
+def _reordering(share: float) -> list[list[object]]:
+    if not share:
+        return []
+    reorder = {"prob_reorder": round(share * _U32_MAX), "corr_reorder": 0}
+    return [["TCA_NETEM_REORDER", reorder]]
 
 
 def _fq_parameters(_request: FqRequest) -> dict[str, object]:
@@ -118,12 +129,13 @@ plugins["netem"] = SimpleNamespace(
 plugins["fq"] = SimpleNamespace(parent=TC_H_ROOT, options=_FqOptions, get_parameters=_fq_parameters)
 
 
-def netem(link: Link, seed: int) -> NetemRequest:
+def netem(link: Link, seed: int, reordered: float = 0.0) -> NetemRequest:
     """Return the request for a link's `netem`: delay, jitter, loss, rate and queue, with a seed.
 
-    As there is a rate, netem keeps packets in order, however large the jitter is.
+    As there is a rate, netem keeps packets in order, however large the jitter is; only the share
+    `reordered` overtakes others.
     """
-    return {"kind": "netem", "link": link, "seed": seed}
+    return {"kind": "netem", "link": link, "seed": seed, "reordered": reordered}
 
 
 def fq() -> FqRequest:
