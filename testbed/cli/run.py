@@ -23,6 +23,7 @@ from testbed.cli.registry import Command, Panel
 from testbed.experiment import scenario
 from testbed.experiment.cell import Cell
 from testbed.experiment.choosing import only_transports
+from testbed.experiment.exclusions import check_exclusions
 from testbed.experiment.scenario import RESULTS, Scenario, cell_id, cells
 from testbed.lab.nodes.capture import TCPDUMP
 from testbed.record.manifest import KernelBuild, Manifest
@@ -45,7 +46,8 @@ def run(
         list[str] | None, typer.Option(help="Only this transport (repeatable).")
     ] = None,
     seed: Annotated[
-        list[int] | None, typer.Option(min=0, help="Only this seed (repeatable).")
+        list[int] | None,
+        typer.Option(min=0, max=2**32 - 1, help="Only this seed (repeatable)."),
     ] = None,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Cells at a time; by default one a processor.")
@@ -88,7 +90,9 @@ def run(
 
     Example: testbed run ru-calls-2025-08 --messenger whatsapp --transport obfs4 --seed 1
     """
-    chosen = _chosen(scenario.load_scenario(scenario_name), messenger, transport, seed, speech)
+    loaded = scenario.load_scenario(scenario_name)
+    check_exclusions(loaded)
+    chosen = _chosen(loaded, messenger, transport, seed, speech)
     the_run, plan = Run(out_folder or RESULTS / chosen.name), cells(chosen)
     _check_tcpdump(needed=pcap)
     if dry_run:

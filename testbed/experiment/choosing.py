@@ -18,7 +18,14 @@ from typing import get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from testbed.experiment.cell import TransportChoice
-from testbed.experiment.explanations import ScenarioError, TomlTable, by_name, describe, names_in
+from testbed.experiment.explanations import (
+    ScenarioError,
+    TomlTable,
+    by_name,
+    describe,
+    names_in,
+    there_are,
+)
 from testbed.experiment.loading import (
     IN_TREE,
     in_tree_names,
@@ -49,20 +56,45 @@ Entries = tuple[str | WithParameters, ...]
 
 
 def read_entries(transports: object) -> object:
-    """Return the entries of `[transports.NAME]`, or `[transports.TITLE]` with `kind = "NAME"`."""
+    """Return a scenario's entries.
+
+    They are a list, or tables: `[transports.NAME]`, or `[transports.TITLE]` with `kind = "NAME"`.
+
+    Raises:
+        ValueError: An entry is neither a name nor a table of this form.
+    """
+    if isinstance(transports, list):
+        return tuple(map(_entry, transports))
     if not isinstance(transports, Mapping):
         return transports
     if wrong := [title for title, table in transports.items() if not isinstance(table, Mapping)]:
         raise ValueError(f"{names_in(wrong)} must be a table, as by [transports.{wrong[0]}]")
-    return [
+    return tuple(
         WithParameters(*_kind(table, title), title=title if "kind" in table else "")
         for title, table in transports.items()
-    ]
+    )
+
+
+def _entry(entry: object) -> str | WithParameters:
+    match entry:
+        case str():
+            return entry
+        case {"name": str(name), "parameters": dict(parameters), **others} if not others:
+            return WithParameters(name, parameters)
+        case {"name": str(name), **others} if not others:
+            return WithParameters(name)
+    raise ValueError(
+        f"{entry!r} is not a name such as 'direct', nor a table with `name` and `parameters`"
+    )
 
 
 def _kind(table: TomlTable, default: str) -> tuple[str, TomlTable]:
     parameters = dict(table)
-    return str(parameters.pop("kind", default)), parameters
+    match parameters.pop("kind", default):
+        case str(kind):
+            return kind, parameters
+        case other:
+            raise ValueError(f"{default}.kind: {other!r} is no transport's name such as 'direct'")
 
 
 def transport_choices(entries: Entries) -> list[TransportChoice]:
@@ -157,7 +189,7 @@ def _source(name: str) -> str:
         raise ScenarioError(f"transport {name}: {error}") from None
     except Exception as error:  # whatever a package of someone's raises when it is imported
         raise ScenarioError(f"transport {name}: {type(error).__name__}: {error}") from None
-    raise ScenarioError(f"no transport {name!r}; there are {names_in(transport_names())}")
+    raise ScenarioError(f"no transport {name!r}; {there_are(name, transport_names())}")
 
 
 def _only(name: str, modules: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ the file and the values that were expected.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar, get_args, get_type_hints
@@ -14,11 +15,13 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from testbed.censor.actions import Action
-from testbed.errors import InputError
+from testbed.errors import InputError, did_you_mean
 
 T = TypeVar("T")
 TomlTable = dict[str, Any]
 """A table as read from a file, before it is checked."""
+_QUOTED = re.compile(r"'([^']*)'")
+"""Matches each of the values in pydantic's "expected 'a', 'b' or 'c'"."""
 _ACTIONS = {kind.__name__ for kind in get_args(Action)}
 
 
@@ -55,17 +58,22 @@ def describe(
     the key under which `content` is.
     """
     lines: dict[str, str] = {}
+    choices: dict[str, tuple[object, list[str]]] = {}
     for detail in error.errors():
         keys = _keys(detail, content)
         if keys is not None:
             where = ".".join((within, *keys) if within else keys) or "the file"
             message = _message(detail, kind)
+            if detail["type"] == "literal_error":
+                _, expected = choices.setdefault(where, (detail["input"], []))
+                expected += _QUOTED.findall(detail["ctx"]["expected"])
             if where not in lines:
                 lines[where] = message
             elif message not in lines[where]:
                 lines[where] += f" or {message.removeprefix('Input should be ')}"
     return "; ".join(
-        f"{where}: {message}" if where else message for where, message in lines.items()
+        f"{where}: {message}{did_you_mean(*choices.get(where, ('', [])))}"
+        for where, message in lines.items()
     )
 
 
@@ -73,7 +81,10 @@ def _message(detail: ErrorDetails, kind: type | None) -> str:
     """Return what was expected, without Python's terms."""
     if detail["type"] == "unexpected_keyword_argument":
         known = [] if kind is None else _known_keys(detail["loc"], kind)
-        return f"Unexpected key{f', expected of {names_in(known)}' if known else ''}"
+        if not known:
+            return "Unexpected key"
+        hint = did_you_mean(detail["loc"][-1], known)
+        return f"Unexpected key, expected of {names_in(known)}{hint}"
     if detail["type"] == "too_short":
         least = detail["ctx"]["min_length"]
         return f"expected at least {least} item{'s' if least > 1 else ''}"
@@ -129,6 +140,12 @@ def _is_of_another_kind(detail: ErrorDetails, value: object, part: int | str) ->
     meant = value["kind"].capitalize()
     is_other = part in _ACTIONS and part != meant
     return is_other and (meant in _ACTIONS or detail["loc"][-1] != "kind")
+
+
+def there_are(name: object, known: Iterable[str]) -> str:
+    """Return the known names for a sentence, and which of them may have been meant by another."""
+    names = list(known)
+    return f"there are {names_in(names)}{did_you_mean(name, names)}"
 
 
 def names_in(names: Iterable[str]) -> str:
