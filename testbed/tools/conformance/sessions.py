@@ -75,16 +75,22 @@ class Bench:
                 self.verdicts[rule] = (True, await check())
         except trio.TooSlowError:
             self.verdicts[rule] = (False, f"not over within {RULE_LIMIT_S:g} s")
-        except Exception as error:
-            self.verdicts[rule] = (False, _reason(error))
+        except BaseException as error:
+            self._note_failure(rule, error)
 
     async def play(self, rule: str, scene: Callable[[Bench], Awaitable[None]]) -> None:
         """Run a scene, which judges rules; if the scene itself fails, `rule` counts as broken."""
         self._scene = rule
         try:
             await scene(self)
-        except Exception as error:
-            self.verdicts[rule] = (False, _reason(error))
+        except BaseException as error:
+            self._note_failure(rule, error)
+
+    def _note_failure(self, rule: str, error: BaseException) -> None:
+        """Record what a transport raised, also by `sys.exit`; raise again what is not its own."""
+        if not _is_of_a_transport(error):
+            raise error
+        self.verdicts[rule] = (False, _reason(error))
 
     @asynccontextmanager
     async def host(self, node: str) -> AsyncIterator[LabHost]:
@@ -261,6 +267,13 @@ class Session:
     def median_delay_ms(self, way: str) -> float:
         """Return the median one-way delay of the last exchange in a direction (ms)."""
         return median(self.delays_s[way]) * 1e3
+
+
+def _is_of_a_transport(error: BaseException) -> bool:
+    """Return whether this may be a transport's error: neither a cancellation nor an interrupt."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(_is_of_a_transport, error.exceptions))
+    return isinstance(error, Exception | SystemExit)
 
 
 def _reason(error: BaseException) -> str:
