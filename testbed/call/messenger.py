@@ -12,6 +12,7 @@ from typing import Literal
 from testbed.call.adaptation import Adaptation
 from testbed.call.dialects import DIALECTS, RelayProtocol
 from testbed.call.engines import ENGINES
+from testbed.errors import did_you_mean
 from testbed.evidence import Evidence, check_reviewed
 
 _FORBID_UNKNOWN_KEYS = {"extra": "forbid"}
@@ -152,7 +153,8 @@ class Messenger:
     def __post_init__(self) -> None:
         check_reviewed(self.reviewed)
         if self.engine == "model" and self.dialect not in DIALECTS:
-            raise ValueError(f"dialect: {self.dialect!r} is none of {sorted(DIALECTS)}")
+            hint = did_you_mean(self.dialect, DIALECTS)
+            raise ValueError(f"dialect: {self.dialect!r} is none of {sorted(DIALECTS)}{hint}")
         if other := set(self.relay_protocols) - set(ENGINES[self.engine].relay_protocols):
             raise ValueError(f"relay_protocols: the engine {self.engine} has no {sorted(other)}")
         self._check_engine()

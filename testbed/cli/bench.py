@@ -20,6 +20,7 @@ from testbed.cli.console import err, out, print_json
 from testbed.cli.kernel import KernelKind, guest_kernel
 from testbed.cli.registry import Command, Panel
 from testbed.cli.syscalls import profile
+from testbed.errors import did_you_mean
 from testbed.record.results import ResultsError
 from testbed.run import runner
 from testbed.tools.bench_record import (
@@ -99,7 +100,8 @@ def measure_cells(names: Sequence[str], rounds: int) -> Bench:
 
     known = [kind.name for kind in benchmark.KINDS]
     if unknown := sorted(set(names) - set(known)):
-        raise ResultsError(f"no kind of cell {', '.join(unknown)}; there are {', '.join(known)}")
+        there_are = ", ".join(known) + did_you_mean(unknown[0], known)
+        raise ResultsError(f"no kind of cell {', '.join(unknown)}; there are {there_are}")
     wanted = [kind for kind in benchmark.KINDS if kind.name in names or not names]
     lacking = {kind.name: lacks for kind in wanted if (lacks := kind.lacks)}
     kinds = [kind for kind in wanted if kind.name not in lacking]

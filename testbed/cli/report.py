@@ -9,6 +9,7 @@ import typer
 
 from testbed.cli.console import err, out, short
 from testbed.cli.registry import Command, Panel
+from testbed.experiment.explanations import ScenarioError
 from testbed.record.results import Run
 from testbed.show import report
 
@@ -29,6 +30,8 @@ def print_report(
     Example: testbed report results/ru-calls-2025-08
     """
     path = to or folder / report.REPORT
+    if path.is_dir():
+        raise ScenarioError(f"--out {path} is a folder, expected a file such as {report.REPORT}")
     with err.status("reads the run") as status:
         page = report.write(Run(folder), path, status.update, with_sound=sound)
     megabytes = path.stat().st_size / 1e6

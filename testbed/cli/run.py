@@ -29,6 +29,7 @@ from testbed.lab.nodes.capture import TCPDUMP
 from testbed.record.manifest import KernelBuild, Manifest
 from testbed.record.results import ResultsError, Run
 from testbed.run import runner
+from testbed.run.plan_checks import check_plan
 from testbed.run.provenance import lacking, manifest
 from testbed.show import tables
 from testbed.tools.repeatability import differing
@@ -95,6 +96,7 @@ def run(
     chosen = _chosen(loaded, messenger, transport, seed, speech)
     the_run, plan = Run(out_folder or RESULTS / chosen.name), cells(chosen)
     _check_tcpdump(needed=pcap)
+    check_plan(plan)
     if dry_run:
         show_plan(the_run, plan, len(_cpus(jobs)))
         return

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from testbed.cli.console import out
 from testbed.cli.kernel import guest_kernel
+from testbed.errors import did_you_mean
 from testbed.guest.kernel.job import PROFILE_FILE
 from testbed.record.results import ResultsError
 from testbed.run import runner
@@ -44,7 +45,8 @@ def profile(
 
     kinds = {kind.name: kind for kind in benchmark.KINDS}
     if cell not in kinds:
-        raise ResultsError(f"no kind of cell {cell}; there are {', '.join(kinds)}")
+        hint = did_you_mean(cell, kinds)
+        raise ResultsError(f"no kind of cell {cell}; there are {', '.join(kinds)}{hint}")
     kind = kinds[cell]
     kind = replace(
         kind,

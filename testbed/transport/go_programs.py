@@ -18,7 +18,7 @@ import tempfile
 import tomllib
 from pathlib import Path
 
-from testbed.errors import KnownError
+from testbed.errors import KnownError, did_you_mean
 
 PROGRAMS = Path(__file__).parent / "go"
 LIBRARIES = Path("/usr/share/gocode")
@@ -68,7 +68,7 @@ def build(name: str) -> Path:
 def _kept_at(name: str) -> Path:
     folder = PROGRAMS / name
     if not (folder / "needs.toml").is_file():
-        known = ", ".join(program_names())
+        known = ", ".join(program_names()) + did_you_mean(name, program_names())
         raise GoBuildError(f"there is no program {name!r} to build; there are {known}")
     digest = hashlib.sha256(_library_versions(name).encode())
     for path in sorted(folder.iterdir()):

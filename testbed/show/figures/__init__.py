@@ -11,6 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from testbed.errors import did_you_mean
 from testbed.record.results import Run
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ def draw(
     """
     known = (*FIGURES, COMPARING) if compare else FIGURES
     if unknown := [name for name in names or () if name not in known]:
-        raise ValueError(f"no figure {', '.join(unknown)}; there are {', '.join(known)}")
+        there_are = ", ".join(known) + did_you_mean(unknown[0], known)
+        raise ValueError(f"no figure {', '.join(unknown)}; there are {there_are}")
     wanted = list(dict.fromkeys(names or ((COMPARING,) if compare else _all(run))))
     # Imported here, not at the top: other commands must not load matplotlib.
     files, nothing = (
