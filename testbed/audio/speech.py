@@ -85,8 +85,8 @@ def read_any(path: Path) -> Speech:
     It may be WAV, FLAC, Ogg or whatever else libsndfile reads.
 
     Raises:
-        SpeechFileError: The file is missing, not a sound file, shorter than `SHORTEST_S`, longer than
-            `LONGEST_S`, silent, or has samples that are not finite.
+        SpeechFileError: The file is missing, not a sound file, shorter than `SHORTEST_S`, longer
+            than `LONGEST_S`, silent, or has samples that are not finite.
     """
     try:
         found = path.stat()

@@ -22,6 +22,7 @@ from rich.table import Table
 from testbed.cli.console import err, out
 from testbed.cli.golden import check_golden
 from testbed.cli.kernel import guest_kernel
+from testbed.cli.outputs import check_folder
 from testbed.cli.registry import Command, Panel
 from testbed.experiment.choosing import (
     load_transport,
@@ -70,6 +71,7 @@ def check_transport_command(
     kept_in = folder or RESULTS / f"check-{choice.name}"
     if kept_in.exists() and not (kept_in / "first").is_dir():
         raise ScenarioError(f"{kept_in} is something else: give another --out")
+    check_folder("--out", kept_in)
     shutil.rmtree(kept_in, ignore_errors=True)
     cpus = sorted(os.sched_getaffinity(0))
     result = trio.run(check_transport, choice, guest_kernel(), kept_in, cpus)

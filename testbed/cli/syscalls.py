@@ -30,7 +30,10 @@ def profile(
     cell: Annotated[str, typer.Argument(help="A kind of cell, as of `testbed bench`.")] = "direct",
     transport: Annotated[str, typer.Option(help="By this transport instead.")] = "",
     messenger: Annotated[str, typer.Option(help="With this messenger instead.")] = "",
-    seconds: Annotated[float, typer.Option(help="How long the call is.")] = 0.0,
+    seconds: Annotated[
+        float | None,
+        typer.Option(min=1, max=3600, help="How long the call is; by default as benched."),
+    ] = None,
 ) -> None:
     """Show what each program of a cell does: system calls by kind, faults, wake-ups, and time.
 

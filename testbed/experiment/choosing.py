@@ -56,6 +56,7 @@ class WithParameters:
 
 _COMMA = re.compile(r",(?![^{}]*\})")
 """A comma outside braces, which enclose the parameters of a wrapped transport."""
+_ENTRY_KEYS = ("name", "parameters", "title")
 Entries = tuple[str | WithParameters, ...]
 """A scenario's transports: names, and names with parameters."""
 
@@ -81,13 +82,16 @@ def read_entries(transports: object) -> object:
 
 
 def _entry(entry: object) -> str | WithParameters:
+    if isinstance(entry, Mapping) and (unknown := set(entry) - set(_ENTRY_KEYS)):
+        hint = did_you_mean(min(unknown), _ENTRY_KEYS)
+        raise ValueError(f"unexpected key {names_in(unknown)} of {names_in(_ENTRY_KEYS)}{hint}")
     match entry:
         case str():
             return entry
-        case {"name": str(name), "parameters": dict(parameters), **others} if not others:
-            return WithParameters(name, parameters)
-        case {"name": str(name), **others} if not others:
-            return WithParameters(name)
+        case {"name": str(name)}:
+            parameters, title = entry.get("parameters", {}), entry.get("title", "")
+            if isinstance(parameters, Mapping) and isinstance(title, str):
+                return WithParameters(name, parameters, title)
     raise ValueError(
         f"{entry!r} is not a name such as 'direct', nor a table with `name` and `parameters`"
     )

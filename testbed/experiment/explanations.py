@@ -100,8 +100,12 @@ def _known_keys(location: Sequence[int | str], kind: type) -> set[str]:
         classes = [one for one in classes if one.__name__ == part] or (
             [one for hint in hints for one in _classes(hint)] if hints else classes
         )
-    known = {field.name for one in classes for field in fields(one) if not field.kw_only}
-    return known - {"name"} if classes == [kind] else known  # the file's name, not a key
+    known = {field.name for one in classes for field in fields(one)}
+    is_file = classes == [kind]
+    if is_file and "reviewed" in known:
+        known.add("like")
+    of_a_file = {field.name for one in classes for field in fields(one) if field.kw_only}
+    return known - ({"name"} if is_file else {"name"} & of_a_file)  # the file's name, not a key
 
 
 def _classes(hint: object) -> list[type]:

@@ -198,7 +198,10 @@ def _read_like(path: Path, folder: Path, what: str) -> tuple[TomlTable | None, T
         )
     if (other := content.pop("like", None)) is None:
         return None, content
-    base = _read(folder / f"{other}.toml", what)
+    try:
+        base = _read(folder / f"{other}.toml", what)
+    except ScenarioError as error:
+        raise ScenarioError(f"{path}: like: {error}") from None
     if "like" in base:
         raise ScenarioError(f"{path}: like: {other!r} is itself like {base['like']!r}")
     return base, content

@@ -115,5 +115,7 @@ def check_all_different(key: str, values: Sequence[object]) -> None:
     """
     for place, value in enumerate(values):
         if value in values[:place]:
-            name = getattr(value, "title", "") or getattr(value, "name", value)
+            name = value
+            if not isinstance(value, str | int):
+                name = getattr(value, "title", "") or getattr(value, "name", value)
             raise ValueError(f"{key}: {name!r} is there twice; leave one out")
