@@ -18,6 +18,7 @@ from rich.table import Table
 
 from testbed.cli.console import err, out, print_json
 from testbed.cli.kernel import KernelKind, guest_kernel
+from testbed.cli.outputs import check_file
 from testbed.cli.registry import Command, Panel
 from testbed.cli.syscalls import profile
 from testbed.errors import did_you_mean
@@ -69,6 +70,8 @@ def bench_cells(
     """
     if context.invoked_subcommand is not None:
         return
+    if save is not None:
+        check_file("--save", save, "before.json")
     earlier = None if against is None else _read(against)
     measured = measure_cells(cell or [], rounds)
     if save is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -24,6 +25,7 @@ from testbed.experiment import scenario
 from testbed.experiment.cell import Cell
 from testbed.experiment.choosing import only_transports
 from testbed.experiment.exclusions import check_exclusions
+from testbed.experiment.explanations import ScenarioError
 from testbed.experiment.scenario import RESULTS, Scenario, cell_id, cells
 from testbed.lab.nodes.capture import TCPDUMP
 from testbed.record.manifest import KernelBuild, Manifest
@@ -33,6 +35,8 @@ from testbed.run.plan_checks import check_plan
 from testbed.run.provenance import lacking, manifest
 from testbed.show import tables
 from testbed.tools.repeatability import differing
+
+_SCHEDULER = re.compile(r"local(:[1-9][0-9]*)?|[a-z]+://\S+:[0-9]+")
 
 
 def run(
@@ -96,6 +100,7 @@ def run(
     chosen = _chosen(loaded, messenger, transport, seed, speech)
     the_run, plan = Run(out_folder or RESULTS / chosen.name), cells(chosen)
     _check_tcpdump(needed=pcap)
+    _check_scheduler(scheduler)
     check_plan(plan)
     if dry_run:
         show_plan(the_run, plan, len(_cpus(jobs)))
@@ -142,6 +147,14 @@ def _cpus(jobs: int | None) -> list[int]:
 def _check_tcpdump(*, needed: bool) -> None:
     if needed and TCPDUMP.find() is None:
         raise runner.LabError(f"--pcap needs the program tcpdump: {TCPDUMP.remedy}")
+
+
+def _check_scheduler(scheduler: str | None) -> None:
+    if scheduler is not None and not _SCHEDULER.fullmatch(scheduler):
+        raise ScenarioError(
+            f"--scheduler {scheduler}: expected local, local:N or an address such as "
+            "tcp://127.0.0.1:8786"
+        )
 
 
 def _check_possible(plan: Sequence[Cell], kernel: KernelKind, *, twice: bool) -> None:

@@ -18,7 +18,7 @@ import tempfile
 import tomllib
 from pathlib import Path
 
-from testbed.errors import KnownError, did_you_mean
+from testbed.errors import InputError, KnownError, did_you_mean
 
 PROGRAMS = Path(__file__).parent / "go"
 LIBRARIES = Path("/usr/share/gocode")
@@ -69,7 +69,7 @@ def _kept_at(name: str) -> Path:
     folder = PROGRAMS / name
     if not (folder / "needs.toml").is_file():
         known = ", ".join(program_names()) + did_you_mean(name, program_names())
-        raise GoBuildError(f"there is no program {name!r} to build; there are {known}")
+        raise InputError(f"there is no program {name!r} to build; there are {known}")
     digest = hashlib.sha256(_library_versions(name).encode())
     for path in sorted(folder.iterdir()):
         digest.update(path.name.encode() + path.read_bytes())

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from testbed.cli.requirements import missing_for_transports
+from testbed.errors import InputError
 from testbed.transport import go_programs
 from testbed.transport.go_programs import GoBuildError, build, is_current, program_names
 from testbed.transport.interface import find_program
@@ -84,7 +85,7 @@ def test_a_compiler_that_will_not_do_is_named(
 def test_what_is_missing_is_told_with_how_to_get_it(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(GoBuildError, match=r"no program 'nosuch' to build; there are hello"):
+    with pytest.raises(InputError, match=r"no program 'nosuch' to build; there are hello"):
         build("nosuch")
     monkeypatch.setattr(go_programs, "_SYSTEM_GO", "")
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -65,7 +65,7 @@ def check(kind: str, wrong: Wrong, library: Path) -> None:
     else:
         (library / FOLDERS[kind].name / "wrong.toml").write_text(wrong.toml)
         user.write_text(f'{USER}{KEYS[kind]} = ["wrong"]\n')
-    sentence = refused(kind, "run", str(user), "--dry-run", "--out", str(library / "run"))
+    sentence = refused(f"{kind} file", "run", str(user), "--dry-run", "--out", str(library / "run"))
     assert "wrong.toml" in sentence, (wrong.what, sentence)
     assert not wrong.path or named(wrong, sentence), (wrong.what, wrong.path, sentence)
     if wrong.expected:

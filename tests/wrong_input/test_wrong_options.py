@@ -1,4 +1,4 @@
-"""Every option of every command refuses values that it cannot have, before the command does anything."""
+"""Every option of every command refuses a wrong value before the command does anything."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Paths that lead to nothing, to something else, or to no end, for files, folders, runs and sound."""
+"""Paths that lead to nothing, to something else or to no end: of files, folders, runs and sound."""
 
 from __future__ import annotations
 
@@ -107,6 +107,31 @@ def test_what_cannot_be_written_is_said(
     blocked = calls_run.folder / below
     sentence = refused("path", command, str(calls_run.folder), option, str(blocked))
     assert f"{option} {calls_run.folder}" in sentence
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "bench --save {folder}",
+        "bench --against {folder}",
+        "build nosuch",
+        "check repeats --other-build {folder}",
+        "check transport direct --out {file}",
+        "calibrate open --out {file}",
+        "kernel build --source {folder}/none",
+        "recognise {folder}",
+        "recognise /dev/zero",
+        "recognise {file}",
+        "run quick --dry-run --scheduler nosuch",
+        "run quick --dry-run --scheduler local:0",
+        "run quick --out {file}",
+    ],
+)
+def test_options_refuse_what_is_not_what_they_expect(tmp_path: Path, words: str) -> None:
+    file = tmp_path / "a file"
+    file.write_text("not what is expected")
+    filled = [each.format(folder=tmp_path, file=file) for each in words.split()]
+    assert filled[-1] in refused("path", *filled)
 
 
 def sound(kind: str, path: Path) -> None:
