@@ -63,6 +63,12 @@ def _seen(key: CallKey, group: Sequence[CellRecord]) -> Seen:
     )
 
 
+def labels_of(call: CellRecord) -> set[str]:
+    """Return the labels of what detectors recognised in a call's flows, except the chat's."""
+    found = (_FACT.fullmatch(what) for what in _of_transport(call.observation))
+    return {fact["label"] for fact in found if fact and fact["label"]}
+
+
 def _of_transport(observation: Observation) -> list[str]:
     """Return what the middlebox recorded about all flows except the chat's."""
     chat = f" > {observation.chat.server}"
