@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,7 +21,7 @@ from testbed.censor.detectors import LABELS
 from testbed.experiment.choosing import transport_choice
 from testbed.experiment.explanations import ScenarioError
 from testbed.experiment.loading import IN_TREE
-from testbed.experiment.scenario import Scenario, load_scenario, scenario_names
+from testbed.experiment.scenario import ROOT, Scenario, load_scenario, scenario_names
 from testbed.guest.kernel.builder import Kernel
 from testbed.record.results import Run
 from testbed.run.plan_checks import check_plan
@@ -37,6 +39,7 @@ from tests.records import observation, record, write_run
 
 SEEDS = range(1, 8)
 KEY = record().key
+ACTION = ROOT / ".github" / "actions" / "gate"
 SCENARIO = """
 title = "A gate for tests"
 question = "Is the new build as good?"
@@ -155,6 +158,34 @@ def test_a_scenario_of_any_kind_can_be_a_gate() -> None:
     for name in scenario_names():
         loaded = replace(load_scenario(name), seeds=tuple(range(20)))
         assert gate_cells(loaded, transport_choice("obfs4"))
+
+
+def test_the_github_action_runs_the_command_with_its_inputs(tmp_path: Path) -> None:
+    action = yaml.safe_load((ACTION / "action.yml").read_text())
+    assert (ACTION / "../../../lab").resolve() == ROOT / "lab"  # where its command looks for it
+    [step] = [each for each in action["runs"]["steps"] if "run" in each]
+    inputs = {
+        "base": 'pt {name = "it\'s $HOME"}',
+        "new": "./new one.py",
+        "scenario": action["inputs"]["scenario"]["default"],
+        "out": action["inputs"]["out"]["default"],
+    }
+    env = {key: inputs[value.split("inputs.")[1].split()[0]] for key, value in step["env"].items()}
+    (tmp_path / ".github/actions/gate").mkdir(parents=True)
+    lab = tmp_path / "lab"
+    lab.write_text("#!/bin/sh\nprintf '%s\\n' \"$@\"\n")
+    lab.chmod(0o755)
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", step["run"]],
+        env={**os.environ, **env, "GITHUB_ACTION_PATH": str(tmp_path / ".github/actions/gate")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    words = done.stdout.splitlines()
+    expected = ["gate", "--base", inputs["base"], "--new", inputs["new"], "--out", inputs["out"]]
+    assert words == [*expected, inputs["scenario"]]
+    assert set(action["inputs"]) == set(inputs)
 
 
 @pytest.fixture(scope="module")
