@@ -57,6 +57,12 @@ def _seen(key: CallKey, group: Sequence[CellRecord]) -> Seen:
     )
 
 
+def labels_of(call: CellRecord) -> set[str]:
+    """Return the labels of what detectors recognised in a call's flows, except the chat's."""
+    events = map(parse, _of_transport(call.observation))
+    return {event.name for event in events if isinstance(event, Fact) and not event.value}
+
+
 def _of_transport(observation: Observation) -> list[str]:
     """Return what the middlebox recorded about all flows except the chat's."""
     chat = f" > {observation.chat.server}"

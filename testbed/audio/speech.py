@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import shutil
+import stat
 import subprocess
 from dataclasses import dataclass
 from functools import cache
@@ -16,11 +17,14 @@ import soundfile
 from numpy.typing import NDArray
 
 from testbed.audio.opus import SPEECH_FOLDER, Speech, SpeechError, default_clips
+from testbed.errors import InputError
 
 RATE_HZ: Final = 16000
 """The rate of all speech: wideband, which the scores expect and real engines get."""
 SHORTEST_S, LONGEST_S = 2.0, 600.0
 """How long the user's own file may be."""
+LARGEST_BYTES = 500_000_000
+"""The largest file: ten minutes in two channels of 32 bits at 96 kHz have 461 MB."""
 TURN_S: Final = (3.0, 7.0)
 """The shortest and the longest turn into which an own file is cut; Debian's clips are like that."""
 SYNTHESISER: Final = "espeak-ng"
@@ -34,6 +38,10 @@ SYNTHETIC_TEXT: Final = (
 _LEVEL_S = 0.02
 _SYNTHESIS_S = 30.0
 Samples = NDArray[np.float64]
+
+
+class SpeechFileError(InputError, SpeechError):
+    """The user's own sound file cannot be used; the message names it and says why."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +69,8 @@ def voice(file: str = "") -> Voice:
     """Return the speech in the user's own file, if given, or else Debian's, or else synthetic.
 
     Raises:
-        SpeechError: The file is unusable, or neither of the others is installed.
+        SpeechFileError: The file is unusable.
+        SpeechError: Neither of the others is installed.
     """
     if file:
         return Voice(f"own file {Path(file).name}", _turns(read_any(Path(file))))
@@ -76,13 +85,21 @@ def read_any(path: Path) -> Speech:
     It may be WAV, FLAC, Ogg or whatever else libsndfile reads.
 
     Raises:
-        SpeechError: The file is missing, not a sound file, shorter than `SHORTEST_S`, longer than
-            `LONGEST_S`, or silent.
+        SpeechFileError: The file is missing, not a sound file, shorter than `SHORTEST_S`, longer
+            than `LONGEST_S`, silent, or has samples that are not finite.
     """
     try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise SpeechFileError(f"{path} is a folder or a device, expected a sound file")
+        if found.st_size > LARGEST_BYTES:
+            limit = f"{LARGEST_BYTES / 1e6:g} MB"
+            raise SpeechFileError(
+                f"{path} has {found.st_size / 1e6:.0f} MB, expected at most {limit}"
+            )
         return _converted(path.read_bytes(), str(path))
     except OSError as error:
-        raise SpeechError(f"{path}: {error.strerror}") from None
+        raise SpeechFileError(f"{path}: {error.strerror}; expected a sound file") from None
 
 
 def _converted(content: bytes, what: str) -> Speech:
@@ -91,15 +108,25 @@ def _converted(content: bytes, what: str) -> Speech:
             if not SHORTEST_S <= file.frames / file.samplerate <= LONGEST_S:
                 duration_s = file.frames / file.samplerate
                 limits = f"{SHORTEST_S:g} to {LONGEST_S:g} s"
-                raise SpeechError(f"{what} is {duration_s:.1f} s long, expected {limits}")
-            rate_hz, sound = file.samplerate, file.read(dtype="float64", always_2d=True)
+                raise SpeechFileError(f"{what} is {duration_s:.1f} s long, expected {limits}")
+            rate_hz, sound = file.samplerate, _read(file)
     except soundfile.LibsndfileError as error:
-        raise SpeechError(f"{what} cannot be read as sound: {error.error_string}") from None
+        raise SpeechFileError(f"{what} cannot be read as sound: {error.error_string}") from None
+    if len(sound) < round(SHORTEST_S * rate_hz):  # what the header promises may be missing
+        raise SpeechFileError(f"{what} has only {len(sound) / rate_hz:.1f} s of sound in it")
+    if not np.all(np.isfinite(sound)):
+        raise SpeechFileError(f"{what} has samples that are infinite or not a number")
     samples = resampled(sound.mean(axis=1), rate_hz)
     if not np.any(np.abs(samples) > 1e-4):
-        raise SpeechError(f"{what} is silent")
+        raise SpeechFileError(f"{what} is silent")
     loudest = max(1.0, float(np.max(np.abs(samples))))  # resampling can overshoot
     return Speech(np.rint(samples / loudest * 32767).astype("<i2").tobytes(), RATE_HZ)
+
+
+def _read(file: soundfile.SoundFile) -> Samples:
+    # The number of frames must be given for formats in which libsndfile cannot seek, such as GSM.
+    sound: Samples = file.read(frames=file.frames, dtype="float64", always_2d=True)
+    return sound
 
 
 def resampled(samples: Samples, rate_hz: int) -> Samples:

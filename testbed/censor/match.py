@@ -10,6 +10,7 @@ from typing import Literal
 
 from testbed.censor.actions.list import By
 from testbed.censor.detectors import LABELS, VALUES, Label
+from testbed.errors import did_you_mean
 
 _FORBID_UNKNOWN_KEYS = {"extra": "forbid"}
 
@@ -61,6 +62,7 @@ class Match:
         if self.label is not None and self.label not in LABELS:
             raise ValueError(
                 f"label: no detector states {self.label!r}; known: {', '.join(sorted(LABELS))}"
+                f"{did_you_mean(self.label, LABELS)}"
             )
         for text in self.server_ports:
             port_range(text)
@@ -136,6 +138,7 @@ def networks(
                 known = ", ".join(sorted(lists))
                 raise ValueError(
                     f"servers: {text!r} is neither an IP network nor one of the lists {known}"
+                    f"{did_you_mean(text, lists)}"
                 ) from None
 
 

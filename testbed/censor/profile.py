@@ -17,6 +17,7 @@ from testbed.censor.actions.list import List
 from testbed.censor.detectors import DETECTORS
 from testbed.censor.facts import Kind, Part, Reading
 from testbed.censor.match import Match
+from testbed.errors import did_you_mean
 from testbed.evidence import Evidence, check_reviewed
 
 _FORBID_UNKNOWN_KEYS = {"extra": "forbid"}
@@ -177,7 +178,8 @@ def with_numbers(profile: Profile, paths: Sequence[str], value: float) -> Profil
         rule = rules.get(name)
         if rule is None or key not in number_types(rule.action):
             known = [f"{r.name}.{k}" for r in profile.rules for k in number_types(r.action)]
-            raise ValueError(f"{path!r} is no number of {profile.name!r}; it has {known}")
+            hint = did_you_mean(path, known)
+            raise ValueError(f"{path!r} is no number of {profile.name!r}; it has {known}{hint}")
         kind = number_types(rule.action)[key]
         if kind(value) != value:
             raise ValueError(f"{path}: {value:g} is not a whole number")

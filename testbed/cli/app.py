@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
+from typing import NoReturn
 
 import typer
+from typer._click.exceptions import NoArgsIsHelpError, UsageError
 
 from testbed.cli.console import err
 from testbed.cli.registry import commands
-from testbed.errors import KnownError
+from testbed.errors import KnownError, did_you_mean
 from testbed.run.runner import Interrupted
 
 INTERRUPTED = 130
+_POSSIBLE = re.compile(r" \(Possible options: (.*)\)")
+_CHOICES = re.compile(r"'[^']*' is not one of .*")
+"""How typer ends its sentences about unknown options and values."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -33,19 +39,46 @@ def main() -> None:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup(1) has it
             signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
+    except NoArgsIsHelpError as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except UsageError as error:
+        _quit(_usage_sentence(error), error.exit_code)
     except KnownError as error:
-        _quit(error, error.exit_status)
+        _quit(str(error), error.exit_status)
     except OSError as error:
-        _quit(error, KnownError.exit_status)
+        _quit(_os_sentence(error), KnownError.exit_status)
     except Interrupted:
         err.print("Interrupted. Finished work is kept: run the same command again to continue.")
         sys.exit(INTERRUPTED)
 
 
-def _quit(error: Exception, status: int) -> None:
+def _usage_sentence(error: UsageError) -> str:
+    """Return what is wrong with the words of a command, and what is allowed."""
+    text = error.format_message().replace("Value error, ", "").rstrip(".")
+    if options := _POSSIBLE.search(text):
+        given = text[: options.start()]
+        text = given + did_you_mean(given.split()[-1], options[1].split(", "))
+    elif choices := _CHOICES.search(text):
+        given, *known = re.findall(r"'([^']*)'", choices[0])
+        text += did_you_mean(given, known)
+    command = error.ctx.command_path if error.ctx is not None else "testbed"
+    end = "" if text.endswith("?") else "."
+    return f"{text}{end} See {command} --help"
+
+
+def _os_sentence(error: OSError) -> str:
+    if error.filename is None or error.strerror is None:
+        return str(error)
+    return f"{error.filename}: {error.strerror}"
+
+
+def _quit(sentence: str, status: int) -> NoReturn:
+    """Print an error and end; what is not printable in names and texts of others is escaped."""
+    shown = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in sentence)
     err.print("[bold red]error:[/] ", end="")
-    err.print(str(error), markup=False)
+    err.print(shown, markup=False)
     sys.exit(status)
 
 

@@ -18,8 +18,10 @@ from rich.table import Table
 
 from testbed.cli.console import err, out, print_json
 from testbed.cli.kernel import KernelKind, guest_kernel
+from testbed.cli.outputs import check_file
 from testbed.cli.registry import Command, Panel
 from testbed.cli.syscalls import profile
+from testbed.errors import did_you_mean
 from testbed.record.results import ResultsError
 from testbed.run import runner
 from testbed.tools.bench_record import (
@@ -68,6 +70,8 @@ def bench_cells(
     """
     if context.invoked_subcommand is not None:
         return
+    if save is not None:
+        check_file("--save", save, "before.json")
     earlier = None if against is None else _read(against)
     measured = measure_cells(cell or [], rounds)
     if save is not None:
@@ -99,7 +103,8 @@ def measure_cells(names: Sequence[str], rounds: int) -> Bench:
 
     known = [kind.name for kind in benchmark.KINDS]
     if unknown := sorted(set(names) - set(known)):
-        raise ResultsError(f"no kind of cell {', '.join(unknown)}; there are {', '.join(known)}")
+        there_are = ", ".join(known) + did_you_mean(unknown[0], known)
+        raise ResultsError(f"no kind of cell {', '.join(unknown)}; there are {there_are}")
     wanted = [kind for kind in benchmark.KINDS if kind.name in names or not names]
     lacking = {kind.name: lacks for kind in wanted if (lacks := kind.lacks)}
     kinds = [kind for kind in wanted if kind.name not in lacking]

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from testbed.censor.profile import Profile
 from testbed.cli.console import err, out
 from testbed.cli.kernel import guest_kernel
+from testbed.cli.outputs import check_folder
 from testbed.cli.registry import Command, Panel
 from testbed.experiment.explanations import ScenarioError
 from testbed.experiment.scenario import RESULTS, censor_names, load_censor, load_scenario
@@ -57,6 +58,7 @@ def calibrate(
             "give exactly one of a profile, --all and --links SCENARIO, "
             f"for example: testbed calibrate {_SCENARIO}"
         )
+    check_folder("--out", folder)
     stem, run = _what(profile, links)
     found = _run(run)
     path = folder / f"{stem}.json"

@@ -23,6 +23,7 @@ from testbed.cli.console import err, out
 from testbed.cli.golden import check_golden
 from testbed.cli.isolation import check_isolation
 from testbed.cli.kernel import guest_kernel
+from testbed.cli.outputs import check_folder
 from testbed.cli.registry import Command, Panel
 from testbed.experiment.choosing import (
     load_transport,
@@ -95,6 +96,7 @@ def conformance(name: str, kept_in: Path) -> Conformance:
         raise ScenarioError(f"{name} needs the program {program}: {remedy}")
     if kept_in.exists() and not (kept_in / "first").is_dir():
         raise ScenarioError(f"{kept_in} holds something else: choose another folder with --out")
+    check_folder("--out", kept_in)
     shutil.rmtree(kept_in, ignore_errors=True)
     cpus = sorted(os.sched_getaffinity(0))
     return trio.run(check_transport, choice, guest_kernel(), kept_in, cpus)

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from testbed.cli.registry import Command, Panel
+from testbed.errors import did_you_mean
 from testbed.evidence import Evidence
 from testbed.experiment import scenario
 from testbed.experiment.explanations import ScenarioError
@@ -31,7 +32,7 @@ def print_citations(
     """
     evidence = _evidence()
     if unknown := [name for name in names or () if name not in evidence]:
-        known = ", ".join(evidence)
+        known = ", ".join(evidence) + did_you_mean(unknown[0], evidence)
         raise ScenarioError(f"nothing is called {', '.join(unknown)}; there are {known}")
     wanted = {name: evidence[name] for name in names or evidence}
     sys.stdout.write(bibtex(sources(wanted)))

@@ -21,6 +21,7 @@ from testbed.cli.kernel import guest_kernel
 from testbed.cli.plot import plot
 from testbed.cli.registry import Command, Panel
 from testbed.cli.run import run
+from testbed.errors import did_you_mean
 from testbed.experiment.scenario import DEMO, ROOT, checkout
 from testbed.record.results import ResultsError, Run
 from testbed.run.runner import run_module
@@ -57,7 +58,8 @@ def make_tables(
     root = checkout("making the documents' tables")
     known = published.RECORD_NAMES
     if unknown := sorted(set(names or ()) - set(known)):
-        raise ResultsError(f"no record {', '.join(unknown)}; there are {', '.join(known)}")
+        there_are = ", ".join(known) + did_you_mean(unknown[0], known)
+        raise ResultsError(f"no record {', '.join(unknown)}; there are {there_are}")
     wanted = [name for name in known if name in (names or known)]
     for name in wanted if run_again else ():
         err.print(f"[bold]{name}[/]")

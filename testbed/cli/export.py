@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from testbed.cli.console import err, out, short
+from testbed.cli.outputs import check_folder
 from testbed.cli.registry import Command, Panel
 from testbed.record.results import Run
 
@@ -29,8 +30,11 @@ def export_tables(
     # Imported here, not at the top: the import takes a second, and no other command needs it.
     from testbed.analysis.dataframes import export  # noqa: PLC0415
 
-    with err.status("writing tables"):
-        paths = export(Run(folder), out_folder or folder / "tables")
+    run, target = Run(folder), out_folder or folder / "tables"
+    run.manifest()  # before anything is written for what is no run
+    check_folder("--out", target)
+    with err.status("writes tables"):
+        paths = export(run, target)
     for path in paths:
         out.print(f"Table: {short(path)}")
 

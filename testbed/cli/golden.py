@@ -17,7 +17,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from testbed.cli.console import err, out, short
 from testbed.cli.kernel import guest_kernel
 from testbed.experiment.choosing import load_transport
-from testbed.experiment.explanations import ScenarioError
+from testbed.experiment.explanations import ScenarioError, there_are
 from testbed.experiment.loading import programs_of
 from testbed.experiment.scenario import checkout
 from testbed.guest.kernel.builder import Kernel
@@ -74,8 +74,10 @@ def check_golden(
             "--update replaces all hashes, because they share one table of versions"
         )
     subjects = list(_subjects())
-    if unknown := sorted(set(name or ()) - {subject.name for subject in subjects}):
-        raise ScenarioError(f"no golden hash is called {', '.join(unknown)}")
+    names = {subject.name for subject in subjects}
+    if unknown := sorted(set(name or ()) - names):
+        known = there_are(unknown[0], names)
+        raise ScenarioError(f"nothing is called {', '.join(unknown)} that has a hash; {known}")
     wanted = [subject for subject in subjects if not name or subject.name in name]
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     with TemporaryDirectory() as folder, Progress(*columns, console=err, transient=True) as bar:

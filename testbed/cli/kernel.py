@@ -55,7 +55,8 @@ def guest_kernel(*needed: Cell) -> Kernel:
 @kernel_app.command("build")
 def kernel_build(
     source: Annotated[
-        Path | None, typer.Option(help="A kernel source tree or tar file; by default Debian's.")
+        Path | None,
+        typer.Option(exists=True, help="A kernel source tree or tar file; Debian's if not given."),
     ] = None,
 ) -> None:
     """Build the virtual-time kernel into the user's cache, if it is not there yet (minutes)."""

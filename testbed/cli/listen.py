@@ -18,6 +18,7 @@ from testbed.analysis.groups import grouped
 from testbed.audio.opus import Speech
 from testbed.call.quality.verdict import DirectionQuality
 from testbed.cli.console import err, out
+from testbed.cli.outputs import check_folder
 from testbed.cli.registry import Command, Panel
 from testbed.listen.call_sound import HEARD_BY, SAID_BY, samples, sound_of, write_opus, write_wav
 from testbed.record.results import RecordedCell, ResultsError, Run
@@ -57,7 +58,8 @@ def listen(
         Path | None, typer.Option(help="Write the files to this folder without playing them.")
     ] = None,
     seconds: Annotated[
-        float, typer.Option(min=0.1, help="Seconds of each file that are played.")
+        float,
+        typer.Option(min=0.1, max=3600, help="How much of each is played; files have all of it."),
     ] = 10.0,
 ) -> None:
     """Play what was said in calls, and what was heard of it: directly and through each transport.
@@ -72,6 +74,7 @@ def listen(
     results = run.cells()
     chosen = [named(results, cell)] if cell is not None else _first_of_each(results)
     target = export or folder / "listen"
+    check_folder("--export", target)
     player = None if export else _player()
     for title in dict.fromkeys(result.record.key.messenger for result in chosen):
         group = [result for result in chosen if result.record.key.messenger == title]

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from testbed.cli.console import err, out, short
+from testbed.cli.outputs import check_file
 from testbed.cli.registry import Command, Panel
 from testbed.record.results import Run
 from testbed.show import report
@@ -28,9 +29,11 @@ def print_report(
 
     Example: testbed report results/ru-calls-2025-08
     """
-    path = to or folder / report.REPORT
-    with err.status("reading the run") as status:
-        page = report.write(Run(folder), path, status.update, with_sound=sound)
+    run, path = Run(folder), to or folder / report.REPORT
+    run.manifest()  # what is no run is found out first
+    check_file("--out", path, report.REPORT)
+    with err.status("reads the run") as status:
+        page = report.write(run, path, status.update, with_sound=sound)
     megabytes = path.stat().st_size / 1e6
     out.print(
         f"Report: {short(path)} ({megabytes:.1f} MB, {page.calls} calls, {page.sounds} with sound)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -23,10 +24,13 @@ from testbed.cli.registry import Command, Panel
 from testbed.experiment import scenario
 from testbed.experiment.cell import Cell
 from testbed.experiment.choosing import only_transports
+from testbed.experiment.exclusions import check_exclusions
+from testbed.experiment.explanations import ScenarioError
 from testbed.experiment.scenario import RESULTS, Scenario, cell_id, cells
 from testbed.record.manifest import Manifest
 from testbed.record.results import ResultsError, Run
 from testbed.run import runner
+from testbed.run.plan_checks import check_plan
 from testbed.run.provenance import (
     laboratory_of,
     laboratory_on_host,
@@ -35,6 +39,8 @@ from testbed.run.provenance import (
 )
 from testbed.show import tables
 from testbed.tools.repeatability import differing
+
+_SCHEDULER = re.compile(r"local(:[1-9][0-9]*)?|[a-z]+://\S+:[0-9]+")
 
 
 def run(
@@ -49,7 +55,8 @@ def run(
         list[str] | None, typer.Option(help="Only this transport (repeatable).")
     ] = None,
     seed: Annotated[
-        list[int] | None, typer.Option(min=0, help="Only this seed (repeatable).")
+        list[int] | None,
+        typer.Option(min=0, max=2**32 - 1, help="Only this seed (repeatable)."),
     ] = None,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Cells at a time; by default one per processor.")
@@ -95,8 +102,12 @@ def run(
 
     Example: testbed run ru-calls-2025-08 --messenger whatsapp --transport obfs4 --seed 1
     """
-    chosen = _chosen(scenario.load_scenario(scenario_name), messenger, transport, seed, speech)
+    loaded = scenario.load_scenario(scenario_name)
+    check_exclusions(loaded)
+    chosen = _chosen(loaded, messenger, transport, seed, speech)
     the_run, plan = Run(out_folder or RESULTS / chosen.name), cells(chosen)
+    _check_scheduler(scheduler)
+    check_plan(plan)
     if dry_run:
         show_plan(the_run, plan, len(_cpus(jobs)))
         return
@@ -137,6 +148,14 @@ def _chosen(
 def _cpus(jobs: int | None) -> list[int]:
     """Return the processors to run cells on, at most `jobs`."""
     return sorted(os.sched_getaffinity(0))[:jobs]
+
+
+def _check_scheduler(scheduler: str | None) -> None:
+    if scheduler is not None and not _SCHEDULER.fullmatch(scheduler):
+        raise ScenarioError(
+            f"--scheduler {scheduler}: expected local, local:N or an address such as "
+            "tcp://127.0.0.1:8786"
+        )
 
 
 def _check_possible(plan: Sequence[Cell], kernel: KernelKind, *, twice: bool) -> None:

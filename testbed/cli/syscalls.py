@@ -14,6 +14,7 @@ from rich.table import Table
 
 from testbed.cli.console import out
 from testbed.cli.kernel import guest_kernel
+from testbed.errors import did_you_mean
 from testbed.guest.kernel.job import PROFILE_FILE
 from testbed.record.left_files import read_left
 from testbed.record.results import ResultsError
@@ -27,12 +28,13 @@ _LEAST_SHARE = 0.005
 
 
 def profile(
-    cell: Annotated[
-        str, typer.Argument(help="A kind of cell that `testbed bench` measures.")
-    ] = "direct",
-    transport: Annotated[str, typer.Option(help="Use this transport instead.")] = "",
-    messenger: Annotated[str, typer.Option(help="Use this messenger instead.")] = "",
-    seconds: Annotated[float, typer.Option(help="The length of the call.")] = 0.0,
+    cell: Annotated[str, typer.Argument(help="A kind of cell, as of `testbed bench`.")] = "direct",
+    transport: Annotated[str, typer.Option(help="By this transport instead.")] = "",
+    messenger: Annotated[str, typer.Option(help="With this messenger instead.")] = "",
+    seconds: Annotated[
+        float | None,
+        typer.Option(min=1, max=3600, help="How long the call is; by default as benched."),
+    ] = None,
 ) -> None:
     """Show what each program of a cell does: system calls by kind, faults, wake-ups, and time.
 
@@ -48,7 +50,8 @@ def profile(
 
     kinds = {kind.name: kind for kind in benchmark.KINDS}
     if cell not in kinds:
-        raise ResultsError(f"no kind of cell {cell}; there are {', '.join(kinds)}")
+        hint = did_you_mean(cell, kinds)
+        raise ResultsError(f"no kind of cell {cell}; there are {', '.join(kinds)}{hint}")
     kind = kinds[cell]
     kind = replace(
         kind,

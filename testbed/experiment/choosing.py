@@ -10,15 +10,25 @@ import ast
 import inspect
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import to_json
 
+from testbed.errors import did_you_mean
 from testbed.experiment.cell import TransportChoice
-from testbed.experiment.explanations import ScenarioError, TomlTable, by_name, describe, names_in
+from testbed.experiment.explanations import (
+    ScenarioError,
+    TomlTable,
+    by_name,
+    describe,
+    names_in,
+    there_are,
+)
 from testbed.experiment.loading import (
     IN_TREE,
     in_tree_names,
@@ -27,6 +37,8 @@ from testbed.experiment.loading import (
     transport_class,
     wrapped_parameters,
 )
+from testbed.experiment.ranges import wrong_values
+from testbed.experiment.toml_files import read_input
 from testbed.transport.interface import Transport
 
 
@@ -44,25 +56,54 @@ class WithParameters:
 
 _COMMA = re.compile(r",(?![^{}]*\})")
 """A comma outside braces, which enclose the parameters of a wrapped transport."""
+_ENTRY_KEYS = ("name", "parameters", "title")
 Entries = tuple[str | WithParameters, ...]
 """A scenario's transports: names, and names with parameters."""
 
 
 def read_entries(transports: object) -> object:
-    """Return the entries of `[transports.NAME]`, or `[transports.TITLE]` with `kind = "NAME"`."""
+    """Return a scenario's entries.
+
+    They are a list, or tables: `[transports.NAME]`, or `[transports.TITLE]` with `kind = "NAME"`.
+
+    Raises:
+        ValueError: An entry is neither a name nor a table of this form.
+    """
+    if isinstance(transports, list):
+        return tuple(map(_entry, transports))
     if not isinstance(transports, Mapping):
         return transports
     if wrong := [title for title, table in transports.items() if not isinstance(table, Mapping)]:
         raise ValueError(f"{names_in(wrong)} must be a table, as by [transports.{wrong[0]}]")
-    return [
+    return tuple(
         WithParameters(*_kind(table, title), title=title if "kind" in table else "")
         for title, table in transports.items()
-    ]
+    )
+
+
+def _entry(entry: object) -> str | WithParameters:
+    if isinstance(entry, Mapping) and (unknown := set(entry) - set(_ENTRY_KEYS)):
+        hint = did_you_mean(min(unknown), _ENTRY_KEYS)
+        raise ValueError(f"unexpected key {names_in(unknown)} of {names_in(_ENTRY_KEYS)}{hint}")
+    if isinstance(entry, str):
+        return entry
+    if isinstance(entry, Mapping):
+        name, parameters = entry.get("name"), entry.get("parameters", {})
+        title = entry.get("title", "")
+        if isinstance(name, str) and isinstance(parameters, Mapping) and isinstance(title, str):
+            return WithParameters(name, parameters, title)
+    raise ValueError(
+        f"{entry!r} is not a name such as 'direct', nor a table with `name` and `parameters`"
+    )
 
 
 def _kind(table: TomlTable, default: str) -> tuple[str, TomlTable]:
     parameters = dict(table)
-    return str(parameters.pop("kind", default)), parameters
+    match parameters.pop("kind", default):
+        case str(kind):
+            return kind, parameters
+        case other:
+            raise ValueError(f"{default}.kind: {other!r} is no transport's name such as 'direct'")
 
 
 def transport_choices(entries: Entries) -> list[TransportChoice]:
@@ -118,7 +159,8 @@ def transport_choice(
         entry = WithParameters(name, parameters)
     name, title = entry.name, entry.title
     choice = TransportChoice(Path(name).stem, entry.parameters, _source(name), title)
-    wrapped = wrapped_parameters(_class_of(choice))
+    with _run_by(choice):
+        wrapped = wrapped_parameters(_class_of(choice))
     return replace(
         choice,
         parameters={
@@ -146,18 +188,18 @@ def _source(name: str) -> str:
     """Return the text of a transport that is not in `transports/`; empty if it is there."""
     try:
         if name.endswith(".py"):
-            return Path(name).read_text()
+            return _text_of(Path(name))
         if name in in_tree_names():
             return ""
         if modules := out_of_tree().get(name):
             return module_text(_only(name, modules))
     except ScenarioError:
         raise
-    except (OSError, UnicodeDecodeError) as error:
-        raise ScenarioError(f"transport {name}: {error}") from None
-    except Exception as error:  # whatever a package of someone's raises when it is imported
-        raise ScenarioError(f"transport {name}: {type(error).__name__}: {error}") from None
-    raise ScenarioError(f"no transport {name!r}; there are {names_in(transport_names())}")
+    except FileNotFoundError:
+        raise ScenarioError(f"no transport {name}: there is no such file") from None
+    except (Exception, SystemExit) as error:  # from importing a package of someone's
+        raise ScenarioError(f"transport {name}: {_said(error)}") from None
+    raise ScenarioError(f"no transport {name!r}; {there_are(name, transport_names())}")
 
 
 def _only(name: str, modules: Sequence[str]) -> str:
@@ -207,27 +249,74 @@ def load_transport(choice: TransportChoice) -> Transport:
     """Make a transport with its parameters checked, and what it wraps with theirs."""
     where = f"transport {choice.title or choice.name}"
     kind = _class_of(choice)
-    known = inspect.signature(kind).parameters
+    with _run_by(choice):
+        known, hints = inspect.signature(kind).parameters, get_type_hints(kind)
     if unknown := set(choice.parameters) - set(known):
         raise ScenarioError(
             f"{where}: it has no parameter {names_in(unknown)}, only {names_in(known)}"
+            f"{did_you_mean(min(unknown), known)}"
         )
     needed = [name for name, of in known.items() if of.default is inspect.Parameter.empty]
     if missing := [repr(name) for name in needed if name not in choice.parameters]:
         raise ScenarioError(f"{where}: it is missing the parameter {names_in(missing)}")
-    checked: dict[str, object] = {}
-    for name, value in choice.parameters.items():
-        if isinstance(value, TransportChoice):
-            checked[name] = load_transport(value)
-            continue
-        try:
-            checked[name] = TypeAdapter(get_type_hints(kind)[name]).validate_python(value)
-        except ValidationError as error:
-            raise ScenarioError(f"{where}: {describe(error, {}, within=name)}") from None
+    checked = {
+        name: load_transport(value)
+        if isinstance(value, TransportChoice)
+        else _checked(value, hints[name], f"{where}: ", name)
+        for name, value in choice.parameters.items()
+    }
+    with _run_by(choice):
+        made = kind(**checked)
+        lacking = [name for name in ("serve", "connect", "programs") if not hasattr(made, name)]
+        tuple(() if lacking else made.programs)  # a property may be code, too
+    if lacking:
+        raise ScenarioError(f"{where}: its class Transport has no {', '.join(lacking)}")
+    return made
+
+
+def _checked(value: object, hint: type, where: str, name: str) -> object:
+    """Return the value of a parameter as its type hint wants it.
+
+    Raises:
+        ScenarioError: It is not of that type.
+    """
+    if wrong := wrong_values({name: value}):
+        raise ScenarioError(where + wrong[0])
     try:
-        return kind(**checked)
+        # By JSON's rules, as for files: see `testbed.experiment.toml_files`.
+        return TypeAdapter(hint).validate_json(to_json(value), strict=True)
+    except ValidationError as error:
+        raise ScenarioError(where + describe(error, {}, within=name)) from None
+
+
+@contextmanager
+def _run_by(choice: TransportChoice) -> Iterator[None]:
+    """Turn whatever a person's file raises here into an error that names the transport.
+
+    It may even end the interpreter, by `sys.exit`.
+    """
+    try:
+        yield
+    except ScenarioError:
+        raise
     except (TypeError, ValueError) as error:
-        raise ScenarioError(f"{where}: {error}") from None
+        raise ScenarioError(f"transport {choice.title or choice.name}: {error}") from None
+    except (Exception, SystemExit) as error:
+        raise ScenarioError(f"transport {choice.title or choice.name}: {_said(error)}") from None
+
+
+def _said(error: BaseException) -> str:
+    """Return an error of someone's file in one line."""
+    if isinstance(error, SystemExit):
+        return f"its file ends the program, by sys.exit({error.code!r}); let it raise an error"
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def _text_of(path: Path) -> str:
+    text = read_input(path)
+    if not text.strip():
+        raise ScenarioError(f"transport {path}: the file is empty; it needs a class Transport")
+    return text
 
 
 def transport_kind(name: str) -> type[Transport]:
@@ -241,9 +330,12 @@ def transport_kind(name: str) -> type[Transport]:
 
 def _class_of(choice: TransportChoice) -> type[Transport]:
     try:
-        return transport_class(choice.name, choice.source)
-    except Exception as error:  # whatever a file of someone's raises
-        raise ScenarioError(f"transport {choice.name}: {type(error).__name__}: {error}") from None
+        kind = transport_class(choice.name, choice.source)
+    except (Exception, SystemExit) as error:  # from running a file of someone's
+        raise ScenarioError(f"transport {choice.name}: {_said(error)}") from None
+    if not isinstance(kind, type):
+        raise ScenarioError(f"transport {choice.name}: its Transport is no class, but {kind!r}")
+    return kind
 
 
 def transport_names() -> list[str]:

@@ -6,6 +6,7 @@ the file and the values that were expected.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar, get_args, get_type_hints
@@ -15,13 +16,15 @@ from pydantic_core import ErrorDetails
 
 from testbed.censor.action import Action
 from testbed.censor.actions import ACTIONS
-from testbed.errors import InputError
+from testbed.errors import InputError, did_you_mean
 
 T = TypeVar("T")
 TomlTable = dict[str, Any]
 """A table as read from a file, before it is checked."""
 _UNKNOWN_KIND = ("union_tag_invalid", "union_tag_not_found")
 """Pydantic's errors about a `kind`."""
+_QUOTED = re.compile(r"'([^']*)'")
+"""Matches each of the values in pydantic's "expected 'a', 'b' or 'c'"."""
 
 
 class ScenarioError(InputError):
@@ -57,17 +60,22 @@ def describe(
     the key under which `content` is.
     """
     lines: dict[str, str] = {}
+    choices: dict[str, tuple[object, list[str]]] = {}
     for detail in error.errors():
         keys = _keys(detail, content)
         if keys is not None:
             where = ".".join((within, *keys) if within else keys) or "the file"
             message = _message(detail, kind)
+            if detail["type"] == "literal_error":
+                _, expected = choices.setdefault(where, (detail["input"], []))
+                expected += _QUOTED.findall(detail["ctx"]["expected"])
             if where not in lines:
                 lines[where] = message
             elif message not in lines[where]:
                 lines[where] += f" or {message.removeprefix('Input should be ')}"
     return "; ".join(
-        f"{where}: {message}" if where else message for where, message in lines.items()
+        f"{where}: {message}{did_you_mean(*choices.get(where, ('', [])))}"
+        for where, message in lines.items()
     )
 
 
@@ -75,7 +83,10 @@ def _message(detail: ErrorDetails, kind: type | None) -> str:
     """Return what was expected, without Python's terms."""
     if detail["type"] == "unexpected_keyword_argument":
         known = [] if kind is None else _known_keys(detail["loc"], kind)
-        return f"Unexpected key{f', expected of {names_in(known)}' if known else ''}"
+        if not known:
+            return "Unexpected key"
+        hint = did_you_mean(detail["loc"][-1], known)
+        return f"Unexpected key, expected of {names_in(known)}{hint}"
     if detail["type"] in _UNKNOWN_KIND:
         *others, last = map(repr, sorted(ACTIONS))
         return f"Input should be {', '.join(others)} or {last}"
@@ -94,8 +105,12 @@ def _known_keys(location: Sequence[int | str], kind: type) -> set[str]:
         classes = [one for one in classes if part in (one.__name__, getattr(one, "kind", ""))] or (
             [one for hint in hints for one in _classes(hint)] if hints else classes
         )
-    known = {field.name for one in classes for field in fields(one) if not field.kw_only}
-    return known - {"name"} if classes == [kind] else known  # the file's name, not a key
+    known = {field.name for one in classes for field in fields(one)}
+    is_file = classes == [kind]
+    if is_file and "reviewed" in known:
+        known.add("like")
+    of_a_file = {field.name for one in classes for field in fields(one) if field.kw_only}
+    return known - ({"name"} if is_file else {"name"} & of_a_file)  # the file's name, not a key
 
 
 def _classes(hint: object) -> list[type]:
@@ -130,6 +145,12 @@ def _keys(detail: ErrorDetails, content: TomlTable) -> list[str] | None:
         elif not (isinstance(part, str) and part[:1].isupper()):
             keys.append(str(part))
     return [*keys, "kind"] if detail["type"] in _UNKNOWN_KIND else keys
+
+
+def there_are(name: object, known: Iterable[str]) -> str:
+    """Return the known names for a sentence, and which of them may have been meant by another."""
+    names = list(known)
+    return f"there are {names_in(names)}{did_you_mean(name, names)}"
 
 
 def names_in(names: Iterable[str]) -> str:

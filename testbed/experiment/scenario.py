@@ -8,14 +8,13 @@ wrong file raises one `ScenarioError` with the file, the key and what was expect
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, Field
 
 from testbed.call.messenger import Messenger
 from testbed.censor import local_time as time_of_day
@@ -28,9 +27,16 @@ from testbed.experiment.choosing import (
     transport_choice,
     transport_choices,
 )
-from testbed.experiment.explanations import ScenarioError, TomlTable, by_name, describe, names_in
+from testbed.experiment.explanations import ScenarioError, TomlTable, by_name, there_are
 from testbed.experiment.link import Links
 from testbed.experiment.linkset import LinkSet
+from testbed.experiment.toml_files import (
+    check_all_different,
+    read_toml,
+    table_of,
+    tables_of,
+    validated,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 """The folder with the packages `testbed` and `transports`: a checkout, or `site-packages`."""
@@ -48,6 +54,11 @@ LINKS = SCENARIOS / "links"
 T = TypeVar("T")
 Axis = Literal["messenger", "transport", "censor", "links", "topology"]
 _FORBID_UNKNOWN_KEYS = {"extra": "forbid"}
+_ALL_DIFFERENT = (
+    *("seeds", "messengers", "transports", "censors", "links"),
+    *("topologies", "other_traffic", "local_time"),
+)
+"""The keys of a scenario whose values must not be repeated."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +118,9 @@ class Scenario:
     def __post_init__(self) -> None:
         for each in self.local_times:
             time_of_day.hours(each)
+        for name in _ALL_DIFFERENT:
+            if isinstance(values := getattr(self, name), tuple):
+                check_all_different(name, values)
 
     @property
     def local_times(self) -> tuple[str, ...]:
@@ -153,9 +167,10 @@ def load_censor(name: str) -> Profile:
     path = CENSORS / f"{name}.toml"
     base, content = _read_like(path, CENSORS, "censor profile")
     if base is not None:
-        named = {rule.get("name"): rule for rule in (*base["rules"], *content.get("rules", ()))}
+        rules = (*tables_of(path, base, "rules"), *tables_of(path, content, "rules"))
+        named = {str(rule.get("name")): rule for rule in rules}
         content = {**base, **content, "rules": list(named.values())}
-    return _validated(path, content, Profile)
+    return validated(path, content, Profile)
 
 
 def load_messenger(name: str) -> Messenger:
@@ -167,10 +182,10 @@ def load_messenger(name: str) -> Messenger:
     path = MESSENGERS / f"{name}.toml"
     base, content = _read_like(path, MESSENGERS, "messenger")
     if base is not None:
-        inherited = {k: v for k, v in base["evidence"].items() if k not in content}
-        evidence = {**inherited, **content.get("evidence", {})}
+        inherited = {k: v for k, v in table_of(path, base, "evidence").items() if k not in content}
+        evidence = {**inherited, **table_of(path, content, "evidence")}
         content = {**base, **content, "evidence": evidence}
-    return _validated(path, content, Messenger)
+    return validated(path, content, Messenger)
 
 
 def _read_like(path: Path, folder: Path, what: str) -> tuple[TomlTable | None, TomlTable]:
@@ -190,7 +205,10 @@ def _read_like(path: Path, folder: Path, what: str) -> tuple[TomlTable | None, T
         )
     if (other := content.pop("like", None)) is None:
         return None, content
-    base = _read(folder / f"{other}.toml", what)
+    try:
+        base = _read(folder / f"{other}.toml", what)
+    except ScenarioError as error:
+        raise ScenarioError(f"{path}: like: {error}") from None
     if "like" in base:
         raise ScenarioError(f"{path}: like: {other!r} is itself like {base['like']!r}")
     return base, content
@@ -213,7 +231,7 @@ def load_links(name: str) -> Links:
 
 def cells(scenario: Scenario) -> list[Cell]:
     """Return the cells of a scenario, with seeds innermost and included cells last."""
-    axes = _axes(scenario)
+    axes = axes_of(scenario)
     product_of = {_names_of(c): c for c in product(*(a.items() for a in axes.values()))}
     chosen = {
         names: combination
@@ -223,6 +241,8 @@ def cells(scenario: Scenario) -> list[Cell]:
     for rule in scenario.include:
         narrowed = {**axes, **{axis: {name: _load_one(axis, name)} for axis, name in rule.items()}}
         chosen |= {_names_of(c): c for c in product(*(a.items() for a in narrowed.values()))}
+    if not chosen:
+        raise ScenarioError(f"{scenario.name}.toml: exclude: it leaves no call to make")
     compares_links, compares_topologies = (
         len({names[axis] for names in chosen}) > 1 for axis in (-2, -1)
     )
@@ -260,7 +280,7 @@ def _in_words(cell: Cell) -> str:
     return f"{', '.join(parts)}, seed {cell.seed}"
 
 
-def _axes(scenario: Scenario) -> dict[Axis, dict[str, Any]]:
+def axes_of(scenario: Scenario) -> dict[Axis, dict[str, Any]]:
     """Return the values on each axis by name, in the order of the axes."""
     source = f"{scenario.name}.toml"
     read = [(name, load_messenger(name)) for name in scenario.messengers]
@@ -289,7 +309,7 @@ def _load_one(axis: Axis, name: str) -> object:
 
 def _topology(name: str) -> str:
     if name not in (known := get_args(Topology)):
-        raise ScenarioError(f"no topology {name!r}; there are {names_in(known)}")
+        raise ScenarioError(f"no topology {name!r}; {there_are(name, known)}")
     return name
 
 
@@ -358,25 +378,14 @@ def _is_meant(names: Iterable[str], rule: Mapping[Axis, str]) -> bool:
 
 
 def _load(path: Path, kind: type[T], what: str) -> T:
-    return _validated(path, _read(path, what), kind)
+    return validated(path, _read(path, what), kind)
 
 
 def _read(path: Path, what: str) -> TomlTable:
     try:
-        return tomllib.loads(path.read_text())
+        return read_toml(path)
     except FileNotFoundError:
         if path.parent not in (SCENARIOS, CENSORS, MESSENGERS, LINKS):  # a path of a person's own
             raise ScenarioError(f"no {what} {path}: there is no such file") from None
-        known = names_in(_stems(path.parent, "toml"))
-        raise ScenarioError(
-            f"no {what} {path.stem!r}: {path} is missing; there are {known}"
-        ) from None
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ScenarioError(f"{path}: {error}") from None
-
-
-def _validated(path: Path, content: TomlTable, kind: type[T]) -> T:
-    try:
-        return TypeAdapter(kind).validate_python({**content, "name": path.stem})
-    except ValidationError as error:
-        raise ScenarioError(f"{path}: {describe(error, content, kind)}") from None
+        known = there_are(path.stem, _stems(path.parent, "toml"))
+        raise ScenarioError(f"no {what} {path.stem!r}: {path} is missing; {known}") from None

@@ -16,7 +16,7 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
-from testbed.errors import KnownError
+from testbed.errors import InputError, KnownError, did_you_mean
 from testbed.guest.image.enter import ENVIRONMENT, entered
 from testbed.guest.image.lock import read_lock, short_hash
 from testbed.guest.image.tree import Report, our_image
@@ -74,8 +74,8 @@ def groups(name: str) -> list[str]:
 def _kept_at(name: str) -> Path:
     folder = PROGRAMS / name
     if not (folder / "needs.toml").is_file():
-        known = ", ".join(program_names())
-        raise GoBuildError(f"there is no program {name!r} to build; there are {known}")
+        known = ", ".join(program_names()) + did_you_mean(name, program_names())
+        raise InputError(f"there is no program {name!r} to build; there are {known}")
     key = short_hash(*_identities(folder, name))
     return user_cache() / "go" / key / name
 

@@ -30,7 +30,7 @@ from testbed.lab.bottleneck import Bottleneck, bottlenecks
 from testbed.lab.chat import chat
 from testbed.lab.engines.engine import LabEngine, Setting, Way
 from testbed.lab.middlebox import Middlebox
-from testbed.lab.net.addresses import ADDRESS_LISTS, MIDDLEBOXES
+from testbed.lab.net.addresses import MIDDLEBOXES, address_lists
 from testbed.lab.net.network import LabNetwork
 from testbed.lab.nodes.capture import capture
 from testbed.lab.nodes.closing import closing
@@ -132,8 +132,7 @@ async def conduct(
 
 def _boxes(cell: Cell, network: LabNetwork) -> dict[str, Middlebox]:
     """Return the topology's middleboxes by name: one profile, and a random generator for each."""
-    relay = network[_SERVER_NODES["foreign"]].address
-    lists = {**ADDRESS_LISTS, "messenger-foreign": (relay,)}
+    lists = address_lists(network[_SERVER_NODES["foreign"]].address)
     boxes = {}
     for number, name in enumerate(MIDDLEBOXES[cell.topology], 1):
         of_box = f" {number}" if number > 1 else ""

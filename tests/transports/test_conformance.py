@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
+import trio
 
 from testbed.cli.new import write_transport
 from testbed.cli.requirements import (
@@ -21,11 +24,14 @@ from testbed.experiment.loading import programs_of, transport_class
 from testbed.guest import programs
 from testbed.guest.image.lock import BASE, read_lock
 from testbed.guest.kernel.builder import Kernel
+from testbed.tools.conformance.suite import ALL_RULES, check_transport
 from testbed.tools.golden import Observed, golden_transports, laboratory
 from tests.command import command
 from tests.golden import assert_golden
+from tests.transports import breaking
 from tests.transports.conftest import assert_conforms
 
+CPUS = sorted(os.sched_getaffinity(0))
 FIRST = {
     "fec": "fec {inner = direct}",
     "pt": 'pt {name = "obfs4", server = ["obfs4proxy"], client = ["obfs4proxy"]}',
@@ -130,10 +136,50 @@ def test_the_command_names_the_broken_rules_and_what_happened(tmp_path: Path) ->
     assert done.status == 1, done.err
     broken = [line.split()[1] for line in done.out.splitlines() if line.startswith("broken")]
     assert broken == ["sizes", "order", "leaves"]
+    assert "not tried  reliable" in done.out
     assert "a datagram of 1199 bytes did not arrive unchanged upstream" in done.out
     assert "rule: datagrams of 1 to 1,200 bytes arrive unchanged" in done.out
     assert "socket:[" in done.out
-    assert "10 of 13 rules kept" in done.out
+    assert "10 of 14 rules kept" in done.out
+
+
+def write_breaking(rule: str, promise: str, folder: Path) -> str:
+    """Write a transport that breaks one rule and promises this; return how to choose it."""
+    text = Path(breaking.__file__).read_text()
+    path = folder / "breaking.py"
+    path.write_text(text.replace(f'"""{breaking.DOCSTRING}"""', f'"""{promise}"""'))
+    return f'{path} {{breaks = "{rule}"}}'
+
+
+def test_there_is_a_transport_that_breaks_each_rule() -> None:
+    assert get_args(breaking.Rule) == ("nothing", *ALL_RULES)
+
+
+@pytest.mark.guest
+@pytest.mark.parametrize("rule", get_args(breaking.Rule))
+def test_a_transport_that_breaks_one_rule_breaks_no_other(
+    rule: str, kernel: Kernel, tmp_path: Path
+) -> None:
+    promise = breaking.PROMISES.get(rule, breaking.DOCSTRING)
+    choice = transport_choice(write_breaking(rule, promise, tmp_path))
+    result = trio.run(check_transport, choice, kernel, tmp_path / "check", CPUS)
+    broken = {v.rule for v in result.verdicts if v.ok is False}
+    assert broken == ({rule} - {"nothing"}), result.verdicts
+    not_tried = {v.rule for v in result.verdicts if v.ok is None}
+    needs_the_session = {"both ways", "sizes", "cancelled receive", "close"}
+    assert not_tried == (needs_the_session if rule == "connects" else set())
+
+
+@pytest.mark.guest
+def test_bare_datagrams_that_promise_everything_are_found_out(
+    kernel: Kernel, tmp_path: Path
+) -> None:
+    choice = transport_choice(write_breaking("bare", breaking.DOCSTRING, tmp_path))
+    result = trio.run(check_transport, choice, kernel, tmp_path / "check", CPUS)
+    seen = {v.rule: v.seen for v in result.verdicts if not v.ok}
+    assert set(seen) == {"order", "reliable"}
+    assert "came up after number" in seen["order"]
+    assert re.search(r"1\d\d of 200 arrived up, 1\d\d down", seen["reliable"])
 
 
 @pytest.mark.guest

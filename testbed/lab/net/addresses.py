@@ -17,8 +17,15 @@ DOMESTIC_SERVERS = ("10.1.3.0/24", "10.3.3.0/24")
 rule that exempts domestic addresses would exempt a call between two people inside the country."""
 ADDRESS_LISTS = {"domestic": DOMESTIC_SERVERS, "foreign": (OUTSIDE,)}
 """The address lists that profiles may name in `match.servers`."""
+RELAY_LIST = "messenger-foreign"
+"""The address list with the messenger's relay abroad, which depends on the network."""
 MIDDLEBOXES: Mapping[Topology, Sequence[str]] = {
     "one-sided": ("middlebox",),
     "both-sides": ("middlebox", "middlebox2"),
 }
 """The middleboxes' nodes, the caller's first. The first interface of each is on the inside."""
+
+
+def address_lists(relay: str) -> Mapping[str, Sequence[str]]:
+    """Return all address lists that profiles may name; `relay` is the relay's address abroad."""
+    return {**ADDRESS_LISTS, RELAY_LIST: (relay,)}

@@ -93,6 +93,8 @@ class NetemRequest(TypedDict):
     link: LinkDirection
     seed: int
     loses_all: bool
+    reordered: float
+    """The share of packets that skip the delay, and so overtake others."""
 
 
 class FqRequest(TypedDict):
@@ -128,16 +130,25 @@ def _netem_parameters(request: NetemRequest) -> dict[str, object]:
         ["TCA_NETEM_JITTER64", round(jitter_ms * 1e6)],
         ["TCA_NETEM_PRNG_SEED", request["seed"]],
         *tables,
+        *_reordering(request["reordered"]),
     ]
     return {
         "delay": 0,
         "limit": link.queue_packets,
         "loss": round(share * _U32_MAX),
-        "gap": 0,
+        # With a gap of 1, each packet is drawn; with 0, netem reorders nothing.
+        "gap": 1 if request["reordered"] else 0,
         "duplicate": 0,
         "jitter": 0,
         "attrs": attributes,
     }
+
+
+def _reordering(share: float) -> list[list[object]]:
+    if not share:
+        return []
+    reorder = {"prob_reorder": round(share * _U32_MAX), "corr_reorder": 0}
+    return [["TCA_NETEM_REORDER", reorder]]
 
 
 def _states(loss: GilbertElliott) -> dict[str, int]:
@@ -176,13 +187,21 @@ plugins["netem"] = SimpleNamespace(
 plugins["fq"] = SimpleNamespace(parent=TC_H_ROOT, options=_FqOptions, get_parameters=_fq_parameters)
 
 
-def netem(link: LinkDirection, seed: int, *, loses_all: bool = False) -> NetemRequest:
+def netem(
+    link: LinkDirection, seed: int, *, loses_all: bool = False, reordered: float = 0.0
+) -> NetemRequest:
     """Return the request for a link's `netem`: delay, jitter, loss, rate and queue, with a seed.
 
-    As there is a rate, netem keeps packets in order, however large the jitter is. With `loses_all`,
-    it loses every packet.
+    As there is a rate, netem keeps packets in order, however large the jitter is; only the share
+    `reordered` overtakes others. With `loses_all`, it loses every packet.
     """
-    return {"kind": "netem", "link": link, "seed": seed, "loses_all": loses_all}
+    return {
+        "kind": "netem",
+        "link": link,
+        "seed": seed,
+        "loses_all": loses_all,
+        "reordered": reordered,
+    }
 
 
 def without_rate(link: LinkDirection) -> LinkDirection:

@@ -12,6 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from testbed.errors import did_you_mean
 from testbed.plugins import Plugins, names
 from testbed.record.results import Run
 
@@ -91,7 +92,8 @@ def _wanted(
         of_two = {name: partial(figure, compare, run) for name, figure in COMPARISONS.items()}
     known |= of_two
     if unknown := [name for name in asked or () if name not in known]:
-        raise ValueError(f"no figure {', '.join(unknown)}; there are {', '.join(known)}")
+        there_are = ", ".join(known) + did_you_mean(unknown[0], known)
+        raise ValueError(f"no figure {', '.join(unknown)}; there are {there_are}")
     if not asked:
         kinds = len({cell.record.key for cell in run.cells()})
         asked = list(of_two) or [name for name, _ in fitting(kinds)]

@@ -19,7 +19,7 @@ import trio
 from testbed.censor.profile import Profile
 from testbed.experiment.link import Links
 from testbed.guest.kernel.builder import Kernel
-from testbed.lab.net.addresses import ADDRESS_LISTS, OUTSIDE
+from testbed.lab.net.addresses import OUTSIDE, address_lists
 from testbed.record.left_files import read_left
 from testbed.run.runner import ConductError, run_module
 from testbed.tools.calibration.experiment import (
@@ -36,10 +36,7 @@ from testbed.tools.calibration.planning import plan, unmeasured
 from testbed.tools.calibration.probe import Probe
 from testbed.tools.calibration.script import Observation
 
-LISTS: Mapping[str, Sequence[str]] = {
-    **ADDRESS_LISTS,
-    "messenger-foreign": (str(IPv4Network(OUTSIDE)[0x302]),),
-}
+LISTS = address_lists(str(IPv4Network(OUTSIDE)[0x302]))
 """The address lists that a cell passes to its middlebox; in a cell the last is the relay's address.
 """
 _PACKETS_A_GUEST = 6000

@@ -11,9 +11,11 @@ from __future__ import annotations
 import inspect
 import json
 import pickle
+import re
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import trio
@@ -43,7 +45,9 @@ RULES = {
     "connects": "serve and connect return, and a datagram comes to the relay within 10 s",
     "both ways": "50 datagrams in each direction, 20 ms apart, all arrive on a path without loss",
     "sizes": "datagrams of 1 to 1,200 bytes arrive unchanged",
-    "order": "the docstring says `in order` or `unordered`, and `in order` is kept",
+    "order": "the docstring says `in order` or `unordered`; the first is kept, without duplicates, "
+    "on a path that reorders and drops packets",
+    "reliable": "if the docstring says `reliable`, 200 of 200 datagrams arrive on such a path",
     "cancelled receive": "a receive that is cancelled loses no datagram",
     "close": "closing ends a waiting receive at once, and closing twice is allowed",
     "cancelled connect": "a connect that is cancelled half-way ends, and its host can be closed",
@@ -54,12 +58,20 @@ RULES = {
     "leaves nothing": "no process, socket or network interface outlives its host",
 }
 LOST_SHARE = 0.05
+REORDERED_SHARE = 0.25
+"""The share of packets that overtake others by up to 5 ms, each way, on the rough path."""
+ROUGH = "reliable"
+"""The scene on the rough path, in which a transport has to keep what its docstring promises."""
+_ROUGH_DATAGRAMS, _ROUGH_GAP_S, _ROUGH_WAIT_S = 200, 0.002, 30.0
+"""Datagrams closer than 5 ms, so that packets really overtake; repairing takes some seconds."""
 CONNECT_S = 30.0
 _CANCEL_AFTER_S = 0.03
 _SIZES = (1, 2, 3, 50, 160, 500, 1000, 1199, MAX_DATAGRAM_BYTES)
 
 
-async def run_checks(choice: TransportChoice, job: Path) -> tuple[list[Verdict], list[int]]:
+async def run_checks(
+    choice: TransportChoice, job: Path
+) -> tuple[list[Verdict], dict[str, list[int]]]:
     """Test every rule; return the verdicts in the order of `RULES`, and `Bench.arrivals`."""
     transport = make_transport(choice)
     scenes: dict[str, Scene] = {
@@ -67,6 +79,7 @@ async def run_checks(choice: TransportChoice, job: Path) -> tuple[list[Verdict],
         "cancelled connect": _cancelled_connect,
         "restart": _restart,
         "loss": _loss,
+        ROUGH: _rough_path,
         "server gone": _gone,
     }
     async with Bench.opened(transport, job) as bench:
@@ -113,18 +126,62 @@ async def _sizes(session: Session) -> str:
 
 
 async def _order(session: Session) -> str:
-    said = (inspect.getdoc(type(session.bench.transport)) or "").lower()
+    in_order, _ = _promises(session.bench)
+    up, down = await session.exchange(count=100, gap_s=0.001)
+    if in_order:
+        _check_order(up, down)
+    return "in order" if in_order else "unordered"
+
+
+def _promises(bench: Bench) -> tuple[bool, bool]:
+    """Return whether a transport's docstring promises order, and whether reliability."""
+    said = (inspect.getdoc(type(bench.transport)) or "").lower()
     if ("in order" in said) == ("unordered" in said):
         raise CheckFailed("the class's docstring does not say `in order` or `unordered`")
-    up, down = await session.exchange(count=100, gap_s=0.001)
-    orderly = up == sorted(up) and down == sorted(down)
-    if "in order" in said and not orderly:
-        raise CheckFailed("the docstring says `in order`, but they arrived in another order")
-    return (
-        "in order"
-        if "in order" in said
-        else f"unordered; in this test {'in order' if orderly else 'out of order'}"
-    )
+    return "in order" in said, re.search(r"\breliable\b", said) is not None
+
+
+def _check_order(*directions: list[int]) -> None:
+    for direction, numbers in zip(("up", "down"), directions, strict=True):
+        for before, after in pairwise(numbers):
+            if after <= before:
+                raise CheckFailed(
+                    f"the docstring says `in order`, and number {after} came {direction} "
+                    f"after number {before}"
+                )
+
+
+async def _rough_path(bench: Bench) -> None:
+    """Judge `order` and `reliable` where the path itself reorders and drops packets."""
+
+    async def order() -> str:
+        if in_order:
+            _check_order(up, down)
+            return "in order where the path reorders"
+        kept = "in order all the same" if _is_sorted(up) and _is_sorted(down) else "not in order"
+        return f"unordered, as it says; arrived {kept}"
+
+    async def reliability() -> str:
+        arrived = f"{len(set(up))} of {_ROUGH_DATAGRAMS} arrived up, {len(set(down))} down"
+        if reliable and min(len(set(up)), len(set(down))) < _ROUGH_DATAGRAMS:
+            raise CheckFailed(f"the docstring says `reliable`, and {arrived}")
+        return arrived if reliable else f"it does not promise that; {arrived}"
+
+    try:
+        in_order, reliable = _promises(bench)
+    except CheckFailed:
+        return  # `order` was judged by the same docstring before
+    async with bench.session() as session:
+        with bench.impaired(loss=LOST_SHARE, reordered=REORDERED_SHARE):
+            up, down = await session.exchange(
+                _ROUGH_DATAGRAMS, _ROUGH_GAP_S, _ROUGH_WAIT_S if reliable else 3.0
+            )
+    await bench.judge("order", order)
+    await bench.judge("reliable", reliability)
+
+
+def _is_sorted(numbers: list[int]) -> bool:
+    return numbers == sorted(numbers)
 
 
 async def _cancelled_receive(session: Session) -> str:
@@ -177,7 +234,7 @@ async def _restart(bench: Bench) -> None:
 
 async def _loss(bench: Bench) -> None:
     async def exchange() -> str:
-        with bench.lossy(LOST_SHARE):
+        with bench.impaired(loss=LOST_SHARE):
             async with bench.session() as session:
                 up, down = await session.exchange(count=200, gap_s=0.02)
         worse = min(len(set(up)), len(set(down)))

@@ -50,8 +50,9 @@ class Bench:
         self.transport = transport
         self.verdicts: dict[str, tuple[bool, str]] = {}
         """By rule: whether the transport obeys it, and what was observed."""
-        self.arrivals: list[int] = []
-        """When each datagram of an exchange arrived, since the network was built (ns)."""
+        self.arrivals: dict[str, list[int]] = {}
+        """By scene: when each datagram of an exchange arrived, since the network was built (ns)."""
+        self._scene = ""
         self._network = network
         self._job = job
         self._hosts = 0
@@ -67,24 +68,34 @@ class Bench:
 
     def note_arrival(self, now: float) -> None:
         """Record that a datagram of an exchange arrived."""
-        self.arrivals.append(round((now - self._opened_at) * 1e9))
+        arrivals = self.arrivals.setdefault(self._scene, [])
+        arrivals.append(round((now - self._opened_at) * 1e9))
 
     async def judge(self, rule: str, check: Callable[[], Awaitable[str]]) -> None:
-        """Test a rule and record the result."""
+        """Test a rule and record the result; a rule that was broken before stays broken."""
+        if rule in self.verdicts and not self.verdicts[rule][0]:
+            return
         try:
             with trio.fail_after(RULE_LIMIT_S):
                 self.verdicts[rule] = (True, await check())
         except trio.TooSlowError:
             self.verdicts[rule] = (False, f"did not end within {RULE_LIMIT_S:g} s")
-        except Exception as error:
-            self.verdicts[rule] = (False, _reason(error))
+        except BaseException as error:
+            self._note_failure(rule, error)
 
     async def play(self, rule: str, scene: Callable[[Bench], Awaitable[None]]) -> None:
         """Run a scene, which judges rules; if the scene itself fails, `rule` counts as broken."""
+        self._scene = rule
         try:
             await scene(self)
-        except Exception as error:
-            self.verdicts[rule] = (False, _reason(error))
+        except BaseException as error:
+            self._note_failure(rule, error)
+
+    def _note_failure(self, rule: str, error: BaseException) -> None:
+        """Record what a transport raised, also by `sys.exit`; raise again what is not its own."""
+        if not _is_of_a_transport(error):
+            raise error
+        self.verdicts[rule] = (False, _reason(error))
 
     @asynccontextmanager
     async def host(self, node: str) -> AsyncIterator[LabHost]:
@@ -130,19 +141,20 @@ class Bench:
                 yield session
 
     @contextmanager
-    def lossy(self, share: float) -> Iterator[None]:
-        """Make the access link lose a share of the packets in each direction."""
-        self._set_access(Link(_ACCESS.delay_ms, rate_mbps=_ACCESS.rate_mbps, loss=share))
+    def impaired(self, *, loss: float, reordered: float = 0.0) -> Iterator[None]:
+        """Make the access link lose and reorder shares of the packets in each direction."""
+        link = Link(_ACCESS.delay_ms, rate_mbps=_ACCESS.rate_mbps, loss=loss)
+        self._set_access(link, reordered)
         try:
             yield
         finally:
             self._set_access(_ACCESS)
 
-    def _set_access(self, link: Link) -> None:
+    def _set_access(self, link: Link, reordered: float = 0.0) -> None:
         rng = Random("access")
         for name, interface, sends in _ACCESS_ENDS:
             node = self._network[name]
-            request = qdisc.netem(link.direction(sends), rng.getrandbits(63))
+            request = qdisc.netem(link.direction(sends), rng.getrandbits(63), reordered=reordered)
             index = node.interface(interface).ifindex
             with node.netlink() as netlink:
                 netlink.tc("replace", index=index, handle="1:", **request)
@@ -217,10 +229,13 @@ class Session:
             return True
         return False
 
-    async def exchange(self, count: int, gap_s: float) -> tuple[list[int], list[int]]:
+    async def exchange(
+        self, count: int, gap_s: float, wait_s: float = _WAIT_S
+    ) -> tuple[list[int], list[int]]:
         """Send numbered datagrams in both directions at once.
 
-        Return the numbers in the order of arrival: up, then down.
+        Wait up to `wait_s` after the last one for those that are outstanding. Return the numbers
+        in the order of arrival: up, then down.
         """
         self._exchanges += 1
         self.delays_s = {"up": [], "down": []}
@@ -246,7 +261,7 @@ class Session:
                     self.delays_s[way].append(now - began_at - number * gap_s)
                     self.bench.note_arrival(now)
 
-        with trio.move_on_at(began_at + count * gap_s + _WAIT_S):
+        with trio.move_on_at(began_at + count * gap_s + wait_s):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(hear, "up", receive_up, heard[0])
                 nursery.start_soon(hear, "down", self.channel.receive, heard[1])
@@ -257,6 +272,13 @@ class Session:
     def median_delay_ms(self, way: str) -> float:
         """Return the median one-way delay of the last exchange in a direction (ms)."""
         return median(self.delays_s[way]) * 1e3
+
+
+def _is_of_a_transport(error: BaseException) -> bool:
+    """Return whether this may be a transport's error: neither a cancellation nor an interrupt."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(_is_of_a_transport, error.exceptions))
+    return isinstance(error, Exception | SystemExit)
 
 
 def _reason(error: BaseException) -> str:

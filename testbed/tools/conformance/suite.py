@@ -6,6 +6,7 @@ import json
 import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import trio
@@ -18,7 +19,7 @@ from testbed.record.results import Wall
 from testbed.run.certificate import write_certificates
 from testbed.run.provenance import is_foreign
 from testbed.run.runner import ConductError, Needs, run_module
-from testbed.tools.conformance.rules import CHECK_FILE, CHECKS_FILE, RULES, Verdict
+from testbed.tools.conformance.rules import CHECK_FILE, CHECKS_FILE, ROUGH, RULES, Verdict
 
 TWICE = "same again"
 ALL_RULES = {**RULES, TWICE: "a second run leaves the same record, to the byte and the nanosecond"}
@@ -32,7 +33,7 @@ class Conformance:
     verdicts: Sequence[Verdict]
     """One verdict per rule, in the order of `ALL_RULES`."""
     arrivals_ns: Sequence[int]
-    """When each datagram of an exchange arrived, since the suite began."""
+    """When each datagram of an exchange arrived, since the suite began; not on the rough path."""
     wall: Wall
 
     @property
@@ -95,7 +96,8 @@ async def check_transport(
         again = (folder / "again" / CHECKS_FILE).read_text()
         seen = "equal" if first == again else f"compare {CHECKS_FILE} and the logs in {folder}"
         verdicts.append(Verdict(TWICE, first == again, seen))
-    return Conformance(verdicts, content["arrivals_ns"], walls["first"])
+    arrivals = (times for scene, times in content["arrivals_ns"].items() if scene != ROUGH)
+    return Conformance(verdicts, list(chain.from_iterable(arrivals)), walls["first"])
 
 
 def _job(folder: Path, choice: TransportChoice) -> Path:

@@ -21,7 +21,7 @@ from testbed.censor.match import Match
 from testbed.censor.packet import Direction, Endpoint, Packet, parse_packet
 from testbed.censor.profile import Inspection, Profile, Rule
 from testbed.evidence import Evidence
-from testbed.lab.net.addresses import ADDRESS_LISTS
+from testbed.lab.net.addresses import address_lists
 from testbed.tools.recognition.capture_file import Captured
 
 CALL_LABELS = frozenset(
@@ -104,7 +104,7 @@ class Replay:
     """
 
     def __init__(self, profile: Profile | None = None, inside: Networks = ()) -> None:
-        lists = {**ADDRESS_LISTS, "messenger-foreign": (_RELAY,)}
+        lists = address_lists(_RELAY)
         self._censor = Censor(everything() if profile is None else profile, Random(0), lists)
         self._censor.begin(0.0)  # times count from the first packet of the capture
         self._keeps_rules = profile is not None

@@ -1,0 +1,121 @@
+"""Read the files that people write, and refuse wrong ones in one sentence.
+
+A file passes three checks. `read_input` wants a regular file of text, not a folder or an endless
+device. `testbed.experiment.ranges` checks each value without knowing its key's type. `validated`
+checks keys and types strictly, so that `true` is no number and `"1"` is none either.
+"""
+
+from __future__ import annotations
+
+import stat
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import to_json
+
+from testbed.experiment.explanations import ScenarioError, TomlTable, describe
+from testbed.experiment.ranges import wrong_values
+
+T = TypeVar("T")
+_MOST_ERRORS = 3
+"""How many wrong values of a file one message names."""
+LARGEST_BYTES = 1_000_000
+"""The largest file of text; the largest that is shipped has 20 kB."""
+
+
+def read_input(path: Path) -> str:
+    """Return a file's text.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ScenarioError: It is a folder or a device, too large, unreadable, or not UTF-8.
+    """
+    try:
+        found = path.stat()
+        if stat.S_ISDIR(found.st_mode):
+            raise ScenarioError(f"{path} is a folder, expected a file")
+        if not stat.S_ISREG(found.st_mode):
+            raise ScenarioError(f"{path} is a device or a pipe, expected a regular file")
+        if found.st_size > LARGEST_BYTES:
+            size_mb = found.st_size / 1e6
+            raise ScenarioError(f"{path} has {size_mb:.1f} MB, expected at most 1 MB of text")
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise
+    except UnicodeDecodeError as error:
+        raise ScenarioError(f"{path}: byte {error.start + 1} is not UTF-8 text") from None
+    except OSError as error:
+        raise ScenarioError(f"{path}: {error.strerror}") from None
+
+
+def read_toml(path: Path) -> TomlTable:
+    """Return the content of a TOML file, each value of which is one that some key may have.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ScenarioError: It is no file of TOML, or it has values that no key may have.
+    """
+    try:
+        content = tomllib.loads(read_input(path))
+    except RecursionError:
+        raise ScenarioError(f"{path}: tables and lists are nested too deeply") from None
+    except ValueError as error:  # also of a number with thousands of digits
+        raise ScenarioError(f"{path}: {error}") from None
+    if wrong := wrong_values(content):
+        raise ScenarioError(f"{path}: {'; '.join(wrong[:_MOST_ERRORS])}")
+    return content
+
+
+def validated(path: Path, content: TomlTable, kind: type[T]) -> T:
+    """Return the object that a file's content describes.
+
+    Raises:
+        ScenarioError: A key is missing or unknown, or has a wrong value.
+    """
+    try:
+        # By JSON's rules, because only they are strict and let lists become tuples.
+        text = to_json({**content, "name": path.stem})
+        return TypeAdapter(kind).validate_json(text, strict=True)
+    except ValidationError as error:
+        raise ScenarioError(f"{path}: {describe(error, content, kind)}") from None
+
+
+def tables_of(path: Path, content: TomlTable, key: str) -> list[TomlTable]:
+    """Return a list of tables in a file whose schema is not checked yet; empty without the key.
+
+    Raises:
+        ScenarioError: The key has something else.
+    """
+    found = content.get(key, [])
+    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+        raise ScenarioError(f"{path}: {key}: expected tables, each as by [[{key}]]")
+    return found
+
+
+def table_of(path: Path, content: TomlTable, key: str) -> TomlTable:
+    """Return a table in a file whose schema is not checked yet; empty without the key.
+
+    Raises:
+        ScenarioError: The key has something else.
+    """
+    found: TomlTable = content.get(key, {})
+    if not isinstance(found, dict):
+        raise ScenarioError(f"{path}: {key}: expected a table, as by [{key}]")
+    return found
+
+
+def check_all_different(key: str, values: Sequence[object]) -> None:
+    """Check that a key's values are not repeated.
+
+    Raises:
+        ValueError: One is there twice.
+    """
+    for place, value in enumerate(values):
+        if value in values[:place]:
+            name = value
+            if not isinstance(value, str | int):
+                name = getattr(value, "title", "") or getattr(value, "name", value)
+            raise ValueError(f"{key}: {name!r} is there twice; leave one out")
