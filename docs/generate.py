@@ -2,8 +2,9 @@
 
 Two kinds of pages are generated:
 
-- *kept* pages are read in the repository itself: the index of decisions and the table of claims
-  in ARTIFACT.md. They are committed, and a test checks that they are up to date.
+- *kept* pages are read in the repository itself: the index of decisions, the table of claims in
+  ARTIFACT.md, and the notebook that is made of `notebook.py`. They are committed, and a test
+  checks that they are up to date.
 - *built* pages exist only in the site: the commands, the keys of TOML files, and the public
   interface in Python. They follow from the code, and are written before each build.
 
@@ -108,9 +109,37 @@ def _claim(key: str, claim: Claim) -> str:
     )
 
 
+def notebook() -> str:
+    """Return the notebook that Jupyter opens, from the script with its cells."""
+    cells = []
+    for number, (kind, lines) in enumerate(notebook_cells()):
+        source = "\n".join(lines).splitlines(keepends=True)
+        cell: dict[str, object] = {
+            "cell_type": kind, "id": f"cell-{number}", "metadata": {}, "source": source,
+        }  # fmt: skip
+        cells.append(cell | ({"execution_count": None, "outputs": []} if kind == "code" else {}))
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    content = {
+        "cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5,
+    }  # fmt: skip
+    return json.dumps(content, indent=1) + "\n"
+
+
+def notebook_cells() -> Iterator[tuple[str, list[str]]]:
+    """Yield each cell's kind and lines; a cell begins with `# %%`, and text is commented out."""
+    for part in re.split(r"^# %%", (DOCS / "notebook.py").read_text(), flags=re.MULTILINE)[1:]:
+        kind, _, text = part.partition("\n")
+        lines = text.strip().split("\n")
+        if kind.strip() == "[markdown]":
+            yield "markdown", [line.removeprefix("#").removeprefix(" ") for line in lines]
+        else:
+            yield "code", lines
+
+
 KEPT: Mapping[Path, Callable[[], str]] = {
     DOCS / "decisions" / "index.md": decision_index,
     ROOT / "ARTIFACT.md": artifact,
+    DOCS / "notebook.ipynb": notebook,
 }
 
 

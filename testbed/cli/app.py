@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import signal
 import sys
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 from typer._click.exceptions import NoArgsIsHelpError, UsageError
 
-from testbed.cli.console import err
+from testbed import __version__
+from testbed.cli.console import err, out
 from testbed.cli.registry import commands
 from testbed.errors import KnownError, did_you_mean
 from testbed.run.runner import Interrupted
@@ -22,12 +23,28 @@ _CHOICES = re.compile(r"'[^']*' is not one of .*")
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     help="Which transport keeps a call usable under a censor's restriction, and how does it sound?",
     epilog="Example: [bold]testbed run ru-calls-2025-08 --messenger whatsapp[/bold]",
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        out.print(f"testbed {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _testbed(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None: ...
 
 
 def main() -> None:

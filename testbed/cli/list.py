@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from enum import StrEnum
 from typing import Annotated
 
@@ -10,9 +11,10 @@ import typer
 from rich.table import Table
 
 from testbed.call.engines import ENGINES
-from testbed.cli.console import out
+from testbed.cli.console import out, print_json
 from testbed.cli.registry import Command, Panel
 from testbed.cli.requirements import (
+    Listed,
     missing_for_engines,
     transport_packages,
     transport_summaries,
@@ -31,50 +33,53 @@ class Kind(StrEnum):
     PACKAGES = "packages"
 
 
-def print_list(kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> None:
-    """List scenarios, censors, messengers, transports, link sets or packages, with their titles.
+def print_list(
+    kind: Annotated[Kind, typer.Argument(help="What to list.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not a table.")] = False,
+) -> None:
+    """List what there is, each with what it is.
 
-    Examples: testbed list scenarios; testbed list censors
+    Examples: testbed list scenarios; testbed list censors --json
     """
-    entries: dict[Kind, Callable[[], dict[str, str]]] = {
+    entries: dict[Kind, Callable[[], dict[str, Listed]]] = {
         Kind.SCENARIOS: lambda: {
-            name: scenario.load_scenario(name).title for name in scenario.scenario_names()
+            name: Listed(scenario.load_scenario(name).title) for name in scenario.scenario_names()
         },
         Kind.CENSORS: lambda: {
-            name: scenario.load_censor(name).title for name in scenario.censor_names()
+            name: Listed(scenario.load_censor(name).title) for name in scenario.censor_names()
         },
         Kind.MESSENGERS: _messengers,
         Kind.TRANSPORTS: transport_summaries,
         Kind.LINKS: lambda: {
-            name: scenario.load_link_set(name).title for name in scenario.link_set_names()
+            name: Listed(scenario.load_link_set(name).title) for name in scenario.link_set_names()
         },
         Kind.PACKAGES: _packages,
     }
+    found = entries[kind]()
+    if as_json:
+        print_json([{"name": name, **asdict(entry)} for name, entry in found.items()])
+        return
     table = Table(box=None, pad_edge=False, show_header=False)
-    for name, title in entries[kind]().items():
-        table.add_row(f"[bold]{name}[/]", title)
+    for name, entry in found.items():
+        table.add_row(f"[bold]{name}[/]", entry)
     out.print(table)
 
 
-def _messengers() -> dict[str, str]:
+def _messengers() -> dict[str, Listed]:
     """Return the messengers, with what is missing for those with a real engine."""
     lacking = missing_for_engines()
-    found = {}
-    for name in scenario.messenger_names():
-        messenger = scenario.load_messenger(name)
-        remedy = lacking.get(messenger.engine)
-        found[name] = (f"[red]missing:[/] {remedy}. " if remedy else "") + messenger.title
-    return found
+    read = {name: scenario.load_messenger(name) for name in scenario.messenger_names()}
+    return {name: Listed(each.title, lacking.get(each.engine, "")) for name, each in read.items()}
 
 
-def _packages() -> dict[str, str]:
+def _packages() -> dict[str, Listed]:
     """Return the packages of the lab image that transports and engines need, and who needs them."""
     needed = transport_packages()
     for name, engine in ENGINES.items():
         for package in (program.apt or program.pypi for program in engine.programs):
             before = f"{needed[package]}, " if package in needed else "is needed by "
             needed[package] = f"{before}the engine {name}"
-    return dict(sorted(needed.items()))
+    return {package: Listed(why) for package, why in sorted(needed.items())}
 
 
 COMMAND = Command(Panel.RUN, print_list)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import dataclass
 
 from rich.markup import escape
 
@@ -18,23 +19,36 @@ from testbed.guest import go_programs
 from testbed.guest.programs import missing
 
 
-def transport_summaries() -> dict[str, str]:
+@dataclass(frozen=True)
+class Listed:
+    """What a list says of one thing besides its name."""
+
+    title: str
+    missing: str = ""
+    """What installs the programs that it lacks; empty if it lacks none."""
+    broken: str = ""
+    """Why it cannot be used at all."""
+
+    def __rich__(self) -> str:
+        """Return it as a cell of a table."""
+        if self.broken:
+            return f"[red]broken:[/] {escape(self.broken)}"
+        missing = f"[red]missing:[/] {escape(self.missing)}. " if self.missing else ""
+        return missing + escape(self.title)
+
+
+def transport_summaries() -> dict[str, Listed]:
     """Return each transport's summary, with what is missing for it and how to install that."""
     remedies = missing_for_transports()
-    return {
-        name: f"[red]missing:[/] {remedies[name]}. {_summary(name)}"
-        if name in remedies
-        else _summary(name)
-        for name in transport_names()
-    }
+    return {name: _summary(name, remedies.get(name, "")) for name in transport_names()}
 
 
-def _summary(name: str) -> str:
+def _summary(name: str, missing: str) -> Listed:
     try:
         transport_kind(name)
-        return transport_summary(name)
+        return Listed(transport_summary(name), missing)
     except ScenarioError as error:  # a broken file of another package must not hide the others
-        return f"[red]broken:[/] {escape(str(error))}"
+        return Listed("", broken=str(error))
 
 
 def transport_packages() -> dict[str, str]:

@@ -23,7 +23,7 @@ from testbed.cli.kernel import KernelKind, guest_kernel
 from testbed.cli.registry import Command, Panel
 from testbed.experiment import scenario
 from testbed.experiment.cell import Cell
-from testbed.experiment.choosing import only_transports
+from testbed.experiment.choosing import only_transports, transport_names
 from testbed.experiment.exclusions import check_exclusions
 from testbed.experiment.explanations import ScenarioError
 from testbed.experiment.scenario import RESULTS, Scenario, cell_id, cells
@@ -46,13 +46,21 @@ _SCHEDULER = re.compile(r"local(:[1-9][0-9]*)?|[a-z]+://\S+:[0-9]+")
 def run(
     scenario_name: Annotated[
         str,
-        typer.Argument(metavar="SCENARIO", help="A name (see `testbed list scenarios`) or a file."),
+        typer.Argument(
+            metavar="SCENARIO",
+            help="A name (see `testbed list scenarios`) or a file.",
+            autocompletion=scenario.scenario_names,
+        ),
     ],
     messenger: Annotated[
-        list[str] | None, typer.Option(help="Only this messenger (repeatable).")
+        list[str] | None,
+        typer.Option(
+            help="Only this messenger (repeatable).", autocompletion=scenario.messenger_names
+        ),
     ] = None,
     transport: Annotated[
-        list[str] | None, typer.Option(help="Only this transport (repeatable).")
+        list[str] | None,
+        typer.Option(help="Only this transport (repeatable).", autocompletion=transport_names),
     ] = None,
     seed: Annotated[
         list[int] | None,

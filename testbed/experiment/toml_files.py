@@ -10,6 +10,7 @@ from __future__ import annotations
 import stat
 import tomllib
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -78,9 +79,15 @@ def validated(path: Path, content: TomlTable, kind: type[T]) -> T:
     try:
         # By JSON's rules, because only they are strict and let lists become tuples.
         text = to_json({**content, "name": path.stem})
-        return TypeAdapter(kind).validate_json(text, strict=True)
+        found: T = _adapter(kind).validate_json(text, strict=True)
     except ValidationError as error:
         raise ScenarioError(f"{path}: {describe(error, content, kind)}") from None
+    return found
+
+
+@cache
+def _adapter(kind: type[T]) -> TypeAdapter[T]:
+    return TypeAdapter(kind)  # takes longer to make than a file to validate
 
 
 def tables_of(path: Path, content: TomlTable, key: str) -> list[TomlTable]:

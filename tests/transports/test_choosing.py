@@ -162,9 +162,9 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_package_brings_a_transport(package: Path, tmp_path: Path) -> None:
     assert {"theirs", "half", "gone"} < set(transport_names())
     summaries = transport_summaries()
-    assert summaries["theirs"].startswith("One line for `testbed list transports`.")
-    assert summaries["half"].startswith("[red]broken:[/] transport half: ModuleNotFoundError")
-    assert "the module their_gone has no Python file" in summaries["gone"]
+    assert summaries["theirs"].title.startswith("One line for `testbed list transports`.")
+    assert summaries["half"].broken.startswith("transport half: ModuleNotFoundError")
+    assert "the module their_gone has no Python file" in summaries["gone"].broken
     assert "half" not in missing_for_transports()
     assert transport_choice("obfs4").source == ""  # ours go first
     scenario = load_scenario(str(with_tables(tmp_path, '[transports."theirs {key_bytes = 9}"]')))
@@ -187,7 +187,7 @@ def test_two_packages_that_bring_one_name_are_named_and_neither_is_taken(
     assert "theirs = their_tunnel" in entries.read_text()
     with pytest.raises(ScenarioError, match=r"transport theirs: .*their_half, their_tunnel"):
         transport_choice("theirs")
-    assert "several packages" in transport_summaries()["theirs"]
+    assert "several packages" in transport_summaries()["theirs"].broken
 
 
 @pytest.mark.guest
@@ -211,7 +211,7 @@ def test_a_packages_transport_keeps_the_rules_although_the_guest_has_it_as_text_
         env=environment,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "13 of 13 rules kept" in done.stdout
+    assert "14 of 14 rules kept" in done.stdout
 
 
 def test_a_file_may_be_wrapped(tmp_path: Path) -> None:
