@@ -63,6 +63,13 @@ GUEST_ENV: Mapping[str, str] = {
     **PROCESSOR,
 }
 
+# Of the guest's host process. The processes in which a guest's programs run unmap the memory that
+# the C library gave to the host for restartable sequences (rseq(2)), and would be killed for that.
+_HOST_ENV: Mapping[str, str] = {
+    "GLIBC_TUNABLES": "glibc.pthread.rseq=0",
+    "PATH": GUEST_ENV["PATH"],
+}
+
 _TAIL_CHARS = 2_000
 _CONSOLE_BYTES = 1 << 20
 """At most so much of what a guest says is read, from the end."""
@@ -277,7 +284,7 @@ def _start(
             stdout=console_fd,
             stderr=console_fd,
             cwd="/",
-            env={"HOME": str(home), "TMPDIR": str(memory), "PATH": GUEST_ENV["PATH"]},
+            env={"HOME": str(home), "TMPDIR": str(memory), **_HOST_ENV},
             start_new_session=True,
         )
     except OSError as error:
