@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import stat
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
@@ -86,7 +86,7 @@ def validated(path: Path, content: TomlTable, kind: type[T]) -> T:
 
 
 @cache
-def _adapter(kind: type[T]) -> TypeAdapter[T]:
+def _adapter(kind: Hashable) -> TypeAdapter[Any]:
     return TypeAdapter(kind)  # takes longer to make than a file to validate
 
 
