@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import stat
 import tomllib
-from collections.abc import Hashable, Sequence
-from functools import cache
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -85,9 +84,14 @@ def validated(path: Path, content: TomlTable, kind: type[T]) -> T:
     return found
 
 
-@cache
-def _adapter(kind: Hashable) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)  # takes longer to make than a file to validate
+_adapters: dict[type, TypeAdapter[Any]] = {}
+
+
+def _adapter(kind: type[T]) -> TypeAdapter[T]:
+    """Return the adapter of a type; to make one takes longer than to validate a file."""
+    if kind not in _adapters:
+        _adapters[kind] = TypeAdapter(kind)
+    return _adapters[kind]
 
 
 def tables_of(path: Path, content: TomlTable, key: str) -> list[TomlTable]:
