@@ -25,8 +25,12 @@ from testbed.tools.calibration.profiles import calibrate_links, calibrate_profil
 from tests.censor.packets import profile, rule
 
 pytestmark = pytest.mark.guest
-LONG = ("cn-quic-sni-2024", "cn-quic-sni-2025", "ir-protocol-filter-2020")
-"""Profiles that take a quarter of a minute, and below those that vary others: slow tests."""
+LONG = (
+    *("cn-quic-sni-2024", "cn-quic-sni-2025", "ir-protocol-filter-2020", "ru-capacity"),
+    "ru-twitter-2021",
+)
+"""Profiles that take longest, and below those that vary others: slow tests. What they have of
+numbers, others have, too, or `test_wrong_censors` simulates it."""
 VARIANTS = (
     "ru-16kb-2025-06",
     "ru-16kb-25-packets",
@@ -98,6 +102,7 @@ def test_links_are_what_a_scenario_says_to_the_microsecond(kernel: Kernel, tmp_p
     assert "Kolmogorov-Smirnov" in loss.how
 
 
+@pytest.mark.slow  # as long as all links of a scenario
 def test_a_link_without_delay_or_jitter_is_measured_too(kernel: Kernel, tmp_path: Path) -> None:
     plain = Links(source="a test", access=Link(rate_mbps=2, queue_packets=50, loss=0.1))
     [found] = trio.run(calibrate_links, {"plain": plain}, kernel, tmp_path, [0])

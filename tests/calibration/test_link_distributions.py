@@ -58,7 +58,13 @@ def judged(
     return found
 
 
-@pytest.mark.parametrize("seed", range(10))
+SEEDS = [
+    *range(3),
+    *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(3, 10)),
+]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("number", ["loss", "jitter"])
 def test_a_link_with_the_noise_that_it_is_set_to_is_right(number: str, seed: int) -> None:
     assert judged(number, seed, independent, uniform).ok
