@@ -27,6 +27,7 @@ from testbed.experiment.cell import (
     SAID_FILES,
     SOUND_RATE_HZ,
     TAIL_S,
+    CaptureAt,
     Cell,
     Job,
     Said,
@@ -56,8 +57,8 @@ class JudgeError(Exception):
     """What a cell left cannot be judged; the message says why."""
 
 
-def prepare_job(job: Path, cell: Cell, *, pcap: bool = False) -> None:
-    """Create the job's folder for a cell; with `pcap`, the cell captures packets."""
+def prepare_job(job: Path, cell: Cell, *, pcap: CaptureAt | None = None) -> None:
+    """Create the job's folder for a cell; with `pcap`, the cell captures packets there."""
     job.mkdir()
     frames: Mapping[str, Sequence[Sequence[bytes]]] = {}
     if cell.messenger.engine == "model":
