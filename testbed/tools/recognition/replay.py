@@ -121,8 +121,8 @@ class Replay:
         """Return the flows so far, in the order of their first packets."""
         return list(self._flows.values())
 
-    def show(self, captured: Captured) -> None:
-        """Show a packet to the censor."""
+    def show(self, captured: Captured) -> tuple[SeenFlow, Packet] | None:
+        """Show a packet to the censor; return its flow and itself, None if it is not listed."""
         when = When(captured.number, captured.at)
         packet = parse_packet(captured.data, Direction.UP)
         flow = self._flow_of(packet, when)
@@ -136,10 +136,11 @@ class Replay:
         self._censor.events.clear()
         if flow is None:
             self.unlisted += 1
-            return
+            return None
         flow.packets[direction] += 1
         flow.payload_bytes[direction] += len(packet.payload)
         self._note(flow, events, when)
+        return flow, packet
 
     def _note(self, flow: SeenFlow, events: Iterable[str], when: When) -> None:
         for what in events:
