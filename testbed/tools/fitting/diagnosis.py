@@ -31,7 +31,8 @@ _MARGIN = 10.0
 """Very strong evidence, on the scale of Kass and Raftery (J. Am. Stat. Assoc. 90, 1995)."""
 _MANY = 1e-3
 """The probability of a wrong alarm in a test."""
-_LEAST_SHARE = 1.0 - 1e-9
+_LEAST_REGULAR = 0.005
+"""Fewer losses are a line's, without a pattern that would show."""
 _CI = "95 % interval"
 
 
@@ -101,7 +102,7 @@ def _explanations(passage: Passage, lost: Bools) -> Iterator[_Explanation]:
             [Number("probability", loss_patterns.independent(after), how)],
             begins,
         )
-    if not is_random(lost):
+    if lost.mean() >= _LEAST_REGULAR:
         yield from _regular(passage, lost, n)
 
 
@@ -111,7 +112,7 @@ def _regular(passage: Passage, lost: Bools, n: int) -> Iterator[_Explanation]:
     if bucket is not None:
         criterion = _criterion(bucket.log_likelihood, token_bucket.PARAMETERS, n)
         yield _Explanation("police", criterion, police_numbers(bucket))
-    bursts = loss_patterns.fit_bursts(lost)
+    bursts = None if is_random(lost) else loss_patterns.fit_bursts(lost)
     if bursts is not None:
         how = f"Gilbert's model, profile likelihood, {_CI}"
         numbers = [
