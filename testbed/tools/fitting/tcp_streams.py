@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from testbed.analysis.statistics import Estimate, share
-from testbed.censor.segment import RST
+from testbed.censor.segment import FIN, RST
 from testbed.tools.fitting.columns import Columns
 from testbed.tools.fitting.reading import FlowRecord
 
@@ -110,7 +110,10 @@ def _resets(columns: Columns) -> list[ResetSeen]:
     usual = columns.ttl[incoming & ~is_reset]
     usual_ttl = int(np.median(usual)) if len(usual) else None
     found = []
-    for row in np.flatnonzero(incoming & is_reset).tolist():
+    closing = np.flatnonzero((columns.flags & FIN) != 0)
+    open_until = int(closing[0]) if len(closing) else len(is_reset)
+    # A reset after a FIN is how some programs close.
+    for row in np.flatnonzero((incoming & is_reset)[:open_until]).tolist():
         after_s = float(columns.at_s[row] - columns.at_s[0])
         found.append(ResetSeen(after_s, row, int(columns.ttl[row]), usual_ttl))
     return found

@@ -33,6 +33,9 @@ _NOISES = (1e-3, 5e-3, 2e-2)
 _RATE_SPAN, _LARGEST_BURST_S = 0.6, 20.0
 _ROUNDS = 6
 _NEVER = 1e-9
+_LEAST_NOISE, _OF_SIZES = 0.005, 0.01
+"""How far a rate may be off, at least, because of packets that lines lost behind the policer, and
+because the sizes of lost packets are guessed (found by simulation)."""
 _LEAST_JITTER_S = 5e-4
 """Systems and captures are no more exact than this."""
 
@@ -63,8 +66,8 @@ class _Load(NamedTuple):
     size: Floats
     passed: Bools
     counted: Bools
-    slack_bytes: Floats
-    """How far a packet's size may be off."""
+    slack_bytes: float
+    """How far the sizes of lost packets may be off."""
     jitter_s: float
 
 
@@ -106,17 +109,32 @@ def fit_bucket(passage: Passage) -> Bucket | None:
         best = _read(grid, found, len(rows))
         rates, bursts = _closer(grid, found, rates, bursts)
     assert best is not None
-    # A packet that a line lost behind the policer has taken tokens.
-    slack_bytes = load.jitter_s * best.rate_bps / 8 + float(np.median(load.size))
-    share = 2 * load.jitter_s / max(float(np.ptp(passage.sent_s)), 1e-3)
+    packet = float(np.median(load.size))
+    # A packet that a line lost behind the policer has taken tokens, too.
+    slack_bytes = load.jitter_s * best.rate_bps / 8 + 2 * packet
+    unsure = max(best.noise, _LEAST_NOISE) + (_OF_SIZES if load.slack_bytes else 0.0)
+    unsure += packet * 8 / best.rate_bps / _longest_s(load, best)
     return replace(
         best,
-        rate_low_bps=best.rate_low_bps * (1 - share),
-        rate_high_bps=best.rate_high_bps * (1 + share),
+        rate_low_bps=best.rate_low_bps * (1 - unsure),
+        rate_high_bps=best.rate_high_bps * (1 + unsure),
         burst_low_bytes=max(best.burst_low_bytes - slack_bytes, 0.0),
         burst_high_bytes=best.burst_high_bytes + slack_bytes,
         reaches_edge=best.burst_high_bytes >= 0.99 * largest,
     )
+
+
+def _longest_s(load: _Load, bucket: Bucket) -> float:
+    """Return the longest time for which the bucket was never full.
+
+    What passes in such a time is what the rate allows, to a packet at each of its ends.
+    """
+    at_s = np.cumsum(load.gaps_s)
+    spent = np.concatenate([[0.0], np.cumsum(np.where(load.passed, load.size, 0.0))[:-1]])
+    earned = bucket.rate_bps / 8 * at_s - spent
+    full = np.flatnonzero(earned >= np.maximum.accumulate(earned))
+    ends_s = np.append(at_s[full], at_s[-1])
+    return max(float(np.diff(ends_s).max()), 1e-2)
 
 
 def _load(passage: Passage) -> _Load:
@@ -129,7 +147,7 @@ def _load(passage: Passage) -> _Load:
         size,
         ~lost,
         passage.counted[chosen],
-        np.where(lost, guess_bytes, 0.0),
+        guess_bytes,
         max(jitter(passage), _LEAST_JITTER_S),
     )
 
@@ -153,19 +171,19 @@ def _log_likelihoods(load: _Load, grid: _Grid) -> Floats:
     blur = load.jitter_s * earned_per_s + 1.0
     low, high = grid.burst.copy(), grid.burst.copy()
     total = np.zeros(len(low))
-    for gap_s, size, passed, counted, slack in zip(
-        *(each.tolist() for each in load[:5]), strict=True
-    ):
+    # The margin is the same for packets that passed, or their sizes, which are known, would count.
+    margin = blur + load.slack_bytes
+    rows = zip(*(each.tolist() for each in load[:4]), strict=True)
+    for gap_s, size, passed, counted in rows:
         earned = earned_per_s * gap_s
         np.minimum(low + earned, grid.burst, out=low)
         np.minimum(high + earned, grid.burst, out=high)
-        margin = blur + slack
         fits = np.clip((high + margin - size) / (high - low + 2 * margin), _NEVER, 1 - _NEVER)
         if passed:
             if counted:
                 total += np.log((1 - grid.noise) * fits)
             np.maximum(high, size, out=high)
-            np.clip(low, size - margin, high, out=low)
+            np.clip(low, size - blur, high, out=low)
             low -= size
             high -= size
             continue
