@@ -126,7 +126,9 @@ def _delays(examined: Examination, control: Examination) -> Iterator[Finding]:
     is_both = all(p.basis == "both ends" for p in (*measured.values(), *lines.values()))
     if not (is_both and len(pairs) == 2):
         return
-    differences = [timing.difference(one.median_ms, other.median_ms) for one, other in pairs.values()]
+    differences = [
+        timing.difference(one.median_ms, other.median_ms) for one, other in pairs.values()
+    ]
     extra = timing.total(differences)
     if extra.low > _LEAST_DELAY_MS:
         how = "medians of both directions together, beyond the control's; bootstrap 95 %"

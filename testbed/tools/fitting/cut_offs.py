@@ -99,9 +99,7 @@ def silence(flow: FlowRecord, end_s: float) -> CutOff | None:
     return _cut_off(columns, own, Direction.DOWN, last_s, vain)
 
 
-def _cut_off(
-    flow: Columns, own: Bools, direction: Direction, at_s: float, vain: int
-) -> CutOff:
+def _cut_off(flow: Columns, own: Bools, direction: Direction, at_s: float, vain: int) -> CutOff:
     """Count what passed until `at_s`; what was under way then may have passed or not."""
     before = flow.at_s <= at_s
     under_way = (flow.at_s > at_s - _PATH_S) & (flow.at_s <= at_s + _PATH_S) & ~own
@@ -149,9 +147,7 @@ def onset(passage: Passage) -> Onset | None:
     at_s = passage.sent_s[rows] - began_s
     place = int(places[best])
     # It began after the last packet before the place, and before the first one after it.
-    times = Estimate(
-        float(at_s[place]), float(at_s[likely[0] - 1]), float(at_s[likely[-1]]), n
-    )
+    times = Estimate(float(at_s[place]), float(at_s[likely[0] - 1]), float(at_s[likely[-1]]), n)
     packets = Estimate(float(place), float(likely[0] - 1), float(likely[-1]), n)
     return Onset(times, packets, int(rows[place]), float(before[best] / place), gain)
 

@@ -43,7 +43,16 @@ class _Explanation(NamedTuple):
     criterion: float
     """The Bayesian information criterion: less is better."""
     numbers: Sequence[Number]
+    log_likelihood: float
     onset: Onset | None = None
+
+
+def best_log_likelihood(passage: Passage) -> float:
+    """Return the log likelihood of the losses by the pattern that explains them best."""
+    lost = (passage.lost & passage.counted)[passage.counted]
+    if not lost.any():
+        return 0.0
+    return max(each.log_likelihood for each in _explanations(passage, lost))
 
 
 def diagnose(passage: Passage) -> list[Finding]:
@@ -90,6 +99,7 @@ def _explanations(passage: Passage, lost: Bools) -> Iterator[_Explanation]:
         "drop",
         _criterion(alone, 1, n),
         [Number("probability", loss_patterns.independent(lost), how)],
+        alone,
     )
     begins = onset(passage)
     if begins is not None:
@@ -100,6 +110,7 @@ def _explanations(passage: Passage, lost: Bools) -> Iterator[_Explanation]:
             "drop",
             _criterion(alone + begins.gain, 3, n),
             [Number("probability", loss_patterns.independent(after), how)],
+            alone + begins.gain,
             begins,
         )
     if lost.mean() >= _LEAST_REGULAR:
@@ -111,7 +122,7 @@ def _regular(passage: Passage, lost: Bools, n: int) -> Iterator[_Explanation]:
     bucket = token_bucket.fit_bucket(passage)
     if bucket is not None:
         criterion = _criterion(bucket.log_likelihood, token_bucket.PARAMETERS, n)
-        yield _Explanation("police", criterion, police_numbers(bucket))
+        yield _Explanation("police", criterion, police_numbers(bucket), bucket.log_likelihood)
     bursts = None if is_random(lost) else loss_patterns.fit_bursts(lost)
     if bursts is not None:
         how = f"Gilbert's model, profile likelihood, {_CI}"
@@ -120,7 +131,7 @@ def _regular(passage: Passage, lost: Bools, n: int) -> Iterator[_Explanation]:
             Number("mean_burst_packets", bursts.mean_burst_packets, how),
         ]
         criterion = _criterion(bursts.log_likelihood, loss_patterns.BURST_PARAMETERS, n)
-        yield _Explanation("burst", criterion, numbers)
+        yield _Explanation("burst", criterion, numbers, bursts.log_likelihood)
 
 
 def is_random(lost: Bools) -> bool:
@@ -183,7 +194,9 @@ def freeze_finding(passage: Passage, cut: CutOff) -> Finding:
         Number("after_packets", cut.packets, "packets of the flow in both directions before"),
         Number("after_bytes", cut.bytes_, "bytes of the flow in both directions before"),
         Number(
-            "after_packets of this direction", cut.packets_of_direction, "packets that passed before"
+            "after_packets of this direction",
+            cut.packets_of_direction,
+            "packets that passed before",
         ),
         Number("after_bytes of this direction", cut.bytes_of_direction, "bytes that passed before"),
     ]

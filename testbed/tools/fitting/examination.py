@@ -165,7 +165,11 @@ def _of_connection(flow: FlowRecord, seen: TcpSeen) -> Iterator[Finding]:
             after_packets=before,
         )
     for direction, share, basis in (
-        ("up", seen.retransmitted, "segments sent again: an upper bound, acknowledgements get lost"),
+        (
+            "up",
+            seen.retransmitted,
+            "segments sent again: an upper bound, acknowledgements get lost",
+        ),
         ("down", seen.filled, "segments that filled a hole"),
     ):
         if share is None or share.value * share.n < _LEAST_AGAIN - 0.5:
@@ -186,9 +190,7 @@ class _Told(NamedTuple):
 
 def _answers(near: CaptureRecord) -> Iterator[Finding]:
     """Yield which flows were answered by ICMP errors."""
-    by_ends = {
-        (flow.seen.protocol, flow.local, flow.remote): flow for flow in near.flows
-    }
+    by_ends = {(flow.seen.protocol, flow.local, flow.remote): flow for flow in near.flows}
     grouped: dict[tuple[int, int, int], list[IcmpError]] = defaultdict(list)
     flows: dict[int, FlowRecord] = {}
     for error in near.errors:
@@ -205,9 +207,7 @@ def _answers(near: CaptureRecord) -> Iterator[Finding]:
         usual = np.unique(flow.columns.ttl[~flow.columns.out])
         basis = f"ICMP {name} from {sender}, with TTL {errors[0].ttl}"
         basis += f"; the server's packets have {usual[0]}" if len(usual) else ""
-        yield Finding(
-            "answer", number, "up", (), len(errors), int(flow.columns.out.sum()), basis
-        )
+        yield Finding("answer", number, "up", (), len(errors), int(flow.columns.out.sum()), basis)
 
 
 def _residual(near: CaptureRecord, found: Sequence[Finding]) -> Iterator[Finding]:
@@ -217,11 +217,7 @@ def _residual(near: CaptureRecord, found: Sequence[Finding]) -> Iterator[Finding
     flows = {flow.seen.number: flow for flow in near.flows}
     for number in sorted(cut):
         first = flows[number]
-        later = [
-            each
-            for each in silent
-            if flows[each].remote == first.remote and each > number
-        ]
+        later = [each for each in silent if flows[each].remote == first.remote and each > number]
         if later:
             since_s = flows[max(later)].columns.at_s[-1] - first.columns.at_s[0]
             at = Estimate(float(since_s), 0.0, float("inf"), len(later))

@@ -54,7 +54,7 @@ def fit_bursts(lost: Bools) -> Bursts | None:
     if sum(count for length, count in gaps.items() if length > 1) < _LEAST_BURSTS:
         return None
 
-    def log_likelihood(at: Floats) -> float:
+    def at_coordinates(at: Floats) -> float:
         return _log_likelihood(gaps, *_from_coordinates(at))
 
     seen = float(lost.mean())
@@ -65,11 +65,11 @@ def fit_bursts(lost: Bools) -> Bursts | None:
         _coordinates(seen * part, max(mean * longer, 1.05), noise)
         for part, longer, noise in ((0.95, 1.0, 1e-3), (0.8, 1.5, 1e-2), (0.5, 3.0, 2e-2))
     ]
-    best = highest(log_likelihood, starts)
+    best = highest(at_coordinates, starts)
     if not np.isfinite(best.log_likelihood):
         return None
     loss, mean_packets, noise = _from_coordinates(best.at)
-    ends = [profile_interval(log_likelihood, best, index, scale=1.0) for index in (0, 1)]
+    ends = [profile_interval(at_coordinates, best, index, scale=1.0) for index in (0, 1)]
     losses = [float(expit(end)) for end in ends[0]]
     lengths = [1 + exp(min(end, 30.0)) for end in ends[1]]
     return Bursts(
@@ -78,6 +78,11 @@ def fit_bursts(lost: Bools) -> Bursts | None:
         noise,
         best.log_likelihood,
     )
+
+
+def log_likelihood(lost: Bools, loss: float, mean_packets: float, noise: float) -> float:
+    """Return the log likelihood of bursts with the given long-run share and mean length."""
+    return _log_likelihood(_gaps(lost), loss, mean_packets, noise)
 
 
 def independent(lost: Bools) -> Estimate:

@@ -132,9 +132,7 @@ def _match(sent: _Side, arrived: _Side) -> _Matched:
     rank_arrived, _ = _ranks(arrived.content)
     where = {
         key: row
-        for row, key in enumerate(
-            zip(arrived.content.tolist(), rank_arrived.tolist(), strict=True)
-        )
+        for row, key in enumerate(zip(arrived.content.tolist(), rank_arrived.tolist(), strict=True))
     }
     keys = zip(sent.content.tolist(), rank_sent.tolist(), strict=True)
     arrival = np.array([where.get(key, -1) for key in keys], dtype=np.int64)

@@ -143,9 +143,7 @@ def read_capture(path: Path, inside: Networks = ()) -> CaptureRecord:
 def _icmp_error(packet: Packet, quoted: Quoted, at_s: float) -> IcmpError:
     at = packet.ip_header_bytes
     ttl = packet.data[8] if packet.data[0] >> 4 == 4 else packet.data[7]
-    return IcmpError(
-        at_s, packet.data[at], packet.data[at + 1], packet.source.address, ttl, quoted
-    )
+    return IcmpError(at_s, packet.data[at], packet.data[at + 1], packet.source.address, ttl, quoted)
 
 
 def _flow_record(seen: SeenFlow, columns: FlowColumns, local: bytes) -> FlowRecord:

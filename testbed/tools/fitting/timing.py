@@ -139,10 +139,7 @@ def bootstrap(values: Floats, statistic: object, block: int = 1) -> Estimate:
     rng = np.random.default_rng(_SEED)
     firsts = rng.integers(n - block + 1, size=(_RESAMPLES, -(-n // block)))
     found = np.array(
-        [
-            statistic(values[(row[:, None] + np.arange(block)).ravel()[:n]])
-            for row in firsts
-        ]
+        [statistic(values[(row[:, None] + np.arange(block)).ravel()[:n]]) for row in firsts]
     )
     low, high = np.quantile(found, (_TAIL, 1 - _TAIL))
     return Estimate(float(statistic(values)), float(low), float(high), n)

@@ -137,6 +137,13 @@ def _longest_s(load: _Load, bucket: Bucket) -> float:
     return max(float(np.diff(ends_s).max()), 1e-2)
 
 
+def log_likelihood(passage: Passage, rate_bps: float, burst_bytes: float, noise: float) -> float:
+    """Return the log likelihood of a policer with given numbers."""
+    one = np.ones(1)
+    grid = _Grid(rate_bps * one, burst_bytes * one, noise * one)
+    return float(_log_likelihoods(_load(passage), grid)[0])
+
+
 def _load(passage: Passage) -> _Load:
     chosen = slice(0, _MAX_PACKETS)
     size, lost = passage.size_bytes[chosen], passage.lost[chosen]
