@@ -41,7 +41,18 @@ class Columns(NamedTuple):
 
     def where(self, chosen: Bools) -> Columns:
         """Return the chosen packets."""
-        return Columns(*(column[chosen] for column in self))
+        return Columns(
+            self.at_s[chosen],
+            self.out[chosen],
+            self.size_bytes[chosen],
+            self.kind[chosen],
+            self.source[chosen],
+            self.number[chosen],
+            self.ticks[chosen],
+            self.content[chosen],
+            self.flags[chosen],
+            self.ttl[chosen],
+        )
 
 
 @dataclass

@@ -1,8 +1,8 @@
 """Compares findings with a control: the same traffic where nobody had a reason to disturb it.
 
 A control is a recording of the same call or its replay, back to back, that a middlebox treats
-otherwise: with its bytes inverted or other ports, as WeHe does (Li et al., A Large-Scale Analysis of
-Deployed Traffic Differentiation Practices, SIGCOMM 2019), by another server, or without what is
+otherwise: with its bytes inverted or other ports, as WeHe does (Li et al., A Large-Scale Analysis
+of Deployed Traffic Differentiation Practices, SIGCOMM 2019), by another server, or without what is
 suspected. Shares are compared by Fisher's exact test, and a line's own share is taken off; other
 patterns count if the control does not show them as well.
 """

@@ -154,9 +154,7 @@ def _internals(text: str) -> Iterator[_Series]:
     """Yield the series of a webrtc-internals dump."""
     content: Json = json.loads(text)
     connections = content.get("PeerConnections") if isinstance(content, dict) else None
-    if not isinstance(connections, dict):
-        raise ValueError("it has no PeerConnections")
-    for connection in connections.values():
+    for connection in connections.values() if isinstance(connections, dict) else ():
         stats = connection.get("stats") if isinstance(connection, dict) else None
         if isinstance(stats, dict):
             yield from _of_connection(stats)
@@ -169,8 +167,8 @@ def _of_connection(stats: Mapping[str, Json]) -> Iterator[_Series]:
         report, _, counter = name.rpartition("-")
         if not isinstance(entry, dict) or counter not in _NAMES.values():
             continue
-        values = entry.get("values")
-        parsed: Json = json.loads(values) if isinstance(values, str) else values
+        listed = entry.get("values")
+        parsed: Json = json.loads(listed) if isinstance(listed, str) else listed
         kind = entry.get("statsType")
         if isinstance(parsed, list) and isinstance(kind, str):
             columns.setdefault(report, {})[counter] = _numbers(parsed)
@@ -201,13 +199,13 @@ def _rtcstats(text: str) -> Iterator[_Series]:
             rows.setdefault((connection, name), []).append(report)
     for number, reports_of in enumerate(rows.values(), 1):
         kind = reports_of[0].get("type")
-        counters = {
+        values = {
             name: _numbers([report.get(name) for report in reports_of])
             for name in _NAMES.values()
             if any(name in report for report in reports_of)
         }
-        if isinstance(kind, str) and "timestamp" in counters:
-            yield _Series(f"stream {number}", kind, counters)
+        if isinstance(kind, str) and "timestamp" in values:
+            yield _Series(f"stream {number}", kind, values)
 
 
 def _added(

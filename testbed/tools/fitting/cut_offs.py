@@ -15,7 +15,7 @@ from scipy.special import xlogy
 
 from testbed.analysis.statistics import Estimate
 from testbed.censor.packet import Direction
-from testbed.tools.fitting.columns import Bools, Columns, Floats
+from testbed.tools.fitting.columns import Bools, Columns, Floats, Ints
 from testbed.tools.fitting.likelihood import DROP
 from testbed.tools.fitting.passages import Passage
 from testbed.tools.fitting.reading import FlowRecord
@@ -78,7 +78,9 @@ def cut_off(passage: Passage) -> CutOff | None:
     flow = passage.flow.columns
     at_s = float(passage.sent_s[last])
     own = flow.out == (passage.direction is Direction.UP)
-    return _cut_off(flow, own, passage.direction, at_s, len(vain))
+    gone = passage.lost[:last] & passage.counted[:last]
+    lost = (float(gone.sum()), float(passage.size_bytes[:last][gone].sum()))
+    return _cut_off(flow, own, (passage.direction, at_s, len(vain)), lost)
 
 
 def silence(flow: FlowRecord, end_s: float) -> CutOff | None:
@@ -96,24 +98,41 @@ def silence(flow: FlowRecord, end_s: float) -> CutOff | None:
     if end_s - last_s < max(_LEAST_SILENCE_S, 5 * usual_s) or vain < _BUSY_PACKETS:
         return None
     own = ~columns.out
-    return _cut_off(columns, own, Direction.DOWN, last_s, vain)
+    return _cut_off(columns, own, (Direction.DOWN, last_s, vain), (0.0, 0.0))
 
 
-def _cut_off(flow: Columns, own: Bools, direction: Direction, at_s: float, vain: int) -> CutOff:
-    """Count what passed until `at_s`; what was under way then may have passed or not."""
+def _cut_off(
+    flow: Columns,
+    own: Bools,
+    cut: tuple[Direction, float, int],
+    lost: tuple[float, float],
+) -> CutOff:
+    """Count what passed until a direction was cut off.
+
+    What was under way then, and packets and bytes that were `lost` before, may have passed or not,
+    since lines lose packets before a middlebox and behind it.
+    """
+    direction, at_s, vain = cut
     before = flow.at_s <= at_s
     under_way = (flow.at_s > at_s - _PATH_S) & (flow.at_s <= at_s + _PATH_S) & ~own
     size = flow.size_bytes
     next_bytes = float(np.max(size[own])) if own.any() else 0.0
+    is_sender = direction is Direction.UP  # its capture has the lost packets, too
     counts = []
-    for weights, step in ((np.ones(len(size)), 1.0), (size.astype(float), next_bytes)):
-        direct = float(weights[before & own].sum())
+    for weights, step, gone in (
+        (np.ones(len(size)), 1.0, lost[0]),
+        (size.astype(float), next_bytes, lost[1]),
+    ):
+        seen = float(weights[before & own].sum())
+        least = seen - gone if is_sender else seen
+        most = least + gone
         other_low = float(weights[before & ~own & ~under_way].sum())
         other = float(weights[before & ~own].sum())
         other_high = float(weights[(before | under_way) & ~own].sum())
         n = int(before.sum())
-        counts.append(Estimate(direct + other, direct + other_low, direct + other_high + step, n))
-        counts.append(Estimate(direct, direct, direct + step, n))
+        middle = (least + most) / 2
+        counts.append(Estimate(middle + other, least + other_low, most + other_high + step, n))
+        counts.append(Estimate(middle, least, most + step, n))
     packets, of_direction, bytes_, bytes_of_direction = counts
     began_s = float(flow.at_s[0])
     return CutOff(
@@ -133,8 +152,8 @@ def onset(passage: Passage) -> Onset | None:
     if n < 2 * _LEAST_BEFORE:
         return None
     places = np.arange(_LEAST_BEFORE, n - _LEAST_BEFORE)
-    before = np.cumsum(lost)[places - 1]
-    after = lost.sum() - before
+    before: Ints = np.cumsum(lost)[places - 1]
+    after: Ints = int(lost.sum()) - before
     split = _log_likelihood(before, places) + _log_likelihood(after, n - places)
     whole = float(_log_likelihood(np.array([lost.sum()]), np.array([n]))[0])
     best = int(split.argmax())
@@ -152,6 +171,6 @@ def onset(passage: Passage) -> Onset | None:
     return Onset(times, packets, int(rows[place]), float(before[best] / place), gain)
 
 
-def _log_likelihood(hits: Floats, n: Floats) -> Floats:
+def _log_likelihood(hits: Floats | Ints, n: Floats | Ints) -> Floats:
     found: Floats = xlogy(hits, hits / n) + xlogy(n - hits, 1 - hits / n)
     return found

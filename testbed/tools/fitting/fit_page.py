@@ -55,7 +55,7 @@ def page_of(fit: Fit) -> str:
         texts={(n.name, n.value): number_text(n) for row in rows for n in row.numbers},
         unknown=fit.examined.unknown,
         notes=fit.examined.notes,
-        figure=None if figure is None else Markup(svg_of(figure)),  # noqa: S704 - drawn here
+        figure=None if figure is None else Markup(svg_of(figure)),
         candidates=fit.candidates,
         flows=flows_text(fit.examined),
         toml=fit.toml,

@@ -14,13 +14,14 @@ then decides by fixed criteria, before the restricted call is looked at:
 - where a flow freezes: at least 20 packets before, and 20 after;
 - the onset: at least 50 packets before, and 50 lost after.
 
-And the fate of packets must show: with one capture that holds for the incoming direction only.
+And the fate of packets must show: with one capture that holds for the incoming direction only, and
+a call that was not set up has no media that could show it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -51,6 +52,11 @@ class Truth:
     """The same as `value`, unless the profile draws between both."""
     why_not: str
     """Why it cannot be identified; empty if it can."""
+
+    def without_call(self) -> Truth:
+        """Return the same for a call that was not set up: only silence shows."""
+        why = self.why_not or "the call was not set up, so there was no media"
+        return self if self.kind == "silence" else replace(self, why_not=why)
 
     @property
     def is_identifiable(self) -> bool:
@@ -90,10 +96,8 @@ def truths(profile: Profile, control: Examination) -> list[Truth]:
 def _of(met: _Met) -> Iterator[Truth]:
     action = met.rule.action
     match action:
-        case actions.Drop(probability=probability):
-            yield from _of_loss(met, probability)
-        case actions.Capacity(capacity=capacity):
-            yield from _of_loss(met, 1 - capacity / 100)
+        case actions.Drop() | actions.Capacity() | actions.Duplicate():
+            yield from _of_probability(met, action)
         case actions.Burst():
             yield from _of_burst(met, action)
         case actions.Police():
@@ -102,11 +106,21 @@ def _of(met: _Met) -> Iterator[Truth]:
             yield from _of_shape(met, action)
         case actions.Reorder():
             yield from _of_reorder(met, action)
-        case actions.Duplicate(probability=probability):
-            why = _few(_count(met) * probability, "copies")
-            yield _truth(met, "duplicate", "probability", probability, why)
         case actions.Freeze():
             yield from _of_freeze(met, action)
+
+
+def _of_probability(
+    met: _Met, action: actions.Drop | actions.Capacity | actions.Duplicate
+) -> Iterator[Truth]:
+    if isinstance(action, actions.Duplicate):
+        why = _few(_count(met) * action.probability, "copies")
+        yield _truth(met, "duplicate", "probability", action.probability, why)
+        return
+    if isinstance(action, actions.Capacity):
+        yield from _of_loss(met, 1 - action.capacity / 100)
+        return
+    yield from _of_loss(met, action.probability)
 
 
 def _truth(met: _Met, kind: Kind, number: str, value: float, why_not: str) -> Truth:

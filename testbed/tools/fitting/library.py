@@ -64,10 +64,10 @@ def candidates(examined: Examination, profiles: Sequence[Profile]) -> list[Candi
     freedom = max(2 * len(examined.passages), 1)
     limit = float(chi2.ppf(1 - _CHANCE / max(len(profiles), 1), freedom)) / 2
     found = []
-    for name, (value, why) in tried.items():
+    for name, (value, contradiction) in tried.items():
         behind = best - value
-        if not why and behind > limit:
-            why = "its losses are less likely than those of the best explanation"
+        unlikely = "its losses are less likely than those of the best explanation"
+        why = contradiction or (unlikely if behind > limit else "")
         found.append(Candidate(name, value, behind, not why, why))
     return sorted(found, key=lambda each: (not each.is_possible, each.behind))
 
@@ -151,10 +151,6 @@ def _of_part(rule: Rule | None, part: Passage, noise: float) -> float:
     lost = (part.lost & part.counted)[part.counted]
     action = None if rule is None else rule.action
     match action:
-        case actions.Drop(probability=probability):
-            return _independent(lost, probability + (1 - probability) * noise)
-        case actions.Capacity(capacity=capacity):
-            return _independent(lost, 1 - capacity / 100 * (1 - noise))
         case actions.Burst():
             mean = action.mean_burst_packets
             return loss_patterns.log_likelihood(lost, action.loss, mean, noise)
@@ -166,8 +162,20 @@ def _of_part(rule: Rule | None, part: Passage, noise: float) -> float:
             return _either(lost, full, noise)
         case actions.Freeze():
             return _frozen(action, part, noise)
-        case _:
-            return _independent(lost, noise)
+    dropped = _drops(action)
+    return _independent(lost, dropped + (1 - dropped) * noise)
+
+
+def _drops(action: actions.Action | None) -> float:
+    """Return the probability with which an action drops a packet, whatever came before it."""
+    match action:
+        case actions.Drop(probability=probability):
+            return probability
+        case actions.Capacity(capacity=capacity):
+            return 1 - capacity / 100
+        case actions.Answer(packet="drop"):
+            return 1.0
+    return 0.0
 
 
 def _independent(lost: np.ndarray, probability: float) -> float:
@@ -205,7 +213,7 @@ def _frozen(action: actions.Freeze, part: Passage, noise: float) -> float:
 def _contradiction(
     examined: Examination, profile: Profile, met: Mapping[int, Sequence[RuleMet]]
 ) -> str:
-    """Return why a profile cannot have produced what arrived; empty if nothing speaks against it."""
+    """Return why a profile cannot have produced what arrived; empty if it can."""
     for passage in examined.passages:
         parts = _applied(passage, profile, met)
         for why in (_copies_differ(parts), _order_differs(parts), _queue_differs(passage, parts)):
@@ -291,9 +299,4 @@ def _silence_differs(
 
 
 def _blocks(action: actions.Action) -> bool:
-    match action:
-        case actions.Drop(probability=1.0) | actions.Capacity(capacity=0):
-            return True
-        case actions.Answer(packet="drop"):
-            return True
-    return False
+    return _drops(action) == 1

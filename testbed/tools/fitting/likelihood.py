@@ -1,7 +1,8 @@
 """Maximises likelihoods and inverts them into intervals.
 
-An interval of 95 % is the set of values whose profile likelihood is within 1.92 of the maximum (half
-of the 95 % quantile of chi-squared with one degree of freedom: Wilks, Ann. Math. Stat. 9, 1938).
+An interval of 95 % is the set of values whose profile likelihood is within 1.92 of the maximum
+(half of the 95 % quantile of chi-squared with one degree of freedom: Wilks, Ann. Math. Stat. 9,
+1938).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from scipy.stats import chi2
 from testbed.tools.fitting.columns import Floats
 
 DROP = float(chi2.ppf(0.95, 1)) / 2
-_FIRST_STEP, _GROWTH, _MAX_STEPS, _BISECTIONS = 1e-4, 1.7, 60, 22
+_FIRST_STEP, _GROWTH, _MAX_STEPS, _EXACT = 1e-4, 1.7, 60, 1e-3
 _EVALUATIONS = 400
 
 LogLikelihood = Callable[[Floats], float]
@@ -31,7 +32,7 @@ class Optimum:
     log_likelihood: float
 
 
-def highest(function: LogLikelihood, starts: Sequence[Sequence[float]]) -> Optimum:
+def highest(function: LogLikelihood, starts: Sequence[Sequence[float] | Floats]) -> Optimum:
     """Return the highest point that the simplex method finds from any of the starts."""
     best = Optimum(np.asarray(starts[0], dtype=float), -inf)
     for start in starts:
@@ -69,7 +70,11 @@ def _end(function: LogLikelihood, best: Optimum, index: int, scale: float) -> fl
             others = found.at
         return best.log_likelihood - found.log_likelihood
 
-    centre = float(best.at[index])
+    return _crossing(fall, float(best.at[index]), scale)
+
+
+def _crossing(fall: Callable[[float], float], centre: float, scale: float) -> float:
+    """Return where a function of the distance from `centre` exceeds `DROP`; inf if nowhere."""
     inside, step = centre, scale * _FIRST_STEP
     for _ in range(_MAX_STEPS):
         outside = centre + step
@@ -78,12 +83,10 @@ def _end(function: LogLikelihood, best: Optimum, index: int, scale: float) -> fl
         inside, step = outside, step * _GROWTH
     else:
         return inf if scale > 0 else -inf
-    for _ in range(_BISECTIONS):
+    while abs(outside - inside) > _EXACT * abs(outside - centre):
         middle = (inside + outside) / 2
         if fall(middle) > DROP:
             outside = middle
         else:
             inside = middle
-        if abs(outside - inside) < 1e-3 * abs(outside - centre):
-            break
     return outside

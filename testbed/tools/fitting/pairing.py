@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -56,7 +57,13 @@ class _Side(NamedTuple):
     """The position of the flow in the capture."""
 
     def where(self, chosen: Bools | Ints) -> _Side:
-        return _Side(*(column[chosen] for column in self))
+        return _Side(
+            self.at_s[chosen],
+            self.size_bytes[chosen],
+            self.content[chosen],
+            self.group[chosen],
+            self.flow[chosen],
+        )
 
 
 class _Matched(NamedTuple):
@@ -187,7 +194,7 @@ def _slope(at_s: Floats, delay_s: Floats) -> float:
             hull.pop()
         hull.append((x, y))
     middle = float(np.mean(at_s))
-    for (x1, y1), (x2, y2) in zip(hull, hull[1:], strict=False):
+    for (x1, y1), (x2, y2) in pairwise(hull):
         if x1 <= middle <= x2 and x2 > x1:
             return (y2 - y1) / (x2 - x1)
     return 0.0

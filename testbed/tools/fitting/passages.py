@@ -139,7 +139,7 @@ def numbered_sources(packets: Columns) -> Iterator[Bools]:
         if chosen.sum() < LEAST_PACKETS:
             continue
         steps = np.diff(_unwrapped(packets.where(chosen)))
-        if np.mean((np.abs(steps) <= _NEAR)) >= _ASCENDING_SHARE:
+        if np.mean(np.abs(steps) <= _NEAR) >= _ASCENDING_SHARE:
             yield chosen
 
 

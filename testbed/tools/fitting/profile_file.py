@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
+from typing import Literal
 
 from testbed.analysis.statistics import Estimate
 from testbed.censor import actions
@@ -130,7 +131,7 @@ def _rules(
 
 def match_of(flow: FlowRecord, others: Sequence[FlowRecord], direction: Way) -> tuple[Match, str]:
     """Return a match that a flow meets and others of the capture do not, and what it rests on."""
-    protocol = "tcp" if flow.seen.protocol == "tcp" else "udp"
+    protocol: Literal["udp", "tcp"] = "tcp" if flow.seen.protocol == "tcp" else "udp"
     way = None if direction == "both" else direction
     alike = [each for each in others if each.seen.protocol == protocol]
     if not alike:
@@ -155,10 +156,8 @@ def _action(finding: Finding, source: Source) -> tuple[Action, dict[str, Evidenc
     }
     action: Action | None = None
     match finding.kind:
-        case "drop":
+        case "drop" | "silence":
             action = actions.Drop(_rounded(values["probability"].value))
-        case "silence":
-            action = actions.Drop()
         case "burst":
             loss, mean = values["loss"].value, values["mean_burst_packets"].value
             action = actions.Burst(_rounded(loss), _rounded(max(mean, 1.0, loss / (1 - loss))))
@@ -172,7 +171,7 @@ def _action(finding: Finding, source: Source) -> tuple[Action, dict[str, Evidenc
             action = actions.Reorder(_rounded(values["probability"].value), held_ms)
         case "duplicate":
             action = actions.Duplicate(_rounded(values["probability"].value))
-        case "delay" | "jitter" | "reset" | "answer":
+        case _:
             return _without_numbers(finding, values, evidence)
     return None if action is None else (action, _used(action, evidence))
 
@@ -186,6 +185,8 @@ def _without_numbers(
     if finding.kind == "answer":
         known = [reply for reply in TYPES if f"ICMP {reply} " in finding.basis]
         return (actions.Answer(known[0]), {}) if known else None
+    if finding.kind == "list":
+        return None
     if finding.kind == "jitter":
         jitter_ms = _rounded(values["jitter_ms"].value)
         why = "the least delay that allows this jitter; a constant delay does not show here"

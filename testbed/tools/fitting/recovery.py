@@ -1,9 +1,9 @@
 """Measures how well `fit` recovers what was done to calls.
 
-Calls are captured at the callers' own interfaces, under known profiles (`recovery_plan`). Before the
-restricted call is looked at, `identifiability` says which numbers it can show. The fit then either
-reports a number, with an interval that contains the true one or does not, or it misses it. What is
-finished is kept in the folder, so that an interrupted recovery goes on.
+Calls are captured at the callers' own interfaces, under known profiles (`recovery_plan`). Before
+the restricted call is looked at, `identifiability` says which numbers it can show. The fit then
+either reports a number, with an interval that contains the true one or does not, or it misses it.
+What is finished is kept in the folder, so that an interrupted recovery goes on.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf, isfinite
-from pathlib import Path
 
 import trio
 from pydantic import TypeAdapter
@@ -19,7 +18,8 @@ from pydantic_core import to_json
 
 from testbed.experiment.cell import Cell
 from testbed.experiment.scenario import cell_id
-from testbed.record.results import Run
+from testbed.record.cell_record import CellRecord
+from testbed.record.results import CELL, Run
 from testbed.run.runner import Conduct, ConductError, Done, run_cells
 from testbed.tools.fitting.claims import Finding
 from testbed.tools.fitting.controls import compared
@@ -116,7 +116,10 @@ def evaluate_case(case: Case, run: Run) -> CaseResult:
     if kept.is_file():
         return _RESULT.validate_json(kept.read_bytes())
     control = _examined(run, case.control, both_ends=case.both_ends)
-    expected = truths(case.call.censor, control)  # before the restricted call is looked at
+    # Before the restricted call's packets are looked at.
+    expected = truths(case.call.censor, control)
+    if not _is_set_up(run, case.call):
+        expected = [each.without_call() for each in expected]
     examined = _examined(run, case.call, both_ends=case.both_ends)
     found = compared(examined, control)
     alarms = () if case.group != "open" else [each for each in found if counts(each)]
@@ -134,6 +137,11 @@ def evaluate_case(case: Case, run: Run) -> CaseResult:
     temporary.write_bytes(to_json(result, indent=1, inf_nan_mode="constants"))
     temporary.replace(kept)
     return result
+
+
+def _is_set_up(run: Run, cell: Cell) -> bool:
+    record = (run.folder / "cells" / cell_id(cell) / CELL).read_bytes()
+    return CellRecord.from_json(record).is_set_up
 
 
 def _examined(run: Run, cell: Cell, *, both_ends: bool) -> Examination:

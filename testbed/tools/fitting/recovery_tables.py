@@ -121,7 +121,7 @@ def summed_up(results: Sequence[CaseResult]) -> Summary:
     outcomes = [outcome for result in results for outcome in result.outcomes]
     open_ = [each for each in results if each.group == "open"]
     return Summary(
-        [_row(*each, outcomes) for each in _CLASSES],
+        [_row(name, widest, own, outcomes) for name, widest, own in _CLASSES],
         len(results),
         len(open_),
         sum(bool(each.alarms) for each in open_),

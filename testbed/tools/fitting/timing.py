@@ -1,8 +1,8 @@
 """Measures what happened to packets that did arrive: copies, overtaking, jitter, and delay.
 
 A delay that is the same for all packets shows only against a control, and only for both directions
-together, because clocks differ. What varies shows by itself: packets that others overtook were held,
-and by how much they are late says for how long.
+together, because clocks differ. What varies shows by itself: packets that others overtook were
+held, and by how much they are late says for how long.
 """
 
 from __future__ import annotations
@@ -80,8 +80,11 @@ def held(passage: Passage) -> Held | None:
     # A held packet need not be overtaken: nothing may follow it closely.
     arrived = passage.counted & ~passage.lost
     all_held = arrived & (extra_s > typical_s / 2)
-    median = bootstrap(extra_s[all_held] * 1e3, np.median)
-    return Held(share(int(all_held.sum()), int(arrived.sum())), median)
+    found = bootstrap(extra_s[all_held] * 1e3, np.median)
+    # Neighbours that are late themselves hide that much of the lateness, or add to it.
+    unsure_ms = spread_s * 1e3 / 2
+    delay_ms = Estimate(found.value, found.low - unsure_ms, found.high + unsure_ms, found.n)
+    return Held(share(int(all_held.sum()), int(arrived.sum())), delay_ms)
 
 
 def delays(passage: Passage) -> Delays | None:

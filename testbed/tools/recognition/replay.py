@@ -33,7 +33,7 @@ _FACT = re.compile(r"recognised as (?P<label>.+)|(?P<name>\S+) = (?P<value>.*)",
 _LISTED = "listed as "
 _RELAY = "10.2.3.2"
 """The address of the messengers' foreign servers in the lab (`lab.topology`)."""
-_PRIVATE = (
+PRIVATE = (
     *map(ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")),
     *map(ip_network, ("169.254.0.0/16", "fc00::/7", "fe80::/10")),
 )
@@ -175,7 +175,7 @@ class Replay:
         if len(end.address) not in (4, 16):
             return False
         address = ip_address(end.address)
-        return any(address in network for network in self._inside or _PRIVATE)
+        return any(address in network for network in self._inside or PRIVATE)
 
 
 def everything() -> Profile:
