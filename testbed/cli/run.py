@@ -22,7 +22,7 @@ from testbed.cli.dry_run import progress_of, show_plan
 from testbed.cli.kernel import KernelKind, guest_kernel
 from testbed.cli.registry import Command, Panel
 from testbed.experiment import scenario
-from testbed.experiment.cell import Cell
+from testbed.experiment.cell import CaptureAt, Cell
 from testbed.experiment.choosing import only_transports, transport_names
 from testbed.experiment.exclusions import check_exclusions
 from testbed.experiment.explanations import ScenarioError
@@ -89,8 +89,9 @@ def run(
         bool, typer.Option("--twice", help="Run each cell a second time, and compare to the byte.")
     ] = False,
     pcap: Annotated[
-        bool, typer.Option("--pcap", help="Capture both sides of each middlebox in each cell.")
-    ] = False,
+        CaptureAt | None,
+        typer.Option(help="Capture packets: both sides of each middlebox, or the call's ends."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
     speech: Annotated[
         Path | None,
@@ -120,7 +121,7 @@ def run(
         show_plan(the_run, plan, len(_cpus(jobs)))
         return
     _check_possible(plan, kernel, twice=twice)
-    with _held(the_run, plan, captured=pcap and not fresh):
+    with _held(the_run, plan, captured=None if fresh else pcap):
         local, about = _conduct(kernel, chosen, plan)
         with _sent_to(scheduler, kernel, plan, (local, _cpus(jobs))) as lab:
             the_run.begin(about, _source(scenario_name), fresh=fresh)
@@ -184,11 +185,11 @@ def _check_possible(plan: Sequence[Cell], kernel: KernelKind, *, twice: bool) ->
 
 
 @contextmanager
-def _held(the_run: Run, plan: Sequence[Cell], *, captured: bool) -> Iterator[None]:
-    """Lock the run's folder; with `captured`, its cells of the plan must have captures."""
+def _held(the_run: Run, plan: Sequence[Cell], *, captured: CaptureAt | None) -> Iterator[None]:
+    """Lock the run's folder; its cells of the plan must have captures made at `captured`."""
     with the_run.held():
-        if captured:
-            _check_captured(the_run, plan)
+        if captured is not None:
+            _check_captured(the_run, plan, captured)
         yield
 
 
@@ -250,7 +251,7 @@ def _run_all(
     lab: _Lab,
     what: str,
     *,
-    pcap: bool = False,
+    pcap: CaptureAt | None = None,
 ) -> dict[str, str]:
     """Run cells with a progress bar; return the failed ones with their reasons."""
     missing = [cell for cell in plan if not the_run.has(cell_id(cell))]
@@ -300,14 +301,14 @@ def _show(the_run: Run, plan: Sequence[Cell], about: Manifest, *, as_json: bool)
         )
 
 
-def _check_captured(the_run: Run, plan: Sequence[Cell]) -> None:
+def _check_captured(the_run: Run, plan: Sequence[Cell], where: CaptureAt) -> None:
     """Check that no cell of the plan is recorded without a capture.
 
     Raises:
         ResultsError: A recorded cell has no capture.
     """
     ids = [cell_id(cell) for cell in plan]
-    bare = [name for name in ids if the_run.has(name) and not the_run.captures(name)]
+    bare = [name for name in ids if the_run.has(name) and not the_run.captures(name, where)]
     if bare:
         raise ResultsError(
             f"{len(bare)} cells of {short(the_run.folder)} are recorded without a capture: give "

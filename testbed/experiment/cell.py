@@ -112,6 +112,9 @@ HEARD_FILES = {"up": "heard-up.pcm", "down": "heard-down.pcm"}
 SOUND_RATE_HZ = 16000
 TAIL_S = 2.0
 """How long the ends of a call still listen after the last frame."""
+CaptureAt = Literal["middlebox", "ends"]
+"""Where packets are captured: on both sides of each middlebox, or at the callers' own interfaces.
+"""
 ERROR_FILE = "error.txt"
 """The file that a failed cell leaves in its job's folder."""
 LACKS_FILE = "lacks.json"
@@ -127,5 +130,5 @@ class Job:
     frames: Mapping[str, Sequence[Sequence[bytes]]]
     """By direction: the speech in each encoding that the sender may choose
     (`testbed.call.adaptation`); empty for a real engine."""
-    pcap: bool = False
-    """Capture on both sides of each middlebox. The extra work shifts the cell's times a little."""
+    pcap: CaptureAt | None = None
+    """Where to capture packets. The extra work shifts the cell's times a little."""

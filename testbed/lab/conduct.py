@@ -23,7 +23,7 @@ from random import Random
 import trio
 
 from testbed.censor.censor import Censor
-from testbed.experiment.cell import TRAFFIC, Cell, OtherTraffic, Topology
+from testbed.experiment.cell import TRAFFIC, CaptureAt, Cell, OtherTraffic, Topology
 from testbed.experiment.loading import make_transport
 from testbed.experiment.netplan import NetworkPlan
 from testbed.lab.bottleneck import Bottleneck, bottlenecks
@@ -32,7 +32,7 @@ from testbed.lab.engines.engine import LabEngine, Setting, Way
 from testbed.lab.middlebox import Middlebox
 from testbed.lab.net.addresses import MIDDLEBOXES, address_lists
 from testbed.lab.net.network import LabNetwork
-from testbed.lab.nodes.capture import capture
+from testbed.lab.nodes.capture import END, SIDES, capture
 from testbed.lab.nodes.closing import closing
 from testbed.lab.nodes.host import LOST, LabHost, tls_of
 from testbed.lab.nodes.wire_count import WireCount
@@ -78,11 +78,11 @@ async def conduct(
     frames: Mapping[str, Sequence[Sequence[bytes]]],
     job: Path,
     *,
-    pcap: bool = False,
+    pcap: CaptureAt | None = None,
 ) -> Observation:
     """Run a cell on a network; `frames` is the encoded speech by direction, `job` the folder.
 
-    With `pcap`, what crosses the middleboxes is captured.
+    With `pcap`, packets are captured at the middleboxes or at the call's ends.
 
     Any exception means that the cell could not be conducted (a program ended, the kernel lacks
     something). A call or a transport that fails is a result, not an error.
@@ -107,9 +107,11 @@ async def conduct(
                     name: _host(network, name, job, rng, nursery)
                     for name in (*_ENDS, "bridge", "relay", "domestic")
                 }
-                for name in boxes if pcap else ():
+                for name in boxes if pcap == "middlebox" else ():
                     hosts[name] = _host(network, name, job, Random(0), nursery)
-                    await capture(hosts[name])
+                    await capture(hosts[name], SIDES)
+                for name in _ENDS if pcap == "ends" else ():
+                    await capture(hosts[name], END)
                 begin = partial(_begin, boxes.values(), lines, network, nursery)
                 async with closing(hosts.values()):
                     conducted = await _conduct(cell, frames, job, hosts, begin, rng)

@@ -7,7 +7,7 @@
     RUN/cells/CELL/events.log what the censor found and did: seconds since dialling, flow, event
     RUN/cells/CELL/heard-*.wav what a real engine played to the callee (up) and the caller (down)
     RUN/cells/CELL/*.log      the logs of third-party programs
-    RUN/cells/CELL/*.pcap     what crossed each middlebox, by its name, if a capture was requested
+    RUN/cells/CELL/*.pcap     what crossed each middlebox or each end, if a capture was requested
     RUN/cells/CELL/scores.json  the scores of its sound, if `testbed score` was run
     RUN/cells/CELL/wall.json  what it cost; the only file that differs between two equal runs
     RUN/cells/CELL/SHA256SUMS the checksums of the files above but its scores and its cost
@@ -31,7 +31,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from testbed.errors import InputError
-from testbed.experiment.cell import EVENTS_FILE, FRAMES_FILE
+from testbed.experiment.cell import EVENTS_FILE, FRAMES_FILE, CaptureAt
 from testbed.record.cell_record import CellRecord, parsed
 from testbed.record.checksums import check_sum, damage, is_sealed, seal, with_sum
 from testbed.record.left_files import plain_name, read_left, write_left
@@ -248,9 +248,10 @@ class Run:
         path = cell.folder / f"heard-{direction}.wav"
         return path if path.exists() else None
 
-    def captures(self, cell_id: str) -> list[Path]:
-        """Return the capture files of a cell, one for each side of a middlebox."""
-        return sorted((self.folder / "cells" / cell_id).glob("*.pcap"))
+    def captures(self, cell_id: str, where: CaptureAt) -> list[Path]:
+        """Return the capture files of a cell: one for each side of a middlebox, or for each end."""
+        names = "*-end.pcap" if where == "ends" else "middlebox*.pcap"
+        return sorted((self.folder / "cells" / cell_id).glob(names))
 
     def scores(self, cell: RecordedCell) -> bytes | None:
         """Return the scores that `testbed score` wrote for a cell; None if it was not scored."""

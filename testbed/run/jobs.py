@@ -28,6 +28,7 @@ from testbed.experiment.cell import (
     SAID_FILES,
     SOUND_RATE_HZ,
     TAIL_S,
+    CaptureAt,
     Cell,
     Job,
     Said,
@@ -52,8 +53,8 @@ class JudgeError(Exception):
     """What a cell left cannot be judged; the message says why."""
 
 
-def prepare_job(job: Path, cell: Cell, *, pcap: bool = False) -> None:
-    """Create the job's folder for a cell; with `pcap`, the cell captures packets."""
+def prepare_job(job: Path, cell: Cell, *, pcap: CaptureAt | None = None) -> None:
+    """Create the job's folder for a cell; with `pcap`, the cell captures packets there."""
     # Mininet and pyroute2 take a quarter of a second, which other commands should not wait for.
     from testbed.lab.net.plan import plan_of  # noqa: PLC0415
     from testbed.lab.net.topology import CallTopo  # noqa: PLC0415

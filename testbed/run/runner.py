@@ -25,7 +25,7 @@ import trio
 
 from testbed.call.engines import ENGINES, GUEST_MB
 from testbed.errors import KnownError
-from testbed.experiment.cell import ERROR_FILE, LACKS_FILE, Cell
+from testbed.experiment.cell import ERROR_FILE, LACKS_FILE, CaptureAt, Cell
 from testbed.experiment.scenario import ROOT, cell_id
 from testbed.guest.code_tree import BOOT, PLACE, guest_code
 from testbed.guest.image.archives import SITE
@@ -270,11 +270,11 @@ async def run_cells(
     cpus: Sequence[int],
     report: Callable[[Done], None],
     *,
-    pcap: bool = False,
+    pcap: CaptureAt | None = None,
 ) -> None:
     """Run cells, one at a time on each processor of `cpus`; skip those that have a record.
 
-    With `pcap`, the packets that cross the middlebox are captured. `report` is called with each
+    With `pcap`, packets are captured there. `report` is called with each
     cell as it ends. A cell that fails is run once more, and does not stop the others.
 
     Raises:
@@ -312,7 +312,9 @@ async def run_cells(
         shutil.rmtree(jobs, ignore_errors=True)
 
 
-async def _run_cell(run: Run, cell: Cell, conduct: Conduct, cpu: int, *, pcap: bool) -> Done:
+async def _run_cell(
+    run: Run, cell: Cell, conduct: Conduct, cpu: int, *, pcap: CaptureAt | None
+) -> Done:
     name = cell_id(cell)
     job = run.folder / "jobs" / name
     failed: list[str] = []

@@ -78,7 +78,9 @@ def captured(kernel: Kernel, run: Run, messenger: str, transport: str) -> Path:
     assert not missing(programs_of(load_transport(choice)))
     cell = replace(short_cell(messenger, "direct", "open", duration_s=3), transport=choice)
     ended: list[Done] = []
-    trio.run(partial(run_cells, pcap=True), run, [cell], in_guest(kernel), CPUS, ended.append)
+    trio.run(
+        partial(run_cells, pcap="middlebox"), run, [cell], in_guest(kernel), CPUS, ended.append
+    )
     [done] = ended
     assert done.result is not None, done.failure
     return done.result.folder / "middlebox-inside.pcap"

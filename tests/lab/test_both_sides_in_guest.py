@@ -60,7 +60,9 @@ def test_the_inside_of_each_middlebox_is_its_own_end(kernel: Kernel, run: Run) -
     drops = profile(rule("drop", Match(protocol="udp", direction="up"), Drop(0.2)))
     cell = replace(both_sides(duration_s=3), censor=drops)
     ended: list[Done] = []
-    trio.run(partial(run_cells, pcap=True), run, [cell], in_guest(kernel), CPUS[:1], ended.append)
+    trio.run(
+        partial(run_cells, pcap="middlebox"), run, [cell], in_guest(kernel), CPUS[:1], ended.append
+    )
     [done] = ended
     assert done.result is not None, done.failure
     both = run.frames(done.result)

@@ -207,7 +207,9 @@ def test_a_capture_has_both_sides_of_the_middlebox(kernel: Kernel, run: Run) -> 
     """What the censor drops is on one side alone."""
     cell = short_cell("whatsapp", "direct", "ru-calls-2025-08", duration_s=3)
     ended: list[Done] = []
-    trio.run(partial(run_cells, pcap=True), run, [cell], in_guest(kernel), CPUS, ended.append)
+    trio.run(
+        partial(run_cells, pcap="middlebox"), run, [cell], in_guest(kernel), CPUS, ended.append
+    )
     [done] = ended
     assert done.result is not None, done.failure
     folder = done.result.folder
@@ -224,3 +226,24 @@ def test_a_capture_has_both_sides_of_the_middlebox(kernel: Kernel, run: Run) -> 
     log = (folder / "events.log").read_text()
     assert "recognised as stun" in log
     assert "drop, probability" in log
+
+
+def test_a_capture_at_the_ends_has_what_each_end_sent_and_received(
+    kernel: Kernel, run: Run
+) -> None:
+    cell = short_cell("whatsapp", "direct", "ru-calls-2025-08", duration_s=3)
+    ended: list[Done] = []
+    trio.run(partial(run_cells, pcap="ends"), run, [cell], in_guest(kernel), CPUS, ended.append)
+    [done] = ended
+    assert done.result is not None, done.failure
+    caller, callee = (
+        [p for _, p in captures.packets(done.result.folder / name) if p.protocol == "udp"]
+        for name in ("caller-end.pcap", "callee-end.pcap")
+    )
+    up = {p.payload for p in caller if str(p.source).startswith("10.1.")}
+    arrived = {p.payload for p in callee if str(p.source).startswith("10.2.3.")}
+    # What the relay answers itself is at one end alone.
+    assert 0.6 < len(up & arrived) / len(up) < 0.8
+    down = {p.payload for p in callee} - arrived
+    assert {p.payload for p in caller} - up & down
+    assert not list(done.result.folder.glob("middlebox*.pcap"))

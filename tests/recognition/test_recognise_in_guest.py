@@ -53,7 +53,9 @@ def replayed(path: Path, censor: Profile) -> dict[tuple[str, str], float]:
 def test_a_captures_replay_states_what_the_middlebox_noted(kernel: Kernel, run: Run) -> None:
     cell = short_cell("whatsapp", "direct", "ru-calls-2025-08", duration_s=3)
     ended: list[Done] = []
-    trio.run(partial(run_cells, pcap=True), run, [cell], in_guest(kernel), CPUS, ended.append)
+    trio.run(
+        partial(run_cells, pcap="middlebox"), run, [cell], in_guest(kernel), CPUS, ended.append
+    )
     [done] = ended
     assert done.result is not None, done.failure
     log = noted(done.result.folder)

@@ -83,7 +83,9 @@ def test_a_capture_is_not_promised_of_cells_that_are_recorded_without(tmp_path: 
         cell.mkdir(parents=True)
         (cell / CELL).touch()
     (recorded[0] / "middlebox-inside.pcap").touch()
-    done = CliRunner().invoke(app.app, ["run", "quick", "--pcap", "--out", str(folder)])
+    done = CliRunner().invoke(
+        app.app, ["run", "quick", "--pcap", "middlebox", "--out", str(folder)]
+    )
     assert isinstance(done.exception, ResultsError)
     assert "1 cells of" in str(done.exception)
     assert "recorded without a capture: give --fresh" in str(done.exception)

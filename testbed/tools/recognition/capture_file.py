@@ -64,6 +64,8 @@ class Capture:
         self.not_ip = 0
         self.cut = 0
         """How many packets are truncated in the capture."""
+        self.began_at: float | None = None
+        """When the first frame was captured (s since 1970); None before it was read."""
         self.ends_early: str | None = None
         """Why the file could not be read to its end; None if it could."""
 
@@ -74,11 +76,12 @@ class Capture:
         self._file.close()
 
     def __iter__(self) -> Iterator[Captured]:
-        began_at = now = 0.0
+        now = 0.0
         for at, frame in self._frames():
-            began_at = began_at if self.frames else at
+            if self.began_at is None:
+                self.began_at = at
             self.frames += 1
-            now = max(now, round(at - began_at, 6))
+            now = max(now, round(at - self.began_at, 6))
             packet = linklayer.ip_packet(self._link_type, frame)
             if packet is None:
                 self.not_ip += 1

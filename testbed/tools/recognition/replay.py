@@ -30,7 +30,7 @@ CALL_LABELS = frozenset(
 """Labels by which a flow counts as a call; not STUN, which is also used for data channels."""
 _RELAY = "10.2.3.2"
 """The address of the messengers' foreign servers in the lab (`lab.topology`)."""
-_PRIVATE = (
+PRIVATE = (
     *map(ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")),
     *map(ip_network, ("169.254.0.0/16", "fc00::/7", "fe80::/10")),
 )
@@ -118,8 +118,8 @@ class Replay:
         """Return the flows so far, in the order of their first packets."""
         return list(self._flows.values())
 
-    def show(self, captured: Captured) -> None:
-        """Show a packet to the censor."""
+    def show(self, captured: Captured) -> tuple[SeenFlow, Packet] | None:
+        """Show a packet to the censor; return its flow and itself, None if it is not listed."""
         when = When(captured.number, captured.at)
         packet = parse_packet(captured.data, Direction.UP)
         flow = self._flow_of(packet, when)
@@ -133,10 +133,11 @@ class Replay:
         self._censor.events.clear()
         if flow is None:
             self.unlisted += 1
-            return
+            return None
         flow.packets[direction] += 1
         flow.payload_bytes[direction] += len(packet.payload)
         self._note(flow, events, when)
+        return flow, packet
 
     def _note(self, flow: SeenFlow, events: Iterable[str], when: When) -> None:
         for what in events:
@@ -169,7 +170,7 @@ class Replay:
         if len(end.address) not in (4, 16):
             return False
         address = ip_address(end.address)
-        return any(address in network for network in self._inside or _PRIVATE)
+        return any(address in network for network in self._inside or PRIVATE)
 
 
 def everything() -> Profile:

@@ -1,0 +1,218 @@
+"""The command `fit`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from testbed.censor.profile import Profile
+from testbed.cli.console import err, out, print_json, short
+from testbed.cli.kernel import guest_kernel
+from testbed.cli.registry import Command, Panel
+from testbed.experiment.explanations import ScenarioError
+from testbed.experiment.scenario import censor_names, load_censor
+from testbed.run.runner import in_guest
+from testbed.show.figures.files import write
+from testbed.tools.fitting import counters, self_check
+from testbed.tools.fitting.anonymising import anonymise
+from testbed.tools.fitting.claims import Finding
+from testbed.tools.fitting.controls import compared
+from testbed.tools.fitting.examination import Examination, examine
+from testbed.tools.fitting.fit_figures import compared_figure
+from testbed.tools.fitting.fit_page import Fit, page_of
+from testbed.tools.fitting.fit_tables import finding_rows, findings_table, headline
+from testbed.tools.fitting.library import Candidate, candidates
+from testbed.tools.fitting.profile_file import as_toml, profile_of
+from testbed.tools.fitting.reading import read_capture
+
+_LEGEND = """\
+Up is what the capture's own end sends. Intervals are 95 %. What these packets show is dated and
+holds for this path: it does not show who did it, or why. Dim rows are not in the profile."""
+_SHOWN = 10
+_STILL_THERE = """\
+Times, sizes, ports and TTLs are still in them, and may tell which programs were used, and more:
+they are safer to share, not safe."""
+
+
+def fit(
+    captures: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="CAPTURE [FAR]",
+            help="A capture of one end of a call, or of both ends; or a browser's WebRTC dump.",
+        ),
+    ],
+    control: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="CAPTURE", help="A control, of as many ends (repeatable)."),
+    ] = None,
+    profile_out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE.toml", help="Write a profile.")
+    ] = None,
+    page: Annotated[
+        Path | None, typer.Option(metavar="FILE.html", help="Write a page with the evidence.")
+    ] = None,
+    check: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Make the same kind of call under the profile."),
+    ] = None,
+    anonymous: Annotated[
+        Path | None,
+        typer.Option(
+            "--anonymise", metavar="FOLDER", help="Only write copies without addresses and content."
+        ),
+    ] = None,
+    library: Annotated[
+        bool, typer.Option("--library", help="Which profiles could have produced the capture.")
+    ] = False,
+    inside: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CIDR", help="The network of the end that captured (repeatable)."),
+    ] = None,
+    written_json: Annotated[bool, typer.Option("--json", help="Print JSON, not a table.")] = False,
+) -> None:
+    """Measure in captures what was done to a call, and write it as a profile.
+
+    Nothing leaves this machine. With captures of both ends, the first one's end is inside. Without
+    a control, a bad line looks the same as a restriction.
+
+    Example: testbed fit call.pcapng --control unrestricted.pcapng --out mine.toml
+    """
+    if anonymous is not None:
+        _anonymise([*captures, *(control or ())], anonymous)
+        return
+    if len(captures) == 1 and counters.is_dump(captures[0]):
+        _print_counters(captures[0], as_json=written_json)
+        return
+    networks = [_network(text) for text in inside or ()]
+    with err.status("reads captures"):
+        examined = _examined(captures, networks)
+        compared_to = _examined(control, networks) if control else None
+    found = examined.findings if compared_to is None else compared(examined, compared_to)
+    taken_on = datetime.fromtimestamp(examined.near.began_at, UTC).date()
+    title = f"Fitted to a capture of {taken_on}"
+    made = profile_of(examined, found, title=title, today=_today())
+    toml = as_toml(made)
+    possible = _possible(examined) if library else []
+    about = Fit(title, _today(), examined, found, compared_to is not None, toml, possible)
+    wrote = _written(about, profile_out, page)
+    if written_json:
+        print_json(_json(examined, found, possible))
+        return
+    _print(examined, found, possible)
+    for path in wrote:
+        out.print(f"Wrote {short(path)}", markup=False)
+    if check is not None:
+        _check(examined, compared_to, made, check)
+
+
+def _written(about: Fit, profile_out: Path | None, page: Path | None) -> list[Path]:
+    """Write the files that were asked for, and return their paths."""
+    texts = {profile_out: about.toml, page: "" if page is None else page_of(about)}
+    wrote = [path for path in texts if path is not None]
+    for path in wrote:
+        path.write_text(texts[path])
+    return wrote
+
+
+def _possible(examined: Examination) -> list[Candidate]:
+    with err.status("replays profiles"):
+        return candidates(examined, [load_censor(name) for name in censor_names()])
+
+
+def _anonymise(paths: Sequence[Path], folder: Path) -> None:
+    for path in anonymise(paths, folder):
+        out.print(f"Wrote {short(path)}", markup=False)
+    out.print(_STILL_THERE, style="dim")
+
+
+def _check(
+    examined: Examination, control: Examination | None, profile: Profile, folder: Path
+) -> None:
+    """Make a call under the profile, and draw it beside the capture."""
+    if folder.exists():
+        raise ScenarioError(f"{folder} is there already: give another --check")
+    cell = self_check.similar_call(examined, control, profile)
+    kernel, cpu = guest_kernel(), min(os.sched_getaffinity(0))
+    with err.status(f"makes a call of {cell.duration_s:.0f} s by {cell.messenger.title}"):
+        both_ends = examined.far is not None
+        modelled = self_check.made(cell, folder, in_guest(kernel), cpu, both_ends=both_ends)
+    out.print("A call under the profile:", markup=False)
+    out.print(findings_table(modelled, modelled.findings))
+    pairs = self_check.pairs(examined, modelled)
+    if not pairs:
+        out.print("There is nothing to draw: no direction shows its packets in both.")
+        return
+    paths = write(compared_figure(pairs), folder / "compared")
+    out.print(f"Figure: {short(paths[0])}", markup=False)
+
+
+def _examined(paths: Sequence[Path], networks: Sequence[IPv4Network | IPv6Network]) -> Examination:
+    if len(paths) > 2:
+        raise ScenarioError("a call has two ends: give one capture of it or two")
+    near, *rest = (read_capture(path, networks) for path in paths)
+    return examine(near, rest[0] if rest else None)
+
+
+def _today() -> str:
+    return datetime.now(UTC).date().isoformat()
+
+
+def _network(text: str) -> IPv4Network | IPv6Network:
+    try:
+        return ip_network(text)
+    except ValueError as error:
+        raise ScenarioError(f"--inside {text}: {error}") from None
+
+
+def _json(
+    examined: Examination, found: Sequence[Finding], possible: Sequence[Candidate]
+) -> dict[str, object]:
+    return {
+        "sha256": [each.sha256 for each in (examined.near, examined.far) if each],
+        "answer": headline(examined, found),
+        "findings": finding_rows(examined, found),
+        "unknown": [f"{each.name}: {each.why}" for each in examined.unknown],
+        "notes": list(examined.notes),
+        "library": list(possible),
+    }
+
+
+def _print(examined: Examination, found: Sequence[Finding], possible: Sequence[Candidate]) -> None:
+    out.print(headline(examined, found), markup=False)
+    if found:
+        out.print(findings_table(examined, found))
+    for each in examined.unknown:
+        out.print(f"Not known: {each.name}: {each.why}.", markup=False)
+    for note in examined.notes:
+        out.print(note, markup=False)
+    if possible:
+        able = [each for each in possible if each.is_possible]
+        names = ", ".join(f"{each.profile} ({each.behind:.1f})" for each in able[:_SHOWN])
+        more = f", and {len(able) - _SHOWN} more" if len(able) > _SHOWN else ""
+        out.print(
+            f"Profiles that could have produced this, with how far they are behind the best in log "
+            f"likelihood: {names or 'none'}{more}. {len(possible) - len(able)} could not.",
+            markup=False,
+        )
+    out.print(_LEGEND, style="dim")
+
+
+def _print_counters(path: Path, *, as_json: bool) -> None:
+    """Print what a browser's counters show."""
+    found = counters.read_dump(path)
+    if as_json:
+        print_json(found)
+        return
+    out.print(counters.headline(found), markup=False)
+    out.print(counters.table(found))
+    out.print(counters.LEGEND, style="dim")
+
+
+COMMAND = Command(Panel.RUN, fit)
