@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
@@ -88,8 +88,8 @@ def _entry(entry: object) -> str | WithParameters:
     match entry:
         case str():
             return entry
-        case {"name": str(name)}:
-            parameters, title = entry.get("parameters", {}), entry.get("title", "")
+        case {"name": str(name), **others}:
+            parameters, title = others.get("parameters", {}), others.get("title", "")
             if isinstance(parameters, Mapping) and isinstance(title, str):
                 return WithParameters(name, parameters, title)
     raise ValueError(
@@ -272,7 +272,7 @@ def load_transport(choice: TransportChoice) -> Transport:
     return made
 
 
-def _checked(value: object, hint: object, where: str, name: str) -> object:
+def _checked(value: object, hint: Any, where: str, name: str) -> object:  # noqa: ANN401 - any type
     """Return the value of a parameter as its type hint wants it.
 
     Raises:
