@@ -44,7 +44,7 @@ STUCK_S = 100.0
 """Longer than the suite waits for one rule."""
 COPIES = 10
 connections = itertools.count()
-kept = []
+kept: list[trio.abc.Channel[bytes]] = []
 
 
 @dataclass(frozen=True)

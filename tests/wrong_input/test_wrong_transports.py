@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,7 @@ RAISED = st.sampled_from(
      "import nosuchmodule", "raise RuntimeError('two\\nlines')", "{}['key']", "(", "assert False"]
 )  # fmt: skip
 """Statements that a file must not run."""
-PLACES = {
+PLACES: dict[str, Callable[[str], str]] = {
     "module": lambda statement: RIGHT + statement + "\n",
     "before the class": lambda statement: RIGHT.replace("@dataclass", f"{statement}\n@dataclass"),
     "__post_init__": lambda s: f"{RIGHT}\n    def __post_init__(self):\n        {s}\n",
