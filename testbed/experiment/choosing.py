@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
@@ -85,13 +85,13 @@ def _entry(entry: object) -> str | WithParameters:
     if isinstance(entry, Mapping) and (unknown := set(entry) - set(_ENTRY_KEYS)):
         hint = did_you_mean(min(unknown), _ENTRY_KEYS)
         raise ValueError(f"unexpected key {names_in(unknown)} of {names_in(_ENTRY_KEYS)}{hint}")
-    if isinstance(entry, str):
-        return entry
-    if isinstance(entry, Mapping):
-        name, parameters = entry.get("name"), entry.get("parameters", {})
-        title = entry.get("title", "")
-        if isinstance(name, str) and isinstance(parameters, Mapping) and isinstance(title, str):
-            return WithParameters(name, parameters, title)
+    match entry:
+        case str():
+            return entry
+        case {"name": str(name), **others}:
+            parameters, title = others.get("parameters", {}), others.get("title", "")
+            if isinstance(parameters, Mapping) and isinstance(title, str):
+                return WithParameters(name, parameters, title)
     raise ValueError(
         f"{entry!r} is not a name such as 'direct', nor a table with `name` and `parameters`"
     )
@@ -274,7 +274,7 @@ def load_transport(choice: TransportChoice) -> Transport:
     return made
 
 
-def _checked(value: object, hint: type, where: str, name: str) -> object:
+def _checked(value: object, hint: Any, where: str, name: str) -> object:  # noqa: ANN401 - any type
     """Return the value of a parameter as its type hint wants it.
 
     Raises:

@@ -107,7 +107,9 @@ def _range_of(name: str) -> tuple[float, float]:
 
 
 def _bounds(least: float, most: float) -> str:
-    return "" if (least, most) == _OTHERWISE else f", expected {least:,g} to {_short(most)}"
+    if (least, most) == _OTHERWISE:
+        return ", expected a number of at most 12 digits"
+    return f", expected {least:,g} to {_short(most)}"
 
 
 def _short(value: float) -> str:

@@ -30,6 +30,7 @@ from testbed.experiment.choosing import (
 from testbed.experiment.explanations import ScenarioError, TomlTable, by_name, there_are
 from testbed.experiment.link import Links
 from testbed.experiment.linkset import LinkSet
+from testbed.experiment.ranges import wrong_number
 from testbed.experiment.toml_files import (
     check_all_different,
     read_toml,
@@ -353,6 +354,9 @@ def _censors(entry: str | Sweep, source: str) -> Iterator[tuple[str, str, Profil
         return
     profile = load_censor(entry.name)
     for value in entry.values:
+        for path in entry.numbers:
+            if wrong := wrong_number(path.rpartition(".")[2], value):
+                raise ScenarioError(f"{source}: censors: {entry.name}: {path}: {wrong}")
         try:
             varied = with_numbers(profile, entry.numbers, value)
         except ValueError as error:

@@ -20,6 +20,8 @@ from testbed.experiment.explanations import ScenarioError, TomlTable, describe
 from testbed.experiment.ranges import wrong_values
 
 T = TypeVar("T")
+_ADAPTERS: dict[type, TypeAdapter[Any]] = {}
+"""By class; one takes longer to make than a file to validate."""
 _MOST_ERRORS = 3
 """How many wrong values of a file one message names."""
 LARGEST_BYTES = 1_000_000
@@ -75,23 +77,15 @@ def validated(path: Path, content: TomlTable, kind: type[T]) -> T:
     Raises:
         ScenarioError: A key is missing or unknown, or has a wrong value.
     """
+    if kind not in _ADAPTERS:
+        _ADAPTERS[kind] = TypeAdapter(kind)
     try:
         # By JSON's rules, because only they are strict and let lists become tuples.
         text = to_json({**content, "name": path.stem})
-        found: T = _adapter(kind).validate_json(text, strict=True)
+        found: T = _ADAPTERS[kind].validate_json(text, strict=True)
     except ValidationError as error:
         raise ScenarioError(f"{path}: {describe(error, content, kind)}") from None
     return found
-
-
-_adapters: dict[type, TypeAdapter[Any]] = {}
-
-
-def _adapter(kind: type[T]) -> TypeAdapter[T]:
-    """Return the adapter of a type; to make one takes longer than to validate a file."""
-    if kind not in _adapters:
-        _adapters[kind] = TypeAdapter(kind)
-    return _adapters[kind]
 
 
 def tables_of(path: Path, content: TomlTable, key: str) -> list[TomlTable]:

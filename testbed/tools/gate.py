@@ -96,7 +96,8 @@ class Pairs:
     def probability(self) -> float:
         """The probability of at least so many worse pairs if worse and better were as likely."""
         n = self.worse + self.better
-        return float(sum(comb(n, k) for k in range(self.worse, n + 1)) / 2**n)
+        at_least = sum(comb(n, k) for k in range(self.worse, n + 1))
+        return at_least / float(2**n)
 
 
 @dataclass(frozen=True)

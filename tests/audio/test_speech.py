@@ -36,6 +36,13 @@ def test_any_rate_and_channels_become_the_same_speech(
     assert float(np.abs(samples - expected).max()) < 0.02
 
 
+@pytest.mark.parametrize("subtype", ["GSM610", "ULAW", "ALAW", "IMA_ADPCM", "MS_ADPCM", "FLOAT"])
+def test_a_wav_file_of_any_encoding_is_read(tmp_path: Path, subtype: str) -> None:
+    path = tmp_path / "mine.wav"
+    soundfile.write(path, tone(8000, 4.0), 8000, subtype)
+    assert read_any(path).duration_s == pytest.approx(4.0, abs=0.1)
+
+
 def test_an_own_file_is_cut_into_turns_where_it_is_quiet(tmp_path: Path) -> None:
     path = tmp_path / "mine.wav"
     soundfile.write(path, tone(16000, 21.0), 16000)

@@ -6,13 +6,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -48,17 +46,6 @@ def right_files(kind: str) -> list[Mapping[str, Any]]:
 def any_wrong(kind: str) -> st.SearchStrategy[Wrong]:
     described = schema(kind)
     return st.sampled_from(right_files(kind)).flatmap(lambda c: wrong_documents(described, c))
-
-
-@pytest.fixture
-def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of all files that are shipped, in which a wrong one can be put."""
-    folder = tmp_path / "scenarios"
-    shutil.copytree(scenario.SCENARIOS, folder)
-    monkeypatch.setattr(scenario, "SCENARIOS", folder)
-    for name in ("CENSORS", "MESSENGERS", "LINKS"):
-        monkeypatch.setattr(scenario, name, folder / name.lower())
-    return folder
 
 
 def check(kind: str, wrong: Wrong, library: Path) -> None:

@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from testbed.censor.detectors import LABELS
 from testbed.experiment import scenario
 from testbed.experiment.choosing import transport_names
+from testbed.lab.net.addresses import ADDRESS_LISTS
 from tests.wrong_input.command import refused
 from tests.wrong_input.test_wrong_files import EXAMPLES, USER
 
@@ -98,6 +100,53 @@ def test_of_a_misspelt_name_in_an_option_the_right_one_is_suggested(
     sentence = refused("name", "run", "quick", "--dry-run", f"--{option}", misspelling)
     assert "Did you mean" in sentence
     assert repr(misspelling) in sentence or not misspelling
+
+
+OF_A_PROFILE = {
+    "label": ("messenger-foreign", "label = {}", sorted(LABELS)),
+    "servers": ("servers", "servers = [{}]", [*ADDRESS_LISTS, "messenger-foreign"]),
+}
+"""By key of a match: how it is written, and the names that it may have."""
+RULE = """
+title = "Wrong"
+reviewed = "2026-11-30"
+description = ""
+[inspection]
+reassembles = []
+evidence = {{ reassembles = {{ source = "a test", confidence = "assumed" }} }}
+[[rules]]
+name = "one"
+match = {{ {match} }}
+action = {{ kind = "drop" }}
+[rules.evidence]
+match = {{ source = "a test", confidence = "assumed" }}
+action = {{ source = "a test", confidence = "assumed" }}
+probability = {{ source = "a test", confidence = "assumed" }}
+"""
+
+
+@EXAMPLES
+@given(st.sampled_from(sorted(OF_A_PROFILE)).flatmap(
+    lambda k: st.tuples(st.just(k), misspelt(OF_A_PROFILE[k][2]))
+))  # fmt: skip
+def test_the_dry_run_finds_misspelt_labels_and_address_lists_of_a_profile(
+    library: Path, tmp_path: Path, wrong: tuple[str, tuple[str, str]]
+) -> None:
+    key, (name, misspelling) = wrong
+    match = OF_A_PROFILE[key][1].format(json.dumps(misspelling))
+    (library / "censors" / "wrong.toml").write_text(RULE.format(match=match))
+    sentence = dry_run(tmp_path / "mine.toml", 'censors = ["wrong"]\n')
+    assert key in sentence
+    assert "Did you mean" in sentence, sentence
+    assert name in sentence
+
+
+@pytest.mark.parametrize("value", ["1e300", "inf", "-5", "70_000", "1e11"])
+def test_a_sweep_stays_within_what_a_unit_can_be(tmp_path: Path, value: str) -> None:
+    sweep = "name = 'reorder-late', sweep = 'delay', numbers = ['all.delay_ms']"
+    sentence = dry_run(tmp_path / "mine.toml", f"censors = [{{ {sweep}, values = [{value}] }}]\n")
+    assert "censors" in sentence
+    assert "expected a number of" in sentence or "expected 0 to 60,000" in sentence
 
 
 @pytest.mark.parametrize("rule", ["{}", "{ transport = 'direct' }"])
