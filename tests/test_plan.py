@@ -90,7 +90,7 @@ def test_a_dry_run_shows_the_matrix_and_leaves_nothing(tmp_path: Path) -> None:
     asked = ["run", "quick", "--dry-run", "--messenger", "max", "--out", str(tmp_path / "run")]
     answer = CliRunner().invoke(app.app, asked)
     assert answer.exit_code == 0
-    assert "6 cells, 0 of them recorded" in answer.stdout
+    assert "6 cells, of which 0 are already recorded" in answer.stdout
     told = " ".join(answer.stdout.split())
     assert "1 topology one-sided" in told
     assert "Of 8 combinations, the scenario leaves out 2." in told

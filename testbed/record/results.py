@@ -138,7 +138,7 @@ class Run:
                 shutil.rmtree(self.folder / name, ignore_errors=True)
         elif path.exists():
             manifest = self._grown(manifest)
-        elif self.folder.is_dir() and any(self.folder.iterdir()):
+        elif self.folder.is_dir() and any(p.name[0] != "." for p in self.folder.iterdir()):
             raise ResultsError(
                 f"{self.folder} is not empty and not a run's folder: choose another --out"
             )

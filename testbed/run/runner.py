@@ -26,6 +26,7 @@ import trio
 from testbed.call.engines import ENGINES, GUEST_MB
 from testbed.errors import KnownError
 from testbed.experiment.cell import ERROR_FILE, LACKS_FILE, CaptureAt, Cell
+from testbed.experiment.explanations import ScenarioError
 from testbed.experiment.scenario import ROOT, cell_id
 from testbed.guest.code_tree import BOOT, PLACE, guest_code
 from testbed.guest.image.archives import SITE
@@ -116,7 +117,10 @@ def in_guest(
     """
 
     async def conduct(job: Path, cell: Cell, cpu: int) -> Wall:
-        needs = replace(_needs_of(cell, needed), profile=profile)
+        try:
+            needs = replace(_needs_of(cell, needed), profile=profile)
+        except ScenarioError as error:  # of a transport's file
+            raise ConductError(str(error)) from None
         return await run_module(
             kernel, "testbed.lab.main", job, seed=cell.seed, cpu=cpu, needs=needs
         )

@@ -11,9 +11,11 @@ from pathlib import Path
 from statistics import median
 from typing import Literal
 
-from pydantic import TypeAdapter
-
 from testbed.guest.kernel.job import Counts
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 Way = Literal["kernel", "settled", "python"]
 """No middlebox; one that hands the flow to the kernel; one that is asked about each packet."""
@@ -101,7 +103,7 @@ class Bench:
 
     def to_json(self) -> str:
         """Return the benchmark as JSON."""
-        return _BENCHES.dump_json(self, indent=1).decode() + "\n"
+        return _adapter().dump_json(self, indent=1).decode() + "\n"
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Bench:
@@ -110,7 +112,7 @@ class Bench:
         Raises:
             ValueError: The text is not a benchmark, or a cell has no rounds.
         """
-        bench = _BENCHES.validate_json(text)
+        bench = _adapter().validate_json(text)
         if not all(cell.ratio for cell in bench.cells.values()):
             raise ValueError("a cell has no rounds")
         return bench
@@ -166,4 +168,7 @@ class Forwarding:
         return median(self.packet_us)
 
 
-_BENCHES = TypeAdapter(Bench)
+def _adapter() -> TypeAdapter[Bench]:
+    from pydantic import TypeAdapter  # noqa: PLC0415 - programs in guests import this module
+
+    return TypeAdapter(Bench)

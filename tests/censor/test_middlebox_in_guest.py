@@ -84,7 +84,7 @@ def test_a_shaper_queues_and_a_duplicate_arrives_twice(kernel: Kernel, run: Run)
 
 
 def test_a_reset_ends_the_connection_at_both_ends(kernel: Kernel, run: Run) -> None:
-    chat = Match(protocol="tcp", sni=("*.messenger.example",))
+    chat = Match(protocol="tcp", label="tls")
     result = through(kernel, run, "reset", chat, Reset())
     assert result.record.chat.sent == 0
     assert counters(result) == {"matched": 1, "dropped": 1, "late": 0, "made": 2}

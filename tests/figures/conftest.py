@@ -9,7 +9,7 @@ import pytest
 from testbed.call.quality.verdict import Verdict
 from testbed.record.cell_record import CellRecord
 from testbed.record.manifest import ScenarioTitle
-from testbed.show.figures import files
+from testbed.show.drawing import files
 from tests.records import RUSSIA, manifest, record
 
 SCENARIO = ScenarioTitle(

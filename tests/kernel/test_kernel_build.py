@@ -30,7 +30,7 @@ def recipe_folder(tmp_path: Path) -> Path:
     folder = tmp_path / "recipe"
     folder.mkdir()
     shutil.copytree(HERE / "patches", folder / "patches")
-    for name in ("options", "init.c"):
+    for name in ("options", "init.c", "launch.c"):
         shutil.copy(HERE / name, folder / name)
     return folder
 
@@ -44,6 +44,13 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = cache.cache_folder()
     folder.mkdir(parents=True)
     return folder
+
+
+def built(folder: Path) -> tuple[Path, Path]:
+    """Return what a build leaves: a kernel, and the folder with the programs that belong to it."""
+    for name in ("made", "init", cache.LAUNCHER):
+        (folder / name).write_bytes(b"\x7fELF")
+    return folder / "made", folder
 
 
 def small_tar(path: Path, files: dict[str, bytes]) -> Path:
@@ -68,7 +75,12 @@ def test_the_recipe_has_patches_in_order_with_licence_and_reason() -> None:
 
 @pytest.mark.parametrize(
     ("changed", "linux_too"),
-    [("options", True), ("init.c", False), ("patches/0001-det-random.patch", True)],
+    [
+        ("options", True),
+        ("init.c", False),
+        ("launch.c", False),
+        ("patches/0001-det-random.patch", True),
+    ],
 )
 def test_the_key_changes_with_each_part_of_the_recipe(
     recipe_folder: Path, changed: str, linux_too: bool
@@ -93,10 +105,9 @@ def test_words_alone_do_not_change_the_key(recipe_folder: Path) -> None:
 
 
 def test_another_init_needs_no_other_linux(empty_cache: Path, recipe_folder: Path) -> None:
-    made = empty_cache / "made"
-    made.write_bytes(b"\x7fELF")
+    made, programs = built(empty_cache)
     recipe = our_recipe(recipe_folder)
-    kernel = store(made, made, version="6.12.117", recipe=recipe, source=SOURCE)
+    kernel = store(made, programs, version="6.12.117", recipe=recipe, source=SOURCE)
     with (recipe_folder / "init.c").open("a") as file:
         file.write("/* */\n")
     assert cache.same_linux(our_recipe(recipe_folder).linux_key(SOURCE)) == kernel
@@ -138,10 +149,9 @@ def test_an_unusable_source_is_named(tmp_path: Path, name: str) -> None:
 
 
 def test_a_stored_kernel_is_found_and_a_damaged_one_is_not(empty_cache: Path) -> None:
-    made = empty_cache / "made"
-    made.write_bytes(b"\x7fELF")
+    made, programs = built(empty_cache)
     recipe = our_recipe()
-    kernel = store(made, made, version="6.12.117", recipe=recipe, source=SOURCE)
+    kernel = store(made, programs, version="6.12.117", recipe=recipe, source=SOURCE)
     entry = kernel.path.parent
     assert kernel == read_entry(entry)
     assert (kernel.key, kernel.version) == (recipe.key(SOURCE), "6.12.117")
@@ -150,10 +160,11 @@ def test_a_stored_kernel_is_found_and_a_damaged_one_is_not(empty_cache: Path) ->
     for damage in (
         lambda: kernel.path.write_bytes(b"\x7f"),
         kernel.init.unlink,
+        kernel.launcher.unlink,
         lambda: (entry / "kernel.json").write_text("{"),
         lambda: (entry / "kernel.json").write_text("[]"),
     ):
-        store(made, made, version="6.12.117", recipe=recipe, source=SOURCE)
+        store(made, programs, version="6.12.117", recipe=recipe, source=SOURCE)
         damage()
         assert read_entry(entry) is None
 

@@ -198,15 +198,17 @@ def test_a_program_not_found_is_127_and_says_so(bench: Bench) -> None:
 
 
 def test_only_the_folder_takes_what_stays(bench: Bench) -> None:
+    name = f"of-{os.getpid()}"
     script = (
-        "for folder in / /etc /usr /root; do touch $folder/x && exit 1; done\n"
-        "touch /tmp/x /run/x /var/tmp/x /dev/shm/x $HOME/x && pwd && echo kept > kept"
+        f"for folder in / /etc /usr /root; do touch $folder/{name} && exit 1; done\n"
+        f"for folder in /tmp /run /var/tmp /dev/shm $HOME; do touch $folder/{name} || exit 1; done\n"
+        "pwd && echo kept > kept"
     )
     assert bench.run("sh", "-c", script).exit_status == 0
     assert bench.stdout == "/run/job\n"
     assert "Read-only file system" in bench.stderr
     assert (bench.folder / "kept").read_text() == "kept\n"
-    assert not Path("/tmp/x").exists()
+    assert not Path(f"/tmp/{name}").exists()
 
 
 def test_what_a_job_leaves_cannot_hold_up_or_mislead_its_runner(
@@ -234,7 +236,7 @@ def test_the_hosts_environment_stays_out(bench: Bench, monkeypatch: pytest.Monke
 
 def test_a_guest_has_the_images_python_and_its_packages(bench: Bench) -> None:
     program = (
-        "import sys, trio, netfilterqueue; print(sys.version_info[:2], trio.run(trio.sleep, 1))"
+        "import sys, trio, netfilterqueue; trio.run(trio.sleep, 1); print(sys.version_info[:2])"
     )
     result = bench.run("python3", "-c", program)
     assert (result.exit_status, bench.stderr) == (0, "")
@@ -261,10 +263,17 @@ def test_a_host_with_system_call_notifications_makes_no_difference(
     watched.write_text(WATCHED.format(python=sys.executable, linux=bench.machine.kernel.path))
     watched.chmod(0o755)
     program = "import threading, time; threading.Thread(target=time.sleep, args=(1,)).start()"
+    # The kernel is started by a program of the host.
+    system = [
+        Path(place) for place in ("/bin", "/lib", "/lib64", "/usr", sys.prefix, sys.base_prefix)
+    ]
+    options = GuestOptions(readable=[bench.machine.kernel.path, *system])
     runs = []
     for kernel in (bench.machine.kernel, replace(bench.machine.kernel, path=watched)):
         machine = replace(bench.machine, kernel=kernel)
-        result = replace(bench, machine=machine).run("python3", "-I", "-S", "-c", program)
+        result = replace(bench, machine=machine).run(
+            "python3", "-I", "-S", "-c", program, options=options
+        )
         runs.append((result.exit_status, result.virtual_s, result.counts))
     assert runs[0] == runs[1]
     assert runs[0][0] == 0
@@ -340,8 +349,8 @@ def test_a_killed_runner_takes_its_guests_along(bench: Bench) -> None:
     program = (
         "import sys, trio; from pathlib import Path\n"
         "from testbed.guest.kernel import builder, guest\n"
-        "linux, root, init, folder = map(Path, sys.argv[1:])\n"
-        "machine = guest.Machine(builder.Kernel(linux, init, '', ''), root, init)\n"
+        "linux, programs_init, root, init, folder = map(Path, sys.argv[1:])\n"
+        "machine = guest.Machine(builder.Kernel(linux, programs_init, '', ''), root, init)\n"
         "async def main():\n"
         "    await guest.run_guest(machine, ['sh', '-c', 'while :; do :; done'], folder,\n"
         "                          seed=1, cpu=None, wall_limit_s=60)\n"
@@ -354,6 +363,7 @@ def test_a_killed_runner_takes_its_guests_along(bench: Bench) -> None:
             "-c",
             program,
             machine.kernel.path,
+            machine.kernel.init,
             machine.root,
             machine.init,
             bench.folder,

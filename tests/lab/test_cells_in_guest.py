@@ -164,6 +164,10 @@ def test_the_conducting_program_says_what_is_wrong_with_its_job(
         trio.run(in_guest(kernel), job, cell, CPUS[0])
 
 
+SYSTEM = [Path(f"/{name}") for name in ("bin", "etc", "lib", "lib64", "sbin", "usr", "var")]
+"""Where a host has its programs and what they need."""
+
+
 def on_the_hosts_files(kernel: Kernel, folder: Path, words: Sequence[str]) -> tuple[int, str, str]:
     """Run a command of the testbed in a guest with the host's files as its root.
 
@@ -175,6 +179,7 @@ def on_the_hosts_files(kernel: Kernel, folder: Path, words: Sequence[str]) -> tu
     options = GuestOptions(
         memory_mb=1024,
         mounts=shown,
+        readable=[*SYSTEM, *folders, user_cache(), kernel.init.parent],
         env={"XDG_CACHE_HOME": str(user_cache().parent), "PYTHONPATH": str(ROOT)},
     )
 

@@ -59,7 +59,7 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path, number: signal.Sig
     running.send_signal(number)
     _, errors = running.communicate()
     assert running.returncode == 130
-    assert "run it again to go on" in errors
+    assert "run the same command again to continue" in errors
     assert "Traceback" not in errors
     assert not processes_in(folder)
     assert not (folder / "jobs").exists()

@@ -214,7 +214,7 @@ def test_a_run_goes_on_and_grows_but_is_never_mixed(tmp_path: Path) -> None:
     with pytest.raises(ResultsError, match=r"with another messenger a: use --fresh"):
         run.begin(replace(first, inputs={"messenger a": "changed"}), "text", fresh=False)
     other = replace(first, kernel=KernelBuild("host", "6.1"))
-    with pytest.raises(ResultsError, match=r"with another kernel, testbed"):
+    with pytest.raises(ResultsError, match=r"with another laboratory, testbed"):
         run.begin(replace(other, versions={"testbed": "2"}), "text", fresh=False)
     run.begin(other, "text", fresh=True)
     assert Run(run.folder).manifest() == other

@@ -17,7 +17,7 @@ def test_where_ns_3_is_not_installed_it_says_what_to_install(
     monkeypatch.setenv("PATH", str(tmp_path))
     found = benchmark.on_ns3(0)
     assert found.wall_s == 0
-    assert "./lab install libns3-dev g++ pkg-config" in found.why_not
+    assert "apt install libns3-dev g++ pkg-config" in found.why_not
 
 
 def test_a_compiler_that_fails_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -44,11 +44,7 @@ STUCK_S = 100.0
 """Longer than the suite waits for one rule."""
 COPIES = 10
 connections = itertools.count()
-<<<<<<< HEAD
-kept: list[object] = []
-=======
 kept: list[trio.abc.Channel[bytes]] = []
->>>>>>> firsthour
 
 
 @dataclass(frozen=True)

@@ -40,10 +40,19 @@ _RTP = Envelope(bytes, lambda _: None, payload_type=96)
 _NOTED = ("CALL_RINGING", "CALL_ESTABLISHED", "CALL_RTPESTAB", "CALL_CLOSED")
 _LOCAL, _PORTS, _CONTROL_PORT = "127.0.0.1", {"caller": 5070, "callee": 5060}, 4444
 """Each end's baresip listens on its own port, and reaches the other end at the other's port."""
+# Without tones: baresip 1.1.0 reads an unset sample format when it plays one, and dies.
 _CONFIG = """\
 poll_method epoll
 sip_listen {local}:{port}
 audio_source aufile,{said}
+ring_aufile none
+ringback_aufile none
+callwaiting_aufile none
+busy_aufile none
+notfound_aufile none
+error_aufile none
+message_aufile none
+sip_autoanswer_aufile none
 rtcp_mux yes
 module_path /usr/lib/baresip/modules
 module opus.so
