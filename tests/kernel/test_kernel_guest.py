@@ -200,8 +200,8 @@ def test_a_program_not_found_is_127_and_says_so(bench: Bench) -> None:
 def test_only_the_folder_takes_what_stays(bench: Bench) -> None:
     name = f"of-{os.getpid()}"
     script = (
-        f"for folder in / /etc /usr /root; do touch $folder/{name} && exit 1; done\n"
-        f"for folder in /tmp /run /var/tmp /dev/shm $HOME; do touch $folder/{name} || exit 1; done\n"
+        f"for it in / /etc /usr /root; do touch $it/{name} && exit 1; done\n"
+        f"for it in /tmp /run /var/tmp /dev/shm $HOME; do touch $it/{name} || exit 1; done\n"
         "pwd && echo kept > kept"
     )
     assert bench.run("sh", "-c", script).exit_status == 0
