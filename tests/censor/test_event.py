@@ -18,8 +18,9 @@ from testbed.censor.detectors import DETECTORS, LABELS
 from testbed.censor.event import Applied, acts, applied, parse, stated
 from testbed.censor.facts import Fact, Kind
 from testbed.censor.match import Match
+from testbed.censor.opening import Opening
 from testbed.censor.packet import Direction, Endpoint, parse_packet
-from testbed.tools.calibration.openings import Opening, openings
+from testbed.tools.calibration.openings import openings
 from testbed.tools.calibration.packets import packet
 from tests.censor.packets import profile, rule
 
