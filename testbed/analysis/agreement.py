@@ -43,6 +43,7 @@ class Pair:
 PAIRS = (
     Pair("telegram", "telegram-model", "Telegram's model against Telegram's real engine"),
     Pair("webrtc", "webrtc-model", "The model of WebRTC against Chromium"),
+    Pair("webrtc-nack", "webrtc-nack-model", "The same, when both request what was lost (NACK)"),
 )
 
 

@@ -23,6 +23,8 @@ class Engine:
     relay_protocols: tuple[str, ...] = ("udp", "tcp")
     """The protocols to the relay on which its frames can be read; inside TLS no real engine's
     can."""
+    nack: bool = False
+    """Whether its ends can be made to request lost packets (RFC 4585, 6.2.1)."""
 
 
 _FILES = {
@@ -48,9 +50,9 @@ BARESIP = Program("baresip", apt="baresip-core")
 TURNSERVER = Program("turnserver", apt="coturn")
 
 ENGINES: Mapping[str, Engine] = {
-    "model": Engine(relay_protocols=("udp", "tcp", "tls")),
+    "model": Engine(relay_protocols=("udp", "tcp", "tls"), nack=True),
     "ntgcalls": Engine((NTGCALLS,)),
-    "chromium": Engine((CHROMIUM, TURNSERVER), guest_mb=2048),
+    "chromium": Engine((CHROMIUM, TURNSERVER), guest_mb=2048, nack=True),
     "baresip": Engine((BARESIP,), relay_protocols=("udp",)),
 }
 """By the name that a messenger's file has as its `engine`."""

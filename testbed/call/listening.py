@@ -2,8 +2,10 @@
 
 An engine without counters leaves only its sound. Each frame of what was said is searched for in it:
 
-1. The reference is what was said, coded and decoded without loss, so that a frame that was played
-   has nearly the same samples.
+1. The reference is what was said, decoded from the frames that the engine had (`decoded`), so that
+   a frame that was played has nearly the same samples. Decoding all frames instead would not do:
+   a decoder that has missed a frame still sounds different for some frames after it, by which one
+   in thirty played frames was not recognised.
 2. Blocks of 0.6 s are located by cross-correlation within a range of 3 s. Each located block gives
    the delay around it.
 3. Each frame that the engine had, itself or as FEC in the next one, is searched for within 80 ms of
@@ -18,10 +20,10 @@ it gets the delay of a neighbouring frame. Frames must last 40 ms or more, becau
 of a shorter frame resembles it too closely (at 20 ms of speech, half of all lost frames correlate
 by more than 0.6).
 
-Accuracy: with losses of up to 30 %, with and without FEC, in bursts, and with frames held for long,
-the concealed share is found within 0.02 (rarely 0.03, at 30 % without FEC) and the delay within
-20 ms. Of loud speech frames that arrived but were not played, one in seven is taken for played, so
-the share is off by more than 0.02 if an engine drops more than an eighth of what it receives.
+Accuracy: for sound made of known playouts, with losses of up to 40 %, with and without FEC, and in
+bursts, the concealed share is found within 0.005 and the delay within 10 ms. Where an engine drops
+frames that it received because they were late, one in seven of these is taken for played; the share
+is within 0.02 and the delay within 20 ms as long as 98 % of the received frames are found.
 """
 
 from __future__ import annotations
@@ -91,6 +93,17 @@ def had_of(arrivals: Iterable[Arrival]) -> dict[int, Had]:
     return found
 
 
+def decoded(had: Mapping[int, Had], count: int, frame_s: float) -> Playout:
+    """Return the playout of `count` frames that is rendered as the reference: each that was had."""
+    slots = []
+    for k in range(count):
+        one = had.get(k)
+        frame = None if one is None else k
+        is_recovered = one is not None and one.by_fec
+        slots.append(Slot(k * frame_s, frame_s, frame, is_recovered=is_recovered))
+    return Playout(tuple(slots), (0.0,) * len(had), count, frame_s)
+
+
 def listen(
     reference: Speech,
     recording: Recording,
@@ -100,8 +113,8 @@ def listen(
 ) -> Playout:
     """Return the playout of the frames that were sent at `sent_s`.
 
-    `reference` is the sound of all frames from the first one, without the codec's look-ahead; `had`
-    are the frames that reached the engine. Times are in seconds on the same clock.
+    `had` are the frames that reached the engine, and `reference` is the sound of `decoded`, without
+    the codec's look-ahead. Times are in seconds on the same clock.
 
     Raises:
         ValueError: The two sounds have different sampling rates, or the frames are too short to be

@@ -157,14 +157,21 @@ class Messenger:
             raise ValueError(
                 f"relay_protocols: the engine {self.engine} does not support {sorted(other)}"
             )
-        if self.engine != "model" and (self.probes or self.repair != Repair()):
-            raise ValueError("probes, repair: a real engine cannot be given these")
+        self._check_engine()
         self._check_peer_to_peer()
         needed = self._keys_with_evidence()
         if missing := needed - set(self.evidence):
             raise ValueError(f"evidence is missing for {sorted(missing)}")
         if unknown := set(self.evidence) - needed - _PATH_KEYS:
             raise ValueError(f"evidence for unknown keys {sorted(unknown)}")
+
+    def _check_engine(self) -> None:
+        if self.engine == "model":
+            return
+        if self.probes or self.repair != Repair(nack=self.repair.nack):
+            raise ValueError("probes, repair: a real engine cannot be given these, except nack")
+        if self.repair.nack and not ENGINES[self.engine].nack:
+            raise ValueError(f"repair: the engine {self.engine} cannot be made to send NACKs")
 
     def _check_peer_to_peer(self) -> None:
         is_model = self.engine == "model"

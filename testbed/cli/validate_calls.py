@@ -20,8 +20,14 @@ from testbed.experiment.scenario import RESULTS, load_scenario
 from testbed.listen.scores import ScoreError, score_cells, scorers
 from testbed.record.results import Run
 
-SCENARIOS = ("validate-calls", "validate-lines", "validate-repair", "validate-sound")
-"""The first three send symbols; the last sends speech, for ViSQOL and Chromium's own counters."""
+SCENARIOS = (
+    "validate-calls",
+    "validate-lines",
+    "validate-repair",
+    "validate-sound",
+    "validate-nack",
+)
+"""The first three send symbols; the others send speech, for ViSQOL and Chromium's own counters."""
 _HOW = f"""\
 Medians over calls of the mean of both directions. TCP: how many of the calls that were set up used
 TCP. Frames: the share of time that our jitter buffer conceals, by the times at which frames left

@@ -17,7 +17,7 @@ from pathlib import Path
 from testbed.audio.opus import Speech, SpeechError, write_wav
 from testbed.call.adaptation import as_sent
 from testbed.call.conversation import Turn
-from testbed.call.jitterbuffer.playout import Playout, Slot
+from testbed.call.jitterbuffer.playout import Playout
 from testbed.call.messenger import Messenger
 from testbed.experiment.cell import (
     FRAMES_FILE,
@@ -39,10 +39,10 @@ from testbed.run.certificate import write_certificates
 
 _SAID_MARGIN_S = TAIL_S + 5.0
 """How much longer than the call the speech for a real engine's microphone lasts (s)."""
-_LEAST_FOUND = 0.875
+_LEAST_FOUND = 0.98
 """The least share of the frames that an engine received that must be recognised in its sound. With
-fewer, the shares determined from the sound were off by up to 0.03 (tests/call/test_listening.py),
-or it is not certain which frames the engine received, as it may have dropped some before its first
+fewer, the shares determined from the sound are off by more than 0.02 (`testbed.call.listening`), or
+it is not certain which frames the engine received, as it may have dropped some before its first
 packet. In these cases our playout decides."""
 _HEARD_IN_TIME = ("ntgcalls",)
 """Engines whose recordings run in real time, so that they show when something was heard, and whose
@@ -151,7 +151,7 @@ def _listened(
     heard_from_s, codec = observation.call.heard_from_s, cell.messenger.codec
     if cell.messenger.engine not in _HEARD_IN_TIME or heard_from_s is None:
         return {}
-    from testbed.call.listening import Recording, had_of, listen  # noqa: PLC0415 - brings numpy
+    from testbed.call.listening import Recording, decoded, had_of, listen  # noqa: PLC0415 - brings numpy
     from testbed.listen.rendering import render  # noqa: PLC0415 - brings numpy
 
     found = {}
@@ -161,11 +161,9 @@ def _listened(
         if not direction.sent_s:
             continue
         count = len(direction.sent_s)
-        slots = tuple(Slot(k * frame_s, frame_s, k) for k in range(count))
-        lossless = Playout(slots, (0.0,) * count, count, frame_s)
         had = had_of(arrivals_of(direction, codec, packets[way]))
         told = listen(
-            render(lossless, packets[way], SOUND_RATE_HZ),
+            render(decoded(had, count, frame_s), packets[way], SOUND_RATE_HZ),
             Recording(Speech(pcm, SOUND_RATE_HZ), heard_from_s),
             direction.sent_s,
             had,

@@ -12,7 +12,7 @@ from testbed.audio import symbols
 from testbed.audio.opus import SPEECH_FOLDER, OpusSettings, Speech, default_clips, encode, has_fec
 from testbed.call.conversation import Conversation, conversation, monologues, spoken
 from testbed.call.jitterbuffer.playout import Arrival, Playout, Slot, play
-from testbed.call.listening import Had, Recording, had_of, listen
+from testbed.call.listening import Had, Recording, decoded, had_of, listen
 from testbed.call.messenger import PlayoutOptions
 from testbed.listen.rendering import render
 
@@ -38,11 +38,11 @@ def speech() -> Conversation:
 class Said:
     """What one end of a call said, its frames, and how they sound without a loss."""
 
-    def __init__(self, talk: Conversation) -> None:
+    def __init__(self, talk: Conversation, fec: bool = True) -> None:
         self.turns = [turn for turn in talk.turns if turn.way == "up"]
         self.frames = encode(
             talk.said["up"],
-            OpusSettings(frame_ms=60, bitrate_bps=31_000, fec=True, expected_loss_percent=10),
+            OpusSettings(frame_ms=60, bitrate_bps=31_000, fec=fec, expected_loss_percent=10),
             seconds=SECONDS,
         )[:COUNT]
         slots = tuple(Slot(k * FRAME_S, FRAME_S, k) for k in range(COUNT))
@@ -50,9 +50,17 @@ class Said:
         self.reference = render(lossless, self.frames, RATE_HZ)
 
 
-@pytest.fixture(scope="module", params=[tones, pytest.param(speech, marks=needs_speech)])
+TALKS = [tones, pytest.param(speech, marks=needs_speech)]
+
+
+@pytest.fixture(scope="module", params=TALKS)
 def said(request: pytest.FixtureRequest) -> Said:
     return Said(request.param())
+
+
+@pytest.fixture(scope="module", params=TALKS)
+def said_without_fec(request: pytest.FixtureRequest) -> Said:
+    return Said(request.param(), fec=False)
 
 
 def arrivals(said: Said, delay_s: Callable[[int], float | None]) -> list[Arrival]:
@@ -104,6 +112,17 @@ def slower(k: int) -> float:
 def test_what_was_played_is_recognised_by_its_sound(
     said: Said, delay_s: Callable[[int], float | None]
 ) -> None:
+    check_what_is_heard(said, delay_s)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.15, 0.3])
+def test_losses_that_nothing_repairs_are_told_from_the_sound(
+    said_without_fec: Said, share: float
+) -> None:
+    check_what_is_heard(said_without_fec, lossy(share, 301))
+
+
+def check_what_is_heard(said: Said, delay_s: Callable[[int], float | None]) -> None:
     arrived = arrivals(said, delay_s)
     truth = play(
         arrived,
@@ -115,7 +134,9 @@ def test_what_was_played_is_recognised_by_its_sound(
     )
     recording = Recording(render(truth, said.frames, RATE_HZ), truth.slots[0].at_s)
     sent_s = [BEGAN_S + k * FRAME_S for k in range(COUNT)]
-    told = listen(said.reference, recording, sent_s, had_of(arrived), FRAME_S)
+    had = had_of(arrived)
+    reference = render(decoded(had, COUNT, FRAME_S), said.frames, RATE_HZ)
+    told = listen(reference, recording, sent_s, had, FRAME_S)
     spoken_of = [spoken(playout, said.turns) for playout in (truth, told)]
     share, told_share = (playout.concealed_share for playout in spoken_of)
     assert told_share == pytest.approx(share, abs=SHARE)

@@ -102,7 +102,8 @@ def test_a_messenger_that_is_like_another_says_only_what_differs() -> None:
         ("like = 'max'\nadaptation = {}\n", r"evidence is missing for \['adaptation'\]"),
         ("like = 'whatsapp'\nrepair = { nack = true }\n", r"missing for \['repair'\]"),
         ("like = 'whatsapp'\nrepair = { copies = 0 }\n", "repair: copies, copy_after_ms"),
-        ("like = 'telegram'\nrepair = { nack = true }\n", "a real engine cannot be given these"),
+        ("like = 'telegram'\nrepair = { nack = true }\n", "ntgcalls cannot be made to send NACKs"),
+        ("like = 'webrtc'\nrepair = { copies = 2 }\n", "a real engine cannot be given these"),
         ("like = 'max'\nplayout = { min_delay_ms = 50 }\n", r"missing for \['playout'\]"),
         (
             "like = 'max'\nplayout = { min_delay_ms = -1 }\n",

@@ -118,3 +118,21 @@ def test_a_browser_counts_what_it_conceals(kernel: Kernel, run: Run) -> None:
         assert 0.02 < reports[-1]["concealed"] / reports[-1]["total"] < 0.35
         totals = [report["total"] for report in reports]
         assert totals == sorted(totals)
+
+
+@SLOW
+def test_a_browser_requests_what_was_lost_only_when_it_was_made_to(
+    kernel: Kernel, run: Run
+) -> None:
+    loses = load_censor("loss-10")
+    cells = [
+        replace(short_cell(name, "direct", "open", duration_s=6), censor=loses)
+        for name in ("webrtc", "webrtc-nack")
+    ]
+    never, requested = conducted(kernel, run, *cells)
+    for reports in never.record.observation.call.reports.values():
+        assert reports[-1].get("nacks", 0) == 0
+    for reports in requested.record.observation.call.reports.values():
+        assert reports[-1]["nacks"] > 10, "of 300 packets 30 are lost"
+    for direction in run.frames(requested).values():
+        assert len({frame for frame, _ in direction.received}) > 0.97 * len(direction.sent_s)

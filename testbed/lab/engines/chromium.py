@@ -113,7 +113,7 @@ class ChromiumEngine:
             relay, protocols = await call.reach(way, self._messenger.relay_protocols)
             urls = [f"turn:{relay}?transport={protocol}" for protocol in protocols]
             server = {"urls": urls, "username": USER, "credential": self._password}
-            await end.do("dial", server)
+            await end.do("dial", server, self._messenger.repair.nack)
         async with trio.open_nursery() as nursery:
             for end in self._ends:
                 nursery.start_soon(_follow, end, call.told)

@@ -10,7 +10,7 @@ PAGE = """<!doctype html>
 "use strict";
 // `tell` is the lab's: it takes a line of text. All times are the lab's to note.
 const say = (kind, content) => tell(JSON.stringify([kind, content]));
-let connection, context, heard = [], samples = 0;
+let connection, context, asks, heard = [], samples = 0;
 const reports = [];
 
 // Keeps what is played, as 16-bit samples.
@@ -27,7 +27,9 @@ async function prepare(rate) {
     await context.audioWorklet.addModule("data:text/javascript," + encodeURIComponent(RECORDER));
 }
 
-function dial(server) {
+// `nack`: whether this end asks for audio packets that were lost (RFC 4585, 6.2.1).
+function dial(server, nack) {
+    asks = nack;
     connection = new RTCPeerConnection({ iceServers: [server], iceTransportPolicy: "relay" });
     connection.onicecandidate = ({ candidate }) => candidate && say("candidate", candidate);
     connection.onconnectionstatechange = () => say("state", connection.connectionState);
@@ -45,7 +47,10 @@ async function describe(offered) {
     if (offered) await connection.setRemoteDescription(offered);
     else connection.addTransceiver("audio");
     connection.getTransceivers()[0].direction = "sendrecv";
-    await connection.setLocalDescription();
+    const made = offered ? await connection.createAnswer() : await connection.createOffer();
+    const opus = /^a=rtpmap:(\\d+) opus\\/.*$/m;
+    if (asks) made.sdp = made.sdp.replace(opus, "$&\\r\\na=rtcp-fb:$1 nack");
+    await connection.setLocalDescription(made);
     return connection.localDescription.toJSON();
 }
 
@@ -70,7 +75,7 @@ async function report() {
         if (s.type === "inbound-rtp") Object.assign(found, {
             at: s.timestamp / 1000, concealed: s.concealedSamples, total: s.totalSamplesReceived,
             silent: s.silentConcealedSamples,
-            lost: s.packetsLost, jitterBufferDelay: s.jitterBufferDelay,
+            lost: s.packetsLost, nacks: s.nackCount, jitterBufferDelay: s.jitterBufferDelay,
             emitted: s.jitterBufferEmittedCount });
         const pair = s.type === "transport" && stats.get(s.selectedCandidatePairId);
         if (pair) Object.assign(found, {

@@ -16,6 +16,7 @@ take 54 bytes every 5 s.
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Sequence
 
@@ -35,11 +36,13 @@ _REPORT = struct.Struct("!IB3sIIII")
 """A report block (RFC 3550, 6.4.1)."""
 _NACK = struct.Struct("!IHH")
 _NACK_BITS = 16
-_NACKED_TIMES = 10
-"""libwebrtc's kMaxNackRetries for video (`nack_requester.cc`), used for audio here."""
 _NACK_EVERY_S = 0.1
-"""The interval between requests for the same packet (s). libwebrtc waits for one round-trip time,
-and assumes 100 ms until it knows that (kDefaultRtt in the same file)."""
+"""The interval between requests for the same packet (s). libwebrtc waits for 5 ms and 1.5
+round-trip times, and for 100 ms until it knows these (`rtp_rtcp_impl2.cc`,
+TimeToSendFullNackList)."""
+_NACK_UNTIL_S = 0.9
+"""The age up to which a packet is requested (s): libwebrtc's kMaxNackDelay, less the round-trip
+time that it assumes (`audio/nack_tracker.cc`)."""
 _HISTORY = 250
 """The number of packets kept for retransmission: 5 s of 20 ms frames, as in libwebrtc
 (kNackRtpHistoryMs)."""
@@ -75,8 +78,8 @@ class MediaEnd:
         self._sent = 0
         self._controls = 0
         self._history: dict[int, bytes] = {}
-        self._asked: dict[int, tuple[int, float]] = {}
-        """How often each missing sequence number was requested, and when last."""
+        self._missing: dict[int, tuple[float, float]] = {}
+        """When each missing sequence number was noticed, and when it was last requested."""
         self._sender: Sender | None = None
         self._path_rate: PathRate | None = None
         if (adaptation := messenger.adaptation) is not None:
@@ -180,19 +183,17 @@ class MediaEnd:
 
     def _ask(self, leg: Leg, before: int, sequence: int, at: float) -> Sequence[bytes]:
         """Request missing packets once a later one has arrived, and again every 100 ms."""
-        self._asked.pop(sequence, None)
-        for missing in range(before + 1, sequence) if before >= 0 else ():
-            self._asked[missing] = (0, 0.0)
+        self._missing.pop(sequence, None)
+        for number in range(before + 1, sequence) if before >= 0 else ():
+            self._missing[number] = (at, -math.inf)
         due = [
             number
-            for number, (times, asked_at) in self._asked.items()
-            if times < _NACKED_TIMES
-            and at - asked_at >= _NACK_EVERY_S
-            and sequence - number < _HISTORY
+            for number, (since, asked_at) in self._missing.items()
+            if at - since < _NACK_UNTIL_S and at - asked_at >= _NACK_EVERY_S
         ]
         requests = []
         for number in due:
-            self._asked[number] = (self._asked[number][0] + 1, at)
+            self._missing[number] = (self._missing[number][0], at)
         while due:
             first = due[0]
             together = [number for number in due if number - first <= _NACK_BITS]
