@@ -117,7 +117,7 @@ def _taken(job: Path, result: CellResult) -> Wall:
 def _client(scheduler: str) -> Iterator[Client]:
     kind, _, count = scheduler.partition(":")
     if "://" in scheduler:
-        with no_pickles():
+        with no_pickles(), _quiet():
             try:
                 client = Client(
                     scheduler,
@@ -145,6 +145,16 @@ def _client(scheduler: str) -> Iterator[Client]:
     )
     with cluster, Client(cluster, set_as_default=False) as client:
         yield client
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Dask from printing tracebacks; what matters of them is said in a sentence."""
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def needed_by(cells: Sequence[Cell]) -> Needed:

@@ -11,7 +11,6 @@ import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 
 import trio
 from distributed import Client, Future
@@ -172,10 +171,7 @@ class Workers:
             await self._ended(future, worker, limit_s)
             if future.status != "finished":
                 raise WorkerError("it cannot run this testbed, or its answer cannot be read")
-            result = partial(future.result, timeout=PATIENCE_S)
-            answer = await trio.to_thread.run_sync(result)
-        except (OSError, TimeoutError):
-            raise WorkerError("its answer did not arrive") from None
+            answer = await trio.to_thread.run_sync(_result_of, future)
         finally:
             future.release()
         if not isinstance(answer, bytes):
@@ -198,6 +194,18 @@ class Workers:
                     raise WorkerError("it has gone")
         if not done.is_set():
             raise WorkerError(f"it did not answer within {limit_s:.0f} s")
+
+
+def _result_of(future: Future[bytes]) -> object:
+    """Return the result of a future that has finished.
+
+    Raises:
+        WorkerError: It cannot be had, for whatever reason Dask has.
+    """
+    try:
+        return future.result(timeout=PATIENCE_S)
+    except Exception as error:
+        raise WorkerError(f"its answer cannot be read ({type(error).__name__})") from None
 
 
 @dataclass(frozen=True)

@@ -179,6 +179,7 @@ def test_clones_in_other_folders_give_the_same_bytes(
         clone.mkdir(parents=True)
         for part in ("testbed", "transports", "scenarios", "tests"):
             shutil.copytree(ROOT / part, clone / part, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copyfile(ROOT / "pyproject.toml", clone / "pyproject.toml")  # it is a checkout
         (clone / "results").mkdir()
         command: Sequence[str] = [
             sys.executable,
