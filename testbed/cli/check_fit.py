@@ -16,7 +16,7 @@ from testbed.experiment.explanations import ScenarioError
 from testbed.experiment.scenario import RESULTS
 from testbed.record.results import Run
 from testbed.run.runner import in_guest
-from testbed.show.figures.files import write
+from testbed.show.drawing.files import write
 from testbed.tools.fitting.recovery import CaseResult, capture_calls, evaluate_case
 from testbed.tools.fitting.recovery_plan import Case, plan
 from testbed.tools.fitting.recovery_tables import (

@@ -18,7 +18,7 @@ from testbed.cli.registry import Command, Panel
 from testbed.experiment.explanations import ScenarioError
 from testbed.experiment.scenario import censor_names, load_censor
 from testbed.run.runner import in_guest
-from testbed.show.figures.files import write
+from testbed.show.drawing.files import write
 from testbed.tools.fitting import counters, self_check
 from testbed.tools.fitting.anonymising import anonymise
 from testbed.tools.fitting.claims import Finding

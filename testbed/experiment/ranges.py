@@ -76,7 +76,7 @@ def _wrong(value: object, keys: tuple[str, ...]) -> Iterator[tuple[tuple[str, ..
                 yield (*keys, repr(key)), wrong
             else:
                 yield from _wrong(inner, (*keys, key))
-    elif isinstance(value, list):
+    elif isinstance(value, list | tuple):
         for number, inner in enumerate(value):
             yield from _wrong(inner, (*keys, _place(number, inner)))
     elif wrong := _wrong_leaf(value, keys):

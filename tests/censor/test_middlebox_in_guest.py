@@ -17,12 +17,13 @@ from testbed.censor.actions.duplicate import Duplicate
 from testbed.censor.actions.reset import Reset
 from testbed.censor.actions.shape import Shape
 from testbed.censor.match import Match
+from testbed.censor.profile import Inspection
 from testbed.experiment.cell import Cell
 from testbed.experiment.choosing import transport_choice
 from testbed.guest.kernel.builder import Kernel
 from testbed.record.results import RecordedCell, Run
 from testbed.run.runner import Done, in_guest, run_cells
-from tests.censor.packets import profile, rule
+from tests.censor.packets import joining, profile, rule
 from tests.lab.conftest import short_cell
 
 pytestmark = pytest.mark.guest
@@ -31,14 +32,21 @@ CPUS = sorted(os.sched_getaffinity(0))
 DYING = str(Path(__file__).parents[1] / "lab" / "programs" / "dying.py")
 
 
-def through(kernel: Kernel, run: Run, name: str, match: Match, action: Action) -> RecordedCell:
+def through(
+    kernel: Kernel,
+    run: Run,
+    name: str,
+    match: Match,
+    action: Action,
+    inspection: Inspection | None = None,
+) -> RecordedCell:
     """Conduct a short WhatsApp call through a box with one rule, over links without jitter."""
     cell: Cell = short_cell("whatsapp", "direct", "open", duration_s=3)
     still = {
         each: replace(getattr(cell.links, each), jitter_ms=0.0)
         for each in ("access", "domestic", "backbone", "hosting", "callee_access")
     }
-    censor = replace(profile(rule("r", match, action)), name=name)
+    censor = replace(profile(rule("r", match, action), inspection=inspection), name=name)
     ended: list[Done] = []
     cells = [replace(cell, censor=censor, links=replace(cell.links, **still))]
     trio.run(run_cells, run, cells, in_guest(kernel), CPUS, ended.append)
@@ -84,8 +92,9 @@ def test_a_shaper_queues_and_a_duplicate_arrives_twice(kernel: Kernel, run: Run)
 
 
 def test_a_reset_ends_the_connection_at_both_ends(kernel: Kernel, run: Run) -> None:
-    chat = Match(protocol="tcp", label="tls")
-    result = through(kernel, run, "reset", chat, Reset())
+    chat = Match(protocol="tcp", sni=("*.messenger.example",))
+    # A hello with a post-quantum key share takes two segments.
+    result = through(kernel, run, "reset", chat, Reset(), joining("tcp-segments"))
     assert result.record.chat.sent == 0
     assert counters(result) == {"matched": 1, "dropped": 1, "late": 0, "made": 2}
     assert result.record.verdict.label == "good"

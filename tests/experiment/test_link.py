@@ -91,7 +91,7 @@ def test_a_wrong_link_names_the_key_and_what_was_expected(
         (
             Link(up=Override(rate_mbps=3)),
             {"access.up", "access.down"},
-            r"not given: \['access.down'\]",
+            r"for missing numbers: \['access.down'\]",
         ),
         (Link(changes=(Change(at_s=3),)), {"access.loss"}, r"missing for \['access.changes'\]"),
     ],

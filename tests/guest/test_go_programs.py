@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from testbed.cli.requirements import missing_for_transports
+from testbed.errors import InputError
 from testbed.guest import go_programs, programs
 from testbed.guest.go_programs import GoBuildError, build, built, program_names
 from testbed.guest.image.tree import our_image
@@ -56,7 +57,7 @@ def test_a_program_that_does_not_compile_says_why(source: Path) -> None:
 
 
 def test_an_unknown_program_is_told_with_those_that_there_are(source: Path) -> None:
-    with pytest.raises(GoBuildError, match=r"no program 'nosuch' to build; there are hello"):
+    with pytest.raises(InputError, match=r"no program 'nosuch' to build; there are hello"):
         build("nosuch")
 
 

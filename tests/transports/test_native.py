@@ -116,7 +116,7 @@ def test_a_wrapper_gets_the_transport_that_its_parameter_names() -> None:
         ("fec {inner}", r"'inner' is not of the form key = value"),
         ("fec {}", r"the braces are empty"),
         ("tuic {relay = pigeon}", r"tuic: relay: .*'native' or 'quic'"),
-        ("./no/such/file.py", r"no/such/file.py: .*No such file"),
+        ("./no/such/file.py", r"no transport ./no/such/file.py: there is no such file"),
     ],
 )
 def test_a_wrong_choice_of_a_transport_says_what_was_expected(entry: str, expected: str) -> None:

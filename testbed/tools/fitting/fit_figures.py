@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from testbed.show.figures import style
+from testbed.show.drawing import style
 from testbed.tools.fitting.claims import Finding
 from testbed.tools.fitting.columns import Floats
 from testbed.tools.fitting.examination import Examination

@@ -12,7 +12,7 @@ import jinja2
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from testbed.show.figures import style
+from testbed.show.drawing import style
 from testbed.tools.fitting.claims import Finding
 from testbed.tools.fitting.examination import Examination
 from testbed.tools.fitting.fit_figures import evidence_figure

@@ -12,7 +12,7 @@ from rich.table import Table
 from scipy.stats import binom
 
 from testbed.analysis.statistics import share
-from testbed.show.figures import style
+from testbed.show.drawing import style
 from testbed.tools.fitting.recovery import CaseResult, Outcome
 
 LEAST_REPORTED, MOST_ALARMS, COVERAGE = 0.9, 0.02, 0.95
