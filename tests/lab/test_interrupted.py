@@ -25,6 +25,7 @@ SCENARIO = (
     .replace("duration_s = 30", "duration_s = 1")
     .replace('["telegram", "whatsapp", "max"]', '["max"]')
     .replace('["direct", "obfs4"]', '["direct"]')
+    .replace('exclude = [{ transport = "obfs4", censor = "open" }]\n', "")
 )
 
 
