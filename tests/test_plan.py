@@ -93,7 +93,7 @@ def test_a_dry_run_shows_the_matrix_and_leaves_nothing(tmp_path: Path) -> None:
     assert "6 cells, of which 0 are already recorded" in answer.stdout
     told = " ".join(answer.stdout.split())
     assert "1 topology one-sided" in told
-    assert "Of 8 combinations, the scenario leaves out 2." in told
+    assert "The scenario excludes 2 of 8 combinations." in told
     assert not (tmp_path / "run").exists()
 
 

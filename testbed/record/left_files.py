@@ -113,7 +113,8 @@ def read_left(folder: Path, name: str | PurePath, most_bytes: int = MOST_BYTES) 
         LeftFileError: It is no ordinary file, lies behind a link, or is larger than `most_bytes`.
     """
     with open_left(folder, name, most_bytes) as file:
-        return file.read(most_bytes)
+        # A file that somebody makes longer meanwhile does not matter; room for `most_bytes` would.
+        return file.read(os.fstat(file.fileno()).st_size)
 
 
 def read_tail(folder: Path, name: str | PurePath, most_bytes: int) -> str:

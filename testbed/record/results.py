@@ -171,7 +171,7 @@ class Run:
             self._manifest = Manifest.from_json(path.read_bytes())
         except OSError as error:
             raise ResultsError(
-                f"{self.folder} is no run's folder ({path.name}: {error.strerror}); expected one "
+                f"{self.folder} is not a run's folder ({path.name}: {error.strerror}); expected one "
                 "that `testbed run` made, such as results/SCENARIO"
             ) from None
         except ValueError as error:

@@ -146,7 +146,7 @@ def test_a_run_without_cells_says_so(tmp_path: Path) -> None:
     (run.folder / "cells").rmdir()
     with pytest.raises(ResultsError, match="no calls to draw"):
         usability(run)
-    with pytest.raises(ResultsError, match="is no run's folder"):
+    with pytest.raises(ResultsError, match="not a run's folder"):
         usability(Run(tmp_path / "nowhere"))
     assert not (tmp_path / "figures").exists()
 

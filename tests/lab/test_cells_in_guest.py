@@ -180,7 +180,11 @@ def on_the_hosts_files(kernel: Kernel, folder: Path, words: Sequence[str]) -> tu
         memory_mb=1024,
         mounts=shown,
         readable=[*SYSTEM, *folders, user_cache(), kernel.init.parent],
-        env={"XDG_CACHE_HOME": str(user_cache().parent), "PYTHONPATH": str(ROOT)},
+        env={
+            "XDG_CACHE_HOME": str(user_cache().parent),
+            "PYTHONPATH": str(ROOT),
+            "MPLCONFIGDIR": "/tmp",
+        },
     )
 
     async def run() -> int:

@@ -224,7 +224,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "letter.txt").write_text("dear")
     with pytest.raises(ResultsError, match=r"is not empty and not a run's"):
         Run(tmp_path).begin(manifest(), "text", fresh=True)
-    with pytest.raises(ResultsError, match=r"is no run's folder"):
+    with pytest.raises(ResultsError, match=r"is not a run's folder"):
         Run(tmp_path).manifest()
 
 

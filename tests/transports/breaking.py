@@ -5,7 +5,9 @@ this text to a file of its own, with the docstring of the class replaced by `PRO
 """
 
 import itertools
+import zlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, Literal
 
 import trio
@@ -80,9 +82,8 @@ class Transport:
         if self.breaks == "leaves nothing":
             kept.append(await host.open_udp(server.address))
         if self.breaks == "same again":
-            # The guests differ in nothing but what they see of the host, such as a file's age.
-            changed_ns = host.state_dir.stat().st_mtime_ns
-            await trio.sleep(changed_ns % 1_000_000_007 / 1e11)
+            # The guests differ in nothing but the name of a temporary folder of the host.
+            await trio.sleep(zlib.crc32(Path("/proc/cmdline").read_bytes()) / 1e11)
         if self.breaks in PACKETS:
             return PACKETS[self.breaks](await host.open_udp(server.address))
         channel = TcpDatagrams(await self._open(host, server))

@@ -136,7 +136,7 @@ def test_the_command_names_the_broken_rules_and_what_happened(tmp_path: Path) ->
     assert done.status == 1, done.err
     broken = [line.split()[1] for line in done.out.splitlines() if line.startswith("broken")]
     assert broken == ["sizes", "order", "leaves"]
-    assert "not tried  reliable" in done.out
+    assert "not tested  reliable" in done.out
     assert "a datagram of 1199 bytes did not arrive unchanged upstream" in done.out
     assert "rule: datagrams of 1 to 1,200 bytes arrive unchanged" in done.out
     assert "socket:[" in done.out
@@ -189,7 +189,7 @@ def test_what_new_transport_writes_works(kernel: Kernel, tmp_path: Path) -> None
     written, test = write_transport("mine", tmp_path)
     assert_conforms(str(written), kernel, tmp_path)
     exec(compile(test.read_text(), "test_mine.py", "exec"), {"__name__": "test_mine"})
-    with pytest.raises(ScenarioError, match="exists already"):
+    with pytest.raises(ScenarioError, match="is there already"):
         write_transport("mine", tmp_path)
     with pytest.raises(ScenarioError, match="lower-case letters"):
         write_transport("My-Tunnel", tmp_path)

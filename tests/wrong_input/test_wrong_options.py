@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from enum import Enum
 from itertools import chain
-from typing import get_args, get_origin
+from typing import Literal, get_args, get_origin
 
 import pytest
 import typer
@@ -58,7 +58,9 @@ def wrong_values(parameter: object) -> Iterator[str]:
     kind, bounds = described.annotation, described.parameter_info
     if get_origin(kind) is list:
         [kind] = get_args(kind)
-    if issubclass(kind, Enum):
+    if get_origin(kind) is Literal:
+        yield from ("", "nosuch")
+    elif issubclass(kind, Enum):
         yield from (f"{next(iter(kind)).value}x", "", "nosuch")
     elif issubclass(kind, int):
         yield from NO_INTEGERS

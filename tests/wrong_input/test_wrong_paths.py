@@ -73,7 +73,7 @@ def test_a_damaged_scenario_is_refused(tmp_path: Path, noise: bytes, place: int)
 def test_what_is_no_run_is_refused(tmp_path: Path, command: str, kind: str) -> None:
     path = made(kind, tmp_path)
     sentence = refused("path", command, str(path))
-    assert "is no run's folder" in sentence
+    assert "is not a run's folder" in sentence
     assert str(path) in sentence
 
 
