@@ -171,8 +171,8 @@ class Run:
             self._manifest = Manifest.from_json(path.read_bytes())
         except OSError as error:
             raise ResultsError(
-                f"{self.folder} is not a run's folder ({path.name}: {error.strerror}); expected one "
-                "that `testbed run` made, such as results/SCENARIO"
+                f"{self.folder} is not a run's folder ({path.name}: {error.strerror}); expected "
+                "one that `testbed run` made, such as results/SCENARIO"
             ) from None
         except ValueError as error:
             raise ResultsError(f"{path} was not written by a run, or is damaged: {error}") from None
