@@ -103,7 +103,8 @@ def _explanations(passage: Passage, lost: Bools) -> Iterator[_Explanation]:
     )
     begins = onset(passage)
     if begins is not None:
-        part = passage.where(np.arange(len(passage.sent_s)) >= begins.row)
+        # The place was chosen for its loss, which therefore does not count.
+        part = passage.where(np.arange(len(passage.sent_s)) > begins.row)
         after = (part.lost & part.counted)[part.counted]
         how = f"lost of {len(after)} packets since then; Wilson's {_CI}"
         yield _Explanation(

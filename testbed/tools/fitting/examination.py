@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from ipaddress import ip_address
 from typing import NamedTuple
 
 import numpy as np
@@ -74,6 +75,8 @@ def examine(near: CaptureRecord, far: CaptureRecord | None = None) -> Examinatio
     findings += _answers(near)
     findings += _residual(near, findings)
     unknown = list(_unknown(near, pairing, passages))
+    if all(flow.columns.out.all() for flow in near.flows):
+        notes.append("Nothing came in, or the capture has one direction only.")
     return Examination(near, far, pairing, passages, findings, unknown, notes)
 
 
@@ -99,6 +102,8 @@ def _silences(
         sent = int(columns.out.sum())
         received = len(columns.out) - sent
         waited_s = near.length_s - float(columns.at_s[0])
+        if _has_many_receivers(flow):
+            continue
         if received == 0 and sent >= _UNANSWERED and waited_s >= _UNANSWERED_S:
             yield _silence(flow, "both", sent, "packets that this end sent without any answer")
             continue
@@ -111,6 +116,14 @@ def _silences(
             media = int((columns.out & (columns.source > 0)).sum())
             if media >= LEAST_PACKETS:
                 yield _silence(flow, "up", media, "packets of which the other capture has none")
+
+
+def _has_many_receivers(flow: FlowRecord) -> bool:
+    """Return whether a flow goes to a group or to all, so that no answer is due."""
+    address = flow.remote.address
+    if len(address) not in (4, 16):
+        return True
+    return ip_address(address).is_multicast or address == b"\xff" * 4
 
 
 def _stub(flow: FlowRecord) -> Passage:

@@ -36,7 +36,8 @@ from testbed.tools.fitting.diagnosis import best_log_likelihood
 from testbed.tools.fitting.examination import Examination
 from testbed.tools.fitting.passages import Passage
 from testbed.tools.fitting.queueing import fit_queue, waits_s
-from testbed.tools.fitting.reading import CaptureRecord
+from testbed.tools.fitting.reading import CaptureRecord, FlowRecord
+from testbed.tools.fitting.wire_identity import Kind
 from testbed.tools.recognition.capture_file import Capture
 from testbed.tools.recognition.replay import Replay, RuleMet
 
@@ -297,7 +298,7 @@ def _silence_differs(
         incoming = flow.columns.at_s[~flow.columns.out]
         silent = any(each.flow == number and each.kind == "silence" for each in examined.findings)
         cut = silence(flow, examined.near.length_s)
-        if silent and not blocks:
+        if silent and not blocks and not _is_attempt(examined, flow):
             return "a flow without an answer would have passed"
         if blocks:
             since_s = min(each.when.after_s for each in blocks) + 1.0
@@ -305,6 +306,12 @@ def _silence_differs(
             if down and (incoming > since_s).sum() >= _LEAST_ANSWERS and cut is None:
                 return "a flow that had answers would have been cut off"
     return ""
+
+
+def _is_attempt(examined: Examination, flow: FlowRecord) -> bool:
+    """Return whether a flow only asks by STUN for a way that the call then does not use."""
+    asks = bool((flow.columns.kind == Kind.STUN).all())
+    return asks and any(not each.columns.out.all() for each in examined.near.flows)
 
 
 def _blocks(action: Action) -> bool:

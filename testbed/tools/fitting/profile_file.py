@@ -72,6 +72,9 @@ def counts(finding: Finding) -> bool:
     """Return whether a finding becomes a rule of a profile."""
     if finding.attribution == "as in the control" or finding.kind == "list":
         return False
+    if finding.kind == "silence" and finding.direction == "both":
+        # Servers that are off and ways that a call tries in vain are silent, too.
+        return finding.attribution == "beyond the control"
     if finding.kind == "drop":
         probability = finding.number("probability")
         least = LEAST_LOSS if finding.attribution == "no control" else 0.0
