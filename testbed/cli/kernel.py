@@ -43,7 +43,10 @@ def guest_kernel(*needed: Cell) -> Kernel:
     """
     built = cached_kernel()
     if built is None:
-        err.print("There is no guest kernel in the cache yet. Building it takes some minutes.")
+        err.print(
+            "The cache has no guest kernel of this version, or it is damaged. Building it takes "
+            "some minutes."
+        )
         built = _build_kernel(None)
     with err.status("makes the lab image") as status:
         make_trees(built, needed, lambda what: status.update(f"lab image: {what}"))

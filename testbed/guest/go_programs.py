@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from testbed.errors import InputError, KnownError, did_you_mean
@@ -21,6 +22,7 @@ from testbed.guest.image.enter import ENVIRONMENT, entered
 from testbed.guest.image.lock import read_lock, short_hash
 from testbed.guest.image.tree import Report, our_image
 from testbed.guest.user_cache import user_cache
+from testbed.record.checksums import damage, is_sealed, seal
 
 PROGRAMS = Path(__file__).parents[1] / "transport" / "go"
 _COMPILER = "golang-go"
@@ -49,7 +51,16 @@ def program_names() -> list[str]:
 def built(name: str) -> Path | None:
     """Return a program that was built from the present source by the present image, or None."""
     path = _kept_at(name)
-    return path if path.is_file() else None
+    return path if path.is_file() and _is_sound(path.parent) else None
+
+
+@cache
+def _is_sound(folder: Path) -> bool:
+    """Return whether a folder of the cache is as it was when a program was put into it.
+
+    The folders of earlier versions have no checksums, and are taken as they are.
+    """
+    return not is_sealed(folder) or not damage(folder)
 
 
 def build(name: str, report: Report = lambda _: None) -> Path:
@@ -59,9 +70,11 @@ def build(name: str, report: Report = lambda _: None) -> Path:
         GoBuildError: There is no such program, or it does not compile.
         ImageError: This system cannot run programs of the lab image.
     """
+    if (there := built(name)) is not None:
+        return there
     kept = _kept_at(name)
-    if not kept.is_file():
-        _compile(name, kept, report)
+    _compile(name, kept, report)
+    _is_sound.cache_clear()
     return kept
 
 
@@ -107,3 +120,4 @@ def _compile(name: str, kept: Path, report: Report) -> None:
         if done.returncode != 0:
             raise GoBuildError(f"{name} does not compile: {done.stderr.strip()[-2000:]}")
         (Path(folder) / name).replace(kept)
+    seal(kept.parent)

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from random import Random
+from typing import TextIO
 
 import trio
 from distributed import Client, LocalCluster
@@ -225,13 +226,15 @@ def _files(folder: Path) -> dict[str, bytes]:
 def _processor() -> Iterator[int]:
     """Yield a processor that no other worker of this machine uses; if all are in use, any one."""
     folder = user_cache() / "processors"
-    folder.mkdir(parents=True, exist_ok=True)
     cpus = sorted(os.sched_getaffinity(0))
-    opened = {cpu: (folder / str(cpu)).open("w") for cpu in cpus}
+    opened: dict[int, TextIO] = {}
     try:
-        for cpu in cpus:
+        with suppress(OSError):  # a cache that is only read
+            folder.mkdir(parents=True, exist_ok=True)
+            opened.update((cpu, (folder / str(cpu)).open("w")) for cpu in cpus)
+        for cpu, file in opened.items():
             with suppress(BlockingIOError):
-                fcntl.flock(opened[cpu], fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 yield cpu
                 return
         yield Random().choice(cpus)
