@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from testbed.audio.opus import SPEECH_FOLDER
@@ -37,15 +38,15 @@ def doctor() -> None:
     for name, is_there, remedy in _checks():
         healthy &= is_there
         state = "[green]ok[/]" if is_there else "[red]missing[/]"
-        table.add_row(state, name, "" if is_there else remedy)
+        table.add_row(state, escape(name), "" if is_there else escape(remedy))
     optional = {
         **{f"engine {name}": remedy for name, remedy in missing_for_engines().items()},
         **{f"transport {name}": remedy for name, remedy in missing_for_transports().items()},
     }
     for name, remedy in optional.items():
-        table.add_row("[yellow]optional[/]", name, remedy)
+        table.add_row("[yellow]optional[/]", escape(name), escape(remedy))
     out.print(table)
-    out.print(_sizes(), soft_wrap=True)
+    out.print(_sizes(), soft_wrap=True, markup=False)
     if not healthy:
         raise typer.Exit(1)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from testbed.call.engines import ENGINES
@@ -62,7 +63,9 @@ def image_build(
         for groups_of_tree in ([], *([group] for group in wanted)):
             image.tree(groups_of_tree, report=status.update)
     size = disk_bytes(image.folder) / 1e6
-    out.print(f"Lab image {image.hash}, {size:.0f} MB: {image.folder}", soft_wrap=True)
+    out.print(
+        f"Lab image {image.hash}, {size:.0f} MB: {image.folder}", soft_wrap=True, markup=False
+    )
 
 
 @image_app.command("sweep")
@@ -82,6 +85,7 @@ def image_sweep() -> None:
         f"Removed {(before - after) / 1e6:.0f} MB; {after / 1e6:.0f} MB are left in "
         f"{image.folder}.",
         soft_wrap=True,
+        markup=False,
     )
 
 
@@ -104,7 +108,10 @@ def image_update(
     lock.write_text(new.to_toml(), "utf-8")
     read_lock.cache_clear()
     _show(old, new)
-    out.print(f"Wrote {short(lock)}; next: testbed kernel build, testbed check golden --update")
+    out.print(
+        f"Wrote {short(lock)}; next: testbed kernel build, testbed check golden --update",
+        markup=False,
+    )
 
 
 def _wanted(old: Lock, added: list[str]) -> tuple[list[str], dict[str, str]]:
@@ -165,7 +172,7 @@ def image_save(
             image.tree([group], report=status.update)
         programs = [path.parent for name in program_names() if (path := built(name)) is not None]
         save(image, [kernel.path.parent, *programs], file)
-    out.print(f"Wrote {short(file)}, {file.stat().st_size / 1e6:.0f} MB")
+    out.print(f"Wrote {short(file)}, {file.stat().st_size / 1e6:.0f} MB", markup=False)
 
 
 @image_app.command("load")
@@ -181,7 +188,7 @@ def image_load(
     with err.status("loads the laboratory"):
         fresh = load(file, user_cache())
     image, kernel = our_image(), cached_kernel()
-    out.print(f"{len(fresh)} entries of {short(file)} are new in {user_cache()}.")
+    out.print(f"{len(fresh)} entries of {short(file)} are new in {user_cache()}.", markup=False)
     if kernel is None or image.missing([]):
         out.print("It is of another version of the testbed: this one needs another lab image.")
 
@@ -192,7 +199,7 @@ def _show(old: Lock, new: Lock) -> None:
     for heading in ("Package", f"{old.date}", f"{new.date}"):
         table.add_column(heading)
     for change in found:
-        table.add_row(change.name, change.before, change.after)
+        table.add_row(escape(change.name), escape(change.before), escape(change.after))
     if found:
         out.print(table)
     out.print(f"{len(found)} of {len({*old.files, *new.files})} packages differ.")

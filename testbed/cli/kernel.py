@@ -64,7 +64,7 @@ def kernel_build(
 ) -> None:
     """Build the virtual-time kernel into the user's cache, if it is not there yet (minutes)."""
     kernel = cached_kernel(source) or _build_kernel(source)
-    out.print(f"Guest kernel {kernel.version}: {kernel.path}")
+    out.print(f"Guest kernel {kernel.version}: {kernel.path}", markup=False)
 
 
 def _build_kernel(source: Path | None) -> Kernel:

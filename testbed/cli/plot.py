@@ -41,7 +41,7 @@ def plot(
     except ValueError as error:
         raise ScenarioError(str(error)) from None
     for path in paths:
-        out.print(f"Figure: {short(path)}")
+        out.print(f"Figure: {short(path)}", markup=False)
 
 
 COMMAND = Command(Panel.COMPARE, plot, place=0)

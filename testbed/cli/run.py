@@ -16,6 +16,7 @@ from typing import Annotated
 
 import trio
 import typer
+from rich.markup import escape
 
 from testbed.cli.console import err, out, short
 from testbed.cli.dry_run import progress_of, show_plan
@@ -291,13 +292,16 @@ def _show(the_run: Run, plan: Sequence[Cell], about: Manifest, *, as_json: bool)
     virtual_s = sum(row.virtual_s for row in table_rows)
     wall_s = sum(row.wall_s for row in table_rows)
     speech = about.definitions.speech.label
-    out.print(f"{tables.LEGEND} Speech: {speech}. Clock: {about.kernel.clock}.", style="dim")
+    out.print(
+        f"{tables.LEGEND} Speech: {speech}. Clock: {about.kernel.clock}.", style="dim", markup=False
+    )
     if engines := tables.decided_by(found):
         out.print(engines, style="dim")
     if wall_s:
         out.print(
             f"{virtual_s:.0f} virtual s in {wall_s:.1f} s of one core:"
-            f" {virtual_s / wall_s:.1f} times real time. Record: {short(the_run.folder)}"
+            f" {virtual_s / wall_s:.1f} times real time. Record: {short(the_run.folder)}",
+            markup=False,
         )
 
 
@@ -323,7 +327,7 @@ def _end(failures: Mapping[str, str], the_run: Run) -> None:
         names.setdefault(reason, []).append(name)
     for reason, failed in names.items():
         others = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
-        err.print(f"[bold red]failed:[/] {failed[0]}{others}: ", end="")
+        err.print(f"[bold red]failed:[/] {escape(failed[0])}{others}: ", end="")
         err.print(reason, markup=False)
         left = the_run.folder / "failed" / failed[0]
         if left.is_dir():

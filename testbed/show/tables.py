@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from pydantic_core import to_json
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -135,7 +136,9 @@ def table_by_keys(keys: Sequence[CallKey]) -> tuple[Table, list[list[str]]]:
     if any(told):
         _add_column(table, heading, told, 16)
         columns.append(told)
-    return table, [list(cells) for cells in zip(*columns, strict=True)] or [[] for _ in keys]
+    return table, [[*map(escape, cells)] for cells in zip(*columns, strict=True)] or [
+        [] for _ in keys
+    ]
 
 
 def _add_column(table: Table, heading: str, texts: Sequence[str], kept: int) -> None:
@@ -153,7 +156,7 @@ def _table(*above: str) -> Table:
     table = Table(
         box=None, pad_edge=False, collapse_padding=True, header_style="bold", padding=(0, 1)
     )
-    table.title = ". ".join(filter(None, above)) or None
+    table.title = escape(". ".join(filter(None, above))) or None
     table.title_justify = "left"
     return table
 
