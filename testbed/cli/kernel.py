@@ -28,6 +28,13 @@ UNCONFINED = (
 )
 
 
+NOT_IN_GUESTS = (
+    "with --kernel host, cells are not confined: transports, engines and their programs run as "
+    "root of this machine, in namespaces of their own but without Landlock, limits or a user of "
+    "their own. Run only what you would run as root"
+)
+
+
 class KernelKind(StrEnum):
     """The kinds of kernels on which cells run."""
 

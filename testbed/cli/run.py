@@ -20,7 +20,7 @@ from rich.markup import escape
 
 from testbed.cli.console import err, out, short
 from testbed.cli.dry_run import progress_of, show_plan
-from testbed.cli.kernel import KernelKind, guest_kernel
+from testbed.cli.kernel import NOT_IN_GUESTS, KernelKind, guest_kernel
 from testbed.cli.registry import Command, Panel
 from testbed.experiment import scenario
 from testbed.experiment.cell import CaptureAt, Cell
@@ -73,7 +73,8 @@ def run(
     kernel: Annotated[
         KernelKind,
         typer.Option(
-            help="virtual: guests in virtual time; host: this kernel in real time, as root."
+            help="virtual: guests in virtual time; host: this kernel in real time, as root; cells "
+            "are not confined there."
         ),
     ] = KernelKind.VIRTUAL,
     out_folder: Annotated[
@@ -204,6 +205,7 @@ def _conduct(
     """Return what conducts cells here, and what the run's record says about it."""
     if kernel is KernelKind.HOST:
         conduct, build = runner.on_host(), laboratory_on_host()
+        err.print(f"[yellow]Warning:[/] {NOT_IN_GUESTS}.")
     else:
         built = guest_kernel(*plan)
         conduct, build = runner.in_guest(built), laboratory_of(built)

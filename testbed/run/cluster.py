@@ -25,6 +25,7 @@ from pathlib import Path
 from random import Random
 from typing import TextIO
 
+import dask.config
 import trio
 from distributed import Client, LocalCluster
 
@@ -118,6 +119,7 @@ def _taken(job: Path, result: CellResult) -> Wall:
 def _client(scheduler: str) -> Iterator[Client]:
     kind, _, count = scheduler.partition(":")
     if "://" in scheduler:
+        _check_certificates(scheduler)
         with no_pickles(), _quiet():
             try:
                 client = Client(
@@ -146,6 +148,26 @@ def _client(scheduler: str) -> Iterator[Client]:
     )
     with cluster, Client(cluster, set_as_default=False) as client:
         yield client
+
+
+def _check_certificates(scheduler: str) -> None:
+    """Check that Dask's settings have what TLS needs; without it, a client hangs as it ends.
+
+    Raises:
+        LabError: They lack it, or a file is not there.
+    """
+    if not scheduler.startswith("tls://"):
+        return
+    for key in ("ca-file", "client.cert", "client.key"):
+        file = dask.config.get(f"distributed.comm.tls.{key}", None)
+        variable = (
+            f"DASK_DISTRIBUTED__COMM__TLS__{key.upper().replace('.', '__').replace('-', '_')}"
+        )
+        if not file or not Path(str(file)).is_file():
+            raise LabError(
+                f"--scheduler {scheduler}: {variable} must name a file for TLS"
+                f"{f', but there is no {file}' if file else ''} (see docs/howto/cluster.md)"
+            )
 
 
 @contextmanager
