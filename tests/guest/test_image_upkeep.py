@@ -284,9 +284,9 @@ def test_any_byte_of_a_sealed_folder_counts(tmp_path: Path, data: st.DataObject)
     os.utime(folder / name, (TIME_S, TIME_S))
     assert name in seals.damage(folder)
     assert not seals.restore(folder)
-    sealed = bytearray(seals.seal_of(folder).read_bytes())
-    at = data.draw(st.integers(0, len(sealed) - 1))
-    sealed[at] ^= 1
-    seals.seal_of(folder).write_bytes(sealed)
+    written = bytearray(seals.seal_of(folder).read_bytes())
+    at = data.draw(st.integers(0, len(written) - 1))
+    written[at] ^= 1
+    seals.seal_of(folder).write_bytes(written)
     assert "folder.seal is not what it was" in seals.damage(folder)
     assert not seals.is_sound(folder)
