@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 from testbed.experiment.choosing import load_transport, transport_choice
 from testbed.experiment.explanations import ScenarioError
 from testbed.experiment.loading import programs_of
+from testbed.experiment.scenario import SCENARIOS
 from testbed.transport.desync import nfqws
 from testbed.transport.desync.byedpi import _SHORT
 from testbed.transport.desync.command_line import words
 from testbed.transport.desync.reading import read_strategy
 from testbed.transport.desync.strategy import StrategyError
 from testbed.transport.interface import Noting
+from tests.command import command
 from tests.transport.desync.told import nothing
 
 BATCH = r"""@echo off
@@ -82,7 +84,7 @@ def test_files_that_are_here_are_read_and_go_with_the_strategy() -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "note"),
+    ("pasted", "note"),
     [
         (
             "--hostlist-exclude=x.txt --dpi-desync=fake",
@@ -99,12 +101,12 @@ def test_files_that_are_here_are_read_and_go_with_the_strategy() -> None:
         ),
     ],
 )
-def test_what_is_understood_otherwise_is_said(command: str, note: str) -> None:
-    assert [found for found in read_strategy(command, nothing).notes if note in found]
+def test_what_is_understood_otherwise_is_said(pasted: str, note: str) -> None:
+    assert [found for found in read_strategy(pasted, nothing).notes if note in found]
 
 
 @pytest.mark.parametrize(
-    ("command", "said"),
+    ("pasted", "said"),
     [
         ("--wssize=1:6", r"--wssize=1:6 is not supported: without it, servers would send"),
         ("--dpi-desync=syndata,fake", r"=syndata is not supported: without it, the SYN would"),
@@ -136,9 +138,9 @@ def test_what_is_understood_otherwise_is_said(command: str, note: str) -> None:
         ("goodbyedpi.exe -9", r"goodbyedpi's options are not read here"),
     ],
 )
-def test_what_is_not_supported_is_named_with_what_would_be_lost(command: str, said: str) -> None:
+def test_what_is_not_supported_is_named_with_what_would_be_lost(pasted: str, said: str) -> None:
     with pytest.raises(StrategyError, match=said):
-        read_strategy(command, nothing)
+        read_strategy(pasted, nothing)
 
 
 def test_the_transport_names_the_option_and_takes_only_one_kind_of_words() -> None:
@@ -161,11 +163,29 @@ def test_the_transport_names_the_option_and_takes_only_one_kind_of_words() -> No
 def test_a_transports_files_and_notes_are_known_before_it_runs(tmp_path: Path) -> None:
     file = tmp_path / "mine.bin"
     file.write_bytes(b"mine")
-    command = f"--hostlist=gone.txt --dpi-desync=fake --dpi-desync-fake-quic={file}"
-    made = load_transport(transport_choice(f"desync {{strategy = '{command}'}}"))
+    pasted = f"--hostlist=gone.txt --dpi-desync=fake --dpi-desync-fake-quic={file}"
+    made = load_transport(transport_choice(f"desync {{strategy = '{pasted}'}}"))
     assert [program.find() for program in programs_of(made)] == [file]
     assert isinstance(made, Noting)
     assert list(made.notes) == ["the lab's messengers stand for the list gone.txt"]
+
+
+def test_a_run_says_first_how_a_strategy_was_understood(tmp_path: Path) -> None:
+    scenario = tmp_path / "mine.toml"
+    text = (SCENARIOS / "strategies.toml").read_text()
+    scenario.write_text(text)
+    done = command("run", str(scenario), "--dry-run")
+    assert done.status == 0, done.err
+    said = " ".join(done.err.split())
+    assert "zapret-openwrt 377: multidisorder cuts TCP, so it changes nothing" in said
+    assert "zapret-openwrt 520: the lab's messengers stand for the list cust1.txt" in said
+    assert "zapret-discord 4580: %GameFilter% is taken to be off (port 12)" in said
+    scenario.write_text(text.replace("--dpi-desync-ttl=1", "--wssize=1:6"))
+    done = command("run", str(scenario), "--dry-run")
+    assert done.status == 2
+    assert "transport zapret-openwrt 520: --wssize=1:6 is not supported: without it" in " ".join(
+        done.err.split()
+    )
 
 
 names = st.sampled_from([*nfqws._READERS, *_SHORT.values(), "wssize", "nothing"])
