@@ -6,7 +6,7 @@ those of its tactic, so the tactic is made when all are known.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Network
 
@@ -48,11 +48,11 @@ OLD_NAMES = {
 """Names of modes before zapret v69, which it still takes (docs/changes.txt)."""
 FOOLINGS = {"none", "md5sig", "ts", "badseq", "badsum", "datanoack", "hopbyhop", "hopbyhop2"}
 """The last two are for IPv6 alone."""
-_INCREMENTS = {
-    "badseq-increment": "sequence_by",
-    "badack-increment": "acknowledgement_by",
-    "ts-increment": "timestamp_by",
-}
+DISGUISES = (
+    *("ttl", "autottl", "fooling", "tcp-flags-set", "tcp-flags-unset"),
+    *("ts-increment", "badseq-increment", "badack-increment"),
+)
+"""What the names of options about disguises end with."""
 IPV6_ALONE = {"hopbyhop", "destopt", "ipfrag1"}
 _LOST = {
     "synack": "the SYN,ACK before the SYN would be missing",
@@ -100,7 +100,16 @@ class DisguiseDraft:
             case "tcp-flags-unset":
                 self.unset_flags = values.tcp_flags(name, value)
             case _:
-                setattr(self, _INCREMENTS[key], values.number(name, value))
+                self._take_increment(key, values.number(name, value))
+
+    def _take_increment(self, key: str, by: int) -> None:
+        match key:
+            case "badseq-increment":
+                self.sequence_by = by
+            case "badack-increment":
+                self.acknowledgement_by = by
+            case "ts-increment":
+                self.timestamp_by = by
 
     def made(self) -> Disguise:
         """Return what was asked for."""
@@ -118,12 +127,12 @@ class DisguiseDraft:
         )
 
 
-def _for_duplicates() -> DisguiseDraft:
-    return DisguiseDraft(AutoTtl(-1, 3, 64))
-
-
-def _for_originals() -> DisguiseDraft:
-    return DisguiseDraft(AutoTtl(5, 3, 64))
+def _disguises() -> Mapping[str, DisguiseDraft]:
+    return {
+        "dpi-desync": DisguiseDraft(),
+        "dup": DisguiseDraft(AutoTtl(-1, 3, 64)),
+        "orig": DisguiseDraft(AutoTtl(5, 3, 64)),
+    }
 
 
 @dataclass
@@ -144,7 +153,8 @@ class Draft:
     fakes: dict[Layer7, list[Fake]] = field(default_factory=dict)
     tls_mod: str = ""
     """The modification of ClientHellos that was last asked for."""
-    disguise: DisguiseDraft = field(default_factory=DisguiseDraft)
+    disguises: Mapping[str, DisguiseDraft] = field(default_factory=_disguises)
+    """Of fakes, of duplicates and of the packet itself, by what the options' names begin with."""
     repeats: int = 1
     any_protocol: bool = False
     start: Limit = field(default_factory=Limit)
@@ -156,9 +166,7 @@ class Draft:
     fragments: Fragments = field(default_factory=Fragments)
     padding: Padding = field(default_factory=Padding)
     duplicates: Duplicates = field(default_factory=lambda: Duplicates(0))
-    duplicates_disguise: DisguiseDraft = field(default_factory=_for_duplicates)
     original: Original = field(default_factory=lambda: Original(Disguise()))
-    original_disguise: DisguiseDraft = field(default_factory=_for_originals)
 
     def tactic(self) -> Tactic:
         """Return the tactic.
@@ -172,15 +180,15 @@ class Draft:
         fakes: dict[Layer7, Sequence[Fake]] = dict(self.fakes)
         if "fakeknown" in modes:
             fakes["unknown"] = ()
-        copies = replace(self.duplicates, disguise=self.duplicates_disguise.made())
-        original = replace(self.original, disguise=self.original_disguise.made())
+        copies = replace(self.duplicates, disguise=self.disguises["dup"].made())
+        original = replace(self.original, disguise=self.disguises["orig"].made())
         return Tactic(
             self._filter(),
             fakes=fakes,
             sends_fakes=bool(FAKES & set(modes)),
             resets=next((RESETS[mode] for mode in modes if mode in RESETS), 0),
             then=self._then(modes),
-            disguise=self.disguise.made(),
+            disguise=self.disguises["dpi-desync"].made(),
             repeats=self.repeats,
             any_protocol=self.any_protocol,
             start=self.start,

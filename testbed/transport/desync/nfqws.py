@@ -15,7 +15,7 @@ from dataclasses import replace
 from testbed.errors import did_you_mean
 from testbed.transport.desync import values
 from testbed.transport.desync.command_line import options
-from testbed.transport.desync.drafts import IPV6_ALONE, OLD_NAMES, PIECES, Draft
+from testbed.transport.desync.drafts import DISGUISES, IPV6_ALONE, OLD_NAMES, PIECES, Draft
 from testbed.transport.desync.lists import Lists
 from testbed.transport.desync.strategy import (
     Fake,
@@ -162,15 +162,6 @@ class _Reader:
         last = fakes.pop() if fakes else Fake("tls", name="www.google.com")
         fakes.append(_modified(last, draft.tls_mod))
 
-    def disguise(self, draft: Draft, name: str, value: str | None) -> None:
-        owner, key = _DISGUISE.fullmatch(name).groups()  # type: ignore[union-attr]
-        of_owner = {
-            "dup": draft.duplicates_disguise,
-            "orig": draft.original_disguise,
-            "dpi-desync": draft.disguise,
-        }
-        of_owner[owner].take(key, name, value)
-
     def limits(self, draft: Draft, name: str, value: str | None) -> None:
         limit = values.limit(name, value)
         is_start = name.endswith("-start")
@@ -198,13 +189,6 @@ class _Reader:
 
 
 _Take = Callable[[_Reader, Draft, str, str | None], None]
-
-
-def _number(field: str) -> _Take:
-    def take(reader: _Reader, draft: Draft, name: str, value: str | None) -> None:
-        setattr(draft, field, values.number(name, value))
-
-    return take
 
 
 def _layer_of(kind: str) -> Layer7:
@@ -294,11 +278,13 @@ def _copies(reader: _Reader, draft: Draft, name: str, value: str | None) -> None
         draft.duplicates = replace(draft.duplicates, replaces=value != "0")
 
 
-_DISGUISE_KEYS = (
-    *("ttl", "autottl", "fooling", "tcp-flags-set", "tcp-flags-unset"),
-    *("ts-increment", "badseq-increment", "badack-increment"),
-)
-_DISGUISE = re.compile(rf"(dpi-desync|dup|orig)-({'|'.join(_DISGUISE_KEYS)})")
+def _disguise(owner: str, key: str) -> _Take:
+    def take(reader: _Reader, draft: Draft, name: str, value: str | None) -> None:
+        draft.disguises[owner].take(key, name, value)
+
+    return take
+
+
 _READERS: Mapping[str, _Take] = {
     "new": _Reader.begin,
     "skip": _skip,
@@ -317,9 +303,9 @@ _READERS: Mapping[str, _Take] = {
     "dpi-desync-fake-tls-mod": _Reader.tls_mod,
     **{f"dpi-desync-fake-{layer}": _Reader.fake for layer in (*_LAYERS, "unknown-udp")},
     **{
-        f"{owner}-{key}": _Reader.disguise
+        f"{owner}-{key}": _disguise(owner, key)
         for owner in ("dpi-desync", "dup", "orig")
-        for key in _DISGUISE_KEYS
+        for key in DISGUISES
     },
     **{
         f"{owner}-{end}": _Reader.limits
