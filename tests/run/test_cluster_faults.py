@@ -6,6 +6,7 @@ Scheduler and workers are programs of Dask, as on other machines.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from testbed.run.runner import Done, LabError, in_guest, run_cells
 from tests.run.test_scaleout import CPUS, PLAN, begun, files_of
 
 pytestmark = [pytest.mark.guest, pytest.mark.slow]
+_ADDRESS = re.compile(r"(?:Scheduler at|Start worker at): +(tcp://127\.0\.0\.1:\d+)")
 DASK = Path(sys.executable).with_name("dask")
 
 
@@ -52,17 +54,10 @@ def started(*words: str, log: Path, **environment: str) -> Iterator[subprocess.P
 
 def address_in(log: Path) -> str:
     """Return the address that a scheduler or a worker says that it has, once it does."""
-
-    async def main() -> str:
-        with trio.fail_after(120):
-            while True:
-                for line in log.read_text().splitlines():
-                    found = [word for word in line.split() if word.startswith("tcp://127.0.0.1:")]
-                    if found and ("Scheduler at" in line or "Start worker at" in line):
-                        return found[0].rstrip(",")
-                await trio.sleep(0.05)
-
-    return trio.run(main)
+    trio.run(until, lambda: _ADDRESS.search(log.read_text()))
+    found = _ADDRESS.search(log.read_text())
+    assert found is not None
+    return found[1]
 
 
 class Cluster:
