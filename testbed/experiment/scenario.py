@@ -58,8 +58,10 @@ LINKS = SCENARIOS / "links"
 T = TypeVar("T")
 Axis = Literal["messenger", "transport", "censor", "links", "topology"]
 _FORBID_UNKNOWN_KEYS = {"extra": "forbid"}
-_ALL_DIFFERENT = ("seeds", "messengers", "transports", "censors", "links", "topologies")
-_ALL_DIFFERENT += ("other_traffic", "local_time")
+_ALL_DIFFERENT = (
+    *("seeds", "messengers", "transports", "censors", "links"),
+    *("topologies", "other_traffic", "local_time"),
+)
 """The keys of a scenario whose values must not be repeated."""
 
 
@@ -134,8 +136,7 @@ class Scenario:
         if isinstance(self.links, Links):
             return {"": self.links}
         names = (self.links,) if isinstance(self.links, str) else self.links
-        asked = [(name_of(name), name, load_links(name)) for name in names]
-        return by_name(f"{self.name}.toml: links", asked)
+        return by_name(f"{self.name}.toml: links", ((name_of(n), n, load_links(n)) for n in names))
 
 
 def checkout(needed_for: str) -> Path:
@@ -276,9 +277,8 @@ def cells(scenario: Scenario) -> list[Cell]:
 
 def _in_words(cell: Cell) -> str:
     """Return a description of a cell for error messages."""
-    line = f" over {cell.links.name}" if cell.links.name else ""
-    parts = (cell.messenger.name, str(cell.transport), f"{cell.censor.name}{line}", cell.topology)
-    return f"{', '.join(parts)}, seed {cell.seed}"
+    where = f"{cell.censor.name} over {cell.links.name}".removesuffix(" over ")
+    return f"{cell.messenger.name}, {cell.transport}, {where}, {cell.topology}, seed {cell.seed}"
 
 
 def axes_of(scenario: Scenario) -> dict[Axis, dict[str, Any]]:
