@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from testbed.analysis.groups import grouped
+from testbed.analysis.order import best_first
 from testbed.call.quality.verdict import Verdict
 from testbed.censor.event import Applied, acts, parse
 from testbed.censor.facts import Fact
@@ -37,8 +37,9 @@ class Seen:
 
 
 def saw(cells: Iterable[RecordedCell]) -> list[Seen]:
-    """Return the middlebox's view of each transport of a run, in the order of the first calls."""
-    return [_seen(key, [cell.record for cell in group]) for key, group in grouped(cells).items()]
+    """Return the middlebox's view of each transport of a run, the best first."""
+    groups = best_first(cells)
+    return [_seen(key, [cell.record for cell in group]) for key, group in groups.items()]
 
 
 def _seen(key: CallKey, group: Sequence[CellRecord]) -> Seen:

@@ -17,6 +17,7 @@ from typing import Annotated
 import trio
 import typer
 
+from testbed.cli.answers import print_answer
 from testbed.cli.console import err, out, short
 from testbed.cli.dry_run import progress_of, show_plan
 from testbed.cli.kernel import KernelKind, guest_kernel
@@ -299,6 +300,7 @@ def _show(the_run: Run, plan: Sequence[Cell], about: Manifest, *, as_json: bool)
             f"{virtual_s:.0f} virtual s in {wall_s:.1f} s of one core:"
             f" {virtual_s / wall_s:.1f} times real time. Record: {short(the_run.folder)}"
         )
+    print_answer(found, about)
 
 
 def _check_captured(the_run: Run, plan: Sequence[Cell], where: CaptureAt) -> None:

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from testbed.analysis.comparison import Comparison
 from testbed.analysis.difference import Difference, Shift
-from testbed.analysis.statistics import Estimate, coverage_limit
+from testbed.analysis.statistics import CONFIDENCE, Estimate, coverage_limit
 from testbed.show.tables import table_by_keys
 
 MEASURE_WORDS = {
@@ -26,37 +26,47 @@ MEASURE_WORDS = {
 def comparison_table(compared: Sequence[Comparison]) -> Table:
     """Return the table of how calls compare, at most 100 columns wide."""
     table, begins = table_by_keys([c.key for c in compared])
-    for name in ("n", "usable", "95 %", "over direct", "R", "95 %", "rank"):
+    for name in ("n", "usable", "95 %\ninterval", "over\ndirect", "R", "range\nof R", "rank\nby R"):
         table.add_column(name, justify="right", no_wrap=True)
     for c, begin in zip(compared, begins, strict=True):
         table.add_row(
             *begin,
             str(c.calls),
-            f"{c.usable.value:.0%}",
-            f"{c.usable.low:.0%}-{c.usable.high:.0%}",
-            effect_text(c.usable_effect),
-            f"{c.rating.value:.0f}",
-            interval_text(c.rating),
-            rank_text(c, compared),
+            *_comparison_cells(c, compared),
         )
     return table
+
+
+def _comparison_cells(c: Comparison, compared: Sequence[Comparison]) -> list[str]:
+    if c.broken:
+        return ["broken", *["-"] * 5]
+    return [
+        f"{c.usable.value:.0%}",
+        f"{c.usable.low:.0%}-{c.usable.high:.0%}",
+        effect_text(c.usable_effect),
+        f"{c.rating.value:.0f}",
+        interval_text(c.rating),
+        rank_text(c, compared),
+    ]
 
 
 def legend(compared: Sequence[Comparison]) -> str:
     """Return what the columns of `comparison_table` mean, for the n of these comparisons."""
     n = min(c.calls for c in compared)
     interval = (
-        f"with its bootstrap interval, which for {n} seeds contains the true median with a "
-        f"probability of at most {coverage_limit(n):.0%}"
+        f"with its range (bootstrap), which for {n} seeds contains the true median with a "
+        f"probability of at most {min(coverage_limit(n), CONFIDENCE):.0%}"
         if n > 1
-        else "whose bootstrap interval is not defined for one seed"
+        else "whose range is not defined for one seed"
     )
     text = (
         "n: calls. usable: share of calls that were usable or good, with Wilson's interval; over "
         "direct: percentage points more than direct calls of the same seeds, * if Newcombe's "
-        "interval excludes 0. R: median of the worse direction, 0 without a call, "
+        "interval excludes 0. R: E-model, median of the worse direction, 0 without a call, "
         f"{interval}. rank: by R, within messenger and censor; = shared, because "
-        "the intervals overlap."
+        "the ranges overlap."
+        + " broken: the transport does not work here, whatever the censor."
+        * any(c.broken for c in compared)
     )
     return fill(text, 100)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from datetime import date
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
@@ -159,13 +160,13 @@ def test_the_same_page_is_written_each_time(
 ) -> None:
     assert page.h1 is not None
     target = tmp_path / "new" / "again.html"
-    write(small_run, target, lambda _: None)
+    write(small_run, target, lambda _: None, date(2026, 11, 30))
     assert target.read_bytes() == (small_run.folder / "report.html").read_bytes()
 
 
 def test_a_page_may_be_without_players(small_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page_module, "drawings_of", lambda _run, _tell: [])
-    silent = page_module.page_of(small_run, lambda _: None, with_sound=False)
+    silent = page_module.page_of(small_run, lambda _: None, date(2026, 11, 30), with_sound=False)
     assert silent.sounds == 0
     soup = BeautifulSoup(silent.html, "html.parser")
     assert not soup.select("audio, #hear")
@@ -174,7 +175,7 @@ def test_a_page_may_be_without_players(small_run: Run, monkeypatch: pytest.Monke
 
 def test_a_run_without_calls_is_an_error(run: Run, tmp_path: Path) -> None:
     with pytest.raises(ResultsError, match="has no calls to report"):
-        write(run, tmp_path / "report.html", lambda _: None)
+        write(run, tmp_path / "report.html", lambda _: None, date(2026, 11, 30))
     with pytest.raises(ResultsError, match="is not a run's folder"):
-        write(Run(tmp_path), tmp_path / "report.html", lambda _: None)
+        write(Run(tmp_path), tmp_path / "report.html", lambda _: None, date(2026, 11, 30))
     assert not (tmp_path / "report.html").exists()

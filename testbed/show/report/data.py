@@ -13,9 +13,11 @@ from testbed.analysis.comparison import Comparison
 from testbed.analysis.costs import Cost
 from testbed.call.quality.verdict import DirectionQuality
 from testbed.record.cell_record import CellRecord, ChatSummary, Conversation, TrafficSummary
+from testbed.show.answer.headline import restriction
+from testbed.show.answer.statements import usable_text
+from testbed.show.answer.wording import interval, number
 from testbed.show.comparison_tables import MEASURE_WORDS, effect_text, rank_text
 from testbed.show.drawing.words import tied
-from testbed.show.report.answer import interval, number, restriction, usable_text
 from testbed.show.report.calls import (
     EVENTS,
     SIDES,

@@ -6,21 +6,26 @@ import base64
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import date
 from importlib import resources
 
 import jinja2
 
 from testbed.analysis.comparison import Comparison
 from testbed.analysis.costs import Cost
+from testbed.analysis.sweeps import limits
 from testbed.call.quality.symptoms import Symptom
 from testbed.call.quality.verdict import Verdict
+from testbed.experiment.transport_facts import transport_facts
 from testbed.record.results import ResultsError, Run
+from testbed.show.answer import answer
+from testbed.show.answer.headline import is_open, restriction
+from testbed.show.answer.wording import interval, number
 from testbed.show.comparison_tables import effect_text, rank_text
 from testbed.show.drawing import words
 from testbed.show.drawing.style import VERDICT_FILLS
 from testbed.show.drawing.tally import tally
 from testbed.show.report import origins
-from testbed.show.report.answer import answer, interval, is_open, number, restriction
 from testbed.show.report.calls import Kind, kinds_of
 from testbed.show.report.data import data_of
 from testbed.show.report.drawings import drawings_of
@@ -43,8 +48,11 @@ class Page:
     """The number of kinds whose sound does not fit, or cannot be made."""
 
 
-def page_of(run: Run, tell: Callable[[str], None], *, with_sound: bool = True) -> Page:
-    """Return the report of a run; the same run yields the same text. `tell` is called at each step.
+def page_of(run: Run, tell: Callable[[str], None], today: date, *, with_sound: bool = True) -> Page:
+    """Return the report of a run; the same run yields the same text on the same day.
+
+    `tell` is called at each step. `today` decides whether a censor's profile is too old to name
+    tools under it.
 
     Raises:
         ResultsError: The run has no call.
@@ -64,7 +72,7 @@ def page_of(run: Run, tell: Callable[[str], None], *, with_sound: bool = True) -
         provenance=words.provenance(manifest, cells, words.calls_per(tallies, "kind")),
         definition=words.definition(),
         symptoms=_symptoms(),
-        answer=answer(compared, manifest),
+        answer=answer(compared, limits(cells), manifest, transport_facts(), today),
         matrix=_matrix(kinds),
         fills=[_fill(verdict) for verdict in sorted(Verdict, reverse=True)],
         listen=_examples(kinds, sounds),
