@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -36,6 +37,13 @@ def test_lists_fit_100_columns(kind: str) -> None:
     assert done.status == 0
     assert done.out.strip()
     assert all(len(line.rstrip()) <= 100 for line in done.out.splitlines())
+
+
+def test_everything_is_listed_at_once_as_json() -> None:
+    found = json.loads(command("list", "--json").out)
+    assert set(found) == {"scenarios", "censors", "messengers", "transports", "links", "packages"}
+    assert "hysteria2" in {each["name"] for each in found["transports"]}
+    assert json.loads(command("list", "links", "--json").out) == found["links"]
 
 
 def test_an_unknown_scenario_is_a_usage_error_that_names_what_there_is() -> None:

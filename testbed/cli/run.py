@@ -17,6 +17,7 @@ from typing import Annotated
 import trio
 import typer
 
+from testbed.analysis.groups import names_of
 from testbed.cli.answers import print_answer
 from testbed.cli.console import err, out, short
 from testbed.cli.dry_run import progress_of, show_plan
@@ -284,7 +285,7 @@ def _show(the_run: Run, plan: Sequence[Cell], about: Manifest, *, as_json: bool)
         return
     table_rows = tables.rows(found)
     if as_json:
-        sys.stdout.write(tables.as_json(table_rows) + "\n")
+        sys.stdout.write(tables.as_json(table_rows, names_of(found)) + "\n")
         return
     out.print(tables.summary(table_rows))
     if (traffic := tables.traffic_table(found)) is not None:

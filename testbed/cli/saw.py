@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from testbed.analysis.censor_view import saw
+from testbed.analysis.groups import names_of
 from testbed.cli.console import out, print_json, without_key
 from testbed.cli.registry import Command, Panel
 from testbed.record.results import Run
@@ -24,9 +25,10 @@ def print_saw(
 
     Example: testbed saw results/ru-calls-2025-08
     """
-    found = saw(Run(folder).cells())
+    cells = Run(folder).cells()
+    found, names = saw(cells), names_of(cells)
     if as_json:
-        print_json([{**seen.key._asdict(), **without_key(seen)} for seen in found])
+        print_json([{**names[seen.key], **without_key(seen)} for seen in found])
         return
     out.print(seen_table(found))
     out.print(LEGEND, style="dim")

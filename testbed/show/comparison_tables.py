@@ -11,6 +11,7 @@ from rich.table import Table
 
 from testbed.analysis.comparison import Comparison
 from testbed.analysis.difference import Difference, Shift
+from testbed.analysis.groups import Names
 from testbed.analysis.statistics import CONFIDENCE, Estimate, coverage_limit
 from testbed.show.tables import table_by_keys
 
@@ -92,16 +93,20 @@ def interval_text(estimate: Estimate | None, factor: float = 1.0, digits: int = 
     return f"{estimate.low * factor:.{digits}f}-{estimate.high * factor:.{digits}f}"
 
 
-def comparison_json(compared: Iterable[Comparison]) -> str:
-    """Return comparisons as JSON, in SI units; unknown values are null."""
+def comparison_json(compared: Iterable[Comparison], names: Names) -> str:
+    """Return comparisons as JSON, in SI units; unknown values are null.
+
+    `names` are those of the calls (`testbed.analysis.groups.names_of`).
+    """
     return _json(
         [
             {
-                **c.key._asdict(),
+                **names[c.key],
                 "n": c.calls,
                 "verdicts": c.verdicts,
                 "median_verdict": c.median_verdict,
                 "rank": c.rank,
+                "broken": c.broken or None,
                 "usable": c.usable,
                 "usable_over_direct": c.usable_effect,
                 "rating": c.rating,
@@ -170,8 +175,8 @@ def difference_words(found: Difference) -> list[str]:
     return lines
 
 
-def difference_json(found: Difference) -> str:
-    """Return a difference as JSON."""
+def difference_json(found: Difference, names: Names) -> str:
+    """Return a difference as JSON; `names` are those of the calls (`names_of`)."""
     return _json(
         {
             "made_of": found.made_of,
@@ -180,7 +185,7 @@ def difference_json(found: Difference) -> str:
             "verdicts": found.verdicts,
             "medians": [
                 {
-                    **shift.key._asdict(),
+                    **names[shift.key],
                     "measure": shift.measure,
                     "before": shift.before,
                     "after": shift.after,

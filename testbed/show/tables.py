@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from testbed.analysis.broken import broken
+from testbed.analysis.groups import Names
 from testbed.analysis.order import best_first
 from testbed.analysis.sweeps import sweep_of
 from testbed.call.quality.symptoms import Symptom, symptom_of
@@ -290,10 +291,10 @@ def _number(value: float | None, digits: int, factor: float = 1) -> str:
     return "-" if value is None else f"{value * factor:.{digits}f}"
 
 
-def as_json(table_rows: Iterable[Row]) -> str:
-    """Return the rows as JSON, in SI units."""
+def as_json(table_rows: Iterable[Row], names: Names) -> str:
+    """Return the rows as JSON, in SI units; `names` are those of the calls (`names_of`)."""
     flat = [
-        {**row.key._asdict(), **{k: v for k, v in vars(row).items() if k != "key"}}
+        {**names[row.key], **{k: v for k, v in vars(row).items() if k != "key"}}
         for row in table_rows
     ]
     return to_json(flat, indent=1).decode()

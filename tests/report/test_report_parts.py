@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 from bs4 import BeautifulSoup
 from hypothesis import given
 from hypothesis import strategies as st
 
 from testbed.call.quality.measures import Step
+from testbed.record.manifest import ScenarioTitle
 from testbed.record.results import Run
 from testbed.show.report import sounds
 from testbed.show.report.calls import kinds_of, lost_by_second
 from testbed.show.report.drawings import inline
+from testbed.show.report.origins import commands
 from testbed.show.report.sounds import SHORTEST_S, seconds_for, sounds_of, words_from
-from tests.records import record
+from tests.records import id_of, manifest, record, write_run
+
+
+def test_the_run_of_an_own_scenario_is_repeated_by_its_text_and_quoted(tmp_path: Path) -> None:
+    own = ScenarioTitle("my calls", "t", "q")
+    calls = [record("fec {inner = tuic}", seed=1)]
+    about = replace(manifest([id_of(one) for one in calls]), scenario=own)
+    run = write_run(tmp_path / "my run", calls, about=about)
+    (run.folder / "scenario.toml").write_text('transports = ["direct", "fec {inner = tuic}"]')
+    first, second, _ = commands(run, run.cells())
+    path = shlex.quote(str(run.folder / "scenario.toml"))
+    assert first == (
+        f"./lab run {path} --transport 'fec {{inner = tuic}}' --out 'results/my calls-again'"
+    )
+    assert second == "./lab report 'results/my calls-again'"
 
 
 def test_losses_are_given_for_each_second_since_dialling() -> None:
