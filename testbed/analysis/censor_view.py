@@ -15,7 +15,7 @@ from testbed.call.quality.verdict import Verdict
 from testbed.censor.event import Applied, acts, parse
 from testbed.censor.facts import Fact
 from testbed.record.cell_record import CallKey, CellRecord
-from testbed.record.observation import Observation
+from testbed.record.observation import Event, Observation
 from testbed.record.results import RecordedCell
 
 _WORKS = (Verdict.GOOD, Verdict.USABLE)
@@ -64,10 +64,14 @@ def labels_of(call: CellRecord) -> set[str]:
     return {event.name for event in events if isinstance(event, Fact) and not event.value}
 
 
-def _of_transport(observation: Observation) -> list[str]:
-    """Return what the middlebox recorded about all flows except the chat's."""
+def transport_events(observation: Observation) -> list[Event]:
+    """Return what the middlebox recorded about all flows except the chat's, by time."""
     chat = f" > {observation.chat.server}"
-    return [what for _, flow, what in observation.events if not flow.endswith(chat)]
+    return [event for event in observation.events if not event[1].endswith(chat)]
+
+
+def _of_transport(observation: Observation) -> list[str]:
+    return [what for _, _, what in transport_events(observation)]
 
 
 def _meaning(group: Sequence[CellRecord], facts: Sequence[str], actions: Iterable[str]) -> str:

@@ -104,13 +104,41 @@ def test_sounds_are_there_once_and_decode(page: BeautifulSoup) -> None:
 def test_the_answer_is_that_of_the_calls(page: BeautifulSoup) -> None:
     text = page.select("section")[0].get_text(" ", strip=True).replace("\N{NO-BREAK SPACE}", " ")
     answer = " ".join(text.split())
-    none = "direct calls, and calls through tuic: none of 2 usable with WhatsApp"
-    assert f"Under ru-calls-2025-08, {none}" in answer
-    assert "Under ru-calls-2025-08, calls through obfs4: all of 2 usable with WhatsApp" in answer
-    assert "2 of 2 usable (95 %: 34 to 100 %): obfs4" in answer
-    assert "By R (E-model), obfs4 is first" in answer
+    scope, best, worst = (
+        answer.index(text)
+        for text in (
+            "In the lab, under ru-calls-2025-08 (Russia, calls on WhatsApp and Telegram, August",
+            "Calls through obfs4 (Tor Browser): 2 of 2 calls usable (95 % interval: 34 to 100 %).",
+            "Direct calls, and calls through tuic (Hiddify, sing-box): each none of 2 calls usable",
+        )
+    )
+    assert scope < best < worst
+    assert "Needed at the far end: obfs4: an obfs4 bridge abroad" in answer
+    assert "Unknown: whether it holds at other times" in answer
+    assert "2 of 2 usable (95 % interval: 34 to 100 %): obfs4" in answer
+    assert "Too few calls (n = 2) to rank by R" in answer
     assert "a model of the messenger's exchanges, not its program" in answer
     assert "ru-calls-2025-08 (4 of 11)" in answer
+
+
+def test_the_answer_comes_first_then_the_matrix_then_the_sound(page: BeautifulSoup) -> None:
+    headings = [str(section["aria-labelledby"]) for section in page.select("main > section")]
+    assert headings[:3] == ["answer", "calls", "hear"]
+
+
+def test_each_call_says_in_a_sentence_what_the_middlebox_did(page: BeautifulSoup) -> None:
+    data = data_in(page)
+    cells = data["kinds"]["whatsapp--direct--ru-calls-2025-08"]["cells"]
+    told = data["words"][cells[0]["story"]].replace("\N{NO-BREAK SPACE}", " ")
+    assert "The middlebox recognised stun " in told
+    assert "and dropped 300 of 1000 packets (rule stun)." in told
+    assert "unusable: " in told
+    [free] = data["kinds"]["whatsapp--direct--open"]["cells"][:1]
+    assert data["words"][free["story"]].startswith("Nothing restricted it.")
+
+
+def test_the_page_has_at_most_a_megabyte_for_a_hundred_calls(small_run: Run) -> None:
+    assert (small_run.folder / "report.html").stat().st_size <= 1_000_000
 
 
 def test_a_page_with_players_says_that_calls_can_be_heard(page: BeautifulSoup) -> None:
@@ -145,7 +173,7 @@ def test_each_number_of_a_censor_has_its_source(page: BeautifulSoup) -> None:
 
 def test_it_says_how_to_repeat_the_run(page: BeautifulSoup, small_run: Run) -> None:
     text = page.select("section")[-1].get_text(" ")
-    assert "./lab run small --seed 1 --seed 2" in text
+    assert f"./lab run {small_run.folder}/scenario.toml --seed 1 --seed 2 --out" in text
     assert hashlib.sha256((small_run.folder / "run.json").read_bytes()).hexdigest() in text
     assert "0.1.0 (code 123)" in text
 

@@ -58,9 +58,11 @@ def _usable(group: Sequence[Comparison]) -> tuple[tuple[str, tuple[str, ...]], .
 
 
 def usable_text(c: Comparison) -> str:
-    """Return how many calls were usable: "3 of 3 usable (95 %: 44 to 100 %)"."""
+    """Return how many calls were usable: "3 of 3 usable (95 % interval: 44 to 100 %)"."""
     good = round(c.usable.value * c.calls)
-    return tied(f"{good} of {c.calls} usable ({CONFIDENCE:.0%}: {interval(c.usable, 100)}%)")
+    return tied(
+        f"{good} of {c.calls} usable ({CONFIDENCE:.0%} interval: {interval(c.usable, 100)}%)"
+    )
 
 
 def _notes(group: Sequence[Comparison]) -> tuple[str, ...]:

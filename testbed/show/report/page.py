@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from importlib import resources
+from statistics import fmean
 
 import jinja2
 
@@ -29,11 +31,17 @@ from testbed.show.report import origins
 from testbed.show.report.calls import Kind, kinds_of
 from testbed.show.report.data import data_of
 from testbed.show.report.drawings import drawings_of
-from testbed.show.report.sounds import Sounds, sounds_of
+from testbed.show.report.sounds import EXCERPT_BYTES, SOUND_BUDGET_BYTES, Sounds, sounds_of
 
 PAGE_BUDGET_BYTES = 8_000_000
 """The largest page, that of the big matrix, stays below this: it opens in about a second, and is
 small enough for an e-mail."""
+_BYTES_PER_CALL = 10_000
+"""A page with sound has at most this for each of its calls, and as much as for 100 calls if it has
+fewer: 1 MB for 100 calls."""
+_FEWEST = 100
+_PLAYERS = 3
+"""How many sounds of the page stand in it twice: those that are heard first need no script."""
 
 
 @dataclass(frozen=True)
@@ -62,36 +70,53 @@ def page_of(run: Run, tell: Callable[[str], None], today: date, *, with_sound: b
     if not cells:
         raise ResultsError(f"{run.folder} has no calls to report: run its scenario first")
     manifest, kinds = run.manifest(), kinds_of(run, cells)
-    sounds = sounds_of(run, kinds, lambda name: tell(f"sound: {name}")) if with_sound else Sounds(0)
     drawings = drawings_of(run, lambda name: tell(f"figure: {name}"))
     tell("page")
     tallies = tally(cells, run.failures())
     compared = [kind.comparison for kind in kinds]
-    html = _rendered(
-        question=words.question(manifest),
-        provenance=words.provenance(manifest, cells, words.calls_per(tallies, "kind")),
-        definition=words.definition(),
-        symptoms=_symptoms(),
-        answer=answer(compared, limits(cells), manifest, transport_facts(), today),
-        matrix=_matrix(kinds),
-        fills=[_fill(verdict) for verdict in sorted(Verdict, reverse=True)],
-        listen=_examples(kinds, sounds),
-        sounds=sounds,
-        drawings=drawings,
-        comparison=[_row(c, compared) for c in compared],
-        costs=[_cost_row(kind.cost) for kind in kinds if kind.cost],
-        failures=run.failures(),
-        censors=origins.censors(manifest),
-        messengers=origins.messengers(manifest),
-        links=origins.links(manifest),
-        sureness=origins.SURENESS,
-        commands=origins.commands(run, cells),
-        versions=origins.versions(manifest),
-        digests=origins.digests(run),
-        manifest=manifest,
-        data=asdict(data_of(kinds, sounds)),
-    )
+
+    def rendered(sounds: Sounds) -> str:
+        return _rendered(
+            listen=_examples(kinds, sounds),
+            sounds=sounds,
+            data=asdict(data_of(kinds, sounds)),
+            **context,
+        )
+
+    context: dict[str, object] = {
+        "question": words.question(manifest),
+        "provenance": words.provenance(manifest, cells, words.calls_per(tallies, "kind")),
+        "definition": words.definition(),
+        "symptoms": _symptoms(),
+        "answer": answer(compared, limits(cells), manifest, transport_facts(), today),
+        "matrix": _matrix(kinds),
+        "fills": [_fill(verdict) for verdict in sorted(Verdict, reverse=True)],
+        "drawings": drawings,
+        "comparison": [_row(c, compared) for c in compared],
+        "costs": [_cost_row(kind.cost) for kind in kinds if kind.cost],
+        "failures": run.failures(),
+        "broken": {c.key.transport: c.broken for c in compared if c.broken},
+        "censors": origins.censors(manifest),
+        "messengers": origins.messengers(manifest),
+        "links": origins.links(manifest),
+        "sureness": origins.SURENESS,
+        "commands": origins.commands(run, cells),
+        "versions": origins.versions(manifest),
+        "digests": origins.digests(run),
+        "manifest": manifest,
+    }
+    sounds = Sounds(0)
+    if with_sound:
+        budget_bytes = _sound_budget(len(cells), len(rendered(sounds).encode()))
+        sounds = sounds_of(run, kinds, lambda name: tell(f"sound: {name}"), budget_bytes)
+    html = rendered(sounds)
     return Page(html, len(cells), len(sounds.excerpts), len(sounds.left_out))
+
+
+def _sound_budget(calls: int, silent_bytes: int) -> int:
+    """Return how many bytes of sound a page may have that has so many without it."""
+    room = _BYTES_PER_CALL * max(calls, _FEWEST) - silent_bytes - _PLAYERS * EXCERPT_BYTES
+    return max(min(room, SOUND_BUDGET_BYTES), 0)
 
 
 @dataclass(frozen=True)
@@ -100,15 +125,20 @@ class _Matrix:
 
     censors: Sequence[str]
     rows: Mapping[str, Mapping[str, Mapping[str, Kind]]]
-    """By messenger, transport, censor."""
+    """By messenger, transport (the best first, over all censors), censor."""
 
 
 def _matrix(kinds: Sequence[Kind]) -> _Matrix:
     rows: dict[str, dict[str, dict[str, Kind]]] = {}
+    tried: defaultdict[str, list[float]] = defaultdict(list)
     for kind in kinds:
+        tried[kind.key.transport].append(kind.comparison.usable.value)
+    for kind in sorted(kinds, key=lambda kind: -fmean(tried[kind.key.transport])):
         messenger, transport, censor = kind.key
         rows.setdefault(messenger, {}).setdefault(transport, {})[censor] = kind
-    return _Matrix(list(dict.fromkeys(kind.key.censor for kind in kinds)), rows)
+    messengers = dict.fromkeys(kind.key.messenger for kind in kinds)
+    censors = list(dict.fromkeys(kind.key.censor for kind in kinds))
+    return _Matrix(censors, {messenger: rows[messenger] for messenger in messengers})
 
 
 def _examples(kinds: Sequence[Kind], sounds: Sounds) -> list[Kind]:
