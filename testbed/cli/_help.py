@@ -92,4 +92,4 @@ def _words(module: ast.Module, name: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

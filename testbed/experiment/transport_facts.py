@@ -34,6 +34,8 @@ class TransportFacts:
     """The source and confidence of `apps`, `needs` and `risks`."""
     apps: tuple[str, ...] = ()
     """Programs in which people use it; empty: none is known to us."""
+    for_people: bool = True
+    """Whether it is a program that people can have; otherwise it was written to compare methods."""
     ends: Literal["one", "both"] = "one"
     """Whether only the restricted end of a call must use it, or both."""
     risks: tuple[str, ...] = ()

@@ -262,6 +262,7 @@ def test_a_transport_with_parameters_has_the_apps_of_its_kind() -> None:
     assert with_apps("hysteria2 {salamander = true}", known).startswith("hysteria2 {salamander")
     assert "v2rayNG" in with_apps("hysteria2 {salamander = true}", known)
     assert with_apps("mine", known) == "mine"
+    assert with_apps("fec {inner = tuic}", known) == "fec {inner = tuic} (a method, no program)"
 
 
 def test_a_ranking_names_ties_and_the_censors_that_defeat_the_best() -> None:

@@ -57,6 +57,8 @@ def with_apps(transport: str, known: Known) -> str:
     if transport == DIRECT:
         return "direct calls"
     facts = facts_of(transport, known)
+    if facts is not None and not facts.for_people:
+        return f"{transport} (a method, no program)"
     if facts is None or not facts.apps:
         return transport
     apps = [app for app in facts.apps if app.lower() != transport.lower()]
