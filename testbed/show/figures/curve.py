@@ -102,7 +102,7 @@ def _draw(axes: Axes, points: Sequence[_Point], transports: Sequence[str]) -> No
 
 def _dodge(axes: Axes, steps: float) -> Transform:
     """Return a shift to the side, in steps of `_DODGE_PT`."""
-    return ScaledTranslation(steps * _DODGE_PT / 72, 0, axes.get_figure(root=True).dpi_scale_trans)
+    return ScaledTranslation(steps * _DODGE_PT / 72, 0, axes.figure.dpi_scale_trans)
 
 
 def _scale(axes: Axes, xs: Sequence[float]) -> None:
@@ -118,7 +118,7 @@ def _scale(axes: Axes, xs: Sequence[float]) -> None:
     free = 0.0
     labels = []
     for x in xs:
-        at_in, _ = axes.transData.transform((x, 0)) / axes.get_figure(root=True).dpi
+        at_in, _ = axes.transData.transform((x, 0)) / axes.figure.dpi
         room_in = style.text_width_in(f"{x:g}", style.NOTE_PT) / 2
         fits = at_in - room_in >= free
         labels.append(f"{x:g}" if fits else "")
