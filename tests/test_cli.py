@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from testbed.cli import quickstart
 from testbed.experiment.scenario import ROOT
 from tests.command import command
 
@@ -79,6 +80,23 @@ def test_plot_of_a_folder_that_is_no_run(tmp_path: Path) -> None:
 def test_help_has_an_example() -> None:
     assert "Example: testbed run" in command("run", "--help").out.replace("\n", " ")
     assert command().status == 2
+
+
+def test_a_figure_that_there_is_not_is_found_out_before_the_calls() -> None:
+    done = command("run", "quick", "--plot", "usabilty")
+    assert done.status == 2
+    assert "Did you mean 'usability'?" in done.err
+
+
+def test_the_first_calls_are_followed_by_their_report_and_what_to_do_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(quickstart, "run", lambda name, out_folder: done.append(name))
+    monkeypatch.setattr(quickstart, "print_report", lambda folder: done.append(folder.name))
+    ended = command("quickstart")
+    assert done == ["quick", "quick"]
+    assert "Next: testbed open results/quick" in " ".join(ended.out.split())
 
 
 def test_doctor_finds_all_that_the_project_installs() -> None:

@@ -22,7 +22,9 @@ from testbed.cli.answers import print_answer
 from testbed.cli.console import err, out, short
 from testbed.cli.dry_run import progress_of, show_plan
 from testbed.cli.kernel import KernelKind, guest_kernel
+from testbed.cli.plot import plot
 from testbed.cli.registry import Command, Panel
+from testbed.errors import did_you_mean
 from testbed.experiment import scenario
 from testbed.experiment.cell import CaptureAt, Cell
 from testbed.experiment.choosing import only_transports, transport_names
@@ -39,7 +41,7 @@ from testbed.run.provenance import (
     lacking,
     manifest,
 )
-from testbed.show import tables
+from testbed.show import figures, tables
 from testbed.tools.repeatability import differing
 
 _SCHEDULER = re.compile(r"local(:[1-9][0-9]*)?|[a-z]+://\S+:[0-9]+")
@@ -99,6 +101,10 @@ def run(
         Path | None,
         typer.Option(metavar="FILE", help="A sound file of your own with the speech."),
     ] = None,
+    figure: Annotated[
+        list[str] | None,
+        typer.Option("--plot", help="Draw this figure, too (repeatable), as `testbed plot`."),
+    ] = None,
     scheduler: Annotated[
         str | None,
         typer.Option(
@@ -118,6 +124,7 @@ def run(
     chosen = _chosen(loaded, messenger, transport, seed, speech)
     the_run, plan = Run(out_folder or RESULTS / chosen.name), cells(chosen)
     _check_scheduler(scheduler)
+    _check_figures(figure or ())
     check_plan(plan)
     if dry_run:
         show_plan(the_run, plan, len(_cpus(jobs)))
@@ -128,8 +135,8 @@ def run(
         with _sent_to(scheduler, kernel, plan, (local, _cpus(jobs))) as lab:
             the_run.begin(about, _source(scenario_name), fresh=fresh)
             failures = _run_all(the_run, plan, lab, "cells", pcap=pcap)
-            _show(the_run, plan, about, as_json=as_json)
             failures |= _compare_again(the_run, plan, lab) if twice else {}
+            _show(the_run, plan, about, figure, as_json=as_json)
     _end(failures, the_run)
 
 
@@ -167,6 +174,13 @@ def _check_scheduler(scheduler: str | None) -> None:
             f"--scheduler {scheduler}: expected local, local:N or an address such as "
             "tcp://127.0.0.1:8786"
         )
+
+
+def _check_figures(names: Sequence[str]) -> None:
+    for name in names:
+        if name not in figures.FIGURES:
+            known = ", ".join(figures.FIGURES) + did_you_mean(name, figures.FIGURES)
+            raise ScenarioError(f"--plot {name}: there is no such figure; there are {known}")
 
 
 def _check_possible(plan: Sequence[Cell], kernel: KernelKind, *, twice: bool) -> None:
@@ -277,8 +291,18 @@ def _run_all(
     return failures
 
 
-def _show(the_run: Run, plan: Sequence[Cell], about: Manifest, *, as_json: bool) -> None:
-    """Print the results of the plan's calls, if there are any; as JSON even if there are none."""
+def _show(
+    the_run: Run,
+    plan: Sequence[Cell],
+    about: Manifest,
+    figure: Sequence[str] | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Print the results of the plan's calls, if there are any; as JSON even if there are none.
+
+    The answer comes last, where it stays in sight.
+    """
     wanted = {cell_id(cell) for cell in plan}
     found = [each for each in the_run.cells() if each.id in wanted]
     if not found and not as_json:
@@ -301,6 +325,8 @@ def _show(the_run: Run, plan: Sequence[Cell], about: Manifest, *, as_json: bool)
             f"{virtual_s:.0f} virtual s in {wall_s:.1f} s of one core:"
             f" {virtual_s / wall_s:.1f} times real time. Record: {short(the_run.folder)}"
         )
+    if figure:
+        plot(the_run.folder, list(figure))
     print_answer(found, about)
 
 
