@@ -10,12 +10,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from testbed.analysis.order import best_first
+from testbed.analysis.groups import grouped
 from testbed.call.quality.verdict import Verdict
 from testbed.censor.event import Applied, acts, parse
 from testbed.censor.facts import Fact
 from testbed.record.cell_record import CallKey, CellRecord
-from testbed.record.observation import Event, Observation
+from testbed.record.observation import Observation
 from testbed.record.results import RecordedCell
 
 _WORKS = (Verdict.GOOD, Verdict.USABLE)
@@ -37,9 +37,8 @@ class Seen:
 
 
 def saw(cells: Iterable[RecordedCell]) -> list[Seen]:
-    """Return the middlebox's view of each transport of a run, the best first."""
-    groups = best_first(cells)
-    return [_seen(key, [cell.record for cell in group]) for key, group in groups.items()]
+    """Return the middlebox's view of each transport of a run, in the order of the first calls."""
+    return [_seen(key, [cell.record for cell in group]) for key, group in grouped(cells).items()]
 
 
 def _seen(key: CallKey, group: Sequence[CellRecord]) -> Seen:
@@ -64,14 +63,10 @@ def labels_of(call: CellRecord) -> set[str]:
     return {event.name for event in events if isinstance(event, Fact) and not event.value}
 
 
-def transport_events(observation: Observation) -> list[Event]:
-    """Return what the middlebox recorded about all flows except the chat's, by time."""
-    chat = f" > {observation.chat.server}"
-    return [event for event in observation.events if not event[1].endswith(chat)]
-
-
 def _of_transport(observation: Observation) -> list[str]:
-    return [what for _, _, what in transport_events(observation)]
+    """Return what the middlebox recorded about all flows except the chat's."""
+    chat = f" > {observation.chat.server}"
+    return [what for _, flow, what in observation.events if not flow.endswith(chat)]
 
 
 def _meaning(group: Sequence[CellRecord], facts: Sequence[str], actions: Iterable[str]) -> str:

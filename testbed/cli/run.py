@@ -22,9 +22,8 @@ from testbed.cli.answers import print_answer
 from testbed.cli.console import err, out, short
 from testbed.cli.dry_run import progress_of, show_plan
 from testbed.cli.kernel import KernelKind, guest_kernel
-from testbed.cli.plot import plot
+from testbed.cli.plot import check_figures, plot
 from testbed.cli.registry import Command, Panel
-from testbed.errors import did_you_mean
 from testbed.experiment import scenario
 from testbed.experiment.cell import CaptureAt, Cell
 from testbed.experiment.choosing import only_transports, transport_names
@@ -41,7 +40,7 @@ from testbed.run.provenance import (
     lacking,
     manifest,
 )
-from testbed.show import figures, tables
+from testbed.show import tables
 from testbed.tools.repeatability import differing
 
 _SCHEDULER = re.compile(r"local(:[1-9][0-9]*)?|[a-z]+://\S+:[0-9]+")
@@ -124,7 +123,7 @@ def run(
     chosen = _chosen(loaded, messenger, transport, seed, speech)
     the_run, plan = Run(out_folder or RESULTS / chosen.name), cells(chosen)
     _check_scheduler(scheduler)
-    _check_figures(figure or ())
+    check_figures("--plot", figure or ())
     check_plan(plan)
     if dry_run:
         show_plan(the_run, plan, len(_cpus(jobs)))
@@ -174,13 +173,6 @@ def _check_scheduler(scheduler: str | None) -> None:
             f"--scheduler {scheduler}: expected local, local:N or an address such as "
             "tcp://127.0.0.1:8786"
         )
-
-
-def _check_figures(names: Sequence[str]) -> None:
-    for name in names:
-        if name not in figures.FIGURES:
-            known = ", ".join(figures.FIGURES) + did_you_mean(name, figures.FIGURES)
-            raise ScenarioError(f"--plot {name}: there is no such figure; there are {known}")
 
 
 def _check_possible(plan: Sequence[Cell], kernel: KernelKind, *, twice: bool) -> None:

@@ -9,6 +9,7 @@ import typer
 
 from testbed.analysis.censor_view import saw
 from testbed.analysis.groups import names_of
+from testbed.analysis.order import best_first
 from testbed.cli.console import out, print_json, without_key
 from testbed.cli.registry import Command, Panel
 from testbed.record.results import Run
@@ -25,7 +26,7 @@ def print_saw(
 
     Example: testbed saw results/ru-calls-2025-08
     """
-    cells = Run(folder).cells()
+    cells = [cell for group in best_first(Run(folder).cells()).values() for cell in group]
     found, names = saw(cells), names_of(cells)
     if as_json:
         print_json([{**names[seen.key], **without_key(seen)} for seen in found])

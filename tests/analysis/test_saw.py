@@ -80,10 +80,10 @@ def test_seeds_are_summarised_together_and_the_chat_is_left_out() -> None:
         result("t", Verdict.UNUSABLE, [*chat, *RECOGNISED]),
         result("u", Verdict.GOOD, chat),
     ]
-    best, worst = saw(calls)
-    assert (best.facts, best.rules, best.meaning) == ((), (), "works, not recognised")
-    assert worst.verdicts == {"good": 1, "unusable": 1}
-    assert (worst.facts, worst.meaning) == (("stun",), "1 of 2 restricted")
+    first, second = saw(calls)
+    assert first.verdicts == {"good": 1, "unusable": 1}
+    assert (first.facts, first.meaning) == (("stun",), "1 of 2 restricted")
+    assert (second.facts, second.rules, second.meaning) == ((), (), "works, not recognised")
 
 
 def test_the_table_fits_and_cuts_no_word() -> None:

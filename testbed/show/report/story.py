@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from testbed.analysis.censor_view import transport_events
 from testbed.call.quality.verdict import Verdict
 from testbed.censor.event import parse
 from testbed.censor.facts import Fact
@@ -29,9 +28,10 @@ def story(call: CellRecord) -> str:
 
 def _recognised(call: CellRecord) -> str:
     found: dict[str, float] = {}
-    for at_s, _, what in transport_events(call.observation):
+    chat = f" > {call.observation.chat.server}"
+    for at_s, flow, what in call.observation.events:
         fact = parse(what)
-        if isinstance(fact, Fact) and not fact.value:
+        if isinstance(fact, Fact) and not fact.value and not flow.endswith(chat):
             found.setdefault(fact.name, at_s)
     if not found:
         return "The middlebox recognised nothing in it,"
