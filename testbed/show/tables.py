@@ -138,7 +138,8 @@ def table_by_keys(keys: Sequence[CallKey]) -> tuple[Table, list[list[str]]]:
     if not one_messenger:
         columns.append(("Messenger", messengers, 18))
     if any(told):
-        columns.append((heading, told, 16))
+        # Where some names are folded anyway, the others need less room, too.
+        columns.append((heading, told, 16 if max(map(len, told)) <= 16 else 12))
     if not one_transport:
         # The values of a sweep follow their transport; other censors come before the transports.
         place = len(columns) - (any(told) and sweep_of(key.censor for key in keys) is not None)
