@@ -24,6 +24,7 @@ from testbed.cli.dry_run import progress_of, show_plan
 from testbed.cli.kernel import KernelKind, guest_kernel
 from testbed.cli.plot import check_figures, plot
 from testbed.cli.registry import Command, Panel
+from testbed.cli.requirements import notes_of
 from testbed.experiment import scenario
 from testbed.experiment.cell import CaptureAt, Cell
 from testbed.experiment.choosing import only_transports, transport_names
@@ -125,6 +126,8 @@ def run(
     _check_scheduler(scheduler)
     check_figures("--plot", figure or ())
     check_plan(plan)
+    for note in notes_of(cell.transport for cell in plan):
+        err.print(note, markup=False, style="dim")
     if dry_run:
         show_plan(the_run, plan, len(_cpus(jobs)))
         return
