@@ -16,7 +16,7 @@ from testbed.censor.profile import Profile
 from testbed.experiment.scenario import load_censor
 from testbed.experiment.transport_facts import transport_facts
 from testbed.record.cell_record import CellRecord
-from testbed.record.manifest import Manifest
+from testbed.record.manifest import Manifest, TransportDefinition
 from testbed.show.answer import Answer, answer
 from testbed.show.answer.headline import SINGLE, restriction
 from testbed.show.answer.standing import standing
@@ -263,6 +263,19 @@ def test_a_transport_with_parameters_has_the_apps_of_its_kind() -> None:
     assert "v2rayNG" in with_apps("hysteria2 {salamander = true}", known)
     assert with_apps("mine", known) == "mine"
     assert with_apps("fec {inner = tuic}", known) == "fec {inner = tuic} (a method, no program)"
+
+
+def test_a_name_that_a_scenario_chose_has_the_facts_of_its_kind() -> None:
+    about = with_profiles(load_censor(RUSSIA))
+    own = {"fakes": TransportDefinition(kind="desync")}
+    about = replace(about, definitions=replace(about.definitions, transports=own))
+    cells = [
+        recorded(one) for one in calls({("fakes", RUSSIA): GOOD, ("direct", RUSSIA): UNUSABLE})
+    ]
+    text = said(answer(compare(cells), [], about, transport_facts(), TODAY))
+    assert "Calls through fakes (zapret (nfqws, winws), ByeDPI, …): 3 of 3 calls usable" in text
+    assert "Both ends of the call must use fakes." in text
+    assert "The other party needs nothing" not in text
 
 
 def test_a_ranking_names_ties_and_the_censors_that_defeat_the_best() -> None:
