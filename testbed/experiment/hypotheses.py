@@ -205,6 +205,12 @@ def used_parameters(family: Family) -> Iterator[str]:
         yield from _references((messenger.file, messenger.numbers))
 
 
+def messenger_parameters(family: Family, name: str) -> list[str]:
+    """Return the names of the parameters on which the model of a messenger depends."""
+    template = family.messengers[name]
+    return list(dict.fromkeys(_references((template.file, template.numbers))))
+
+
 def _references(content: object) -> Iterator[str]:
     if isinstance(content, str) and content.startswith("$"):
         yield content[1:]
