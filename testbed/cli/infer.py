@@ -37,6 +37,9 @@ def infer_censor(
     points: Annotated[
         int, typer.Option(min=32, help="Under how many censors calls are tried in the lab.")
     ] = Effort.first + Effort.more,
+    rounds: Annotated[
+        int, typer.Option(min=0, help="How often more are tried under what is then believed.")
+    ] = Effort.rounds,
     seed: Annotated[int, typer.Option(min=0, help="Another seed tries other censors.")] = 1,
     check: Annotated[
         bool, typer.Option("--check", help="Compare with nested sampling, which takes minutes.")
@@ -55,8 +58,7 @@ def infer_censor(
     """
     if folder is not None:
         check_folder("--out", folder)
-    first = min(points, Effort.first)
-    found = infer(opened(name, Effort(first=first, more=points - first, seed=seed)))
+    found = infer(opened(name, Effort.of(points, rounds, seed)))
     concluded = conclude(found)
     if as_json:
         print_json({**asdict(concluded), "answer": in_words(found, concluded)})

@@ -13,6 +13,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,11 +23,14 @@ from pydantic import TypeAdapter
 from testbed.call.quality.symptoms import symptom_of
 from testbed.experiment.cell import Cell
 from testbed.experiment.reports import DELIVERED, Outcome
-from testbed.guest.code_tree import guest_code
 from testbed.guest.user_cache import user_cache
 from testbed.record.cell_record import CellRecord, parsed
 from testbed.record.results import Run
+from testbed.run.provenance import code_of
 from testbed.run.runner import Conduct, Done, run_cells
+
+_DECIDING = ("audio", "call", "censor", "lab", "listen", "record", "transport")
+"""The folders whose code decides what a cell comes to."""
 
 
 @dataclass(frozen=True)
@@ -115,9 +119,10 @@ class Bank:
             file.write(_KEPT.dump_json(kept) + b"\n")
 
 
+@cache
 def code_hash() -> str:
-    """Return the hash of the code that runs in guests."""
-    return guest_code().name
+    """Return the hash of the code that decides what a cell comes to."""
+    return code_of(*(f"testbed/{folder}/**/*.py" for folder in _DECIDING), "transports/*.py")
 
 
 async def fill(

@@ -132,8 +132,8 @@ def test_quantiles_count_weights() -> None:
 
 def test_an_emulator_learns_from_single_calls() -> None:
     rng = np.random.default_rng(1)
-    points, tested = rng.random((120, 3)), rng.random((500, 3))
-    real = fit(points, rng.random(120) < _share(points))
+    points, tested = rng.random((80, 3)), rng.random((500, 3))
+    real = fit(points, rng.random(80) < _share(points))
     happened = rng.random(500) < _share(tested)
     base = float(happened.mean())
     assert abs(real(tested) - _share(tested)).mean() < 0.1

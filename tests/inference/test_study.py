@@ -14,7 +14,7 @@ from testbed.experiment.cell import Cell
 from testbed.experiment.reports import Outcome, Reports, load_reports
 from testbed.run.bank import Bank, Kept, key_of
 from testbed.tools.inferring.conclusions import conclude, in_words
-from testbed.tools.inferring.study import Effort, Inference, Study, infer, study
+from testbed.tools.inferring.study import Effort, infer, study
 from tests.inference.small import FAMILY
 
 REPORTS = """
@@ -49,7 +49,8 @@ when = "2025-08"
 source = "a third thread"
 source_class = "user"
 """
-EFFORT = Effort(first=24, more=8, rounds=1, aimed=8, draws=4000)
+EFFORT = Effort(first=24, more=8, rounds=1, aimed=8, draws=2000)
+QUICK = Effort(first=8, more=4, rounds=1, aimed=4, draws=500)
 
 
 class Known(Bank):
@@ -87,15 +88,12 @@ def reports(tmp_path: Path) -> Reports:
     return load_reports(str(tmp_path / "mine.toml"))
 
 
-def inferred(reports: Reports, bank: Known) -> Inference:
-    return infer(study(reports, bank, bank.run, EFFORT))
-
-
-def test_calls_that_break_but_are_set_up_say_how_strongly_is_dropped(
+def test_a_strength_at_which_calls_break_but_are_set_up_is_found(
     reports: Reports, tmp_path: Path
 ) -> None:
+    """The answer is dated, and says what it does not know."""
     bank = Known(tmp_path / "bank")
-    found = inferred(reports, bank)
+    found = infer(study(reports, bank, bank.run, EFFORT))
     concluded = conclude(found)
     assert bank.asked == ["every setting", "settings that vary", "plausible censors, round 1"]
     by_name = {each.parameter: each for each in concluded.mechanisms}
@@ -104,13 +102,7 @@ def test_calls_that_break_but_are_set_up_say_how_strongly_is_dropped(
     assert 0.25 < drop.quantiles[1] < drop.quantiles[3] < 0.75
     assert "packets that are inspected" in concluded.undecided
     assert not concluded.abstains
-
-
-def test_the_answer_is_dated_and_says_what_it_does_not_know(
-    reports: Reports, tmp_path: Path
-) -> None:
-    found = inferred(reports, Known(tmp_path / "bank"))
-    said = "\n".join(in_words(found, conclude(found)))
+    said = "\n".join(in_words(found, concluded))
     assert "3 reports of 3 sources, 2025-08 to 2025-08; 1 of them the lab cannot try" in said
     assert "calls are recognised by STUN (50 % before, " in said
     assert "Not told by these reports: packets that are inspected" in said
@@ -129,8 +121,8 @@ def test_an_interrupted_study_ends_with_the_answer_of_an_undisturbed_one(
         raise Stopped
 
     with pytest.raises(Stopped):
-        infer(study(reports, resumed, stop, EFFORT))
-    one, two = (inferred(reports, bank).posterior for bank in (whole, resumed))
+        infer(study(reports, resumed, stop, QUICK))
+    one, two = (infer(study(reports, bank, bank.run, QUICK)).posterior for bank in (whole, resumed))
     assert np.array_equal(one.weights, two.weights)
     assert set(whole.ran) == set(resumed.ran)
 
@@ -139,13 +131,12 @@ def test_settings_whose_calls_always_end_alike_are_tried_no_more(
     reports: Reports, tmp_path: Path
 ) -> None:
     bank = Known(tmp_path / "bank")
-    studied: Study = study(reports, bank, bank.run, EFFORT)
-    infer(studied)
-    assert len(studied.calls[studied.settings[0]].kept) == 24 + 8 + 8
-    dull = study(reports, Dull(tmp_path / "dull"), bank.run, EFFORT)
-    dull.run = dull.bank.run if isinstance(dull.bank, Dull) else dull.run
-    infer(dull)
-    assert len(dull.calls[dull.settings[0]].kept) == 24
+    dull = Dull(tmp_path / "dull")
+    varied, same = (study(reports, each, each.run, QUICK) for each in (bank, dull))
+    infer(varied)
+    infer(same)
+    assert len(varied.calls[varied.settings[0]].kept) == 8 + 4 + 4
+    assert len(same.calls[same.settings[0]].kept) == 8
 
 
 class Dull(Known):

@@ -39,17 +39,23 @@ _VARIES = 0.03
 class Effort:
     """How many cells are spent, and how many draws are made."""
 
-    first: int = 64
+    first: int = 32
     """The points under which every setting is tried."""
-    more: int = 192
+    more: int = 96
     """Those under which the settings are tried whose outcomes vary."""
     rounds: int = 2
     """How often points are drawn from what is believed."""
-    aimed: int = 32
+    aimed: int = 16
     """The points of each of these rounds."""
     draws: int = 100_000
     """The draws from the prior that are weighted at the end; a quarter of them before."""
     seed: int = 1
+
+    @classmethod
+    def of(cls, points: int, rounds: int, seed: int) -> Effort:
+        """Return the effort for so many points and rounds."""
+        first = min(points, cls.first)
+        return cls(first, points - first, rounds, seed=seed)
 
 
 @dataclass
