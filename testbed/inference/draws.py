@@ -147,7 +147,8 @@ def column(family: Family, name: str, points: Floats) -> Floats:
     if parameter.between is not None:
         return u[:, None]
     chosen = choice_of(parameter, u)[:, None]
-    return (chosen == np.arange(1, len(parameter.choices))).astype(float)
+    found: Floats = (chosen == np.arange(1, len(parameter.choices))).astype(float)
+    return found
 
 
 def is_there(family: Family, when: Mapping[str, str | tuple[str, ...]], points: Floats) -> Floats:

@@ -51,7 +51,8 @@ class Draws:
     def log_likelihood(self, answers: NDArray[np.bool_]) -> Floats:
         """Return the log-likelihood of each row for each row of answers to the statements."""
         given = answers.astype(float)
-        return self.made @ given.T + self.not_made @ (1 - given).T
+        found: Floats = self.made @ given.T + self.not_made @ (1 - given).T
+        return found
 
 
 def draw(model: Model, count: int, seed: int) -> Draws:
@@ -116,7 +117,7 @@ class Posterior:
             before = np.full(_BINS, 1 / _BINS)
         some = now > 0
         found = float((now[some] * np.log2(now[some] / before[some])).sum())
-        return max(0.0, found - (len(now) - 1) / (2 * self.effective * np.log(2)))
+        return max(0.0, found - (len(now) - 1) / (2 * self.effective * float(np.log(2))))
 
     @property
     def reproduced(self) -> Floats:

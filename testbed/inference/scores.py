@@ -53,7 +53,7 @@ def leave_sources_out(model: Model, draws: Draws) -> list[Score]:
     def base_rate(place: int, others: NDArray[np.bool_]) -> float:
         said = [model.statements[n].observed.works for n in places if others[n]]
         works = model.statements[place].observed.works
-        return (sum(each == works for each in said) + 1) / (len(said) + 2)
+        return (sum(1 for each in said if each == works) + 1) / (len(said) + 2)
 
     ways = {"inference": inferred, "prior": prior, "base rate": base_rate}
     return [score(name, model.statements, places, way) for name, way in ways.items()]

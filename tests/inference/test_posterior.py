@@ -121,7 +121,8 @@ def test_arrays_and_numbers_have_the_same_chance(calls: str) -> None:
 
 
 def there(found: Posterior, box: str) -> drawing.Floats:
-    return (found.chosen(box, "stun") == 0).astype(float)
+    is_there: drawing.Floats = (found.chosen(box, "stun") == 0).astype(float)
+    return is_there
 
 
 def test_quantiles_count_weights() -> None:

@@ -102,8 +102,9 @@ class Conclusions:
     def undecided(self) -> list[str]:
         """The titles of the parameters about which the reports tell next to nothing."""
         most: dict[str, float] = {}
-        for each in (*self.mechanisms, *self.numbers):
-            most[each.title] = max(most.get(each.title, 0.0), each.bits)
+        found = [(each.title, each.bits) for each in self.mechanisms]
+        for title, bits in [*found, *((each.title, each.bits) for each in self.numbers)]:
+            most[title] = max(most.get(title, 0.0), bits)
         return [title for title, bits in most.items() if bits < LITTLE_BITS]
 
 
