@@ -22,12 +22,14 @@ from testbed.show.drawing.files import write
 from testbed.tools.fitting import counters, self_check
 from testbed.tools.fitting.anonymising import anonymise
 from testbed.tools.fitting.claims import Finding
+from testbed.tools.fitting.contrasts import contrasted, groups, groups_text
 from testbed.tools.fitting.controls import compared
 from testbed.tools.fitting.examination import Examination, examine
 from testbed.tools.fitting.fit_figures import compared_figure
 from testbed.tools.fitting.fit_page import Fit, page_of
 from testbed.tools.fitting.fit_tables import finding_rows, findings_table, headline
 from testbed.tools.fitting.library import Candidate, candidates
+from testbed.tools.fitting.localising import located
 from testbed.tools.fitting.profile_file import as_toml, profile_of
 from testbed.tools.fitting.reading import read_capture
 
@@ -51,6 +53,10 @@ def fit(
     control: Annotated[
         list[Path] | None,
         typer.Option(metavar="CAPTURE", help="A control, of as many ends (repeatable)."),
+    ] = None,
+    second: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="CAPTURE", help="The same call by a second server (repeatable)."),
     ] = None,
     profile_out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE.toml", help="Write a profile.")
@@ -85,7 +91,7 @@ def fit(
     Example: testbed fit call.pcapng --control unrestricted.pcapng --out mine.toml
     """
     if anonymous is not None:
-        _anonymise([*captures, *(control or ())], anonymous)
+        _anonymise([*captures, *(control or ()), *(second or ())], anonymous)
         return
     if len(captures) == 1 and counters.is_dump(captures[0]):
         _print_counters(captures[0], as_json=written_json)
@@ -94,7 +100,9 @@ def fit(
     with err.status("reads captures"):
         examined = _examined(captures, networks)
         compared_to = _examined(control, networks) if control else None
-    found = examined.findings if compared_to is None else compared(examined, compared_to)
+    found = contrasted(examined) if compared_to is None else compared(examined, compared_to)
+    if second:
+        found = located(examined, found, _examined(second, networks))
     taken_on = datetime.fromtimestamp(examined.near.began_at, UTC).date()
     title = f"Fitted to a capture of {taken_on}"
     made = profile_of(examined, found, title=title, today=_today())
@@ -180,6 +188,7 @@ def _json(
         "findings": finding_rows(examined, found),
         "unknown": [f"{each.name}: {each.why}" for each in examined.unknown],
         "notes": list(examined.notes),
+        "groups": groups(examined),
         "library": list(possible),
     }
 
@@ -188,6 +197,8 @@ def _print(examined: Examination, found: Sequence[Finding], possible: Sequence[C
     out.print(headline(examined, found), markup=False)
     if found:
         out.print(findings_table(examined, found))
+    for sentence in groups_text(groups(examined)):
+        out.print(sentence, markup=False)
     for each in examined.unknown:
         out.print(f"Not known: {each.name}: {each.why}.", markup=False)
     for note in examined.notes:

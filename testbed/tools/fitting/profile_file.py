@@ -48,7 +48,9 @@ _WEIGHTS = (
     "jitter",
     "duplicate",
 )
-"""The kinds of findings from the weightiest to the lightest; `list` has no rule of its own."""
+"""The kinds of findings from the weightiest to the lightest."""
+_NO_RULE = ("list", "sized", "periodic")
+"""Kinds that no action of a profile has."""
 LEAST_LOSS = 0.01
 """Without a control, what a line may lose anyway is no rule."""
 _LABELS = ("telegram-reflector", "whatsapp-like", "turn-channel-data", "stun", "rtp-timing", "rtp")
@@ -70,7 +72,7 @@ class Source:
 
 def counts(finding: Finding) -> bool:
     """Return whether a finding becomes a rule of a profile."""
-    if finding.attribution == "as in the control" or finding.kind == "list":
+    if finding.attribution == "as in the control" or finding.kind in _NO_RULE:
         return False
     if finding.kind == "silence" and finding.direction == "both":
         # Servers that are off and ways that a call tries in vain are silent, too.
@@ -197,8 +199,6 @@ def _without_numbers(
     if finding.kind == "answer":
         known = [reply for reply in TYPES if f"ICMP {reply} " in finding.basis]
         return (Answer(known[0]), {}) if known else None
-    if finding.kind == "list":
-        return None
     if finding.kind == "jitter":
         jitter_ms = _rounded(values["jitter_ms"].value)
         why = "the least delay that allows this jitter; a constant delay does not show here"
@@ -259,8 +259,9 @@ def _description(
     if not chosen:
         lines.append("Nothing was found that the profile could state.")
     for finding in findings:
-        if counts(finding) and finding not in chosen:
-            why = "a direction has one rule" if finding.kind != "list" else "no rule for it"
+        has_rule = finding.kind not in _NO_RULE
+        if finding not in chosen and (counts(finding) or not has_rule):
+            why = "a direction has one rule" if has_rule else "no action does it"
             lines.append(f"Not in it ({why}): {phrase(finding.kind)}, {finding.direction}.")
     lines += [f"Not known: {each.name}: {each.why}." for each in examined.unknown]
     return "\n".join(lines)
