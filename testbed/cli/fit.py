@@ -13,13 +13,14 @@ import typer
 
 from testbed.censor.profile import Profile
 from testbed.cli.console import err, out, print_json, short
+from testbed.cli.fit_dumps import fit_dump, is_without_packets
 from testbed.cli.kernel import guest_kernel
 from testbed.cli.registry import Command, Panel
 from testbed.experiment.explanations import ScenarioError
 from testbed.experiment.scenario import censor_names, load_censor
 from testbed.run.runner import in_guest
 from testbed.show.drawing.files import write
-from testbed.tools.fitting import counters, self_check
+from testbed.tools.fitting import self_check
 from testbed.tools.fitting.anonymising import anonymise
 from testbed.tools.fitting.claims import Finding
 from testbed.tools.fitting.contrasts import contrasted, groups, groups_text
@@ -37,6 +38,7 @@ _LEGEND = """\
 Up is what the capture's own end sends. Intervals are 95 %. What these packets show is dated and
 holds for this path: it does not show who did it, or why. Dim rows are not in the profile."""
 _SHOWN = 10
+_NEED_PACKETS = ("--control", "--second", "--page", "--check", "--library")
 _STILL_THERE = """\
 Times, sizes, ports and TTLs are still in them, and may tell which programs were used, and more:
 they are safer to share, not safe."""
@@ -47,7 +49,7 @@ def fit(
         list[Path],
         typer.Argument(
             metavar="CAPTURE [FAR]",
-            help="A capture of one end of a call, or of both ends; or a browser's WebRTC dump.",
+            help="A capture of one end of a call, or of both; a WebRTC dump; OONI's measurements.",
         ),
     ],
     control: Annotated[
@@ -93,8 +95,10 @@ def fit(
     if anonymous is not None:
         _anonymise([*captures, *(control or ()), *(second or ())], anonymous)
         return
-    if len(captures) == 1 and counters.is_dump(captures[0]):
-        _print_counters(captures[0], as_json=written_json)
+    if len(captures) == 1 and is_without_packets(captures[0]):
+        packets_for = (control, second, page, check, library)
+        others = dict(zip(_NEED_PACKETS, packets_for, strict=True))
+        fit_dump(captures[0], profile_out, others, today=_today(), as_json=written_json)
         return
     networks = [_network(text) for text in inside or ()]
     with err.status("reads captures"):
@@ -213,17 +217,6 @@ def _print(examined: Examination, found: Sequence[Finding], possible: Sequence[C
             markup=False,
         )
     out.print(_LEGEND, style="dim")
-
-
-def _print_counters(path: Path, *, as_json: bool) -> None:
-    """Print what a browser's counters show."""
-    found = counters.read_dump(path)
-    if as_json:
-        print_json(found)
-        return
-    out.print(counters.headline(found), markup=False)
-    out.print(counters.table(found))
-    out.print(counters.LEGEND, style="dim")
 
 
 COMMAND = Command(Panel.RUN, fit)

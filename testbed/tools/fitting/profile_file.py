@@ -138,7 +138,7 @@ def _rules(
     from_s = None
     if finding.after_s is not None and finding.kind in ("drop", "burst"):
         from_s = round(finding.after_s.value, 3)
-        how = f"{source}: {_interval(finding.after_s)} s after the flow's first packet"
+        how = f"{source}: {interval(finding.after_s)} s after the flow's first packet"
         evidence["from_s"] = Evidence(how, "measured")
     yield Rule(finding.kind, match, action, evidence, from_s)
 
@@ -165,26 +165,26 @@ def _action(finding: Finding, source: Source) -> tuple[Action, dict[str, Evidenc
     """Return the action of a finding and the evidence for its numbers; None if there is none."""
     values = {each.name: each.estimate for each in finding.numbers}
     evidence = {
-        each.name: Evidence(f"{source}: {_interval(each.estimate)}; {each.how}", "measured")
+        each.name: Evidence(f"{source}: {interval(each.estimate)}; {each.how}", "measured")
         for each in finding.numbers
     }
     action: Action | None = None
     match finding.kind:
         case "drop" | "silence":
-            action = Drop(_rounded(values["probability"].value))
+            action = Drop(rounded(values["probability"].value))
         case "burst":
             loss, mean = values["loss"].value, values["mean_burst_packets"].value
-            action = Burst(_rounded(loss), _rounded(max(mean, 1.0, loss / (1 - loss))))
+            action = Burst(rounded(loss), rounded(max(mean, 1.0, loss / (1 - loss))))
         case "police" | "shape":
             return _limited(finding, values, evidence)
         case "freeze":
             action = _freeze(finding, values)
             evidence["after_packets"] = _counted(finding, evidence)
         case "reorder":
-            held_ms = _rounded(values["delay_ms"].value)
-            action = Reorder(_rounded(values["probability"].value), held_ms)
+            held_ms = rounded(values["delay_ms"].value)
+            action = Reorder(rounded(values["probability"].value), held_ms)
         case "duplicate":
-            action = Duplicate(_rounded(values["probability"].value))
+            action = Duplicate(rounded(values["probability"].value))
         case _:
             return _without_numbers(finding, values, evidence)
     return None if action is None else (action, _used(action, evidence))
@@ -200,11 +200,11 @@ def _without_numbers(
         known = [reply for reply in TYPES if f"ICMP {reply} " in finding.basis]
         return (Answer(known[0]), {}) if known else None
     if finding.kind == "jitter":
-        jitter_ms = _rounded(values["jitter_ms"].value)
+        jitter_ms = rounded(values["jitter_ms"].value)
         why = "the least delay that allows this jitter; a constant delay does not show here"
         evidence["delay_ms"] = Evidence(why, "assumed")
         return Delay(jitter_ms, jitter_ms), evidence
-    half_ms = _rounded(values["delay_ms"].value / 2)
+    half_ms = rounded(values["delay_ms"].value / 2)
     how = f"{evidence['delay_ms'].source}; half in each direction, which is assumed"
     return Delay(half_ms), {"delay_ms": Evidence(how, "measured")}
 
@@ -213,15 +213,15 @@ def _limited(
     finding: Finding, values: Mapping[str, Estimate], evidence: dict[str, Evidence]
 ) -> tuple[Action, dict[str, Evidence]]:
     """Return the policer or shaper of a finding; a size that did not show is assumed."""
-    rate_bps = _rounded(values["rate_bps"].value)
+    rate_bps = rounded(values["rate_bps"].value)
     name = "burst_bytes" if finding.kind == "police" else "queue_bytes"
     size = values.get(name)
     if size is None:
         why = next((each.why for each in finding.unknown if each.name == name), "it did not show")
         evidence[name] = Evidence(f"a second at the rate: {why}", "assumed")
-        size_bytes = _rounded(rate_bps / 8)
+        size_bytes = rounded(rate_bps / 8)
     else:
-        size_bytes = _rounded(size.value)
+        size_bytes = rounded(size.value)
     if finding.kind == "police":
         return Police(rate_bps, size_bytes), evidence
     return Shape(rate_bps, size_bytes), evidence
@@ -267,11 +267,13 @@ def _description(
     return "\n".join(lines)
 
 
-def _interval(estimate: Estimate) -> str:
+def interval(estimate: Estimate) -> str:
+    """Return an estimate with its interval as text."""
     return f"{estimate.value:.4g}, 95 % {estimate.low:.4g} to {estimate.high:.4g}"
 
 
-def _rounded(value: float) -> float:
+def rounded(value: float) -> float:
+    """Return a number as it is written in a profile."""
     return float(f"{value:.{_DIGITS}g}")
 
 
