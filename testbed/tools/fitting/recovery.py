@@ -66,11 +66,14 @@ class CaseResult:
     name: str
     group: str
     both_ends: bool
+    is_open: bool
     outcomes: tuple[Outcome, ...]
     alarms: tuple[str, ...]
     """Findings that would be put into a profile although no rule did anything of the kind."""
     alarms_alone: tuple[str, ...]
     """The same without the control, other than losses that a line may have."""
+    found: tuple[str, ...]
+    """All findings that would be put into a profile."""
 
 
 _RESULT = TypeAdapter(CaseResult)
@@ -122,15 +125,17 @@ def evaluate_case(case: Case, run: Run) -> CaseResult:
         expected = [each.without_call() for each in expected]
     examined = _examined(run, case.call, both_ends=case.both_ends)
     found = compared(examined, control)
-    alarms = () if case.group != "open" else [each for each in found if counts(each)]
-    alone = () if case.group != "open" else [each for each in examined.findings if _is_odd(each)]
+    counted = [each for each in found if counts(each)]
+    alone = [each for each in examined.findings if _is_odd(each)] if case.is_open else []
     result = CaseResult(
         case.name,
         case.group,
         case.both_ends,
+        case.is_open,
         tuple(_outcome(truth, found) for truth in expected),
-        tuple(_named(each) for each in alarms),
+        tuple(_named(each) for each in counted) if case.is_open else (),
         tuple(_named(each) for each in alone),
+        tuple(_named(each) for each in counted),
     )
     kept.parent.mkdir(exist_ok=True)
     temporary = kept.with_suffix(".tmp")

@@ -119,7 +119,7 @@ def _share(hits: int, n: int) -> str:
 def summed_up(results: Sequence[CaseResult]) -> Summary:
     """Return the summary of some cases."""
     outcomes = [outcome for result in results for outcome in result.outcomes]
-    open_ = [each for each in results if each.group == "open"]
+    open_ = [each for each in results if each.is_open]
     return Summary(
         [_row(name, widest, own, outcomes) for name, widest, own in _CLASSES],
         len(results),
