@@ -179,6 +179,25 @@ def summary_table(summary: Summary) -> Table:
     return table
 
 
+def verdicts_table(summary: Summary) -> Table:
+    """Return what was asked for, and whether it is kept."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("What was asked for", overflow="fold")
+    table.add_column("kept?")
+    for what, kept in summary.verdicts:
+        table.add_row(what, "kept" if kept else "not met")
+    return table
+
+
+def misses_table(results: Sequence[CaseResult]) -> Table:
+    """Return the numbers that were missed or not covered, and the false alarms."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("What was missed", overflow="fold")
+    for sentence in misses(results):
+        table.add_row(sentence)
+    return table
+
+
 def misses(results: Sequence[CaseResult]) -> Iterator[str]:
     """Yield a sentence for each number that was missed or not covered, and for each alarm."""
     for result in results:
@@ -192,7 +211,8 @@ def misses(results: Sequence[CaseResult]) -> Iterator[str]:
             if each.reported is None:
                 yield f"{what} was not reported"
             elif not each.covers:
-                yield f"{what}: {each.reported:.6g}, {each.low} to {each.high}"
+                low, high = ("?" if e is None else f"{e:.6g}" for e in (each.low, each.high))
+                yield f"{what}: {each.reported:.6g}, {low} to {high}"
         for alarm in (*result.alarms, *(f"without control: {a}" for a in result.alarms_alone)):
             yield f"{result.name} ({ends}): {alarm} on an open line"
 
