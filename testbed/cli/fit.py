@@ -29,7 +29,7 @@ from testbed.tools.fitting.examination import Examination, examine
 from testbed.tools.fitting.fit_figures import compared_figure
 from testbed.tools.fitting.fit_page import Fit, page_of
 from testbed.tools.fitting.fit_tables import finding_rows, findings_table, headline
-from testbed.tools.fitting.library import Candidate, candidates
+from testbed.tools.fitting.library import Candidate, Composition, candidates
 from testbed.tools.fitting.localising import located
 from testbed.tools.fitting.profile_file import as_toml, profile_of
 from testbed.tools.fitting.reading import read_capture
@@ -135,7 +135,8 @@ def _written(about: Fit, profile_out: Path | None, page: Path | None) -> list[Pa
 
 def _possible(examined: Examination) -> list[Candidate]:
     with err.status("replays profiles"):
-        return candidates(examined, [load_censor(name) for name in censor_names()])
+        profiles = [Composition(name, (load_censor(name),)) for name in censor_names()]
+        return candidates(examined, profiles)
 
 
 def _anonymise(paths: Sequence[Path], folder: Path) -> None:

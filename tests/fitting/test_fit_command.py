@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from testbed.censor.actions.drop import Drop
 from testbed.censor.match import Match
+from testbed.censor.profile import Profile
 from testbed.experiment.scenario import load_censor
 from testbed.tools.fitting.examination import examine
-from testbed.tools.fitting.library import candidates
+from testbed.tools.fitting.library import Composition, candidates
 from testbed.tools.fitting.reading import read_capture
 from testbed.tools.recognition.capture_file import Capture
 from tests.command import command
@@ -84,9 +86,25 @@ def test_profiles_that_contradict_the_capture_are_told_from_those_that_do_not(
 ) -> None:
     near, far = map(read_capture, ends)
     names = ("open", "loss-10", "loss-20", "loss-30")
-    found = candidates(examine(near, far), [*map(load_censor, names), DROPPED])
+    profiles = [*map(load_censor, names), DROPPED]
+    found = candidates(examine(near, far), [Composition(each.name, (each,)) for each in profiles])
     assert [each.profile for each in found if each.is_possible] == ["test"]
     assert all(each.why for each in found if not each.is_possible)
+
+
+def test_profiles_in_series_lose_what_each_of_them_loses(ends: tuple[Path, Path]) -> None:
+    def dropping(name: str, probability: float) -> Profile:
+        return replace(profile_of(Drop(probability), Match(direction="down")), name=name)
+
+    near, far = map(read_capture, ends)
+    stacks = {
+        "as much together": (dropping("a", 0.16), dropping("b", 0.167)),
+        "each as much": (dropping("c", 0.3), dropping("d", 0.3)),
+    }
+    found = candidates(
+        examine(near, far), [Composition(name, parts) for name, parts in stacks.items()]
+    )
+    assert [each.profile for each in found if each.is_possible] == ["as much together"]
 
 
 def test_anonymised_captures_yield_the_same_numbers_without_addresses_or_content(

@@ -38,8 +38,8 @@ from testbed.censor.bucket import TokenBucket
 from testbed.censor.profile import Profile, Rule
 from testbed.tools.fitting.claims import Kind
 from testbed.tools.fitting.columns import Floats
+from testbed.tools.fitting.contradictions import rules_met
 from testbed.tools.fitting.examination import Examination
-from testbed.tools.fitting.library import rules_met
 from testbed.tools.fitting.passages import Passage
 
 _FEW, _WAITING, _LONG_WAIT_S = 20, 100, 0.03
