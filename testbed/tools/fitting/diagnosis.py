@@ -49,11 +49,9 @@ class _Explanation(NamedTuple):
 
 
 def best_log_likelihood(passage: Passage) -> float:
-    """Return the log likelihood of the losses by the pattern that explains them best."""
+    """Return the log likelihood of the losses by the pattern that the fit decides for."""
     lost = (passage.lost & passage.counted)[passage.counted]
-    if not lost.any():
-        return 0.0
-    return max(each.log_likelihood for each in _explanations(passage, lost))
+    return _best_explanation(passage, lost).log_likelihood if lost.any() else 0.0
 
 
 def diagnose(passage: Passage) -> list[Finding]:

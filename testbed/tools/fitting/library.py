@@ -5,8 +5,8 @@ rules have applied to each direction of each flow? Each rule gives a packet a pr
 lost, beside what lines lose, and so each profile has a likelihood. A profile is possible if its
 likelihood is not significantly lower than that of the best explanation, which is a profile or the
 fit itself; copies, overtaking, queues and silence must agree as well (`contradictions`). None may
-be possible. Of profiles in series each is replayed as if it saw everything: a flow that the first one
-cuts off may still be recognised by the second, which makes no difference to what arrives.
+be possible. Of profiles in series each is replayed as if it saw everything: a flow that the first
+one cuts off may still be recognised by the second, which makes no difference to what arrives.
 """
 
 from __future__ import annotations
