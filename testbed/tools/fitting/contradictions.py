@@ -19,8 +19,10 @@ from testbed.censor.actions.drop import Drop
 from testbed.censor.actions.duplicate import Duplicate
 from testbed.censor.actions.reorder import Reorder
 from testbed.censor.actions.shape import Shape
+from testbed.censor.packet import Direction
 from testbed.censor.profile import Profile
 from testbed.tools.fitting import timing
+from testbed.tools.fitting.columns import Floats
 from testbed.tools.fitting.cut_offs import silence
 from testbed.tools.fitting.examination import Examination
 from testbed.tools.fitting.passages import Passage
@@ -65,7 +67,7 @@ def segments(passage: Passage, acting: Sequence[Acting]) -> list[Segment]:
             for each in met.get(passage.flow.seen.number, ())
             if each.direction == passage.direction.value
         ]
-        starts = np.array([each.when.after_s for each in own])
+        starts = _sending_s(passage, np.array([each.when.after_s for each in own]))
         columns.append(np.searchsorted(starts, passage.sent_s, side="right"))
         actions_of.append([None, *(actions.get(each.rule) for each in own)])
     places = np.stack(columns, axis=1)
@@ -75,6 +77,21 @@ def segments(passage: Passage, acting: Sequence[Acting]) -> list[Segment]:
         chosen = (places == place).all(axis=1)
         parts.append(([each for each in applied if each is not None], passage.where(chosen)))
     return parts
+
+
+def _sending_s(passage: Passage, seen_s: Floats) -> Floats:
+    """Return when packets were sent that the near end saw at some times.
+
+    What holds for the first packet that came in held from the beginning: others were lost before.
+    """
+    if passage.direction is Direction.UP:
+        return seen_s
+    arrived = passage.arrived_s[~passage.lost]
+    if not len(arrived):
+        return np.full(len(seen_s), -np.inf)
+    delay_s = float(np.median(arrived - passage.sent_s[~passage.lost]))
+    sending_s: Floats = np.where(seen_s <= arrived.min(), -np.inf, seen_s - delay_s)
+    return sending_s
 
 
 def drops(action: Action) -> float:
