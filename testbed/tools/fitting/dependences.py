@@ -38,7 +38,8 @@ _HARMONICS = 20
 _DECAY = 0.4
 _AS_HIGH, _OF_ITS_OWN = 0.8, 0.4
 _INDEPENDENT = 3
-"""How many independent values a spectrum counts for in each step of one over its length."""
+"""How many independent values a spectrum counts for in each step of one over its length; those of
+the highest harmonic change that many times faster."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,8 @@ def period(sent_s: Floats, lost: Bools) -> Period | None:
     sums = np.cumsum(harmonics, axis=1)
     penalties = 4 * np.arange(_HARMONICS)
     found = (2 * sums - penalties).max(axis=1)
-    chance = _INDEPENDENT * len(rows) / _OVERSAMPLED * exp(-_DECAY * float(found.max()))
+    tried = _INDEPENDENT * _HARMONICS * len(rows) / _OVERSAMPLED
+    chance = tried * exp(-_DECAY * float(found.max()))
     if chance > _CHANCE:
         return None
     best = _fundamental(harmonics, sums[:, -1], rows, int(found.argmax()))

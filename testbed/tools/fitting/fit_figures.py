@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from testbed.censor.segment import RST
 from testbed.show.drawing import style
@@ -52,7 +53,7 @@ def evidence_figure(examined: Examination, findings: Sequence[Finding]) -> Figur
                 and each.direction in (passage.direction.value, "both")
             ]
             own = axes[_OF_PASSAGE * number :][:_OF_PASSAGE]
-            _draw_passage(own, passage, of_passage)
+            _draw_passage(list(own), passage, of_passage)
         for each, flow in zip(axes[_OF_PASSAGE * len(shown) :], connections, strict=True):
             draw_segments(each, flow)
             each.set_title(flow.name, loc="left", fontsize=style.GROUP_PT, color=style.INK)
@@ -176,12 +177,11 @@ def draw_segments(axes: Axes, flow: FlowRecord) -> None:
     _legend(axes)
 
 
-def _edges(at_s: Floats) -> Floats:
+def _edges(at_s: Floats) -> NDArray[np.floating]:
     """Return the edges of windows of a second, or longer ones for more than `_MOST_WINDOWS`."""
     length_s = max(float(at_s[-1]), _WINDOW_S)
     window_s = max(_WINDOW_S, length_s / _MOST_WINDOWS)
-    edges: Floats = np.arange(int(length_s / window_s) + 2) * window_s
-    return edges
+    return np.arange(int(length_s / window_s) + 2) * window_s
 
 
 def compared_figure(pairs: Sequence[tuple[str, Passage, Passage]]) -> Figure:

@@ -24,6 +24,7 @@ Events of the operating system, not packets: losses, delays and TTLs do not show
 control: a server that is off, or a bad line, looks the same as a restriction."""
 _MAX_BYTES = 1 << 28
 _MAX_DEPTH = 8
+_LARGEST = 1e12
 _READS, _WRITES = ("read", "read_from"), ("write", "write_to")
 _ENDS = {
     "connection_refused": "refused",
@@ -140,19 +141,14 @@ def _of_measurement(measurement: Mapping[str, Json], number: int) -> Iterator[Co
     connections: dict[tuple[str, str], list[_Event]] = {}
     protocols: dict[tuple[str, str], str] = {}
     for place, event in _events(measurement.get("test_keys"), "", _MAX_DEPTH):
-        operation, at_s = event.get("operation"), event.get("t")
-        if operation not in ("connect", *_READS, *_WRITES) or not _is_number(at_s):
+        operation, at_s = event.get("operation"), _number(event.get("t"))
+        if operation not in ("connect", *_READS, *_WRITES) or at_s is None:
             continue
         key = place, _name_of(event)
-        failure, size = event.get("failure"), event.get("num_bytes")
-        connections.setdefault(key, []).append(
-            _Event(
-                float(at_s) if isinstance(at_s, (int, float)) else 0.0,
-                str(operation),
-                failure if isinstance(failure, str) else None,
-                int(size) if isinstance(size, (int, float)) and _is_number(size) else 0,
-            )
-        )
+        failure, size = event.get("failure"), _number(event.get("num_bytes"))
+        failed = failure if isinstance(failure, str) else None
+        made = _Event(at_s, str(operation), failed, int(size or 0))
+        connections.setdefault(key, []).append(made)
         is_udp = event.get("proto") in ("udp", "quic") or operation in ("read_from", "write_to")
         protocols.setdefault(key, "udp" if is_udp else "tcp")
     for key, events in connections.items():
@@ -183,9 +179,11 @@ def _name_of(event: Mapping[str, Json]) -> str:
     return str(event.get("address", ""))
 
 
-def _is_number(value: Json) -> bool:
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return is_number and abs(float(value or 0)) < 1e12
+def _number(value: Json) -> float | None:
+    """Return a number of a reasonable size; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < _LARGEST:
+        return None
+    return float(value)
 
 
 def _finding(name: str, experiment: str, events: Sequence[_Event]) -> ConnectionFinding:

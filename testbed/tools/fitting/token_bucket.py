@@ -188,7 +188,8 @@ def _log_likelihoods(load: _Load, grid: _Grid) -> Floats:
         fits = np.clip((high + margin - size) / (high - low + 2 * margin), _NEVER, 1 - _NEVER)
         if passed:
             if counted:
-                total += np.log((1 - grid.noise) * fits)
+                # A line's loss may have been taken for the policer's, which makes bounds too low.
+                total += np.log((1 - grid.noise) * np.maximum(fits, grid.noise))
             np.maximum(high, size, out=high)
             np.clip(low, size - blur, high, out=low)
             low -= size
