@@ -35,9 +35,9 @@ def one(found: list[Finding], kind: str) -> Finding:
 def test_a_flow_that_loses_more_than_another_of_the_capture_is_beyond_it(
     examined: Examined,
 ) -> None:
-    restricted = make_call(profile_of(Drop(0.3), DOWN), seed=1, duration_s=8, line=LINE)
+    restricted = make_call(profile_of(Drop(0.3), DOWN), seed=1, duration_s=6, line=LINE)
     seen = examined(
-        restricted.beside(make_call(OPEN, seed=2, duration_s=8, line=LINE, route=OTHER))
+        restricted.beside(make_call(OPEN, seed=2, duration_s=6, line=LINE, route=OTHER))
     )
     finding = one(contrasted(seen), "drop")
     assert finding.attribution == "beyond other flows"
@@ -47,8 +47,8 @@ def test_a_flow_that_loses_more_than_another_of_the_capture_is_beyond_it(
 
 def test_a_bad_line_is_bad_for_all_flows(examined: Examined) -> None:
     bad = Line(loss=0.2)
-    calls = make_call(OPEN, seed=1, duration_s=8, line=bad).beside(
-        make_call(OPEN, seed=2, duration_s=8, line=bad, route=OTHER)
+    calls = make_call(OPEN, seed=1, duration_s=6, line=bad).beside(
+        make_call(OPEN, seed=2, duration_s=6, line=bad, route=OTHER)
     )
     seen = examined(calls, both_ends=False)
     assert {each.attribution for each in contrasted(seen)} == {"no control"}
@@ -56,11 +56,13 @@ def test_a_bad_line_is_bad_for_all_flows(examined: Examined) -> None:
 
 
 def test_a_flow_that_stops_while_another_goes_on_is_beyond_it(examined: Examined) -> None:
-    freeze = profile_of(Freeze(after_packets=200), DOWN)
-    stopped = make_call(freeze, seed=1)
+    freeze = profile_of(Freeze(after_packets=150), DOWN)
+    stopped = make_call(freeze, seed=1, duration_s=9)
     alone = examined(stopped, both_ends=False)
     assert one(contrasted(alone), "freeze").attribution == "no control"
-    beside = examined(stopped.beside(make_call(OPEN, seed=2, route=OTHER)), both_ends=False)
+    beside = examined(
+        stopped.beside(make_call(OPEN, seed=2, duration_s=9, route=OTHER)), both_ends=False
+    )
     assert one(contrasted(beside), "freeze").attribution == "beyond other flows"
 
 
@@ -77,8 +79,8 @@ def as_wireguard(call: Call) -> Call:
 
 
 def test_losses_are_told_by_what_the_detectors_recognise(examined: Examined) -> None:
-    call = make_call(profile_of(Drop(0.3), DOWN), seed=1, duration_s=8)
-    tunnel = as_wireguard(make_call(OPEN, seed=2, duration_s=8, route=OTHER))
+    call = make_call(profile_of(Drop(0.3), DOWN), seed=1, duration_s=6)
+    tunnel = as_wireguard(make_call(OPEN, seed=2, duration_s=6, route=OTHER))
     rows = groups(examined(call.beside(tunnel), both_ends=False))
     losses = {row.labels: row.loss.value for row in rows if row.direction == "down"}
     assert losses.pop("rtp-timing, unknown") == 0
@@ -101,19 +103,22 @@ def test_losses_are_told_by_what_the_detectors_recognise(examined: Examined) -> 
 def test_a_second_server_tells_on_which_part_of_the_way_it_was_done(
     examined: Examined, second: Profile, said: str
 ) -> None:
-    first = examined(make_call(profile_of(Drop(0.3), DOWN), seed=1, duration_s=8, line=LINE))
-    call = make_call(second, seed=2, duration_s=8, line=LINE, route=OTHER)
+    first = examined(make_call(profile_of(Drop(0.3), DOWN), seed=1, duration_s=6, line=LINE))
+    call = make_call(second, seed=2, duration_s=6, line=LINE, route=OTHER)
     other = examined(call, name="second")
     [finding] = [each for each in located(first, first.findings, other) if each.location]
     assert said in finding.location
 
 
-@pytest.mark.parametrize(("shift_s", "said"), [(0, "rise and fall together"), (2, "do not go")])
+@pytest.mark.parametrize(
+    ("shift_s", "said"),
+    [(0, "rise and fall together"), pytest.param(2, "do not go", marks=pytest.mark.slow)],
+)
 def test_losses_of_one_bottleneck_rise_and_fall_together(
     examined: Examined, shift_s: int, said: str
 ) -> None:
-    first = make_call(OPEN, seed=1, duration_s=24)
-    other = make_call(OPEN, seed=2, duration_s=24, route=OTHER)
+    first = make_call(OPEN, seed=1, duration_s=21)
+    other = make_call(OPEN, seed=2, duration_s=21, route=OTHER)
     for call, phase_s in ((first, 0), (other, shift_s)):
         # In every fourth second, half of what comes in is lost.
         call.near[:] = [

@@ -14,7 +14,7 @@ def times(count: int) -> np.ndarray:
     return np.arange(count) * PACE_S
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("every_s", [0.7, 3.0, 10.0])
 def test_short_outages_at_regular_times_show_their_period(every_s: float, seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -41,7 +41,7 @@ def test_losses_that_swell_and_fall_regularly_show_their_period() -> None:
 def test_losses_by_chance_have_no_period() -> None:
     at_s = times(3000)
     alarms = 0
-    for seed in range(60):
+    for seed in range(30):
         rng = np.random.default_rng(seed)
         alarms += period(at_s, rng.random(len(at_s)) < rng.uniform(0.01, 0.5)) is not None
     assert alarms <= 1
@@ -50,7 +50,7 @@ def test_losses_by_chance_have_no_period() -> None:
 def test_bursts_at_irregular_times_have_no_period() -> None:
     at_s = times(3000)
     alarms = 0
-    for seed in range(40):
+    for seed in range(20):
         rng = np.random.default_rng(seed)
         bad, lost = False, np.zeros(len(at_s), dtype=bool)
         for row in range(len(at_s)):
@@ -74,7 +74,7 @@ def test_losses_of_large_packets_show_from_which_size_on(threshold: int) -> None
 
 def test_losses_by_chance_do_not_depend_on_size() -> None:
     alarms = 0
-    for seed in range(300):
+    for seed in range(100):
         rng = np.random.default_rng(seed)
         lost = rng.random(1000) < rng.uniform(0.03, 0.5)
         alarms += by_size(rng.integers(60, 160, 1000).astype(float), lost) is not None

@@ -23,7 +23,7 @@ from testbed.tools.fitting.recovery_plan import plan
 from testbed.tools.fitting.replayed_pairs import replay_flow
 from tests.fitting.simulated import OPEN, make_call, profile_of
 
-pytestmark = pytest.mark.guest
+pytestmark = [pytest.mark.guest, pytest.mark.slow]
 CPUS = sorted(os.sched_getaffinity(0))
 DROPPED = replace(profile_of(Drop(0.3), Match(label="rtp", direction="up")), name="test")
 
@@ -41,7 +41,6 @@ def test_what_a_middlebox_dropped_is_recovered_at_the_ends_of_a_call(
     assert evaluate_case(case, run) == result  # as it was kept
 
 
-@pytest.mark.slow
 def test_inverted_bytes_are_the_control_of_what_was_recognised(
     kernel: Kernel, tmp_path: Path
 ) -> None:
@@ -63,7 +62,6 @@ def test_inverted_bytes_are_the_control_of_what_was_recognised(
     assert against == {"inverted bytes": [("drop", "up")], "other port": []}
 
 
-@pytest.mark.slow
 def test_a_call_under_the_fitted_profile_is_restricted_as_the_capture_shows(
     kernel: Kernel, tmp_path: Path
 ) -> None:
