@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Literal
 
 from testbed.analysis.statistics import Estimate
@@ -82,6 +83,14 @@ class Finding:
         return next((each for each in self.numbers if each.name == name), None)
 
 
+def plain(value: float) -> str:
+    """Return a number with four significant digits and without an exponent."""
+    if not isfinite(value):
+        return "?"
+    return f"{float(f'{value:.4g}'):,.10g}" if abs(value) < _MOST_PLAIN else f"{value:.4g}"
+
+
+_MOST_PLAIN = 1e10
 _PHRASES = {
     "drop": "packets lost independently of each other",
     "burst": "packets lost in bursts",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
+from math import inf, isfinite
 
 from rich.table import Table
 
 from testbed.analysis.statistics import Estimate
-from testbed.tools.fitting.claims import Finding, Number, phrase, verdict
+from testbed.tools.fitting.claims import Finding, Number, phrase, plain, verdict
 from testbed.tools.fitting.examination import Examination
 from testbed.tools.fitting.profile_file import counts
 
@@ -131,9 +131,8 @@ def flows_text(examined: Examination) -> list[str]:
 def number_text(number: NumberRow) -> str:
     """Return a number with its interval and unit."""
     unit = next((text for end, text in _UNITS.items() if number.name.endswith(end)), "")
-    low = "?" if number.low is None else f"{number.low:.4g}"
-    high = "?" if number.high is None else f"{number.high:.4g}"
-    return f"{number.value:.4g} ({low} to {high}) {unit}".rstrip()
+    low, high = (plain(inf if end is None else end) for end in (number.low, number.high))
+    return f"{plain(number.value)} ({low} to {high}) {unit}".rstrip()
 
 
 def _number_row(number: Number) -> NumberRow:

@@ -30,7 +30,7 @@ from testbed.censor.icmp import TYPES
 from testbed.censor.match import Match
 from testbed.censor.profile import Profile, Rule
 from testbed.evidence import Evidence
-from testbed.tools.fitting.claims import Finding, Way, phrase, verdict
+from testbed.tools.fitting.claims import Finding, Way, phrase, plain, verdict
 from testbed.tools.fitting.examination import Examination
 from testbed.tools.fitting.reading import FlowRecord
 
@@ -89,7 +89,8 @@ def profile_of(
 ) -> Profile:
     """Return the profile that findings amount to; `today` is a date such as `2026-11-30`."""
     hashes = [each.sha256 for each in (examined.near, examined.far) if each is not None]
-    has_control = any(each.attribution != "no control" for each in findings)
+    controls = ("beyond the control", "as in the control")
+    has_control = any(each.attribution in controls for each in findings)
     source = Source(hashes, has_control)
     flows = {flow.seen.number: flow for flow in examined.near.flows}
     chosen = _chosen([each for each in findings if counts(each)])
@@ -256,6 +257,8 @@ def _description(
     lines = [f"Fitted to a capture of {ends} of {taken_on} ({source}): what was done to its flows."]
     if not source.has_control:
         lines.append("There was no control, so all of it is consistent with a bad line, too.")
+    if any(each.attribution == "beyond other flows" for each in chosen):
+        lines.append("Other flows of the capture show less; they may take another way.")
     if not chosen:
         lines.append("Nothing was found that the profile could state.")
     for finding in findings:
@@ -269,7 +272,7 @@ def _description(
 
 def interval(estimate: Estimate) -> str:
     """Return an estimate with its interval as text."""
-    return f"{estimate.value:.4g}, 95 % {estimate.low:.4g} to {estimate.high:.4g}"
+    return f"{plain(estimate.value)}, 95 % {plain(estimate.low)} to {plain(estimate.high)}"
 
 
 def rounded(value: float) -> float:
