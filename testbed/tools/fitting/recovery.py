@@ -172,6 +172,8 @@ def _outcome(truth: Truth, found: Sequence[Finding]) -> Outcome:
         if truth.kind == "silence" and finding.kind == "freeze":  # cut off after a beginning
             least = 1 - 3 / max(finding.affected, 3)
             return Outcome(truth, 1.0, least, 1.0, finding.affected)
+        if truth.number == "there":
+            return Outcome(truth, 1.0, 1.0, 1.0, finding.affected)
         estimate = (
             finding.after_s
             if truth.number == "after_s"

@@ -31,6 +31,7 @@ _CLASSES = (
                       ("freeze", "after_bytes of this direction"))),
     ("delays", None, (("delay", "delay_ms"), ("jitter", "jitter_ms"), ("reorder", "delay_ms"))),
     ("silence", None, (("silence", "probability"),)),
+    ("forged", None, (("reset", "there"), ("answer", "there"))),
 )  # fmt: skip
 """Classes of numbers: name, the largest median half-width, and kinds with numbers."""
 _FAR = 0.5
@@ -223,7 +224,7 @@ def recovery_figure(results: Sequence[CaseResult]) -> Figure:
     shown = [
         (name, [o for o in outcomes if (o.truth.kind, o.truth.number) in numbers])
         for name, _, numbers in _CLASSES
-        if name != "silence"
+        if name not in ("silence", "forged")
     ]
     shown = [(name, sorted(own, key=_deviation)) for name, own in shown if own]
     with style.applied():
