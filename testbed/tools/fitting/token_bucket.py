@@ -35,8 +35,8 @@ _RATE_SPAN, _LARGEST_BURST_S = 0.6, 20.0
 _ROUNDS = 6
 _NEVER = 1e-9
 _PROMISING = 5.0
-"""How much likelier than independent losses the best pair of the coarse grid must be. In simulations
-lines without a policer reached 1.3, and policers with 20 losses more than 40."""
+"""How much likelier than independent losses the best pair of the coarse grid must be. In trials
+lines without a policer reached 1.3, and a policer with 27 losses 44."""
 _LEAST_NOISE, _OF_SIZES = 0.005, 0.01
 """How far a rate may be off, at least, because of packets that lines lost behind the policer, and
 because the sizes of lost packets are guessed (found by simulation)."""
