@@ -29,8 +29,6 @@ from testbed.tools import bench_tables
 from testbed.tools.bench_record import Bench, Forwarding
 from testbed.tools.calibration.finding_tables import profiles_table
 from testbed.tools.calibration.findings import Calibration
-from testbed.tools.fitting import recovery_tables
-from testbed.tools.fitting.recovery import CaseResult
 
 RECORDS = Path("docs") / "results"
 """The folder of the records, relative to the project's root."""
@@ -79,7 +77,6 @@ _CELLS = TypeAdapter(tuple[PublishedCell, ...])
 _CALIBRATIONS = TypeAdapter(tuple[Calibration, ...])
 _FORWARDED = TypeAdapter(tuple[Forwarding, ...])
 _BENCH = TypeAdapter(Bench)
-_RECOVERY = TypeAdapter(tuple[CaseResult, ...])
 
 
 def run_content(run: Run) -> JsonValue:
@@ -124,11 +121,6 @@ def bench_content(found: Bench) -> JsonValue:
     return _plain(_BENCH, found)
 
 
-def recovery_content(found: Sequence[CaseResult]) -> JsonValue:
-    """Return a recovery of known profiles as a record's content."""
-    return _plain(_RECOVERY, tuple(found))
-
-
 def _plain(kind: TypeAdapter[T], content: T) -> JsonValue:
     found: JsonValue = kind.dump_python(content, mode="json")
     return found
@@ -165,17 +157,6 @@ def _bench(content: JsonValue) -> Iterable[Table]:
     yield bench_tables.cells_table(_BENCH.validate_python(content))
 
 
-def _recovered(content: JsonValue) -> Iterable[Table]:
-    results = _RECOVERY.validate_python(content)
-    summary = recovery_tables.summed_up(results)
-    yield recovery_tables.summary_table(summary)
-    yield recovery_tables.verdicts_table(summary)
-
-
-def _missed(content: JsonValue) -> Iterable[Table]:
-    yield recovery_tables.misses_table(_RECOVERY.validate_python(content))
-
-
 TABLES: Mapping[str, Published] = {
     "demo": Published("README.md", "demo", _calls),
     "ru-transports-2025-08": Published(
@@ -186,8 +167,6 @@ TABLES: Mapping[str, Published] = {
         "docs/results/profiles-x-transports.md", "profiles-x-transports", _calls
     ),
     "calibration": Published("docs/results/calibration.md", "calibration", _calibrations),
-    "recovery": Published("docs/results/recovery.md", "recovery", _recovered),
-    "recovery-misses": Published("docs/results/recovery.md", "recovery", _missed),
     "middlebox": Published("docs/results/speed.md", "middlebox", _forwarded),
     "bench": Published("docs/results/speed.md", "bench", _bench),
 }
