@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from testbed.censor.packet import Endpoint
-from testbed.censor.segment import RST
 from testbed.tools.calibration.packets import ACK, PSH, SYN, TcpNumbers, packet
 from testbed.tools.fitting.claims import Finding
 from testbed.tools.fitting.examination import examine
 from testbed.tools.fitting.reading import read_capture
+from testbed.transport.internet import RST
 from tests.recognition.files import RAW, Frame, pcap, written
 
 ME = Endpoint(bytes([192, 168, 1, 5]), 40_000)

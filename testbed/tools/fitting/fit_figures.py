@@ -9,7 +9,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from testbed.censor.segment import RST
 from testbed.show.drawing import style
 from testbed.tools.fitting.claims import Finding
 from testbed.tools.fitting.columns import Floats
@@ -17,6 +16,7 @@ from testbed.tools.fitting.examination import Examination
 from testbed.tools.fitting.passages import Passage
 from testbed.tools.fitting.reading import FlowRecord
 from testbed.tools.fitting.tcp_streams import segment_bytes
+from testbed.transport.internet import RST
 
 _OF_PASSAGE = 4
 """How many drawings a passage has."""
