@@ -278,20 +278,32 @@ def test_a_name_that_a_scenario_chose_has_the_facts_of_its_kind() -> None:
     assert "The other party needs nothing" not in text
 
 
-def test_a_ranking_names_ties_and_the_censors_that_defeat_the_best() -> None:
-    lines = ranking(
+def ranked(warning: str = "") -> list[str]:
+    return ranking(
         [
-            Ranked("obfs4", Estimate(0.2, 0.1, 0.3, 100), 15),
-            Ranked("tuic", Estimate(0.94, 0.9, 0.97, 100), 3),
-            Ranked("hysteria2", Estimate(0.95, 0.91, 0.98, 100), 3),
+            Ranked("obfs4", Estimate(0.2, 0.1, 0.4, 20), is_best=False),
+            Ranked("tuic", Estimate(0.85, 0.6, 0.95, 20), is_best=True),
+            Ranked("hysteria2", Estimate(0.9, 0.7, 0.97, 20), is_best=True),
         ],
-        20,
         transport_facts(),
-        scope="ru-calls-2025-08 (20 censors that fit 15 reports)",
+        scope="20 censors that fit the 15 reports of ru-calls-2025",
+        warning=warning,
         unknown=["how deep the box looks."],
     )
-    assert lines[0].endswith("the best (a tie: their intervals overlap):")
-    assert lines[1].startswith("hysteria2 (v2rayNG, Hiddify, …): 95% of calls usable")
-    assert lines[1].endswith("fails under 3 of 20 censors.")
+
+
+def test_a_ranking_names_ties_and_under_how_many_censors_they_fail() -> None:
+    lines = [line.replace("\N{NO-BREAK SPACE}", " ") for line in ranked()]
+    assert lines[0].endswith("usable most often through these, which cannot be told apart:")
+    assert lines[1] == (
+        "hysteria2 (v2rayNG, Hiddify, …): 18 of 20 calls usable (95% interval: 70 to 97%); under 2 "
+        "of 20 censors they fail."
+    )
+    assert lines[2].endswith("under 3 of 20 censors they fail.")
+    assert "Needed at the far end: hysteria2: a Hysteria 2 server abroad" in lines[3]
     assert lines[-1] == "Unknown: how deep the box looks."
     assert not any("obfs4" in line for line in lines)
+
+
+def test_a_ranking_from_old_reports_names_no_tool() -> None:
+    assert ranked("The reports are old.") == ["The reports are old."]
