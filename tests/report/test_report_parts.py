@@ -38,6 +38,7 @@ def test_sounds_are_as_long_as_all_of_them_may_be(count: int) -> None:
         assert count * seconds * sounds.BYTES_PER_S <= sounds.SOUND_BUDGET_BYTES
 
 
+@pytest.mark.slow
 def test_sounds_that_have_no_room_are_the_best_ones(
     small_run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
