@@ -4,8 +4,6 @@ import time
 
 import trio
 
-from testbed.lab.net.task_order import put_in_order
-
 _ROUND_NS = 10**8
 
 
@@ -25,8 +23,7 @@ class LabClock(trio.abc.Clock):
     """A clock for trio that equals the kernel's: trio's own adds a random offset."""
 
     def start_clock(self) -> None:
-        """Begin at a round time, with tasks in an order of their own."""
-        put_in_order()
+        """Begin at a round time."""
         _await_round_time()
 
     def current_time(self) -> float:
