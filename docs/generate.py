@@ -44,6 +44,8 @@ KINDS = {
     "censor": "Censor profiles (`scenarios/censors/*.toml`)",
     "messenger": "Messengers (`scenarios/messengers/*.toml`)",
     "links": "Link sets (`scenarios/links/*.toml`)",
+    "reports": "Reports (`scenarios/reports/*.toml`)",
+    "hypotheses": "Hypotheses (`scenarios/hypotheses/*.toml`)",
 }
 """The kinds of TOML files that people write, with the headings of their sections."""
 
