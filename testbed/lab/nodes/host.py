@@ -50,11 +50,14 @@ from testbed.transport.program_log import MAX_LOG_BYTES, ProgramLog
 PROCESSOR: Mapping[str, str] = {
     "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX,-AVX2,-AVX512F,-FMA,-FMA4",
     "GODEBUG": "cpu.aes=off",
+    "OPENSSL_ia32cap": "~0x4000000000000000:~0x40000",
 }
 """The environment in which programs act alike on all processors, where they can be asked to.
 
 glibc's functions of mathematics round differently with fused multiplication, and what Go offers in
-a TLS handshake depends on whether the processor has instructions for AES.
+a TLS handshake depends on whether the processor has instructions for AES. BoringSSL, which is in
+libwebrtc, draws random numbers by RDRAND on Intel's processors, and so differs from run to run;
+OPENSSL_ia32cap(3) hides RDRAND (bit 62) and RDSEED (bit 18 of the second word).
 """
 _FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 _LOOPBACK_INDEX = 1
