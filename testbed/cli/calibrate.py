@@ -13,14 +13,13 @@ import trio
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from testbed.censor.profile import Profile
 from testbed.cli.console import err, out
 from testbed.cli.kernel import guest_kernel
 from testbed.cli.outputs import check_folder
 from testbed.cli.registry import Command, Panel
+from testbed.errors import Interrupted
 from testbed.experiment.explanations import ScenarioError
 from testbed.experiment.scenario import RESULTS, censor_names, load_censor, load_scenario
-from testbed.run.runner import Interrupted
 from testbed.tools.calibration import finding_tables
 from testbed.tools.calibration.findings import Calibration, as_json
 
@@ -103,19 +102,12 @@ def _what(profile: str | None, links: str | None) -> tuple[str, Run]:
             return trio.run(runs.calibrate_links, named, guest_kernel(), jobs, cpus, report)
 
         return f"links-{scenario.name}", run_links
-    profiles = [_load(name) for name in ([profile] if profile else censor_names())]
+    profiles = [load_censor(name) for name in ([profile] if profile else censor_names())]
 
     def run_profiles(jobs: Path, report: Report) -> list[Calibration]:
         return trio.run(runs.calibrate_profiles, profiles, guest_kernel(), jobs, cpus, report)
 
     return profiles[0].name if profile else "all", run_profiles
-
-
-def _load(name: str) -> Profile:
-    """Return a profile by its name or by the path of its file."""
-    if not name.endswith(".toml"):
-        return load_censor(name)
-    return load_censor(str(Path(name).resolve().with_suffix("")))
 
 
 def _run(run: Run) -> list[Calibration]:

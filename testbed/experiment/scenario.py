@@ -7,7 +7,6 @@ wrong file raises one `ScenarioError` with the file, the key and what was expect
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -23,6 +22,7 @@ from testbed.experiment.cell import Cell, OtherTraffic, Said, Topology
 from testbed.experiment.choosing import (
     Entries,
     load_transport,
+    name_as_shown,
     read_entries,
     transport_choice,
     transport_choices,
@@ -30,9 +30,12 @@ from testbed.experiment.choosing import (
 from testbed.experiment.explanations import ScenarioError, TomlTable, by_name, there_are
 from testbed.experiment.link import Links
 from testbed.experiment.linkset import LinkSet
+from testbed.experiment.names import as_file_name
 from testbed.experiment.ranges import wrong_number
 from testbed.experiment.toml_files import (
     check_all_different,
+    name_of,
+    path_of,
     read_toml,
     table_of,
     tables_of,
@@ -108,8 +111,7 @@ class Scenario:
     other_traffic: tuple[OtherTraffic, ...] = ()
     """Other traffic beside each call and its chat, to see whether it is harmed."""
     speech: str = ""
-    """The path of a sound file with the speech; empty: Debian's clips
-    (`testbed.audio.speech`)."""
+    """The path of a sound file; empty: Debian's clips of speech (`testbed.audio.speech`)."""
     local_time: str | Annotated[tuple[str, ...], Field(min_length=1)] = time_of_day.DEFAULT
     """The time of day inside the country when calls are made, or several to compare. It matters
     only for censors that behave differently at different hours."""
@@ -134,7 +136,7 @@ class Scenario:
         if isinstance(self.links, Links):
             return {"": self.links}
         names = (self.links,) if isinstance(self.links, str) else self.links
-        return {name: load_links(name) for name in names}
+        return by_name(f"{self.name}.toml: links", ((name_of(n), n, load_links(n)) for n in names))
 
 
 def checkout(needed_for: str) -> Path:
@@ -150,8 +152,7 @@ def checkout(needed_for: str) -> Path:
 
 def scenario_path(name_or_path: str) -> Path:
     """Return the path of a scenario's file, given as such or by its name in `scenarios/`."""
-    path = Path(name_or_path)
-    return path if path.suffix == ".toml" else SCENARIOS / f"{name_or_path}.toml"
+    return path_of(name_or_path, SCENARIOS)
 
 
 def load_scenario(name_or_path: str) -> Scenario:
@@ -160,12 +161,12 @@ def load_scenario(name_or_path: str) -> Scenario:
 
 
 def load_censor(name: str) -> Profile:
-    """Read a censor profile by its name in `scenarios/censors/`.
+    """Read a censor profile by its name in `scenarios/censors/`, or by the path of its file.
 
     In a file that is `like` another, a rule replaces the other file's rule of the same name; rules
     with new names come after all of those.
     """
-    path = CENSORS / f"{name}.toml"
+    path = path_of(name, CENSORS)
     base, content = _read_like(path, CENSORS, "censor profile")
     if base is not None:
         rules = (*tables_of(path, base, "rules"), *tables_of(path, content, "rules"))
@@ -175,12 +176,12 @@ def load_censor(name: str) -> Profile:
 
 
 def load_messenger(name: str) -> Messenger:
-    """Read a messenger by its name in `scenarios/messengers/`.
+    """Read a messenger by its name in `scenarios/messengers/`, or by the path of its file.
 
     A file that is `like` another inherits the keys that it does not have; those that it has need
     their own evidence.
     """
-    path = MESSENGERS / f"{name}.toml"
+    path = path_of(name, MESSENGERS)
     base, content = _read_like(path, MESSENGERS, "messenger")
     if base is not None:
         inherited = {k: v for k, v in table_of(path, base, "evidence").items() if k not in content}
@@ -207,7 +208,7 @@ def _read_like(path: Path, folder: Path, what: str) -> tuple[TomlTable | None, T
     if (other := content.pop("like", None)) is None:
         return None, content
     try:
-        base = _read(folder / f"{other}.toml", what)
+        base = _read(path_of(str(other), folder), what)
     except ScenarioError as error:
         raise ScenarioError(f"{path}: like: {error}") from None
     if "like" in base:
@@ -217,12 +218,12 @@ def _read_like(path: Path, folder: Path, what: str) -> tuple[TomlTable | None, T
 
 def link_set_names() -> list[str]:
     """Return the names of the link sets."""
-    return _stems(LINKS, "toml")
+    return _stems(LINKS)
 
 
 def load_link_set(name: str) -> LinkSet:
-    """Read a link set by its name in `scenarios/links/`."""
-    return _load(LINKS / f"{name}.toml", LinkSet, "link set")
+    """Read a link set by its name in `scenarios/links/`, or by the path of its file."""
+    return _load(path_of(name, LINKS), LinkSet, "link set")
 
 
 def load_links(name: str) -> Links:
@@ -240,7 +241,7 @@ def cells(scenario: Scenario) -> list[Cell]:
         if not any(_is_meant(names, rule) for rule in scenario.exclude)
     }
     for rule in scenario.include:
-        narrowed = {**axes, **{axis: {name: _load_one(axis, name)} for axis, name in rule.items()}}
+        narrowed = {**axes, **{axis: _load_one(axis, name) for axis, name in rule.items()}}
         chosen |= {_names_of(c): c for c in product(*(a.items() for a in narrowed.values()))}
     if not chosen:
         raise ScenarioError(f"{scenario.name}.toml: exclude: it leaves no call to make")
@@ -276,9 +277,8 @@ def cells(scenario: Scenario) -> list[Cell]:
 
 def _in_words(cell: Cell) -> str:
     """Return a description of a cell for error messages."""
-    line = f" over {cell.links.name}" if cell.links.name else ""
-    parts = (cell.messenger.name, str(cell.transport), f"{cell.censor.name}{line}", cell.topology)
-    return f"{', '.join(parts)}, seed {cell.seed}"
+    where = f"{cell.censor.name} over {cell.links.name}".removesuffix(" over ")
+    return f"{cell.messenger.name}, {cell.transport}, {where}, {cell.topology}, seed {cell.seed}"
 
 
 def axes_of(scenario: Scenario) -> dict[Axis, dict[str, Any]]:
@@ -296,8 +296,8 @@ def axes_of(scenario: Scenario) -> dict[Axis, dict[str, Any]]:
     }
 
 
-def _load_one(axis: Axis, name: str) -> object:
-    """Load a value that an `include` entry names."""
+def _load_one(axis: Axis, name: str) -> dict[str, object]:
+    """Load a value that an `include` entry names; return it by its name on the axis."""
     load: dict[Axis, Callable[[str], object]] = {
         "messenger": load_messenger,
         "transport": transport_choice,
@@ -305,7 +305,7 @@ def _load_one(axis: Axis, name: str) -> object:
         "links": load_links,
         "topology": _topology,
     }
-    return load[axis](name)
+    return {name_on(axis, name): load[axis](name)}
 
 
 def _topology(name: str) -> str:
@@ -324,26 +324,26 @@ def cell_id(cell: Cell) -> str:
     if cell.compares_topologies:
         restriction += f" {cell.topology}"
     parts = (cell.messenger.name, str(cell.transport), restriction, f"seed {cell.seed}")
-    return "--".join(re.sub(r"[^A-Za-z0-9.]+", "-", part).strip("-") for part in parts)
+    return "--".join(map(as_file_name, parts))
 
 
 def scenario_names() -> list[str]:
     """Return the names of the scenarios that come with the project."""
-    return _stems(SCENARIOS, "toml")
+    return _stems(SCENARIOS)
 
 
 def censor_names() -> list[str]:
     """Return the names of the censor profiles."""
-    return _stems(CENSORS, "toml")
+    return _stems(CENSORS)
 
 
 def messenger_names() -> list[str]:
     """Return the names of the messengers."""
-    return _stems(MESSENGERS, "toml")
+    return _stems(MESSENGERS)
 
 
-def _stems(folder: Path, suffix: str) -> list[str]:
-    return sorted(p.stem for p in folder.glob(f"*.{suffix}") if p.name[0] not in "._")
+def _stems(folder: Path) -> list[str]:
+    return sorted(p.stem for p in folder.glob("*.toml") if p.name[0] not in "._")
 
 
 def _censors(entry: str | Sweep, source: str) -> Iterator[tuple[str, str, Profile]]:
@@ -378,7 +378,12 @@ def _timed(censor: Profile, local_times: Sequence[str]) -> Iterator[tuple[Profil
 def _is_meant(names: Iterable[str], rule: Mapping[Axis, str]) -> bool:
     """Return whether a combination, given by its names in axis order, matches all that is named."""
     by_axis = dict(zip(get_args(Axis), names, strict=True))
-    return all(by_axis[axis] == name for axis, name in rule.items())
+    return all(by_axis[axis] == name_on(axis, name) for axis, name in rule.items())
+
+
+def name_on(axis: Axis, text: str) -> str:
+    """Return the name on an axis of what people write: a name in any form, or a path."""
+    return name_as_shown(text) if axis == "transport" else name_of(text)
 
 
 def _load(path: Path, kind: type[T], what: str) -> T:
@@ -389,7 +394,7 @@ def _read(path: Path, what: str) -> TomlTable:
     try:
         return read_toml(path)
     except FileNotFoundError:
-        if path.parent not in (SCENARIOS, CENSORS, MESSENGERS, LINKS):  # a path of a person's own
+        if path.parent not in (SCENARIOS, CENSORS, MESSENGERS, LINKS):  # a person's own
             raise ScenarioError(f"no {what} {path}: there is no such file") from None
-        known = there_are(path.stem, _stems(path.parent, "toml"))
+        known = there_are(path.stem, _stems(path.parent))
         raise ScenarioError(f"no {what} {path.stem!r}: {path} is missing; {known}") from None
