@@ -158,7 +158,7 @@ def test_several_topologies_are_an_axis_and_one_is_not(tmp_path: Path) -> None:
         ('include = [{ line = "4g" }]', r"include"),
         ("links = []", r"links"),
         ("links = 3", r"links: [^:]*valid string"),
-        ('topologies = ["two-sided"]', r"topologies.*'one-sided' or 'both-sides'"),
+        ('topologies = ["two-sided"]', r"topologies.*'one-sided', 'both-sides' or"),
         (
             'include = [{ topology = "two-sided" }]',
             r"no topology 'two-sided'; there are both-sides",
