@@ -34,6 +34,7 @@ from tests.transports.conftest import assert_conforms
 CPUS = sorted(os.sched_getaffinity(0))
 FIRST = {
     "fec": "fec {inner = direct}",
+    "singbox": 'singbox {client = {type = "vmess", transport = {type = "grpc"}}}',
     "pt": 'pt {name = "obfs4", server = ["obfs4proxy"], client = ["obfs4proxy"]}',
 }
 """How to name a transport that cannot be made without a parameter."""
@@ -49,8 +50,13 @@ FLAWED = {"obfs4 {iat_mode = 2}": [pytest.mark.xfail(reason="panics for some bri
 """What fails or not, by what the programs draw."""
 
 
+CARRIED = ("wireguard through turn", "hysteria2 through xray")
+"""Transports that others carry: a VPN, and a client that knows a local port."""
+
+
 def examples() -> Iterator[Any]:
     """Yield each transport, and each with one parameter set to another value that it may have."""
+    yield from map(pytest.param, CARRIED)
     for name in transport_names():
         yield pytest.param(FIRST.get(name, name), marks=pytest.mark.slow if name in SLOW else ())
         kind = transport_class(name)
