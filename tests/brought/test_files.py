@@ -16,23 +16,21 @@ from testbed.experiment.explanations import ScenarioError
 from transports import obfs4, openvpn, pt, wireguard, xray, xray_wireguard
 
 KEY = "yAnz5TF+lXXJte14tji3zlMNq+hd2rYUIgJBgB3fBmk="
+OUTBOUND = {
+    "type": "vless",
+    "tag": "proxy",
+    "server": "192.0.2.1",
+    "server_port": 443,
+    "uuid": "u",
+    "detour": "other",
+    "transport": {"type": "ws", "path": "/news", "headers": {"Host": "a.example"}},
+    "multiplex": {"enabled": True, "padding": True},
+    "tls": {"enabled": True, "server_name": "a.example", "utls": {"enabled": True}},
+}
 SING_BOX = {
     "log": {"level": "info"},
     "inbounds": [{"type": "tun"}],
-    "outbounds": [
-        {
-            "type": "vless",
-            "tag": "proxy",
-            "server": "192.0.2.1",
-            "server_port": 443,
-            "uuid": "u",
-            "detour": "other",
-            "transport": {"type": "ws", "path": "/news", "headers": {"Host": "a.example"}},
-            "multiplex": {"enabled": True, "padding": True},
-            "tls": {"enabled": True, "server_name": "a.example", "utls": {"enabled": True}},
-        },
-        {"type": "direct", "tag": "direct"},
-    ],
+    "outbounds": [OUTBOUND, {"type": "direct", "tag": "direct"}],
 }
 XRAY = {
     "inbounds": [],
@@ -101,7 +99,7 @@ def test_an_outbound_of_sing_box_loses_its_addresses_and_keys(tmp_path: Path) ->
     }
     assert [line.partition(":")[0] for line in found.lost] == ["detour", "tls.utls"]
     assert found.title == "my-vless-ws-tls"
-    alone = brought(tmp_path / "outbound.json", json.dumps(SING_BOX["outbounds"][0]))
+    alone = brought(tmp_path / "outbound.json", json.dumps(OUTBOUND))
     assert alone.name == found.name
 
 

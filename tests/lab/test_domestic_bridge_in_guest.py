@@ -41,9 +41,8 @@ def test_a_listed_bridge_carries_calls_where_one_abroad_carries_none(
     assert not [flow for flow in flows if flow.startswith("udp") and "10.2.3.2" in flow]
 
 
-@pytest.mark.parametrize(
-    "transport", [pytest.param("wireguard", marks=pytest.mark.slow), "wireguard through turn"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("transport", ["wireguard", "wireguard through turn"])
 def test_a_tunnel_to_a_listed_bridge_carries_calls(
     kernel: Kernel, run: Run, transport: str
 ) -> None:
@@ -51,6 +50,7 @@ def test_a_tunnel_to_a_listed_bridge_carries_calls(
     assert result.record.verdict.label == "good"
 
 
+@pytest.mark.slow
 def test_without_a_transport_a_bridge_inside_changes_nothing(kernel: Kernel, run: Run) -> None:
     [result] = conducted(kernel, run, call("direct", "domestic-bridge"))
     assert result.record.verdict.label in ("unusable", "no call")

@@ -38,9 +38,11 @@ FIRST = {
     "pt": 'pt {name = "obfs4", server = ["obfs4proxy"], client = ["obfs4proxy"]}',
 }
 """How to name a transport that cannot be made without a parameter."""
-SLOW = {"tor"}
-"""Transports whose suite takes a minute, because a whole network starts for each of its scenes. A
-test of detectors runs tor in the fast tests (tests/censor/test_real_programs_in_guest.py)."""
+SLOW = {"tor", "singbox", "xray_wireguard", "hysteria2 through xray"}
+"""Transports that are not tried each time: tor's suite takes a minute, because a whole network
+starts for each of its scenes (a test of detectors runs it in the fast tests:
+tests/censor/test_real_programs_in_guest.py), and of each of the other programs there is one that
+is tried."""
 KINDS = ("over", "implementation")
 """Parameters whose values are as good as transports of their own, so that each is always tried."""
 
@@ -56,9 +58,9 @@ CARRIED = ("wireguard through turn", "hysteria2 through xray")
 
 def examples() -> Iterator[Any]:
     """Yield each transport, and each with one parameter set to another value that it may have."""
-    yield from map(pytest.param, CARRIED)
-    for name in transport_names():
+    for name in (*CARRIED, *transport_names()):
         yield pytest.param(FIRST.get(name, name), marks=pytest.mark.slow if name in SLOW else ())
+    for name in transport_names():
         kind = transport_class(name)
         for parameter, hint in get_type_hints(kind).items():
             slow = () if parameter in KINDS else (pytest.mark.slow,)

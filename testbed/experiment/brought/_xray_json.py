@@ -94,6 +94,8 @@ def _wireguard(settings: Table, stream: Table, what: str) -> Brought:
     for key in ("publicKey", "endpoint"):
         _needed(peer, key, f"{what}: peers")
     masks = _table(stream, "finalmask", what).get("udp") or []
+    if not isinstance(masks, list):
+        raise ScenarioError(f"{what}: finalmask.udp: expected a list of objects")
     kinds = [str(mask.get("type")) for mask in masks if isinstance(mask, Mapping)]
     for kind in kinds:
         if kind not in _MASKS:
