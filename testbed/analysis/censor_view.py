@@ -14,7 +14,7 @@ from testbed.analysis.groups import grouped
 from testbed.call.quality.verdict import Verdict
 from testbed.censor.event import Applied, acts, parse
 from testbed.censor.facts import Fact
-from testbed.record.cell_record import CallKey, CellRecord
+from testbed.record.cell_record import DIRECT, CallKey, CellRecord
 from testbed.record.observation import Observation
 from testbed.record.results import RecordedCell
 
@@ -34,26 +34,41 @@ class Seen:
     """The rules that matched any of the flows, with actions: `stun: drop, probability 0.3`."""
     meaning: str
     """The conclusion, in words."""
+    prevented: tuple[str, ...] = ()
+    """What was detected in direct calls, which differ in nothing else, and not in these."""
 
 
 def saw(cells: Iterable[RecordedCell]) -> list[Seen]:
     """Return the middlebox's view of each transport of a run, in the order of the first calls."""
-    return [_seen(key, [cell.record for cell in group]) for key, group in grouped(cells).items()]
+    groups = {key: [cell.record for cell in group] for key, group in grouped(cells).items()}
+    return [
+        _seen(key, group, groups.get(key._replace(transport=DIRECT), ()))
+        for key, group in groups.items()
+    ]
 
 
-def _seen(key: CallKey, group: Sequence[CellRecord]) -> Seen:
-    whats = dict.fromkeys(what for result in group for what in _of_transport(result.observation))
-    events = list(map(parse, whats))
+def _seen(key: CallKey, group: Sequence[CellRecord], direct: Sequence[CellRecord]) -> Seen:
+    events = _events(group)
     rules = {f"{e.rule}: {e.action}": e.action for e in events if isinstance(e, Applied)}
-    facts = dict.fromkeys(
-        f"{e.name} = {e.value}" if e.value else e.name for e in events if isinstance(e, Fact)
-    )
+    facts = _facts(events)
     return Seen(
         key,
         Counter(result.verdict.label for result in group),
         tuple(facts),
         tuple(rules),
         _meaning(group, tuple(facts), rules.values()),
+        tuple(fact for fact in _facts(_events(direct)) if fact not in facts),
+    )
+
+
+def _events(group: Sequence[CellRecord]) -> list[Applied | Fact | None]:
+    whats = dict.fromkeys(what for result in group for what in _of_transport(result.observation))
+    return list(map(parse, whats))
+
+
+def _facts(events: Iterable[object]) -> dict[str, None]:
+    return dict.fromkeys(
+        f"{e.name} = {e.value}" if e.value else e.name for e in events if isinstance(e, Fact)
     )
 
 

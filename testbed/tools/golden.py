@@ -39,6 +39,8 @@ _SCENARIO = "speed"
 """The scenario that provides the links of golden cells, with jitter."""
 _TRANSPORTS = ("ru-transports-2025-08", "ru-tunnels-2025-08")
 """The scenarios that provide the transports."""
+EVASION_BY_FAKES = "desync {fake = random, fake_bytes = 120, protocol = udp}"
+"""The transport without a bridge whose suite has a golden hash: fakes, also from its own draws."""
 _CENSORS: Mapping[str, str] = {"model": "ru-calls-2025-08"}
 """By engine: the censor of its golden cell, if not `_LOSS`, under which every call is set up."""
 _LOSS = "loss-10"
@@ -123,8 +125,8 @@ def golden_transports() -> dict[str, TransportChoice]:
 
     A transport that wraps another is tested around `direct`, which isolates its own behaviour.
     """
-    scenarios = map(load_scenario, _TRANSPORTS)
-    choices = (each for one in scenarios for each in transport_choices(one.transports))
+    entries = [load_scenario(name).transports for name in _TRANSPORTS]
+    choices = (each for some in (*entries, (EVASION_BY_FAKES,)) for each in transport_choices(some))
     return {str(choice): choice for choice in map(_around_direct, choices)}
 
 

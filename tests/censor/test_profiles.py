@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ from testbed.censor.packet import Direction, Packet
 from testbed.experiment import scenario
 from testbed.experiment.explanations import ScenarioError
 from tests.censor import vectors
-from tests.censor.packets import tcp, udp
+from tests.censor.packets import STUN_BINDING, tcp, udp
 from tests.censor.treatment import (
     ORDINARY,
     PION_2022,
@@ -40,6 +40,12 @@ from tests.censor.treatment import (
 )
 
 Case = tuple[str, Callable[[], list[Packet]], Callable[[Treatment], bool]]
+
+
+def behind_fakes(fakes: Sequence[bytes] = ()) -> list[Packet]:
+    return [*map(udp, fakes), udp(STUN_BINDING), *voice(3000)]
+
+
 TABLE: dict[str, list[Case]] = {
     "open": [("all", voice, untouched)],
     "ru-calls-2025-08": [
@@ -159,6 +165,19 @@ TABLE: dict[str, list[Case]] = {
         ("Telegram", lambda: TELEGRAM, dead),
         ("voice", lambda: voice(200), dead),
         ("QUIC", quic, untouched),
+    ],
+    "stun-every-packet": [
+        ("voice", voice, untouched),
+        ("STUN", behind_fakes, passes(0.7)),
+        ("STUN behind ten fakes", lambda: behind_fakes(10 * [bytes(120)]), passes(0.7)),
+    ],
+    "stun-first-4": [
+        ("STUN as the fourth packet", lambda: behind_fakes(3 * [bytes(9)]), passes(0.7)),
+        ("STUN as the fifth packet", lambda: behind_fakes(4 * [bytes(9)]), untouched),
+    ],
+    "stun-first-parsed": [
+        ("STUN behind 100 bytes", lambda: behind_fakes(9 * [bytes(100)]), passes(0.7)),
+        ("STUN behind 101 bytes", lambda: behind_fakes([bytes(101)]), untouched),
     ],
     "police-128k": [
         ("24 kbit/s", voice, untouched),
