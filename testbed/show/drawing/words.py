@@ -8,16 +8,18 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from testbed.analysis.statistics import CONFIDENCE, coverage_limit
+from testbed.analysis.sweeps import setting_of
 from testbed.call.quality import verdict as v
 from testbed.record.cell_record import DIRECT, OPEN
 from testbed.record.manifest import Manifest
 from testbed.record.results import RecordedCell
 from testbed.show.drawing.tally import Tally
 
-_SWEPT = re.compile(r"(?P<profile>\S+) (?P<what>\S+)=(?P<value>\S+)")
 _MODEL = "(model)"
 _FEW = 3
 """Up to this many names are listed; more are counted."""
+SWEPT_UNITS = {"rate_bps": (1e-3, " kbit/s"), "loss": (100.0, "%"), "drop": (100.0, "%")}
+"""The factor to the unit in which people read a swept number, and that unit."""
 
 
 @dataclass(frozen=True)
@@ -55,10 +57,11 @@ def _censor_names(restrictions: Sequence[str]) -> tuple[dict[str, str], str]:
     """Return the restrictions' labels, and the profile if the labels do not name it."""
     if len(restrictions) == 1:
         return {restrictions[0]: "restricted"}, restrictions[0]
-    swept = [_SWEPT.fullmatch(name) for name in restrictions]
-    matches = [match for match in swept if match]
-    if matches and len(matches) == len(swept) and len({m["profile"] for m in matches}) == 1:
-        return {m.string: f"{m['what']} = {m['value']}" for m in matches}, matches[0]["profile"]
+    settings = {name: setting_of(name) for name in restrictions}
+    swept = {name: setting for name, setting in settings.items() if setting is not None}
+    profiles = {setting.profile for setting in swept.values()}
+    if len(swept) == len(settings) and len(profiles) == 1:
+        return {name: f"{s.what} = {s.value}" for name, s in swept.items()}, profiles.pop()
     parted = [name.partition(" ") for name in restrictions]
     if len({profile for profile, _, _ in parted}) == 1 and all(rest for _, _, rest in parted):
         return {"".join(parts): parts[2] for parts in parted}, parted[0][0]
