@@ -53,7 +53,7 @@ def test_a_sweep_sets_its_numbers_to_each_value() -> None:
             r"jiter_ms: Unexpected key, expected of changes, delay_ms, ",
         ),
         ("delay_ms = 4", "delay_ms = -4", r"access\.delay_ms: -4 is out of .* 0 to 60,000"),
-        ('"obfs4"]', '"obfs5"]', r"no transport 'obfs5'; there are anytls, direct, "),
+        ('"obfs4"]', '"obfs5"]', r"no transport 'obfs5'; there are anytls, desync, direct, "),
         (
             '"obfs4"]',
             '{ name = "obfs4", parameters = { iat_mode = 7 } }]',
