@@ -34,6 +34,7 @@ ROOT = DOCS.parent
 API = {
     "testbed": ("load",),
     "testbed.analysis.dataframes": ("RunTables",),
+    "testbed.transport.client_side": (),
     "testbed.transport.interface": (),
     "testbed.transport.loopback": ("LoopbackHost",),
 }
@@ -44,6 +45,8 @@ KINDS = {
     "censor": "Censor profiles (`scenarios/censors/*.toml`)",
     "messenger": "Messengers (`scenarios/messengers/*.toml`)",
     "links": "Link sets (`scenarios/links/*.toml`)",
+    "reports": "Reports (`scenarios/reports/*.toml`)",
+    "hypotheses": "Hypotheses (`scenarios/hypotheses/*.toml`)",
 }
 """The kinds of TOML files that people write, with the headings of their sections."""
 

@@ -20,6 +20,8 @@ from testbed.cli.requirements import (
     transport_summaries,
 )
 from testbed.experiment import scenario
+from testbed.experiment.hypotheses import family_names, load_family
+from testbed.experiment.reports import load_reports, report_names
 
 
 class Kind(StrEnum):
@@ -30,6 +32,8 @@ class Kind(StrEnum):
     MESSENGERS = "messengers"
     TRANSPORTS = "transports"
     LINKS = "links"
+    REPORTS = "reports"
+    HYPOTHESES = "hypotheses"
     PACKAGES = "packages"
 
 
@@ -55,6 +59,8 @@ def print_list(
         Kind.LINKS: lambda: {
             name: Listed(scenario.load_link_set(name).title) for name in scenario.link_set_names()
         },
+        Kind.REPORTS: lambda: {name: Listed(load_reports(name).title) for name in report_names()},
+        Kind.HYPOTHESES: lambda: {name: Listed(load_family(name).title) for name in family_names()},
         Kind.PACKAGES: _packages,
     }
     found = {each: entries[each]() for each in ([kind] if kind else Kind)}

@@ -20,6 +20,8 @@ class SchemaKind(StrEnum):
     CENSOR = "censor"
     MESSENGER = "messenger"
     LINKS = "links"
+    REPORTS = "reports"
+    HYPOTHESES = "hypotheses"
 
 
 def print_schema(
