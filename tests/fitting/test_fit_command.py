@@ -11,8 +11,11 @@ import pytest
 from testbed.censor.actions.drop import Drop
 from testbed.censor.match import Match
 from testbed.censor.profile import Profile
+from testbed.experiment.hypotheses import load_family
+from testbed.experiment.reports import load_reports
 from testbed.experiment.scenario import load_censor
 from testbed.tools.fitting.examination import examine
+from testbed.tools.fitting.hypotheses_tried import sentences, tried
 from testbed.tools.fitting.library import Composition, candidates
 from testbed.tools.fitting.reading import read_capture
 from testbed.tools.recognition.capture_file import Capture
@@ -136,3 +139,27 @@ def test_captures_that_do_not_belong_together_are_not_paired(
     ended = command("fit", str(ends[0]), str(control[1]))
     assert ended.status == 0
     assert "too few to be two ends of a call" in " ".join(ended.out.split())
+
+
+def test_the_report_of_a_capture_is_one_that_the_inference_reads(
+    ends: tuple[Path, Path], tmp_path: Path
+) -> None:
+    written = tmp_path / "reports.toml"
+    assert command("fit", *map(str, ends), "--report", str(written)).status == 0
+    head = 'title = "mine"\nquestion = "what?"\nreviewed = "2026-11-30"\nhypotheses = "ru-calls"\n'
+    written.write_text(head + written.read_text())
+    [report] = load_reports(str(written)).reports
+    assert report.observed.connects is True
+    assert report.not_in_lab  # plain RTP does not tell which messenger it was
+    assert not [each for each in ADDRESSES if each in written.read_text()]
+
+
+def test_a_family_of_hypotheses_says_which_of_its_censors_are_possible(
+    ends: tuple[Path, Path],
+) -> None:
+    near, far = map(read_capture, ends)
+    found = tried(examine(near, far), load_family("ru-calls"), drawn=4)
+    assert found.possible.n == 4
+    # None of them drops plain RTP on such ports in one direction only.
+    assert found.possible.value == 0
+    assert sentences(found)[0].startswith("Of 4 censors drawn from the prior of ru-calls, 0%")
