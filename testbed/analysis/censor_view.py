@@ -31,7 +31,8 @@ class Seen:
     facts: tuple[str, ...]
     """What was detected in any of the flows: `stun`, `tls-sni = www.example`."""
     rules: tuple[str, ...]
-    """The rules that matched any of the flows, with actions: `stun: drop, probability 0.3`."""
+    """The rules that matched any of the flows, with actions: `stun: drop, probability 0.3`. Those
+    of a stack have the part's name before them."""
     meaning: str
     """The conclusion, in words."""
 
@@ -43,10 +44,14 @@ def saw(cells: Iterable[RecordedCell]) -> list[Seen]:
 
 def _seen(key: CallKey, group: Sequence[CellRecord]) -> Seen:
     whats = dict.fromkeys(what for result in group for what in _of_transport(result.observation))
-    events = list(map(parse, whats))
-    rules = {f"{e.rule}: {e.action}": e.action for e in events if isinstance(e, Applied)}
+    events = [(part, parse(what)) for part, what in whats]
+    rules = {
+        f"{part}: {e.rule}: {e.action}" if part else f"{e.rule}: {e.action}": e.action
+        for part, e in events
+        if isinstance(e, Applied)
+    }
     facts = dict.fromkeys(
-        f"{e.name} = {e.value}" if e.value else e.name for e in events if isinstance(e, Fact)
+        f"{e.name} = {e.value}" if e.value else e.name for _, e in events if isinstance(e, Fact)
     )
     return Seen(
         key,
@@ -59,14 +64,20 @@ def _seen(key: CallKey, group: Sequence[CellRecord]) -> Seen:
 
 def labels_of(call: CellRecord) -> set[str]:
     """Return the labels of what detectors recognised in a call's flows, except the chat's."""
-    events = map(parse, _of_transport(call.observation))
+    events = (parse(what) for _, what in _of_transport(call.observation))
     return {event.name for event in events if isinstance(event, Fact) and not event.value}
 
 
-def _of_transport(observation: Observation) -> list[str]:
-    """Return what the middlebox recorded about all flows except the chat's."""
+def _of_transport(observation: Observation) -> list[tuple[str, str]]:
+    """Return what middleboxes recorded about all flows except the chat's, each after its part."""
     chat = f" > {observation.chat.server}"
-    return [what for _, flow, what in observation.events if not flow.endswith(chat)]
+    found = [
+        (at, middlebox.part, what)
+        for middlebox in observation.middleboxes.values()
+        for at, flow, what in middlebox.events
+        if not flow.endswith(chat)
+    ]
+    return [(part, what) for _, part, what in sorted(found, key=lambda event: event[0])]
 
 
 def _meaning(group: Sequence[CellRecord], facts: Sequence[str], actions: Iterable[str]) -> str:

@@ -82,6 +82,8 @@ class Censor:
     ) -> None:
         self.counters = {rule.name: RuleCounters() for rule in profile.rules}
         self.events: list[Event] = []
+        self.packets_asked = 0
+        """How many packets it was asked about."""
         self._rng = rng
         self._inspection = profile.inspection
         self.idle_s = inf if profile.inspection.idle_s is None else profile.inspection.idle_s
@@ -115,6 +117,7 @@ class Censor:
 
         `now` must never decrease.
         """
+        self.packets_asked += 1
         if now >= self._flow_lists.next_update:
             self._flow_lists.update(now)
         flow = self._flow_of(packet, now)

@@ -130,6 +130,11 @@ class Profile:
             )
 
     @property
+    def parts(self) -> tuple[Profile, ...]:
+        """Return itself, as the only part (`testbed.censor.stack`)."""
+        return (self,)
+
+    @property
     def kinds(self) -> list[Kind]:
         """Return the kinds of detectors whose facts the rules use."""
         matches = [rule.match for rule in self.rules]

@@ -8,7 +8,7 @@ wrong file raises one `ScenarioError` with the file, the key and what was expect
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -18,7 +18,8 @@ from pydantic import BeforeValidator, Field
 
 from testbed.call.messenger import Messenger
 from testbed.censor import local_time as time_of_day
-from testbed.censor.profile import Profile, with_numbers
+from testbed.censor.profile import Profile
+from testbed.censor.stack import AnyCensor, in_series, part_names
 from testbed.experiment.cell import Cell, OtherTraffic, Said, Topology
 from testbed.experiment.choosing import (
     Entries,
@@ -30,7 +31,7 @@ from testbed.experiment.choosing import (
 from testbed.experiment.explanations import ScenarioError, TomlTable, by_name, there_are
 from testbed.experiment.link import Links
 from testbed.experiment.linkset import LinkSet
-from testbed.experiment.ranges import wrong_number
+from testbed.experiment.stacks import StackFile, Sweep, timed, usual
 from testbed.experiment.toml_files import (
     check_all_different,
     read_toml,
@@ -49,6 +50,7 @@ RESULTS = (ROOT if IS_CHECKOUT else Path.cwd()) / "results"
 DEMO = "ru-calls-2025-08"
 """The scenario of `testbed demo`."""
 CENSORS = SCENARIOS / "censors"
+STACKS = SCENARIOS / "stacks"
 MESSENGERS = SCENARIOS / "messengers"
 LINKS = SCENARIOS / "links"
 
@@ -60,20 +62,6 @@ _ALL_DIFFERENT = (
     *("topologies", "other_traffic", "local_time"),
 )
 """The keys of a scenario whose values must not be repeated."""
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """A profile with some of its numbers set to each of several values in turn."""
-
-    __pydantic_config__ = _FORBID_UNKNOWN_KEYS
-
-    name: str
-    sweep: str
-    """The name of what is varied, in one word, to print."""
-    numbers: tuple[str, ...]
-    """The numbers, as `RULE.NUMBER`; all are set to the same value."""
-    values: Annotated[tuple[float, ...], Field(min_length=1)]
 
 
 @dataclass(frozen=True)
@@ -95,6 +83,7 @@ class Scenario:
     transports: Annotated[Entries, Field(min_length=1), BeforeValidator(read_entries)] = ("direct",)
     """A list of names and of tables with `name` and `parameters`, or named tables."""
     censors: Annotated[tuple[str | Sweep, ...], Field(min_length=1)] = ("open",)
+    """Profiles, stacks of them in series, from the users outwards (`"a + b"`), and sweeps."""
     links: Links | str | Annotated[tuple[str, ...], Field(min_length=1)] = "home-fibre"
     """A link set in `scenarios/links/`, several to compare, or the links themselves."""
     topologies: Annotated[tuple[Topology, ...], Field(min_length=1)] = ("one-sided",)
@@ -172,6 +161,29 @@ def load_censor(name: str) -> Profile:
         named = {str(rule.get("name")): rule for rule in rules}
         content = {**base, **content, "rules": list(named.values())}
     return validated(path, content, Profile)
+
+
+def load_any_censor(text: str) -> AnyCensor:
+    """Read what a text such as `"ru-calls-2025-08 + ru-16kb-2025"` names, in series.
+
+    Each part is a profile or a stack's file; a single one may stand alone.
+    """
+    try:
+        names = part_names(text)
+        return in_series([_load_censor_or_stack(name) for name in names])
+    except ValueError as error:
+        raise ScenarioError(f"censors: {error}") from None
+
+
+def load_stack_file(name: str) -> StackFile:
+    """Read the file of a stack by its name in `scenarios/stacks/`."""
+    return _load(STACKS / f"{name}.toml", StackFile, "stack")
+
+
+def _load_censor_or_stack(name: str) -> AnyCensor:
+    if name not in stack_names():
+        return load_censor(name)
+    return load_stack_file(name).stack(load_censor)
 
 
 def load_messenger(name: str) -> Messenger:
@@ -254,7 +266,7 @@ def cells(scenario: Scenario) -> list[Cell]:
             Cell(
                 messenger,
                 choice,
-                timed,
+                restriction,
                 named,
                 seed,
                 scenario.duration_s,
@@ -265,7 +277,7 @@ def cells(scenario: Scenario) -> list[Cell]:
                 scenario.speech,
                 local_time,
             )
-            for timed, local_time in _timed(censor, scenario.local_times)
+            for restriction, local_time in timed(censor, scenario.local_times)
             for seed in scenario.seeds
         ]
     for choice in {str(cell.transport): cell.transport for cell in found}.values():
@@ -301,7 +313,7 @@ def _load_one(axis: Axis, name: str) -> object:
     load: dict[Axis, Callable[[str], object]] = {
         "messenger": load_messenger,
         "transport": transport_choice,
-        "censor": load_censor,
+        "censor": load_any_censor,
         "links": load_links,
         "topology": _topology,
     }
@@ -337,6 +349,16 @@ def censor_names() -> list[str]:
     return _stems(CENSORS, "toml")
 
 
+def stack_names() -> list[str]:
+    """Return the names of the stacks that have a file."""
+    return _stems(STACKS, "toml")
+
+
+def any_censor_names() -> list[str]:
+    """Return the names of all that a scenario's `censors` may name: profiles and stacks."""
+    return [*censor_names(), *stack_names()]
+
+
 def messenger_names() -> list[str]:
     """Return the names of the messengers."""
     return _stems(MESSENGERS, "toml")
@@ -346,39 +368,19 @@ def _stems(folder: Path, suffix: str) -> list[str]:
     return sorted(p.stem for p in folder.glob(f"*.{suffix}") if p.name[0] not in "._")
 
 
-def _censors(entry: str | Sweep, source: str) -> Iterator[tuple[str, str, Profile]]:
-    """Yield name, words that asked for it, and profile, for each profile of an entry."""
-    if isinstance(entry, str):
-        profile = load_censor(entry)
-        yield profile.name, entry, profile
+def _censors(entry: str | Sweep, source: str) -> Iterator[tuple[str, str, AnyCensor]]:
+    """Yield name, words that asked for it, and censor, for each censor of an entry."""
+    if isinstance(entry, Sweep):
+        yield from entry.of(load_any_censor(entry.name), source)
         return
-    profile = load_censor(entry.name)
-    for value in entry.values:
-        for path in entry.numbers:
-            if wrong := wrong_number(path.rpartition(".")[2], value):
-                raise ScenarioError(f"{source}: censors: {entry.name}: {path}: {wrong}")
-        try:
-            varied = with_numbers(profile, entry.numbers, value)
-        except ValueError as error:
-            raise ScenarioError(f"{source}: censors: {error}") from None
-        name = f"{profile.name} {entry.sweep}={value:g}"
-        asked = f"{entry.name} with {', '.join(entry.numbers)} = {value!r}"
-        yield name, asked, replace(varied, name=name)
-
-
-def _timed(censor: Profile, local_times: Sequence[str]) -> Iterator[tuple[Profile, str]]:
-    """Yield a censor for each time of day, named by it; only once if it does not depend on it."""
-    if not censor.depends_on_local_time:
-        yield censor, local_times[0]
-        return
-    for each in dict.fromkeys(local_times):
-        yield replace(censor, name=f"{censor.name} at {each}"), each
+    censor = load_any_censor(entry)
+    yield censor.name, entry, censor
 
 
 def _is_meant(names: Iterable[str], rule: Mapping[Axis, str]) -> bool:
     """Return whether a combination, given by its names in axis order, matches all that is named."""
     by_axis = dict(zip(get_args(Axis), names, strict=True))
-    return all(by_axis[axis] == name for axis, name in rule.items())
+    return all(usual(by_axis[axis]) == usual(name) for axis, name in rule.items())
 
 
 def _load(path: Path, kind: type[T], what: str) -> T:
@@ -389,7 +391,8 @@ def _read(path: Path, what: str) -> TomlTable:
     try:
         return read_toml(path)
     except FileNotFoundError:
-        if path.parent not in (SCENARIOS, CENSORS, MESSENGERS, LINKS):  # a path of a person's own
+        if path.parent not in (SCENARIOS, CENSORS, STACKS, MESSENGERS, LINKS):  # somebody's own
             raise ScenarioError(f"no {what} {path}: there is no such file") from None
-        known = there_are(path.stem, _stems(path.parent, "toml"))
+        names = any_censor_names() if path.parent == CENSORS else _stems(path.parent, "toml")
+        known = there_are(path.stem, names)
         raise ScenarioError(f"no {what} {path.stem!r}: {path} is missing; {known}") from None

@@ -11,10 +11,12 @@ from testbed.call.messenger import Messenger
 from testbed.censor.profile import Profile
 from testbed.experiment.linkset import LinkSet
 from testbed.experiment.scenario import Scenario
+from testbed.experiment.stacks import StackFile
 
 KINDS: Mapping[str, type] = {
     "scenario": Scenario,
     "censor": Profile,
+    "stack": StackFile,
     "messenger": Messenger,
     "links": LinkSet,
 }

@@ -9,12 +9,13 @@ from fractions import Fraction
 
 from testbed.analysis.statistics import CONFIDENCE, coverage_limit
 from testbed.call.quality import verdict as v
+from testbed.censor.stack import split_name
 from testbed.record.cell_record import DIRECT, OPEN
 from testbed.record.manifest import Manifest
 from testbed.record.results import RecordedCell
 from testbed.show.drawing.tally import Tally
 
-_SWEPT = re.compile(r"(?P<profile>\S+) (?P<what>\S+)=(?P<value>\S+)")
+_SWEPT = re.compile(r"(?P<what>\S+)=(?P<value>\S+)")
 _MODEL = "(model)"
 _FEW = 3
 """Up to this many names are listed; more are counted."""
@@ -55,14 +56,17 @@ def _censor_names(restrictions: Sequence[str]) -> tuple[dict[str, str], str]:
     """Return the restrictions' labels, and the profile if the labels do not name it."""
     if len(restrictions) == 1:
         return {restrictions[0]: "restricted"}, restrictions[0]
-    swept = [_SWEPT.fullmatch(name) for name in restrictions]
-    matches = [match for match in swept if match]
-    if matches and len(matches) == len(swept) and len({m["profile"] for m in matches}) == 1:
-        return {m.string: f"{m['what']} = {m['value']}" for m in matches}, matches[0]["profile"]
-    parted = [name.partition(" ") for name in restrictions]
-    if len({profile for profile, _, _ in parted}) == 1 and all(rest for _, _, rest in parted):
-        return {"".join(parts): parts[2] for parts in parted}, parted[0][0]
-    return {name: name for name in restrictions}, ""
+    parted = {name: split_name(name) for name in restrictions}
+    if len({profile for profile, _ in parted.values()}) != 1 or not all(
+        varied for _, varied in parted.values()
+    ):
+        return {name: name for name in restrictions}, ""
+    swept = {name: _SWEPT.fullmatch(varied) for name, (_, varied) in parted.items()}
+    labels = {
+        name: f"{match['what']} = {match['value']}" if match else parted[name][1]
+        for name, match in swept.items()
+    }
+    return labels, next(iter(parted.values()))[0]
 
 
 def together(censors: Sequence[str]) -> str:

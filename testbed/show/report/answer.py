@@ -293,9 +293,9 @@ def _engines(titles: Iterable[str]) -> list[str]:
 def _assumed(manifest: Manifest, censor: str) -> tuple[int, int]:
     """Return how many facts of a profile are assumed, and how many there are."""
     name = censor.partition(" over ")[0]
-    profile = manifest.definitions.censors.get(name)
-    rules = () if profile is None else profile.rules
-    facts = [fact for rule in rules for fact in rule.evidence.values()]
+    censor_used = manifest.definitions.censors.get(name)
+    parts = () if censor_used is None else censor_used.parts
+    facts = [fact for part in parts for rule in part.rules for fact in rule.evidence.values()]
     return sum(fact.confidence == "assumed" for fact in facts), len(facts)
 
 

@@ -54,16 +54,16 @@ class Origin:
 
 
 def censors(manifest: Manifest) -> list[Origin]:
-    """Return the censor profiles of a run."""
+    """Return the censors of a run."""
     return [
         Origin(
             name,
-            profile.title,
-            " ".join(profile.description.split()),
-            [*_inspection(profile), *((rule.name, _rule(rule)) for rule in profile.rules)],
+            censor.title,
+            " ".join(censor.description.split()),
+            [fact for part in censor.parts for fact in _part(part, len(censor.parts) > 1)],
             manifest.inputs[f"censor {name}"],
         )
-        for name, profile in manifest.definitions.censors.items()
+        for name, censor in manifest.definitions.censors.items()
     ]
 
 
@@ -149,6 +149,13 @@ def _selection(run: Run, cells: Sequence[RecordedCell]) -> Iterator[tuple[str, s
 
 def _quoted(value: str) -> str:
     return f"'{value}'" if " " in value else value
+
+
+def _part(profile: Profile, is_one_of_several: bool) -> Iterator[tuple[str, list[Fact]]]:
+    """Yield the facts of a profile's inspection and rules; in a stack, named by the profile."""
+    before = f"{profile.name}: " if is_one_of_several else ""
+    for name, facts in (*_inspection(profile), *((r.name, _rule(r)) for r in profile.rules)):
+        yield before + name, facts
 
 
 def _rule(rule: Rule) -> list[Fact]:
