@@ -27,6 +27,7 @@ from testbed.censor.action import Effect
 from testbed.censor.actions.list import List
 from testbed.censor.actions.pass_ import Pass
 from testbed.censor.condition import resolve
+from testbed.censor.crowd import Crowds
 from testbed.censor.detectors.unknown import is_parsed_first
 from testbed.censor.event import Event, applied, stated
 from testbed.censor.facts import UNFINISHED, Detector, Fact, Kind, Reading
@@ -94,6 +95,7 @@ class Censor:
         self._flow_lists = FlowLists(
             (rule.action for rule in profile.rules if isinstance(rule.action, List)), rng
         )
+        self._crowds = Crowds(profile.rules)
         self._flows: OrderedDict[tuple[str, Endpoint, Endpoint], Flow] = OrderedDict()
         self._shared: dict[tuple[str, bytes, Direction | None], Effect] = {}
         self._taken: OrderedDict[tuple[str, Hashable], bool] = OrderedDict()
@@ -180,6 +182,7 @@ class Censor:
             opened=opened,
             looking=self._detectors(packet.protocol),
             seen_at=now,
+            crowds=self._crowds.begin(packet.protocol, client, server, now),
         )
 
     def _detectors(self, protocol: str) -> dict[Kind, tuple[Detector, float]]:

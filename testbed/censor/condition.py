@@ -50,12 +50,21 @@ class Condition(NamedTuple):
             and (not self.networks or self._is_in_network(server.address))
             and (match.opened is None or match.opened == _OPENED[flow.opened])
             and (match.client_port is None or flow.client.port > server.port)
+            and (match.flows is None or self.rule.name in flow.crowds)
+            and self._is_in_time(flow)
             and (not match.inspected or not flow.looking)
             and all(
                 any(expression.fullmatch(value) for value in flow.values.get(name, ()))
                 for name, expression in self.patterns
             )
             and flow.taken.get(self.rule.name, True)
+        )
+
+    def _is_in_time(self, flow: Flow) -> bool:
+        """Return whether the known facts became known within the rule's own limit of packets."""
+        limit = self.rule.match.within_packets
+        return limit is None or all(
+            flow.learnt_at.get(fact, 0) <= limit for fact in self.rule.match.facts
         )
 
     def _is_in_network(self, address: bytes) -> bool:

@@ -45,6 +45,15 @@ class Match:
     """Where the flow's first packet came from."""
     client_port: Literal["above server port"] | None = None
     """The client's port is higher than the server's."""
+    flows: int | None = None
+    """The client has begun at least this many flows to the server's address and port within
+    `flows_s`, this one included. Flows count by their first packets, whether they have ended or
+    not."""
+    flows_s: float | None = None
+    """The time within which `flows` are counted (s)."""
+    within_packets: int | None = None
+    """The facts on which the rule depends are stated by this packet with payload of the flow, at
+    the latest. `[inspection]` has the limit of the whole middlebox."""
     listed: str | None = None
     """The flow is on this list, put there by a rule with the action `list`."""
     inspected: bool = False
@@ -66,6 +75,7 @@ class Match:
             )
         for text in self.server_ports:
             port_range(text)
+        self._check_limits()
         if self.share is None and self.share_by != "flow":
             raise ValueError("share_by: there is no share")
         if isinstance(self.share, Mapping):
@@ -73,6 +83,29 @@ class Match:
         for share in self.shares.values():
             if not 0 <= share <= 1:
                 raise ValueError(f"share: {share} is not between 0 and 1")
+
+    def _check_limits(self) -> None:
+        if (self.flows is None) != (self.flows_s is None):
+            raise ValueError("flows, flows_s: both are needed, or none")
+        if self.flows is not None and self.flows < 2:
+            raise ValueError("flows: must be at least 2")
+        if self.flows_s is not None and self.flows_s <= 0:
+            raise ValueError("flows_s: must be more than 0")
+        if self.within_packets is not None and (self.within_packets < 1 or not self.facts):
+            raise ValueError("within_packets: must be at least 1, for a rule that needs a fact")
+
+    @property
+    def numbers(self) -> Mapping[str, float]:
+        """Return the numbers that need evidence of their own, by name."""
+        limits = {
+            "flows": self.flows,
+            "flows_s": self.flows_s,
+            "within_packets": self.within_packets,
+        }
+        return {
+            **{name: value for name, value in limits.items() if value is not None},
+            **self.shares,
+        }
 
     @property
     def shares(self) -> Mapping[str, float]:

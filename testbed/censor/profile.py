@@ -51,7 +51,7 @@ class Rule:
         _check_evidence(f"rule {self.name!r}", needed, self.evidence, also=given)
 
     def _own_numbers(self) -> Sequence[str]:
-        numbers = {"from_s": self.from_s, "to_s": self.to_s, **self.match.shares}
+        numbers = {"from_s": self.from_s, "to_s": self.to_s, **self.match.numbers}
         return [name for name, value in numbers.items() if value is not None]
 
 

@@ -43,7 +43,7 @@ class StackFile:
     description: str
     reviewed: str
     """When it was last checked against its sources, such as `2026-11-30`."""
-    parts: Annotated[tuple[StackedProfile, ...], Field(min_length=2)]
+    parts: Annotated[tuple[StackedProfile, ...], Field(min_length=1)]
     """The parts from the users outwards."""
     name: str = field(default="", kw_only=True)
     """The file's name."""

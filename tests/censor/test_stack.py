@@ -260,7 +260,7 @@ def test_stacks_in_series_are_one_stack() -> None:
     assert (one.name, one.parts) == ("a + b + c", (a, b, c))
     with pytest.raises(ValueError, match=r"'a' is there twice"):
         in_series([a, b, a])
-    with pytest.raises(ValueError, match=rf"expected 2 to {MOST_PARTS}"):
+    with pytest.raises(ValueError, match=rf"expected 1 to {MOST_PARTS}"):
         in_series([part(f"p{k}", Pass()) for k in range(MOST_PARTS + 1)])
 
 

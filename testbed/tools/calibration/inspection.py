@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from math import ceil, log
+from math import ceil, inf, log
 from typing import NamedTuple
 
 from testbed.censor.detectors import DETECTORS
@@ -22,7 +22,7 @@ from testbed.censor.profile import Rule
 from testbed.censor.trial import SMALL
 from testbed.tools.calibration.cuts import Cut, cuts
 from testbed.tools.calibration.findings import Finding, Measurement, Vector
-from testbed.tools.calibration.flows import copies, longest_wait_s, settle_s
+from testbed.tools.calibration.flows import copies, longest_wait_s, settle_s, unmeasurable
 from testbed.tools.calibration.openings import filler
 from testbed.tools.calibration.packets import packet
 from testbed.tools.calibration.probe import Probe
@@ -74,6 +74,35 @@ def probe_inspection(reference: Reference) -> Iterator[Probe]:
         ):
             seen.add(name)
             yield _in_pieces(reference, witness)
+
+
+def probe_depth(reference: Reference, rule: Rule, shape: Shape) -> Iterator[Probe]:
+    """Yield the experiment for a rule's own limit of packets: facts come just before and after."""
+    limit = rule.match.within_packets
+    witness = next((w for w in _witnesses(reference) if w.rule is rule), None)
+    if limit is None:
+        return
+    if witness is None or len(shape.opening.steps) > 1 or not _goes_on(witness):
+        why = "no flow reveals the rule's facts later than with its first packet"
+        yield unmeasurable(rule, ["within_packets"], why)
+        return
+    script = Script(f"{rule.name} within_packets", reference)
+    places = sorted({1, limit - 1, limit, limit + 1, limit + 2} - {0})
+    talks = {
+        place: _flow(script, witness, _led(shape.opening, [SMALL] * (place - 1)))
+        for place in places
+    }
+
+    def judge(seen: Observation) -> Sequence[Finding]:
+        known = [n for n, talk in talks.items() if _recognised(witness, talk, seen)]
+        missed = [n for n in places if n not in known]
+        last, first = max(known, default=0), min(missed, default=inf)
+        how = "the last packet with payload at which the rule still applied"
+        return [
+            Measurement(rule.name, "within_packets", limit, last, last, first - 1, len(places), how)
+        ]
+
+    yield Probe(script.experiment(), judge)
 
 
 def _witnesses(reference: Reference) -> Iterator[Witness]:
@@ -194,7 +223,6 @@ def _packets(reference: Reference, witness: Witness) -> Probe:
 
 def _of_packets(first: int, spread: int, shares: dict[int, float], flows: int) -> list[Measurement]:
     """Return the last N at which all flows were recognised, and the last at which any was."""
-    inf = float("inf")
     of_all = [place for place, share in shares.items() if share == 1]
     not_all = [place for place, share in shares.items() if share < 1]
     of_none = [place for place, share in shares.items() if share == 0]

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from ipaddress import IPv4Address, IPv4Network
 from itertools import product
+from math import inf
 from typing import Final, Literal, NamedTuple
 
 from testbed.censor.actions.list import List
@@ -46,6 +47,8 @@ class Shape:
     opened: Literal["inside", "outside"] = "inside"
     client_above: bool = True
     """Whether the client's port is higher than the server's."""
+    rank: int = 1
+    """The number of flows that its client has begun to its server shortly before, and itself."""
 
     @property
     def protocol(self) -> str:
@@ -146,6 +149,8 @@ class Reference:
             and (not match.servers or self._is_server(rule, shape))
             and match.opened in (None, shape.opened)
             and (match.client_port is None or shape.client_above)
+            and (match.flows is None or shape.rank >= match.flows)
+            and (match.within_packets or inf) >= shape.opening.last_step_of(match.facts)
             and (not match.inspected or known.inspected is not False)
             and all(
                 any(like(known.values.get(name, ""), text) for text in patterns)
@@ -189,7 +194,7 @@ class Reference:
         for way, opening, port in product(opened, self._openings(match), ports(match)):
             reachable = servers if way == "inside" else [_INSIDE]
             for network in reachable:
-                shape = Shape(opening, network, port, way)
+                shape = Shape(opening, network, port, way, rank=match.flows or 1)
                 known = Known(opening.labels, opening.values, match.inspected)
                 if any(self._may_hold(rule, shape, known, up=up) for up in (True, False)):
                     yield shape
