@@ -30,6 +30,8 @@ class Condition(NamedTuple):
     """For each network: the address length in bytes, the network address and the mask."""
     patterns: tuple[tuple[str, re.Pattern[str]], ...]
     """The names of facts, each with the pattern for its value."""
+    payload: str | None
+    """The name of the fact that a payload has the rule's signature."""
 
     @property
     def changes_with_time(self) -> bool:
@@ -45,6 +47,7 @@ class Condition(NamedTuple):
         return (
             (match.protocol is None or match.protocol == flow.protocol)
             and (match.label is None or match.label in flow.labels)
+            and (self.payload is None or self.payload in flow.labels)
             and (match.direction is None or match.direction == direction.value)
             and (not self.ports or any(server.port in ports for ports in self.ports))
             and (not self.networks or self._is_in_network(server.address))
@@ -111,4 +114,5 @@ def resolve(rule: Rule, lists: Mapping[str, Sequence[str]]) -> Condition:
         tuple(port_range(text) for text in rule.match.server_ports),
         tuple((net.max_prefixlen // 8, int(net.network_address), int(net.netmask)) for net in nets),
         tuple((name, pattern(texts)) for name, texts in rule.match.values.items()),
+        None if rule.match.payload is None else rule.match.payload.fact,
     )

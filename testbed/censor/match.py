@@ -10,6 +10,8 @@ from typing import Literal
 
 from testbed.censor.actions.list import By
 from testbed.censor.detectors import LABELS, VALUES, Label
+from testbed.censor.facts import OPENING_PACKETS, Kind
+from testbed.censor.signature import Signature, kind_of
 from testbed.errors import did_you_mean
 
 _FORBID_UNKNOWN_KEYS = {"extra": "forbid"}
@@ -27,6 +29,9 @@ class Match:
     protocol: Literal["udp", "tcp", "icmp"] | None = None
     label: Label | None = None
     """A fact that a detector has stated about the flow."""
+    payload: Signature | None = None
+    """One of the flow's first packets with payload looks like this (4, or `within_packets`); needs
+    a `protocol`."""
     sni: tuple[str, ...] = ()
     """One of these matches the server name in a TLS, DTLS or QUIC ClientHello; `*` stands for any
     text, so `"*.twitter.com"` is a suffix and `"*t.co*"` a substring. Case is ignored."""
@@ -85,6 +90,8 @@ class Match:
                 raise ValueError(f"share: {share} is not between 0 and 1")
 
     def _check_limits(self) -> None:
+        if self.payload is not None and self.protocol not in ("udp", "tcp"):
+            raise ValueError("payload: needs protocol = 'udp' or 'tcp'")
         if (self.flows is None) != (self.flows_s is None):
             raise ValueError("flows, flows_s: both are needed, or none")
         if self.flows is not None and self.flows < 2:
@@ -129,7 +136,15 @@ class Match:
     @property
     def facts(self) -> frozenset[str]:
         """Return the names of the facts on which it depends."""
-        return frozenset(self.values) | ({self.label} if self.label is not None else frozenset())
+        stated = (self.label, None if self.payload is None else self.payload.fact)
+        return frozenset(self.values).union(fact for fact in stated if fact is not None)
+
+    @property
+    def signature_kind(self) -> Kind | None:
+        """Return the kind of detector that looks for `payload`."""
+        if self.payload is None or self.protocol not in ("udp", "tcp"):
+            return None
+        return kind_of(self.payload, self.protocol, self.within_packets or OPENING_PACKETS)
 
 
 def _check_hours(shares: Mapping[int, float]) -> None:

@@ -138,13 +138,17 @@ class Profile:
     def kinds(self) -> list[Kind]:
         """Return the kinds of detectors whose facts the rules use."""
         matches = [rule.match for rule in self.rules]
+        signatures = [kind for match in matches if (kind := match.signature_kind) is not None]
         return [
-            kind
-            for kind in DETECTORS
-            if any(
-                match.facts & set(kind.states) and match.protocol in (None, kind.protocol)
-                for match in matches
-            )
+            *(
+                kind
+                for kind in DETECTORS
+                if any(
+                    match.facts & set(kind.states) and match.protocol in (None, kind.protocol)
+                    for match in matches
+                )
+            ),
+            *{(kind.protocol, kind.states): kind for kind in signatures}.values(),
         ]
 
     def _facts_in_parts(self) -> list[str]:

@@ -31,6 +31,7 @@ from testbed.experiment.choosing import (
 from testbed.experiment.explanations import ScenarioError, TomlTable, by_name, there_are
 from testbed.experiment.link import Links
 from testbed.experiment.linkset import LinkSet
+from testbed.experiment.name_lists import with_lists
 from testbed.experiment.stacks import StackFile, Sweep, timed, usual
 from testbed.experiment.toml_files import (
     check_all_different,
@@ -51,6 +52,7 @@ DEMO = "ru-calls-2025-08"
 """The scenario of `testbed demo`."""
 CENSORS = SCENARIOS / "censors"
 STACKS = SCENARIOS / "stacks"
+NAME_LISTS = SCENARIOS / "lists"
 MESSENGERS = SCENARIOS / "messengers"
 LINKS = SCENARIOS / "links"
 
@@ -156,11 +158,12 @@ def load_censor(name: str) -> Profile:
     """
     path = CENSORS / f"{name}.toml"
     base, content = _read_like(path, CENSORS, "censor profile")
+    rules = tables_of(path, content, "rules")
     if base is not None:
-        rules = (*tables_of(path, base, "rules"), *tables_of(path, content, "rules"))
-        named = {str(rule.get("name")): rule for rule in rules}
-        content = {**base, **content, "rules": list(named.values())}
-    return validated(path, content, Profile)
+        both = (*tables_of(path, base, "rules"), *rules)
+        rules = list({str(rule.get("name")): rule for rule in both}.values())
+    rules = with_lists(path, rules, NAME_LISTS)
+    return validated(path, {**(base or {}), **content, "rules": rules}, Profile)
 
 
 def load_any_censor(text: str) -> AnyCensor:
@@ -169,8 +172,7 @@ def load_any_censor(text: str) -> AnyCensor:
     Each part is a profile or a stack's file; a single one may stand alone.
     """
     try:
-        names = part_names(text)
-        return in_series([_load_censor_or_stack(name) for name in names])
+        return in_series([_load_censor_or_stack(name) for name in part_names(text)])
     except ValueError as error:
         raise ScenarioError(f"censors: {error}") from None
 
@@ -229,7 +231,7 @@ def _read_like(path: Path, folder: Path, what: str) -> tuple[TomlTable | None, T
 
 def link_set_names() -> list[str]:
     """Return the names of the link sets."""
-    return _stems(LINKS, "toml")
+    return _stems(LINKS)
 
 
 def load_link_set(name: str) -> LinkSet:
@@ -341,17 +343,17 @@ def cell_id(cell: Cell) -> str:
 
 def scenario_names() -> list[str]:
     """Return the names of the scenarios that come with the project."""
-    return _stems(SCENARIOS, "toml")
+    return _stems(SCENARIOS)
 
 
 def censor_names() -> list[str]:
     """Return the names of the censor profiles."""
-    return _stems(CENSORS, "toml")
+    return _stems(CENSORS)
 
 
 def stack_names() -> list[str]:
     """Return the names of the stacks that have a file."""
-    return _stems(STACKS, "toml")
+    return _stems(STACKS)
 
 
 def any_censor_names() -> list[str]:
@@ -361,11 +363,11 @@ def any_censor_names() -> list[str]:
 
 def messenger_names() -> list[str]:
     """Return the names of the messengers."""
-    return _stems(MESSENGERS, "toml")
+    return _stems(MESSENGERS)
 
 
-def _stems(folder: Path, suffix: str) -> list[str]:
-    return sorted(p.stem for p in folder.glob(f"*.{suffix}") if p.name[0] not in "._")
+def _stems(folder: Path) -> list[str]:
+    return sorted(p.stem for p in folder.glob("*.toml") if p.name[0] not in "._")
 
 
 def _censors(entry: str | Sweep, source: str) -> Iterator[tuple[str, str, AnyCensor]]:
@@ -393,6 +395,6 @@ def _read(path: Path, what: str) -> TomlTable:
     except FileNotFoundError:
         if path.parent not in (SCENARIOS, CENSORS, STACKS, MESSENGERS, LINKS):  # somebody's own
             raise ScenarioError(f"no {what} {path}: there is no such file") from None
-        names = any_censor_names() if path.parent == CENSORS else _stems(path.parent, "toml")
+        names = any_censor_names() if path.parent == CENSORS else _stems(path.parent)
         known = there_are(path.stem, names)
         raise ScenarioError(f"no {what} {path.stem!r}: {path} is missing; {known}") from None

@@ -157,7 +157,7 @@ class Middlebox:
             else:
                 self._send(release.data)
         if waiting is not None:
-            queued.drop()
+            waiting.drop()
 
     def _release_later(self, release: Release, queued: netfilterqueue.Packet | None) -> None:
         if queued is not None:

@@ -11,7 +11,7 @@ from testbed.tools.calibration.flows import copies, settle_s, starts_s
 from testbed.tools.calibration.probe import Probe
 from testbed.tools.calibration.reference import Reference, Shape
 from testbed.tools.calibration.script import Observation, Script
-from testbed.tools.calibration.times import Trial, around, limit, look
+from testbed.tools.calibration.times import Look, Trial, around, limit, look
 
 
 def probe_crowd(reference: Reference, rule: Rule, shape: Shape) -> Iterator[Probe]:
@@ -61,7 +61,7 @@ def _time(reference: Reference, rule: Rule, shape: Shape, flows_s: float) -> Pro
 def _trial(script: Script, rule: Rule, shape: Shape, after_s: float) -> Trial:
     """Begin a crowd, the last of it after a time, and send on that what reveals the rule."""
     shows = script.reference.shows(rule) or rule
-    found = []
+    found: list[Look] = []
     for _ in range(copies(script.reference, [rule])):
         talk = script.begin(shape, after_s=after_s)
         found += look(script, shows, talk, talk.ready_s + settle_s(script.reference, talk))

@@ -226,6 +226,9 @@ class Script:
         data = packet(protocol, *ends, payload, number, tcp, is_answer=not by_client)
         talk.sequences[by_client] += len(payload) + bool(flags & SYN)
         talk.payload_packets += bool(payload)
+        if payload:
+            shown = self.reference.signatures(protocol, payload, talk.payload_packets)
+            talk.known = talk.known._replace(labels=talk.known.labels | shown)
         up = talk.shape.up(by_client)
         self._sent.append(Sent(at_s, up, data))
         expected = self._expected(talk, at_s, up)

@@ -29,9 +29,11 @@ from testbed.tools.calibration.reference import (
     Shape,
     ports_beside,
     renamed,
+    some_of,
     witness,
 )
 from testbed.tools.calibration.script import End, Observation, Script, Talk
+from testbed.tools.calibration.signed import spoilt
 from testbed.tools.calibration.treatment import agrees
 
 _OF_NOTHING = Load(10)
@@ -181,7 +183,7 @@ def _other_ends(reference: Reference, rule: Rule, shape: Shape) -> Iterator[Vari
 
 def _other_names(rule: Rule, shape: Shape) -> Iterator[Variation]:
     for name, patterns in rule.match.values.items():
-        for text in patterns:
+        for text in some_of(patterns):
             for what in (witness(text), witness(text) + ".x", NAME):
                 if (other := renamed(shape, **{name: what})) is not None:
                     yield Variation(f"{name} {what}", other)
@@ -191,7 +193,8 @@ def _other_openings(reference: Reference, rule: Rule, shape: Shape) -> Iterator[
     """Yield other openings: all of the protocol if they matter, and those of other protocols."""
     match = rule.match
     if match.facts or match.inspected:
-        for opening in reference.carriers(shape.protocol, match):
+        spoilt_ones = () if match.payload is None else spoilt(match.payload, shape.protocol)
+        for opening in (*reference.carriers(shape.protocol, match), *spoilt_ones):
             yield Variation(f"as {opening.name}", replace(shape, opening=opening))
     for protocol in ("udp", "tcp", "icmp"):
         if protocol != shape.protocol:
