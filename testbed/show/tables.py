@@ -134,7 +134,7 @@ def table_by_keys(keys: Sequence[CallKey]) -> tuple[Table, list[list[str]]]:
         _add_column(table, "Transport", transports, 10)
         columns.append(transports)
     if any(told):
-        _add_column(table, heading, told, 16)
+        _add_column(table, heading, told, 18 if _longest_word(told) <= 18 else 16)
         columns.append(told)
     return table, [list(cells) for cells in zip(*columns, strict=True)] or [[] for _ in keys]
 

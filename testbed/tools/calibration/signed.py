@@ -40,10 +40,10 @@ def spoilt(signature: Signature, protocol: str) -> Iterator[Opening]:
     for place in range(0, len(signature.hex), 2):
         if signature.hex[place] != ".":
             at = signature.at + place // 2
-            payload = bytearray(step.payload)
-            payload[at] ^= 1
+            other = bytearray(step.payload)
+            other[at] ^= 1
             name = f"{signature.fact}, but byte {at}"
-            yield Opening(name, protocol, (Step(bytes(payload)),))
+            yield Opening(name, protocol, (Step(bytes(other)),))
             return
 
 
