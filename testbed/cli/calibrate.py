@@ -111,13 +111,13 @@ def _what(profile: str | None, links: str | None) -> tuple[str, Run]:
             return trio.run(runs.calibrate_links, named, guest_kernel(), jobs, cpus, report)
 
         return f"links-{scenario.name}", run_links
-    found = map(_load, [profile] if profile else censor_names())
+    found = [_load(name) for name in ([profile] if profile else censor_names())]
     profiles = [part for each in found for part in each.parts]
 
     def run_profiles(jobs: Path, report: Report) -> list[Calibration]:
         return trio.run(runs.calibrate_profiles, profiles, guest_kernel(), jobs, cpus, report)
 
-    return " ".join(each.name for each in profiles) if profile else "all", run_profiles
+    return found[0].name.replace(" + ", "+") if profile else "all", run_profiles
 
 
 def _load(name: str) -> AnyCensor:
