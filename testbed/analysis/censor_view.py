@@ -14,7 +14,7 @@ from testbed.analysis.groups import grouped
 from testbed.call.quality.verdict import Verdict
 from testbed.censor.event import Applied, acts, parse
 from testbed.censor.facts import Fact
-from testbed.record.cell_record import CallKey, CellRecord
+from testbed.record.cell_record import DIRECT, CallKey, CellRecord
 from testbed.record.observation import Observation
 from testbed.record.results import RecordedCell
 
@@ -35,30 +35,48 @@ class Seen:
     of a stack have the part's name before them."""
     meaning: str
     """The conclusion, in words."""
+    prevented: tuple[str, ...] = ()
+    """What was detected in direct calls, which differ in nothing else, and not in these."""
 
 
 def saw(cells: Iterable[RecordedCell]) -> list[Seen]:
     """Return the middlebox's view of each transport of a run, in the order of the first calls."""
-    return [_seen(key, [cell.record for cell in group]) for key, group in grouped(cells).items()]
+    groups = {key: [cell.record for cell in group] for key, group in grouped(cells).items()}
+    return [
+        _seen(key, group, groups.get(key._replace(transport=DIRECT), ()))
+        for key, group in groups.items()
+    ]
 
 
-def _seen(key: CallKey, group: Sequence[CellRecord]) -> Seen:
-    whats = dict.fromkeys(what for result in group for what in _of_transport(result.observation))
-    events = [(part, parse(what)) for part, what in whats]
-    rules = {
-        f"{part}: {e.rule}: {e.action}" if part else f"{e.rule}: {e.action}": e.action
-        for part, e in events
-        if isinstance(e, Applied)
-    }
-    facts = dict.fromkeys(
-        f"{e.name} = {e.value}" if e.value else e.name for _, e in events if isinstance(e, Fact)
-    )
+def _seen(key: CallKey, group: Sequence[CellRecord], direct: Sequence[CellRecord]) -> Seen:
+    events = _events(group)
+    rules = {f"{e.rule}: {e.action}": e.action for e in events if isinstance(e, Applied)}
+    facts = _facts(events)
     return Seen(
         key,
         Counter(result.verdict.label for result in group),
         tuple(facts),
         tuple(rules),
         _meaning(group, tuple(facts), rules.values()),
+        tuple(fact for fact in _facts(_events(direct)) if fact not in facts),
+    )
+
+
+def _events(group: Sequence[CellRecord]) -> list[Applied | Fact | None]:
+    whats = dict.fromkeys(what for result in group for what in _of_transport(result.observation))
+    return [_with_part(part, parse(what)) for part, what in whats]
+
+
+def _with_part(part: str, event: Applied | Fact | None) -> Applied | Fact | None:
+    """Return an event in which a rule's name has the part of the stack before it, if any."""
+    if part and isinstance(event, Applied):
+        return event._replace(rule=f"{part}: {event.rule}")
+    return event
+
+
+def _facts(events: Iterable[object]) -> dict[str, None]:
+    return dict.fromkeys(
+        f"{e.name} = {e.value}" if e.value else e.name for e in events if isinstance(e, Fact)
     )
 
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Literal
 
 from testbed.censor.packet import Packet
-from testbed.censor.segment import checksum, ip_packet, pseudo_header
+from testbed.censor.segment import ip_packet
+from testbed.transport.internet import checksum, pseudo_header
 
 Reply = Literal["echo-reply", "no-route", "host-unreachable", "port-unreachable", "prohibited"]
 """The ICMP message: an echo reply, or "destination unreachable" with a reason."""

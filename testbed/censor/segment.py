@@ -5,20 +5,9 @@ from __future__ import annotations
 import struct
 
 from testbed.censor.packet import Endpoint, Packet, TcpFields
+from testbed.transport.internet import ACK, FIN, SYN, TCP, WRAP, checksum, pseudo_header
 
-FIN, SYN, RST, ACK = 0x01, 0x02, 0x04, 0x10
-_WRAP = 1 << 32
 _TTL = 64
-_TCP = 6
-
-
-def checksum(data: bytes) -> int:
-    """Return the Internet checksum (RFC 1071) of some bytes."""
-    padded = data + bytes(len(data) % 2)
-    total: int = sum(struct.unpack(f"!{len(padded) // 2}H", padded))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return total ^ 0xFFFF
 
 
 def segment(source: Endpoint, destination: Endpoint, fields: TcpFields) -> bytes:
@@ -26,16 +15,8 @@ def segment(source: Endpoint, destination: Endpoint, fields: TcpFields) -> bytes
     ends = (source.address, destination.address)
     numbers = (fields.sequence, fields.acknowledgement, 5 << 4, fields.flags, 0, 0, 0)
     tcp = struct.pack("!HHIIBBHHH", source.port, destination.port, *numbers)
-    summed = checksum(pseudo_header(*ends, _TCP, len(tcp)) + tcp)
-    return ip_packet(*ends, _TCP, tcp[:16] + summed.to_bytes(2, "big") + tcp[18:])
-
-
-def pseudo_header(source: bytes, destination: bytes, protocol: int, length: int) -> bytes:
-    """Return the pseudo-header that the checksums of TCP, UDP and ICMPv6 cover.
-
-    One layout serves both IP versions, since the sum is the same (RFC 9293, 3.1; RFC 8200, 8.1).
-    """
-    return source + destination + struct.pack("!BBH", 0, protocol, length)
+    summed = checksum(pseudo_header(*ends, TCP, len(tcp)) + tcp)
+    return ip_packet(*ends, TCP, tcp[:16] + summed.to_bytes(2, "big") + tcp[18:])
 
 
 def ip_packet(source: bytes, destination: bytes, protocol: int, content: bytes) -> bytes:
@@ -59,13 +40,13 @@ def ending_at_destination(packet: Packet, fields: TcpFields, flag: int, *, after
     With `after`, the packet itself arrives, too, so the sequence number is the one after it.
     """
     moved = length_in_sequence(packet, fields) if after else 0
-    sequence = (fields.sequence + moved) % _WRAP
+    sequence = (fields.sequence + moved) % WRAP
     ending = TcpFields(sequence, fields.acknowledgement, flag | (fields.flags & ACK))
     return segment(packet.source, packet.destination, ending)
 
 
 def ending_at_source(packet: Packet, fields: TcpFields, flag: int) -> bytes:
     """Build the segment that ends the connection at the packet's source, as if from its peer."""
-    acknowledged = (fields.sequence + length_in_sequence(packet, fields)) % _WRAP
+    acknowledged = (fields.sequence + length_in_sequence(packet, fields)) % WRAP
     sequence = fields.acknowledgement if fields.flags & ACK else 0
     return segment(packet.destination, packet.source, TcpFields(sequence, acknowledged, flag | ACK))

@@ -9,7 +9,7 @@ assumption.
 from __future__ import annotations
 
 from testbed.censor.packet import Packet
-from testbed.censor.segment import SYN
+from testbed.transport.internet import SYN
 
 MAX_STREAM_BYTES = 16384
 """How much of a stream's beginning is kept; assumed, since no source states a buffer size."""

@@ -26,6 +26,7 @@ from testbed.cli.isolation import check_isolation
 from testbed.cli.kernel import guest_kernel
 from testbed.cli.outputs import check_folder
 from testbed.cli.registry import Command, Panel
+from testbed.cli.requirements import notes_of
 from testbed.experiment.choosing import (
     load_transport,
     transport_choice,
@@ -96,6 +97,8 @@ def conformance(name: str, kept_in: Path) -> Conformance:
     choice = transport_choice(name)
     for program, remedy in missing(programs_of(load_transport(choice))).items():
         raise ScenarioError(f"{name} needs the program {program}: {remedy}")
+    for note in notes_of([choice]):
+        err.print(note, markup=False, style="dim")
     if kept_in.exists() and not (kept_in / "first").is_dir():
         raise ScenarioError(f"{kept_in} holds something else: choose another folder with --out")
     check_folder("--out", kept_in)

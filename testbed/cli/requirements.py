@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
 from rich.markup import escape
 
 from testbed.call.engines import ENGINES
+from testbed.experiment.cell import TransportChoice
 from testbed.experiment.choosing import (
+    load_transport,
     transport_kind,
     transport_names,
     transport_summary,
@@ -17,6 +20,7 @@ from testbed.experiment.explanations import ScenarioError
 from testbed.experiment.loading import own_programs
 from testbed.guest import go_programs
 from testbed.guest.programs import missing
+from testbed.transport.interface import Noting
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,17 @@ def missing_for_transports() -> dict[str, str]:
             if remedies := dict.fromkeys(missing(needed).values()):
                 lacking[name] = ", ".join(remedies)
     return lacking
+
+
+def notes_of(transports: Iterable[TransportChoice]) -> list[str]:
+    """Return what must be known of transports before reading their results, one line each."""
+    found: dict[str, None] = {}
+    for choice in transports:
+        transport = load_transport(choice)
+        if isinstance(transport, Noting):
+            name = choice.title or choice.name
+            found.update(dict.fromkeys(f"{name}: {note}" for note in transport.notes))
+    return list(found)
 
 
 def missing_for_engines() -> dict[str, str]:

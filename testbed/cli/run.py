@@ -21,6 +21,7 @@ from testbed.cli.console import err, out, short
 from testbed.cli.dry_run import progress_of, show_plan
 from testbed.cli.kernel import KernelKind, guest_kernel
 from testbed.cli.registry import Command, Panel
+from testbed.cli.requirements import notes_of
 from testbed.experiment import scenario
 from testbed.experiment.cell import CaptureAt, Cell
 from testbed.experiment.choosing import only_transports, transport_names
@@ -130,6 +131,8 @@ def run(
     the_run, plan = Run(out_folder or RESULTS / chosen.name), cells(chosen)
     _check_scheduler(scheduler)
     check_plan(plan)
+    for note in notes_of(cell.transport for cell in plan):
+        err.print(note, markup=False, style="dim")
     if dry_run:
         show_plan(the_run, plan, len(_cpus(jobs)))
         return

@@ -48,6 +48,8 @@ def _command(name: str) -> str:
 
 def own_file(program: Program) -> Path | None:
     """Return the file of a program that is not from the image; None if there is none."""
+    if program.is_data:
+        return program.find()
     return built(program.name) if program.go else find_program(program.name)
 
 

@@ -48,7 +48,13 @@ from testbed.record.observation import (
     TrafficRecord,
     TransportRecord,
 )
-from testbed.transport.interface import Address, ServerInfo, Transport, TransportError
+from testbed.transport.interface import (
+    Address,
+    ClientSide,
+    ServerInfo,
+    Transport,
+    TransportError,
+)
 
 BEGIN_EVERY_S = 1.0
 """A call begins at a multiple of this (s), so that its start is independent of what came before."""
@@ -70,7 +76,7 @@ _ENGINES: Mapping[str, LabEngine] = dict(Plugins("testbed.lab.engines", "ENGINE"
 _SERVER_NODES = {"foreign": "relay", "domestic": "domestic"}
 _ENDS = ("caller", "callee")
 _INSIDE_ENDS: Mapping[Topology, Sequence[str]] = {"one-sided": ("caller",), "both-sides": _ENDS}
-"""The ends that are inside the censored network, and so use the transport."""
+"""The ends that are inside the censored network, and so use a transport with a bridge."""
 
 
 async def conduct(
@@ -215,8 +221,8 @@ async def _conduct(
         ChatRecord(str(chat_server)),
         TransportRecord(),
     )
-    inside = [hosts[name] for name in _INSIDE_ENDS[cell.topology]]
-    channels = await _connect(transport, inside, server, carried)
+    users = [hosts[name] for name in _users(transport, cell.topology)]
+    channels = await _connect(transport, users, server, carried)
     carried.set_up = wire.count()
     if carried.connect_s is None:
         _let_programs_end(hosts.values())
@@ -248,6 +254,13 @@ async def _conduct(
         one.began_s -= dialled_at
     traffic_records.sort(key=lambda one: one.began_s)
     return dialled_at, carried, call_record, chat_record, traffic_records
+
+
+def _users(transport: Transport, topology: Topology) -> Sequence[str]:
+    """Return the ends that use a transport."""
+    if isinstance(transport, ClientSide):
+        return _ENDS if transport.ends == "both" else _ENDS[:1]
+    return _INSIDE_ENDS[topology]
 
 
 def _let_programs_end(hosts: Iterable[LabHost]) -> None:

@@ -12,7 +12,7 @@ from testbed.show.tables import table_by_keys
 LEGEND = """\
 All flows between the caller and the outside count, except the chat's. restricted: calls failed, and
 a rule that does more than let pass applied to a flow, perhaps one that only served to connect.
-unsuited to calls: they failed, and no such rule applied."""
+unsuited to calls: they failed, and no such rule applied. prevented: what a direct call showed."""
 
 _USUAL: Mapping[str, tuple[int, int | None]] = {
     "Calls": (8, None),
@@ -41,7 +41,7 @@ def seen_table(found: Sequence[Seen]) -> Table:
         table.add_row(
             *begin,
             ", ".join(f"{count} {verdict}" for verdict, count in seen.verdicts.items()),
-            "\n".join(seen.facts) or "-",
+            "\n".join((*seen.facts, *(f"prevented: {fact}" for fact in seen.prevented))) or "-",
             "\n".join(seen.rules) or "-",
             seen.meaning,
         )

@@ -37,6 +37,8 @@ SLOW_ENGINES = ("chromium",)
 """Engines whose golden cell takes most of a minute."""
 _SCENARIO, _TRANSPORTS = "speed", "ru-transports-2025-08"
 """The scenarios that provide the links of golden cells, with jitter, and the transports."""
+EVASION_BY_FAKES = "desync {fake = random, fake_bytes = 120, protocol = udp}"
+"""The transport without a bridge whose suite has a golden hash: fakes, also from its own draws."""
 _CENSORS: Mapping[str, str] = {"model": "ru-calls-2025-08"}
 """By engine: the censor of its golden cell, if not `_LOSS`, under which every call is set up."""
 _LOSS = "loss-10"
@@ -124,7 +126,7 @@ def golden_transports() -> dict[str, TransportChoice]:
     direct = TransportChoice("direct")
     choices = (
         replace(choice, parameters={k: _plain(v, direct) for k, v in choice.parameters.items()})
-        for choice in transport_choices(load_scenario(_TRANSPORTS).transports)
+        for choice in transport_choices((*load_scenario(_TRANSPORTS).transports, EVASION_BY_FAKES))
     )
     return {str(choice): choice for choice in choices}
 

@@ -25,7 +25,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import trio
 
@@ -103,9 +103,14 @@ class Program:
     """The program's path below site-packages, if its PyPI package installs no command."""
     go: bool = False
     """Whether it is one of the project's own programs in Go, which `testbed build` builds."""
+    is_data: bool = False
+    """Whether it is not a program but a file that one reads, such as a script; `name` is a path."""
 
     def find(self) -> Path | None:
         """Return where the program is, or None if it is not here; in guests, see `remedy`."""
+        if self.is_data:
+            places = (Path(self.name), GUEST_PROGRAMS / Path(self.name).name)
+            return next((file for file in places if file.is_file()), None)
         if self.inside:
             files = [Path(folder) / self.inside for folder in sys.path]
             return next((file for file in files if os.access(file, os.X_OK)), None)
@@ -162,6 +167,25 @@ class Process(Protocol):
 
     def send_signal(self, signal_number: int, /) -> None:
         """Send the program a signal."""
+        ...
+
+
+class PacketRewriter(Protocol):
+    """Decides what leaves a node instead of the packets that it sends.
+
+    Packets are whole IP packets. Its answers follow from the packets, their times and its own
+    state.
+    """
+
+    def sent(self, packet: bytes, now: float, /) -> Sequence[bytes]:
+        """Return what leaves at once, in this order, instead of a packet that the node sends.
+
+        `now` (s) never decreases. A packet that is to leave as it is comes back as it is.
+        """
+        ...
+
+    def received(self, packet: bytes, now: float, /) -> None:
+        """Note a packet that the node receives, which it gets in any case."""
         ...
 
 
@@ -268,6 +292,30 @@ class Host(Protocol):
         """Forward what comes in by a network interface, such as a tunnel, as if from this node."""
         ...
 
+    async def queue_packets(self, queue: int, *, mark: int) -> None:
+        """Hand the node's TCP and UDP packets to an NFQUEUE, until the host closes.
+
+        These are all packets that it sends or receives, except those that carry all bits of `mark`,
+        which are the ones that the queue's program sends itself. While no program reads the queue,
+        packets pass.
+
+        Raises:
+            TransportError: The host has no packet path of its own.
+        """
+        ...
+
+    async def queue_is_read(self, queue: int) -> None:
+        """Wait until a program reads an NFQUEUE of the node."""
+        ...
+
+    async def rewrite_packets(self, rewriter: PacketRewriter) -> None:
+        """Let a rewriter decide about the node's TCP and UDP packets, until the host closes.
+
+        Raises:
+            TransportError: The host has no packet path of its own.
+        """
+        ...
+
     def start_task(self, task: Callable[[], Awaitable[object]], /) -> None:
         """Run a task of the transport until the host closes."""
         ...
@@ -306,6 +354,30 @@ class Transport(Protocol):
             TransportError: There is no connection.
             OSError: There is no connection.
         """
+        ...
+
+
+Ends = Literal["caller", "both"]
+"""The ends of a call that evade: the caller alone, or the callee as well, even if it is abroad."""
+
+
+@runtime_checkable
+class ClientSide(Protocol):
+    """A transport without a bridge: it changes what a node sends on the direct path."""
+
+    @property
+    def ends(self) -> Ends:
+        """Which ends of a call use it."""
+        ...
+
+
+@runtime_checkable
+class Noting(Protocol):
+    """A transport that has something to say about how it understood its parameters."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What a person must know of it before reading a result; each is one line."""
         ...
 
 

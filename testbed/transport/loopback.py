@@ -23,6 +23,7 @@ import trio
 from testbed.transport.interface import (
     READY_TIMEOUT_S,
     Address,
+    PacketRewriter,
     Process,
     SocketChannel,
     Tls,
@@ -40,7 +41,7 @@ LAST_WORDS_S = 0.5
 """How long after a program's end the rest of its output may arrive."""
 
 _NOT_HERE = (
-    "a loopback host has no network interfaces of its own: "
+    "a loopback host has no network interfaces or packets of its own: "
     "try this transport in a guest (`testbed check transport`)"
 )
 
@@ -229,6 +230,30 @@ class LoopbackHost:
 
     async def masquerade(self, device: str) -> None:
         """Refuse: a test must not change this machine's own network.
+
+        Raises:
+            TransportError: Always.
+        """
+        raise TransportError(_NOT_HERE)
+
+    async def queue_packets(self, queue: int, *, mark: int) -> None:
+        """Refuse, as `masquerade` does.
+
+        Raises:
+            TransportError: Always.
+        """
+        raise TransportError(_NOT_HERE)
+
+    async def queue_is_read(self, queue: int) -> None:
+        """Refuse, as `masquerade` does.
+
+        Raises:
+            TransportError: Always.
+        """
+        raise TransportError(_NOT_HERE)
+
+    async def rewrite_packets(self, rewriter: PacketRewriter) -> None:
+        """Refuse, as `masquerade` does.
 
         Raises:
             TransportError: Always.

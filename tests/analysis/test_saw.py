@@ -107,6 +107,20 @@ def test_seeds_are_summarised_together_and_the_chat_is_left_out() -> None:
     assert (second.facts, second.rules, second.meaning) == ((), (), "works, not recognised")
 
 
+def test_what_a_direct_call_shows_and_a_transport_does_not_was_prevented() -> None:
+    calls = [
+        result("direct", Verdict.UNUSABLE, RECOGNISED),
+        result("t", Verdict.GOOD, UNSEEN),
+        result("u", Verdict.UNUSABLE, RECOGNISED),
+    ]
+    assert [seen.prevented for seen in saw(calls)] == [(), ("stun",), ()]
+    assert saw(calls[1:])[0].prevented == ()  # there is no direct call to compare with
+    console = Console(width=100, highlight=False)
+    with console.capture() as capture:
+        console.print(seen_table(saw(calls)))
+    assert "prevented: stun" in " ".join(capture.get().split())
+
+
 def test_the_table_fits_and_cuts_no_word() -> None:
     dead = "no answer within 30 s: caller to relay binding, callee to ping of the other end"
     found = [

@@ -34,7 +34,7 @@ from testbed.censor.lists import MAX_LISTED
 from testbed.censor.match import Match
 from testbed.censor.packet import Direction, Packet, parse_packet
 from testbed.censor.release import Release
-from testbed.censor.segment import checksum
+from testbed.transport.internet import checksum
 from tests.censor.packets import INSIDE6, OUTSIDE6, STUN_BINDING, ipv6, profile, rule, tcp, udp
 
 SHARES = st.floats(0, 1)

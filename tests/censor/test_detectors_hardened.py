@@ -21,8 +21,8 @@ from testbed.censor.detectors.quic import crypto_frames
 from testbed.censor.facts import UNFINISHED, Fact, Kind, Part, Reading
 from testbed.censor.match import Match
 from testbed.censor.packet import Direction, Packet, parse_packet
-from testbed.censor.segment import SYN
 from testbed.censor.stream import MAX_STREAM_BYTES, Stream
+from testbed.transport.internet import SYN
 from tests.censor import vectors
 from tests.censor.packets import (
     INSIDE,

@@ -18,7 +18,7 @@ from testbed.censor.icmp import Reply
 from testbed.censor.match import Match
 from testbed.censor.packet import Direction, Endpoint, Packet, parse_packet
 from testbed.censor.release import Release
-from testbed.censor.segment import checksum
+from testbed.transport.internet import checksum
 from tests.censor.packets import (
     INSIDE,
     INSIDE6,

@@ -17,10 +17,10 @@ from testbed.censor.facts import Part
 from testbed.censor.match import Match
 from testbed.censor.packet import Packet
 from testbed.censor.profile import Inspection, Profile, Rule
-from testbed.censor.segment import ACK, SYN
 from testbed.censor.stream import MAX_PIECES, Pieces
 from testbed.evidence import Evidence
-from testbed.tools.calibration import hello
+from testbed.transport import hello
+from testbed.transport.internet import ACK, SYN
 from tests.censor import vectors
 from tests.censor.packets import joining, profile, rule, tcp, udp
 from tests.censor.stated import EVERYTHING

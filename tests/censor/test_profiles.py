@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 
@@ -14,7 +14,7 @@ from testbed.experiment import scenario
 from testbed.experiment.explanations import ScenarioError
 from testbed.tools.calibration.openings import openings
 from tests.censor import vectors
-from tests.censor.packets import tcp, udp
+from tests.censor.packets import STUN_BINDING, tcp, udp
 from tests.censor.treatment import (
     ORDINARY,
     PION_2022,
@@ -61,6 +61,12 @@ def quic_hello() -> bytes:
 
 
 Case = tuple[str, Callable[[], list[Packet]], Callable[[Treatment], bool]]
+
+
+def behind_fakes(fakes: Sequence[bytes] = ()) -> list[Packet]:
+    return [*map(udp, fakes), udp(STUN_BINDING), *voice(3000)]
+
+
 TABLE: dict[str, list[Case]] = {
     "open": [("all", voice, untouched)],
     "ru-calls-2025-08": [
@@ -227,6 +233,19 @@ TABLE: dict[str, list[Case]] = {
         ("a blocked name", lambda: https("blocked.example", 20), lambda got: got.made > 20),
         ("in two segments", lambda: in_two_segments("blocked.example"), lambda got: got.made > 20),
         ("another name", lambda: https("a.example"), untouched),
+    ],
+    "stun-every-packet": [
+        ("voice", voice, untouched),
+        ("STUN", behind_fakes, passes(0.7)),
+        ("STUN behind ten fakes", lambda: behind_fakes(10 * [bytes(120)]), passes(0.7)),
+    ],
+    "stun-first-4": [
+        ("STUN as the fourth packet", lambda: behind_fakes(3 * [bytes(9)]), passes(0.7)),
+        ("STUN as the fifth packet", lambda: behind_fakes(4 * [bytes(9)]), untouched),
+    ],
+    "stun-first-parsed": [
+        ("STUN behind 100 bytes", lambda: behind_fakes(9 * [bytes(100)]), passes(0.7)),
+        ("STUN behind 101 bytes", lambda: behind_fakes([bytes(101)]), untouched),
     ],
     "police-128k": [
         ("24 kbit/s", voice, untouched),

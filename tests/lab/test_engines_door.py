@@ -12,11 +12,12 @@ from testbed.call.adaptation import Adaptation, Sender
 from testbed.call.reflector import PROLOGUE, frame_packet, take_packet, unwrap, wrap
 from testbed.call.wire import Rtp, rtcp
 from testbed.censor.packet import Direction, Endpoint, TcpFields, parse_packet
-from testbed.censor.segment import ACK, SYN, segment
+from testbed.censor.segment import segment
 from testbed.lab.engines.coturn import TURN
 from testbed.lab.engines.rtp_frames import direction, receiver_reports, variants
 from testbed.lab.nodes.tap import Reassembly, Seen
 from testbed.transport import stun
+from testbed.transport.internet import ACK, SYN
 
 CLIENT, SERVER = Endpoint(b"\x0a\1\1\1", 40000), Endpoint(b"\x0a\2\3\2", 599)
 FIRST = 2**32 - 50

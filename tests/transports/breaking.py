@@ -5,15 +5,25 @@ this text to a file of its own, with the docstring of the class replaced by `PRO
 """
 
 import itertools
+import socket
 import zlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
 import trio
 
 from testbed.transport.channels import forward_channel, forward_tcp
-from testbed.transport.interface import Address, Host, Program, ServerInfo, TransportError
+from testbed.transport.interface import (
+    Address,
+    Ends,
+    Host,
+    Program,
+    ServerInfo,
+    TransportError,
+)
+from testbed.transport.internet import encode, parse
 from testbed.transport.tcp_datagrams import TcpDatagrams
 from testbed.transport.tunnel import serve_clients
 
@@ -39,6 +49,7 @@ Rule = Literal[
     "loss",
     "server gone",
     "path gone",
+    "stream",
     "leaves nothing",
     "same again",
 ]
@@ -55,6 +66,7 @@ class Transport:
 
     breaks: Rule | Literal["bare"] = "nothing"
     programs: ClassVar[tuple[Program, ...]] = ()
+    ends: ClassVar[Ends] = "caller"
 
     async def serve(self, host: Host, listen: Address, forward: Address) -> ServerInfo:
         if self.breaks in PACKETS:
@@ -79,6 +91,8 @@ class Transport:
     async def connect(self, host: Host, server: ServerInfo) -> trio.abc.Channel[bytes]:
         if self.breaks == "connects" and next(connections) == 0:
             raise TransportError("the first connection of a program always fails")
+        if self.breaks == "stream":
+            await host.rewrite_packets(Garbling(server.address))
         if self.breaks == "leaves nothing":
             kept.append(await host.open_udp(server.address))
         if self.breaks == "same again":
@@ -107,6 +121,22 @@ class Transport:
                 if self.breaks != "server gone":
                     raise
                 await trio.sleep(1)
+
+
+class Garbling:
+    """Changes a byte of what the node sends by TCP to others than the transport's server."""
+
+    def __init__(self, server: Address) -> None:
+        self.server = socket.inet_aton(server.host)
+
+    def sent(self, packet: bytes, now: float) -> Sequence[bytes]:
+        segment = parse(packet)
+        if segment is None or segment.tcp is None or segment.destination == self.server:
+            return [packet]
+        return [encode(replace(segment, payload=segment.payload.replace(b"chat.", b"chap.")))]
+
+    def received(self, packet: bytes, now: float) -> None:
+        pass
 
 
 class Passing(trio.abc.Channel[bytes]):

@@ -211,7 +211,7 @@ def test_a_packages_transport_keeps_the_rules_although_the_guest_has_it_as_text_
         env=environment,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "14 of 14 rules kept" in done.stdout
+    assert "15 of 15 rules kept" in done.stdout
 
 
 def test_a_file_may_be_wrapped(tmp_path: Path) -> None:

@@ -72,6 +72,26 @@ def test_a_program_run_to_its_end_gives_what_it_printed() -> None:
     with_host(use)
 
 
+def test_a_machines_own_packets_are_left_alone() -> None:
+    class Nothing:
+        def sent(self, packet: bytes, now: float) -> list[bytes]:
+            return []
+
+        def received(self, packet: bytes, now: float) -> None:
+            pass
+
+    async def use(host: LoopbackHost) -> None:
+        for refused in (
+            host.rewrite_packets(Nothing()),
+            host.queue_packets(1, mark=1),
+            host.queue_is_read(1),
+        ):
+            with pytest.raises(TransportError, match="try this transport in a guest"):
+                await refused
+
+    with_host(use)
+
+
 def test_a_tunnel_carries_when_an_echo_comes_back() -> None:
     async def use(host: LoopbackHost) -> None:
         await await_echo(await host.open_udp(await serve_echo(host)))

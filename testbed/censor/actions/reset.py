@@ -10,8 +10,9 @@ from typing import ClassVar, Literal
 from testbed.censor.action import FORBID_UNKNOWN_KEYS, Action, PassOrDrop, passed
 from testbed.censor.packet import Packet
 from testbed.censor.release import Release
-from testbed.censor.segment import FIN, RST, ending_at_destination, ending_at_source
+from testbed.censor.segment import ending_at_destination, ending_at_source
 from testbed.censor.trial import Sample
+from testbed.transport.internet import FIN, RST
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ def open_socket(
 
 
 class UdpChannel(SocketChannel):
-    """A connected UDP socket; also a `testbed.transport.interface.TimedChannel`.
+    """A connected UDP socket.
 
     ICMP errors (port unreachable) are ignored, as messengers ignore them.
     """
@@ -93,7 +93,11 @@ class UdpChannel(SocketChannel):
         self.socket.close()
         await trio.lowlevel.checkpoint()
 
-    def timed(self) -> UdpChannel:
+
+class TimedUdpChannel(UdpChannel):
+    """A connected UDP socket that is also a `testbed.transport.interface.TimedChannel`."""
+
+    def timed(self) -> TimedUdpChannel:
         """Return this channel: the kernel keeps the times of every datagram."""
         return self
 

@@ -30,7 +30,8 @@ from testbed.experiment.cell import (
     CERTIFICATE_FILE,
 )
 from testbed.lab.net.network import NetworkNode
-from testbed.lab.net.udp import BoundUdp, UdpChannel, open_socket
+from testbed.lab.net.udp import BoundUdp, TimedUdpChannel, UdpChannel, open_socket
+from testbed.lab.nodes.packet_path import MARK, PacketPath
 from testbed.lab.nodes.process import LabProcess, ProcessEnded, end, how_it_ended
 from testbed.lab.nodes.tap import Tap
 from testbed.transport.framing import Take
@@ -38,6 +39,7 @@ from testbed.transport.interface import (
     PROGRAM_PATH,
     READY_TIMEOUT_S,
     Address,
+    PacketRewriter,
     Process,
     Tls,
     TransportError,
@@ -56,6 +58,10 @@ a TLS handshake depends on whether the processor has instructions for AES.
 """
 _FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 _LOOPBACK_INDEX = 1
+_OWN_QUEUE = 1
+"""The NFQUEUE of a node's own rewriter; middleboxes are other nodes, whose queues are others."""
+_LOOK_EVERY_S = 0.01
+"""How often to look whether a program reads its queue (virtual s)."""
 _SIOCGIFADDR = 0x8915
 _IFR_ADDRESS = slice(20, 24)
 """Where `struct ifreq` has an IPv4 address."""
@@ -89,6 +95,7 @@ class LabHost:
         self._processes: list[tuple[LabProcess, Callable[[Process], Awaitable[None]] | None]] = []
         self._timed = {node.interfaces[0].ifindex}
         """The indices of the interfaces that send packets at their times."""
+        self._paths: list[PacketPath] = []
         self._spawned = 0
         self._may_end = False
 
@@ -119,8 +126,10 @@ class LabHost:
         elif remote.host.startswith("127."):
             local = "127.0.0.1"
             self._time_packets_of(_LOOPBACK_INDEX)
+        # Packets for later pass a queue when they are handed over, not when they leave.
+        kind = UdpChannel if self._paths else TimedUdpChannel
         with self.node.namespace.entered():
-            return UdpChannel(open_socket(Address(local, port), remote, device=device), device)
+            return kind(open_socket(Address(local, port), remote, device=device), device)
 
     def _address_of(self, device: str) -> str:
         """Return the IPv4 address of a network interface (netdevice(7)).
@@ -281,6 +290,28 @@ class LabHost:
         ruleset = _MASQUERADE.format(device=device, address=self.address)
         self.node.nft(ruleset)
 
+    async def queue_packets(self, queue: int, *, mark: int) -> None:
+        """Hand the node's TCP and UDP packets to an NFQUEUE, until the host closes."""
+        await trio.lowlevel.checkpoint()
+        self._queue_packets(queue, mark)
+
+    def _queue_packets(self, queue: int, mark: int) -> PacketPath:
+        path = PacketPath(self.node, queue, mark)
+        path.begin()
+        self._paths.append(path)
+        return path
+
+    async def queue_is_read(self, queue: int) -> None:
+        """Wait until a program reads an NFQUEUE of the node."""
+        [path] = [path for path in self._paths if path.queue == queue]
+        while not path.is_read():  # noqa: ASYNC110 - the kernel tells nobody
+            await trio.sleep(_LOOK_EVERY_S)
+
+    async def rewrite_packets(self, rewriter: PacketRewriter) -> None:
+        """Let a rewriter decide about the node's TCP and UDP packets, until the host closes."""
+        path = self._queue_packets(_OWN_QUEUE, MARK)
+        await self._nursery.start(path.rewrite, rewriter)
+
     def start_task(self, task: Callable[[], Awaitable[object]], /) -> None:
         """Run a task until the host closes."""
         self._nursery.start_soon(self._run, task)
@@ -308,6 +339,8 @@ class LabHost:
         with trio.CancelScope(shield=True):
             for process, stop in reversed(self._processes):
                 await end(process, stop)
+            for path in self._paths:
+                path.end()
         if self._spawned:
             self._remove_interfaces()
 

@@ -16,12 +16,12 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from testbed.censor.packet import Direction, Packet, parse_packet
-from testbed.censor.segment import SYN
 from testbed.lab.net.mmsg import SO_TIMESTAMPNS
 from testbed.lab.net.namespace import Namespace
 from testbed.lab.net.udp import SO_RCVBUFFORCE
 from testbed.transport.framing import Take
 from testbed.transport.interface import Address
+from testbed.transport.internet import SYN
 
 _ETH_P_ALL = 3
 _PACKET_OUTGOING = 4

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from testbed.censor.facts import Part, Reading
 from testbed.censor.opening import Opening
-from testbed.tools.calibration import hello
 from testbed.tools.calibration.openings import ALPN, NAME
+from testbed.transport import hello
 
 
 class Cut(NamedTuple):

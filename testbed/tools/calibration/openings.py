@@ -13,7 +13,7 @@ from random import Random
 
 from testbed.censor.opening import Opening, Step
 from testbed.plugins import Plugins
-from testbed.tools.calibration import hello
+from testbed.transport import hello
 
 NAME, ALPN = "www.unlisted.invalid", "h2"
 """A host name and an ALPN value for which no profile looks."""

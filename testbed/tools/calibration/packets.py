@@ -6,7 +6,7 @@ import struct
 from typing import NamedTuple
 
 from testbed.censor.packet import Endpoint
-from testbed.censor.segment import checksum
+from testbed.transport.internet import checksum
 
 SYN, PSH, ACK = 0x02, 0x08, 0x10
 _PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17}

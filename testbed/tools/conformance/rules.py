@@ -15,7 +15,7 @@ import re
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from pathlib import Path
 
 import trio
@@ -24,7 +24,13 @@ from testbed.experiment.cell import TransportChoice
 from testbed.experiment.loading import make_transport
 from testbed.lab.net.clock import LabClock
 from testbed.tools.conformance.sessions import Bench, CheckFailed, Session
-from testbed.transport.interface import MAX_DATAGRAM_BYTES, ServerInfo, TransportError
+from testbed.transport import hello
+from testbed.transport.interface import (
+    MAX_DATAGRAM_BYTES,
+    ClientSide,
+    ServerInfo,
+    TransportError,
+)
 
 CHECK_FILE, CHECKS_FILE = "check.pickle", "checks.json"
 
@@ -55,6 +61,8 @@ RULES = {
     "loss": "with 5 % loss in each direction it connects, and 80 % or more of 200 datagrams arrive",
     "server gone": "connect fails within 30 s, or, if connectionless, does not hang",
     "path gone": "the same on a path that loses every packet; the lab may cancel connect",
+    "stream": "where a transport changes what a node sends, a connection of the node's own still "
+    "carries a ClientHello and 50 kB in each direction unchanged",
     "leaves nothing": "no process, socket or network interface outlives its host",
 }
 LOST_SHARE = 0.05
@@ -66,6 +74,8 @@ _ROUGH_DATAGRAMS, _ROUGH_GAP_S, _ROUGH_WAIT_S = 200, 0.002, 30.0
 """Datagrams closer than 5 ms, so that packets really overtake; repairing takes some seconds."""
 CONNECT_S = 30.0
 _CANCEL_AFTER_S = 0.03
+_STREAM_PORT, _STREAM_NAME = 443, "chat.messenger.example"
+_STREAM_BYTES, _STREAM_LIMIT_S = 50_000, 20.0
 _SIZES = (1, 2, 3, 50, 160, 500, 1000, 1199, MAX_DATAGRAM_BYTES)
 
 
@@ -102,6 +112,7 @@ async def _one_session(bench: Bench) -> None:
         await bench.judge("sizes", lambda: _sizes(session))
         await bench.judge("order", lambda: _order(session))
         await bench.judge("cancelled receive", lambda: _cancelled_receive(session))
+        await bench.judge("stream", lambda: _stream(session))
         await bench.judge("close", lambda: _close(session))
 
 
@@ -182,6 +193,38 @@ async def _rough_path(bench: Bench) -> None:
 
 def _is_sorted(numbers: list[int]) -> bool:
     return numbers == sorted(numbers)
+
+
+async def _stream(session: Session) -> str:
+    if not isinstance(session.bench.transport, ClientSide):
+        return "it does not change what a node sends"
+    # Evasion is for what a censor looks for, which is the first request of a connection.
+    up = hello.tls(_STREAM_NAME, "h2") + bytes(k % 251 for k in range(_STREAM_BYTES))
+    down = up[::-1]
+    heard = bytearray()
+
+    async def answer(stream: trio.SocketStream) -> None:
+        async with stream:
+            async for chunk in stream:
+                heard.extend(chunk)
+                if len(heard) >= len(up):
+                    break
+            await stream.send_all(down)
+
+    server = await session.relay_host.serve_tcp(_STREAM_PORT, answer)
+    answered = b""
+    with trio.move_on_after(_STREAM_LIMIT_S):
+        async with await session.caller.open_tcp(server) as stream:
+            await stream.send_all(up)
+            answered = b"".join([chunk async for chunk in stream])
+    for way, sent, arrived in (("up", up, bytes(heard)), ("down", down, answered)):
+        if arrived != sent:
+            pairs = zip(sent, arrived, strict=False)
+            same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+            raise CheckFailed(
+                f"{same} of {len(sent)} bytes arrived {way} unchanged within {_STREAM_LIMIT_S:g} s"
+            )
+    return f"{len(up)} bytes up and {len(down)} down, unchanged"
 
 
 async def _cancelled_receive(session: Session) -> str:

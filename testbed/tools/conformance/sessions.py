@@ -135,7 +135,7 @@ class Bench:
             with trio.fail_after(RULE_LIMIT_S):
                 channel = await self.transport.connect(caller, server)
             async with channel:
-                session = Session(self, channel, relay)
+                session = Session(self, channel, relay, caller, relay_host)
                 await session.greet()
                 session.set_up_s = trio.current_time() - began_at
                 yield session
@@ -191,6 +191,8 @@ class Session:
     bench: Bench
     channel: trio.abc.Channel[bytes]
     relay: BoundUdp
+    caller: LabHost
+    relay_host: LabHost
     set_up_s: float = 0.0
     """The time from connecting until the first datagram reached the relay."""
     delays_s: dict[str, list[float]] = field(default_factory=dict)

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from testbed.analysis.statistics import Estimate, share
-from testbed.censor.segment import FIN, RST
 from testbed.tools.fitting.columns import Columns
 from testbed.tools.fitting.reading import FlowRecord
+from testbed.transport.internet import FIN, RST
 
 _OVERTAKEN_S = 0.005
 _LEAST_SEGMENTS = 20

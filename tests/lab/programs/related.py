@@ -23,7 +23,6 @@ from testbed.censor.censor import Censor
 from testbed.censor.match import Match
 from testbed.censor.packet import Endpoint
 from testbed.censor.profile import Inspection, Profile
-from testbed.censor.segment import checksum
 from testbed.censor.stack import StackedCensors
 from testbed.evidence import Evidence
 from testbed.lab.middlebox import Middlebox
@@ -31,6 +30,7 @@ from testbed.lab.net.clock import LabClock
 from testbed.lab.net.network import LabNetwork, NetworkNode
 from testbed.lab.net.plan import plan_of
 from testbed.tools.forwarding import Across
+from testbed.transport.internet import checksum
 from tests.censor.packets import ipv4, ipv6, profile, rule
 
 PORT = 3478
