@@ -45,6 +45,8 @@ KINDS = {
     "stack": "Stacks of profiles (`scenarios/stacks/*.toml`)",
     "messenger": "Messengers (`scenarios/messengers/*.toml`)",
     "links": "Link sets (`scenarios/links/*.toml`)",
+    "reports": "Reports (`scenarios/reports/*.toml`)",
+    "hypotheses": "Hypotheses (`scenarios/hypotheses/*.toml`)",
 }
 """The kinds of TOML files that people write, with the headings of their sections."""
 

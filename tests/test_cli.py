@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from testbed.cli import quickstart
 from testbed.experiment.scenario import ROOT
 from tests.command import command
 
@@ -36,6 +38,13 @@ def test_lists_fit_100_columns(kind: str) -> None:
     assert done.status == 0
     assert done.out.strip()
     assert all(len(line.rstrip()) <= 100 for line in done.out.splitlines())
+
+
+def test_everything_is_listed_at_once_as_json() -> None:
+    found = json.loads(command("list", "--json").out)
+    assert set(found) == {"scenarios", "censors", "messengers", "transports", "links", "packages"}
+    assert "hysteria2" in {each["name"] for each in found["transports"]}
+    assert json.loads(command("list", "links", "--json").out) == found["links"]
 
 
 def test_an_unknown_scenario_is_a_usage_error_that_names_what_there_is() -> None:
@@ -71,6 +80,23 @@ def test_plot_of_a_folder_that_is_no_run(tmp_path: Path) -> None:
 def test_help_has_an_example() -> None:
     assert "Example: testbed run" in command("run", "--help").out.replace("\n", " ")
     assert command().status == 2
+
+
+def test_a_figure_that_there_is_not_is_found_out_before_the_calls() -> None:
+    done = command("run", "quick", "--plot", "usabilty")
+    assert done.status == 2
+    assert "Did you mean 'usability'?" in done.err
+
+
+def test_the_first_calls_are_followed_by_their_report_and_what_to_do_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(quickstart, "run", lambda name, out_folder: done.append(name))
+    monkeypatch.setattr(quickstart, "print_report", lambda folder: done.append(folder.name))
+    ended = command("quickstart")
+    assert done == ["quick", "quick"]
+    assert "Next: testbed open results/quick" in " ".join(ended.out.split())
 
 
 def test_doctor_finds_all_that_the_project_installs() -> None:

@@ -119,6 +119,8 @@ def test_every_shipped_file_has_only_keys_of_its_schema() -> None:
         "censor": scenario.CENSORS,
         "messenger": scenario.MESSENGERS,
         "links": scenario.LINKS,
+        "reports": scenario.SCENARIOS / "reports",
+        "hypotheses": scenario.SCENARIOS / "hypotheses",
     }
     for kind, folder in folders.items():
         known = schema(kind)

@@ -20,6 +20,7 @@ _REMEMBERED = 1000
 class Transport:
     """Each datagram twice by UDP, unprotected. Loses few, unordered."""
 
+    udp_only: ClassVar[bool] = True
     programs: ClassVar[tuple[Program, ...]] = ()
 
     async def serve(self, host: Host, listen: Address, forward: Address) -> ServerInfo:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from testbed.transport import singbox
 from testbed.transport.interface import Host
@@ -11,6 +12,7 @@ from testbed.transport.interface import Host
 class Transport(singbox.SingBoxTransport):
     """Hysteria 2 (sing-box), in QUIC datagrams. Unreliable and unordered."""
 
+    udp_only: ClassVar[bool] = True
     salamander: bool = False
     """Whether packets are scrambled, so that an observer does not recognise QUIC."""
 

@@ -18,6 +18,11 @@ class Transport:
     over: Literal["udp", "tcp"] = "udp"
     programs: ClassVar[tuple[Program, ...]] = (Program("openvpn", apt="openvpn"),)
 
+    @property
+    def udp_only(self) -> bool:
+        """Whether clients send UDP datagrams only."""
+        return self.over == "udp"
+
     async def serve(self, host: Host, listen: Address, forward: Address) -> ServerInfo:
         """Run a server on `listen`."""
         options = f"--server {_SUBNET} 255.255.255.0 --topology subnet --dh none --tcp-nodelay"

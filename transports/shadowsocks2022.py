@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from testbed.transport import singbox
 from testbed.transport.interface import Host
@@ -10,6 +11,8 @@ from testbed.transport.interface import Host
 @dataclass(frozen=True)
 class Transport(singbox.SingBoxTransport):
     """Shadowsocks 2022 (sing-box), one UDP packet per datagram. Unreliable and unordered."""
+
+    udp_only: ClassVar[bool] = True
 
     def inbound(self, host: Host, secrets: Mapping[str, str]) -> singbox.Options:
         """Return the server's side."""

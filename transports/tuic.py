@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from testbed.transport import singbox
 from testbed.transport.interface import Host
@@ -12,6 +12,7 @@ from testbed.transport.interface import Host
 class Transport(singbox.SingBoxTransport):
     """TUIC 5 (sing-box), in QUIC datagrams or streams. Unreliable and unordered."""
 
+    udp_only: ClassVar[bool] = True
     relay: Literal["native", "quic"] = "native"
     """Whether each datagram is a QUIC datagram ("native") or a QUIC stream of its own ("quic")."""
     congestion: Literal["cubic", "new_reno", "bbr"] = "cubic"

@@ -24,6 +24,7 @@ class Transport:
     """WireGuard (kernel or wireguard-go), one UDP packet per datagram. Unreliable and unordered."""
 
     implementation: Literal["kernel", "wireguard-go"] = "kernel"
+    udp_only: ClassVar[bool] = True
     programs: ClassVar[tuple[Program, ...]] = (
         Program("wg", apt="wireguard-tools"),
         Program("wireguard-go", apt="wireguard-go"),

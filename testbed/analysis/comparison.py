@@ -11,7 +11,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from testbed.analysis.groups import grouped
+from testbed.analysis.broken import broken
+from testbed.analysis.order import best_first
 from testbed.analysis.statistics import (
     Estimate,
     median_effect,
@@ -65,6 +66,8 @@ class Comparison:
     """The median difference of R from direct calls."""
     rank: int
     """The rank by `rating`; groups whose intervals do not separate them share a rank."""
+    broken: str = ""
+    """Why the transport does not work here, in words; empty if nothing is wrong with it."""
 
     @property
     def calls(self) -> int:
@@ -79,8 +82,9 @@ class Comparison:
 
 
 def compare(cells: Iterable[RecordedCell]) -> list[Comparison]:
-    """Compare cells by messenger, transport and censor, in the order of their first occurrence."""
-    groups = grouped(cells)
+    """Compare cells by messenger, transport and censor, the best first (`order.best_first`)."""
+    cells = list(cells)
+    groups, defects = best_first(cells), broken(cells)
     ratings = {key: _rating(group) for key, group in groups.items()}
     places = _places(ratings)
     return [
@@ -99,6 +103,7 @@ def compare(cells: Iterable[RecordedCell]) -> list[Comparison]:
                 _rating_by_seed(group), _rating_by_seed(_direct(groups, key))
             ),
             rank=places[key],
+            broken=defects.get(key.transport, ""),
         )
         for key, group in groups.items()
     ]

@@ -13,6 +13,7 @@ from math import ceil, isnan, nan
 from statistics import median
 from typing import NamedTuple
 
+from testbed.analysis.order import best_first
 from testbed.record.cell_record import CallKey
 from testbed.record.observation import DirectionRecord
 from testbed.record.results import RecordedCell, Run
@@ -77,7 +78,8 @@ def held_up(direction: DirectionRecord) -> list[float]:
 
 def costs(run: Run, cells: Iterable[RecordedCell]) -> list[Cost]:
     """Return the costs of a run's transports (`compared`)."""
-    return compared((cell.record.key, measured(cell, run.frames(cell))) for cell in cells)
+    ordered = (cell for group in best_first(cells).values() for cell in group)
+    return compared((cell.record.key, measured(cell, run.frames(cell))) for cell in ordered)
 
 
 def compared(calls: Iterable[tuple[CallKey, Measured | None]]) -> list[Cost]:

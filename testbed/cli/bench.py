@@ -38,7 +38,9 @@ from testbed.tools.bench_tables import cells_table, forwarding_table, times
 if TYPE_CHECKING:
     from testbed.tools.benchmark import RunModule
 
-bench_app = typer.Typer()
+bench_app = typer.Typer(
+    help="Measure what cells cost on this machine: speed of virtual time, processor time, memory."
+)
 bench_app.command("profile")(profile)
 _BUSY = 1.15
 """A cell whose wall time exceeds its CPU time by this factor shared its processor with others."""

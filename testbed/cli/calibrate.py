@@ -13,7 +13,6 @@ import trio
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from testbed.censor.stack import AnyCensor
 from testbed.cli.console import err, out
 from testbed.cli.kernel import guest_kernel
 from testbed.cli.outputs import check_folder
@@ -23,7 +22,6 @@ from testbed.experiment.scenario import (
     RESULTS,
     censor_names,
     load_any_censor,
-    load_censor,
     load_scenario,
 )
 from testbed.run.runner import Interrupted
@@ -111,20 +109,13 @@ def _what(profile: str | None, links: str | None) -> tuple[str, Run]:
             return trio.run(runs.calibrate_links, named, guest_kernel(), jobs, cpus, report)
 
         return f"links-{scenario.name}", run_links
-    found = [_load(name) for name in ([profile] if profile else censor_names())]
+    found = [load_any_censor(name) for name in ([profile] if profile else censor_names())]
     profiles = [part for each in found for part in each.parts]
 
     def run_profiles(jobs: Path, report: Report) -> list[Calibration]:
         return trio.run(runs.calibrate_profiles, profiles, guest_kernel(), jobs, cpus, report)
 
     return found[0].name.replace(" + ", "+") if profile else "all", run_profiles
-
-
-def _load(name: str) -> AnyCensor:
-    """Return a profile or a stack by its name, or a profile by the path of its file."""
-    if not name.endswith(".toml"):
-        return load_any_censor(name)
-    return load_censor(str(Path(name).resolve().with_suffix("")))
 
 
 def _run(run: Run) -> list[Calibration]:

@@ -20,10 +20,12 @@ from rich.progress import Progress
 from rich.table import Table
 
 from testbed.cli.check_fit import check_fit
+from testbed.cli.check_infer import check_infer
 from testbed.cli.console import err, out
 from testbed.cli.golden import check_golden
 from testbed.cli.isolation import check_isolation
 from testbed.cli.kernel import guest_kernel
+from testbed.cli.other_suite import check_suite
 from testbed.cli.outputs import check_folder
 from testbed.cli.registry import Command, Panel
 from testbed.cli.requirements import notes_of
@@ -51,6 +53,8 @@ check_app = typer.Typer(
 check_app.command("golden")(check_golden)
 check_app.command("isolation")(check_isolation)
 check_app.command("fit")(check_fit)
+check_app.command("infer")(check_infer)
+check_app.command("suite")(check_suite)
 
 
 @check_app.callback()

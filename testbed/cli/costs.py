@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from testbed.analysis.costs import NothingToCompareError, costs
+from testbed.analysis.groups import names_of
 from testbed.cli.console import out, print_json, without_key
 from testbed.cli.registry import Command, Panel
 from testbed.experiment.explanations import ScenarioError
@@ -25,11 +26,12 @@ def print_costs(
     """
     try:
         run = Run(folder)
-        found = costs(run, run.cells())
+        cells = run.cells()
+        found, names = costs(run, cells), names_of(cells)
     except NothingToCompareError as error:
         raise ScenarioError(str(error)) from None
     if as_json:
-        print_json([{**cost.key._asdict(), **without_key(cost)} for cost in found])
+        print_json([{**names[cost.key], **without_key(cost)} for cost in found])
         return
     out.print(cost_table(found))
     out.print(LEGEND, style="dim")

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from testbed.analysis.difference import difference
+from testbed.analysis.groups import names_of
 from testbed.cli.console import out
 from testbed.cli.registry import Command, Panel
 from testbed.record.results import Run
@@ -31,9 +32,11 @@ def print_difference(
 
     Example: testbed diff results/before results/after
     """
-    found = difference(Run(before), Run(after))
+    runs = Run(before), Run(after)
+    found = difference(*runs)
     if as_json:
-        sys.stdout.write(comparison_tables.difference_json(found) + "\n")
+        names = names_of([cell for run in runs for cell in run.cells()])
+        sys.stdout.write(comparison_tables.difference_json(found, names) + "\n")
     else:
         if found.shifts:
             out.print(comparison_tables.difference_table(found.shifts))

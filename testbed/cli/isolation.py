@@ -74,7 +74,7 @@ def _outcomes(kernel: Kernel, names: Sequence[str]) -> list[Outcome]:
 
 def _table(title: str, outcomes: Sequence[Outcome]) -> Table:
     table = Table(box=None, pad_edge=False, title=title, title_justify="left")
-    for heading in ("", "attack", "from", "held by"):
+    for heading in ("result", "attack", "from", "held by"):
         table.add_column(heading, overflow="fold")
     for each in outcomes:
         table.add_row(_state(each), escape(each.what), _PLACES[each.place], _layers(each))

@@ -20,6 +20,8 @@ from testbed.cli.requirements import (
     transport_summaries,
 )
 from testbed.experiment import scenario
+from testbed.experiment.hypotheses import family_names, load_family
+from testbed.experiment.reports import load_reports, report_names
 
 
 class Kind(StrEnum):
@@ -30,16 +32,20 @@ class Kind(StrEnum):
     MESSENGERS = "messengers"
     TRANSPORTS = "transports"
     LINKS = "links"
+    REPORTS = "reports"
+    HYPOTHESES = "hypotheses"
     PACKAGES = "packages"
 
 
 def print_list(
-    kind: Annotated[Kind, typer.Argument(help="What to list.")],
+    kind: Annotated[
+        Kind | None, typer.Argument(help="What to list; everything if it is left out.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not a table.")] = False,
 ) -> None:
     """List what there is, each with what it is.
 
-    Examples: testbed list scenarios; testbed list censors --json
+    Examples: testbed list scenarios; testbed list censors --json; testbed list --json
     """
     entries: dict[Kind, Callable[[], dict[str, Listed]]] = {
         Kind.SCENARIOS: lambda: {
@@ -54,16 +60,25 @@ def print_list(
         Kind.LINKS: lambda: {
             name: Listed(scenario.load_link_set(name).title) for name in scenario.link_set_names()
         },
+        Kind.REPORTS: lambda: {name: Listed(load_reports(name).title) for name in report_names()},
+        Kind.HYPOTHESES: lambda: {name: Listed(load_family(name).title) for name in family_names()},
         Kind.PACKAGES: _packages,
     }
-    found = entries[kind]()
+    found = {each: entries[each]() for each in ([kind] if kind else Kind)}
     if as_json:
-        print_json([{"name": name, **asdict(entry)} for name, entry in found.items()])
+        named = {
+            each: [{"name": name, **asdict(entry)} for name, entry in of_kind.items()]
+            for each, of_kind in found.items()
+        }
+        print_json(named[kind] if kind else named)
         return
-    table = Table(box=None, pad_edge=False, show_header=False)
-    for name, entry in found.items():
-        table.add_row(f"[bold]{name}[/]", entry)
-    out.print(table)
+    for each, of_kind in found.items():
+        table = Table(box=None, pad_edge=False, show_header=False)
+        if kind is None:
+            table.title, table.title_justify = f"\n{each}", "left"
+        for name, entry in of_kind.items():
+            table.add_row(f"[bold]{name}[/]", entry)
+        out.print(table)
 
 
 def _messengers() -> dict[str, Listed]:

@@ -200,11 +200,18 @@ def _play(player: Sequence[str], entries: Sequence[_Heard], into: Path, seconds:
         finally:
             excerpt.unlink()
         if done.returncode != 0:
-            why = done.stderr.decode(errors="replace").strip()
+            why = _why(done.stderr.decode(errors="replace"))
             err.print(
                 f"{player[0]} cannot play the files ({why}): play them elsewhere.", markup=False
             )
             return
+
+
+def _why(said: str) -> str:
+    """Return why a player failed: the last line that is not the sound library's own noise."""
+    lines = [line.strip() for line in said.splitlines()]
+    told = [line for line in lines if line and not line.startswith("ALSA lib")]
+    return told[-1] if told else "there is no sound device"
 
 
 COMMAND = Command(Panel.COMPARE, listen)

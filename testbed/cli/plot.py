@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 
 from testbed.cli.console import err, out, short
 from testbed.cli.registry import Command, Panel
+from testbed.errors import did_you_mean
 from testbed.experiment.explanations import ScenarioError
 from testbed.record.results import Run
 from testbed.show import figures
@@ -42,6 +44,18 @@ def plot(
         raise ScenarioError(str(error)) from None
     for path in paths:
         out.print(f"Figure: {short(path)}")
+
+
+def check_figures(option: str, names: Iterable[str]) -> None:
+    """Check that there are figures of these names, which an option gives.
+
+    Raises:
+        ScenarioError: There is none of that name.
+    """
+    for name in names:
+        if name not in figures.FIGURES:
+            known = ", ".join(figures.FIGURES) + did_you_mean(name, figures.FIGURES)
+            raise ScenarioError(f"{option} {name}: there is no such figure; there are {known}")
 
 
 COMMAND = Command(Panel.COMPARE, plot, place=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from typing import Annotated
 
@@ -33,7 +34,7 @@ def print_report(
     run.manifest()  # what is no run is found out first
     check_file("--out", path, report.REPORT)
     with err.status("reads the run") as status:
-        page = report.write(run, path, status.update, with_sound=sound)
+        page = report.write(run, path, status.update, date.today(), with_sound=sound)
     megabytes = path.stat().st_size / 1e6
     out.print(
         f"Report: {short(path)} ({megabytes:.1f} MB, {page.calls} calls, {page.sounds} with sound)"

@@ -17,9 +17,12 @@ from typing import Annotated
 import trio
 import typer
 
+from testbed.analysis.groups import names_of
+from testbed.cli.answers import print_answer
 from testbed.cli.console import err, out, short
 from testbed.cli.dry_run import progress_of, show_plan
 from testbed.cli.kernel import KernelKind, guest_kernel
+from testbed.cli.plot import check_figures, plot
 from testbed.cli.registry import Command, Panel
 from testbed.cli.requirements import notes_of
 from testbed.experiment import scenario
@@ -106,6 +109,10 @@ def run(
         Path | None,
         typer.Option(metavar="FILE", help="A sound file of your own with the speech."),
     ] = None,
+    figure: Annotated[
+        list[str] | None,
+        typer.Option("--plot", help="Draw this figure, too (repeatable), as `testbed plot`."),
+    ] = None,
     scheduler: Annotated[
         str | None,
         typer.Option(
@@ -130,6 +137,7 @@ def run(
     chosen = _chosen(loaded, only, seed, speech)
     the_run, plan = Run(out_folder or RESULTS / chosen.name), cells(chosen)
     _check_scheduler(scheduler)
+    check_figures("--plot", figure or ())
     check_plan(plan)
     for note in notes_of(cell.transport for cell in plan):
         err.print(note, markup=False, style="dim")
@@ -142,8 +150,8 @@ def run(
         with _sent_to(scheduler, kernel, plan, (local, _cpus(jobs))) as lab:
             the_run.begin(about, _source(scenario_name), fresh=fresh)
             failures = _run_all(the_run, plan, lab, "cells", pcap=pcap)
-            _show(the_run, plan, about, as_json=as_json)
             failures |= _compare_again(the_run, plan, lab) if twice else {}
+            _show(the_run, plan, about, figure, as_json=as_json)
     _end(failures, the_run)
 
 
@@ -294,15 +302,25 @@ def _run_all(
     return failures
 
 
-def _show(the_run: Run, plan: Sequence[Cell], about: Manifest, *, as_json: bool) -> None:
-    """Print the results of the plan's calls, if there are any; as JSON even if there are none."""
+def _show(
+    the_run: Run,
+    plan: Sequence[Cell],
+    about: Manifest,
+    figure: Sequence[str] | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Print the results of the plan's calls, if there are any; as JSON even if there are none.
+
+    The answer comes last, where it stays in sight.
+    """
     wanted = {cell_id(cell) for cell in plan}
     found = [each for each in the_run.cells() if each.id in wanted]
     if not found and not as_json:
         return
     table_rows = tables.rows(found)
     if as_json:
-        sys.stdout.write(tables.as_json(table_rows) + "\n")
+        sys.stdout.write(tables.as_json(table_rows, names_of(found)) + "\n")
         return
     out.print(tables.summary(table_rows))
     if (traffic := tables.traffic_table(found)) is not None:
@@ -318,6 +336,9 @@ def _show(the_run: Run, plan: Sequence[Cell], about: Manifest, *, as_json: bool)
             f"{virtual_s:.0f} virtual s in {wall_s:.1f} s of one core:"
             f" {virtual_s / wall_s:.1f} times real time. Record: {short(the_run.folder)}"
         )
+    if figure:
+        plot(the_run.folder, list(figure))
+    print_answer(found, about)
 
 
 def _check_captured(the_run: Run, plan: Sequence[Cell], where: CaptureAt) -> None:

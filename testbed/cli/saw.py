@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from testbed.analysis.censor_view import saw
+from testbed.analysis.groups import names_of
+from testbed.analysis.order import best_first
 from testbed.cli.console import out, print_json, without_key
 from testbed.cli.registry import Command, Panel
 from testbed.record.results import Run
@@ -24,9 +26,10 @@ def print_saw(
 
     Example: testbed saw results/ru-calls-2025-08
     """
-    found = saw(Run(folder).cells())
+    cells = [cell for group in best_first(Run(folder).cells()).values() for cell in group]
+    found, names = saw(cells), names_of(cells)
     if as_json:
-        print_json([{**seen.key._asdict(), **without_key(seen)} for seen in found])
+        print_json([{**names[seen.key], **without_key(seen)} for seen in found])
         return
     out.print(seen_table(found))
     out.print(LEGEND, style="dim")

@@ -21,6 +21,8 @@ class SchemaKind(StrEnum):
     STACK = "stack"
     MESSENGER = "messenger"
     LINKS = "links"
+    REPORTS = "reports"
+    HYPOTHESES = "hypotheses"
 
 
 def print_schema(

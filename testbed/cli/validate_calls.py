@@ -143,7 +143,7 @@ def table(comparisons: Sequence[Comparison]) -> Table:
         shown.add_column(f"{side}\nset up", justify="right", no_wrap=True)
         for name in ("after s", "TCP", "missed", "frames", "ViSQOL"):
             shown.add_column(f"\n{name}", justify="right", no_wrap=True)
-    shown.add_column("")
+    shown.add_column("\nresult")
     for comparison in comparisons:
         shown.add_row(
             comparison.condition,

@@ -12,6 +12,9 @@ from testbed.censor.stack import AnyCensor
 from testbed.experiment.link import Links
 from testbed.experiment.netplan import NetworkPlan
 
+THROUGH = "through"
+"""The parameter that any transport has: what carries it (`testbed.transport.carried`)."""
+
 
 @dataclass(frozen=True)
 class TransportChoice:
@@ -19,17 +22,26 @@ class TransportChoice:
 
     name: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
-    """The parameters; a transport that it wraps is a `TransportChoice` itself."""
+    """The parameters; a transport that it wraps, or that carries it, is a `TransportChoice` itself.
+    """
     source: str = ""
     """The text of its file, if that is not in `transports/`."""
     title: str = ""
     """Its name in the scenario, if the scenario gave it one."""
 
     def __str__(self) -> str:
+        from testbed.experiment.names import Name  # noqa: PLC0415 - costs a guest, which needs none
+
         if self.title:
             return self.title
-        inside = ", ".join(f"{key} = {value}" for key, value in self.parameters.items())
-        return f"{self.name} {{{inside}}}" if inside else self.name
+        plain = {
+            key: str(value) if isinstance(value, TransportChoice) else value
+            for key, value in self.parameters.items()
+            if key != THROUGH
+        }
+        carrier = self.parameters.get(THROUGH)
+        own = str(Name(self.name, plain))
+        return own if carrier is None else f"{own} {THROUGH} {carrier}"
 
 
 Said = Literal["speech", "symbols"]

@@ -1,15 +1,14 @@
 """Find and check the transports that people choose by name and parameters.
 
-A choice is a name, `name {key = value, ...}`, a table with `kind` and parameters, or the path of a
-Python file. A transport may wrap another one, which is chosen in the same way.
+A choice is a name as in `testbed.experiment.names`, whose place is a known transport or the path of
+a Python file, or a table with `kind` and parameters. A transport may wrap another one, which is
+chosen in the same way.
 """
 
 from __future__ import annotations
 
 import ast
 import inspect
-import re
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -20,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 
 from testbed.errors import did_you_mean
-from testbed.experiment.cell import TransportChoice
+from testbed.experiment.cell import THROUGH, TransportChoice
 from testbed.experiment.explanations import (
     ScenarioError,
     TomlTable,
@@ -37,8 +36,10 @@ from testbed.experiment.loading import (
     transport_class,
     wrapped_parameters,
 )
+from testbed.experiment.names import Name, parse_name
 from testbed.experiment.ranges import wrong_values
 from testbed.experiment.toml_files import read_input
+from testbed.transport.carried import Carried, can_be_carried
 from testbed.transport.interface import Transport
 
 
@@ -54,8 +55,6 @@ class WithParameters:
     """Its name in the scenario, if the scenario gave it one."""
 
 
-_COMMA = re.compile(r",(?![^{}]*\})")
-"""A comma outside braces, which enclose the parameters of a wrapped transport."""
 _ENTRY_KEYS = ("name", "parameters", "title")
 Entries = tuple[str | WithParameters, ...]
 """A scenario's transports: names, and names with parameters."""
@@ -153,14 +152,13 @@ def transport_choice(
     """
     titled = titled or {}
     if isinstance(entry, str):
-        name, parameters = _parse(entry)
-        if not parameters and name in titled:
-            return titled[name]
-        entry = WithParameters(name, parameters)
+        if entry in titled:
+            return titled[entry]
+        entry = _with_carrier(_parse(entry))
     name, title = entry.name, entry.title
     choice = TransportChoice(Path(name).stem, entry.parameters, _source(name), title)
     with _run_by(choice):
-        wrapped = wrapped_parameters(_class_of(choice))
+        wrapped = wrapped_parameters(_class_of(choice)) | {THROUGH}
     return replace(
         choice,
         parameters={
@@ -170,6 +168,14 @@ def transport_choice(
             for key, value in choice.parameters.items()
         },
     )
+
+
+def name_as_shown(text: str) -> str:
+    """Return a transport's name in the form in which tables show it; a title stays as it is."""
+    try:
+        return str(transport_choice(text))
+    except ScenarioError:
+        return text
 
 
 def _inner(value: object, where: str, titled: Mapping[str, TransportChoice]) -> TransportChoice:
@@ -208,45 +214,41 @@ def _only(name: str, modules: Sequence[str]) -> str:
     return modules[0]
 
 
-def _parse(entry: str) -> tuple[str, TomlTable]:
-    """Split `name {key = value, ...}`; a word that is not a TOML value is an unquoted string."""
-    name, brace, inside = (part.strip() for part in entry.partition("{"))
-    if not brace:
-        return name, {}
-    if not inside.endswith("}"):
-        raise ScenarioError(f"transport {entry!r}: the closing brace is missing at the end")
-    inside = inside.removesuffix("}").strip()
+def _parse(entry: str) -> Name:
     try:
-        parameters: TomlTable = tomllib.loads(f"parameters = {{{inside}}}")["parameters"]
-    except tomllib.TOMLDecodeError:
-        if inside.count("{") != inside.count("}"):
-            raise ScenarioError(
-                f"transport {entry!r}: opening and closing braces do not match"
-            ) from None
-        parameters = {}
-        for pair in filter(None, _COMMA.split(inside)):
-            key, equals, value = (part.strip() for part in pair.partition("="))
-            if not equals:
-                raise ScenarioError(
-                    f"transport {entry!r}: {pair!r} is not of the form key = value"
-                ) from None
-            parameters[key] = _value(value)
-    if not parameters:
-        raise ScenarioError(f"transport {entry!r}: the braces are empty")
-    return name, parameters
+        return parse_name(entry)
+    except ValueError as error:
+        raise ScenarioError(f"transport {entry!r}: {error}") from None
 
 
-def _value(text: str) -> object:
-    """Parse a TOML value; any other text is an unquoted string."""
-    try:
-        value: object = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
-    return value
+def _with_carrier(name: Name) -> WithParameters:
+    """Return a name as a table has it, with its carrier as a parameter."""
+    if name.through is None:
+        return WithParameters(name.place, name.parameters)
+    return WithParameters(name.place, {**name.parameters, THROUGH: str(name.through)})
 
 
 def load_transport(choice: TransportChoice) -> Transport:
-    """Make a transport with its parameters checked, and what it wraps with theirs."""
+    """Make a transport with its parameters checked, and what it wraps or needs with theirs."""
+    if (carrier := choice.parameters.get(THROUGH)) is None:
+        return _load_own(choice)
+    own = {key: value for key, value in choice.parameters.items() if key != THROUGH}
+    transport = _load_own(replace(choice, parameters=own))
+    if not can_be_carried(transport):
+        raise ScenarioError(
+            f"transport {choice}: {choice.name} sends more than UDP datagrams, so "
+            f"nothing can carry it; what can be carried is {names_in(_carried_names())}"
+        )
+    return Carried(transport, load_transport(carrier))
+
+
+def _carried_names() -> list[str]:
+    """Return the names of our transports that another one can carry, with some parameters."""
+    return [name for name in in_tree_names() if getattr(transport_class(name), "udp_only", False)]
+
+
+def _load_own(choice: TransportChoice) -> Transport:
+    """Make a transport with its parameters checked, without what carries it."""
     where = f"transport {choice.title or choice.name}"
     kind = _class_of(choice)
     with _run_by(choice):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from testbed.experiment.explanations import ScenarioError, there_are
-from testbed.experiment.scenario import Scenario, axes_of
-from testbed.experiment.stacks import usual
+from testbed.experiment.scenario import Scenario, axes_of, name_on
 
 
 def check_exclusions(scenario: Scenario) -> None:
@@ -16,7 +15,7 @@ def check_exclusions(scenario: Scenario) -> None:
     axes = axes_of(scenario)
     for rule in scenario.exclude:
         for axis, name in rule.items():
-            if usual(name) not in map(usual, axes[axis]):
+            if name_on(axis, name) not in axes[axis]:
                 raise ScenarioError(
                     f"{scenario.name}.toml: exclude: it has no {axis} {name!r}; "
                     f"{there_are(name, axes[axis])}"

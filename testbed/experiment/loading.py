@@ -18,8 +18,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import get_type_hints
 
-from testbed.experiment.cell import TransportChoice
+from testbed.experiment.cell import THROUGH, TransportChoice
 from testbed.plugins import names
+from testbed.transport.carried import Carried
 from testbed.transport.interface import Program, Transport
 
 IN_TREE = Path(__file__).resolve().parents[2] / "transports"
@@ -98,12 +99,14 @@ def wrapped_parameters(kind: type[Transport]) -> set[str]:
 
 
 def make_transport(choice: TransportChoice) -> Transport:
-    """Return a transport with its parameters, and with the transports that it wraps."""
+    """Return a transport with its parameters, and with the transports that it wraps or needs."""
     made = {
         key: make_transport(value) if isinstance(value, TransportChoice) else value
         for key, value in choice.parameters.items()
     }
-    return transport_class(choice.name, choice.source)(**made)
+    carrier = made.pop(THROUGH, None)
+    transport = transport_class(choice.name, choice.source)(**made)
+    return transport if carrier is None else Carried(transport, carrier)
 
 
 def own_programs(kind: type[Transport]) -> tuple[Program, ...]:

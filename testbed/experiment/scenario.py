@@ -7,7 +7,6 @@ wrong file raises one `ScenarioError` with the file, the key and what was expect
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import product
@@ -19,11 +18,12 @@ from pydantic import BeforeValidator, Field
 from testbed.call.messenger import Messenger
 from testbed.censor import local_time as time_of_day
 from testbed.censor.profile import Profile
-from testbed.censor.stack import AnyCensor, in_series, part_names
+from testbed.censor.stack import AnyCensor
 from testbed.experiment.cell import Cell, OtherTraffic, Said, Topology
 from testbed.experiment.choosing import (
     Entries,
     load_transport,
+    name_as_shown,
     read_entries,
     transport_choice,
     transport_choices,
@@ -32,9 +32,12 @@ from testbed.experiment.explanations import ScenarioError, TomlTable, by_name, t
 from testbed.experiment.link import Links
 from testbed.experiment.linkset import LinkSet
 from testbed.experiment.name_lists import with_lists
-from testbed.experiment.stacks import StackFile, Sweep, timed, usual
+from testbed.experiment.names import as_file_name
+from testbed.experiment.stacks import StackFile, Sweep, any_censor, timed, usual
 from testbed.experiment.toml_files import (
     check_all_different,
+    name_of,
+    path_of,
     read_toml,
     table_of,
     tables_of,
@@ -99,8 +102,7 @@ class Scenario:
     other_traffic: tuple[OtherTraffic, ...] = ()
     """Other traffic beside each call and its chat, to see whether it is harmed."""
     speech: str = ""
-    """The path of a sound file with the speech; empty: Debian's clips
-    (`testbed.audio.speech`)."""
+    """The path of a sound file; empty: Debian's clips of speech (`testbed.audio.speech`)."""
     local_time: str | Annotated[tuple[str, ...], Field(min_length=1)] = time_of_day.DEFAULT
     """The time of day inside the country when calls are made, or several to compare. It matters
     only for censors that behave differently at different hours."""
@@ -125,7 +127,7 @@ class Scenario:
         if isinstance(self.links, Links):
             return {"": self.links}
         names = (self.links,) if isinstance(self.links, str) else self.links
-        return {name: load_links(name) for name in names}
+        return by_name(f"{self.name}.toml: links", ((name_of(n), n, load_links(n)) for n in names))
 
 
 def checkout(needed_for: str) -> Path:
@@ -141,8 +143,7 @@ def checkout(needed_for: str) -> Path:
 
 def scenario_path(name_or_path: str) -> Path:
     """Return the path of a scenario's file, given as such or by its name in `scenarios/`."""
-    path = Path(name_or_path)
-    return path if path.suffix == ".toml" else SCENARIOS / f"{name_or_path}.toml"
+    return path_of(name_or_path, SCENARIOS)
 
 
 def load_scenario(name_or_path: str) -> Scenario:
@@ -151,12 +152,12 @@ def load_scenario(name_or_path: str) -> Scenario:
 
 
 def load_censor(name: str) -> Profile:
-    """Read a censor profile by its name in `scenarios/censors/`.
+    """Read a censor profile by its name in `scenarios/censors/`, or by the path of its file.
 
     In a file that is `like` another, a rule replaces the other file's rule of the same name; rules
     with new names come after all of those.
     """
-    path = CENSORS / f"{name}.toml"
+    path = path_of(name, CENSORS)
     base, content = _read_like(path, CENSORS, "censor profile")
     rules = tables_of(path, content, "rules")
     if base is not None:
@@ -167,14 +168,8 @@ def load_censor(name: str) -> Profile:
 
 
 def load_any_censor(text: str) -> AnyCensor:
-    """Read what a text such as `"ru-calls-2025-08 + ru-16kb-2025"` names, in series.
-
-    Each part is a profile or a stack's file; a single one may stand alone.
-    """
-    try:
-        return in_series([_load_censor_or_stack(name) for name in part_names(text)])
-    except ValueError as error:
-        raise ScenarioError(f"censors: {error}") from None
+    """Read what a text such as `"ru-calls-2025-08 + ru-16kb-2025"` names, in series."""
+    return any_censor(text, stack_names(), load_stack_file, load_censor)
 
 
 def load_stack_file(name: str) -> StackFile:
@@ -182,19 +177,13 @@ def load_stack_file(name: str) -> StackFile:
     return _load(STACKS / f"{name}.toml", StackFile, "stack")
 
 
-def _load_censor_or_stack(name: str) -> AnyCensor:
-    if name not in stack_names():
-        return load_censor(name)
-    return load_stack_file(name).stack(load_censor)
-
-
 def load_messenger(name: str) -> Messenger:
-    """Read a messenger by its name in `scenarios/messengers/`.
+    """Read a messenger by its name in `scenarios/messengers/`, or by the path of its file.
 
     A file that is `like` another inherits the keys that it does not have; those that it has need
     their own evidence.
     """
-    path = MESSENGERS / f"{name}.toml"
+    path = path_of(name, MESSENGERS)
     base, content = _read_like(path, MESSENGERS, "messenger")
     if base is not None:
         inherited = {k: v for k, v in table_of(path, base, "evidence").items() if k not in content}
@@ -221,7 +210,7 @@ def _read_like(path: Path, folder: Path, what: str) -> tuple[TomlTable | None, T
     if (other := content.pop("like", None)) is None:
         return None, content
     try:
-        base = _read(folder / f"{other}.toml", what)
+        base = _read(path_of(str(other), folder), what)
     except ScenarioError as error:
         raise ScenarioError(f"{path}: like: {error}") from None
     if "like" in base:
@@ -235,8 +224,8 @@ def link_set_names() -> list[str]:
 
 
 def load_link_set(name: str) -> LinkSet:
-    """Read a link set by its name in `scenarios/links/`."""
-    return _load(LINKS / f"{name}.toml", LinkSet, "link set")
+    """Read a link set by its name in `scenarios/links/`, or by the path of its file."""
+    return _load(path_of(name, LINKS), LinkSet, "link set")
 
 
 def load_links(name: str) -> Links:
@@ -254,7 +243,7 @@ def cells(scenario: Scenario) -> list[Cell]:
         if not any(_is_meant(names, rule) for rule in scenario.exclude)
     }
     for rule in scenario.include:
-        narrowed = {**axes, **{axis: {name: _load_one(axis, name)} for axis, name in rule.items()}}
+        narrowed = {**axes, **{axis: _load_one(axis, name) for axis, name in rule.items()}}
         chosen |= {_names_of(c): c for c in product(*(a.items() for a in narrowed.values()))}
     if not chosen:
         raise ScenarioError(f"{scenario.name}.toml: exclude: it leaves no call to make")
@@ -290,9 +279,8 @@ def cells(scenario: Scenario) -> list[Cell]:
 
 def _in_words(cell: Cell) -> str:
     """Return a description of a cell for error messages."""
-    line = f" over {cell.links.name}" if cell.links.name else ""
-    parts = (cell.messenger.name, str(cell.transport), f"{cell.censor.name}{line}", cell.topology)
-    return f"{', '.join(parts)}, seed {cell.seed}"
+    where = f"{cell.censor.name} over {cell.links.name}".removesuffix(" over ")
+    return f"{cell.messenger.name}, {cell.transport}, {where}, {cell.topology}, seed {cell.seed}"
 
 
 def axes_of(scenario: Scenario) -> dict[Axis, dict[str, Any]]:
@@ -310,8 +298,8 @@ def axes_of(scenario: Scenario) -> dict[Axis, dict[str, Any]]:
     }
 
 
-def _load_one(axis: Axis, name: str) -> object:
-    """Load a value that an `include` entry names."""
+def _load_one(axis: Axis, name: str) -> dict[str, object]:
+    """Load a value that an `include` entry names; return it by its name on the axis."""
     load: dict[Axis, Callable[[str], object]] = {
         "messenger": load_messenger,
         "transport": transport_choice,
@@ -319,7 +307,7 @@ def _load_one(axis: Axis, name: str) -> object:
         "links": load_links,
         "topology": _topology,
     }
-    return load[axis](name)
+    return {name_on(axis, name): load[axis](name)}
 
 
 def _topology(name: str) -> str:
@@ -338,7 +326,7 @@ def cell_id(cell: Cell) -> str:
     if cell.compares_topologies:
         restriction += f" {cell.topology}"
     parts = (cell.messenger.name, str(cell.transport), restriction, f"seed {cell.seed}")
-    return "--".join(re.sub(r"[^A-Za-z0-9.]+", "-", part).strip("-") for part in parts)
+    return "--".join(map(as_file_name, parts))
 
 
 def scenario_names() -> list[str]:
@@ -382,7 +370,13 @@ def _censors(entry: str | Sweep, source: str) -> Iterator[tuple[str, str, AnyCen
 def _is_meant(names: Iterable[str], rule: Mapping[Axis, str]) -> bool:
     """Return whether a combination, given by its names in axis order, matches all that is named."""
     by_axis = dict(zip(get_args(Axis), names, strict=True))
-    return all(usual(by_axis[axis]) == usual(name) for axis, name in rule.items())
+    return all(by_axis[axis] == name_on(axis, name) for axis, name in rule.items())
+
+
+def name_on(axis: Axis, text: str) -> str:
+    """Return the name on an axis of what people write: a name in any form, or a path."""
+    forms: Mapping[Axis, Callable[[str], str]] = {"transport": name_as_shown, "censor": usual}
+    return forms.get(axis, name_of)(text)
 
 
 def _load(path: Path, kind: type[T], what: str) -> T:

@@ -9,7 +9,9 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
 from testbed.call.messenger import Messenger
 from testbed.censor.profile import Profile
+from testbed.experiment.hypotheses import Family
 from testbed.experiment.linkset import LinkSet
+from testbed.experiment.reports import Reports
 from testbed.experiment.scenario import Scenario
 from testbed.experiment.stacks import StackFile
 
@@ -19,6 +21,8 @@ KINDS: Mapping[str, type] = {
     "stack": StackFile,
     "messenger": Messenger,
     "links": LinkSet,
+    "reports": Reports,
+    "hypotheses": Family,
 }
 """Each kind of file, and the class it is read into."""
 

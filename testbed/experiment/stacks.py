@@ -6,17 +6,19 @@ A choice is a text. It names a profile (`scenarios/censors/`), a stack's file
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated
 
 from pydantic import Field
 
 from testbed.censor.profile import Profile
-from testbed.censor.stack import AnyCensor, Stack, name_of, part_names, with_numbers_of
+from testbed.censor.stack import AnyCensor, Stack, in_series, part_names, with_numbers_of
 from testbed.evidence import Evidence, check_reviewed
 from testbed.experiment.explanations import ScenarioError
 from testbed.experiment.ranges import wrong_number
+from testbed.experiment.toml_files import name_of
 
 _FORBID_UNKNOWN_KEYS = {"extra": "forbid"}
 
@@ -95,12 +97,36 @@ class Sweep:
             yield name, asked, replace(varied, name=name)
 
 
-def usual(name: str) -> str:
-    """Return a censor's name with single spaces around its plus signs, as records have it."""
+def any_censor(
+    text: str,
+    stacks: Collection[str],
+    load_stack: Callable[[str], StackFile],
+    load: Callable[[str], Profile],
+) -> AnyCensor:
+    """Return what a text names, in series; `stacks` has the names of the stacks' files.
+
+    Each part is a profile or a stack's file, and a single one may stand alone.
+
+    Raises:
+        ScenarioError: A part does not exist, is there twice, or the text is not of this form.
+    """
     try:
-        return name_of(part_names(name))
-    except ValueError:
-        return name
+        return in_series(
+            [
+                load_stack(name).stack(load) if name in stacks else load(name)
+                for name in part_names(text)
+            ]
+        )
+    except ValueError as error:
+        raise ScenarioError(f"censors: {error}") from None
+
+
+def usual(text: str) -> str:
+    """Return a censor's name as records have it: parts by their names, with ` + ` between them.
+
+    The plus sign of a swept number such as `1e+06` is none between parts.
+    """
+    return " + ".join(map(name_of, re.split(r"(?<![0-9]e)\s*\+\s*", text)))
 
 
 def timed(censor: AnyCensor, local_times: Sequence[str]) -> Iterator[tuple[AnyCensor, str]]:

@@ -28,6 +28,17 @@ LARGEST_BYTES = 1_000_000
 """The largest file of text; the largest that is shipped has 20 kB."""
 
 
+def path_of(name_or_path: str, folder: Path) -> Path:
+    """Return the path of a file, given as such or by its name in a folder."""
+    path = Path(name_or_path)
+    return path if path.suffix == ".toml" else folder / f"{name_or_path}.toml"
+
+
+def name_of(name_or_path: str) -> str:
+    """Return the name of what is given by its name or by its file's path."""
+    return path_of(name_or_path, Path()).stem
+
+
 def read_input(path: Path) -> str:
     """Return a file's text.
 

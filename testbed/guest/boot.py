@@ -15,10 +15,11 @@ import posix
 import sys
 from _frozen_importlib import ModuleSpec
 from _frozen_importlib_external import ExtensionFileLoader
+from itertools import count
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from types import CodeType, ModuleType
     from typing import Any
 else:
@@ -34,6 +35,10 @@ _LAZY = {
     "attrs.validators",
 }
 """Modules that others import but cells seldom use; they are loaded on first use."""
+
+_SCHEDULING = {"trio._channel", "trio._core._run", "trio._sync"}
+"""The modules that decide which task runs next (`_InOrder`)."""
+_NUMBERS = count(1)
 
 _RNDRESEEDCRNG = 0x5207
 """From <linux/random.h>."""
@@ -89,9 +94,11 @@ class Bundle:
         """Run a module's code."""
         name = module.__name__
         _, _, start, size = self._modules[name]
+        # A global of a module shadows the builtin of the same name, here and below.
+        if name in _SCHEDULING:
+            vars(module).update(set=_InOrder, frozenset=_InOrder, id=_next_number)
         exec(marshal.loads(posix.pread(self._file, size, start)), vars(module))
-        # Both modules compile generated methods from text. A global of a module shadows the builtin
-        # of the same name, so they now look up the compiled code first.
+        # Both modules compile generated methods from text; now they look up compiled code first.
         if name == "dataclasses":
             vars(module)["exec"] = self._exec
         elif name == "attr._make":
@@ -103,6 +110,34 @@ class Bundle:
     def _compile(self, text: str, *args: Any) -> CodeType:  # noqa: ANN401 - as the builtin
         found = self._generated.get(text)
         return compile(text, *args) if found is None else found
+
+
+class _InOrder(dict[object, None]):
+    """A set that is iterated in the order in which elements were added.
+
+    trio keeps tasks and cancel scopes in sets, in the order of their hashes: of their addresses.
+    These depend on everything that was imported before, and they would decide which of two tasks
+    is cancelled or woken first.
+    """
+
+    add = dict.setdefault
+    remove = dict.pop
+
+    def __init__(self, elements: Iterable[object] = ()) -> None:
+        super().__init__(dict.fromkeys(elements))
+
+    def discard(self, element: object) -> None:
+        """Remove an element, if it is there."""
+        self.pop(element, None)
+
+
+def _next_number(_: object) -> int:
+    """Return a higher number at each call, in place of an object's address.
+
+    trio orders by it what happens at the same time (its heap of deadlines), which is common in
+    virtual time: what was first is now first.
+    """
+    return next(_NUMBERS)
 
 
 class _Lazy(ModuleType):
@@ -130,15 +165,20 @@ def _take_no_time() -> None:
 
 
 def _draw_afresh() -> None:
-    """Reseed the guest's random numbers, so that they do not depend on what imports consumed.
+    """Reseed all random numbers, so that they do not depend on what imports consumed.
 
-    The guest's kernel reseeds from its own seed (kernel/patches, 0001). See random(4).
+    The guest's kernel reseeds from its own seed (kernel/patches, 0001). See random(4). trio has a
+    generator of its own, by which it shuffles the tasks that can run.
     """
-    from fcntl import ioctl  # noqa: PLC0415 - not yet loaded
+    import random  # noqa: PLC0415 - not yet loaded, as are all others
+    from fcntl import ioctl  # noqa: PLC0415
 
     file = posix.open("/dev/urandom", posix.O_RDONLY | posix.O_CLOEXEC)
     ioctl(file, _RNDRESEEDCRNG)
     posix.close(file)
+    random.seed()
+    if (scheduler := sys.modules.get("trio._core._run")) is not None:
+        vars(scheduler)["_r"].seed()
 
 
 def _without_ldconfig() -> None:

@@ -165,18 +165,19 @@ def versions(needed: Sequence[Program], transports: Sequence[str]) -> dict[str, 
 
     Each transport's file is an entry of its own, so a new transport does not affect other runs.
     """
-    code = _code_hash("testbed/**/*.py", "transports/__init__.py")
+    code = code_of("testbed/**/*.py", "transports/__init__.py")
     lock = read_lock()
     return {
         "testbed": f"{__version__} (code {code})",
         **{name: metadata.version(name) for name in HOSTS_PACKAGES},
         **{name: lock.version_of(file) for name, file in _IMAGES_PACKAGES.items()},
         **{program.name: version(program) for program in needed},
-        **{f"transport {name}": _code_hash(f"transports/{name}.py") for name in transports},
+        **{f"transport {name}": code_of(f"transports/{name}.py") for name in transports},
     }
 
 
-def _code_hash(*patterns: str) -> str:
+def code_of(*patterns: str) -> str:
+    """Return the hash of the project's files that match patterns, with their names."""
     digest = hashlib.sha256()
     for pattern in patterns:
         for path in sorted(path for path in ROOT.glob(pattern) if path.name[0] != "."):

@@ -58,6 +58,16 @@ def bibtex(found: Iterable[Source]) -> str:
     return "\n".join(entries)
 
 
+def address(words: str) -> str:
+    """Return the address that a citation contains; empty if it has none."""
+    if doi := _DOI.search(words):
+        return f"https://doi.org/{doi[0]}"
+    if issue := _ISSUE.search(words):
+        return f"https://github.com/{issue[1]}/issues/{issue[2]}"
+    page = _PAGE.search(words)
+    return f"https://{page[0]}" if page else ""
+
+
 def _entry(key: str, source: Source) -> str:
     words = source.words
     fields = {"title": f"{{{escaped(words)}}}"}
@@ -65,10 +75,8 @@ def _entry(key: str, source: Source) -> str:
         fields["author"] = f"{author[1]} and others"
     if doi := _DOI.search(words):
         fields["doi"] = doi[0]
-    elif issue := _ISSUE.search(words):
-        fields["url"] = f"https://github.com/{issue[1]}/issues/{issue[2]}"
-    elif page := _PAGE.search(words):
-        fields["url"] = f"https://{page[0]}"
+    elif url := address(words):
+        fields["url"] = url
     if year := _YEAR.search(_DOI.sub("", words)):
         fields["year"] = year[1]
     fields["note"] = escaped("Cited by " + ", ".join(source.used_by))

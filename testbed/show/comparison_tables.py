@@ -11,7 +11,8 @@ from rich.table import Table
 
 from testbed.analysis.comparison import Comparison
 from testbed.analysis.difference import Difference, Shift
-from testbed.analysis.statistics import Estimate, coverage_limit
+from testbed.analysis.groups import Names
+from testbed.analysis.statistics import CONFIDENCE, Estimate, coverage_limit
 from testbed.show.tables import table_by_keys
 
 MEASURE_WORDS = {
@@ -26,37 +27,47 @@ MEASURE_WORDS = {
 def comparison_table(compared: Sequence[Comparison]) -> Table:
     """Return the table of how calls compare, at most 100 columns wide."""
     table, begins = table_by_keys([c.key for c in compared])
-    for name in ("n", "usable", "95 %", "over direct", "R", "95 %", "rank"):
+    for name in ("n", "usable", "95 %\ninterval", "over\ndirect", "R", "range\nof R", "rank\nby R"):
         table.add_column(name, justify="right", no_wrap=True)
     for c, begin in zip(compared, begins, strict=True):
         table.add_row(
             *begin,
             str(c.calls),
-            f"{c.usable.value:.0%}",
-            f"{c.usable.low:.0%}-{c.usable.high:.0%}",
-            effect_text(c.usable_effect),
-            f"{c.rating.value:.0f}",
-            interval_text(c.rating),
-            rank_text(c, compared),
+            *_comparison_cells(c, compared),
         )
     return table
+
+
+def _comparison_cells(c: Comparison, compared: Sequence[Comparison]) -> list[str]:
+    if c.broken:
+        return ["broken", *["-"] * 5]
+    return [
+        f"{c.usable.value:.0%}",
+        f"{c.usable.low:.0%}-{c.usable.high:.0%}",
+        effect_text(c.usable_effect),
+        f"{c.rating.value:.0f}",
+        interval_text(c.rating),
+        rank_text(c, compared),
+    ]
 
 
 def legend(compared: Sequence[Comparison]) -> str:
     """Return what the columns of `comparison_table` mean, for the n of these comparisons."""
     n = min(c.calls for c in compared)
     interval = (
-        f"with its bootstrap interval, which for {n} seeds contains the true median with a "
-        f"probability of at most {coverage_limit(n):.0%}"
+        f"with its range (bootstrap), which for {n} seeds contains the true median with a "
+        f"probability of at most {min(coverage_limit(n), CONFIDENCE):.0%}"
         if n > 1
-        else "whose bootstrap interval is not defined for one seed"
+        else "whose range is not defined for one seed"
     )
     text = (
         "n: calls. usable: share of calls that were usable or good, with Wilson's interval; over "
         "direct: percentage points more than direct calls of the same seeds, * if Newcombe's "
-        "interval excludes 0. R: median of the worse direction, 0 without a call, "
+        "interval excludes 0. R: E-model, median of the worse direction, 0 without a call, "
         f"{interval}. rank: by R, within messenger and censor; = shared, because "
-        "the intervals overlap."
+        "the ranges overlap."
+        + " broken: the transport does not work here, whatever the censor."
+        * any(c.broken for c in compared)
     )
     return fill(text, 100)
 
@@ -82,16 +93,20 @@ def interval_text(estimate: Estimate | None, factor: float = 1.0, digits: int = 
     return f"{estimate.low * factor:.{digits}f}-{estimate.high * factor:.{digits}f}"
 
 
-def comparison_json(compared: Iterable[Comparison]) -> str:
-    """Return comparisons as JSON, in SI units; unknown values are null."""
+def comparison_json(compared: Iterable[Comparison], names: Names) -> str:
+    """Return comparisons as JSON, in SI units; unknown values are null.
+
+    `names` are those of the calls (`testbed.analysis.groups.names_of`).
+    """
     return _json(
         [
             {
-                **c.key._asdict(),
+                **names[c.key],
                 "n": c.calls,
                 "verdicts": c.verdicts,
                 "median_verdict": c.median_verdict,
                 "rank": c.rank,
+                "broken": c.broken or None,
                 "usable": c.usable,
                 "usable_over_direct": c.usable_effect,
                 "rating": c.rating,
@@ -160,8 +175,8 @@ def difference_words(found: Difference) -> list[str]:
     return lines
 
 
-def difference_json(found: Difference) -> str:
-    """Return a difference as JSON."""
+def difference_json(found: Difference, names: Names) -> str:
+    """Return a difference as JSON; `names` are those of the calls (`names_of`)."""
     return _json(
         {
             "made_of": found.made_of,
@@ -170,7 +185,7 @@ def difference_json(found: Difference) -> str:
             "verdicts": found.verdicts,
             "medians": [
                 {
-                    **shift.key._asdict(),
+                    **names[shift.key],
                     "measure": shift.measure,
                     "before": shift.before,
                     "after": shift.after,

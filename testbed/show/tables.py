@@ -15,7 +15,10 @@ from pydantic_core import to_json
 from rich.table import Table
 from rich.text import Text
 
-from testbed.analysis.groups import grouped
+from testbed.analysis.broken import broken
+from testbed.analysis.groups import Names
+from testbed.analysis.order import best_first
+from testbed.analysis.sweeps import sweep_of
 from testbed.call.quality.symptoms import Symptom, symptom_of
 from testbed.call.quality.verdict import Verdict
 from testbed.censor.stack import split_name
@@ -46,6 +49,8 @@ class Row:
     """The symptoms that at least half of the calls had."""
     response_s: float | None = None
     """The time for which the end that waits longer waits for an answer."""
+    broken: str = ""
+    """Why the transport does not work here, in words; empty if nothing is wrong with it."""
 
     @property
     def calls(self) -> int:
@@ -54,11 +59,15 @@ class Row:
 
 
 def rows(cells: Iterable[RecordedCell]) -> list[Row]:
-    """Return the rows of cells, in the order in which calls first occur."""
-    return [_row(key, group) for key, group in grouped(cells).items()]
+    """Return the rows of cells, the best first (`testbed.analysis.order.best_first`)."""
+    cells = list(cells)
+    defects = broken(cells)
+    return [
+        _row(key, group, defects.get(key.transport, "")) for key, group in best_first(cells).items()
+    ]
 
 
-def _row(key: CallKey, group: Sequence[RecordedCell]) -> Row:
+def _row(key: CallKey, group: Sequence[RecordedCell], defect: str) -> Row:
     calls = [cell.record for cell in group]
     verdicts = Counter(call.verdict for call in calls)
     heard = [call.worse for call in calls if call.worse is not None]
@@ -76,6 +85,7 @@ def _row(key: CallKey, group: Sequence[RecordedCell]) -> Row:
         sum(cell.wall.wall_s for cell in group),
         tuple(_symptoms(calls)),
         _median(call.response_s for call in calls),
+        defect,
     )
 
 
@@ -111,8 +121,8 @@ def table_by_keys(keys: Sequence[CallKey]) -> tuple[Table, list[list[str]]]:
     """Return a table with columns for messenger, transport and censor, and each row's first cells.
 
     What all rows have in common is written above the table and has no column: the messenger, the
-    transport, or the profile of which a sweep varied a number. Consecutive rows of one messenger
-    name it only once.
+    transport, or the profile of which a sweep varied a number. Consecutive rows of one messenger,
+    or of one messenger and censor, name it only once.
     """
     messengers = [key.messenger for key in keys]
     transports = [key.transport for key in keys]
@@ -125,18 +135,34 @@ def table_by_keys(keys: Sequence[CallKey]) -> tuple[Table, list[list[str]]]:
         *([f"Transport: {transports[0]}"] if one_transport else []),
         above,
     )
-    columns: list[list[str]] = []
+    columns: list[tuple[str, Sequence[str], int]] = []
     if not one_messenger:
-        _add_column(table, "Messenger", messengers, 18)
-        before = ["", *messengers]
-        columns.append([m if m != b else "" for m, b in zip(messengers, before, strict=False)])
-    if not one_transport:
-        _add_column(table, "Transport", transports, 10)
-        columns.append(transports)
+        columns.append(("Messenger", messengers, 18))
     if any(told):
-        _add_column(table, heading, told, 18 if _longest_word(told) <= 18 else 16)
-        columns.append(told)
-    return table, [list(cells) for cells in zip(*columns, strict=True)] or [[] for _ in keys]
+        # Where some names are folded anyway, the others need less room, too.
+        columns.append((heading, told, 16 if max(map(len, told)) <= 16 else 12))
+    if not one_transport:
+        # The values of a sweep follow their transport; other censors come before the transports.
+        place = len(columns) - (any(told) and sweep_of(key.censor for key in keys) is not None)
+        columns.insert(place, ("Transport", transports, 10))
+    for name, texts, kept in columns:
+        _add_column(table, name, texts, kept)
+    return table, _named_once([texts for _, texts, _ in columns], len(keys))
+
+
+def _named_once(columns: Sequence[Sequence[str]], count: int) -> list[list[str]]:
+    """Return the rows of columns; what a row's first columns share with the row above is left out.
+
+    The last column is always written.
+    """
+    rows = [list(cells) for cells in zip(*columns, strict=True)] or [[] for _ in range(count)]
+    shown = [list(row) for row in rows]
+    for above, row, cells in zip(rows, rows[1:], shown[1:], strict=False):
+        for place in range(len(columns) - 1):
+            if row[: place + 1] != above[: place + 1]:
+                break
+            cells[place] = ""
+    return shown
 
 
 def _add_column(table: Table, heading: str, texts: Sequence[str], kept: int) -> None:
@@ -201,7 +227,7 @@ def summary(table_rows: Sequence[Row]) -> Table:
 
 def traffic_table(cells: Iterable[RecordedCell]) -> Table | None:
     """Return the table of the other traffic during calls, or None if there was none."""
-    groups = grouped(cell for cell in cells if cell.record.traffic)
+    groups = {key: of for key, of in best_first(cells).items() if of[0].record.traffic}
     if not groups:
         return None
     kinds = dict.fromkeys(k for of in groups.values() for cell in of for k in cell.record.traffic)
@@ -221,7 +247,12 @@ def _traffic(ones: Sequence[TrafficSummary]) -> str:
 
 
 def _calls(row: Row) -> Text:
-    """Return the number of calls by verdict, and their symptoms below it."""
+    """Return the number of calls by verdict, and their symptoms below it.
+
+    A transport that is broken here has no verdict: "no call" would look like a censor's doing.
+    """
+    if row.broken:
+        return Text.assemble(f"{row.calls} broken", (f"\n{row.broken}", "italic"))
     verdicts = ", ".join(f"{count} {verdict}" for verdict, count in row.verdicts.items())
     # The verdict "no call" already says that there was no set-up.
     told = ", ".join(symptom for symptom in row.symptoms if symptom != Symptom.NO_SET_UP)
@@ -261,10 +292,10 @@ def _number(value: float | None, digits: int, factor: float = 1) -> str:
     return "-" if value is None else f"{value * factor:.{digits}f}"
 
 
-def as_json(table_rows: Iterable[Row]) -> str:
-    """Return the rows as JSON, in SI units."""
+def as_json(table_rows: Iterable[Row], names: Names) -> str:
+    """Return the rows as JSON, in SI units; `names` are those of the calls (`names_of`)."""
     flat = [
-        {**row.key._asdict(), **{k: v for k, v in vars(row).items() if k != "key"}}
+        {**names[row.key], **{k: v for k, v in vars(row).items() if k != "key"}}
         for row in table_rows
     ]
     return to_json(flat, indent=1).decode()

@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from testbed.analysis.costs import Measured, compared, measured
+from testbed.analysis.order import best_first
 from testbed.experiment.scenario import ROOT
 from testbed.record.cell_record import CellRecord
 from testbed.record.results import RecordedCell, ResultsError, Run, Wall
@@ -142,7 +143,10 @@ def _calls(content: JsonValue) -> Iterable[Table]:
 
 def _costs(content: JsonValue) -> Iterable[Table]:
     cells = _CELLS.validate_python(content)
-    yield cost_table(compared((cell.record.key, cell.cost) for cell in cells))
+    costs = {(cell.record.key, cell.record.seed): cell.cost for cell in cells}
+    ordered = (cell for group in best_first(recorded_cells(content)).values() for cell in group)
+    found = ((cell.record.key, costs[cell.record.key, cell.record.seed]) for cell in ordered)
+    yield cost_table(compared(found))
 
 
 def _calibrations(content: JsonValue) -> Iterable[Table]:

@@ -36,6 +36,8 @@ class SingBoxTransport(ABC):
     """One of sing-box's protocols, with one inbound on the bridge and one outbound on a client."""
 
     programs: ClassVar[tuple[Program, ...]] = (PROGRAM,)
+    udp_only: ClassVar[bool] = False
+    """Whether the protocol is one of UDP datagrams (`testbed.transport.carried`)."""
 
     def secrets(self, host: Host) -> dict[str, str]:
         """Draw what only the server and its clients know, by the names of sing-box's options."""

@@ -13,6 +13,7 @@ import testbed
 from testbed.analysis.comparison import compare
 from testbed.analysis.dataframes import export
 from testbed.analysis.difference import difference
+from testbed.analysis.groups import names_of
 from testbed.call.quality.measures import Step
 from testbed.call.quality.symptoms import Symptom
 from testbed.call.quality.verdict import Verdict
@@ -29,7 +30,7 @@ def two_transports(obfs4_r: float = 85.0) -> list[CellRecord]:
 
 
 def test_a_transport_is_compared_with_direct_calls_of_the_same_seeds(tmp_path: Path) -> None:
-    direct, obfs4 = compare(write_run(tmp_path / "run", two_transports()).cells())
+    obfs4, direct = compare(write_run(tmp_path / "run", two_transports()).cells())
     assert (direct.usable.value, obfs4.usable.value) == (0.0, 1.0)
     assert direct.usable_effect is None
     assert obfs4.usable_effect is not None
@@ -44,12 +45,13 @@ def test_a_call_that_was_not_set_up_counts_as_the_worst_and_not_as_unmeasured(
     tmp_path: Path,
 ) -> None:
     calls = [record("obfs4", seed=seed, r=85.0 if seed == 1 else None) for seed in (1, 2, 3)]
-    [obfs4] = compare(write_run(tmp_path / "run", calls).cells())
+    cells = write_run(tmp_path / "run", calls).cells()
+    [obfs4] = compare(cells)
     assert obfs4.rating.value == 0
     assert obfs4.medians["r_fullband_100"].n == 1
     assert obfs4.median_verdict.label == "no call"
     # What is not known is null, and not a number that JSON does not have.
-    [as_json] = json.loads(comparison_json([obfs4]), parse_constant=pytest.fail)
+    [as_json] = json.loads(comparison_json([obfs4], names_of(cells)), parse_constant=pytest.fail)
     assert as_json["r_fullband_100"]["low"] is None
 
 
@@ -148,8 +150,21 @@ def test_compare_prints_n_intervals_and_ranks_within_100_columns(tmp_path: Path)
     assert "44%-100%" in answer.stdout
     told = " ".join(answer.stdout.split())
     assert "for 3 seeds contains the true median with a probability of at most 75%" in told
-    legend = answer.stdout[answer.stdout.index("n: calls") :].splitlines()
+    legend = answer.stdout[answer.stdout.index("n: calls") :].partition("\n\n")[0].splitlines()
     assert all(len(line) > 80 for line in legend[:-1])  # a paragraph, and no breaks within
+
+
+def test_json_has_the_names_of_parquet_and_ids_beside_titles(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", two_transports())
+    columns = set(testbed.load(run.folder).cells.columns)
+    names = {"messenger", "messenger_title", "transport", "censor", "links"}
+    assert names <= columns
+    for name in ("compare", "saw"):
+        [first, *_] = json.loads(CliRunner().invoke(app, [name, str(run.folder), "--json"]).stdout)
+        assert (first["messenger"], first["messenger_title"]) == ("whatsapp", "WhatsApp (model)")
+        assert {"messenger", "messenger_title", "transport", "censor", "links"} <= columns & set(
+            first
+        )
 
 
 def test_one_seed_is_not_called_1_seeds(tmp_path: Path) -> None:

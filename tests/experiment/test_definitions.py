@@ -11,6 +11,7 @@ import pytest
 from testbed.call.messenger import PlayoutOptions
 from testbed.evidence import Evidence
 from testbed.experiment import scenario
+from testbed.experiment.exclusions import check_exclusions
 from testbed.experiment.explanations import ScenarioError
 from testbed.experiment.link import Link
 from testbed.experiment.linkset import LinkSet
@@ -199,3 +200,43 @@ def test_telegram_changes_how_calls_are_played_and_others_do_not() -> None:
         if scenario.load_messenger(name).playout != PlayoutOptions()
     }
     assert changed == {n for n in scenario.messenger_names() if n.startswith("telegram")}
+
+
+def test_wherever_a_name_is_accepted_so_is_a_path(tmp_path: Path) -> None:
+    for folder, name in ((scenario.CENSORS, "loss-5"), (scenario.MESSENGERS, "max")):
+        (tmp_path / f"my-{name}.toml").write_text((folder / f"{name}.toml").read_text())
+    (tmp_path / "line.toml").write_text((scenario.LINKS / "4g.toml").read_text())
+    written = tmp_path / "mine.toml"
+    written.write_text(
+        f"""title = "t"
+question = "q"
+seeds = [1]
+messengers = ["{tmp_path}/my-max.toml", "whatsapp"]
+censors = ["open", "{tmp_path}/my-loss-5.toml"]
+transports = ["direct", "hysteria2 {{salamander=true}}"]
+links = ["{tmp_path}/line.toml", "home-fibre"]
+exclude = [{{ links = "{tmp_path}/line.toml", messenger = "whatsapp" }}]
+include = [{{ censor = "{tmp_path}/my-loss-5.toml", links = "4g" }}]
+"""
+    )
+    loaded = scenario.load_scenario(str(written))
+    check_exclusions(loaded)
+    plan = scenario.cells(loaded)
+    assert {cell.messenger.name for cell in plan} == {"my-max", "whatsapp"}
+    assert {cell.censor.name for cell in plan} == {"open", "my-loss-5"}
+    assert {(cell.messenger.name, cell.links.name) for cell in plan} == {
+        *(("my-max", line) for line in ("line", "home-fibre", "4g")),
+        *(("whatsapp", line) for line in ("home-fibre", "4g")),
+    }
+    assert {cell.censor.name for cell in plan if cell.links.name == "4g"} == {"my-loss-5"}
+
+
+def test_a_transport_may_be_excluded_by_any_form_of_its_name(tmp_path: Path) -> None:
+    written = tmp_path / "mine.toml"
+    written.write_text(
+        'title = "t"\nquestion = "q"\ntransports = ["direct", "tuic {relay=quic} through turn"]\n'
+        'exclude = [{ transport = "tuic {relay = \\"quic\\", through = turn}" }]\n'
+    )
+    loaded = scenario.load_scenario(str(written))
+    check_exclusions(loaded)
+    assert {str(cell.transport) for cell in scenario.cells(loaded)} == {"direct"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from io import BytesIO
@@ -148,8 +149,48 @@ def test_long_names_are_complete_and_calls_that_were_not_set_up_are_named(tmp_pa
     long = "wireguard {implementation = wireguard-go}"
     said = pareto_of(tmp_path, {"direct": None, "tor": 70.0, long: 80.0})
     assert long in said
-    assert "Without a point, because no call was set up: direct." in said
+    assert "direct: no call" in said
     assert "range of 1 calls" not in said
+
+
+def test_thresholds_below_the_panel_are_not_drawn_beside_it(tmp_path: Path) -> None:
+    said = pareto_of(tmp_path, {"direct": 85.0, "tor": 80.0})
+    assert "unusable below" not in said
+    assert "good needs" not in said
+
+
+def test_a_call_with_good_sound_that_is_less_than_good_says_why(tmp_path: Path) -> None:
+    late = record("tor", r=80.0, verdict=Verdict.USABLE)
+    late = replace(late, quality=replace(late.quality, reasons=("mouth-to-ear delay 299 ms (up)",)))
+    figure = FIGURES["pareto"].draw(written(tmp_path / "run", [record(r=90.0), late]))
+    assert "tor: usable, delay 299 ms" in [t.get_text() for t in texts(figure)]
+
+
+@pytest.mark.parametrize("name", ["timeline", "delay", "setup", "pareto", "usability"])
+def test_calls_that_were_never_set_up_are_in_the_figure(name: str, tmp_path: Path) -> None:
+    steps = [Step(float(second), 0.1, 60.0) for second in range(9)]
+    found = [
+        record("direct", r=None),
+        *(record(f"way{n}", r=80.0 - n, steps=steps) for n in range(7)),
+    ]
+    said = " ".join(t.get_text() for t in texts(FIGURES[name].draw(written(tmp_path / "r", found))))
+    assert re.search("never set up|no call", " ".join(said.split()))
+
+
+def test_set_up_times_are_shown_for_each_censor(tmp_path: Path) -> None:
+    found = [record(censor=censor, set_up_s=at) for censor, at in (("open", 0.2), ("loss-5", 2.0))]
+    panels = FIGURES["setup"].draw(written(tmp_path / "run", found)).axes
+    assert [panel.get_title(loc="left") for panel in panels] == [
+        "WhatsApp (model), no restriction", "WhatsApp (model), loss-5",
+    ]  # fmt: skip
+
+
+def test_the_values_of_a_sweep_stand_where_they_are(tmp_path: Path) -> None:
+    found = [record(censor=f"line loss={loss}", seed=1) for loss in (0, 0.1, 0.2, 0.5)]
+    (panel,) = FIGURES["curve"].draw(written(tmp_path / "run", found)).axes
+    places = panel.get_xticks()
+    assert list(places) == [0, 10, 20, 50]
+    assert panel.get_xscale() == "linear"
 
 
 def test_delays_beyond_the_axis_are_mentioned(tmp_path: Path) -> None:

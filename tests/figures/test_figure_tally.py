@@ -75,12 +75,12 @@ def test_a_failed_cell_without_its_like_is_named_as_it_can_be() -> None:
     assert odd.failed == 1
 
 
-def test_the_most_restricted_first_and_within_it_no_restriction_first() -> None:
+def test_the_most_restricted_first_then_no_restriction_then_the_best_transport() -> None:
     facts = [
         ("MAX", "direct", RUSSIA, Verdict.GOOD),
         ("MAX", "direct", "open", Verdict.GOOD),
-        ("Telegram", "obfs4", RUSSIA, Verdict.GOOD),
         ("Telegram", "direct", RUSSIA, Verdict.NO_CALL),
+        ("Telegram", "obfs4", RUSSIA, Verdict.GOOD),
         ("Telegram", "direct", "open", Verdict.GOOD),
     ]
     results = [recorded(call(m, t, c, 1, v)) for m, t, c, v in facts]

@@ -26,8 +26,10 @@ def labels_of(cells: list[CellRecord]) -> list[str]:
 
 
 def test_the_founding_case_in_words_of_a_newspaper() -> None:
-    expected = ["no restriction, direct", "restricted, direct", "restricted, through obfs4"]
-    assert labels_of(demo()) == expected * 3
+    expected = ["no restriction, direct", "restricted, through obfs4", "restricted, direct"]
+    *restricted, first, second, third = labels_of(demo())
+    assert restricted == expected * 2
+    assert {first, second, third} == set(expected)  # MAX, whose calls are alike
     assert RUSSIA in words.label(tallies_of(demo())).restriction
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from testbed.guest.image.enter import entered
 from testbed.guest.image.lock import BASE, HOST, ImageError
-from testbed.guest.image.saving import load, save
-from testbed.guest.image.tree import Image, our_image, run_python
+from testbed.guest.image.saving import HOSTS_GROUPS, load, save
+from testbed.guest.image.tree import PYTHON, Image, our_image, run_python
 
 
 def archive(path: Path, *names: str, link: str = "") -> Path:
@@ -71,7 +72,7 @@ def test_a_loaded_image_is_the_saved_one(tmp_path: Path) -> None:
     ours = our_image()
     names = ours.lock.groups[BASE]
     files = {name: ours.lock.files[name] for name in names}
-    small = replace(ours.lock, groups={BASE: names, HOST: ()}, files=files)
+    small = replace(ours.lock, groups={BASE: names, HOST: (), "ntgcalls": ()}, files=files)
     saved = Image(small, ours.folder)
     save(saved, [], tmp_path / "a.tar.gz")
     loaded = Image(small, tmp_path / "cache" / "image")
@@ -87,3 +88,15 @@ def test_a_loaded_image_is_the_saved_one(tmp_path: Path) -> None:
         check=False,
     )
     assert compared.stdout == ""
+
+
+def test_the_saved_hosts_part_needs_no_library_of_its_machine() -> None:
+    """numpy needs the library of C++, which not every machine has."""
+    tree = our_image().tree(HOSTS_GROUPS)
+    modules = "import cypcap, matplotlib, numpy, pandas, pyarrow, pydantic, scipy.signal, soundfile"
+    try:
+        command = entered(tree, ["env", "HOME=/tmp", str(PYTHON), "-c", modules], {})
+    except ImageError as error:
+        pytest.skip(str(error))
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stderr == ""

@@ -68,7 +68,7 @@ def test_a_loaded_laboratory_brings_its_python(checkout: Path) -> None:
     python = [str(tree / "usr"), str(checkout), "--library-path"]
     python += [str(tree / "usr/lib/x86_64-linux-gnu"), str(tree / "usr/bin/python3.13")]
     first = lab(checkout, "image", "load", archive.name)
-    assert first.stdout.splitlines() == [*python, "-m", "testbed", "image", "load", archive.name]
+    assert first.stdout.splitlines() == [*python, "-m", "testbed", "image", "build"]
     assert "loads the laboratory" in first.stderr
     later = lab(checkout, "demo")
     assert later.stdout.splitlines() == [*python, "-m", "testbed", "demo"]

@@ -14,13 +14,53 @@ import trio
 
 from testbed.experiment.cell import Cell, TransportChoice
 from testbed.guest import code_tree
-from testbed.guest.image.tree import our_image
+from testbed.guest.code_tree import PLACE, guest_code
+from testbed.guest.image.tree import PYTHON, our_image
 from testbed.guest.kernel.builder import Kernel
+from testbed.guest.kernel.guest import GuestOptions, run_guest
+from testbed.guest.machine import machine_with
 from testbed.guest.programs import needed
 from testbed.run import runner
 from testbed.run.provenance import lacking, programs
 from testbed.tools.golden import Observed, observe_cell
 from tests.lab.conftest import short_cell
+
+IN_TURN = """
+import sys
+sys.path.insert(0, "/run/code")
+from testbed.guest.boot import Bundle
+sys.meta_path.insert(0, Bundle("/run/code"))
+import trio
+
+async def main():
+    event, deadline, ended = trio.Event(), trio.current_time() + 1, {}
+    async def waits(number, how):
+        try:
+            await (event.wait() if how == "event" else trio.sleep_until(deadline))
+        finally:
+            ended.setdefault(how, []).append(number)
+    async def waits_for_ever(number):
+        try:
+            await trio.sleep_forever()
+        finally:
+            ended.setdefault("cancel", []).append(number)
+    async with trio.open_nursery() as nursery:
+        for number in range(50):
+            apart = [bytearray(number * 7919 % 600) for _ in range(number * 31 % 17)]
+            for how in ("event", "deadline"):
+                nursery.start_soon(waits, number, how)
+            nursery.start_soon(waits_for_ever, number)
+            del apart[::2]
+            await trio.lowlevel.checkpoint()
+        event.set()
+        await trio.sleep(2)
+        nursery.cancel_scope.cancel()
+    for how, numbers in ended.items():
+        print(how, numbers in (sorted(numbers), sorted(numbers, reverse=True)), len(numbers))
+
+trio.run(main)
+"""
+"""Tasks that wait for the same thing, with memory of various sizes between them."""
 
 CENSOR = "ru-calls-2025-08"
 LAB = Path("testbed") / "lab"
@@ -42,9 +82,10 @@ def other_code(tmp_path_factory: pytest.TempPathFactory) -> Path:
     main = tree / LAB / "main.py"
     text = main.read_text()
     fewer = text.replace("import traceback\n", "")
-    assert fewer != text
     imports = "".join(f"import testbed.lab.{name}\n" for name in SPARE)
-    main.write_text(fewer.replace("import json\n", f"import json\n{imports}"))
+    before_trio = fewer.replace("import trio\n", f"{imports}import trio\n", 1)
+    assert text != fewer != before_trio
+    main.write_text(before_trio)
     for name, body in SPARE.items():
         (tree / LAB / f"{name}.py").write_text(body)
     shutil.rmtree(tree / LAB / "__pycache__")
@@ -96,6 +137,26 @@ def test_more_and_fewer_imports_of_the_lab_move_nothing(
     before = usual(name)
     monkeypatch.setattr(runner, "guest_code", lambda: other_code)
     assert observe(name) == before
+
+
+@pytest.mark.guest
+def test_tasks_that_wait_for_the_same_end_in_the_order_in_which_they_began(
+    kernel: Kernel, tmp_path: Path
+) -> None:
+    """trio reverses a batch of tasks by its own random numbers, and keeps them in sets."""
+    options = GuestOptions(mounts={PLACE: guest_code()})
+
+    async def run() -> None:
+        python = [str(PYTHON), "-SBc", IN_TURN]
+        cpu = max(os.sched_getaffinity(0))
+        machine = machine_with(kernel)
+        await run_guest(
+            machine, python, tmp_path, seed=1, cpu=cpu, wall_limit_s=60, options=options
+        )
+
+    trio.run(run)
+    said = (tmp_path / "stdout").read_text() + (tmp_path / "stderr").read_text()
+    assert said.splitlines() == ["event True 50", "deadline True 50", "cancel True 50"]
 
 
 @pytest.mark.guest

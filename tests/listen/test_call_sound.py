@@ -150,13 +150,15 @@ def test_a_player_that_fails_says_so_once(
     calls_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     player = tmp_path / "aplay"
-    player.write_text("#!/bin/sh\necho no sound card >&2\nexit 1\n")
+    noise = "ALSA lib confmisc.c:855:(parse_card) cannot find card '0'"
+    player.write_text(f'#!/bin/sh\necho "{noise}\nno sound card\n{noise}" >&2\nexit 1\n')
     player.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.setattr(listen, "PLAYERS", (("aplay", "-q"),))
     done = CliRunner().invoke(app, ["listen", str(calls_run.folder)])
     assert done.exit_code == 0
     assert done.output.count("no sound card") == 1
+    assert "ALSA" not in done.output
 
 
 def test_sound_is_not_made_of_other_speech_than_was_said(calls_run: Run) -> None:

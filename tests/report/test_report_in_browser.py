@@ -120,6 +120,15 @@ def test_every_text_can_be_read_in_the_light_and_in_the_dark(page: Page) -> None
     assert grounds == ["rgb(255, 255, 255)", "rgb(22, 24, 26)"]
 
 
+def test_each_region_of_a_call_has_a_name_of_its_own(page: Page) -> None:
+    page.click(FIELD)
+    page.wait_for_selector("#call article")
+    names = page.evaluate(
+        "() => [...document.querySelectorAll('[role=region][aria-label]')].map((e) => e.ariaLabel)"
+    )
+    assert len(names) == len(set(names))
+
+
 def test_it_fits_on_a_telephone_and_on_paper(page: Page, tmp_path: Path) -> None:
     page.set_viewport_size({"width": 400, "height": 800})
     page.click(FIELD)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from datetime import date
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
@@ -103,13 +104,41 @@ def test_sounds_are_there_once_and_decode(page: BeautifulSoup) -> None:
 def test_the_answer_is_that_of_the_calls(page: BeautifulSoup) -> None:
     text = page.select("section")[0].get_text(" ", strip=True).replace("\N{NO-BREAK SPACE}", " ")
     answer = " ".join(text.split())
-    none = "direct calls, and calls through tuic: none of 2 usable with WhatsApp"
-    assert f"Under ru-calls-2025-08, {none}" in answer
-    assert "Under ru-calls-2025-08, calls through obfs4: all of 2 usable with WhatsApp" in answer
-    assert "2 of 2 usable (95 %: 34 to 100 %): obfs4" in answer
-    assert "By R (E-model), obfs4 is first" in answer
+    scope, best, worst = (
+        answer.index(text)
+        for text in (
+            "In the lab, under ru-calls-2025-08 (Russia, calls on WhatsApp and Telegram, August",
+            "Calls through obfs4 (Tor Browser): 2 of 2 calls usable (95 % interval: 34 to 100 %).",
+            "Direct calls, and calls through tuic (Hiddify, sing-box): each none of 2 calls usable",
+        )
+    )
+    assert scope < best < worst
+    assert "Needed at the far end: obfs4: an obfs4 bridge abroad" in answer
+    assert "Unknown: whether it holds at other times" in answer
+    assert "2 of 2 usable (95 % interval: 34 to 100 %): obfs4" in answer
+    assert "Too few calls (n = 2) to rank by R" in answer
     assert "a model of the messenger's exchanges, not its program" in answer
     assert "ru-calls-2025-08 (4 of 11)" in answer
+
+
+def test_the_answer_comes_first_then_the_matrix_then_the_sound(page: BeautifulSoup) -> None:
+    headings = [str(section["aria-labelledby"]) for section in page.select("main > section")]
+    assert headings[:3] == ["answer", "calls", "hear"]
+
+
+def test_each_call_says_in_a_sentence_what_the_middlebox_did(page: BeautifulSoup) -> None:
+    data = data_in(page)
+    cells = data["kinds"]["whatsapp--direct--ru-calls-2025-08"]["cells"]
+    told = data["words"][cells[0]["story"]].replace("\N{NO-BREAK SPACE}", " ")
+    assert "The middlebox recognised stun " in told
+    assert "and dropped 300 of 1000 packets (rule stun)." in told
+    assert "unusable: " in told
+    [free] = data["kinds"]["whatsapp--direct--open"]["cells"][:1]
+    assert data["words"][free["story"]].startswith("Nothing restricted it.")
+
+
+def test_the_page_has_at_most_a_megabyte_for_a_hundred_calls(small_run: Run) -> None:
+    assert (small_run.folder / "report.html").stat().st_size <= 1_000_000
 
 
 def test_a_page_with_players_says_that_calls_can_be_heard(page: BeautifulSoup) -> None:
@@ -144,7 +173,7 @@ def test_each_number_of_a_censor_has_its_source(page: BeautifulSoup) -> None:
 
 def test_it_says_how_to_repeat_the_run(page: BeautifulSoup, small_run: Run) -> None:
     text = page.select("section")[-1].get_text(" ")
-    assert "./lab run small --seed 1 --seed 2" in text
+    assert f"./lab run {small_run.folder}/scenario.toml --seed 1 --seed 2 --out" in text
     assert hashlib.sha256((small_run.folder / "run.json").read_bytes()).hexdigest() in text
     assert "0.1.0 (code 123)" in text
 
@@ -159,13 +188,13 @@ def test_the_same_page_is_written_each_time(
 ) -> None:
     assert page.h1 is not None
     target = tmp_path / "new" / "again.html"
-    write(small_run, target, lambda _: None)
+    write(small_run, target, lambda _: None, date(2026, 11, 30))
     assert target.read_bytes() == (small_run.folder / "report.html").read_bytes()
 
 
 def test_a_page_may_be_without_players(small_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page_module, "drawings_of", lambda _run, _tell: [])
-    silent = page_module.page_of(small_run, lambda _: None, with_sound=False)
+    silent = page_module.page_of(small_run, lambda _: None, date(2026, 11, 30), with_sound=False)
     assert silent.sounds == 0
     soup = BeautifulSoup(silent.html, "html.parser")
     assert not soup.select("audio, #hear")
@@ -174,7 +203,7 @@ def test_a_page_may_be_without_players(small_run: Run, monkeypatch: pytest.Monke
 
 def test_a_run_without_calls_is_an_error(run: Run, tmp_path: Path) -> None:
     with pytest.raises(ResultsError, match="has no calls to report"):
-        write(run, tmp_path / "report.html", lambda _: None)
+        write(run, tmp_path / "report.html", lambda _: None, date(2026, 11, 30))
     with pytest.raises(ResultsError, match="is not a run's folder"):
-        write(Run(tmp_path), tmp_path / "report.html", lambda _: None)
+        write(Run(tmp_path), tmp_path / "report.html", lambda _: None, date(2026, 11, 30))
     assert not (tmp_path / "report.html").exists()

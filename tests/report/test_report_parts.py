@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
 from bs4 import BeautifulSoup
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.analysis.comparison import compare
 from testbed.call.quality.measures import Step
-from testbed.call.quality.verdict import Verdict
+from testbed.record.manifest import ScenarioTitle
 from testbed.record.results import Run
 from testbed.show.report import sounds
-from testbed.show.report.answer import answer, restriction
 from testbed.show.report.calls import kinds_of, lost_by_second
 from testbed.show.report.drawings import inline
+from testbed.show.report.origins import commands
 from testbed.show.report.sounds import SHORTEST_S, seconds_for, sounds_of, words_from
-from tests.analysis.test_comparison import two_transports
-from tests.records import record, write_run
+from tests.records import id_of, manifest, record, write_run
+
+
+def test_the_run_of_an_own_scenario_is_repeated_by_its_text_and_quoted(tmp_path: Path) -> None:
+    own = ScenarioTitle("my calls", "t", "q")
+    calls = [record("fec {inner = tuic}", seed=1)]
+    about = replace(manifest([id_of(one) for one in calls]), scenario=own)
+    run = write_run(tmp_path / "my run", calls, about=about)
+    (run.folder / "scenario.toml").write_text('transports = ["direct", "fec {inner = tuic}"]')
+    first, second, _ = commands(run, run.cells())
+    path = shlex.quote(str(run.folder / "scenario.toml"))
+    assert first == (
+        f"./lab run {path} --transport 'fec {{inner = tuic}}' --out 'results/my calls-again'"
+    )
+    assert second == "./lab report 'results/my calls-again'"
 
 
 def test_losses_are_given_for_each_second_since_dialling() -> None:
@@ -38,11 +49,9 @@ def test_sounds_are_as_long_as_all_of_them_may_be(count: int) -> None:
         assert count * seconds * sounds.BYTES_PER_S <= sounds.SOUND_BUDGET_BYTES
 
 
-def test_sounds_that_have_no_room_are_the_best_ones(
-    small_run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sounds, "SOUND_BUDGET_BYTES", 40_000)
-    found = sounds_of(small_run, kinds_of(small_run, small_run.cells()), lambda _: None)
+def test_sounds_that_have_no_room_are_the_best_ones(small_run: Run) -> None:
+    kinds = kinds_of(small_run, small_run.cells())
+    found = sounds_of(small_run, kinds, lambda _: None, 40_000)
     assert sum(map(len, found.encoded)) <= 40_000
     assert list(found.excerpts) == ["whatsapp--direct--ru-calls-2025-08"]
     assert len(found.left_out) == 2
@@ -70,66 +79,3 @@ def test_a_figure_s_ids_are_its_own_within_a_page() -> None:
     assert use["href"] == "#one-a"
     assert use["style"] == "fill: url(#one-h)"
     assert group["clip-path"] == "url(#one-h)"
-
-
-def test_no_restriction_is_none_over_any_links() -> None:
-    assert restriction("open") == "no restriction"
-    assert restriction("open over 4g") == "no restriction over 4g"
-    assert restriction("open-ended over 4g") == "open-ended over 4g"
-
-
-def test_ties_are_said_as_ties(tmp_path: Path) -> None:
-    calls = two_transports()
-    twins = [replace(call, transport="tuic") for call in calls if call.transport != "direct"]
-    run = write_run(tmp_path / "run", [*calls, *twins])
-    said = answer(compare(run.cells()), run.manifest())
-    notes = [note for s in said.by_censor["ru-calls-2025-08"] for note in s.notes]
-    assert any("the first rank is shared by obfs4 and tuic" in note for note in notes)
-
-
-def summary_of(folder: Path, verdicts: Mapping[tuple[str, str], Verdict]) -> str:
-    """What a report says first of calls through ways under censors."""
-    calls = [
-        record(transport, censor, verdict=verdict)
-        for (transport, censor), verdict in verdicts.items()
-    ]
-    run = write_run(folder / "run", calls)
-    said = answer(compare(run.cells()), run.manifest()).summary
-    return " ".join(said).replace("\N{NO-BREAK SPACE}", " ")
-
-
-def test_transports_tried_under_some_restrictions_are_compared_with_direct_calls_there(
-    tmp_path: Path,
-) -> None:
-    direct = {("direct", f"one side={n}"): Verdict.UNUSABLE for n in range(3)}
-    said = summary_of(tmp_path, {**direct, ("obfs4", "one side=1"): Verdict.GOOD})
-    assert "Direct calls kept every call usable in none of 3 restrictions." in said
-    assert (
-        "Calls through obfs4, tried in 1 of the 3, kept every call usable in 1 of 1; direct calls "
-        "did so in 0 of 1 of these." in said
-    )
-    assert "most" not in said
-    assert "No transport kept" not in said
-
-
-def test_a_single_transport_is_not_ranked_and_named_once(tmp_path: Path) -> None:
-    said = summary_of(tmp_path, {("direct", "a"): Verdict.GOOD, ("direct", "b"): Verdict.UNUSABLE})
-    assert said.count("irect calls") == 1
-    assert said.startswith("Direct calls kept every call usable in 1 of 2 restrictions. These")
-
-
-def test_a_single_call_has_no_range(tmp_path: Path) -> None:
-    run = write_run(tmp_path / "run", [record(), record("obfs4", r=80.0)])
-    first = answer(compare(run.cells()), run.manifest()).cautions[0]
-    assert "With a single call there is no range of R" in first
-    assert "at most" not in first
-
-
-def test_ways_tried_everywhere_are_ranked(tmp_path: Path) -> None:
-    verdicts = {
-        ("direct", "a"): Verdict.GOOD, ("direct", "b"): Verdict.UNUSABLE,
-        ("obfs4", "a"): Verdict.POOR, ("obfs4", "b"): Verdict.POOR,
-    }  # fmt: skip
-    said = summary_of(tmp_path, verdicts)
-    assert "Direct calls kept every call usable in most: 1 of 2 restrictions. Then calls" in said
-    assert "None of them kept every call usable under every restriction." in said

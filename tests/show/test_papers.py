@@ -28,7 +28,7 @@ def printed(*words: str) -> str:
 def test_a_markdown_table_has_a_row_a_kind_of_call_and_says_n(tmp_path: Path) -> None:
     lines = printed("table", str(write_run(tmp_path / "run", two_transports()).folder)).splitlines()
     assert len({line.count("|") for line in lines[:4]}) == 1
-    assert lines[3].startswith("| WhatsApp (model) | obfs4 | ru-calls-2025-08 | 3 | 100 | 44-100 |")
+    assert lines[2].startswith("| WhatsApp (model) | obfs4 | ru-calls-2025-08 | 3 | 100 | 44-100 |")
     assert "n = 3 calls per row" in lines[-1]
     assert "EVS as proxy for Opus" in lines[-1]
     assert "with a coverage of at most 75%" in lines[-1]

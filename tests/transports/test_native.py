@@ -100,7 +100,7 @@ def test_a_wrapper_gets_the_transport_that_its_parameter_names() -> None:
         made = make_transport(choice)
         assert made == load_transport(choice) == wrapped
         assert [program.name for program in programs_of(made)] == ["sing-box"]
-        assert str(choice) == "fec {inner = hysteria2 {salamander = True}, window = 3}"
+        assert str(choice) == "fec {inner = hysteria2 {salamander = true}, window = 3}"
     assert load_transport(transport_choice("fec {inner = hysteria2, window = 4}")) == fec.Transport(
         hysteria2.Transport(), 4
     )

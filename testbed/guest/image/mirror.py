@@ -135,13 +135,26 @@ def pip_download(words: Sequence[str], folder: Path) -> None:
     Raises:
         ImageError: pip failed.
     """
+    _pip("download", PYTHON, ["--dest", str(folder), *words])
+
+
+def pip_install(words: Sequence[str], folder: Path, python: str) -> None:
+    """Install wheels into a folder from which a Python of another version, such as 3.11, imports.
+
+    Raises:
+        ImageError: pip failed.
+    """
+    _pip("install", python, ["--no-compile", "--target", str(folder), *words])
+
+
+def _pip(verb: str, python: str, words: Sequence[str]) -> None:
     options = ["--quiet", "--disable-pip-version-check", "--only-binary", ":all:"]
-    options += ["--python-version", PYTHON, "--implementation", "cp"]
+    options += ["--python-version", python, "--implementation", "cp"]
     options += [word for platform in _PLATFORMS for word in ("--platform", platform)]
-    command = [sys.executable, "-m", "pip", "download", *options, "--dest", str(folder), *words]
+    command = [sys.executable, "-m", "pip", verb, *options, *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise ImageError(
-            f"pip cannot fetch the lab image's Python packages: {done.stderr.strip()[-1000:]}. "
+            f"pip cannot fetch packages for Python {python}: {done.stderr.strip()[-1000:]}. "
             "`testbed image load FILE` takes an image that was saved elsewhere"
         )

@@ -16,6 +16,8 @@ from pathlib import Path, PurePosixPath
 from testbed.guest.image.lock import HOST, ImageError
 from testbed.guest.image.tree import Image
 
+HOSTS_GROUPS = (HOST, "ntgcalls")
+"""numpy and pandas need C++'s library, which is in the group of the wheel ntgcalls."""
 _ENTRIES = ("image/store/*", "image/trees/*", "image/host-*", "kernel/*", "go/*")
 """The cache's entries that an archive may have."""
 
@@ -27,7 +29,7 @@ def save(image: Image, others: Sequence[Path], archive: Path) -> None:
         ImageError: The tree of the host's part cannot be made.
         OSError: The archive cannot be written.
     """
-    link = image.host_link(image.tree([HOST]))
+    link = image.host_link(image.tree(HOSTS_GROUPS))
     cache = image.folder.parent
     with tarfile.open(archive, "w:gz", compresslevel=1) as tar:
         for entry in (*image.kept(), link.resolve(), link, *others):

@@ -132,16 +132,14 @@ class Image:
         self._unpack([file for file in files if not self._kept(file)], report)
         compiled = self._compiled(report)
         report("makes a tree")
-        with _new(tree) as fresh:
-            _lay_out(fresh, [*map(self._place, files), compiled])
+        with new_folder(tree) as fresh:
+            lay_out(fresh, [*map(self._place, files), compiled])
             if init:
                 program = fresh / INIT.relative_to("/")
                 program.parent.mkdir()
                 program.write_bytes(init)
                 program.chmod(0o755)
-            # It is a static program, and works on a tree without being root there.
-            _run([str(fresh / "usr/sbin/ldconfig"), "-X", "-r", str(fresh)], {})
-            shutil.rmtree(fresh / "var/cache/ldconfig", ignore_errors=True)
+            write_loaders_cache(fresh)
             settle(fresh)
 
     def _unpack(self, files: Sequence[LockedFile], report: Report) -> None:
@@ -149,7 +147,7 @@ class Image:
         with tempfile.TemporaryDirectory(prefix="new-", dir=self.folder / "store") as scratch:
             fetched = fetch(files, Path(scratch), lambda file: report(f"fetched {file.name}"))
             for file, archive in fetched:
-                with _new(self._place(file)) as fresh:
+                with new_folder(self._place(file)) as fresh:
                     (unpack_wheel if file.is_wheel else unpack_package)(archive, fresh)
                 archive.unlink()
 
@@ -167,10 +165,10 @@ class Image:
         files = self.lock.files_of([BASE])
         with tempfile.TemporaryDirectory(prefix="new-", dir=self.folder / "store") as scratch:
             base = Path(scratch)
-            _lay_out(base, [self._place(file) for file in files])
+            lay_out(base, [self._place(file) for file in files])
             folders = [str(base / folder) for folder in _COMPILED]
             run_python(base, ["-SBc", _COMPILE, str(base), *folders])
-            with _new(place) as fresh:
+            with new_folder(place) as fresh:
                 for caches in base.rglob("__pycache__"):
                     target = fresh / caches.relative_to(base)
                     target.parent.mkdir(parents=True, exist_ok=True)
@@ -208,6 +206,17 @@ def run_python(tree: Path, words: Sequence[str], environment: Mapping[str, str] 
     _run(python, {**home, **environment})
 
 
+def write_loaders_cache(tree: Path) -> None:
+    """Write the loader's cache of a tree, by the tree's own ldconfig.
+
+    Raises:
+        ImageError: It failed.
+    """
+    # It is a static program, and works on a tree without being root there.
+    _run([str(tree / "usr/sbin/ldconfig"), "-X", "-r", str(tree)], {})
+    shutil.rmtree(tree / "var/cache/ldconfig", ignore_errors=True)
+
+
 def _run(command: Sequence[str], environment: Mapping[str, str]) -> None:
     done = subprocess.run(
         command, env=environment, capture_output=True, text=True, errors="replace", check=False
@@ -218,7 +227,7 @@ def _run(command: Sequence[str], environment: Mapping[str, str]) -> None:
 
 
 @contextmanager
-def _new(place: Path) -> Iterator[Path]:
+def new_folder(place: Path) -> Iterator[Path]:
     """Yield an empty folder, which becomes `place` at the end."""
     place.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix="new-", dir=place.parent))
@@ -230,7 +239,7 @@ def _new(place: Path) -> Iterator[Path]:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
-def _lay_out(tree: Path, parts: Iterable[Path]) -> None:
+def lay_out(tree: Path, parts: Iterable[Path]) -> None:
     """Make a tree of the files of unpacked packages, as hard links to them."""
     for name in (*(f"usr/{name}" for name in MERGED), *_FOLDERS):
         (tree / name).mkdir(parents=True, exist_ok=True)

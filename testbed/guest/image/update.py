@@ -91,7 +91,7 @@ def new_lock(
         ImageError: apt, pip or the mirror failed, or something is not to be had.
     """
     with TemporaryDirectory(prefix="image-") as scratch:
-        apt = _Apt(Path(scratch), suite)
+        apt = Apt(Path(scratch), suite)
         groups = {name: apt.closure(roots) for name, roots in _OWN_GROUPS.items()}
         groups |= {name: apt.closure([name]) for name in packages}
         groups |= {name: apt.closure(roots) for name, roots in _OF_WHEELS.items()}
@@ -116,7 +116,7 @@ def new_lock(
     )
 
 
-class _Apt:
+class Apt:
     """apt with a folder of its own for all that it keeps and reads."""
 
     def __init__(self, folder: Path, suite: str) -> None:

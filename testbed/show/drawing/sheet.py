@@ -14,6 +14,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from testbed.analysis import broken as defects
 from testbed.record.manifest import Manifest
 from testbed.record.results import RecordedCell, ResultsError, Run
 from testbed.show.drawing import style, words
@@ -217,6 +218,13 @@ def restriction(censors: Iterable[str]) -> str:
     """Return a sentence that names the censor, if there is only one."""
     names = list(dict.fromkeys(censors))
     return f"Restriction: censor profile {names[0]}." if len(names) == 1 else ""
+
+
+def broken(cells: Iterable[RecordedCell]) -> str:
+    """Return a note on the transports that do not work here, whatever the censor; or nothing."""
+    found = defects.broken(cells)
+    told = [f"{transport} {reason}" for transport, reason in found.items()]
+    return f"Broken here: {'; '.join(told)}." if told else ""
 
 
 def together(censors: Iterable[str]) -> str:

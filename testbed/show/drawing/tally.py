@@ -8,15 +8,19 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
+from testbed.analysis.broken import broken
 from testbed.analysis.groups import grouped
+from testbed.analysis.order import place_of
 from testbed.call.quality.verdict import Verdict
 from testbed.record.cell_record import DIRECT, OPEN, CallKey
 from testbed.record.results import RecordedCell
 
 _NUMBER = re.compile(r"(\d+(?:\.\d+)?(?:e[+-]?\d+)?)")
+_LAST = (1.0, 0.0, 0.0)
+"""The place of calls of which none was conducted."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,8 @@ class Tally:
     """The number of calls that could not be conducted, and so have no verdict."""
     chat_sent: int = 0
     chat_delivered: int = 0
+    broken: str = ""
+    """Why the transport does not work here, in words; empty if nothing is wrong with it."""
 
     @property
     def calls(self) -> int:
@@ -56,14 +62,21 @@ def tally(cells: Iterable[RecordedCell], failures: Iterable[str]) -> list[Tally]
     """Return a tally of calls and failed cells for each messenger, transport and censor.
 
     The most restricted messengers come first, so that an unrestricted one stands below the others
-    for comparison. Within a messenger, no restriction comes first, and direct before transports.
+    for comparison. Within a messenger, no restriction comes first, and within a censor the best
+    transport.
     """
     cells = list(cells)
     groups = grouped(cells)
     conducted = {cell.id for cell in cells}
     failed = _failed_by_key(cells, (name for name in failures if name not in conducted))
-    tallies = [_count(key, groups.get(key, ()), failed[key]) for key in {*groups, *failed}]
-    return _ordered(tallies)
+    defects = broken(cells)
+    tallies = [
+        replace(
+            _count(key, groups.get(key, ()), failed[key]), broken=defects.get(key.transport, "")
+        )
+        for key in {*groups, *failed}
+    ]
+    return _ordered(tallies, groups)
 
 
 def by_messenger(tallies: Sequence[Tally]) -> list[tuple[str, list[Tally]]]:
@@ -105,9 +118,12 @@ def _part(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-")
 
 
-def _ordered(tallies: Iterable[Tally]) -> list[Tally]:
+def _ordered(
+    tallies: Iterable[Tally], groups: Mapping[CallKey, Sequence[RecordedCell]]
+) -> list[Tally]:
     worst: defaultdict[str, float] = defaultdict(lambda: 1.0)
     tallies = list(tallies)
+    places = {key: place_of(group) for key, group in groups.items()}
     for t in tallies:
         if t.usable_share is not None:
             messenger = t.key.messenger
@@ -118,7 +134,8 @@ def _ordered(tallies: Iterable[Tally]) -> list[Tally]:
             worst[t.key.messenger],
             t.key.messenger,
             *(t.key.censor != OPEN, natural(t.key.censor)),
-            *(not t.key.is_direct, natural(t.key.transport)),
+            places.get(t.key, _LAST),
+            natural(t.key.transport),
         ),
     )
 

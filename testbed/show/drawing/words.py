@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from testbed.analysis.statistics import CONFIDENCE, coverage_limit
+from testbed.analysis.sweeps import setting_of
 from testbed.call.quality import verdict as v
 from testbed.censor.stack import split_name
 from testbed.record.cell_record import DIRECT, OPEN
@@ -15,10 +16,11 @@ from testbed.record.manifest import Manifest
 from testbed.record.results import RecordedCell
 from testbed.show.drawing.tally import Tally
 
-_SWEPT = re.compile(r"(?P<what>\S+)=(?P<value>\S+)")
 _MODEL = "(model)"
 _FEW = 3
 """Up to this many names are listed; more are counted."""
+SWEPT_UNITS = {"rate_bps": (1e-3, " kbit/s"), "loss": (100.0, "%"), "drop": (100.0, "%")}
+"""The factor to the unit in which people read a swept number, and that unit."""
 
 
 @dataclass(frozen=True)
@@ -56,17 +58,16 @@ def _censor_names(restrictions: Sequence[str]) -> tuple[dict[str, str], str]:
     """Return the restrictions' labels, and the profile if the labels do not name it."""
     if len(restrictions) == 1:
         return {restrictions[0]: "restricted"}, restrictions[0]
+    settings = {name: setting_of(name) for name in restrictions}
+    swept = {name: setting for name, setting in settings.items() if setting is not None}
+    profiles = {setting.profile for setting in swept.values()}
+    if len(swept) == len(settings) and len(profiles) == 1:
+        return {name: f"{s.what} = {s.value}" for name, s in swept.items()}, profiles.pop()
     parted = {name: split_name(name) for name in restrictions}
-    if len({profile for profile, _ in parted.values()}) != 1 or not all(
-        varied for _, varied in parted.values()
-    ):
-        return {name: name for name in restrictions}, ""
-    swept = {name: _SWEPT.fullmatch(varied) for name, (_, varied) in parted.items()}
-    labels = {
-        name: f"{match['what']} = {match['value']}" if match else parted[name][1]
-        for name, match in swept.items()
-    }
-    return labels, next(iter(parted.values()))[0]
+    if len({name for name, _ in parted.values()}) == 1 and all(v for _, v in parted.values()):
+        varied = {name: variation for name, (_, variation) in parted.items()}
+        return varied, next(iter(parted.values()))[0]
+    return {name: name for name in restrictions}, ""
 
 
 def together(censors: Sequence[str]) -> str:

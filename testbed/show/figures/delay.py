@@ -66,9 +66,23 @@ def delay(run: Run) -> Figure:
         f"{'; faint: the other transports' * (len(curves) > 1)}. Upright lines: "
         f"{1000 * GOOD_DELAY_S:g} and {1000 * USABLE_DELAY_S:g} ms (ITU-T G.114).",
         _beyond(curves),
+        sheet.broken(data.cells),
     )
+    never = _never_set_up(data.cells)
     with style.applied():
-        return _draw(words.question(data.manifest), notes, curves, lines)
+        return _draw(words.question(data.manifest), notes, curves, lines, never)
+
+
+def _never_set_up(cells: Sequence[RecordedCell]) -> dict[str, str]:
+    """Return by transport, if calls through it were never set up, how many these were of all."""
+    calls: defaultdict[str, list[bool]] = defaultdict(list)
+    for cell in cells:
+        calls[cell.record.transport].append(cell.record.is_set_up)
+    return {
+        name: f"{made.count(False)} of {len(made)} calls\nnever set up"
+        for name, made in calls.items()
+        if not all(made)
+    }
 
 
 def _beyond(curves: Mapping[str, Mapping[str, Delays]]) -> str:
@@ -91,8 +105,9 @@ def _draw(
     notes: Sequence[str],
     curves: Mapping[str, Mapping[str, Delays]],
     lines: Sequence[str],
+    never: Mapping[str, str],
 ) -> Figure:
-    names = sorted(curves, key=lambda name: (name != "direct", natural(name)))
+    names = sorted({*curves, *never}, key=lambda name: (name != "direct", natural(name)))
     columns = min(_COLUMNS, len(names))
     rows = -(-len(names) // columns)
     margins = sheet.Margins(sheet.label_in(["100 %"]))
@@ -108,10 +123,16 @@ def _draw(
         axes.remove()
     for index, (axes, name) in enumerate(zip(panels, names, strict=False)):
         sheet.heading(axes, name)
-        for other in names:
+        for other in curves:
             for quantiles in curves[other].values():
                 axes.plot(quantiles, _SHARES, color=style.RULE, lw=0.5, zorder=1)
-        for line, quantiles in curves[name].items():
+        if name in never:
+            axes.text(
+                0.97, 0.08, never[name], transform=axes.transAxes, ha="right", va="bottom",
+                size=style.NOTE_PT, linespacing=1.15,
+                bbox={"facecolor": style.PAPER, "edgecolor": "none", "pad": 1.0},
+            )  # fmt: skip
+        for line, quantiles in curves.get(name, {}).items():
             look = SERIES[lines.index(line)]
             axes.plot(quantiles, _SHARES, color=look.colour, ls=look.dash, lw=1.4, zorder=3)
         axes.set_xlim(low_ms, high_ms)

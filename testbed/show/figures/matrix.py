@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
@@ -17,7 +19,8 @@ from testbed.show.drawing.tally import Tally, by_messenger, tally
 from testbed.show.figures import RunFigure
 
 _ROW_IN = 0.22
-_LABEL_PT = style.NOTE_PT
+_LABEL_PT = style.TEXT_PT
+_SLANT_DEG = 35
 
 
 def matrix(run: Run) -> Figure:
@@ -31,14 +34,16 @@ def matrix(run: Run) -> Figure:
     """
     data = sheet.recorded(run)
     tallies = tally(data.cells, data.failures)
-    transports = list(dict.fromkeys(t.key.transport for t in tallies))
+    transports = _best_first(tallies)
     censors = list(dict.fromkeys(t.key.censor for t in tallies))
     if min(len(transports), len(censors)) < 2:
         raise sheet.NothingToDrawError("a matrix needs two transports and two censors")
     groups = by_messenger(tallies)
     notes = data.notes(
         words.calls_per(tallies, "field"),
-        "Each field: the median verdict, and how many of the calls were usable or good.",
+        "Each field: the median verdict, and how many of the calls were usable or good. The "
+        "transports are sorted by usable calls.",
+        sheet.broken(data.cells),
         words.definition(),
     )
     with style.applied():
@@ -52,6 +57,15 @@ def matrix(run: Run) -> Figure:
             _draw_fields(axes, title, group, transports, censors)
         _label_censors(panels[-1], censors)
         return figure
+
+
+def _best_first(tallies: Sequence[Tally]) -> list[str]:
+    """Return the transports by their share of usable calls, over all messengers and censors."""
+    counts: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])
+    for t in tallies:
+        counts[t.key.transport][0] += t.usable
+        counts[t.key.transport][1] += t.calls
+    return sorted(counts, key=lambda name: -counts[name][0] / max(counts[name][1], 1))
 
 
 def _draw_fields(
@@ -75,8 +89,8 @@ def _draw_fields(
 
 
 def _draw_field(axes: Axes, x: int, y: int, t: Tally | None) -> None:
-    if t is None or not t.calls:
-        word = "failed" if t is not None and t.failed else "–"
+    if t is None or not t.calls or t.broken:
+        word = "–" if t is None else "broken" if t.broken else "failed" if t.failed else "–"
         axes.text(x + 0.5, y + 0.5, word, ha="center", va="center", color=style.FAINT_INK)
         return
     fill = VERDICT_FILLS[median_verdict(t.verdicts)]
@@ -107,12 +121,13 @@ def _labels_in(censors: Sequence[str]) -> float:
     lines = [_name(censor).splitlines() for censor in censors]
     longest_in = sheet.label_in((line for each in lines for line in each), style.NOTE_PT)
     more_in = (max(map(len, lines)) - 1) * style.NOTE_PT * 1.2 / 72
-    return 0.65 * longest_in + 0.77 * more_in + 0.15
+    slant = math.radians(_SLANT_DEG)
+    return math.sin(slant) * longest_in + math.cos(slant) * more_in + 0.15
 
 
 def _label_censors(axes: Axes, censors: Sequence[str]) -> None:
     names = list(map(_name, censors))
-    axes.set_xticks([x + 0.5 for x in range(len(censors))], names, rotation=40, ha="right")
+    axes.set_xticks([x + 0.5 for x in range(len(censors))], names, rotation=_SLANT_DEG, ha="right")
     axes.tick_params(axis="x", labelcolor=style.INK, labelsize=style.NOTE_PT, pad=1)
     for label in axes.get_xticklabels():
         label.set_rotation_mode("anchor")

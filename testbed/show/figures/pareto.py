@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import inf, isinf
@@ -13,11 +13,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from testbed.analysis.comparison import compare
+from testbed.analysis.comparison import Comparison, compare
 from testbed.analysis.groups import grouped
 from testbed.analysis.statistics import Estimate, share
-from testbed.call.quality.verdict import GOOD_R, UNUSABLE_R
-from testbed.record.cell_record import CallKey
+from testbed.call.quality.verdict import GOOD_R, UNUSABLE_R, Verdict
+from testbed.record.cell_record import CallKey, CellRecord
 from testbed.record.results import RecordedCell, Run
 from testbed.show.drawing import sheet, style, words
 from testbed.show.figures import RunFigure
@@ -33,8 +33,17 @@ _LABEL_WIDTH_IN, _LEADER_IN = 1.8, 0.3
 @dataclass(frozen=True)
 class _Point:
     transport: str
-    rate_kbps: float
+    rate_kbps: float | None
+    """None: no call was set up, so that nothing was sent."""
     worth: Estimate
+    note: str = ""
+    """What its place does not show: that there was no call, or what kept good sound from a good
+    verdict."""
+
+    @property
+    def label(self) -> str:
+        """The words beside the point."""
+        return f"{self.transport}: {self.note}" if self.note else self.transport
 
 
 def pareto(run: Run) -> Figure:
@@ -51,7 +60,11 @@ def pareto(run: Run) -> Figure:
     kinds = dict.fromkeys((k.messenger, k.censor) for k in grouped(data.cells))
     pooled = len(kinds) > _PANELS
     panels_of = _pooled(data.cells) if pooled else _by_censor(data.cells)
-    panels_of = {name: points for name, points in panels_of.items() if len(points) > 1}
+    panels_of = {
+        name: points
+        for name, points in panels_of.items()
+        if sum(p.rate_kbps is not None for p in points) > 1
+    }
     if not panels_of:
         raise sheet.NothingToDrawError("this figure needs calls through two transports")
     counts = [p.worth.n for points in panels_of.values() for p in points]
@@ -60,14 +73,14 @@ def pareto(run: Run) -> Figure:
         words.n_per(counts, "point"),
         (sheet.together if pooled else sheet.restriction)(censor for _, censor in kinds),
         f"Horizontal: what the caller's line carries upwards during the call, median; {bars}. Line "
-        "and filled points: no other is better in both respects.",
-        _not_drawn(data.cells, panels_of, pooled=pooled),
+        "and filled points: no other is better in both respects. Crosses: no call was set up, so "
+        "nothing was sent.",
+        "" if pooled else "R is the sound alone: with a long delay, a call may be less than good.",
+        sheet.broken(data.cells),
     )
     with style.applied():
-        labels = {
-            p.transport: _broken(p.transport) for points in panels_of.values() for p in points
-        }
-        lines = [line for label in labels.values() for line in label.split("\n")]
+        labels = [_wrapped(p.label) for points in panels_of.values() for p in points]
+        lines = [line for label in labels for line in label.split("\n")]
         right_in = max(1.6, sheet.label_in(lines, style.NOTE_PT) + _LEADER_IN)
         margins = sheet.Margins(sheet.label_in(["100 %"]) + 0.15, right=right_in, below=0.42)
         rows_in = [_PANEL_IN] * len(panels_of)
@@ -78,26 +91,9 @@ def pareto(run: Run) -> Figure:
         return figure
 
 
-def _broken(label: str) -> str:
+def _wrapped(label: str) -> str:
     """Return a long label broken into lines."""
     return style.wrapped(label, _LABEL_WIDTH_IN, style.NOTE_PT)
-
-
-def _not_drawn(
-    cells: Sequence[RecordedCell], panels_of: Mapping[str, Sequence[_Point]], *, pooled: bool
-) -> str:
-    """Return a note on the transports without a point, because no call was set up; or "".
-
-    Only panels that are drawn count.
-    """
-    rates = _rates(cells, pooled=pooled)
-    missing = []
-    for key in grouped(cells):
-        panel = _panel(key, cells) if not pooled else key.messenger
-        if _place(key, pooled=pooled) not in rates and panel in panels_of:
-            missing.append(f"{panel} {key.transport}" if len(panels_of) > 1 else key.transport)
-    names = list(dict.fromkeys(missing))
-    return f"Without a point, because no call was set up: {', '.join(names)}." if names else ""
 
 
 def _panel(key: CallKey, cells: Sequence[RecordedCell]) -> str:
@@ -112,24 +108,41 @@ def _place(key: CallKey, *, pooled: bool) -> CallKey:
 
 def _by_censor(cells: Sequence[RecordedCell]) -> dict[str, list[_Point]]:
     rates = _rates(cells, pooled=False)
+    calls = grouped(cells)
     found: defaultdict[str, list[_Point]] = defaultdict(list)
     for c in compare(cells):
-        if c.key in rates:
-            point = _Point(c.key.transport, rates[c.key], c.rating)
+        if not c.broken:
+            note = _note(c, [cell.record for cell in calls[c.key]])
+            point = _Point(c.key.transport, rates.get(c.key), c.rating, note)
             found[_panel(c.key, cells)].append(point)
     return found
 
 
+def _note(c: Comparison, calls: Sequence[CellRecord]) -> str:
+    """Return what the place of a point does not show; empty if it shows the verdict."""
+    if not any(call.is_set_up for call in calls):
+        return "no call"
+    verdict = c.median_verdict
+    if c.rating.value < GOOD_R or verdict >= Verdict.GOOD:
+        return ""
+    reasons = next(call.quality.reasons for call in calls if call.verdict is verdict)
+    first = reasons[0].partition(" (")[0].removeprefix("mouth-to-ear ") if reasons else ""
+    return ", ".join(filter(None, (verdict.label, first)))
+
+
 def _pooled(cells: Sequence[RecordedCell]) -> dict[str, list[_Point]]:
     rates = _rates(cells, pooled=True)
-    counts: defaultdict[CallKey, list[int]] = defaultdict(lambda: [0, 0])
+    counts: dict[CallKey, list[int]] = {}
     for c in compare(cells):
-        count = counts[_place(c.key, pooled=True)]
-        count[0] += round(c.usable.value * c.calls)
-        count[1] += c.calls
+        if not c.broken:
+            count = counts.setdefault(_place(c.key, pooled=True), [0, 0])
+            count[0] += round(c.usable.value * c.calls)
+            count[1] += c.calls
     found: defaultdict[str, list[_Point]] = defaultdict(list)
-    for key, rate in rates.items():
-        found[key.messenger].append(_Point(key.transport, rate, share(*counts[key])))
+    for key, (usable, calls) in counts.items():
+        rate = rates.get(key)
+        note = "" if rate is not None else "no call"
+        found[key.messenger].append(_Point(key.transport, rate, share(usable, calls), note))
     return found
 
 
@@ -154,13 +167,14 @@ def frontier(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]
 
 
 def _draw(axes: Axes, points: Sequence[_Point], *, shares: bool) -> None:
-    best = frontier((p.rate_kbps, p.worth.value) for p in points)
+    rates = [(p.rate_kbps, p) for p in points if p.rate_kbps is not None]
+    best = frontier((rate, p.worth.value) for rate, p in rates)
     axes.plot(*zip(*best, strict=True), color=style.RULE, lw=1.2, zorder=1)
-    for p in points:
-        is_best = (p.rate_kbps, p.worth.value) in best
+    for rate, p in rates:
+        is_best = (rate, p.worth.value) in best
         bars = [[p.worth.value - p.worth.low], [p.worth.high - p.worth.value]]
         axes.errorbar(
-            p.rate_kbps, p.worth.value, yerr=None if isinf(p.worth.low) else bars, fmt="o", ms=5,
+            rate, p.worth.value, yerr=None if isinf(p.worth.low) else bars, fmt="o", ms=5,
             color=style.INK, mfc=style.INK if is_best else style.PAPER, elinewidth=0.7, capsize=1.5,
             zorder=2,
         )  # fmt: skip
@@ -170,28 +184,40 @@ def _draw(axes: Axes, points: Sequence[_Point], *, shares: bool) -> None:
         -0.03 * top,
     )
     axes.set_ylim(bottom, 1.03 * top)
-    axes.set_xscale("log")
-    low, high = min(p.rate_kbps for p in points), max(p.rate_kbps for p in points)
-    axes.set_xlim(low / 1.15, high * 1.15)
-    ticks = [t for t in (20, 30, 50, 70, 100, 150, 200, 300, 500, 700, 1000) if low / 1.15 <= t]
-    axes.set_xticks([t for t in ticks if t <= high * 1.15])
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-    axes.set_xlabel("the caller sends, kbit/s")
+    _scale_rates(axes, [rate for rate, _ in rates])
+    for p in points:
+        if p.rate_kbps is None:
+            axes.plot(
+                [0], [p.worth.value], "x", ms=5, mew=1.2, color=style.INK, clip_on=False,
+                transform=axes.get_yaxis_transform(),
+            )  # fmt: skip
     axes.set_ylabel("usable or good" if shares else "R, 0 to 100 (0: no call)")
     axes.tick_params(length=2)
     if shares:
         sheet.percent_axis(axes.yaxis)
     else:
-        for threshold, name in ((GOOD_R, "good above"), (UNUSABLE_R, "unusable below")):
-            sheet.guide(axes, threshold, name, horizontal=True)
+        for threshold, name in ((GOOD_R, "good needs R 70"), (UNUSABLE_R, "unusable below R 50")):
+            if bottom < threshold:
+                sheet.guide(axes, threshold, name, horizontal=True)
     _label(axes, points, top, top - bottom)
+
+
+def _scale_rates(axes: Axes, rates_kbps: Sequence[float]) -> None:
+    axes.set_xscale("log")
+    low, high = min(rates_kbps) / 1.15, max(rates_kbps) * 1.15
+    axes.set_xlim(low, high)
+    ticks = (20, 30, 50, 70, 100, 150, 200, 300, 500, 700, 1000)
+    axes.set_xticks([tick for tick in ticks if low <= tick <= high])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    axes.set_xlabel("the caller sends, kbit/s")
 
 
 def _label(axes: Axes, points: Sequence[_Point], top: float, height: float) -> None:
     """Label the points in a column beside the panel, in their order, joined by faint lines."""
-    ordered = sorted(points, key=lambda p: p.worth.value)
-    labels = [_broken(p.transport) for p in ordered]
+    # Of equals, the leftmost has the topmost label, so that lines cross as little as they can.
+    ordered = sorted(points, key=lambda p: (p.worth.value, -(p.rate_kbps or 0.0)))
+    labels = [_wrapped(p.label) for p in ordered]
     lines = [label.count("\n") + 1 for label in labels]
     steps = [_LABEL_IN / _PANEL_IN * height * (a + b) / 2 for a, b in pairwise(lines)]
     places: list[float] = []
@@ -202,8 +228,10 @@ def _label(axes: Axes, points: Sequence[_Point], top: float, height: float) -> N
         places[index] = min(places[index], limit)
         limit = places[index] - (steps[index - 1] if index else 0)
     for p, label, y in zip(ordered, labels, places, strict=True):
+        at = (0.0 if p.rate_kbps is None else p.rate_kbps, p.worth.value)
+        place = axes.get_yaxis_transform() if p.rate_kbps is None else axes.transData
         axes.annotate(
-            label, (p.rate_kbps, p.worth.value), (1.06, y), va="center",
+            label, at, (1.06, y), va="center", xycoords=place,
             textcoords=axes.get_yaxis_transform(), size=style.NOTE_PT, annotation_clip=False,
             arrowprops={"arrowstyle": "-", "color": style.RULE, "lw": 0.4, "shrinkB": 3},
         )  # fmt: skip

@@ -10,11 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from testbed.analysis.order import best_first
 from testbed.call.quality.verdict import SET_UP_LIMIT_S, SET_UP_PROMPT_S
 from testbed.record.cell_record import CellRecord
 from testbed.record.results import Run
+from testbed.show.answer.headline import restriction
 from testbed.show.drawing import sheet, style, words
-from testbed.show.drawing.tally import natural
 from testbed.show.figures import RunFigure
 
 _ROW_IN = 0.2
@@ -23,7 +24,7 @@ _SLOWEST_START_S = 0.3
 
 
 def setup(run: Run) -> Figure:
-    """Draw the set-up time of each call, by messenger and transport, over all censors of the run.
+    """Draw the set-up time of each call, by messenger, censor and transport.
 
     Raises:
         NothingToDrawError: The run has no call.
@@ -32,16 +33,17 @@ def setup(run: Run) -> Figure:
     if not data.cells:
         raise sheet.NothingToDrawError("the run has no calls")
     groups: defaultdict[str, dict[str, list[CellRecord]]] = defaultdict(dict)
-    for call in (cell.record for cell in data.cells):
-        groups[call.key.messenger].setdefault(call.transport, []).append(call)
+    censors = list(dict.fromkeys(cell.record.key.censor for cell in data.cells))
+    for key, group in best_first(data.cells).items():
+        name = f"{key.messenger}, {restriction(key.censor)}" if censors[1:] else key.messenger
+        groups[name][key.transport] = [cell.record for cell in group]
     rows = [len(transports) for transports in groups.values()]
     counts = (len(calls) for transports in groups.values() for calls in transports.values())
-    censors = (cell.record.key.censor for cell in data.cells)
     times_s = [t for cell in data.cells if (t := cell.record.set_up_s) is not None]
     fastest_s = min(times_s, default=_SLOWEST_START_S)
     notes = data.notes(
         words.n_per(counts, "row"),
-        sheet.together(censors),
+        sheet.restriction(censors),
         "Rings: calls; bar: their median. Measured from dialling until both ends are connected; "
         "the transport is connected before.",
     )
@@ -62,7 +64,7 @@ def setup(run: Run) -> Figure:
 
 
 def _draw(axes: Axes, transports: Mapping[str, Sequence[CellRecord]]) -> None:
-    names = sorted(transports, key=lambda name: (name != "direct", natural(name)))
+    names = list(transports)
     for y, name in enumerate(names):
         times = [t for call in transports[name] if (t := call.set_up_s) is not None]
         never = len(transports[name]) - len(times)
@@ -87,4 +89,4 @@ def _draw(axes: Axes, transports: Mapping[str, Sequence[CellRecord]]) -> None:
     axes.set_axisbelow(True)
 
 
-FIGURE = RunFigure(setup, place=6, heading="Time to set a call up")
+FIGURE = RunFigure(setup, place=6, heading="Time to set a call up", most_kinds=80)

@@ -39,8 +39,8 @@ def shift(before: Run, after: Run) -> Figure:
         words.n_per((c.calls for pair in pairs for c in pair), "mark"),
         sheet.restriction(censors),
         f"Earlier: {before.folder.resolve().name}. Later: {after.folder.resolve().name}. Median R "
-        f"of all calls, 0 without a call; {words.of_medians(fewest)}. Good from R {GOOD_R:g} on, "
-        f"unusable below {UNUSABLE_R:g}.",
+        f"of all calls, 0 without a call; {words.of_medians(fewest)}. A good call needs R "
+        f"{GOOD_R:g} and a short delay; below R {UNUSABLE_R:g} it is unusable.",
     )
     legend = [
         Line2D([], [], color=look.colour, ls="", marker=look.marker, ms=5, mfc=fill, label=name)

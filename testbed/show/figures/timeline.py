@@ -43,14 +43,15 @@ def timeline(run: Run) -> Figure:
     """
     data = sheet.recorded(run)
     calls = _first_seeds(data.cells)
-    drawn = sorted(calls, key=_restlessness, reverse=True)[:_PANELS]
-    if not drawn:
+    drawn = sorted(calls, key=lambda call: (call.is_set_up, _restlessness(call)), reverse=True)
+    drawn = _with_one_that_failed(drawn)
+    if not any(map(_is_known, drawn)):
         raise sheet.NothingToDrawError("there is no timeline: no call was set up")
     shown = [call for call in calls if call in drawn]
     many = f"The {len(shown)} of {len(calls)} kinds of calls that changed most. "
     notes = data.notes(
         "n = 1 call per panel, the first seed's",
-        f"{many if len(calls) > len(shown) else ''}Time since dialling.",
+        f"{many if len(calls) > len(shown) else ''}Time since dialling. {_left_out(calls, drawn)}",
         "Triangles: the middlebox recognised a flow, or a rule began to apply to one.",
         _ABOUT_LINES * any(call.observation.lines for call in shown),
     )
@@ -76,10 +77,29 @@ def timeline(run: Run) -> Figure:
 
 
 def _first_seeds(cells: Sequence[RecordedCell]) -> list[CellRecord]:
-    """Return the first seed's call of each kind, if that was set up."""
+    """Return the first seed's call of each kind, unless it has no quality per second."""
     groups = grouped(cells).values()
     first = [min((cell.record for cell in group), key=lambda call: call.seed) for group in groups]
-    return [call for call in first if any(call.measures[d].steps for d in call.measures)]
+    return [call for call in first if _is_known(call) or not call.is_set_up]
+
+
+def _is_known(call: CellRecord) -> bool:
+    """Return whether a call's quality in each second is known."""
+    return any(measures.steps for measures in call.measures.values())
+
+
+def _left_out(calls: Sequence[CellRecord], drawn: Sequence[CellRecord]) -> str:
+    """Return a sentence on the calls without a panel that were never set up, or nothing."""
+    never = [call for call in calls if not call.is_set_up and call not in drawn]
+    return f"Never set up and not drawn: {len(never)} more." if never else ""
+
+
+def _with_one_that_failed(calls: Sequence[CellRecord]) -> list[CellRecord]:
+    """Return the first calls that have room; the last is one that was never set up, if there is."""
+    drawn = list(calls[:_PANELS])
+    if all(call.is_set_up for call in drawn):
+        drawn[-1:] = [call for call in calls[_PANELS:] if not call.is_set_up][:1] or drawn[-1:]
+    return drawn
 
 
 def _restlessness(call: CellRecord) -> float:
@@ -135,6 +155,9 @@ def _draw(call: CellRecord, axes: Axes, end_s: float) -> None:
     how = "direct" if transport == "direct" else f"through {transport}"
     sheet.heading(axes, f"{messenger}, {how}")
     axes.set_title(censor, loc="right", size=style.NOTE_PT, color=style.FAINT_INK, pad=4)
+    if not call.is_set_up:
+        words_at = axes.text(0.5, 0.42, "never set up", transform=axes.transAxes, ha="center")
+        words_at.set(va="center", size=style.NOTE_PT, color=style.FAINT_INK)
     for side, measures in call.measures.items():
         steps = measures.steps
         if not steps:

@@ -17,7 +17,7 @@ from matplotlib.transforms import blended_transform_factory
 
 from testbed.call.quality.verdict import Verdict
 from testbed.record.results import ResultsError, Run
-from testbed.show.drawing import style, words
+from testbed.show.drawing import sheet, style, words
 from testbed.show.drawing.style import FAILED_FILL, VERDICT_FILLS, Fill
 from testbed.show.drawing.tally import Tally, by_messenger, tally
 from testbed.show.figures import RunFigure
@@ -71,6 +71,7 @@ def usability(run: Run) -> Figure:
     notes = [
         labels.restriction,
         words.provenance(manifest, cells, words.calls_per_bar(tallies)),
+        sheet.broken(cells),
         words.definition(),
     ]
     with style.applied():
@@ -143,6 +144,9 @@ def _arrange(tallies: Sequence[Tally], labels: words.Labels) -> tuple[list[_Head
 def _segments(t: Tally) -> Iterator[tuple[float, float, int, str, Fill]]:
     """Yield a bar's segments, the best first: start and width as shares, count, word and fill."""
     done, whole = 0, t.calls + t.failed
+    if t.broken:
+        yield 0, 1, whole, "broken", FAILED_FILL
+        return
     for verdict in sorted(Verdict, reverse=True):
         if count := t.verdicts.get(verdict, 0):
             yield done / whole, count / whole, count, verdict.label, VERDICT_FILLS[verdict]
@@ -217,7 +221,8 @@ def _draw_headings(axes: Axes, headings: Sequence[_Heading]) -> None:
 
 def _draw_counts(axes: Axes, rows: Sequence[_Row]) -> None:
     for row in rows:
-        text = f"{row.tally.usable} of {row.tally.calls}" if row.tally.calls else "–"
+        has_verdicts = row.tally.calls and not row.tally.broken
+        text = f"{row.tally.usable} of {row.tally.calls}" if has_verdicts else "–"
         axes.text(0.5, row.y, text, ha="center", va="center")
 
 

@@ -2,7 +2,6 @@
 
 Each part of the page has a module:
 
-    answer     what the statistics say, in words
     calls      a run's calls by kind, and what the record holds of each
     sounds     short excerpts of what was said and heard
     drawings   the figures, as inline SVG
@@ -15,6 +14,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,12 +26,14 @@ if TYPE_CHECKING:
 REPORT = "report.html"
 
 
-def write(run: Run, path: Path, tell: Callable[[str], None], *, with_sound: bool = True) -> Page:
+def write(
+    run: Run, path: Path, tell: Callable[[str], None], today: date, *, with_sound: bool = True
+) -> Page:
     """Write a run's report atomically, and return its page; raises what `page.page_of` raises."""
     # Imported here, not at the top: other commands must not load matplotlib and jinja2.
     from testbed.show.report.page import page_of  # noqa: PLC0415
 
-    page = page_of(run, tell, with_sound=with_sound)
+    page = page_of(run, tell, today, with_sound=with_sound)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text(page.html)

@@ -9,7 +9,7 @@ from math import floor
 
 from testbed.analysis.comparison import Comparison, compare
 from testbed.analysis.costs import Cost, NothingToCompareError, costs
-from testbed.analysis.groups import grouped
+from testbed.analysis.order import best_first
 from testbed.call.quality.verdict import Verdict
 from testbed.record.cell_record import CallKey, CellRecord
 from testbed.record.results import RecordedCell, Run
@@ -70,7 +70,7 @@ def kinds_of(run: Run, cells: Sequence[RecordedCell]) -> list[Kind]:
             sorted(group, key=lambda cell: cell.record.seed),
             found.get(key),
         )
-        for comparison, (key, group) in zip(compare(cells), grouped(cells).items(), strict=True)
+        for comparison, (key, group) in zip(compare(cells), best_first(cells).items(), strict=True)
     ]
 
 

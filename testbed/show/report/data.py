@@ -13,9 +13,11 @@ from testbed.analysis.comparison import Comparison
 from testbed.analysis.costs import Cost
 from testbed.call.quality.verdict import DirectionQuality
 from testbed.record.cell_record import CellRecord, ChatSummary, Conversation, TrafficSummary
+from testbed.show.answer.headline import restriction
+from testbed.show.answer.statements import usable_text
+from testbed.show.answer.wording import interval, number
 from testbed.show.comparison_tables import MEASURE_WORDS, effect_text, rank_text
 from testbed.show.drawing.words import tied
-from testbed.show.report.answer import interval, number, restriction, usable_text
 from testbed.show.report.calls import (
     EVENTS,
     SIDES,
@@ -25,6 +27,7 @@ from testbed.show.report.calls import (
     lost_by_second,
 )
 from testbed.show.report.sounds import Excerpt, Sounds
+from testbed.show.report.story import story
 
 DIRECTION_HEADS = ("verdict", "lost", "longest gap", "delay", "95 % of delay", "R")
 """The columns of `directions` after the one with the listener."""
@@ -47,6 +50,8 @@ class CellData:
 
     seed: int
     verdict: int
+    story: int
+    """What the middlebox recognised and did, and how the call went, in sentences."""
     why: list[int]
     like: list[int]
     set_up_s: float | None
@@ -155,6 +160,7 @@ def _cell(record: CellRecord, words: Words) -> CellData:
     return CellData(
         seed=record.seed,
         verdict=words.index(quality.verdict.label),
+        story=words.index(story(record)),
         why=[words.index(tied(reason)) for reason in quality.reasons],
         like=[words.index(symptom) for symptom in quality.symptoms],
         set_up_s=None if call.set_up_s is None else round(call.set_up_s, 2),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
@@ -10,8 +11,10 @@ from typing import get_args
 
 from testbed.call.messenger import Messenger
 from testbed.censor.profile import Inspection, Profile, Rule
+from testbed.censor.stack import split_name
 from testbed.evidence import Confidence, Evidence
 from testbed.experiment.link import Link
+from testbed.experiment.scenario import scenario_names
 from testbed.record.manifest import Manifest
 from testbed.record.results import MANIFEST, RecordedCell, Run
 
@@ -107,11 +110,17 @@ def links(manifest: Manifest) -> list[Origin]:
 def commands(run: Run, cells: Sequence[RecordedCell]) -> list[str]:
     """Return the command lines that repeat a run and its report."""
     name = run.manifest().scenario.name
-    selected = [f"--{option} {_quoted(value)}" for option, value in _selection(run, cells)]
+    selected = [word for option, value in _selection(run, cells) for word in (f"--{option}", value)]
+    folder = f"results/{name}"
+    if name in scenario_names():
+        repeated = [name, *selected]
+    else:  # a scenario of a person's own, of which the run keeps the text
+        folder = f"results/{name}-again"
+        repeated = [str(run.folder / "scenario.toml"), *selected, "--out", folder]
     return [
-        " ".join((f"./lab run {name}", *selected)),
-        f"./lab report results/{name}",
-        f"./lab export results/{name}    # the same numbers as Parquet tables",
+        shlex.join(["./lab", "run", *repeated]),
+        shlex.join(["./lab", "report", folder]),
+        shlex.join(["./lab", "export", folder]) + "    # the same numbers as Parquet tables",
     ]
 
 
@@ -140,15 +149,12 @@ def _selection(run: Run, cells: Sequence[RecordedCell]) -> Iterator[tuple[str, s
     ran = {
         "messenger": dict.fromkeys(cell.record.messenger for cell in cells),
         "transport": dict.fromkeys(cell.record.transport for cell in cells),
+        "censor": dict.fromkeys(split_name(cell.record.censor)[0] for cell in cells),
         "seed": dict.fromkeys(str(cell.record.seed) for cell in cells),
     }
     for option, values in ran.items():
         if len(values) < len(asked.get(f"{option}s", ())):
             yield from ((option, value) for value in values)
-
-
-def _quoted(value: str) -> str:
-    return f"'{value}'" if " " in value else value
 
 
 def _part(profile: Profile, is_one_of_several: bool) -> Iterator[tuple[str, list[Fact]]]:

@@ -4,31 +4,44 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import date
 from importlib import resources
+from statistics import fmean
 
 import jinja2
 
 from testbed.analysis.comparison import Comparison
 from testbed.analysis.costs import Cost
+from testbed.analysis.sweeps import limits
 from testbed.call.quality.symptoms import Symptom
 from testbed.call.quality.verdict import Verdict
+from testbed.experiment.transport_facts import transport_facts
 from testbed.record.results import ResultsError, Run
+from testbed.show.answer import answer
+from testbed.show.answer.headline import is_open, restriction
+from testbed.show.answer.wording import interval, number
 from testbed.show.comparison_tables import effect_text, rank_text
 from testbed.show.drawing import words
 from testbed.show.drawing.style import VERDICT_FILLS
 from testbed.show.drawing.tally import tally
 from testbed.show.report import origins
-from testbed.show.report.answer import answer, interval, is_open, number, restriction
 from testbed.show.report.calls import Kind, kinds_of
 from testbed.show.report.data import data_of
 from testbed.show.report.drawings import drawings_of
-from testbed.show.report.sounds import Sounds, sounds_of
+from testbed.show.report.sounds import EXCERPT_BYTES, SOUND_BUDGET_BYTES, Sounds, sounds_of
 
 PAGE_BUDGET_BYTES = 8_000_000
 """The largest page, that of the big matrix, stays below this: it opens in about a second, and is
 small enough for an e-mail."""
+_BYTES_PER_CALL = 10_000
+"""A page with sound has at most this for each of its calls, and as much as for 100 calls if it has
+fewer: 1 MB for 100 calls."""
+_FEWEST = 100
+_PLAYERS = 3
+"""How many sounds of the page stand in it twice: those that are heard first need no script."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +56,11 @@ class Page:
     """The number of kinds whose sound does not fit, or cannot be made."""
 
 
-def page_of(run: Run, tell: Callable[[str], None], *, with_sound: bool = True) -> Page:
-    """Return the report of a run; the same run yields the same text. `tell` is called at each step.
+def page_of(run: Run, tell: Callable[[str], None], today: date, *, with_sound: bool = True) -> Page:
+    """Return the report of a run; the same run yields the same text on the same day.
+
+    `tell` is called at each step. `today` decides whether a censor's profile is too old to name
+    tools under it.
 
     Raises:
         ResultsError: The run has no call.
@@ -54,36 +70,53 @@ def page_of(run: Run, tell: Callable[[str], None], *, with_sound: bool = True) -
     if not cells:
         raise ResultsError(f"{run.folder} has no calls to report: run its scenario first")
     manifest, kinds = run.manifest(), kinds_of(run, cells)
-    sounds = sounds_of(run, kinds, lambda name: tell(f"sound: {name}")) if with_sound else Sounds(0)
     drawings = drawings_of(run, lambda name: tell(f"figure: {name}"))
     tell("page")
     tallies = tally(cells, run.failures())
     compared = [kind.comparison for kind in kinds]
-    html = _rendered(
-        question=words.question(manifest),
-        provenance=words.provenance(manifest, cells, words.calls_per(tallies, "kind")),
-        definition=words.definition(),
-        symptoms=_symptoms(),
-        answer=answer(compared, manifest),
-        matrix=_matrix(kinds),
-        fills=[_fill(verdict) for verdict in sorted(Verdict, reverse=True)],
-        listen=_examples(kinds, sounds),
-        sounds=sounds,
-        drawings=drawings,
-        comparison=[_row(c, compared) for c in compared],
-        costs=[_cost_row(kind.cost) for kind in kinds if kind.cost],
-        failures=run.failures(),
-        censors=origins.censors(manifest),
-        messengers=origins.messengers(manifest),
-        links=origins.links(manifest),
-        sureness=origins.SURENESS,
-        commands=origins.commands(run, cells),
-        versions=origins.versions(manifest),
-        digests=origins.digests(run),
-        manifest=manifest,
-        data=asdict(data_of(kinds, sounds)),
-    )
+
+    def rendered(sounds: Sounds) -> str:
+        return _rendered(
+            listen=_examples(kinds, sounds),
+            sounds=sounds,
+            data=asdict(data_of(kinds, sounds)),
+            **context,
+        )
+
+    context: dict[str, object] = {
+        "question": words.question(manifest),
+        "provenance": words.provenance(manifest, cells, words.calls_per(tallies, "kind")),
+        "definition": words.definition(),
+        "symptoms": _symptoms(),
+        "answer": answer(compared, limits(cells), manifest, transport_facts(), today),
+        "matrix": _matrix(kinds),
+        "fills": [_fill(verdict) for verdict in sorted(Verdict, reverse=True)],
+        "drawings": drawings,
+        "comparison": [_row(c, compared) for c in compared],
+        "costs": [_cost_row(kind.cost) for kind in kinds if kind.cost],
+        "failures": run.failures(),
+        "broken": {c.key.transport: c.broken for c in compared if c.broken},
+        "censors": origins.censors(manifest),
+        "messengers": origins.messengers(manifest),
+        "links": origins.links(manifest),
+        "sureness": origins.SURENESS,
+        "commands": origins.commands(run, cells),
+        "versions": origins.versions(manifest),
+        "digests": origins.digests(run),
+        "manifest": manifest,
+    }
+    sounds = Sounds(0)
+    if with_sound:
+        budget_bytes = _sound_budget(len(cells), len(rendered(sounds).encode()))
+        sounds = sounds_of(run, kinds, lambda name: tell(f"sound: {name}"), budget_bytes)
+    html = rendered(sounds)
     return Page(html, len(cells), len(sounds.excerpts), len(sounds.left_out))
+
+
+def _sound_budget(calls: int, silent_bytes: int) -> int:
+    """Return how many bytes of sound a page may have that has so many without it."""
+    room = _BYTES_PER_CALL * max(calls, _FEWEST) - silent_bytes - _PLAYERS * EXCERPT_BYTES
+    return max(min(room, SOUND_BUDGET_BYTES), 0)
 
 
 @dataclass(frozen=True)
@@ -92,15 +125,20 @@ class _Matrix:
 
     censors: Sequence[str]
     rows: Mapping[str, Mapping[str, Mapping[str, Kind]]]
-    """By messenger, transport, censor."""
+    """By messenger, transport (the best first, over all censors), censor."""
 
 
 def _matrix(kinds: Sequence[Kind]) -> _Matrix:
     rows: dict[str, dict[str, dict[str, Kind]]] = {}
+    tried: defaultdict[str, list[float]] = defaultdict(list)
     for kind in kinds:
+        tried[kind.key.transport].append(kind.comparison.usable.value)
+    for kind in sorted(kinds, key=lambda kind: -fmean(tried[kind.key.transport])):
         messenger, transport, censor = kind.key
         rows.setdefault(messenger, {}).setdefault(transport, {})[censor] = kind
-    return _Matrix(list(dict.fromkeys(kind.key.censor for kind in kinds)), rows)
+    messengers = dict.fromkeys(kind.key.messenger for kind in kinds)
+    censors = list(dict.fromkeys(kind.key.censor for kind in kinds))
+    return _Matrix(censors, {messenger: rows[messenger] for messenger in messengers})
 
 
 def _examples(kinds: Sequence[Kind], sounds: Sounds) -> list[Kind]:

@@ -29,7 +29,7 @@ from testbed.record.results import RecordedCell, Run
 from testbed.show.report.calls import Kind, lost_by_second
 
 SOUND_BUDGET_BYTES: Final = 5_000_000
-"""The budget of all sounds of a page, in base64."""
+"""The largest budget of all sounds of a page, in base64."""
 LONGEST_S, SHORTEST_S = 8, 4
 """The length of an excerpt: one or two sentences; less is not informative."""
 _COMPRESSION: Final = 0.94
@@ -37,6 +37,8 @@ _COMPRESSION: Final = 0.94
 coding."""
 BYTES_PER_S: Final = 22_000 / 8 * 4 / 3
 """The size of encoded sound in base64."""
+EXCERPT_BYTES: Final = int(LONGEST_S * BYTES_PER_S)
+"""The size of the longest excerpt in base64."""
 
 
 @dataclass(frozen=True)
@@ -88,11 +90,11 @@ class Sounds:
     left_out: list[str] = field(default_factory=list)
     """The kinds whose sound does not fit, or cannot be made."""
 
-    def add(self, name: str, cut: _Cut) -> None:
+    def add(self, name: str, cut: _Cut, budget_bytes: int) -> None:
         """Add the excerpt of a kind of calls, if it fits into the budget."""
         both = dict.fromkeys((cut.said, cut.heard))
         new = [text for text in both if text not in self.encoded]
-        if sum(map(len, (*self.encoded, *new))) > SOUND_BUDGET_BYTES:
+        if sum(map(len, (*self.encoded, *new))) > budget_bytes:
             self.left_out.append(name)
             return
         self.encoded += new
@@ -100,11 +102,17 @@ class Sounds:
         self.excerpts[name] = Excerpt(cut.side, *places, cut.from_s, cut.seed)
 
 
-def sounds_of(run: Run, kinds: Sequence[Kind], tell: Callable[[str], None]) -> Sounds:
+def sounds_of(
+    run: Run,
+    kinds: Sequence[Kind],
+    tell: Callable[[str], None],
+    budget_bytes: int = SOUND_BUDGET_BYTES,
+) -> Sounds:
     """Make the sound of each kind's typical call, in the direction that was worse in most calls.
 
     Calls under one censor are heard at the same words, and hence in the same direction. If there
-    are too many for the budget, the worst calls come first. `tell` is called with each kind's name.
+    are too many for the budget of bytes (in base64), the worst calls come first. `tell` is called
+    with each kind's name.
 
     Raises:
         SpeechError: There is no speech on this machine.
@@ -125,7 +133,7 @@ def sounds_of(run: Run, kinds: Sequence[Kind], tell: Callable[[str], None]) -> S
             if whole is not None:
                 said, played = (pool.setdefault(s, s) for s in (whole.said, whole.heard))
                 made.append((kind, replace(whole, said=said, heard=played)))
-        sounds = Sounds(seconds_for(len(pool)))
+        sounds = Sounds(seconds_for(len(pool), budget_bytes))
         begins = _begins(made, sounds.seconds)
         cuts = workers.map(
             partial(_cut, sounds.seconds),
@@ -134,7 +142,7 @@ def sounds_of(run: Run, kinds: Sequence[Kind], tell: Callable[[str], None]) -> S
             [kind.typical.record.seed for kind, _ in made],
         )
         for (kind, _), cut in zip(made, cuts, strict=True):
-            sounds.add(kind.name, cut)
+            sounds.add(kind.name, cut, budget_bytes)
     return sounds
 
 
@@ -168,9 +176,9 @@ def _starts(sound: _Made) -> Sequence[int]:
     return () if is_all else [int(turn.from_s) for turn in long or turns]
 
 
-def seconds_for(count: int) -> int:
+def seconds_for(count: int, budget_bytes: int = SOUND_BUDGET_BYTES) -> int:
     """Return how long each of `count` sounds may be (s)."""
-    room_s = SOUND_BUDGET_BYTES / (max(count, 1) * BYTES_PER_S)
+    room_s = budget_bytes / (max(count, 1) * BYTES_PER_S)
     return int(min(LONGEST_S, max(SHORTEST_S, room_s)))
 
 

@@ -25,7 +25,7 @@ def numbers_table(calibration: Calibration) -> Table:
         table.add_column(name, overflow="fold")
     for name in ("requested", "measured", "consistent", "n"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("")
+    table.add_column("result")
     before = ""
     for each in calibration.measurements:
         state = "[green]ok[/]" if each.ok else "[bold red]out[/]"

@@ -334,7 +334,7 @@ _JUDGED = ("call media", "calling app", "other")
 def shares_table(evaluation: Evaluation) -> Table:
     """Return a table of how often the detectors are right, at most 100 columns wide."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("Detector: flows", "recognised", "95 %", "cross-validated"):
+    for column in ("Detector: flows", "recognised", "95 % interval", "cross-validated"):
         table.add_column(column, justify="left" if column.startswith("D") else "right")
     for name, stated in evaluation.shares.items():
         interval = f"{stated.low:.1%} to {stated.high:.1%}" if stated.of else "-"

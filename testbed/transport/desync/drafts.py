@@ -22,6 +22,7 @@ from testbed.transport.desync.strategy import (
     Layer7,
     Limit,
     Marker,
+    Numbering,
     Original,
     Padding,
     Pieces,
@@ -45,7 +46,7 @@ OLD_NAMES = {
     "split2": "multisplit",
     "disorder2": "multidisorder",
 }
-"""Names of modes before zapret v69, which it still takes (docs/changes.txt)."""
+"""Older names of modes, which zapret still takes (nfq/desync.c, desync_mode_from_string)."""
 FOOLINGS = {"none", "md5sig", "ts", "badseq", "badsum", "datanoack", "hopbyhop", "hopbyhop2"}
 """The last two are for IPv6 alone."""
 DISGUISES = (
@@ -163,6 +164,8 @@ class Draft:
     overlap: Marker | None = None
     overlap_pattern: bytes = b"\0"
     fake_pattern: bytes = b"\0"
+    fake_host: str = ""
+    numbers: Numbering = "seq"
     fragments: Fragments = field(default_factory=Fragments)
     padding: Padding = field(default_factory=Padding)
     duplicates: Duplicates = field(default_factory=lambda: Duplicates(0))
@@ -193,6 +196,7 @@ class Draft:
             any_protocol=self.any_protocol,
             start=self.start,
             cutoff=self.cutoff,
+            numbers=self.numbers,
             duplicates=copies if copies.count else None,
             original=original if original.disguise != Disguise() else None,
         )
@@ -228,6 +232,7 @@ class Draft:
                 at=self.split_at,
                 overlap=None if pieces.faked else self.overlap,
                 pattern=self.fake_pattern if pieces.faked else self.overlap_pattern,
+                fake_host=self.fake_host,
             )
         if "ipfrag2" in modes:
             return self.fragments

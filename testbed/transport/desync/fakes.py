@@ -61,6 +61,20 @@ def random_name(length: int, rng: Random) -> str:
     return "".join(rng.choices(_LETTERS, k=length - len(ending))) + ending
 
 
+def host_name(template: str, length: int, rng: Random) -> str:
+    """Return a name of a length that ends as a template does; without one, it is random.
+
+    A template that is too long loses its beginning; one that is too short gets labels of random
+    letters before it (zapret, docs/readme.en.md, "hostfakesplit").
+    """
+    if not template:
+        return random_name(length, rng)
+    missing = length - len(template)
+    if missing <= 0:
+        return template[-length:]
+    return "".join(rng.choices(_LETTERS, k=missing - 1)) + "." + template
+
+
 def repeated(pattern: bytes, length: int) -> bytes:
     """Return a pattern, repeated to a length."""
     return (pattern * (length // len(pattern) + 1))[:length]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from ipaddress import IPv4Network
+from random import Random
 
 from testbed.transport.desync import values
+from testbed.transport.desync.fakes import payload_of
 from testbed.transport.desync.strategy import MESSENGERS, Fake, FakeKind, StrategyError
 
 _INLINE = ("-domains", "-ip")
@@ -89,27 +91,18 @@ class Lists:
                 f"--{name}: {file} is not here, and no fake of that name is known: without it, "
                 "nothing could be sent in its place"
             )
-        words = {"tls": "a ClientHello for", "quic": "a QUIC Initial for", "http": "a request for"}
-        what = (
-            f"{words[made.kind]} {made.name}" if made.kind in words else f"{made.kind} of its own"
-        )
-        self.note(f"{_base(file)} is not here: {what} is made")
+        named = f" {made.name}" if made.kind in ("tls", "quic", "http") else ""
+        self.note(f"{_base(file)} is not here: {_MADE[made.kind]}{named} is made")
         return made
 
     def content(self, name: str, value: str | None) -> bytes:
-        """Return the bytes of a pattern.
+        """Return the bytes of a pattern, which may be a file as those of fakes.
 
         Raises:
-            StrategyError: Its file is not here.
+            StrategyError: The file is neither here nor known.
         """
-        content, file = values.blob(name, value, self.read)
-        if content is not None:
-            return content
-        made = values.stand_in(file)
-        if made is None or made.kind != "bytes":
-            self.note(f"{_base(file)} is not here: zeros are its pattern")
-            return b"\0"
-        return made.content
+        fake = self.fake(name, value)
+        return payload_of(fake, b"", Random(fake.name))
 
 
 def _base(file: str) -> str:

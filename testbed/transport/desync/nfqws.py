@@ -20,6 +20,7 @@ from testbed.transport.desync.lists import Lists
 from testbed.transport.desync.strategy import (
     Fake,
     Layer7,
+    Numbering,
     Strategy,
     StrategyError,
 )
@@ -38,10 +39,9 @@ _LOST: Mapping[str, str] = {
     r"synack-split": "the handshake would not be split",
     r"hostcase|hostspell|hostnospace|domcase|methodeol": "HTTP headers would keep their form",
     r"dpi-desync-fake-syndata": "the SYN would carry no payload",
-    r"dpi-desync-fakedsplit-mod|dpi-desync-hostfakesplit-(mod|midhost)": "the order of fakes, or "
-    "their name, would be the usual one",
+    r"dpi-desync-fakedsplit-mod": "fakes would leave in the usual order",
+    r"dpi-desync-hostfakesplit-midhost": "the host's name would stay whole",
     r"dpi-desync-fake-tcp-mod": "fakes would not follow one another in the stream",
-    r"ip-id": "packets that are made would be numbered one after another",
     r"wf-raw.*": "other packets would be seen",
     r"filter-ssid": "it would hold in every wireless network",
     r"lua-.*|payload|in-range|out-range|blob|writeable|filter-mark": "what the Lua function does "
@@ -278,6 +278,32 @@ def _copies(reader: _Reader, draft: Draft, name: str, value: str | None) -> None
         draft.duplicates = replace(draft.duplicates, replaces=value != "0")
 
 
+def _numbering(reader: _Reader, draft: Draft, name: str, value: str | None) -> None:
+    ways: Mapping[str | None, Numbering] = {"seq": "seq", "zero": "zero", "rnd": "rnd"}
+    if value == "seqgroup":
+        raise StrategyError(
+            f"--{name}={value} is not supported: without it, fakes in the place of pieces would "
+            "have numbers of their own"
+        )
+    if value not in ways:
+        raise StrategyError(
+            f"--{name}={value or ''}: expected is one of {', '.join(map(str, ways))}"
+        )
+    draft.numbers = ways[value]
+
+
+def _fake_host(reader: _Reader, draft: Draft, name: str, value: str | None) -> None:
+    for mod in (value or "").split(","):
+        key, _, host = mod.partition("=")
+        if key == "host" and host:
+            draft.fake_host = host
+        elif mod not in _SAME:
+            raise StrategyError(
+                f"--{name}={value or ''} is not supported: without it, fakes would leave in the "
+                "usual order"
+            )
+
+
 def _disguise(owner: str, key: str) -> _Take:
     def take(reader: _Reader, draft: Draft, name: str, value: str | None) -> None:
         draft.disguises[owner].take(key, name, value)
@@ -323,6 +349,8 @@ _READERS: Mapping[str, _Take] = {
     ),
     **dict.fromkeys(("dpi-desync-ipfrag-pos-udp", "dpi-desync-ipfrag-pos-tcp"), _fragment),
     "dpi-desync-udplen-increment": _padding,
+    "dpi-desync-hostfakesplit-mod": _fake_host,
+    "ip-id": _numbering,
     **dict.fromkeys(("dup", "dup-replace"), _copies),
 }
 """By option: what takes it."""

@@ -16,7 +16,7 @@ from itertools import pairwise
 from random import Random
 from typing import NamedTuple
 
-from testbed.transport.desync.fakes import random_name, repeated
+from testbed.transport.desync.fakes import host_name, repeated
 from testbed.transport.desync.recognised import Recognised, position
 from testbed.transport.desync.strategy import Pieces
 from testbed.transport.internet import PSH, Segment
@@ -37,7 +37,7 @@ def pieces_of(
     `fake` is the payload of which parts leave in the place of late pieces.
     """
     if pieces.faked == "host":
-        return _around_host(segment, found, rng)
+        return _around_host(pieces, segment, found, rng)
     places = [position(marker, segment.payload, found) for marker in pieces.at]
     cuts = sorted({place for place in places if place is not None})
     if pieces.faked:
@@ -110,7 +110,9 @@ def _overlap(parts: list[Segment], pieces: Pieces, segment: Segment, found: Reco
     )
 
 
-def _around_host(segment: Segment, found: Recognised, rng: Random) -> Sequence[Piece]:
+def _around_host(
+    pieces: Pieces, segment: Segment, found: Recognised, rng: Random
+) -> Sequence[Piece]:
     if found.named is None:
         return ()
     at, end = found.named.at, found.named.at + len(found.named.name)
@@ -118,7 +120,7 @@ def _around_host(segment: Segment, found: Recognised, rng: Random) -> Sequence[P
         _part(segment, begin, until)
         for begin, until in ((0, at), (at, end), (end, len(segment.payload)))
     ]
-    name = random_name(end - at, rng).encode()
+    name = host_name(pieces.fake_host, end - at, rng).encode()
     fake = Piece(replace(parts[1], payload=name), True)
     made = [Piece(parts[0]), fake, Piece(parts[1]), fake, Piece(parts[2])]
     return [piece for piece in made if piece.segment.payload]

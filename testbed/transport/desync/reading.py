@@ -12,7 +12,7 @@ from testbed.transport.desync.strategy import Strategy, StrategyError
 from testbed.transport.desync.values import ReadFile
 
 _ZAPRET = re.compile(
-    r"--(dpi-|filter-|wf-|hostlist|ipset-|ipset=\S*[/.]|new|lua-|qnum|dup|orig-|wssize|payload)"
+    r"--(dpi-|filter-|wf-|hostlist|ipset-|ipset=\S*[/.]|new|lua-|qnum|dup|orig-|wssize|payload|ip-id)"
 )
 _ZAPRET_PROGRAMS = {"nfqws", "winws", "dvtws", "nfqws2", "winws2", "dvtws2"}
 _OTHER_PROGRAMS = {"tpws", "tpws2", "goodbyedpi", "youtubeunblock"}

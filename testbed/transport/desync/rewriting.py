@@ -7,8 +7,8 @@ For each packet that a node sends:
 3. Within the tactic's limits, fakes leave first; then the packet itself, or what it is turned into.
 
 A packet that is made gets the identification after that of the one before it, starting from the
-original's; nfqws calls this `seq`. State is bounded: flows, and the distance of servers, which is
-kept for all later flows and calls, as nfqws keeps it in its cache.
+original's, unless the tactic numbers otherwise. State is bounded: flows, and the distance of
+servers, which is kept for all later flows and calls, as nfqws keeps it in its cache.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from testbed.transport.desync.strategy import (
     Filter,
     Fragments,
     Limit,
+    Numbering,
     Padding,
     Pieces,
     Strategy,
@@ -156,7 +157,7 @@ class Desync:
     def _rewritten(
         self, tactic: Tactic, flow: _Flow, segment: Segment, found: Recognised
     ) -> Iterator[bytes]:
-        numbers = _Numbers(segment.identification)
+        numbers = _Numbers(segment.identification, tactic.numbers, self._rng)
         hops = self._hops.get(segment.destination)
         own = tactic.original
         if own is not None and flow.within(own.start, own.cutoff, segment):
@@ -244,12 +245,18 @@ class Desync:
 class _Numbers:
     """Numbers the packets that are made from one."""
 
-    def __init__(self, first: int) -> None:
-        self._next = first
+    def __init__(self, last: int, how: Numbering, rng: Random) -> None:
+        self._last = last
+        self._how = how
+        self._rng = rng
 
     def next(self, segment: Segment) -> Segment:
-        self._next = (self._next + 1) % 0x10000
-        return replace(segment, identification=self._next)
+        """Return a packet with the next identification."""
+        if self._how == "seq":
+            self._last = (self._last + 1) % 0x10000
+        else:
+            self._last = self._rng.randrange(1, 0x10000) if self._how == "rnd" else 0
+        return replace(segment, identification=self._last)
 
 
 def _is_for_host(chosen: Filter, name: str) -> bool:

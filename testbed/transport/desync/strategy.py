@@ -14,6 +14,8 @@ from typing import Literal, NamedTuple
 
 Layer7 = Literal["http", "tls", "quic", "stun", "wireguard", "dht", "discord", "unknown"]
 """What a payload may be recognised as."""
+Numbering = Literal["seq", "zero", "rnd"]
+"""The identification of packets that are made: each the next number, none, or a random one."""
 FakeKind = Literal["bytes", "random", "tls", "quic", "stun", "http", "original"]
 """Given or random bytes, a message that is made, or the packet's own payload."""
 ANY_PORT = range(65536)
@@ -95,6 +97,8 @@ class Pieces:
     """How many bytes precede a piece that the server has, or will have, from elsewhere."""
     pattern: bytes = b"\0"
     """What fakes and overlaps consist of, repeated; not empty."""
+    fake_host: str = ""
+    """What fakes of the host's name end with; empty: random."""
 
 
 @dataclass(frozen=True)
@@ -171,6 +175,7 @@ class Tactic:
     start: Limit = Limit()
     cutoff: Limit = Limit()
     """From this packet on nothing is done any more."""
+    numbers: Numbering = "seq"
     duplicates: Duplicates | None = None
     original: Original | None = None
 

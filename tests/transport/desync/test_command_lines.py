@@ -93,11 +93,15 @@ def test_files_that_are_here_are_read_and_go_with_the_strategy() -> None:
         ("--filter-udp=443 --dpi-desync=fake,disorder", "disorder cuts TCP, so it changes nothing"),
         ("--dpi-desync=hopbyhop,fake", "hopbyhop is for IPv6"),
         ("--dpi-desync=tamper", "tamper changes DHT alone"),
+        (
+            "--dpi-desync=fake --dpi-desync-fake-stun=stun.bin",
+            "stun.bin is not here: a STUN message is made",
+        ),
         ("ciadpi -s1", "byedpi is a proxy that apps must use"),
         ('"%NOWHERE%winws.exe" --dpi-desync=fake', "%NOWHERE% is not set"),
         (
             "--dpi-desync=split2 --dpi-desync-split-seqovl-pattern=tls_clienthello_x_com.bin",
-            "tls_clienthello_x_com.bin is not here: zeros are its pattern",
+            "tls_clienthello_x_com.bin is not here: a ClientHello for x.com is made",
         ),
     ],
 )
@@ -127,6 +131,9 @@ def test_what_is_understood_otherwise_is_said(pasted: str, note: str) -> None:
         ("--dpi-desync-fake-stun=mine.bin", r"mine\.bin is not here, and no fake of that name"),
         ("--dpi-desync-fake-stun=0xfg", r"not hexadecimal"),
         ("--dpi-desync-fake-tls-mod=padencap", r"a fake's padding would not cover"),
+        ("--ip-id=seqgroup", r"fakes in the place of pieces would have numbers of their own"),
+        ("--ip-id=five", r"expected is one of seq, zero, rnd"),
+        ("--dpi-desync-hostfakesplit-mod=altorder=1", r"would leave in the usual order"),
         ("--dpi-desync-autottl=x", r"expected is \[\+\|-\]DELTA"),
         ("--orig-tcp-flags-set=SYN,XYZ", r"no TCP flag 'XYZ'"),
         ("--ipset-ip=nowhere", r"'nowhere' is no address"),

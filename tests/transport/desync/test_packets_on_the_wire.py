@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from dataclasses import replace
 
@@ -257,6 +258,29 @@ def test_fakes_are_numbered_after_the_packet_and_it_leaves_as_it_was() -> None:
     first, second, third = desync(f"{FAKE} --dpi-desync-repeats=2").sent(packet, 0.0)
     assert third is packet
     assert [first[4:6], second[4:6]] == [b"\0\0", b"\0\1"]
+
+
+def test_what_is_made_can_have_no_number() -> None:
+    packet = encode(replace(udp(), identification=7))
+    first, second, third = desync(f"{FAKE} --dpi-desync-repeats=2 --ip-id=zero").sent(packet, 0.0)
+    assert third is packet
+    assert [first[4:6], second[4:6]] == [bytes(2), bytes(2)]
+
+
+@pytest.mark.parametrize(
+    ("template", "name"),
+    [
+        ("ya.ru", r"[0-9a-z]{16}\.ya\.ru"),
+        (30 * "a" + ".b", "a{20}\\.b"),
+        ("", r"[0-9a-z]{18}\.com"),
+    ],
+)
+def test_a_fake_host_ends_as_it_is_told_to(template: str, name: str) -> None:
+    mod = f"--dpi-desync-hostfakesplit-mod=host={template}" if template else ""
+    packets = desync(f"--dpi-desync=hostfakesplit {mod}").sent(encode(tcp()), 0.0)
+    fake = parse(packets[1])
+    assert fake is not None
+    assert re.fullmatch(name, fake.payload.decode())
 
 
 @pytest.mark.parametrize(

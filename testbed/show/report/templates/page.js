@@ -117,6 +117,7 @@
       [data.sides[side], ...texts(numbers)]);
     return make("article", {},
       make("h4", {}, `Seed ${cell.seed}: ${[text(cell.verdict), ...texts(cell.like)].join(", ")}`),
+      make("p", { class: "story" }, text(cell.story)),
       facts([
         ["Why", texts(cell.why).join(", ") || "nothing kept it from being good"],
         ["Set up", cell.set_up_s === null ? "never" : `after ${cell.set_up_s.toFixed(2)} s`],
@@ -126,9 +127,9 @@
         ["Other traffic", text(cell.traffic)],
         ["Rules that matched", texts(cell.rules).join("; ") || "none"],
       ]),
-      rows.length ? table("What each side heard", ["heard by", ...data.heads], rows) : null,
+      rows.length ? table(`What each side heard, seed ${cell.seed}`, ["heard by", ...data.heads], rows) : null,
       Object.keys(cell.lost).length ? make("div",
-        { class: "scroll", role: "region", "aria-label": "Second by second", tabindex: "0" },
+        { class: "scroll", role: "region", "aria-label": `Second by second, seed ${cell.seed}`, tabindex: "0" },
         timeline(cell, marks)) : null,
       marks.length ? make("details", {},
         make("summary", {}, `What the middlebox did (${marks.length})`),

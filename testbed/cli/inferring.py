@@ -1,0 +1,66 @@
+"""Prepare an inference for the commands that need one: reports, bank, guests, progress."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+import trio
+import typer
+
+from testbed.cli.console import err
+from testbed.cli.dry_run import progress_of
+from testbed.cli.kernel import guest_kernel
+from testbed.experiment.cell import Cell
+from testbed.experiment.reports import load_reports
+from testbed.run import runner
+from testbed.run.bank import Bank, fill, named
+from testbed.run.plan_checks import check_plan
+from testbed.run.provenance import laboratory_of
+from testbed.run.runner import Done, LabError, in_guest
+from testbed.tools.inferring.study import Effort, Study, study
+
+NEEDED = ("sklearn", "dynesty")
+
+
+def opened(name: str, effort: Effort) -> Study:
+    """Return a study of the reports of a name, whose cells run here with a progress bar.
+
+    Raises:
+        ScenarioError: The reports or their family are wrong.
+        LabError: The packages of the extra `infer` are missing.
+    """
+    reports = load_reports(name)
+    if lacks := [module for module in NEEDED if find_spec(module) is None]:
+        pip = Path(sys.prefix) / "bin" / "pip"
+        raise LabError(
+            f"inference needs {' and '.join(lacks)}: {pip} install 'call-testbed[infer]'"
+        )
+    kernel = guest_kernel()
+    bank = Bank.of(laboratory_of(kernel).laboratory)
+
+    def run(cells: Sequence[Cell], what: str) -> None:
+        if plan := bank.missing(cells):
+            check_plan(plan)
+            _run(bank, plan, in_guest(guest_kernel(*plan)), what)
+
+    return study(reports, bank, run, effort)
+
+
+def _run(bank: Bank, plan: Sequence[Cell], conduct: runner.Conduct, what: str) -> None:
+    """Run cells with a progress bar; each is kept in the bank as it ends."""
+    cpus = sorted(os.sched_getaffinity(0))
+    with progress_of([named(cell) for cell in plan], what) as advance:
+
+        def report(done: Done) -> None:
+            advance(done.cell_id)
+
+        failures = trio.run(fill, bank, plan, conduct, cpus, report)
+    for name, reason in failures.items():
+        err.print("[bold red]failed:[/] ", end="")
+        err.print(f"{name}: {reason}", markup=False)
+    if failures:
+        raise typer.Exit(1)

@@ -1,0 +1,100 @@
+"""The command `rank`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from testbed.analysis.statistics import Estimate
+from testbed.cli.console import out, print_json
+from testbed.cli.inferring import opened
+from testbed.cli.registry import Command, Panel
+from testbed.experiment.choosing import transport_choice, transport_names
+from testbed.experiment.reports import report_names
+from testbed.tools.inferring.ranking import Ranked, censors_left, rank
+from testbed.tools.inferring.study import Effort, infer
+
+_USUAL = ("direct", "obfs4", "vless_ws_tls", "shadowsocks2022", "hysteria2", "wireguard")
+_LEGEND = """\
+Usable: the share of calls that are usable or good, over the censors that the reports leave over and
+over seeds, with 95 % intervals. To the best: in pairs of the same censor and seed. Transports of
+rank 1 cannot be told from the best one. Not tried: what a transport looks like to a classifier that
+no report is about, and blocked servers."""
+
+
+def rank_transports(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="REPORTS",
+            help="A name (see `testbed list reports`) or a file.",
+            autocompletion=report_names,
+        ),
+    ],
+    transport: Annotated[
+        list[str] | None,
+        typer.Option(help="Rank this transport (repeatable).", autocompletion=transport_names),
+    ] = None,
+    messenger: Annotated[str, typer.Option(help="A messenger of the hypotheses.")] = "whatsapp",
+    censors: Annotated[int, typer.Option(min=6, help="How many censors are tried.")] = 24,
+    points: Annotated[
+        int, typer.Option(min=32, help="Under how many censors calls are tried to infer.")
+    ] = Effort.first + Effort.more,
+    rounds: Annotated[
+        int, typer.Option(min=0, help="How often more are tried under what is then believed.")
+    ] = Effort.rounds,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed tries other censors.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not a table.")] = False,
+) -> None:
+    """Rank transports by usable calls under all censors that are consistent with reports.
+
+    Example: testbed rank ru-calls-2025 --transport direct --transport obfs4
+    """
+    chosen = list(dict.fromkeys(transport or _USUAL))
+    for each in chosen:
+        transport_choice(each)
+    found = infer(opened(name, Effort.of(points, rounds, seed)))
+    box = Counter(each.box for each in found.model.statements).most_common(1)[0][0]
+    ranked = rank(found.study, messenger, chosen, censors_left(found, box, censors))
+    if as_json:
+        print_json([asdict(each) for each in ranked])
+        return
+    out.print(_in_words(ranked, messenger, box, censors), markup=False)
+    out.print(_table(ranked))
+    out.print(_LEGEND, style="dim")
+
+
+def _in_words(ranked: list[Ranked], messenger: str, box: str, censors: int) -> str:
+    best = [each.transport for each in ranked if each.rank == 1]
+    ties = f"; {', '.join(best)} cannot be told apart" if len(best) > 1 else ""
+    return (
+        f"Under {censors} censors that the reports leave over ({box}), calls of {messenger} are "
+        f"usable most often by {best[0]} ({_estimate(ranked[0].usable)}){ties}."
+    )
+
+
+def _table(ranked: list[Ranked]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("Rank", "Transport"):
+        table.add_column(name)
+    for name in ("Calls", "Usable", "To the best"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("Fails under (of the failing, of all)")
+    for each in ranked:
+        fails = ", ".join(f"{k} ({a}, {b})" for k, (a, b) in each.fails_under.items())
+        table.add_row(
+            str(each.rank), each.transport, str(each.usable.n), _estimate(each.usable),
+            "-" if each.to_best is None else _estimate(each.to_best), fails,
+        )  # fmt: skip
+    return table
+
+
+def _estimate(found: Estimate) -> str:
+    return f"{100 * found.value:.0f} % [{100 * found.low:.0f}, {100 * found.high:.0f}]"
+
+
+COMMAND = Command(Panel.COMPARE, rank_transports)

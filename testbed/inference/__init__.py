@@ -1,0 +1,1 @@
+"""Infer which censors of a family could have led to what people report."""

@@ -1,0 +1,201 @@
+"""Infer a censor from reports: which calls to make in the lab, and what follows from them.
+
+Calls are spent where they decide something, in rounds:
+
+1. Every setting is tried under the same first points of the cube, which fill it evenly.
+2. Settings in which some outcome is neither rare nor usual are tried under more points.
+3. With what is believed after that, points are drawn from the posterior, and the settings of the
+   reports are tried there. These rounds sharpen the emulators where the answer is decided.
+
+Which points are tried cannot bias the answer, because the emulators learn the probability of an
+outcome *given* the censor. All rounds follow from the seed and from the outcomes of earlier cells,
+which the bank keeps: an interrupted inference goes on where it was, and ends with the same answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from testbed.experiment.cell import Cell
+from testbed.experiment.hypotheses import Family, load_family, settings
+from testbed.experiment.reports import Observed, Reports, Setting
+from testbed.inference.draws import Cube, Floats, design, inputs
+from testbed.inference.emulator import fit
+from testbed.inference.posterior import Draws, Posterior, draw, weigh
+from testbed.inference.statements import Emulated, Model, statements
+from testbed.run.bank import Bank, Kept
+from testbed.tools.inferring.cells import cell_at
+
+Run = Callable[[Sequence[Cell], str], None]
+"""Runs the cells that the bank has not; the text says for what."""
+_VARIES = 0.03
+"""An outcome that is rarer than this, or more usual, needs no more points."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How many cells are spent, and how many draws are made."""
+
+    first: int = 32
+    """The points under which every setting is tried."""
+    more: int = 96
+    """Those under which the settings are tried whose outcomes vary."""
+    rounds: int = 2
+    """How often points are drawn from what is believed."""
+    aimed: int = 16
+    """The points of each of these rounds."""
+    draws: int = 100_000
+    """The draws from the prior that are weighted at the end; a quarter of them before."""
+    seed: int = 1
+
+    @classmethod
+    def of(cls, points: int, rounds: int, seed: int) -> Effort:
+        """Return the effort for so many points and rounds."""
+        first = min(points, cls.first)
+        return cls(first, points - first, rounds, seed=seed)
+
+
+@dataclass
+class Calls:
+    """The calls of one setting so far."""
+
+    points: list[Floats] = field(default_factory=list)
+    kept: list[Kept] = field(default_factory=list)
+
+
+@dataclass
+class Study:
+    """An inference on its way."""
+
+    family: Family
+    reports: Reports
+    bank: Bank
+    run: Run
+    effort: Effort
+    calls: dict[Setting, Calls] = field(default_factory=dict)
+    cells: list[Cell] = field(default_factory=list)
+    """All cells that were used."""
+
+    @property
+    def observed(self) -> Mapping[Setting, Sequence[Observed]]:
+        """What reports and observations ask of the calls of each setting."""
+        asked = [(each.setting, each.observed) for each in self.family.observations]
+        asked += [(r.setting, r.observed) for r in self.reports.reports if r.setting is not None]
+        found: dict[Setting, dict[Observed, None]] = {each: {} for each in self.settings}
+        for setting, observed in asked:
+            found[setting][observed] = None
+        return {setting: list(each) for setting, each in found.items()}
+
+    @property
+    def settings(self) -> list[Setting]:
+        """The settings of the reports, then those of observations that could be made."""
+        of_reports = (each.setting for each in self.reports.reports)
+        return settings(self.family, [each for each in of_reports if each is not None])
+
+    @property
+    def cube(self) -> Cube:
+        """Everything that is not known."""
+        boxes = dict.fromkeys(each.box for each in statements(self.family, self.reports.reports))
+        return Cube(self.family, list(boxes))
+
+    def try_points(self, tried: Iterable[Setting], points: Floats, what: str) -> None:
+        """Make a call of each setting under each point, and add what came of it."""
+        begin = 1 + max((len(each.points) for each in self.calls.values()), default=0)
+        numbered = list(enumerate(points, start=begin))
+        plan = [
+            (setting, point, cell_at(self.family, setting, point, seed))
+            for seed, point in numbered
+            for setting in tried
+        ]
+        self.run([cell for *_, cell in plan], what)
+        for setting, point, cell in plan:
+            if (kept := self.bank.get(cell)) is not None:
+                calls = self.calls.setdefault(setting, Calls())
+                calls.points.append(point)
+                calls.kept.append(kept)
+                self.cells.append(cell)
+
+    def varying(self) -> list[Setting]:
+        """Return the settings of which some outcome is neither rare nor usual."""
+        found = []
+        for setting, observed in self.observed.items():
+            kept = self.calls[setting].kept
+            shares = [np.mean([each.holds(k.outcome) for k in kept]) for each in observed]
+            if any(_VARIES < share < 1 - _VARIES for share in shares):
+                found.append(setting)
+        return found
+
+    def model(self, leave_out: frozenset[int] = frozenset()) -> Model:
+        """Return the model that the calls so far give.
+
+        Without the calls under the points of some numbers, others can be tested by them.
+        """
+        emulated = {each: self._emulated(each, leave_out) for each in self.settings}
+        stated = statements(self.family, self.reports.reports)
+        return Model(self.cube, tuple(stated), emulated)
+
+    def _emulated(self, setting: Setting, leave_out: frozenset[int]) -> Emulated:
+        calls = self.calls[setting]
+        acting = {name for kept in calls.kept for name in kept.rules}
+        in_order = tuple(each.name for each in self.family.rules if each.name in acting)
+        used = [n for n in range(len(calls.points)) if n not in leave_out]
+        points = np.array([calls.points[n] for n in used])
+        given = inputs(self.family, setting.messenger, in_order, points)
+        outcomes = [calls.kept[n].outcome for n in used]
+        emulators = {
+            observed: fit(given, np.array([observed.holds(each) for each in outcomes]))
+            for observed in self.observed[setting]
+        }
+        return Emulated(in_order, emulators)
+
+
+@dataclass(frozen=True)
+class Inference:
+    """What was inferred."""
+
+    study: Study
+    model: Model
+    draws: Draws
+    posterior: Posterior
+
+
+def study(reports: Reports, bank: Bank, run: Run, effort: Effort) -> Study:
+    """Return a study of reports before any call."""
+    return Study(load_family(reports.hypotheses), reports, bank, run, effort)
+
+
+def infer(studied: Study) -> Inference:
+    """Make the calls that are needed, and infer."""
+    effort, family = studied.effort, studied.family
+    points = design(family, effort.first + effort.more, effort.seed)
+    studied.try_points(studied.settings, points[: effort.first], "every setting")
+    varying = studied.varying()
+    studied.try_points(varying, points[effort.first :], "settings that vary")
+    for number in range(effort.rounds):
+        found = concluded(studied, effort.draws // 4)
+        aimed = plausible(found.posterior, effort.aimed, effort.seed + number)
+        of_reports = {each.setting for each in found.model.statements}
+        studied.try_points(
+            [each for each in varying if each in of_reports],
+            aimed,
+            f"plausible censors, round {number + 1}",
+        )
+    return concluded(studied, effort.draws)
+
+
+def concluded(studied: Study, count: int) -> Inference:
+    """Return what follows from the calls so far."""
+    model = studied.model()
+    draws = draw(model, count, studied.effort.seed)
+    return Inference(studied, model, draws, weigh(model, draws))
+
+
+def plausible(posterior: Posterior, count: int, seed: int) -> Floats:
+    """Return points drawn from what is believed of the boxes, each box in turn."""
+    rng = np.random.default_rng(seed)
+    chosen = rng.choice(len(posterior.weights), count, p=posterior.weights)
+    boxes = [posterior.box(name)[chosen] for name in posterior.model.cube.boxes]
+    return np.array([boxes[n % len(boxes)][n] for n in range(count)])
