@@ -34,6 +34,7 @@ ROOT = DOCS.parent
 API = {
     "testbed": ("load",),
     "testbed.analysis.dataframes": ("RunTables",),
+    "testbed.transport.client_side": (),
     "testbed.transport.interface": (),
     "testbed.transport.loopback": ("LoopbackHost",),
 }

@@ -24,6 +24,10 @@ class InputError(KnownError):
     exit_status: ClassVar[int] = 2
 
 
+class Interrupted(Exception):  # noqa: N818 - requested, not an error
+    """The user interrupted a run; the cells that had finished are kept."""
+
+
 def did_you_mean(name: object, known: Iterable[str]) -> str:
     """Return a question that names the known name which is most like another; or nothing."""
     from difflib import get_close_matches  # noqa: PLC0415 - only who makes an error pays for it

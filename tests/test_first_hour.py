@@ -106,6 +106,7 @@ def open_run(run: Run, env: Mapping[str, str]) -> str:
     return subprocess.run(words, env=env, check=True, capture_output=True, text=True).stdout
 
 
+@pytest.mark.slow
 def test_open_writes_a_report_if_need_be_and_shows_it(
     calls_run: Run, browser: tuple[Mapping[str, str], Path]
 ) -> None:

@@ -32,7 +32,6 @@ from testbed.record.observation import (
 from testbed.run.provenance import lacking, programs
 from testbed.tools import golden
 from testbed.tools.golden import (
-    SLOW_ENGINES,
     Golden,
     Observed,
     golden_cells,
@@ -63,7 +62,7 @@ observations = st.builds(
 @pytest.mark.guest
 @pytest.mark.parametrize(
     "engine",
-    [pytest.param(name, marks=SLOW if name in SLOW_ENGINES else ()) for name in ENGINES],
+    [pytest.param(name, marks=SLOW if each.is_slow else ()) for name, each in ENGINES.items()],
 )
 def test_what_is_observed_in_a_cell_is_golden(kernel: Kernel, tmp_path: Path, engine: str) -> None:
     cell = golden_cells()[engine]

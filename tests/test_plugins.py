@@ -84,6 +84,7 @@ def test_a_transport_and_a_messenger_are_listed(copy: Path) -> None:
     assert "Plain (model)" in python(copy, "-m", "testbed", "list", "messengers")
 
 
+@pytest.mark.slow
 @pytest.mark.guest
 def test_a_guest_finds_them_too_and_a_figure_draws_the_run(copy: Path) -> None:
     python(copy, "-m", "testbed", "run", "added", "--out", "results")

@@ -26,6 +26,7 @@ from typing import Literal
 
 import trio
 
+from testbed.transport.client_side import Ends
 from testbed.transport.desync import values
 from testbed.transport.desync.reading import read_strategy
 from testbed.transport.desync.rewriting import Desync
@@ -43,7 +44,7 @@ from testbed.transport.desync.strategy import (
     Strategy,
     Tactic,
 )
-from testbed.transport.interface import Address, Ends, Host, Program, ServerInfo
+from testbed.transport.interface import Address, Host, Program, ServerInfo
 
 _LAYERS: Sequence[Layer7] = (
     "http", "tls", "quic", "stun", "wireguard", "dht", "discord", "unknown",

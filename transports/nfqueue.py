@@ -14,9 +14,10 @@ from dataclasses import dataclass
 
 import trio
 
+from testbed.transport.client_side import Ends
+from testbed.transport.commands import as_here, check_command, programs_of
 from testbed.transport.interface import (
     Address,
-    Ends,
     Host,
     Program,
     ServerInfo,
@@ -43,23 +44,16 @@ class Transport:
     """Which ends of a call run it."""
 
     def __post_init__(self) -> None:
-        if not self.command:
-            raise ValueError("command: a list of a program and its arguments")
+        check_command(self.command, self.files)
         if not 0 < self.queue < 0x10000:
             raise ValueError("queue: must be from 1 to 65535")
         if not 0 < self.mark < 1 << 32:
             raise ValueError("mark: must be from 1 to 4294967295")
-        for path in (self.command[0], *self.files):
-            if "/" in path and not path.startswith("/"):
-                raise ValueError(f"{path!r} is neither a name nor an absolute path")
-        for file in self.files:
-            if not any(file in argument for argument in self.command):
-                raise ValueError(f"files: the command does not name {file!r}")
 
     @property
     def programs(self) -> tuple[Program, ...]:
         """The program, and the files that it reads."""
-        return (Program(self.command[0]), *(Program(file, is_data=True) for file in self.files))
+        return programs_of(self.command, self.files)
 
     async def serve(self, host: Host, listen: Address, forward: Address) -> ServerInfo:
         """Return `forward` itself: nothing runs on the bridge."""
@@ -68,7 +62,7 @@ class Transport:
     async def connect(self, host: Host, server: ServerInfo) -> trio.abc.Channel[bytes]:
         """Run the program on the node's queue, and open a UDP socket to the relay."""
         await host.queue_packets(self.queue, mark=self.mark)
-        await host.start_process(self._argv())
+        await host.start_process(as_here(self.command, self.files))
         with trio.move_on_after(_READ_WITHIN_S) as limit:
             await host.queue_is_read(self.queue)
         if limit.cancelled_caught:
@@ -76,11 +70,3 @@ class Transport:
                 f"{self.command[0]} does not read queue {self.queue}: does its command name it?"
             )
         return await host.open_udp(server.address)
-
-    def _argv(self) -> list[str]:
-        """Return the command with the files where the guest has them."""
-        argv = list(self.command)
-        for file in self.files:
-            here = Program(file, is_data=True).path()
-            argv = [argument.replace(file, here) for argument in argv]
-        return argv

@@ -31,6 +31,8 @@ class Engine:
     relay_protocols: tuple[str, ...] = ("udp", "tcp")
     """The protocols to the relay on which its frames can be read; inside TLS no real engine's
     can."""
+    is_slow: bool = False
+    """Whether a call of 10 s takes most of a minute, so that only slow tests make one."""
     nack: bool = False
     """Whether its ends can be made to request lost packets (RFC 4585, 6.2.1)."""
     is_heard_in_time: bool = False

@@ -13,8 +13,7 @@ from typer._click.exceptions import NoArgsIsHelpError, UsageError
 from testbed import __version__
 from testbed.cli.console import err, out
 from testbed.cli.registry import commands
-from testbed.errors import KnownError, did_you_mean
-from testbed.run.runner import Interrupted
+from testbed.errors import Interrupted, KnownError, did_you_mean
 
 INTERRUPTED = 130
 _POSSIBLE = re.compile(r" \(Possible options: (.*)\)")
@@ -99,7 +98,7 @@ def _quit(sentence: str, status: int) -> NoReturn:
     sys.exit(status)
 
 
-for _name, _command in commands():
+for _name, _command in commands(sys.argv[1:2]):
     _panel, _function, _ = _command
     if isinstance(_function, typer.Typer):
         app.add_typer(_function, name=_name, rich_help_panel=_panel.value)

@@ -17,14 +17,9 @@ from testbed.cli.console import err, out
 from testbed.cli.kernel import guest_kernel
 from testbed.cli.outputs import check_folder
 from testbed.cli.registry import Command, Panel
+from testbed.errors import Interrupted
 from testbed.experiment.explanations import ScenarioError
-from testbed.experiment.scenario import (
-    RESULTS,
-    censor_names,
-    load_any_censor,
-    load_scenario,
-)
-from testbed.run.runner import Interrupted
+from testbed.experiment.scenario import RESULTS, censor_names, load_any_censor, load_scenario
 from testbed.tools.calibration import finding_tables
 from testbed.tools.calibration.findings import Calibration, as_json
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
@@ -13,21 +13,27 @@ import typer
 
 from testbed.censor.profile import Profile
 from testbed.cli.console import err, out, print_json, short
+from testbed.cli.fit_dumps import fit_dump, is_without_packets
 from testbed.cli.kernel import guest_kernel
 from testbed.cli.registry import Command, Panel
 from testbed.experiment.explanations import ScenarioError
+from testbed.experiment.hypotheses import load_family
 from testbed.experiment.scenario import censor_names, load_censor
 from testbed.run.runner import in_guest
 from testbed.show.drawing.files import write
-from testbed.tools.fitting import counters, self_check
+from testbed.tools.fitting import self_check
 from testbed.tools.fitting.anonymising import anonymise
+from testbed.tools.fitting.as_report import report_of
 from testbed.tools.fitting.claims import Finding
+from testbed.tools.fitting.contrasts import contrasted, groups, groups_text
 from testbed.tools.fitting.controls import compared
 from testbed.tools.fitting.examination import Examination, examine
 from testbed.tools.fitting.fit_figures import compared_figure
 from testbed.tools.fitting.fit_page import Fit, page_of
 from testbed.tools.fitting.fit_tables import finding_rows, findings_table, headline
-from testbed.tools.fitting.library import Candidate, candidates
+from testbed.tools.fitting.hypotheses_tried import Tried, sentences, tried
+from testbed.tools.fitting.library import Candidate, Composition, candidates
+from testbed.tools.fitting.localising import located
 from testbed.tools.fitting.profile_file import as_toml, profile_of
 from testbed.tools.fitting.reading import read_capture
 
@@ -35,6 +41,9 @@ _LEGEND = """\
 Up is what the capture's own end sends. Intervals are 95 %. What these packets show is dated and
 holds for this path: it does not show who did it, or why. Dim rows are not in the profile."""
 _SHOWN = 10
+_NEED_PACKETS = (
+    *("--control", "--second", "--page", "--check", "--library", "--hypotheses", "--report"),
+)
 _STILL_THERE = """\
 Times, sizes, ports and TTLs are still in them, and may tell which programs were used, and more:
 they are safer to share, not safe."""
@@ -45,12 +54,16 @@ def fit(
         list[Path],
         typer.Argument(
             metavar="CAPTURE [FAR]",
-            help="A capture of one end of a call, or of both ends; or a browser's WebRTC dump.",
+            help="A capture of one end of a call, or of both; a WebRTC dump; OONI's measurements.",
         ),
     ],
     control: Annotated[
         list[Path] | None,
         typer.Option(metavar="CAPTURE", help="A control, of as many ends (repeatable)."),
+    ] = None,
+    second: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="CAPTURE", help="The same call by a second server (repeatable)."),
     ] = None,
     profile_out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE.toml", help="Write a profile.")
@@ -71,6 +84,14 @@ def fit(
     library: Annotated[
         bool, typer.Option("--library", help="Which profiles could have produced the capture.")
     ] = False,
+    hypotheses: Annotated[
+        str | None,
+        typer.Option(metavar="FAMILY", help="Which of its censors could have produced it."),
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.toml", help="Write it as a report for the inference."),
+    ] = None,
     inside: Annotated[
         list[str] | None,
         typer.Option(metavar="CIDR", help="The network of the end that captured (repeatable)."),
@@ -85,36 +106,48 @@ def fit(
     Example: testbed fit call.pcapng --control unrestricted.pcapng --out mine.toml
     """
     if anonymous is not None:
-        _anonymise([*captures, *(control or ())], anonymous)
+        _anonymise([*captures, *(control or ()), *(second or ())], anonymous)
         return
-    if len(captures) == 1 and counters.is_dump(captures[0]):
-        _print_counters(captures[0], as_json=written_json)
+    if len(captures) == 1 and is_without_packets(captures[0]):
+        packets_for = (control, second, page, check, library, hypotheses, report)
+        others = dict(zip(_NEED_PACKETS, packets_for, strict=True))
+        fit_dump(captures[0], profile_out, others, today=_today(), as_json=written_json)
         return
     networks = [_network(text) for text in inside or ()]
     with err.status("reads captures"):
         examined = _examined(captures, networks)
         compared_to = _examined(control, networks) if control else None
-    found = examined.findings if compared_to is None else compared(examined, compared_to)
+    found = contrasted(examined) if compared_to is None else compared(examined, compared_to)
+    if second:
+        found = located(examined, found, _examined(second, networks))
     taken_on = datetime.fromtimestamp(examined.near.began_at, UTC).date()
     title = f"Fitted to a capture of {taken_on}"
     made = profile_of(examined, found, title=title, today=_today())
     toml = as_toml(made)
     possible = _possible(examined) if library else []
     about = Fit(title, _today(), examined, found, compared_to is not None, toml, possible)
-    wrote = _written(about, profile_out, page)
+    family = None if hypotheses is None else _tried(examined, hypotheses)
+    wrote = _written(about, {profile_out: toml, report: report_of(examined)}, page)
     if written_json:
-        print_json(_json(examined, found, possible))
+        print_json({**_json(examined, found, possible), "hypotheses": family})
         return
     _print(examined, found, possible)
+    for sentence in sentences(family) if family else ():
+        out.print(sentence, markup=False)
     for path in wrote:
         out.print(f"Wrote {short(path)}", markup=False)
     if check is not None:
         _check(examined, compared_to, made, check)
 
 
-def _written(about: Fit, profile_out: Path | None, page: Path | None) -> list[Path]:
+def _tried(examined: Examination, family: str) -> Tried:
+    with err.status("replays censors of the family"):
+        return tried(examined, load_family(family))
+
+
+def _written(about: Fit, others: Mapping[Path | None, str], page: Path | None) -> list[Path]:
     """Write the files that were asked for, and return their paths."""
-    texts = {profile_out: about.toml, page: "" if page is None else page_of(about)}
+    texts = {**others, page: "" if page is None else page_of(about)}
     wrote = [path for path in texts if path is not None]
     for path in wrote:
         path.write_text(texts[path])
@@ -123,7 +156,8 @@ def _written(about: Fit, profile_out: Path | None, page: Path | None) -> list[Pa
 
 def _possible(examined: Examination) -> list[Candidate]:
     with err.status("replays profiles"):
-        return candidates(examined, [load_censor(name) for name in censor_names()])
+        profiles = [Composition(name, (load_censor(name),)) for name in censor_names()]
+        return candidates(examined, profiles)
 
 
 def _anonymise(paths: Sequence[Path], folder: Path) -> None:
@@ -180,6 +214,7 @@ def _json(
         "findings": finding_rows(examined, found),
         "unknown": [f"{each.name}: {each.why}" for each in examined.unknown],
         "notes": list(examined.notes),
+        "groups": groups(examined),
         "library": list(possible),
     }
 
@@ -188,6 +223,8 @@ def _print(examined: Examination, found: Sequence[Finding], possible: Sequence[C
     out.print(headline(examined, found), markup=False)
     if found:
         out.print(findings_table(examined, found))
+    for sentence in groups_text(groups(examined)):
+        out.print(sentence, markup=False)
     for each in examined.unknown:
         out.print(f"Not known: {each.name}: {each.why}.", markup=False)
     for note in examined.notes:
@@ -202,17 +239,6 @@ def _print(examined: Examination, found: Sequence[Finding], possible: Sequence[C
             markup=False,
         )
     out.print(_LEGEND, style="dim")
-
-
-def _print_counters(path: Path, *, as_json: bool) -> None:
-    """Print what a browser's counters show."""
-    found = counters.read_dump(path)
-    if as_json:
-        print_json(found)
-        return
-    out.print(counters.headline(found), markup=False)
-    out.print(counters.table(found))
-    out.print(counters.LEGEND, style="dim")
 
 
 COMMAND = Command(Panel.RUN, fit)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict
+from datetime import date
 from typing import Annotated
 
 import typer
@@ -15,8 +16,12 @@ from testbed.cli.inferring import opened
 from testbed.cli.registry import Command, Panel
 from testbed.experiment.choosing import transport_choice, transport_names
 from testbed.experiment.reports import report_names
+from testbed.experiment.transport_facts import transport_facts
+from testbed.show.answer import wording
+from testbed.show.answer.standing import is_stale, stale_warning
+from testbed.show.answer.wording import ranking
 from testbed.tools.inferring.ranking import Ranked, censors_left, rank
-from testbed.tools.inferring.study import Effort, infer
+from testbed.tools.inferring.study import Effort, Inference, infer
 
 _USUAL = ("direct", "obfs4", "vless_ws_tls", "shadowsocks2022", "hysteria2", "wireguard")
 _LEGEND = """\
@@ -63,17 +68,27 @@ def rank_transports(
     if as_json:
         print_json([asdict(each) for each in ranked])
         return
-    out.print(_in_words(ranked, messenger, box, censors), markup=False)
     out.print(_table(ranked))
     out.print(_LEGEND, style="dim")
+    out.print()
+    for line in _answer(ranked, found, box, censors):
+        out.print(line, markup=False)
 
 
-def _in_words(ranked: list[Ranked], messenger: str, box: str, censors: int) -> str:
-    best = [each.transport for each in ranked if each.rank == 1]
-    ties = f"; {', '.join(best)} cannot be told apart" if len(best) > 1 else ""
-    return (
-        f"Under {censors} censors that the reports leave over ({box}), calls of {messenger} are "
-        f"usable most often by {best[0]} ({_estimate(ranked[0].usable)}){ties}."
+def _answer(ranked: list[Ranked], found: Inference, box: str, censors: int) -> list[str]:
+    """Return the answer in words, with what it rests on."""
+    reports, today = found.study.reports, date.today()
+    stale = is_stale(reviewed := reports.reviewed, today)
+    return ranking(
+        [wording.Ranked(each.transport, each.usable, each.rank == 1) for each in ranked],
+        transport_facts(),
+        scope=f"{censors} censors that fit the {len(reports.reports)} reports of {reports.name} "
+        f"({box}; sources up to {reviewed})",
+        warning=stale_warning(reports.name, reviewed) if stale else "",
+        unknown=[
+            "what transports look like to a classifier that no report is about.",
+            "whether servers are blocked by their addresses.",
+        ],
     )
 
 

@@ -5,7 +5,7 @@ The command's name is the file's, with `-` for `_`. There is no list of commands
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import NamedTuple
 
@@ -32,9 +32,15 @@ class Command(NamedTuple):
     """The position within the panel, then by name; 0 for the command to begin with."""
 
 
-def commands() -> list[tuple[str, Command]]:
-    """Return all commands by name, in the order in which the help shows them."""
+def commands(begins_with: Sequence[str] = ()) -> list[tuple[str, Command]]:
+    """Return all commands by name, in the order in which the help shows them.
+
+    If a command line begins with the name of a command, return that one alone: the others' modules
+    are not imported then, which takes seconds.
+    """
     panels = list(Panel)
     by_file: Mapping[str, Command] = Plugins("testbed.cli", "COMMAND")
+    if begins_with and (file := begins_with[0].replace("-", "_")) in by_file:
+        return [(begins_with[0], by_file[file])]
     found = [(name.replace("_", "-"), command) for name, command in by_file.items()]
     return sorted(found, key=lambda each: (panels.index(each[1].panel), each[1].place, each[0]))

@@ -20,7 +20,7 @@ from testbed.experiment.explanations import ScenarioError
 from testbed.experiment.loading import own_programs
 from testbed.guest import go_programs
 from testbed.guest.programs import missing
-from testbed.transport.interface import Noting
+from testbed.transport.client_side import Noting
 
 
 @dataclass(frozen=True)

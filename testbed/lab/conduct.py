@@ -48,9 +48,9 @@ from testbed.record.observation import (
     TrafficRecord,
     TransportRecord,
 )
+from testbed.transport.client_side import ClientSide
 from testbed.transport.interface import (
     Address,
-    ClientSide,
     ServerInfo,
     Transport,
     TransportError,

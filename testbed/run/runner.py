@@ -24,7 +24,7 @@ from time import monotonic
 import trio
 
 from testbed.call.engines import ENGINES, GUEST_MB
-from testbed.errors import KnownError
+from testbed.errors import Interrupted, KnownError
 from testbed.experiment.cell import ERROR_FILE, LACKS_FILE, CaptureAt, Cell
 from testbed.experiment.explanations import ScenarioError
 from testbed.experiment.scenario import ROOT, cell_id
@@ -71,10 +71,6 @@ class LabError(KnownError):
 
 class ConductError(KnownError):
     """A cell could not be conducted; the message is the reason."""
-
-
-class Interrupted(Exception):  # noqa: N818 - requested, not an error
-    """The user interrupted a run; the cells that had finished are kept."""
 
 
 Conduct = Callable[[Path, Cell, int], Awaitable[Wall]]

@@ -33,8 +33,6 @@ from testbed.transport.interface import Program
 GOLDEN_FILE = ROOT / "tests" / "golden.toml"
 DURATION_S = 10.0
 """The duration of the calls in golden cells."""
-SLOW_ENGINES = ("chromium",)
-"""Engines whose golden cell takes most of a minute."""
 _SCENARIO, _TRANSPORTS = "speed", "ru-transports-2025-08"
 """The scenarios that provide the links of golden cells, with jitter, and the transports."""
 EVASION_BY_FAKES = "desync {fake = random, fake_bytes = 120, protocol = udp}"

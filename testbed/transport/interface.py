@@ -25,9 +25,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import trio
+
+from testbed.transport.client_side import PacketRewriter
 
 MAX_DATAGRAM_BYTES = 1200
 """What every transport carries: the datagram size that QUIC assumes of any path (RFC 9000, 14)."""
@@ -170,25 +172,6 @@ class Process(Protocol):
         ...
 
 
-class PacketRewriter(Protocol):
-    """Decides what leaves a node instead of the packets that it sends.
-
-    Packets are whole IP packets. Its answers follow from the packets, their times and its own
-    state.
-    """
-
-    def sent(self, packet: bytes, now: float, /) -> Sequence[bytes]:
-        """Return what leaves at once, in this order, instead of a packet that the node sends.
-
-        `now` (s) never decreases. A packet that is to leave as it is comes back as it is.
-        """
-        ...
-
-    def received(self, packet: bytes, now: float, /) -> None:
-        """Note a packet that the node receives, which it gets in any case."""
-        ...
-
-
 class SocketChannel(trio.abc.Channel[bytes]):
     """A channel that is a connected UDP socket; a thread may wait for the socket itself."""
 
@@ -316,6 +299,17 @@ class Host(Protocol):
         """
         ...
 
+    async def proxy_tcp(self, argv: Sequence[str], port: int) -> None:
+        """Run a transparent proxy and lead the node's TCP connections to it until the host closes.
+
+        The program listens on `port` and learns by SO_ORIGINAL_DST where each connection was to go.
+        It runs as a user of its own, whose connections are left alone.
+
+        Raises:
+            TransportError: The host has no packet path of its own.
+        """
+        ...
+
     def start_task(self, task: Callable[[], Awaitable[object]], /) -> None:
         """Run a task of the transport until the host closes."""
         ...
@@ -354,30 +348,6 @@ class Transport(Protocol):
             TransportError: There is no connection.
             OSError: There is no connection.
         """
-        ...
-
-
-Ends = Literal["caller", "both"]
-"""The ends of a call that evade: the caller alone, or the callee as well, even if it is abroad."""
-
-
-@runtime_checkable
-class ClientSide(Protocol):
-    """A transport without a bridge: it changes what a node sends on the direct path."""
-
-    @property
-    def ends(self) -> Ends:
-        """Which ends of a call use it."""
-        ...
-
-
-@runtime_checkable
-class Noting(Protocol):
-    """A transport that has something to say about how it understood its parameters."""
-
-    @property
-    def notes(self) -> Sequence[str]:
-        """What a person must know of it before reading a result; each is one line."""
         ...
 
 

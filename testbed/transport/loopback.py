@@ -20,10 +20,10 @@ from typing import Self
 
 import trio
 
+from testbed.transport.client_side import PacketRewriter
 from testbed.transport.interface import (
     READY_TIMEOUT_S,
     Address,
-    PacketRewriter,
     Process,
     SocketChannel,
     Tls,
@@ -253,6 +253,14 @@ class LoopbackHost:
         raise TransportError(_NOT_HERE)
 
     async def rewrite_packets(self, rewriter: PacketRewriter) -> None:
+        """Refuse, as `masquerade` does.
+
+        Raises:
+            TransportError: Always.
+        """
+        raise TransportError(_NOT_HERE)
+
+    async def proxy_tcp(self, argv: Sequence[str], port: int) -> None:
         """Refuse, as `masquerade` does.
 
         Raises:

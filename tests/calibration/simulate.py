@@ -8,12 +8,12 @@ from random import Random
 from testbed.censor.censor import Censor
 from testbed.censor.packet import Direction, parse_packet
 from testbed.censor.profile import Profile
+from testbed.tools.calibration.composition import Observation
 from testbed.tools.calibration.experiment import Arrived, Experiment
 from testbed.tools.calibration.findings import Calibration, Finding
 from testbed.tools.calibration.packets import kind_of
 from testbed.tools.calibration.planning import plan, unmeasured
 from testbed.tools.calibration.profiles import LISTS
-from testbed.tools.calibration.script import Observation
 
 PATH_S = 15e-6
 Make = Callable[[Profile, Random, str], Censor]

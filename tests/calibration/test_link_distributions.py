@@ -8,11 +8,11 @@ from random import Random
 import pytest
 
 from testbed.experiment.link import Link, Links
+from testbed.tools.calibration.composition import Observation
 from testbed.tools.calibration.experiment import Arrived
 from testbed.tools.calibration.findings import Measurement
 from testbed.tools.calibration.link_traffic import serialisation_s
 from testbed.tools.calibration.links import plan_links
-from testbed.tools.calibration.script import Observation
 
 LOSS = 0.05
 LINK = Link(delay_ms=20, jitter_ms=4, loss=LOSS)

@@ -42,6 +42,7 @@ def test_each_direction_has_its_own_numbers(kernel: Kernel, tmp_path: Path) -> N
     assert {v.what for v in found.vectors} >= {"375 packets down, 1 ms apart"}
 
 
+@pytest.mark.slow
 def test_bursts_in_which_something_passes_are_measured_too(kernel: Kernel, tmp_path: Path) -> None:
     bursts = GilbertElliott(0.02, 0.2, loss_bad=0.8, loss_good=0.001)
     found = calibrated(kernel, tmp_path, Links(TEST, backbone=Link(delay_ms=15, loss=bursts)))
@@ -49,6 +50,7 @@ def test_bursts_in_which_something_passes_are_measured_too(kernel: Kernel, tmp_p
     assert {"loss, share", "loss, mean run"} <= set(numbers(found, "backbone"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("too_big", ["reported", "lost"])
 def test_a_small_mtu_is_said_or_not(kernel: Kernel, tmp_path: Path, too_big: str) -> None:
     link = Link(mtu_bytes=1280, too_big="lost" if too_big == "lost" else "reported")
@@ -58,6 +60,7 @@ def test_a_small_mtu_is_said_or_not(kernel: Kernel, tmp_path: Path, too_big: str
     assert [vector.expected for vector in found.vectors] == [f"too big: {too_big}"]
 
 
+@pytest.mark.slow
 def test_a_link_changes_when_it_says(kernel: Kernel, tmp_path: Path) -> None:
     changes = (
         Change(rate_mbps=0.5, at_s=3),

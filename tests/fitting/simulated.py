@@ -40,6 +40,15 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Route:
+    """The ends of a call, and its relay."""
+
+    near: Endpoint = NEAR
+    relay: Endpoint = RELAY
+    far: Endpoint = FAR
+
+
+@dataclass(frozen=True)
 class Clock:
     """What the far end's clock shows at a time of the near end's."""
 
@@ -52,10 +61,14 @@ class Clock:
 
 @dataclass
 class Call:
-    """A simulated call, and the frames of both captures."""
+    """Simulated calls, and the frames of both captures."""
 
     near: list[tuple[float, bytes]] = field(default_factory=list)
     far: list[tuple[float, bytes]] = field(default_factory=list)
+
+    def beside(self, other: Call) -> Call:
+        """Return this call and another one in the same captures."""
+        return Call([*self.near, *other.near], [*self.far, *other.far])
 
     def write(self, folder: Path, name: str = "call") -> tuple[Path, Path]:
         """Write both captures; return their paths."""
@@ -92,8 +105,10 @@ def make_call(
     duration_s: float = 20.0,
     line: Line = Line(),
     clock: Clock = Clock(),
+    route: Route = Route(),
 ) -> Call:
     """Make a call of a length across a censor with this profile."""
+    near, relay, far = route.near, route.relay, route.far
     rng = Random(f"call {seed}")
     censor = Censor(profile, Random(f"censor {seed}"), {})
     censor.begin(0.0)
@@ -101,11 +116,11 @@ def make_call(
     waiting = [*_sent(rng, duration_s, up=True), *_sent(rng, duration_s, up=False)]
     heap: list[tuple[float, int, bool, bytes]] = []
     for at_s, up, payload in waiting:
-        at_end = (call.near, NEAR, RELAY) if up else (call.far, FAR, RELAY)
+        at_end = (call.near, near, relay) if up else (call.far, far, relay)
         shown = at_s if up else clock(at_s)
         at_end[0].append((shown, packet("udp", at_end[1], at_end[2], payload, 1)))
         if rng.random() >= line.loss / 2:
-            inner = packet("udp", *((NEAR, RELAY) if up else (RELAY, NEAR)), payload, 1)
+            inner = packet("udp", *((near, relay) if up else (relay, near)), payload, 1)
             reaches = at_s + line.delay_s + line.jitter_s * rng.random()
             heapq.heappush(heap, (reaches, next(numbers), up, inner))
     last = {True: 0.0, False: 0.0}
@@ -119,15 +134,15 @@ def make_call(
             arrives = release.at + line.delay_s + line.jitter_s * rng.random()
             if release.at == at_s:  # lines keep the order of what was not held
                 arrives = last[up_now] = max(arrives, last[up_now])
-            _arrive(call, release.data, arrives, clock, up=up_now)
+            _arrive(call, release.data, arrives, clock, route, up=up_now)
     return call
 
 
-def _arrive(call: Call, data: bytes, at_s: float, clock: Clock, *, up: bool) -> None:
+def _arrive(call: Call, data: bytes, at_s: float, clock: Clock, route: Route, *, up: bool) -> None:
     routed = data[:8] + bytes([data[8] - 2]) + data[9:]
     if up:
         payload = parse_packet(routed, Direction.UP).payload
-        passed_on = packet("udp", RELAY, FAR, payload, 1)
+        passed_on = packet("udp", route.relay, route.far, payload, 1)
         call.far.append((clock(at_s), passed_on[:8] + bytes([61]) + passed_on[9:]))
     else:
         call.near.append((at_s, routed))

@@ -68,6 +68,7 @@ def test_any_other_file_is_said_to_be_no_archive(tmp_path: Path) -> None:
         load(tmp_path / "cut.tar.gz", tmp_path / "cache")
 
 
+@pytest.mark.slow
 def test_a_loaded_image_is_the_saved_one(tmp_path: Path) -> None:
     ours = our_image()
     names = ours.lock.groups[BASE]

@@ -198,6 +198,7 @@ def on_the_hosts_files(kernel: Kernel, folder: Path, words: Sequence[str]) -> tu
     return status, (folder / "stdout").read_text(), (folder / "stderr").read_text()
 
 
+@pytest.mark.slow
 def test_host_kernel_mode_runs_the_same_cells(kernel: Kernel, tmp_path: Path) -> None:
     """On the guest's kernel, which has all that it needs, where a test machine's may not."""
     our_image().tree()

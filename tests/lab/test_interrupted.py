@@ -48,7 +48,14 @@ async def until(condition: Callable[[], object]) -> None:
             await trio.sleep(0.02)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGTERM,
+        pytest.param(signal.SIGINT, marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, marks=pytest.mark.slow),
+    ],
+)
 def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path, number: signal.Signals) -> None:
     path, folder = tmp_path / "long.toml", tmp_path / "run"
     # Seconds of work, so that it is not over before the signal comes.

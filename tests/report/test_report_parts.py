@@ -6,6 +6,7 @@ import shlex
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from bs4 import BeautifulSoup
 from hypothesis import given
 from hypothesis import strategies as st
@@ -49,6 +50,7 @@ def test_sounds_are_as_long_as_all_of_them_may_be(count: int) -> None:
         assert count * seconds * sounds.BYTES_PER_S <= sounds.SOUND_BUDGET_BYTES
 
 
+@pytest.mark.slow
 def test_sounds_that_have_no_room_are_the_best_ones(small_run: Run) -> None:
     kinds = kinds_of(small_run, small_run.cells())
     found = sounds_of(small_run, kinds, lambda _: None, 40_000)

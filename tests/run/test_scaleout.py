@@ -15,12 +15,13 @@ from pathlib import Path
 import pytest
 import trio
 
+from testbed.errors import Interrupted
 from testbed.experiment.cell import TransportChoice
 from testbed.experiment.scenario import ROOT, cell_id
 from testbed.guest.kernel.builder import Kernel
 from testbed.record.results import WALL, Run
 from testbed.run import cluster
-from testbed.run.runner import Done, Interrupted, LabError, in_guest, run_cells
+from testbed.run.runner import Done, LabError, in_guest, run_cells
 from tests.lab.conftest import short_cell
 from tests.records import manifest
 

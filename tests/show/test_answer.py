@@ -16,7 +16,7 @@ from testbed.censor.profile import Profile
 from testbed.experiment.scenario import load_censor
 from testbed.experiment.transport_facts import transport_facts
 from testbed.record.cell_record import CellRecord
-from testbed.record.manifest import Manifest
+from testbed.record.manifest import Manifest, TransportDefinition
 from testbed.show.answer import Answer, answer
 from testbed.show.answer.headline import SINGLE, restriction
 from testbed.show.answer.standing import standing
@@ -265,20 +265,45 @@ def test_a_transport_with_parameters_has_the_apps_of_its_kind() -> None:
     assert with_apps("fec {inner = tuic}", known) == "fec {inner = tuic} (a method, no program)"
 
 
-def test_a_ranking_names_ties_and_the_censors_that_defeat_the_best() -> None:
-    lines = ranking(
+def test_a_name_that_a_scenario_chose_has_the_facts_of_its_kind() -> None:
+    about = with_profiles(load_censor(RUSSIA))
+    own = {"fakes": TransportDefinition(kind="desync")}
+    about = replace(about, definitions=replace(about.definitions, transports=own))
+    cells = [
+        recorded(one) for one in calls({("fakes", RUSSIA): GOOD, ("direct", RUSSIA): UNUSABLE})
+    ]
+    text = said(answer(compare(cells), [], about, transport_facts(), TODAY))
+    assert "Calls through fakes (zapret (nfqws, winws), ByeDPI, …): 3 of 3 calls usable" in text
+    assert "Both ends of the call must use fakes." in text
+    assert "The other party needs nothing" not in text
+
+
+def ranked(warning: str = "") -> list[str]:
+    return ranking(
         [
-            Ranked("obfs4", Estimate(0.2, 0.1, 0.3, 100), 15),
-            Ranked("tuic", Estimate(0.94, 0.9, 0.97, 100), 3),
-            Ranked("hysteria2", Estimate(0.95, 0.91, 0.98, 100), 3),
+            Ranked("obfs4", Estimate(0.2, 0.1, 0.4, 20), is_best=False),
+            Ranked("tuic", Estimate(0.85, 0.6, 0.95, 20), is_best=True),
+            Ranked("hysteria2", Estimate(0.9, 0.7, 0.97, 20), is_best=True),
         ],
-        20,
         transport_facts(),
-        scope="ru-calls-2025-08 (20 censors that fit 15 reports)",
+        scope="20 censors that fit the 15 reports of ru-calls-2025",
+        warning=warning,
         unknown=["how deep the box looks."],
     )
-    assert lines[0].endswith("the best (a tie: their intervals overlap):")
-    assert lines[1].startswith("hysteria2 (v2rayNG, Hiddify, …): 95% of calls usable")
-    assert lines[1].endswith("fails under 3 of 20 censors.")
+
+
+def test_a_ranking_names_ties_and_under_how_many_censors_they_fail() -> None:
+    lines = [line.replace("\N{NO-BREAK SPACE}", " ") for line in ranked()]
+    assert lines[0].endswith("usable most often through these, which cannot be told apart:")
+    assert lines[1] == (
+        "hysteria2 (v2rayNG, Hiddify, …): 18 of 20 calls usable (95% interval: 70 to 97%); under 2 "
+        "of 20 censors they fail."
+    )
+    assert lines[2].endswith("under 3 of 20 censors they fail.")
+    assert "Needed at the far end: hysteria2: a Hysteria 2 server abroad" in lines[3]
     assert lines[-1] == "Unknown: how deep the box looks."
     assert not any("obfs4" in line for line in lines)
+
+
+def test_a_ranking_from_old_reports_names_no_tool() -> None:
+    assert ranked("The reports are old.") == ["The reports are old."]

@@ -235,6 +235,7 @@ def test_a_build_that_no_longer_hides_what_it_carries_fails(
     assert recognised["stun"] == recognised["whatsapp-like"] == (0, 6)
 
 
+@pytest.mark.slow
 @pytest.mark.guest
 def test_the_command_passes_an_equal_build_and_says_why_another_fails(
     scenario: Path, tmp_path: Path

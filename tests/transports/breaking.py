@@ -15,9 +15,9 @@ from typing import ClassVar, Literal
 import trio
 
 from testbed.transport.channels import forward_channel, forward_tcp
+from testbed.transport.client_side import Ends
 from testbed.transport.interface import (
     Address,
-    Ends,
     Host,
     Program,
     ServerInfo,

@@ -38,6 +38,7 @@ FIRST = {
     "fec": "fec {inner = direct}",
     "nfqueue": f'nfqueue {{command = ["{DATA}/first_fakes.py", "--qnum=200", '
     f'"--file={DATA}/fake.bin"], files = ["{DATA}/fake.bin"]}}',
+    "proxy": f'proxy {{command = ["{DATA}/splitting_proxy.py", "--port=1080"]}}',
     "pt": 'pt {name = "obfs4", server = ["obfs4proxy"], client = ["obfs4proxy"]}',
 }
 """How to name a transport that cannot be made without a parameter."""

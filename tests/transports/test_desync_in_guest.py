@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 import trio
@@ -24,6 +25,7 @@ from tests.transport.desync.told import told
 
 pytestmark = pytest.mark.guest
 CPUS = sorted(os.sched_getaffinity(0))
+PROXY = Path(__file__).parents[1] / "data" / "evasion" / "splitting_proxy.py"
 RELAY = b"\x0a\x02\x03\x02"
 PASTED = (
     "--filter-udp=3478 --filter-l7=stun --dpi-desync=fake --dpi-desync-fake-stun=stun.bin "
@@ -35,6 +37,7 @@ WAYS: Mapping[str, TransportChoice] = {
     "direct": TransportChoice("direct"),
     "empty": TransportChoice("desync", title="empty"),
     "pasted": TransportChoice("desync", {"strategy": PASTED}, title="pasted"),
+    "proxy": TransportChoice("proxy", {"command": (str(PROXY), "--port=1080")}, title="proxy"),
     "random": TransportChoice(
         "desync",
         {"fake": "random", "fake_bytes": 120, "protocol": "udp", "first": 1, "ends": "both"},
@@ -61,13 +64,18 @@ def call(choice: TransportChoice) -> Cell:
 
 def sent_by_udp(run: Run, way: str, end: str = "caller") -> list[tuple[bytes, Segment]]:
     """Return the datagrams that left an end of the call."""
+    return [each for each in sent(run, way, end) if each[1].tcp is None]
+
+
+def sent(run: Run, way: str, end: str) -> list[tuple[bytes, Segment]]:
+    """Return the packets of UDP and TCP that left an end of the call."""
     captures = run.captures(cell_id(call(WAYS[way])), "ends")
     [path] = [path for path in captures if path.name == f"{end}-end.pcap"]
     found = []
     with Capture(path) as capture:
         for captured in capture:
             segment = parse(captured.data)
-            if segment is not None and segment.tcp is None and segment.source != RELAY:
+            if segment is not None and segment.source != RELAY:
                 found.append((captured.data, segment))
     return found
 
@@ -101,6 +109,20 @@ def test_the_callee_abroad_does_the_same_if_it_is_asked_to(calls: Run) -> None:
         assert first.payload == sent_by_udp(calls, "direct", end)[0][1].payload
 
 
+def test_connections_go_through_a_proxy_of_ones_own_and_datagrams_past_it(calls: Run) -> None:
+    first, second = (
+        [len(s.payload) for _, s in sent(calls, way, "caller") if s.tcp and s.payload][:2]
+        for way in ("direct", "proxy")
+    )
+    assert first[0] > 100
+    assert second == [1, first[0] - 1]
+    direct, proxied = (sent_by_udp(calls, way) for way in ("direct", "proxy"))
+    assert [segment.payload for _, segment in proxied] == [segment.payload for _, segment in direct]
+    assert (
+        next(c for c in calls.cells() if c.record.transport == "proxy").record.chat.delivered == 3
+    )
+
+
 def test_what_the_box_no_longer_recognises_is_said(calls: Run) -> None:
     seen = {each.key.transport: each for each in saw(calls.cells())}
     assert (seen["direct"].facts, seen["direct"].prevented) == (("stun",), ())
@@ -111,5 +133,5 @@ def test_what_the_box_no_longer_recognises_is_said(calls: Run) -> None:
 
 def test_fakes_that_reach_a_server_break_what_it_hears(calls: Run) -> None:
     chats = {cell.record.transport: cell.record.chat for cell in calls.cells()}
-    assert chats["direct"].delivered == chats["empty"].delivered == 3
+    assert {chats[way].delivered for way in ("direct", "empty", "proxy")} == {3}
     assert chats["pasted"].delivered == 0

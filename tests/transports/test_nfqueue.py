@@ -18,7 +18,7 @@ from testbed.guest.kernel.builder import Kernel
 from testbed.guest.programs import version
 from testbed.record.results import Run
 from testbed.run.runner import in_guest, run_cells
-from testbed.transport.interface import ClientSide
+from testbed.transport.client_side import ClientSide
 from tests.lab.conftest import short_cell
 
 CPUS = sorted(os.sched_getaffinity(0))

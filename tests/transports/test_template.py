@@ -35,6 +35,7 @@ def installed(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.guest
 def test_the_tests_of_the_template_pass(installed: Path) -> None:
     done = subprocess.run(

@@ -85,6 +85,7 @@ def test_a_machines_own_packets_are_left_alone() -> None:
             host.rewrite_packets(Nothing()),
             host.queue_packets(1, mark=1),
             host.queue_is_read(1),
+            host.proxy_tcp(["p"], 1080),
         ):
             with pytest.raises(TransportError, match="try this transport in a guest"):
                 await refused

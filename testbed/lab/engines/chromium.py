@@ -170,4 +170,10 @@ async def _obey(end: _End) -> None:
 
 
 # It is not heard in time: it provides counters of its own.
-ENGINE = LabEngine(make=ChromiumEngine, programs=(CHROMIUM, TURNSERVER), guest_mb=2048, nack=True)
+ENGINE = LabEngine(
+    make=ChromiumEngine,
+    programs=(CHROMIUM, TURNSERVER),
+    guest_mb=2048,
+    is_slow=True,
+    nack=True,
+)

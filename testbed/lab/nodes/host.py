@@ -31,15 +31,15 @@ from testbed.experiment.cell import (
 )
 from testbed.lab.net.network import NetworkNode
 from testbed.lab.net.udp import BoundUdp, TimedUdpChannel, UdpChannel, open_socket
-from testbed.lab.nodes.packet_path import MARK, PacketPath
+from testbed.lab.nodes.packet_path import MARK, PROXY_USER, PacketPath, Proxied
 from testbed.lab.nodes.process import LabProcess, ProcessEnded, end, how_it_ended
 from testbed.lab.nodes.tap import Tap
+from testbed.transport.client_side import PacketRewriter
 from testbed.transport.framing import Take
 from testbed.transport.interface import (
     PROGRAM_PATH,
     READY_TIMEOUT_S,
     Address,
-    PacketRewriter,
     Process,
     Tls,
     TransportError,
@@ -50,11 +50,14 @@ from testbed.transport.program_log import MAX_LOG_BYTES, ProgramLog
 PROCESSOR: Mapping[str, str] = {
     "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX,-AVX2,-AVX512F,-FMA,-FMA4",
     "GODEBUG": "cpu.aes=off",
+    "OPENSSL_ia32cap": "~0x4000000000000000:~0x40000",
 }
 """The environment in which programs act alike on all processors, where they can be asked to.
 
 glibc's functions of mathematics round differently with fused multiplication, and what Go offers in
-a TLS handshake depends on whether the processor has instructions for AES.
+a TLS handshake depends on whether the processor has instructions for AES. BoringSSL, which is in
+libwebrtc, draws random numbers by RDRAND on Intel's processors, and so differs from run to run;
+OPENSSL_ia32cap(3) hides RDRAND (bit 62) and RDSEED (bit 18 of the second word).
 """
 _FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 _LOOPBACK_INDEX = 1
@@ -95,7 +98,7 @@ class LabHost:
         self._processes: list[tuple[LabProcess, Callable[[Process], Awaitable[None]] | None]] = []
         self._timed = {node.interfaces[0].ifindex}
         """The indices of the interfaces that send packets at their times."""
-        self._paths: list[PacketPath] = []
+        self._paths: list[PacketPath | Proxied] = []
         self._spawned = 0
         self._may_end = False
 
@@ -127,7 +130,8 @@ class LabHost:
             local = "127.0.0.1"
             self._time_packets_of(_LOOPBACK_INDEX)
         # Packets for later pass a queue when they are handed over, not when they leave.
-        kind = UdpChannel if self._paths else TimedUdpChannel
+        is_queued = any(isinstance(path, PacketPath) for path in self._paths)
+        kind = UdpChannel if is_queued else TimedUdpChannel
         with self.node.namespace.entered():
             return kind(open_socket(Address(local, port), remote, device=device), device)
 
@@ -231,7 +235,9 @@ class LabHost:
                 )
         return process
 
-    def _spawn(self, argv: Sequence[str], env: Mapping[str, str], ready: str = "") -> LabProcess:
+    def _spawn(
+        self, argv: Sequence[str], env: Mapping[str, str], ready: str = "", user: int = 0
+    ) -> LabProcess:
         program = find_program(argv[0])
         if program is None:
             raise FileNotFoundError(f"there is no program {argv[0]!r} in {PROGRAM_PATH}")
@@ -248,6 +254,7 @@ class LabHost:
                 stderr=subprocess.STDOUT if ready else stderr,
                 env={"PATH": PROGRAM_PATH, "HOME": str(self.state_dir), **PROCESSOR, **env},
                 cwd=self.state_dir,
+                user=user,
             )
         # A program that floods its log is to end (by SIGXFSZ), and so is its cell, before the disk
         # is full.
@@ -303,7 +310,8 @@ class LabHost:
 
     async def queue_is_read(self, queue: int) -> None:
         """Wait until a program reads an NFQUEUE of the node."""
-        [path] = [path for path in self._paths if path.queue == queue]
+        paths = [path for path in self._paths if isinstance(path, PacketPath)]
+        [path] = [path for path in paths if path.queue == queue]
         while not path.is_read():  # noqa: ASYNC110 - the kernel tells nobody
             await trio.sleep(_LOOK_EVERY_S)
 
@@ -311,6 +319,22 @@ class LabHost:
         """Let a rewriter decide about the node's TCP and UDP packets, until the host closes."""
         path = self._queue_packets(_OWN_QUEUE, MARK)
         await self._nursery.start(path.rewrite, rewriter)
+
+    async def proxy_tcp(self, argv: Sequence[str], port: int) -> None:
+        """Run a transparent proxy, and lead the node's TCP connections to it, until it closes.
+
+        Raises:
+            FileNotFoundError: There is no such program.
+        """
+        await trio.lowlevel.checkpoint()
+        process = self._spawn(argv, {}, user=PROXY_USER)
+        self._processes.append((process, None))
+        self._nursery.start_soon(self._supervise, process)
+        proxied = Proxied(self.node, port)
+        while not proxied.is_served():  # noqa: ASYNC110 - the kernel tells nobody
+            await trio.sleep(_LOOK_EVERY_S)
+        proxied.begin()
+        self._paths.append(proxied)
 
     def start_task(self, task: Callable[[], Awaitable[object]], /) -> None:
         """Run a task until the host closes."""

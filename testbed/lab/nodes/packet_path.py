@@ -1,4 +1,4 @@
-"""Hand the packets of one node to a program or to a rewriter, before they leave the node.
+"""Hand the packets or connections of one node to a program or to a rewriter, before they leave.
 
 The tools that people use for evasion sit where a packet leaves a machine or its router: nftables
 hands packets to an NFQUEUE, and the tool lets each pass, drops it, or sends others in its place by
@@ -7,6 +7,9 @@ a raw socket. What it sends carries a mark, by which it passes without being que
     program -> kernel -> nftables, postrouting -> NFQUEUE -> verdict -> the wire
                                                      |
                                                      +-> raw socket, marked -> the wire
+
+A proxy such as byedpi gets connections instead: nftables changes their destination to the proxy's
+port, except for those of the proxy's own user.
 
 A packet whose sender wants it to leave later passes the queue when it is handed over, so a node
 whose packets are queued must not send ahead of time (`LabHost.open_udp`).
@@ -23,7 +26,7 @@ import trio
 
 from testbed.lab.net.network import NetworkNode
 from testbed.lab.net.queue_reader import QueueReader
-from testbed.transport.interface import PacketRewriter
+from testbed.transport.client_side import PacketRewriter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,6 +55,22 @@ table ip {table} {{
     type filter hook prerouting priority mangle
     iifname "lo" accept
     meta l4proto {{ tcp, udp }} queue flags bypass to {queue}
+  }}
+}}
+"""
+
+PROXY_USER = 65534
+"""The user that proxies run as (`nobody`), whose connections are not led to the proxy again."""
+_LISTENERS = Path("/proc/thread-self/net/tcp")
+"""The TCP sockets of the thread's namespace: local address and port, in hexadecimal, and state."""
+_LISTEN = "0A"
+_PROXY_RULES = """
+table ip proxied {{
+  chain sent {{
+    type nat hook output priority -100
+    meta skuid {user} accept
+    oifname "lo" accept
+    ip protocol tcp dnat to 127.0.0.1:{port}
   }}
 }}
 """
@@ -104,6 +123,34 @@ class PacketPath:
                 await QueueReader().run(queue)
             finally:
                 queue.unbind()
+
+
+class Proxied:
+    """A node whose TCP connections go to a proxy of its own."""
+
+    def __init__(self, node: NetworkNode, port: int) -> None:
+        self._node = node
+        self._port = port
+
+    def is_served(self) -> bool:
+        """Return whether a program listens on the proxy's port."""
+        with self._node.namespace.entered():
+            sockets = [line.split() for line in _LISTENERS.read_text().splitlines()[1:]]
+        return any(
+            words[1].endswith(f":{self._port:04X}") and words[3] == _LISTEN for words in sockets
+        )
+
+    def begin(self) -> None:
+        """Lead connections to the proxy from now on.
+
+        Raises:
+            OSError: The kernel lacks a required feature.
+        """
+        self._node.nft(_PROXY_RULES.format(user=PROXY_USER, port=self._port))
+
+    def end(self) -> None:
+        """Lead no connections to the proxy any more."""
+        self._node.nft("delete table ip proxied")
 
 
 class _Verdicts:

@@ -55,6 +55,9 @@ def answer(
     `today` decides whether a profile was checked too long ago.
     """
     standings = _standings(compared, manifest, today)
+    # A name that a scenario chose stands for the transport of its kind.
+    chosen = manifest.definitions.transports.items()
+    known = {**known, **{name: known[one.kind] for name, one in chosen if one.kind in known}}
     found = headline(compared, limits, standings, known)
     named = needs(found.named, known) if found.named else []
     return Answer(

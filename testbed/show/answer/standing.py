@@ -65,12 +65,7 @@ class Standing:
         """Why no tool is named under it; empty if tools are named."""
         if self.is_weak:
             return f"No source says what {self.name} recognises, so no tool is named for it."
-        if self.is_stale:
-            return (
-                f"{self.name} was last checked on {self.reviewed}. Censors change within months, "
-                "so no tool is named for it."
-            )
-        return ""
+        return stale_warning(self.name, self.reviewed) if self.is_stale else ""
 
 
 def standing(name: str, censor: AnyCensor, today: date) -> Standing:
@@ -89,7 +84,7 @@ def standing(name: str, censor: AnyCensor, today: date) -> Standing:
         len(facts),
         is_made_up=is_made_up,
         is_weak=not is_made_up and bool(matches) and all(map(_is_assumed, matches)),
-        is_stale=not is_made_up and _is_stale(reviewed, today),
+        is_stale=not is_made_up and is_stale(reviewed, today),
     )
 
 
@@ -105,5 +100,14 @@ def _is_assumed(evidence: Evidence) -> bool:
     return evidence.confidence == "assumed"
 
 
-def _is_stale(reviewed: str, today: date) -> bool:
+def stale_warning(name: str, reviewed: str) -> str:
+    """Return why no tool is named under something that was checked too long ago."""
+    return (
+        f"{name} was last checked on {reviewed}. Censors change within months, so no tool is named "
+        "for it."
+    )
+
+
+def is_stale(reviewed: str, today: date) -> bool:
+    """Return whether something that was checked on a day (ISO 8601) is too old to name tools."""
     return bool(reviewed) and today - date.fromisoformat(reviewed) > STALE_AFTER

@@ -111,32 +111,30 @@ class Ranked:
 
     transport: str
     usable: Estimate
-    """The probability that a call is usable, over censors and seeds."""
-    fails_under: int
-    """The number of censors under which most of its calls are not usable."""
+    """The share of usable calls, with one call under each censor."""
+    is_best: bool
+    """Whether it cannot be told from the best one."""
 
 
 def ranking(
-    ranked: Sequence[Ranked], censors: int, known: Known, *, scope: str, unknown: Sequence[str]
+    ranked: Sequence[Ranked], known: Known, *, scope: str, warning: str, unknown: Sequence[str]
 ) -> list[str]:
     """Return the answer of a ranking over several possible censors, the best first.
 
-    Transports whose intervals overlap with the best one's are named together, as a tie. `scope`
-    says for what the censors stand, such as "ru-calls-2025-08, 20 censors that fit 15 reports,
-    sources up to 2026-11"; `unknown` are sentences on what the reports cannot tell.
+    Transports that cannot be told from the best one are named together, as a tie. `scope` says for
+    what the censors stand; `warning` is why no tool may be named, or empty; `unknown` are sentences
+    on what the ranking cannot tell.
     """
-    ordered = sorted(ranked, key=lambda one: -one.usable.value)
-    if not ordered:
-        return [f"In the lab, under {scope}: no transport was tried."]
-    best = [one for one in ordered if one.usable.overlaps(ordered[0].usable)]
-    tie = " (a tie: their intervals overlap)" if len(best) > 1 else ""
-    lines = [f"In the lab, under {scope}, the best{tie}:"]
+    if warning:
+        return [warning]
+    best = sorted((one for one in ranked if one.is_best), key=lambda one: -one.usable.value)
+    tie = ", which cannot be told apart" if len(best) > 1 else ""
+    lines = [f"In the lab, under {scope}, calls were usable most often through these{tie}:"]
     for one in best:
-        fails = f"fails under {one.fails_under} of {censors} censors"
-        lines.append(
-            f"{with_apps(one.transport, known)}: {one.usable.value:.0%} of calls usable "
-            f"({CONFIDENCE:.0%} interval: {interval(one.usable, 100)}%), {fails}."
-        )
+        calls = one.usable.n
+        fails = calls - round(one.usable.value * calls)
+        under = f"under {fails} of {calls} censors they fail" if fails else "under none they fail"
+        text = f"{with_apps(one.transport, known)}: {usable_of(calls - fails, calls)}; {under}."
+        lines.append(capital(text) if one.transport == DIRECT else text)
     lines += needs([one.transport for one in best], known)
-    lines += [f"Unknown: {sentence}" for sentence in unknown]
-    return lines
+    return lines + [f"Unknown: {sentence}" for sentence in unknown]

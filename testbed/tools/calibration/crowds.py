@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from testbed.censor.profile import Rule
+from testbed.tools.calibration.composition import Observation, Script
 from testbed.tools.calibration.findings import Finding, Measurement
 from testbed.tools.calibration.flows import copies, settle_s, starts_s
 from testbed.tools.calibration.probe import Probe
 from testbed.tools.calibration.reference import Reference, Shape
-from testbed.tools.calibration.script import Observation, Script
 from testbed.tools.calibration.times import Look, Trial, around, limit, look
 
 

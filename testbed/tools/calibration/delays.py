@@ -15,11 +15,11 @@ from testbed.censor.actions.list import List
 from testbed.censor.estimates import order_statistics
 from testbed.censor.profile import Rule
 from testbed.censor.trial import SMALL
+from testbed.tools.calibration.composition import Observation, Script
 from testbed.tools.calibration.findings import Finding, Measurement
 from testbed.tools.calibration.flows import listed_at_s, not_seen, starts_s, unmeasurable
 from testbed.tools.calibration.probe import Probe
 from testbed.tools.calibration.reference import Reference, Shape
-from testbed.tools.calibration.script import Observation, Script
 from testbed.tools.calibration.times import Look, Trial, acting_up, first_hit_s
 
 _FLOWS = 400

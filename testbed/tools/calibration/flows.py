@@ -7,10 +7,10 @@ from math import ceil, log
 
 from testbed.censor.actions.list import List
 from testbed.censor.profile import Rule
+from testbed.tools.calibration.composition import Observation, Script, Talk
 from testbed.tools.calibration.findings import Finding, Measurement
 from testbed.tools.calibration.probe import Probe
 from testbed.tools.calibration.reference import Reference, Shape
-from testbed.tools.calibration.script import Observation, Script, Talk
 
 _SURELY = 1e-4
 """The probability that none of a flow's copies falls into a rule's share."""

@@ -19,6 +19,7 @@ from testbed.censor.opening import Opening, Step
 from testbed.censor.packet import Direction, Endpoint, parse_packet
 from testbed.censor.profile import Rule
 from testbed.censor.trial import SMALL
+from testbed.tools.calibration.composition import Observation, Script, Talk
 from testbed.tools.calibration.cuts import Cut, cuts
 from testbed.tools.calibration.findings import Finding, Measurement, Vector
 from testbed.tools.calibration.flows import copies, longest_wait_s, settle_s
@@ -26,7 +27,6 @@ from testbed.tools.calibration.openings import filler
 from testbed.tools.calibration.packets import packet
 from testbed.tools.calibration.probe import Probe
 from testbed.tools.calibration.reference import Known, Reference, Shape
-from testbed.tools.calibration.script import Observation, Script, Talk
 from testbed.tools.calibration.times import Look, Trial, around, limit, look
 
 _UNSEEN = 5e-4

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from testbed.censor.packet import Direction
 from testbed.censor.trial import HEADER_BYTES
 from testbed.experiment.link import Link, LinkDirection
+from testbed.tools.calibration.composition import Observation
 from testbed.tools.calibration.experiment import Experiment, Sent
 from testbed.tools.calibration.findings import Finding, Measurement
 from testbed.tools.calibration.link_traffic import (
@@ -23,7 +24,6 @@ from testbed.tools.calibration.link_traffic import (
     serialisation_s,
 )
 from testbed.tools.calibration.probe import Probe
-from testbed.tools.calibration.script import Observation
 
 _AROUND = 20
 """How many packets are sent before and after each change, in each direction."""

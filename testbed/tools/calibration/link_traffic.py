@@ -14,11 +14,11 @@ from typing import NamedTuple, TypeVar
 from testbed.censor.packet import Direction, Endpoint
 from testbed.censor.trial import HEADER_BYTES
 from testbed.experiment.link import ETHERNET_HEADER_BYTES, Change, Link, LinkDirection, Override
+from testbed.tools.calibration.composition import Observation
 from testbed.tools.calibration.experiment import INSIDE, PAUSE_S, Experiment, Sent
 from testbed.tools.calibration.openings import filler
 from testbed.tools.calibration.packets import packet
 from testbed.tools.calibration.reference import NEUTRAL
-from testbed.tools.calibration.script import Observation
 
 PAYLOAD_BYTES = 160
 RESOLUTION_S = 1e-6

@@ -32,6 +32,7 @@ from testbed.experiment.link import (
     Links,
     Override,
 )
+from testbed.tools.calibration.composition import Observation
 from testbed.tools.calibration.experiment import Experiment, LinkTask, Sent
 from testbed.tools.calibration.findings import Finding, Measurement, Vector
 from testbed.tools.calibration.link_bursts import burst_intervals
@@ -51,7 +52,6 @@ from testbed.tools.calibration.link_traffic import (
 )
 from testbed.tools.calibration.packets import whole
 from testbed.tools.calibration.probe import Probe
-from testbed.tools.calibration.script import Observation
 
 _STILL, _MOVING, _NONE_LOST, _LOST = 400, 2000, 1000, 10_000
 """Numbers of packets: for a delay, or a jitter of 0; for a jitter; for a loss of 0; for a loss."""

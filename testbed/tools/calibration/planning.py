@@ -10,13 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from testbed.censor.action import action_numbers, number_types
 from testbed.censor.profile import Profile, Rule
+from testbed.tools.calibration.composition import Observation, Script
 from testbed.tools.calibration.crowds import probe_crowd
 from testbed.tools.calibration.delays import probe_delay
 from testbed.tools.calibration.findings import Finding, Measurement
 from testbed.tools.calibration.inspection import probe_depth, probe_inspection
 from testbed.tools.calibration.probe import Probe
 from testbed.tools.calibration.reference import Reference
-from testbed.tools.calibration.script import Observation, Script
 from testbed.tools.calibration.series import probe_action
 from testbed.tools.calibration.shares import probe_shares
 from testbed.tools.calibration.times import probe_times

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from testbed.tools.calibration.composition import Observation
 from testbed.tools.calibration.experiment import Experiment
 from testbed.tools.calibration.findings import Finding
-from testbed.tools.calibration.script import Observation
 
 
 @dataclass(frozen=True)

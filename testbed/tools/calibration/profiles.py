@@ -22,6 +22,7 @@ from testbed.guest.kernel.builder import Kernel
 from testbed.lab.net.addresses import OUTSIDE, address_lists
 from testbed.record.left_files import read_left
 from testbed.run.runner import ConductError, run_module
+from testbed.tools.calibration.composition import Observation
 from testbed.tools.calibration.experiment import (
     ARRIVALS_FILE,
     TASK_FILE,
@@ -34,7 +35,6 @@ from testbed.tools.calibration.findings import Calibration, Finding
 from testbed.tools.calibration.links import plan_links
 from testbed.tools.calibration.planning import plan, unmeasured
 from testbed.tools.calibration.probe import Probe
-from testbed.tools.calibration.script import Observation
 
 LISTS = address_lists(str(IPv4Network(OUTSIDE)[0x302]))
 """The address lists that a cell passes to its middlebox; in a cell the last is the relay's address.

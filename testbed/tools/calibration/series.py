@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from testbed.censor.profile import Rule
 from testbed.censor.trial import Compared, Load, Measured, Series
+from testbed.tools.calibration.composition import Observation, Script, Talk
 from testbed.tools.calibration.experiment import PAUSE_S
 from testbed.tools.calibration.findings import Finding, Measurement, Vector
 from testbed.tools.calibration.flows import flows, settle_s, starts_s, taken
 from testbed.tools.calibration.probe import Probe
 from testbed.tools.calibration.reference import Reference, Shape
-from testbed.tools.calibration.script import Observation, Script, Talk
 from testbed.tools.calibration.treatment import sample_of
 
 _NOTHING = Observation.empty()

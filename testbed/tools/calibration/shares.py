@@ -9,11 +9,11 @@ from testbed.censor.actions.list import List
 from testbed.censor.estimates import share_interval
 from testbed.censor.profile import Rule
 from testbed.censor.trial import SMALL
+from testbed.tools.calibration.composition import End, Observation, Script, Talk
 from testbed.tools.calibration.findings import Finding, Measurement, Vector
 from testbed.tools.calibration.flows import settle_s, starts_s
 from testbed.tools.calibration.probe import Probe
 from testbed.tools.calibration.reference import Reference, Shape
-from testbed.tools.calibration.script import End, Observation, Script, Talk
 from testbed.tools.calibration.times import acting_up, look
 
 _FLOWS_OF_SHARE, _FLOWS_OF_HOUR = 2000, 400

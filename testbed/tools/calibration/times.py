@@ -14,11 +14,11 @@ from testbed.censor.action import action_numbers
 from testbed.censor.actions.list import List
 from testbed.censor.estimates import range_overshoot
 from testbed.censor.profile import Rule
+from testbed.tools.calibration.composition import Observation, Said, Script, Talk
 from testbed.tools.calibration.findings import Finding, Measurement, Vector
 from testbed.tools.calibration.flows import copies, listed_at_s, not_seen, starts_s, unmeasurable
 from testbed.tools.calibration.probe import Probe
 from testbed.tools.calibration.reference import Reference, Shape
-from testbed.tools.calibration.script import Observation, Said, Script, Talk
 
 _CYCLES, _STEPS_A_RANGE = 30, 20
 _BEFORE_S = 0.1

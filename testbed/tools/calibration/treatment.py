@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from testbed.censor.profile import Rule
 from testbed.censor.trial import Fared, Forged, Sample
+from testbed.tools.calibration.composition import Observation, Said, Talk
 from testbed.tools.calibration.reference import AMBIGUOUS
-from testbed.tools.calibration.script import Observation, Said, Talk
 
 
 def sample_of(talk: Talk, rule: Rule | None, seen: Observation) -> Sample:

@@ -16,6 +16,7 @@ from typing import Literal, NamedTuple
 from testbed.censor.actions.list import List
 from testbed.censor.profile import Rule
 from testbed.censor.trial import Load
+from testbed.tools.calibration.composition import End, Observation, Script, Talk
 from testbed.tools.calibration.experiment import INSIDE
 from testbed.tools.calibration.findings import Vector
 from testbed.tools.calibration.flows import copies, settle_s, starts_s
@@ -32,7 +33,6 @@ from testbed.tools.calibration.reference import (
     some_of,
     witness,
 )
-from testbed.tools.calibration.script import End, Observation, Script, Talk
 from testbed.tools.calibration.signed import spoilt
 from testbed.tools.calibration.treatment import agrees
 

@@ -25,9 +25,9 @@ from testbed.experiment.loading import make_transport
 from testbed.lab.net.clock import LabClock
 from testbed.tools.conformance.sessions import Bench, CheckFailed, Session
 from testbed.transport import hello
+from testbed.transport.client_side import ClientSide
 from testbed.transport.interface import (
     MAX_DATAGRAM_BYTES,
-    ClientSide,
     ServerInfo,
     TransportError,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Literal
 
 from testbed.analysis.statistics import Estimate
@@ -22,11 +23,13 @@ Kind = Literal[
     "reset",
     "answer",
     "list",
+    "sized",
+    "periodic",
 ]
 """What was done; most are actions of a profile. A silence is a direction of which nothing, or
 nothing more, arrives."""
 Way = Literal["up", "down", "both"]
-Attribution = Literal["beyond the control", "as in the control", "no control"]
+Attribution = Literal["beyond the control", "as in the control", "beyond other flows", "no control"]
 
 
 @dataclass(frozen=True)
@@ -68,12 +71,26 @@ class Finding:
     after_s: Estimate | None = None
     """When it began, since the flow's first packet; None: from the beginning, as far as known."""
     after_packets: Estimate | None = None
+    after_bytes: Estimate | None = None
+    """Bytes of IP packets of this direction before it."""
+    trigger: str = ""
+    """What came last before it (`triggers`); empty if it began with the flow."""
+    location: str = ""
+    """On which part of the path it was done (`localising`); empty if that is not known."""
 
     def number(self, name: str) -> Number | None:
         """Return a number by its name; None if it was not found."""
         return next((each for each in self.numbers if each.name == name), None)
 
 
+def plain(value: float) -> str:
+    """Return a number with four significant digits and without an exponent."""
+    if not isfinite(value):
+        return "?"
+    return f"{float(f'{value:.4g}'):,.10g}" if abs(value) < _MOST_PLAIN else f"{value:.4g}"
+
+
+_MOST_PLAIN = 1e10
 _PHRASES = {
     "drop": "packets lost independently of each other",
     "burst": "packets lost in bursts",
@@ -88,6 +105,8 @@ _PHRASES = {
     "reset": "the connection ended by a reset",
     "answer": "packets answered by ICMP errors",
     "list": "later flows to the same server treated alike from their beginning",
+    "sized": "losses that depend on the size of packets",
+    "periodic": "losses that recur at regular times",
 }
 
 
@@ -102,4 +121,6 @@ def verdict(finding: Finding) -> str:
         return "consistent with a restriction, or with a bad line: there is no control"
     if finding.attribution == "as in the control":
         return "the control shows as much, so it is not put down to what was sent"
+    if finding.attribution == "beyond other flows":
+        return "more than in other flows of this capture, which may take another way"
     return "more than in the control"

@@ -41,7 +41,7 @@ def _compared(finding: Finding, examined: Examination, control: Examination) -> 
         for each in control.findings
         if each.kind == finding.kind and each.direction == finding.direction
     ]
-    alike = any(_overlaps(finding, each) for each in like)
+    alike = any(overlaps(finding, each) for each in like)
     if finding.kind == "burst" and not alike:
         passage, line = examined.passage(finding), _line(control, finding)
         if passage is not None and line is not None and not _differs(_lost(passage), _lost(line)):
@@ -53,7 +53,7 @@ def _attribution(*, beyond: bool) -> Attribution:
     return "beyond the control" if beyond else "as in the control"
 
 
-def _overlaps(one: Finding, other: Finding) -> bool:
+def overlaps(one: Finding, other: Finding) -> bool:
     """Return whether all numbers that two findings share agree."""
     pairs = [
         (number.estimate, same.estimate)

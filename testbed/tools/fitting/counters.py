@@ -62,6 +62,8 @@ class CounterFinding:
     """None if no packet was counted."""
     begins_after_s: float | None
     """When losses became more frequent, since the stream's first report; None if they did not."""
+    loss_since: Estimate | None
+    """What was lost since then."""
     silent_after_s: float | None
     """When nothing came any more; None if that did not happen."""
     jitter_ms: float | None
@@ -257,12 +259,14 @@ def _finding(series: _Series) -> CounterFinding | None:
         return None
     loss = share(int(min(steps_lost.sum(), total)), total)
     at_s = at_s[:count] - at_s[0]
+    begins_s = _onset_s(steps_lost, steps_received, at_s[1:])
     return CounterFinding(
         series.name,
         direction,
         total,
         loss,
-        _onset_s(steps_lost, steps_received, at_s[1:]),
+        begins_s,
+        _loss_since(steps_lost, steps_received, at_s[1:], begins_s),
         _silent_s(steps_received, at_s),
         jitter,
         round_trip,
@@ -284,7 +288,9 @@ def _of_reports(
     fraction = float(np.nanmean(fractions))
     packets = round(count / fraction) if fraction > 0 else 0
     loss = share(min(count, packets), packets) if packets >= _LEAST_PACKETS else None
-    return CounterFinding(series.name, direction, packets, loss, None, None, jitter, round_trip)
+    return CounterFinding(
+        series.name, direction, packets, loss, None, None, None, jitter, round_trip
+    )
 
 
 def _steps(values: Floats) -> Floats:
@@ -308,6 +314,18 @@ def _onset_s(lost: Floats, received: Floats, at_s: Floats) -> float | None:
     gain = np.where(np.isfinite(gain) & rises, gain, 0.0)
     best = int(gain.argmax())
     return float(at_s[best]) if gain[best] >= _LEAST_GAIN else None
+
+
+def _loss_since(
+    lost: Floats, received: Floats, at_s: Floats, begins_s: float | None
+) -> Estimate | None:
+    """Return what was lost after a moment."""
+    if begins_s is None:
+        return None
+    n = min(len(lost), len(received), len(at_s))
+    since = at_s[:n] > begins_s
+    hits, got = int(lost[:n][since].sum()), int(received[:n][since].sum())
+    return share(hits, hits + got) if hits + got else None
 
 
 def _log_likelihood(hits: Floats, n: Floats) -> Floats:

@@ -62,6 +62,8 @@ class Onset:
     """Seconds since the flow's first packet."""
     after_packets: Estimate
     """Packets of the flow in this direction before it."""
+    after_bytes: Estimate
+    """The same in bytes of IP packets."""
     row: int
     """The position of the first packet in the passage to which it applies."""
     before: float
@@ -184,7 +186,9 @@ def onset(passage: Passage) -> Onset | None:
         n,
     )
     packets = Estimate(float(place), float(likely[0] - 1), float(likely[-1]), n)
-    return Onset(times, packets, int(rows[place]), float(before[best] / place), gain)
+    done = np.concatenate([[0.0], np.cumsum(passage.size_bytes[rows])])
+    bytes_ = Estimate(float(done[place]), float(done[likely[0] - 1]), float(done[likely[-1]]), n)
+    return Onset(times, packets, bytes_, int(rows[place]), float(before[best] / place), gain)
 
 
 def _path_delay_s(passage: Passage) -> tuple[float, float]:

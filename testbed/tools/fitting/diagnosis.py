@@ -13,6 +13,7 @@ A direction that stays silent is cut off first, since it would count as losses o
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from math import log
 from typing import NamedTuple
 
@@ -20,7 +21,7 @@ import numpy as np
 from scipy.stats import norm
 
 from testbed.analysis.statistics import Estimate
-from testbed.tools.fitting import loss_patterns, timing, token_bucket
+from testbed.tools.fitting import dependences, loss_patterns, timing, token_bucket, triggers
 from testbed.tools.fitting.claims import Finding, Kind, Number, Unknown
 from testbed.tools.fitting.columns import Bools
 from testbed.tools.fitting.cut_offs import CutOff, Onset, cut_off, onset
@@ -48,11 +49,9 @@ class _Explanation(NamedTuple):
 
 
 def best_log_likelihood(passage: Passage) -> float:
-    """Return the log likelihood of the losses by the pattern that explains them best."""
+    """Return the log likelihood of the losses by the pattern that the fit decides for."""
     lost = (passage.lost & passage.counted)[passage.counted]
-    if not lost.any():
-        return 0.0
-    return max(each.log_likelihood for each in _explanations(passage, lost))
+    return _best_explanation(passage, lost).log_likelihood if lost.any() else 0.0
 
 
 def diagnose(passage: Passage) -> list[Finding]:
@@ -79,6 +78,29 @@ def _losses(passage: Passage) -> Iterator[Finding]:
     best = _best_explanation(passage, lost)
     affected = int(lost.sum())
     yield _finding(passage, best.kind, best.numbers, affected, (), best.onset)
+    if best.kind in ("drop", "burst"):
+        since = 0 if best.onset is None else best.onset.row
+        yield from _dependences(passage.where(np.arange(len(passage.sent_s)) >= since))
+
+
+def _dependences(passage: Passage) -> Iterator[Finding]:
+    """Yield on what losses depend, apart from chance."""
+    lost = (passage.lost & passage.counted)[passage.counted]
+    # With one capture, the sizes of lost packets are guesses.
+    if passage.basis == "both ends":
+        sized = dependences.by_size(passage.size_bytes[passage.counted], lost)
+        if sized is not None:
+            numbers = [
+                Number("size_bytes", sized.size_bytes, f"where the share changes most, {_CI}"),
+                Number("probability of smaller packets", sized.smaller, f"Wilson's {_CI}"),
+                Number("probability from this size on", sized.larger, f"Wilson's {_CI}"),
+            ]
+            yield _finding(passage, "sized", numbers, int(lost.sum()))
+    recurring = dependences.period(passage.sent_s[passage.counted], lost)
+    if recurring is not None:
+        how = f"peak of the spectrum of losses, by chance with probability {recurring.chance:.1g}"
+        numbers = [Number("period_s", recurring.period_s, f"{how}; likelihood {_CI}")]
+        yield _finding(passage, "periodic", numbers, int(lost.sum()))
 
 
 def _best_explanation(passage: Passage, lost: Bools) -> _Explanation:
@@ -213,6 +235,8 @@ def freeze_finding(passage: Passage, cut: CutOff) -> Finding:
         (Unknown("counts", why),),
         after_s=Estimate(cut.at_s, cut.at_s, cut.at_s + 1.0, cut.silent_packets),
         after_packets=cut.packets,
+        after_bytes=cut.bytes_of_direction,
+        trigger=triggers.before(passage.flow, cut.at_s, cut.at_s),
     )
 
 
@@ -242,7 +266,7 @@ def _finding(
     unknown: Sequence[Unknown] = (),
     begins: Onset | None = None,
 ) -> Finding:
-    return Finding(
+    found = Finding(
         kind,
         passage.flow.seen.number,
         passage.direction.value,
@@ -251,6 +275,13 @@ def _finding(
         int(passage.counted.sum()),
         passage.basis,
         unknown,
-        after_s=None if begins is None else begins.after_s,
-        after_packets=None if begins is None else begins.after_packets,
+    )
+    if begins is None:
+        return found
+    return replace(
+        found,
+        after_s=begins.after_s,
+        after_packets=begins.after_packets,
+        after_bytes=begins.after_bytes,
+        trigger=triggers.before(passage.flow, begins.after_s.low, begins.after_s.value),
     )

@@ -18,6 +18,7 @@ import numpy as np
 from testbed.analysis.statistics import Estimate
 from testbed.censor.icmp import TYPES
 from testbed.censor.packet import Direction
+from testbed.tools.fitting import triggers
 from testbed.tools.fitting.claims import Finding, Number, Unknown, Way
 from testbed.tools.fitting.cut_offs import silence
 from testbed.tools.fitting.diagnosis import diagnose, freeze_finding
@@ -162,10 +163,16 @@ def _of_connection(flow: FlowRecord, seen: TcpSeen) -> Iterator[Finding]:
         at = Estimate(reset.after_s, reset.after_s, reset.after_s, 1)
         packets = float(reset.packets_before)
         before = Estimate(packets, packets, packets, 1)
-        numbers = [Number("after_packets", before, "packets of the connection before the reset")]
+        own_ttl = Estimate(float(reset.ttl), float(reset.ttl), float(reset.ttl), 1)
+        numbers = [
+            Number("after_packets", before, "packets of the connection before the reset"),
+            Number("ttl", own_ttl, "the reset's own"),
+        ]
         ttl = f"its TTL is {reset.ttl}"
         if reset.usual_ttl is not None:
             ttl += f", where the server's segments have {reset.usual_ttl}"
+        if reset.is_foreign:
+            ttl += ", so it came another way or from elsewhere"
         yield Finding(
             "reset",
             number,
@@ -176,6 +183,7 @@ def _of_connection(flow: FlowRecord, seen: TcpSeen) -> Iterator[Finding]:
             f"a reset came in while the connection was open; {ttl}",
             after_s=at,
             after_packets=before,
+            trigger=triggers.before(flow, reset.after_s, np.nextafter(reset.after_s, 0.0)),
         )
     for direction, share, basis in (
         (

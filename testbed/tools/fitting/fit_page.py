@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from testbed.show.drawing import style
 from testbed.tools.fitting.claims import Finding
+from testbed.tools.fitting.contrasts import groups, groups_text
 from testbed.tools.fitting.examination import Examination
 from testbed.tools.fitting.fit_figures import evidence_figure
 from testbed.tools.fitting.fit_tables import finding_rows, flows_text, headline, number_text
@@ -55,6 +56,7 @@ def page_of(fit: Fit) -> str:
         texts={(n.name, n.value): number_text(n) for row in rows for n in row.numbers},
         unknown=fit.examined.unknown,
         notes=fit.examined.notes,
+        groups=groups_text(groups(fit.examined)),
         figure=None if figure is None else Markup(svg_of(figure)),
         candidates=fit.candidates,
         flows=flows_text(fit.examined),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
+from math import inf, isfinite
 
 from rich.table import Table
 
 from testbed.analysis.statistics import Estimate
-from testbed.tools.fitting.claims import Finding, Number, phrase, verdict
+from testbed.tools.fitting.claims import Finding, Number, phrase, plain, verdict
 from testbed.tools.fitting.examination import Examination
 from testbed.tools.fitting.profile_file import counts
 
@@ -38,6 +38,10 @@ class FindingRow:
     affected: int
     of: int
     begins_after_s: float | None
+    begins_after_packets: float | None
+    begins_after_bytes: float | None
+    trigger: str
+    location: str
     numbers: Sequence[NumberRow]
     unknown: Sequence[str]
     basis: str
@@ -56,7 +60,11 @@ def finding_rows(examined: Examination, findings: Sequence[Finding]) -> list[Fin
             each.direction,
             each.affected,
             each.of,
-            None if each.after_s is None else each.after_s.value,
+            _value(each.after_s),
+            _value(each.after_packets),
+            _value(each.after_bytes),
+            each.trigger,
+            each.location,
             [_number_row(number) for number in each.numbers],
             [f"{unknown.name}: {unknown.why}" for unknown in each.unknown],
             each.basis,
@@ -73,11 +81,15 @@ def headline(examined: Examination, findings: Sequence[Finding]) -> str:
     counted = [each for each in findings if counts(each)]
     if not counted:
         return f"Nothing was found that was done to the {flows} flows, as far as this shows."
-    has_control = any(each.attribution == "beyond the control" for each in counted)
-    first = phrase(counted[0].kind)
     more = f", and {len(counted) - 1} more" if len(counted) > 1 else ""
-    if has_control:
-        return f"More than in the control: {first}{more}."
+    for attribution, begin, end in (
+        ("beyond the control", "More than in the control", ""),
+        ("beyond other flows", "More than in other flows of this capture", " There is no control."),
+    ):
+        own = [each for each in counted if each.attribution == attribution]
+        if own:
+            return f"{begin}: {phrase(own[0].kind)}{more}.{end}"
+    first = phrase(counted[0].kind)
     return (
         f"Consistent with a restriction, or with a bad line: {first}{more}. No control was given."
     )
@@ -94,10 +106,11 @@ def findings_table(examined: Examination, findings: Sequence[Finding]) -> Table:
         numbers += [f"not known: {each.partition(':')[0]}" for each in row.unknown]
         onset = "" if row.begins_after_s is None else f", after {row.begins_after_s:.2f} s"
         what = f"{row.what}: {row.affected} of {row.of}{onset}"
+        more = [text for text in (row.verdict, row.trigger, row.location) if text]
         style = "" if row.in_profile else "dim"
         table.add_row(
             f"{row.flow}, {row.direction}",
-            f"{what}\n{row.verdict}",
+            "\n".join([what, *more]),
             "\n".join(numbers) or "-",
             style=style,
         )
@@ -118,9 +131,8 @@ def flows_text(examined: Examination) -> list[str]:
 def number_text(number: NumberRow) -> str:
     """Return a number with its interval and unit."""
     unit = next((text for end, text in _UNITS.items() if number.name.endswith(end)), "")
-    low = "?" if number.low is None else f"{number.low:.4g}"
-    high = "?" if number.high is None else f"{number.high:.4g}"
-    return f"{number.value:.4g} ({low} to {high}) {unit}".rstrip()
+    low, high = (plain(inf if end is None else end) for end in (number.low, number.high))
+    return f"{plain(number.value)} ({low} to {high}) {unit}".rstrip()
 
 
 def _number_row(number: Number) -> NumberRow:
@@ -128,6 +140,10 @@ def _number_row(number: Number) -> NumberRow:
     return NumberRow(
         number.name, estimate.value, _finite(estimate.low), _finite(estimate.high), number.how
     )
+
+
+def _value(estimate: Estimate | None) -> float | None:
+    return None if estimate is None else estimate.value
 
 
 def _finite(value: float) -> float | None:

@@ -12,7 +12,9 @@ then decides by fixed criteria, before the restricted call is looked at:
   it does not change the order of packets;
 - what is held: longer than two frames, and at least 20 packets;
 - where a flow freezes: at least 20 packets before, and 20 after;
-- the onset: at least 50 packets before, and 50 lost after.
+- the onset: at least 50 packets before, and 50 lost after;
+- a reset of a connection, and ICMP errors that answer packets: at least one that comes to the end
+  that captured.
 
 And the fate of packets must show: with one capture that holds for the incoming direction only, and
 a call that was not set up has no media that could show it.
@@ -25,6 +27,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from testbed.censor.actions.answer import Answer
 from testbed.censor.actions.burst import Burst
 from testbed.censor.actions.capacity import Capacity
 from testbed.censor.actions.delay import Delay
@@ -33,18 +36,22 @@ from testbed.censor.actions.duplicate import Duplicate
 from testbed.censor.actions.freeze import Freeze
 from testbed.censor.actions.police import Police
 from testbed.censor.actions.reorder import Reorder
+from testbed.censor.actions.reset import Reset
 from testbed.censor.actions.shape import Shape
 from testbed.censor.bucket import TokenBucket
 from testbed.censor.profile import Profile, Rule
 from testbed.tools.fitting.claims import Kind
 from testbed.tools.fitting.columns import Floats
+from testbed.tools.fitting.contradictions import rules_met
 from testbed.tools.fitting.examination import Examination
-from testbed.tools.fitting.library import rules_met
 from testbed.tools.fitting.passages import Passage
+from testbed.tools.fitting.reading import FlowRecord
 
 _FEW, _WAITING, _LONG_WAIT_S = 20, 100, 0.03
 _LEAST_DELAY_MS, _JITTERS_MS, _LEAST_HELD_MS = 6.0, (3.0, 9.0), 45.0
 _ONSET = 50
+_WITHOUT_CALL = ("silence", "reset", "answer")
+"""What shows although there is no call."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +71,7 @@ class Truth:
     def without_call(self) -> Truth:
         """Return the same for a call that was not set up: only silence shows."""
         why = self.why_not or "the call was not set up, so there was no media"
-        return self if self.kind == "silence" else replace(self, why_not=why)
+        return self if self.kind in _WITHOUT_CALL else replace(self, why_not=why)
 
     @property
     def is_identifiable(self) -> bool:
@@ -98,7 +105,26 @@ def truths(profile: Profile, control: Examination) -> list[Truth]:
                 delays.append(one)
             found += list(_of(one))
     found += _of_delays(delays)
-    return found
+    forged = {
+        truth
+        for flow in control.near.flows
+        for each in met.get(flow.seen.number, ())
+        if each.rule in rules
+        for truth in _of_forged(rules[each.rule], flow, each.direction)
+    }
+    return [*found, *sorted(forged, key=lambda truth: (truth.rule, truth.kind))]
+
+
+def _of_forged(rule: Rule, flow: FlowRecord, direction: str) -> Iterator[Truth]:
+    """Yield what a rule forges toward the end that captured, by a packet in a direction."""
+    action, is_tcp = rule.action, flow.seen.protocol == "tcp"
+    if isinstance(action, Reset) and is_tcp and action.flag == "rst":
+        comes = action.how == "inject" or direction == "down"
+        why = "" if comes else "it goes to the other end"
+        yield Truth(rule.name, "reset", "down", "there", 1.0, 1.0, why)
+    if isinstance(action, Answer) and action.reply != "echo-reply":
+        why = "" if direction == "up" else "it goes to the other end"
+        yield Truth(rule.name, "answer", direction, "there", 1.0, 1.0, why)
 
 
 def _of(met: _Met) -> Iterator[Truth]:

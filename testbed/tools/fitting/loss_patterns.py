@@ -6,7 +6,7 @@ the good state, so what follows it does not depend on what was before: the numbe
 packets that passed are independent draws of one distribution, whose likelihood is a short recursion
 (`_log_gaps`).
 
-Whether losses depend on a packet's size, or come at regular times, is tested beside these.
+Whether losses depend on a packet's size, or come at regular times, is tested by `dependences`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from math import exp, log
 
 import numpy as np
 from scipy.special import expit, logit, xlogy
-from scipy.stats import mannwhitneyu
 
 from testbed.analysis.statistics import Estimate, share
 from testbed.tools.fitting.columns import Bools, Floats
@@ -109,38 +108,6 @@ def _log_passed(lost: Estimate) -> tuple[float, float, float]:
     """Return the logarithm of what passed, and its interval's ends in ascending order."""
     value, high, low = (log(max(1 - each, 1e-12)) for each in (lost.value, lost.low, lost.high))
     return value, low, high
-
-
-def p_of_size(size_bytes: Floats, lost: Bools) -> float:
-    """Return the probability that sizes differ as much by chance between lost and passed packets.
-
-    This is the rank test of Mann and Whitney (Ann. Math. Stat. 18, 1947), two-sided.
-    """
-    if not lost.any() or lost.all() or np.ptp(size_bytes) == 0:
-        return 1.0
-    return float(mannwhitneyu(size_bytes[lost], size_bytes[~lost]).pvalue)
-
-
-def period_s(sent_s: Floats, lost: Bools) -> tuple[float, float]:
-    """Return the period at which losses recur most regularly, and the probability of chance.
-
-    Phases of the losses are compared with those of all packets by a Rayleigh statistic, at periods
-    from 0.2 s to a third of the length (Schuster, Terrestrial Magnetism 3, 1898); the probability
-    allows for the number of periods that were tried.
-    """
-    length_s = float(np.ptp(sent_s))
-    if lost.sum() < _LEAST_BURSTS or length_s < 3:
-        return 0.0, 1.0
-    frequencies = np.arange(3 / length_s, 5.0, 0.25 / length_s)
-    at_s = sent_s - sent_s[0]
-    excess = lost - lost.mean()
-    power = np.array(
-        [abs(np.sum(excess * np.exp(2j * np.pi * each * at_s))) ** 2 for each in frequencies]
-    )
-    power /= max(float(np.sum(excess**2)), 1e-12)
-    best = int(power.argmax())
-    chance = min(1.0, len(frequencies) * exp(-float(power[best])))
-    return float(1 / frequencies[best]), chance
 
 
 def _gaps(lost: Bools) -> Mapping[int, int]:

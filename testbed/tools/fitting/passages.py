@@ -30,6 +30,7 @@ _MAX_DROPOUT = 3000
 """A larger jump is a new beginning of the stream, not a loss (RFC 3550, A.1)."""
 _NEAR = 64
 _ASCENDING_SHARE = 0.8
+_LEAST_PRESENT = 0.01
 
 
 @dataclass(frozen=True)
@@ -134,10 +135,10 @@ def _joined(flow: FlowRecord, streams: list[_Stream], rest: _Stream) -> Passage:
 def numbered_sources(packets: Columns) -> Iterator[Bools]:
     """Yield which packets belong to each stream whose numbers ascend."""
     numbered = np.isin(packets.kind, (Kind.RTP, Kind.COUNTER))
-    for source in np.unique(packets.source[numbered]):
+    # Other datagrams look like RTP by chance, each of another source: there may be very many.
+    sources, counts = np.unique(packets.source[numbered], return_counts=True)
+    for source in sources[counts >= LEAST_PACKETS]:
         chosen = numbered & (packets.source == source)
-        if chosen.sum() < LEAST_PACKETS:
-            continue
         steps = np.diff(_unwrapped(packets.where(chosen)))
         if np.mean(np.abs(steps) <= _NEAR) >= _ASCENDING_SHARE:
             yield chosen
@@ -165,7 +166,8 @@ def _parts(packets: Columns) -> Iterator[Columns]:
     allowed = np.minimum(_MAX_DROPOUT, _NEAR + 2 * gaps_s / pace_s)
     ends = np.flatnonzero(np.abs(steps) > allowed) + 1
     for rows in np.split(np.arange(len(numbers)), ends):
-        if len(rows) >= LEAST_PACKETS:
+        # Numbers that leave out almost all are no count of packets, and need not fit into memory.
+        if len(rows) >= max(LEAST_PACKETS, int(np.ptp(numbers[rows])) * _LEAST_PRESENT):
             chosen = np.zeros(len(numbers), dtype=bool)
             chosen[rows] = True
             yield packets.where(chosen)

@@ -30,7 +30,7 @@ from testbed.censor.icmp import TYPES
 from testbed.censor.match import Match
 from testbed.censor.profile import Profile, Rule
 from testbed.evidence import Evidence
-from testbed.tools.fitting.claims import Finding, Way, phrase, verdict
+from testbed.tools.fitting.claims import Finding, Way, phrase, plain, verdict
 from testbed.tools.fitting.examination import Examination
 from testbed.tools.fitting.reading import FlowRecord
 
@@ -48,7 +48,9 @@ _WEIGHTS = (
     "jitter",
     "duplicate",
 )
-"""The kinds of findings from the weightiest to the lightest; `list` has no rule of its own."""
+"""The kinds of findings from the weightiest to the lightest."""
+_NO_RULE = ("list", "sized", "periodic")
+"""Kinds that no action of a profile has."""
 LEAST_LOSS = 0.01
 """Without a control, what a line may lose anyway is no rule."""
 _LABELS = ("telegram-reflector", "whatsapp-like", "turn-channel-data", "stun", "rtp-timing", "rtp")
@@ -70,7 +72,7 @@ class Source:
 
 def counts(finding: Finding) -> bool:
     """Return whether a finding becomes a rule of a profile."""
-    if finding.attribution == "as in the control" or finding.kind == "list":
+    if finding.attribution == "as in the control" or finding.kind in _NO_RULE:
         return False
     if finding.kind == "silence" and finding.direction == "both":
         # Servers that are off and ways that a call tries in vain are silent, too.
@@ -87,7 +89,8 @@ def profile_of(
 ) -> Profile:
     """Return the profile that findings amount to; `today` is a date such as `2026-11-30`."""
     hashes = [each.sha256 for each in (examined.near, examined.far) if each is not None]
-    has_control = any(each.attribution != "no control" for each in findings)
+    controls = ("beyond the control", "as in the control")
+    has_control = any(each.attribution in controls for each in findings)
     source = Source(hashes, has_control)
     flows = {flow.seen.number: flow for flow in examined.near.flows}
     chosen = _chosen([each for each in findings if counts(each)])
@@ -136,7 +139,7 @@ def _rules(
     from_s = None
     if finding.after_s is not None and finding.kind in ("drop", "burst"):
         from_s = round(finding.after_s.value, 3)
-        how = f"{source}: {_interval(finding.after_s)} s after the flow's first packet"
+        how = f"{source}: {interval(finding.after_s)} s after the flow's first packet"
         evidence["from_s"] = Evidence(how, "measured")
     yield Rule(finding.kind, match, action, evidence, from_s)
 
@@ -163,26 +166,26 @@ def _action(finding: Finding, source: Source) -> tuple[Action, dict[str, Evidenc
     """Return the action of a finding and the evidence for its numbers; None if there is none."""
     values = {each.name: each.estimate for each in finding.numbers}
     evidence = {
-        each.name: Evidence(f"{source}: {_interval(each.estimate)}; {each.how}", "measured")
+        each.name: Evidence(f"{source}: {interval(each.estimate)}; {each.how}", "measured")
         for each in finding.numbers
     }
     action: Action | None = None
     match finding.kind:
         case "drop" | "silence":
-            action = Drop(_rounded(values["probability"].value))
+            action = Drop(rounded(values["probability"].value))
         case "burst":
             loss, mean = values["loss"].value, values["mean_burst_packets"].value
-            action = Burst(_rounded(loss), _rounded(max(mean, 1.0, loss / (1 - loss))))
+            action = Burst(rounded(loss), rounded(max(mean, 1.0, loss / (1 - loss))))
         case "police" | "shape":
             return _limited(finding, values, evidence)
         case "freeze":
             action = _freeze(finding, values)
             evidence["after_packets"] = _counted(finding, evidence)
         case "reorder":
-            held_ms = _rounded(values["delay_ms"].value)
-            action = Reorder(_rounded(values["probability"].value), held_ms)
+            held_ms = rounded(values["delay_ms"].value)
+            action = Reorder(rounded(values["probability"].value), held_ms)
         case "duplicate":
-            action = Duplicate(_rounded(values["probability"].value))
+            action = Duplicate(rounded(values["probability"].value))
         case _:
             return _without_numbers(finding, values, evidence)
     return None if action is None else (action, _used(action, evidence))
@@ -197,14 +200,12 @@ def _without_numbers(
     if finding.kind == "answer":
         known = [reply for reply in TYPES if f"ICMP {reply} " in finding.basis]
         return (Answer(known[0]), {}) if known else None
-    if finding.kind == "list":
-        return None
     if finding.kind == "jitter":
-        jitter_ms = _rounded(values["jitter_ms"].value)
+        jitter_ms = rounded(values["jitter_ms"].value)
         why = "the least delay that allows this jitter; a constant delay does not show here"
         evidence["delay_ms"] = Evidence(why, "assumed")
         return Delay(jitter_ms, jitter_ms), evidence
-    half_ms = _rounded(values["delay_ms"].value / 2)
+    half_ms = rounded(values["delay_ms"].value / 2)
     how = f"{evidence['delay_ms'].source}; half in each direction, which is assumed"
     return Delay(half_ms), {"delay_ms": Evidence(how, "measured")}
 
@@ -213,15 +214,15 @@ def _limited(
     finding: Finding, values: Mapping[str, Estimate], evidence: dict[str, Evidence]
 ) -> tuple[Action, dict[str, Evidence]]:
     """Return the policer or shaper of a finding; a size that did not show is assumed."""
-    rate_bps = _rounded(values["rate_bps"].value)
+    rate_bps = rounded(values["rate_bps"].value)
     name = "burst_bytes" if finding.kind == "police" else "queue_bytes"
     size = values.get(name)
     if size is None:
         why = next((each.why for each in finding.unknown if each.name == name), "it did not show")
         evidence[name] = Evidence(f"a second at the rate: {why}", "assumed")
-        size_bytes = _rounded(rate_bps / 8)
+        size_bytes = rounded(rate_bps / 8)
     else:
-        size_bytes = _rounded(size.value)
+        size_bytes = rounded(size.value)
     if finding.kind == "police":
         return Police(rate_bps, size_bytes), evidence
     return Shape(rate_bps, size_bytes), evidence
@@ -256,21 +257,26 @@ def _description(
     lines = [f"Fitted to a capture of {ends} of {taken_on} ({source}): what was done to its flows."]
     if not source.has_control:
         lines.append("There was no control, so all of it is consistent with a bad line, too.")
+    if any(each.attribution == "beyond other flows" for each in chosen):
+        lines.append("Other flows of the capture show less; they may take another way.")
     if not chosen:
         lines.append("Nothing was found that the profile could state.")
     for finding in findings:
-        if counts(finding) and finding not in chosen:
-            why = "a direction has one rule" if finding.kind != "list" else "no rule for it"
+        has_rule = finding.kind not in _NO_RULE
+        if finding not in chosen and (counts(finding) or not has_rule):
+            why = "a direction has one rule" if has_rule else "no action does it"
             lines.append(f"Not in it ({why}): {phrase(finding.kind)}, {finding.direction}.")
     lines += [f"Not known: {each.name}: {each.why}." for each in examined.unknown]
     return "\n".join(lines)
 
 
-def _interval(estimate: Estimate) -> str:
-    return f"{estimate.value:.4g}, 95 % {estimate.low:.4g} to {estimate.high:.4g}"
+def interval(estimate: Estimate) -> str:
+    """Return an estimate with its interval as text."""
+    return f"{plain(estimate.value)}, 95 % {plain(estimate.low)} to {plain(estimate.high)}"
 
 
-def _rounded(value: float) -> float:
+def rounded(value: float) -> float:
+    """Return a number as it is written in a profile."""
     return float(f"{value:.{_DIGITS}g}")
 
 

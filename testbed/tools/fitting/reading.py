@@ -130,7 +130,7 @@ def read_capture(path: Path, inside: Networks = ()) -> CaptureRecord:
     ]
     return CaptureRecord(
         path,
-        _sha256(path),
+        sha256_of(path),
         capture.began_at or 0.0,
         reader.last_s,
         local,
@@ -195,7 +195,8 @@ def _notes(capture: Capture, reader: _Reader) -> Iterable[str]:
         yield f"{reader.dropped} packets were not kept: there are too many flows or packets."
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(_HASHED_BYTES):

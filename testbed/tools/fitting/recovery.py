@@ -66,11 +66,14 @@ class CaseResult:
     name: str
     group: str
     both_ends: bool
+    is_open: bool
     outcomes: tuple[Outcome, ...]
     alarms: tuple[str, ...]
     """Findings that would be put into a profile although no rule did anything of the kind."""
     alarms_alone: tuple[str, ...]
     """The same without the control, other than losses that a line may have."""
+    found: tuple[str, ...]
+    """All findings that would be put into a profile."""
 
 
 _RESULT = TypeAdapter(CaseResult)
@@ -123,15 +126,17 @@ def evaluate_case(case: Case, run: Run) -> CaseResult:
         expected = [each.without_call() for each in expected]
     examined = _examined(run, case.call, both_ends=case.both_ends)
     found = compared(examined, control)
-    alarms = () if case.group != "open" else [each for each in found if counts(each)]
-    alone = () if case.group != "open" else [each for each in examined.findings if _is_odd(each)]
+    counted = [each for each in found if counts(each)]
+    alone = [each for each in examined.findings if _is_odd(each)] if case.is_open else []
     result = CaseResult(
         case.name,
         case.group,
         case.both_ends,
+        case.is_open,
         tuple(_outcome(truth, found) for truth in expected),
-        tuple(_named(each) for each in alarms),
+        tuple(_named(each) for each in counted) if case.is_open else (),
         tuple(_named(each) for each in alone),
+        tuple(_named(each) for each in counted),
     )
     kept.parent.mkdir(exist_ok=True)
     temporary = kept.with_suffix(".tmp")
@@ -168,6 +173,8 @@ def _outcome(truth: Truth, found: Sequence[Finding]) -> Outcome:
         if truth.kind == "silence" and finding.kind == "freeze":  # cut off after a beginning
             least = 1 - 3 / max(finding.affected, 3)
             return Outcome(truth, 1.0, least, 1.0, finding.affected)
+        if truth.number == "there":
+            return Outcome(truth, 1.0, 1.0, 1.0, finding.affected)
         estimate = (
             finding.after_s
             if truth.number == "after_s"

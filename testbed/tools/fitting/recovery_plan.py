@@ -3,13 +3,14 @@
 Each case is a call under a known profile, captured at the callers' own interfaces, and a control:
 the same call on the same line without a restriction, with another seed. There are cases for each
 profile of the library, for random profiles that go through all actions and directions, and for
-lines without any restriction, on which nothing may be found.
+lines without any restriction, on which nothing may be found. These are calls of models; calls of
+the real engines, and calls through tunnels of which the outside is seen at one end, are fewer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Literal
 
@@ -33,8 +34,11 @@ from testbed.experiment.cell import Cell, TransportChoice
 from testbed.experiment.link import Link, Links
 from testbed.experiment.scenario import censor_names, load_censor, load_messenger
 
-Group = Literal["library", "random", "open"]
+Group = Literal["library", "random", "open", "engine", "tunnel"]
 RANDOM_CASES, OPEN_CASES = 40, 50
+ENGINES = ("telegram", "webrtc", "baresip")
+TUNNELS = ("wireguard", "hysteria2", "obfs4")
+"""Their packets are numbered in clear, numbered but encrypted, and segments of TCP."""
 _MESSENGER = "whatsapp"
 _CONTROL_SEED = 10_000
 _ACTIONS = (
@@ -67,6 +71,11 @@ class Case:
     both_ends: bool
     """Whether the captures of both ends are used, or that of the inside one."""
 
+    @property
+    def is_open(self) -> bool:
+        """Whether there is no restriction, so that nothing may be found."""
+        return self.call.censor.name == "open"
+
 
 def plan(seed: int, duration_s: float) -> list[Case]:
     """Return all cases; with another seed, all random numbers are others."""
@@ -74,6 +83,8 @@ def plan(seed: int, duration_s: float) -> list[Case]:
         *_library(seed, duration_s),
         *_random(seed, duration_s),
         *_open(seed, duration_s),
+        *_engines(seed, duration_s),
+        *_tunnels(seed, duration_s),
     ]
 
 
@@ -107,6 +118,50 @@ def _open(seed: int, duration_s: float) -> list[Case]:
         name = f"open-{number:02}"
         cases.append(_case(name, "open", load_censor("open"), rng, seed + number, case))
     return cases
+
+
+def _engines(seed: int, duration_s: float) -> list[Case]:
+    cases = []
+    for number, messenger in enumerate(ENGINES):
+        for restriction, both_ends in (("drop", True), ("police", False), ("open", True)):
+            name = f"engine-{messenger}-{restriction}"
+            rng = Random(f"{name} {seed}")
+            profile = load_censor("open")
+            if restriction != "open":
+                profile = _one_rule(name, Match(direction="down"), _action(restriction, rng))
+            case = _case(name, "engine", profile, rng, seed + number, (duration_s, both_ends))
+            cases.append(_by(case, messenger=messenger))
+    return cases
+
+
+def _tunnels(seed: int, duration_s: float) -> list[Case]:
+    cases = []
+    for number, transport in enumerate(TUNNELS):
+        for restriction in ("drop", "open"):
+            name = f"tunnel-{transport}-{restriction}"
+            rng = Random(f"{name} {seed}")
+            profile = load_censor("open")
+            if restriction != "open":
+                # More would break connections of TCP.
+                profile = _one_rule(name, Match(), Drop(rng.uniform(0.02, 0.1)))
+            # The far end has the call as it leaves the tunnel, so only the near one is used.
+            case = _case(name, "tunnel", profile, rng, seed + number, (duration_s, False))
+            cases.append(_by(case, transport=transport))
+    return cases
+
+
+def _one_rule(name: str, match: Match, action: Action) -> Profile:
+    return Profile(name, "drawn for a recovery", (_rule("drawn", match, action),), name=name)
+
+
+def _by(case: Case, *, messenger: str = _MESSENGER, transport: str = "direct") -> Case:
+    """Return a case with another messenger and transport."""
+    chosen = load_messenger(messenger), TransportChoice(transport)
+    cells = [
+        replace(cell, messenger=chosen[0], transport=chosen[1])
+        for cell in (case.call, case.control)
+    ]
+    return replace(case, call=cells[0], control=cells[1])
 
 
 def _case(

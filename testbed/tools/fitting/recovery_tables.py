@@ -31,6 +31,7 @@ _CLASSES = (
                       ("freeze", "after_bytes of this direction"))),
     ("delays", None, (("delay", "delay_ms"), ("jitter", "jitter_ms"), ("reorder", "delay_ms"))),
     ("silence", None, (("silence", "probability"),)),
+    ("forged", None, (("reset", "there"), ("answer", "there"))),
 )  # fmt: skip
 """Classes of numbers: name, the largest median half-width, and kinds with numbers."""
 _FAR = 0.5
@@ -119,7 +120,7 @@ def _share(hits: int, n: int) -> str:
 def summed_up(results: Sequence[CaseResult]) -> Summary:
     """Return the summary of some cases."""
     outcomes = [outcome for result in results for outcome in result.outcomes]
-    open_ = [each for each in results if each.group == "open"]
+    open_ = [each for each in results if each.is_open]
     return Summary(
         [_row(name, widest, own, outcomes) for name, widest, own in _CLASSES],
         len(results),
@@ -179,6 +180,25 @@ def summary_table(summary: Summary) -> Table:
     return table
 
 
+def verdicts_table(summary: Summary) -> Table:
+    """Return what was asked for, and whether it is kept."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("What was asked for", overflow="fold")
+    table.add_column("kept?")
+    for what, kept in summary.verdicts:
+        table.add_row(what, "kept" if kept else "not met")
+    return table
+
+
+def misses_table(results: Sequence[CaseResult]) -> Table:
+    """Return the numbers that were missed or not covered, and the false alarms."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("What was missed", overflow="fold")
+    for sentence in misses(results):
+        table.add_row(sentence)
+    return table
+
+
 def misses(results: Sequence[CaseResult]) -> Iterator[str]:
     """Yield a sentence for each number that was missed or not covered, and for each alarm."""
     for result in results:
@@ -192,7 +212,8 @@ def misses(results: Sequence[CaseResult]) -> Iterator[str]:
             if each.reported is None:
                 yield f"{what} was not reported"
             elif not each.covers:
-                yield f"{what}: {each.reported:.6g}, {each.low} to {each.high}"
+                low, high = ("?" if e is None else f"{e:.6g}" for e in (each.low, each.high))
+                yield f"{what}: {each.reported:.6g}, {low} to {high}"
         for alarm in (*result.alarms, *(f"without control: {a}" for a in result.alarms_alone)):
             yield f"{result.name} ({ends}): {alarm} on an open line"
 
@@ -203,7 +224,7 @@ def recovery_figure(results: Sequence[CaseResult]) -> Figure:
     shown = [
         (name, [o for o in outcomes if (o.truth.kind, o.truth.number) in numbers])
         for name, _, numbers in _CLASSES
-        if name != "silence"
+        if name not in ("silence", "forged")
     ]
     shown = [(name, sorted(own, key=_deviation)) for name, own in shown if own]
     with style.applied():

@@ -72,7 +72,7 @@ def _share(hits: int, n: int) -> Estimate | None:
     return share(hits, n) if n >= _LEAST_SEGMENTS else None
 
 
-def _ends(packets: Columns) -> tuple[np.ndarray, np.ndarray]:
+def segment_bytes(packets: Columns) -> tuple[np.ndarray, np.ndarray]:
     """Return where each segment begins and ends in the stream, continued beyond 32 bits."""
     first = packets.number[:1]
     steps = (np.diff(packets.number) + _HALF) % _WRAP - _HALF
@@ -82,14 +82,14 @@ def _ends(packets: Columns) -> tuple[np.ndarray, np.ndarray]:
 
 def _again(sent: Columns) -> np.ndarray:
     """Return which segments begin before the highest byte sent so far."""
-    begins, ends = _ends(sent)
+    begins, ends = segment_bytes(sent)
     highest = np.concatenate([begins[:1], np.maximum.accumulate(ends)[:-1]])
     return begins < highest
 
 
 def _filled(received: Columns) -> int:
     """Return how many segments filled a hole that was open for longer than overtaking takes."""
-    begins, ends = _ends(received)
+    begins, ends = segment_bytes(received)
     seen: set[int] = set()
     highest, highest_since_s, count = (int(begins[0]) if len(begins) else 0), 0.0, 0
     for begin, end, at_s in zip(

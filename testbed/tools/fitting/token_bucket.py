@@ -21,6 +21,7 @@ import numpy as np
 
 from testbed.tools.fitting.columns import Bools, Floats
 from testbed.tools.fitting.likelihood import DROP
+from testbed.tools.fitting.loss_patterns import independent_log_likelihood
 from testbed.tools.fitting.passages import Passage
 
 PARAMETERS = 3
@@ -33,6 +34,9 @@ _NOISES = (1e-3, 5e-3, 2e-2)
 _RATE_SPAN, _LARGEST_BURST_S = 0.6, 20.0
 _ROUNDS = 6
 _NEVER = 1e-9
+_PROMISING = 5.0
+"""How much likelier than independent losses the best pair of the coarse grid must be. In trials
+lines without a policer reached 1.3, and a policer with 27 losses 44."""
 _LEAST_NOISE, _OF_SIZES = 0.005, 0.01
 """How far a rate may be off, at least, because of packets that lines lost behind the policer, and
 because the sizes of lost packets are guessed (found by simulation)."""
@@ -91,11 +95,12 @@ def jitter(passage: Passage) -> float:
 
 
 def fit_bucket(passage: Passage) -> Bucket | None:
-    """Fit a policer to a passage; None if too little was lost."""
+    """Fit a policer to a passage; None if too little was lost, or independently."""
     rows = np.flatnonzero(passage.lost & passage.counted)
     if len(rows) < _LEAST_LOST:
         return None
     load = _load(passage)
+    alone = independent_log_likelihood(passage.lost[passage.counted])
     goodput_bps = _goodput_bps(passage, rows)
     low, high = goodput_bps * np.exp(-_RATE_SPAN), goodput_bps * np.exp(_RATE_SPAN)
     least = float(np.median(load.size))
@@ -107,6 +112,8 @@ def fit_bucket(passage: Passage) -> Bucket | None:
         grid = _grid(rates, bursts)
         found = _log_likelihoods(load, grid)
         best = _read(grid, found, len(rows))
+        if best.log_likelihood < alone + _PROMISING:
+            return None
         rates, bursts = _closer(grid, found, rates, bursts)
     assert best is not None
     packet = float(np.median(load.size))
@@ -188,7 +195,8 @@ def _log_likelihoods(load: _Load, grid: _Grid) -> Floats:
         fits = np.clip((high + margin - size) / (high - low + 2 * margin), _NEVER, 1 - _NEVER)
         if passed:
             if counted:
-                total += np.log((1 - grid.noise) * fits)
+                # A line's loss may have been taken for the policer's, which makes bounds too low.
+                total += np.log((1 - grid.noise) * np.maximum(fits, grid.noise))
             np.maximum(high, size, out=high)
             np.clip(low, size - blur, high, out=low)
             low -= size

@@ -27,7 +27,7 @@ _READING_LIMIT_S = 3.0
 _STORED_BYTES = 1 << 30
 _SEGMENT_BYTES = 4096
 _NOTHING = "nothing"
-_READER = "testbed.tools.isolation.reading"
+_READER = "testbed.tools.isolation.aftermath"
 _libc = ctypes.CDLL(None, use_errno=True)
 
 Found = tuple[str, int, int, int, bytes]

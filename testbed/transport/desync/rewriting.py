@@ -73,7 +73,7 @@ class _Flow:
 
 
 class Desync:
-    """Rewrites packets by a strategy (`testbed.transport.interface.PacketRewriter`).
+    """Rewrites packets by a strategy (`testbed.transport.client_side.PacketRewriter`).
 
     `messengers` are the addresses that stand for a list of addresses that is not here.
     """

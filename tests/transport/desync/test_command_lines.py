@@ -13,12 +13,12 @@ from testbed.experiment.choosing import load_transport, transport_choice
 from testbed.experiment.explanations import ScenarioError
 from testbed.experiment.loading import programs_of
 from testbed.experiment.scenario import SCENARIOS
+from testbed.transport.client_side import Noting
 from testbed.transport.desync import nfqws
 from testbed.transport.desync.byedpi import _SHORT
 from testbed.transport.desync.command_line import words
 from testbed.transport.desync.reading import read_strategy
 from testbed.transport.desync.strategy import StrategyError
-from testbed.transport.interface import Noting
 from tests.command import command
 from tests.transport.desync.told import nothing
 

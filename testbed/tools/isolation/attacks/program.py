@@ -11,15 +11,15 @@ from testbed.tools.isolation.attacks import (
     ATTACKS,
     Target,
     checked,
-    files,
     libc,
-    network,
     processes,
     remains,
     resources,
+    sockets,
+    user_files,
 )
 
-MODULES = (files, network, processes, remains, resources)
+MODULES = (user_files, sockets, processes, remains, resources)
 """The files with attacks."""
 
 
