@@ -49,9 +49,10 @@ Said = Literal["speech", "symbols"]
 signal from both ends all the time (`testbed.audio.symbols`)."""
 
 
-Topology = Literal["one-sided", "both-sides"]
+Topology = Literal["one-sided", "both-sides", "domestic-bridge"]
 """Where the ends are: the caller inside the country and the callee abroad, or both inside, each
-behind its own middlebox (`testbed.lab.net.topology`)."""
+behind its own middlebox. `domestic-bridge` is one-sided, but the bridge is inside and has a way
+abroad of its own (`testbed.lab.net.topology`)."""
 
 
 OtherTraffic = Literal["voice message", "web page", "download"]

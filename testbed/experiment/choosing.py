@@ -1,8 +1,8 @@
 """Find and check the transports that people choose by name and parameters.
 
-A choice is a name as in `testbed.experiment.names`, whose place is a known transport or the path of
-a Python file, or a table with `kind` and parameters. A transport may wrap another one, which is
-chosen in the same way.
+A choice is a name as in `testbed.experiment.names`, or a table with `kind` and parameters. The
+place in a name is a known transport, the path of a Python file, or what people already have
+(`testbed.experiment.brought`). A transport may wrap another one, which is chosen in the same way.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 
 from testbed.errors import did_you_mean
+from testbed.experiment.brought.brought import read_brought
 from testbed.experiment.cell import THROUGH, TransportChoice
 from testbed.experiment.explanations import (
     ScenarioError,
@@ -154,7 +155,7 @@ def transport_choice(
     if isinstance(entry, str):
         if entry in titled:
             return titled[entry]
-        entry = _with_carrier(_parse(entry))
+        entry = _as_table(_parse(entry))
     name, title = entry.name, entry.title
     choice = TransportChoice(Path(name).stem, entry.parameters, _source(name), title)
     with _run_by(choice):
@@ -221,11 +222,15 @@ def _parse(entry: str) -> Name:
         raise ScenarioError(f"transport {entry!r}: {error}") from None
 
 
-def _with_carrier(name: Name) -> WithParameters:
+def _as_table(name: Name) -> WithParameters:
     """Return a name as a table has it, with its carrier as a parameter."""
-    if name.through is None:
-        return WithParameters(name.place, name.parameters)
-    return WithParameters(name.place, {**name.parameters, THROUGH: str(name.through)})
+    parameters = dict(name.parameters)
+    if name.through is not None:
+        parameters[THROUGH] = str(name.through)
+    if (brought := read_brought(name.place)) is None:
+        return WithParameters(name.place, parameters)
+    title = str(replace(name, place=brought.title)) if brought.title else ""
+    return WithParameters(brought.name.place, {**brought.name.parameters, **parameters}, title)
 
 
 def load_transport(choice: TransportChoice) -> Transport:

@@ -128,7 +128,8 @@ def _tokens(text: str) -> Iterator[_Token]:
     Raises:
         ValueError: A closing brace or bracket closes nothing.
     """
-    place, before, expected = 0, "", []
+    place, before = 0, ""
+    expected: list[str] = []
     while place < len(text):
         letter = text[place]
         end = place + 1

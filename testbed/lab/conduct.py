@@ -62,7 +62,7 @@ TRANSPORT_CONNECT_S = 30.0
 """A transport that has not connected after this time (s) has failed, and with it the call."""
 BRIDGE_PORT = 443
 WEB_PORT = 8443
-"""The port of a web server abroad that belongs to no messenger; it shares the bridge's node."""
+"""The port of a web server abroad that belongs to no messenger; it shares a node."""
 LATEST_END_S = 600.0
 """The time that a cell may take beyond its call (virtual s); a cell that takes longer is stuck."""
 
@@ -75,7 +75,11 @@ _ENGINES: Mapping[str, LabEngine] = dict(Plugins("testbed.lab.engines", "ENGINE"
 """All are imported now, before a guest draws its random numbers afresh (`testbed.guest.boot`)."""
 _SERVER_NODES = {"foreign": "relay", "domestic": "domestic"}
 _ENDS = ("caller", "callee")
-_INSIDE_ENDS: Mapping[Topology, Sequence[str]] = {"one-sided": ("caller",), "both-sides": _ENDS}
+_INSIDE_ENDS: Mapping[Topology, Sequence[str]] = {
+    "one-sided": ("caller",),
+    "both-sides": _ENDS,
+    "domestic-bridge": ("caller",),
+}
 """The ends that are inside the censored network, and so use a transport with a bridge."""
 
 
@@ -212,7 +216,8 @@ async def _conduct(
     bridge = hosts["bridge"]
     server = await transport.serve(bridge, Address(bridge.address, BRIDGE_PORT), relay)
     await engine.prepare(hosts["caller"], hosts["callee"])
-    web_server = await serve_chat(bridge, WEB_PORT, job) if cell.other_traffic else chat_server
+    abroad = hosts["relay"] if cell.topology == "domestic-bridge" else bridge
+    web_server = await serve_chat(abroad, WEB_PORT, job) if cell.other_traffic else chat_server
     wire = WireCount(hosts["caller"].node, *dict.fromkeys((chat_server, web_server)))
     await trio.sleep_until(_next_beginning())
 

@@ -21,7 +21,7 @@ from uuid import UUID
 import trio
 
 from testbed.transport.interface import Address, Host, Program, ServerInfo
-from testbed.transport.tunnel import await_echo, serve_echo
+from testbed.transport.tunnel import local_ports, open_local, serve_echo
 
 Options = Mapping[str, object]
 """A part of sing-box's configuration, for JSON."""
@@ -36,8 +36,6 @@ class SingBoxTransport(ABC):
     """One of sing-box's protocols, with one inbound on the bridge and one outbound on a client."""
 
     programs: ClassVar[tuple[Program, ...]] = (PROGRAM,)
-    udp_only: ClassVar[bool] = False
-    """Whether the protocol is one of UDP datagrams (`testbed.transport.carried`)."""
 
     def secrets(self, host: Host) -> dict[str, str]:
         """Draw what only the server and its clients know, by the names of sing-box's options."""
@@ -120,15 +118,14 @@ async def connect(
     Raises:
         TransportError: The client did not run, or nothing came back through it.
     """
-    local = {name: Address("127.0.0.1", host.free_port()) for name in ("forward", "echo")}
+    local = local_ports(host)
     inbounds = []
     for name, address in local.items():
         destination = Address.of(server.args[name])
         override = {"override_address": destination.host, "override_port": destination.port}
         inbounds.append({"type": "direct", **on(address), "network": "udp", **override})
     await _run(host, f"client-{local['forward'].port}", inbounds, outbounds)
-    await await_echo(await host.open_udp(local["echo"]))
-    return await host.open_udp(local["forward"])
+    return await open_local(host, local)
 
 
 async def _run(

@@ -157,6 +157,21 @@ async def await_echo(channel: trio.abc.Channel[bytes]) -> None:
     raise TransportError(f"nothing came back through the tunnel within {ECHO_TIMEOUT_S:g} s")
 
 
+def local_ports(host: Host) -> dict[str, Address]:
+    """Return where a client takes datagrams: for the place where they go to, and for the echo."""
+    return {name: Address("127.0.0.1", host.free_port()) for name in ("forward", "echo")}
+
+
+async def open_local(host: Host, ports: Mapping[str, Address]) -> trio.abc.Channel[bytes]:
+    """Wait for an echo through a client with `local_ports`; return a socket to its other port.
+
+    Raises:
+        TransportError: No echo came.
+    """
+    await await_echo(await host.open_udp(ports["echo"]))
+    return await host.open_udp(ports["forward"])
+
+
 async def greet_and_forward(host: Host, stream: trio.SocketStream, forward: Address) -> None:
     """Serve one client as `forward_tcp` does, and greet it first: see `await_greeting`."""
     with suppress(trio.BrokenResourceError):

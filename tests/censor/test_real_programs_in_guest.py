@@ -54,6 +54,16 @@ PROGRAMS = {
     "turn {over = tls}": {f"tcp {BRIDGE}:443": TLS},
     "iodine": {f"udp {BRIDGE}:53": {"dns"}},
 }
+SLOW_PROGRAMS = {
+    "wireguard through turn": {f"udp {BRIDGE}:443": {*STUN, "turn-channel-data", "rtp-timing"}},
+    "xray": {f"tcp {BRIDGE}:443": {*TLS, "tls-in-tls"}},
+    "xray {network = xhttp}": {f"tcp {BRIDGE}:443": TLS},
+    "xray {network = grpc}": {f"tcp {BRIDGE}:443": {*TLS, "tls-in-tls"}},
+    "xray {network = mkcp}": {f"udp {BRIDGE}:443": {"unknown"}},
+    "xray_wireguard": {f"udp {BRIDGE}:443": {"wireguard", "rtp-timing", "unknown"}},
+    "xray_wireguard {finalmask = salamander}": {f"udp {BRIDGE}:443": {"rtp-timing", "unknown"}},
+    "xray_wireguard {finalmask = header-srtp}": {f"udp {BRIDGE}:443": {"rtp", "rtp-timing"}},
+}
 """By transport: what is stated of its flows, by protocol and server; a call's rhythm shows through
 what has no shape of its own and sends a packet for each frame."""
 
@@ -75,7 +85,9 @@ def labels(pcap: Path, looking: Profile) -> dict[str, set[str]]:
 def captured(kernel: Kernel, run: Run, messenger: str, transport: str) -> Path:
     """Conduct a short call, and give what the middlebox had from inside."""
     choice = transport_choice(transport)
-    assert not missing(programs_of(load_transport(choice)))
+    if lacks := missing(programs_of(load_transport(choice))):
+        assert set(lacks) == {"xray"}
+        pytest.skip("xray is not built")
     cell = replace(short_cell(messenger, "direct", "open", duration_s=3), transport=choice)
     ended: list[Done] = []
     trio.run(
@@ -86,12 +98,18 @@ def captured(kernel: Kernel, run: Run, messenger: str, transport: str) -> Path:
     return done.result.folder / "middlebox-inside.pcap"
 
 
-@pytest.mark.parametrize("transport", PROGRAMS)
+@pytest.mark.parametrize(
+    ("transport", "stated"),
+    [
+        *PROGRAMS.items(),
+        *(pytest.param(*each, marks=pytest.mark.slow) for each in SLOW_PROGRAMS.items()),
+    ],
+)
 def test_a_program_is_recognised_as_what_it_is_and_as_nothing_else(
-    kernel: Kernel, run: Run, transport: str
+    kernel: Kernel, run: Run, transport: str, stated: dict[str, set[str]]
 ) -> None:
     pcap = captured(kernel, run, "whatsapp", transport)
-    assert labels(pcap, EVERYTHING) == PROGRAMS[transport] | CHAT
+    assert labels(pcap, EVERYTHING) == stated | CHAT
 
 
 def test_snowflakes_client_and_proxy_are_known_by_their_dtls(kernel: Kernel, run: Run) -> None:

@@ -26,7 +26,6 @@ from testbed.censor.match import Match
 from testbed.censor.packet import Direction, Packet
 from testbed.censor.profile import Inspection, Profile
 from testbed.censor.release import Release
-from testbed.censor.segment import RST
 from testbed.censor.stack import (
     MOST_PARTS,
     Stack,
@@ -38,6 +37,7 @@ from testbed.censor.stack import (
     with_numbers_of,
 )
 from testbed.evidence import Evidence
+from testbed.transport.internet import RST
 from tests.censor.packets import STUN_BINDING, profile, rule, tcp, udp
 
 Left = tuple[float, Direction, bytes]

@@ -53,7 +53,7 @@ def test_a_sweep_sets_its_numbers_to_each_value() -> None:
             r"jiter_ms: Unexpected key, expected of changes, delay_ms, ",
         ),
         ("delay_ms = 4", "delay_ms = -4", r"access\.delay_ms: -4 is out of .* 0 to 60,000"),
-        ('"obfs4"]', '"obfs5"]', r"no transport 'obfs5'; there are anytls, direct, "),
+        ('"obfs4"]', '"obfs5"]', r"no transport 'obfs5'; there are anytls, desync, direct, "),
         (
             '"obfs4"]',
             '{ name = "obfs4", parameters = { iat_mode = 7 } }]',
@@ -158,7 +158,7 @@ def test_several_topologies_are_an_axis_and_one_is_not(tmp_path: Path) -> None:
         ('include = [{ line = "4g" }]', r"include"),
         ("links = []", r"links"),
         ("links = 3", r"links: [^:]*valid string"),
-        ('topologies = ["two-sided"]', r"topologies.*'one-sided' or 'both-sides'"),
+        ('topologies = ["two-sided"]', r"topologies.*'one-sided', 'both-sides' or"),
         (
             'include = [{ topology = "two-sided" }]',
             r"no topology 'two-sided'; there are both-sides",

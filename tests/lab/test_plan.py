@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
 from typing import get_args
@@ -59,6 +60,19 @@ def test_interfaces_are_numbered_as_they_are_named(topology: Topology) -> None:
     for box in MIDDLEBOXES[topology]:
         assert planned.nodes[box].forwards
         assert len(planned.nodes[box].interfaces) == 2
+
+
+@pytest.mark.parametrize("topology", TOPOLOGIES)
+def test_the_kernel_numbers_interfaces_as_they_are_planned(topology: Topology) -> None:
+    """It takes the number asked for at the end that creates a link, and the lowest at the other."""
+    taken: dict[str, set[int]] = {}
+    for node in plan(topology).nodes.values():
+        names = re.findall(rb"([a-z0-9-]+)-eth([0-9]+)", node.links)
+        for place, (name, number) in enumerate(names):
+            numbers = taken.setdefault(name.decode(), set())
+            if place % 2:
+                assert int(number) == min(set(range(len(numbers) + 1)) - numbers), name
+            numbers.add(int(number))
 
 
 def test_a_link_names_the_other_end_by_its_descriptor() -> None:

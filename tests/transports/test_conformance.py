@@ -39,12 +39,15 @@ FIRST = {
     "nfqueue": f'nfqueue {{command = ["{DATA}/first_fakes.py", "--qnum=200", '
     f'"--file={DATA}/fake.bin"], files = ["{DATA}/fake.bin"]}}',
     "proxy": f'proxy {{command = ["{DATA}/splitting_proxy.py", "--port=1080"]}}',
+    "singbox": 'singbox {client = {type = "vmess", transport = {type = "grpc"}}}',
     "pt": 'pt {name = "obfs4", server = ["obfs4proxy"], client = ["obfs4proxy"]}',
 }
 """How to name a transport that cannot be made without a parameter."""
-SLOW = {"tor"}
-"""Transports whose suite takes a minute, because a whole network starts for each of its scenes. A
-test of detectors runs tor in the fast tests (tests/censor/test_real_programs_in_guest.py)."""
+SLOW = {"tor", "singbox", "xray_wireguard", "hysteria2 through xray"}
+"""Transports that are not tried each time: tor's suite takes a minute, because a whole network
+starts for each of its scenes (a test of detectors runs it in the fast tests:
+tests/censor/test_real_programs_in_guest.py), and of each of the other programs there is one that
+is tried."""
 KINDS = ("over", "implementation")
 """Parameters whose values are as good as transports of their own, so that each is always tried."""
 
@@ -54,10 +57,15 @@ FLAWED = {"obfs4 {iat_mode = 2}": [pytest.mark.xfail(reason="panics for some bri
 """What fails or not, by what the programs draw."""
 
 
+CARRIED = ("wireguard through turn", "hysteria2 through xray")
+"""Transports that others carry: a VPN, and a client that knows a local port."""
+
+
 def examples() -> Iterator[Any]:
     """Yield each transport, and each with one parameter set to another value that it may have."""
-    for name in transport_names():
+    for name in (*CARRIED, *transport_names()):
         yield pytest.param(FIRST.get(name, name), marks=pytest.mark.slow if name in SLOW else ())
+    for name in transport_names():
         kind = transport_class(name)
         for parameter, hint in get_type_hints(kind).items():
             slow = () if parameter in KINDS else (pytest.mark.slow,)

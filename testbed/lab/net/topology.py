@@ -12,6 +12,15 @@ Both sides, the callee in the same country at another provider, which has its ow
                             |                  |                     |
                         domestic         bridge, relay           domestic
 
+With a domestic bridge, the callee abroad:
+
+    caller - caller-gw - access - middlebox - core - {relay, callee-gw - callee}
+                            |                  |
+                     {domestic, bridge}     bridge
+
+The bridge is one server inside the country, which reaches the outside past the middlebox, as what
+hosting companies there rent out does.
+
 The access side of a middlebox is inside the country. Traffic that stays in the country crosses no
 middlebox: `domestic` is one server, connected to both providers. The gateways stand for home
 routers. The interfaces of caller and callee need `fq` for timed sending, and an interface has only
@@ -36,7 +45,12 @@ from testbed.lab.net.wiring import Node, link_ends
 
 
 class _Wire(NamedTuple):
-    """A link between two nodes."""
+    """A link between two nodes.
+
+    The left one creates it, one node after another in the order of their names. At the right one,
+    the kernel does not number the interface as it is asked to, but takes the lowest number that is
+    free. Which node stands on the left must be chosen so that both agree; a test checks it.
+    """
 
     left: str
     right: str
@@ -54,17 +68,26 @@ _SHARED_WIRES = (
     _Wire("access", "domestic", "10.1", "domestic"),
     _Wire("access", "middlebox", "10.1"),
     _Wire("middlebox", "core", "10.2", "backbone"),
-    _Wire("core", "bridge", "10.2", "hosting"),
-    _Wire("core", "relay", "10.2", "hosting"),
+)
+_BRIDGE_ABROAD = _Wire("core", "bridge", "10.2", "hosting")
+_RELAY = _Wire("core", "relay", "10.2", "hosting")
+_CALLEE_ABROAD = (
+    _Wire("core", "callee-gw", "10.2", "callee_access", up_from="right"),
+    _Wire("callee-gw", "callee", "10.2"),
 )
 _WIRES: Mapping[Topology, Sequence[_Wire]] = {
-    "one-sided": (
+    "one-sided": (*_SHARED_WIRES, _BRIDGE_ABROAD, _RELAY, *_CALLEE_ABROAD),
+    "domestic-bridge": (
         *_SHARED_WIRES,
-        _Wire("core", "callee-gw", "10.2", "callee_access", up_from="right"),
-        _Wire("callee-gw", "callee", "10.2"),
+        _Wire("access", "bridge", "10.1", "domestic"),
+        _Wire("core", "bridge", "10.2", "backbone", up_from="right"),
+        _RELAY,
+        *_CALLEE_ABROAD,
     ),
     "both-sides": (
         *_SHARED_WIRES,
+        _BRIDGE_ABROAD,
+        _RELAY,
         _Wire("callee", "callee-gw", "10.3"),
         _Wire("callee-gw", "access2", "10.3", "callee_access"),
         _Wire("access2", "domestic", "10.3", "domestic"),
@@ -82,13 +105,25 @@ _SHARED_ROUTES = {
     "middlebox": {INSIDE: "access", _ALL: "core"},
 }
 _SERVER_ROUTES = {"bridge": {_ALL: "core"}, "relay": {_ALL: "core"}}
+_CALLEE_ROUTES = {"callee-gw": {_ALL: "core"}, "callee": {_ALL: "callee-gw"}}
 _ROUTES: Mapping[Topology, Mapping[str, Mapping[str, str]]] = {
     "one-sided": {
         **_SHARED_ROUTES,
         "core": {"10.2.5.0/30": "callee-gw", INSIDE: "middlebox"},
         **_SERVER_ROUTES,
-        "callee-gw": {_ALL: "core"},
-        "callee": {_ALL: "callee-gw"},
+        **_CALLEE_ROUTES,
+    },
+    "domestic-bridge": {
+        **_SHARED_ROUTES,
+        # Answers to the bridge go back past the middlebox, whichever of its addresses they go to.
+        "core": {
+            "10.2.5.0/30": "callee-gw",
+            "10.1.5.0/30": "bridge",
+            INSIDE: "middlebox",
+        },
+        "bridge": {INSIDE: "access", _ALL: "core"},
+        "relay": {_ALL: "core"},
+        **_CALLEE_ROUTES,
     },
     "both-sides": {
         **_SHARED_ROUTES,
