@@ -20,10 +20,11 @@ from testbed.show.drawing.files import write
 from testbed.tools.fitting.recovery import CaseResult, capture_calls, evaluate_case
 from testbed.tools.fitting.recovery_plan import Case, plan
 from testbed.tools.fitting.recovery_tables import (
-    misses,
+    misses_table,
     recovery_figure,
     summary_table,
     summed_up,
+    verdicts_table,
 )
 
 _SEED = 1
@@ -94,8 +95,5 @@ def _chosen(cases: Sequence[Case], prefixes: Sequence[str] | None) -> list[Case]
 def _print(results: Sequence[CaseResult]) -> None:
     summary = summed_up(results)
     out.print(summary_table(summary))
-    for what, kept in summary.verdicts:
-        out.print(f"{'[green]kept[/]   ' if kept else '[red]not met[/]'} ", end="")
-        out.print(what, markup=False)
-    for sentence in misses(results):
-        out.print(sentence, markup=False, style="dim")
+    out.print(verdicts_table(summary))
+    out.print(misses_table(results), style="dim")

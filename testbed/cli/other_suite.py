@@ -15,9 +15,8 @@ from testbed.guest.image.lock import ImageError
 from testbed.tools.other_suite import PYTHONS, other_suite, python_in, suite_folder
 
 _TESTS = (
-    *("tests/audio", "tests/record", "tests/run", "tests/transport"),
-    *("tests/guest/test_image_parts.py", "tests/lab/test_cells_in_guest.py"),
-    "tests/test_golden.py",
+    *("tests/censor/test_detectors.py", "tests/guest/test_guestcode.py", "tests/record"),
+    *("tests/run/test_certificate.py", "tests/test_golden.py", "tests/transport"),
 )
 """What depends on a host's Python, C library and programs, and takes less than a minute."""
 

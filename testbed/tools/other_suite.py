@@ -27,9 +27,9 @@ from testbed.guest.user_cache import user_cache
 PYTHONS = {"bookworm": "3.11", "trixie": "3.13"}
 """The suites, each with the version of its Python: Debian 12 and 13."""
 _PACKAGES = (
-    *("bash", "coreutils", "diffutils", "findutils", "grep", "gzip", "hostname", "libc-bin"),
-    *("libpcap0.8", "libstdc++6", "openssl", "procps", "python3", "sed", "tar", "util-linux"),
-    SPEECH,
+    *("bash", "coreutils", "dash", "diffutils", "findutils", "grep", "gzip", "hostname"),
+    *("libc-bin", "libpcap0.8", "libstdc++6", "mount", "obfs4proxy", "openssl", "procps"),
+    *("python3", "sed", "tar", "util-linux", SPEECH),
 )
 """What the host's part and the quick tests use of a host."""
 _TEST_PACKAGES = ("beautifulsoup4", "hypothesis", "pytest", "pytest-xdist")
