@@ -36,6 +36,7 @@ VARIANTS = (
     "ru-16kb-25-packets",
     "ru-whitelist-mobile-drop",
     "ru-whitelist-mobile-reset",
+    *("stun-every-packet", "stun-first-4"),
     *("loss-10", "loss-20", "loss-30", "shape-40k", "shape-128k", "reorder-slight"),
 )
 
