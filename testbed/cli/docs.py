@@ -92,7 +92,7 @@ def fill(path: Path, wanted: list[str]) -> None:
         return published.table_text(name, published.read_record(record))
 
     path.write_text(published.filled(text, text_of))
-    out.print(f"Tables: {short(path)}")
+    out.print(f"Tables: {short(path)}", markup=False)
 
 
 def _scenario(record: str, scenario: str) -> tuple[JsonValue, str]:

@@ -16,12 +16,13 @@ from typing import Annotated
 
 import trio
 import typer
+from rich.markup import escape
 
 from testbed.analysis.groups import names_of
 from testbed.cli.answers import print_answer
 from testbed.cli.console import err, out, short
 from testbed.cli.dry_run import progress_of, show_plan
-from testbed.cli.kernel import KernelKind, guest_kernel
+from testbed.cli.kernel import NOT_IN_GUESTS, KernelKind, guest_kernel
 from testbed.cli.plot import check_figures, plot
 from testbed.cli.registry import Command, Panel
 from testbed.cli.requirements import notes_of
@@ -84,7 +85,8 @@ def run(
     kernel: Annotated[
         KernelKind,
         typer.Option(
-            help="virtual: guests in virtual time; host: this kernel in real time, as root."
+            help="virtual: guests in virtual time; host: this kernel in real time, as root; cells "
+            "are not confined there."
         ),
     ] = KernelKind.VIRTUAL,
     out_folder: Annotated[
@@ -230,6 +232,7 @@ def _conduct(
     """Return what conducts cells here, and what the run's record says about it."""
     if kernel is KernelKind.HOST:
         conduct, build = runner.on_host(), laboratory_on_host()
+        err.print(f"[yellow]Warning:[/] {NOT_IN_GUESTS}.")
     else:
         built = guest_kernel(*plan)
         conduct, build = runner.in_guest(built), laboratory_of(built)
@@ -328,13 +331,16 @@ def _show(
     virtual_s = sum(row.virtual_s for row in table_rows)
     wall_s = sum(row.wall_s for row in table_rows)
     speech = about.definitions.speech.label
-    out.print(f"{tables.LEGEND} Speech: {speech}. Clock: {about.kernel.clock}.", style="dim")
+    out.print(
+        f"{tables.LEGEND} Speech: {speech}. Clock: {about.kernel.clock}.", style="dim", markup=False
+    )
     if engines := tables.decided_by(found):
         out.print(engines, style="dim")
     if wall_s:
         out.print(
             f"{virtual_s:.0f} virtual s in {wall_s:.1f} s of one core:"
-            f" {virtual_s / wall_s:.1f} times real time. Record: {short(the_run.folder)}"
+            f" {virtual_s / wall_s:.1f} times real time. Record: {short(the_run.folder)}",
+            markup=False,
         )
     if figure:
         plot(the_run.folder, list(figure))
@@ -363,7 +369,7 @@ def _end(failures: Mapping[str, str], the_run: Run) -> None:
         names.setdefault(reason, []).append(name)
     for reason, failed in names.items():
         others = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
-        err.print(f"[bold red]failed:[/] {failed[0]}{others}: ", end="")
+        err.print(f"[bold red]failed:[/] {escape(failed[0])}{others}: ", end="")
         err.print(reason, markup=False)
         left = the_run.folder / "failed" / failed[0]
         if left.is_dir():

@@ -126,7 +126,8 @@ def usual(text: str) -> str:
 
     The plus sign of a swept number such as `1e+06` is none between parts.
     """
-    return " + ".join(map(name_of, re.split(r"(?<![0-9]e)\s*\+\s*", text)))
+    parts = re.split(r"(?<![0-9]e)\s*\+\s*", text)
+    return " + ".join(part and name_of(part) for part in parts)
 
 
 def timed(censor: AnyCensor, local_times: Sequence[str]) -> Iterator[tuple[AnyCensor, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from rich.markup import escape
 from rich.table import Table
 
 from testbed.analysis.censor_view import Seen
@@ -41,8 +42,9 @@ def seen_table(found: Sequence[Seen]) -> Table:
         table.add_row(
             *begin,
             ", ".join(f"{count} {verdict}" for verdict, count in seen.verdicts.items()),
-            "\n".join((*seen.facts, *(f"prevented: {fact}" for fact in seen.prevented))) or "-",
-            "\n".join(seen.rules) or "-",
-            seen.meaning,
+            escape("\n".join((*seen.facts, *(f"prevented: {fact}" for fact in seen.prevented))))
+            or "-",
+            escape("\n".join(seen.rules)) or "-",
+            escape(seen.meaning),
         )
     return table

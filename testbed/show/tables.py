@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from pydantic_core import to_json
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -162,7 +163,7 @@ def _named_once(columns: Sequence[Sequence[str]], count: int) -> list[list[str]]
             if row[: place + 1] != above[: place + 1]:
                 break
             cells[place] = ""
-    return shown
+    return [[*map(escape, cells)] for cells in shown]
 
 
 def _add_column(table: Table, heading: str, texts: Sequence[str], kept: int) -> None:
@@ -180,7 +181,7 @@ def _table(*above: str) -> Table:
     table = Table(
         box=None, pad_edge=False, collapse_padding=True, header_style="bold", padding=(0, 1)
     )
-    table.title = ". ".join(filter(None, above)) or None
+    table.title = escape(". ".join(filter(None, above))) or None
     table.title_justify = "left"
     return table
 
