@@ -24,6 +24,7 @@ from testbed.cli.syscalls import profile
 from testbed.errors import did_you_mean
 from testbed.record.results import ResultsError
 from testbed.run import runner
+from testbed.tools.bench_pairs import check_checkout, in_pairs
 from testbed.tools.bench_record import (
     LEAST_GAIN,
     MOST_MEMORY_BYTES,
@@ -33,7 +34,13 @@ from testbed.tools.bench_record import (
     Machine,
     changes,
 )
-from testbed.tools.bench_tables import cells_table, forwarding_table, times
+from testbed.tools.bench_tables import (
+    cells_table,
+    forwarding_table,
+    pairs_notes,
+    pairs_table,
+    times,
+)
 
 if TYPE_CHECKING:
     from testbed.tools.benchmark import RunModule
@@ -58,7 +65,12 @@ def bench_cells(
         Path | None, typer.Option(metavar="FILE", help="Write the numbers to this file, as JSON.")
     ] = None,
     against: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Compare with numbers that --save wrote.")
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="Compare with the numbers that --save wrote; or, with another checkout of the "
+            "testbed, by turns.",
+        ),
     ] = None,
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
@@ -67,10 +79,18 @@ def bench_cells(
     Each kind of cell runs alone on one processor, then on all processors at the same time. Its
     speed is compared with the speed that is required. The machine should do nothing else.
 
+    With --against CHECKOUT, each kind runs by turns in that checkout and in this one, on the same
+    core, and the ratio of what the cells of a pair cost is printed with its interval. That tells
+    even a few per cent, which numbers of another hour cannot.
+
     Examples: testbed bench --save before.json; testbed bench --against before.json;
-    testbed bench --cell direct --cell obfs4 --rounds 5; testbed bench middlebox
+    testbed bench --cell direct --cell obfs4 --rounds 5; testbed bench middlebox;
+    testbed bench --against ../old-checkout --rounds 9
     """
     if context.invoked_subcommand is not None:
+        return
+    if against is not None and against.is_dir():
+        _by_turns(against, cell or [], rounds, save, as_json=as_json)
         return
     if save is not None:
         check_file("--save", save, "before.json")
@@ -103,11 +123,7 @@ def measure_cells(names: Sequence[str], rounds: int) -> Bench:
     """Run the benchmark with a progress bar, and return its result."""
     from testbed.tools import benchmark  # noqa: PLC0415 - brings Mininet and pyroute2, half a second
 
-    known = [kind.name for kind in benchmark.KINDS]
-    if unknown := sorted(set(names) - set(known)):
-        there_are = ", ".join(known) + did_you_mean(unknown[0], known)
-        raise ResultsError(f"no kind of cell {', '.join(unknown)}; there are {there_are}")
-    wanted = [kind for kind in benchmark.KINDS if kind.name in names or not names]
+    wanted = [kind for kind in benchmark.KINDS if kind.name in _known_kinds(names) or not names]
     lacking = {kind.name: lacks for kind in wanted if (lacks := kind.lacks)}
     kinds = [kind for kind in wanted if kind.name not in lacking]
     kernel, cpus = guest_kernel(), sorted(os.sched_getaffinity(0))
@@ -128,6 +144,44 @@ def measure_cells(names: Sequence[str], rounds: int) -> Bench:
             progress.update(task, description="in ns-3")
             beside["ns-3"] = benchmark.on_ns3(cpus[-1])
     return Bench(Machine.here(kernel.version), rounds, costs, lacking, beside)
+
+
+def _known_kinds(names: Sequence[str]) -> Sequence[str]:
+    """Return some kinds of cells, or all if none are named.
+
+    Raises:
+        ResultsError: There is no such kind.
+    """
+    from testbed.tools import benchmark  # noqa: PLC0415 - as above
+
+    known = [kind.name for kind in benchmark.KINDS]
+    if unknown := sorted(set(names) - set(known)):
+        there_are = ", ".join(known) + did_you_mean(unknown[0], known)
+        raise ResultsError(f"no kind of cell {', '.join(unknown)}; there are {there_are}")
+    return [name for name in known if name in names or not names]
+
+
+def _by_turns(
+    other: Path, names: Sequence[str], rounds: int, save: Path | None, *, as_json: bool
+) -> None:
+    """Print how what cells cost in this checkout compares with another checkout."""
+    if save is not None:
+        raise ResultsError("--save keeps the numbers of this checkout: use it without a checkout")
+    check_checkout(other)
+    kinds, cpu = _known_kinds(names), max(os.sched_getaffinity(0))
+    guest_kernel()
+    with Progress(console=err, transient=True) as progress:
+        task = progress.add_task("cells by turns", total=2 * rounds * len(kinds))
+        measured, lacking = in_pairs(other, kinds, rounds, cpu, partial(progress.advance, task))
+    if as_json:
+        print_json([asdict(pairs) for pairs in measured])
+        return
+    if measured:
+        out.print(pairs_table(measured))
+    for sentence in pairs_notes(measured, lacking, rounds):
+        out.print(sentence, markup=False)
+    if lacking:
+        raise typer.Exit(1)
 
 
 def _show(measured: Bench) -> None:

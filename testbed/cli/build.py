@@ -26,7 +26,7 @@ def build_programs(
             continue
         with err.status(f"building {name} with Go") as status:
             path = build(name, status.update)
-        out.print(f"{name}: {path}")
+        out.print(f"{name}: {path}", markup=False)
 
 
 COMMAND = Command(Panel.TRANSPORT, build_programs)

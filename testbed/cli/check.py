@@ -187,7 +187,9 @@ def show_conformance(name: str, result: Conformance, folder: Path) -> None:
         soft_wrap=True,
     )
     if not result.ok:
-        out.print(f"Logs of its programs: {folder}/first/nodes/*/*.log", soft_wrap=True)
+        out.print(
+            f"Logs of its programs: {folder}/first/nodes/*/*.log", soft_wrap=True, markup=False
+        )
 
 
 def verdict_table(verdicts: Sequence[Verdict]) -> Table:

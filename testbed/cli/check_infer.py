@@ -25,6 +25,9 @@ def check_infer(
     rounds: Annotated[
         int, typer.Option(min=0, help="How often more are tried under what is then believed.")
     ] = Effort.rounds,
+    draws: Annotated[
+        int, typer.Option(min=1000, help="How many draws from the prior are weighted.")
+    ] = Effort.draws,
     seed: Annotated[int, typer.Option(min=0, help="Another seed draws other truths.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not tables.")] = False,
 ) -> None:
@@ -34,7 +37,7 @@ def check_infer(
 
     Example: testbed check infer ru-calls-2025
     """
-    found = infer(opened(name, Effort.of(points, rounds, seed)))
+    found = infer(opened(name, Effort.of(points, rounds, draws, seed)))
     with err.status("infers truths back"):
         trials = tried(found, truths, _DRAWS, seed)
     if as_json:

@@ -40,6 +40,9 @@ def discriminate(
     rounds: Annotated[
         int, typer.Option(min=0, help="How often more are tried under what is then believed.")
     ] = Effort.rounds,
+    draws: Annotated[
+        int, typer.Option(min=1000, help="How many draws from the prior are weighted.")
+    ] = Effort.draws,
     seed: Annotated[int, typer.Option(min=0, help="Another seed tries other censors.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not a table.")] = False,
 ) -> None:
@@ -47,7 +50,7 @@ def discriminate(
 
     Example: testbed discriminate ru-calls-2025
     """
-    found = infer(opened(name, Effort.of(points, rounds, seed)))
+    found = infer(opened(name, Effort.of(points, rounds, draws, seed)))
     box = Counter(each.box for each in found.model.statements).most_common(1)[0][0]
     ranked = expected(found.posterior, box)
     if as_json:

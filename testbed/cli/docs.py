@@ -92,7 +92,7 @@ def fill(path: Path, wanted: list[str]) -> None:
         return published.table_text(name, published.read_record(record))
 
     path.write_text(published.filled(text, text_of))
-    out.print(f"Tables: {short(path)}")
+    out.print(f"Tables: {short(path)}", markup=False)
 
 
 def _scenario(record: str, scenario: str) -> tuple[JsonValue, str]:
@@ -125,7 +125,7 @@ _MAKE: Mapping[str, Callable[[], tuple[JsonValue, str]]] = {
     "demo": partial(_scenario, "demo", DEMO),
     **{
         name: partial(_scenario, name, name)
-        for name in ("ru-transports-2025-08", "profiles-x-transports")
+        for name in ("ru-transports-2025-08", "profiles-x-transports", "ru-stacks")
     },
     "calibration": _calibration,
     "middlebox": _middlebox,

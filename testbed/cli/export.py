@@ -36,7 +36,7 @@ def export_tables(
     with err.status("writes tables"):
         paths = export(run, target)
     for path in paths:
-        out.print(f"Table: {short(path)}")
+        out.print(f"Table: {short(path)}", markup=False)
 
 
 COMMAND = Command(Panel.COMPARE, export_tables)

@@ -65,7 +65,9 @@ def gate(
         print_json({"passes": found.passes, **asdict(found)})
     else:
         _show(found)
-        out.print(f"Records: {short(folder)}/base and {short(folder)}/new", style="dim")
+        out.print(
+            f"Records: {short(folder)}/base and {short(folder)}/new", style="dim", markup=False
+        )
     if not found.passes:
         raise typer.Exit(1)
 

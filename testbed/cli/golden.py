@@ -134,7 +134,7 @@ def _update(bench: _Bench, subjects: Iterable[Subject]) -> bool:
             bench.observe(subject)
         )
     golden.write_golden(golden.Golden(versions, hashes))
-    out.print(f"Wrote {short(golden.GOLDEN_FILE)}")
+    out.print(f"Wrote {short(golden.GOLDEN_FILE)}", markup=False)
     return True
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from testbed.call.engines import ENGINES
@@ -22,11 +23,13 @@ from testbed.guest.image.lock import BASE, LOCK_FILE, PYPI, ImageError, Lock, re
 from testbed.guest.image.saving import load, save
 from testbed.guest.image.tree import our_image
 from testbed.guest.image.update import TOOLS, new_lock
+from testbed.guest.image.upkeep import disk_bytes
 from testbed.guest.kernel.builder import cached_kernel
 from testbed.guest.user_cache import user_cache
 
 image_app = typer.Typer(
-    no_args_is_help=True, help="Make, update or compare the lab image, which guests have as root."
+    no_args_is_help=True,
+    help="Make, check, update or compare the lab image, which guests have as root.",
 )
 
 
@@ -37,17 +40,53 @@ def image_build(
         typer.Argument(metavar="PACKAGE", help="Packages beside what every cell needs."),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="All that the lock has.")] = False,
+    verify: Annotated[
+        bool, typer.Option(help="First read all files in the cache, and remove what is damaged.")
+    ] = False,
 ) -> None:
     """Fetch and unpack parts of the lab image now; a run does so for what its cells need.
 
-    Examples: testbed image build; testbed image build tor obfs4proxy; testbed image build --all
+    Each start of a run compares the sizes, times and modes of its cells' files with what they were,
+    and makes again what is damaged. --verify finds also what a failing disk has changed.
+
+    Examples: testbed image build; testbed image build tor obfs4proxy; testbed image build --all;
+    testbed image build --verify
     """
     image = our_image()
     wanted = [*image.lock.groups] if everything else (groups or [])
     with err.status("makes the lab image") as status:
+        if verify:
+            status.update("reads the lab image")
+            for said in image.verify():
+                out.print(f"Damaged: {said}", markup=False, soft_wrap=True)
+            status.update("makes the lab image")
         for groups_of_tree in ([], *([group] for group in wanted)):
             image.tree(groups_of_tree, report=status.update)
-    out.print(f"Lab image {image.hash}, {image.disk_bytes() / 1e6:.0f} MB: {image.folder}")
+    size = disk_bytes(image.folder) / 1e6
+    out.print(
+        f"Lab image {image.hash}, {size:.0f} MB: {image.folder}", soft_wrap=True, markup=False
+    )
+
+
+@image_app.command("sweep")
+def image_sweep() -> None:
+    """Remove from the cache what this version's lab image does not have and no run is using.
+
+    Without this command, that happens when it has not been used for a week.
+
+    Example: testbed image sweep
+    """
+    image = our_image()
+    before = disk_bytes(image.folder)
+    with err.status("removes what is of other versions"):
+        image.sweep()
+    after = disk_bytes(image.folder)
+    out.print(
+        f"Removed {(before - after) / 1e6:.0f} MB; {after / 1e6:.0f} MB are left in "
+        f"{image.folder}.",
+        soft_wrap=True,
+        markup=False,
+    )
 
 
 @image_app.command("update")
@@ -69,7 +108,10 @@ def image_update(
     lock.write_text(new.to_toml(), "utf-8")
     read_lock.cache_clear()
     _show(old, new)
-    out.print(f"Wrote {short(lock)}; next: testbed kernel build, testbed check golden --update")
+    out.print(
+        f"Wrote {short(lock)}; next: testbed kernel build, testbed check golden --update",
+        markup=False,
+    )
 
 
 def _wanted(old: Lock, added: list[str]) -> tuple[list[str], dict[str, str]]:
@@ -130,7 +172,7 @@ def image_save(
             image.tree([group], report=status.update)
         programs = [path.parent for name in program_names() if (path := built(name)) is not None]
         save(image, [kernel.path.parent, *programs], file)
-    out.print(f"Wrote {short(file)}, {file.stat().st_size / 1e6:.0f} MB")
+    out.print(f"Wrote {short(file)}, {file.stat().st_size / 1e6:.0f} MB", markup=False)
 
 
 @image_app.command("load")
@@ -146,7 +188,7 @@ def image_load(
     with err.status("loads the laboratory"):
         fresh = load(file, user_cache())
     image, kernel = our_image(), cached_kernel()
-    out.print(f"{len(fresh)} entries of {short(file)} are new in {user_cache()}.")
+    out.print(f"{len(fresh)} entries of {short(file)} are new in {user_cache()}.", markup=False)
     if kernel is None or image.missing([]):
         out.print("It is of another version of the testbed: this one needs another lab image.")
 
@@ -157,7 +199,7 @@ def _show(old: Lock, new: Lock) -> None:
     for heading in ("Package", f"{old.date}", f"{new.date}"):
         table.add_column(heading)
     for change in found:
-        table.add_row(change.name, change.before, change.after)
+        table.add_row(escape(change.name), escape(change.before), escape(change.after))
     if found:
         out.print(table)
     out.print(f"{len(found)} of {len({*old.files, *new.files})} packages differ.")

@@ -40,6 +40,9 @@ def infer_censor(
     rounds: Annotated[
         int, typer.Option(min=0, help="How often more are tried under what is then believed.")
     ] = Effort.rounds,
+    draws: Annotated[
+        int, typer.Option(min=1000, help="How many draws from the prior are weighted.")
+    ] = Effort.draws,
     seed: Annotated[int, typer.Option(min=0, help="Another seed tries other censors.")] = 1,
     check: Annotated[
         bool, typer.Option("--check", help="Compare with nested sampling, which takes minutes.")
@@ -58,7 +61,7 @@ def infer_censor(
     """
     if folder is not None:
         check_folder("--out", folder)
-    found = infer(opened(name, Effort.of(points, rounds, seed)))
+    found = infer(opened(name, Effort.of(points, rounds, draws, seed)))
     concluded = conclude(found)
     if as_json:
         print_json({**asdict(concluded), "answer": in_words(found, concluded)})

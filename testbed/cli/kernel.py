@@ -28,6 +28,13 @@ UNCONFINED = (
 )
 
 
+NOT_IN_GUESTS = (
+    "with --kernel host, cells are not confined: transports, engines and their programs run as "
+    "root of this machine, in namespaces of their own but without Landlock, limits or a user of "
+    "their own. Run only what you would run as root"
+)
+
+
 class KernelKind(StrEnum):
     """The kinds of kernels on which cells run."""
 
@@ -43,7 +50,10 @@ def guest_kernel(*needed: Cell) -> Kernel:
     """
     built = cached_kernel()
     if built is None:
-        err.print("There is no guest kernel in the cache yet. Building it takes some minutes.")
+        err.print(
+            "The cache has no guest kernel of this version, or it is damaged. Building it takes "
+            "some minutes."
+        )
         built = _build_kernel(None)
     with err.status("makes the lab image") as status:
         make_trees(built, needed, lambda what: status.update(f"lab image: {what}"))
@@ -61,7 +71,7 @@ def kernel_build(
 ) -> None:
     """Build the virtual-time kernel into the user's cache, if it is not there yet (minutes)."""
     kernel = cached_kernel(source) or _build_kernel(source)
-    out.print(f"Guest kernel {kernel.version}: {kernel.path}")
+    out.print(f"Guest kernel {kernel.version}: {kernel.path}", markup=False)
 
 
 def _build_kernel(source: Path | None) -> Kernel:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
@@ -80,7 +81,7 @@ def listen(
         group = [result for result in chosen if result.record.key.messenger == title]
         heard = [
             entry
-            for result in track(group, description=title, console=err, transient=True)
+            for result in track(group, description=escape(title), console=err, transient=True)
             for entry in _entries(run, result, both=cell is not None)
         ]
         said = {entry.file: entry for entry in heard if entry.file in _SAID.values()}
@@ -88,7 +89,7 @@ def listen(
         ordered = _numbered([*(said[name] for name in sorted(said)), *rest])
         into = target / _file_name(title)
         _write(ordered, into)
-        out.print(_table(ordered, f"{into}/"))
+        out.print(_table(ordered, escape(f"{into}/")))
         if player is not None:
             _play(player, ordered, into, seconds)
     if player is None and not export:
@@ -174,7 +175,9 @@ def _table(entries: Sequence[_Heard], title: str) -> Table:
     table.add_column("lost %", justify="right", no_wrap=True)
     table.add_column("Symptoms", overflow="fold")
     for entry in entries:
-        file = entry.file if entry.sound is not None else f"[dim]{entry.file}: nothing to hear[/]"
+        file = escape(entry.file)
+        if entry.sound is None:
+            file = f"[dim]{file}: nothing to hear[/]"
         table.add_row(file, entry.verdict, entry.concealed, entry.like)
     return table
 
@@ -189,7 +192,7 @@ def _play(player: Sequence[str], entries: Sequence[_Heard], into: Path, seconds:
     for entry in entries:
         if entry.sound is None:
             continue
-        out.print(f"Playing {entry.file}")
+        out.print(f"Playing {entry.file}", markup=False)
         rate_hz = entry.sound.rate_hz
         pcm = samples(entry.sound)[: round(seconds * rate_hz)].tobytes()
         write_wav(Speech(pcm, rate_hz), excerpt)

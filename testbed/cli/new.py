@@ -156,8 +156,8 @@ def _write(files: Mapping[Path, str]) -> None:
 
 def _say(paths: list[Path], then: str) -> None:
     for path in paths:
-        out.print(f"Wrote {short(path)}", soft_wrap=True)
-    out.print(f"Now: {then}", soft_wrap=True)
+        out.print(f"Wrote {short(path)}", soft_wrap=True, markup=False)
+    out.print(f"Now: {then}", soft_wrap=True, markup=False)
 
 
 COMMAND = Command(Panel.TRANSPORT, new_app, place=0)

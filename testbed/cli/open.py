@@ -28,7 +28,7 @@ def open_report(
         print_report(folder)
     if not webbrowser.open(path.resolve().as_uri()):
         err.print("There is no browser here: open the file by yourself.")
-        out.print(short(path), soft_wrap=True)
+        out.print(short(path), soft_wrap=True, markup=False)
 
 
 def _is_older(page: Path, run: Path) -> bool:

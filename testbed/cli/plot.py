@@ -43,7 +43,7 @@ def plot(
     except ValueError as error:
         raise ScenarioError(str(error)) from None
     for path in paths:
-        out.print(f"Figure: {short(path)}")
+        out.print(f"Figure: {short(path)}", markup=False)
 
 
 def check_figures(option: str, names: Iterable[str]) -> None:

@@ -52,6 +52,9 @@ def rank_transports(
     rounds: Annotated[
         int, typer.Option(min=0, help="How often more are tried under what is then believed.")
     ] = Effort.rounds,
+    draws: Annotated[
+        int, typer.Option(min=1000, help="How many draws from the prior are weighted.")
+    ] = Effort.draws,
     seed: Annotated[int, typer.Option(min=0, help="Another seed tries other censors.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not a table.")] = False,
 ) -> None:
@@ -62,7 +65,7 @@ def rank_transports(
     chosen = list(dict.fromkeys(transport or _USUAL))
     for each in chosen:
         transport_choice(each)
-    found = infer(opened(name, Effort.of(points, rounds, seed)))
+    found = infer(opened(name, Effort.of(points, rounds, draws, seed)))
     box = Counter(each.box for each in found.model.statements).most_common(1)[0][0]
     ranked = rank(found.study, messenger, chosen, censors_left(found, box, censors))
     if as_json:

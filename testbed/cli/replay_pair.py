@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -43,11 +44,16 @@ def replay_pair(
         out.print(f"{each.variant}: {short(each.inside)} {short(each.outside)}", markup=False)
     first, second = found[0], found[1]
     out.print(
-        f"Now: testbed fit {short(first.inside)} {short(first.outside)} "
-        f"--control {short(second.inside)} --control {short(second.outside)}",
+        f"Now: testbed fit {_word(first.inside)} {_word(first.outside)} "
+        f"--control {_word(second.inside)} --control {_word(second.outside)}",
         markup=False,
         soft_wrap=True,
     )
+
+
+def _word(path: Path) -> str:
+    """Return a path as one word of a shell's command."""
+    return quote(short(path))
 
 
 COMMAND = Command(Panel.RUN, replay_pair)

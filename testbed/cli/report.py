@@ -37,7 +37,8 @@ def print_report(
         page = report.write(run, path, status.update, date.today(), with_sound=sound)
     megabytes = path.stat().st_size / 1e6
     out.print(
-        f"Report: {short(path)} ({megabytes:.1f} MB, {page.calls} calls, {page.sounds} with sound)"
+        f"Report: {short(path)} ({megabytes:.1f} MB, {page.calls} calls, {page.sounds} with sound)",
+        markup=False,
     )
     if page.left_out:
         out.print(f"{page.left_out} more kinds of calls have no sound in it: use testbed listen.")

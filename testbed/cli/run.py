@@ -16,12 +16,13 @@ from typing import Annotated
 
 import trio
 import typer
+from rich.markup import escape
 
 from testbed.analysis.groups import names_of
 from testbed.cli.answers import print_answer
 from testbed.cli.console import err, out, short
 from testbed.cli.dry_run import progress_of, show_plan
-from testbed.cli.kernel import KernelKind, guest_kernel
+from testbed.cli.kernel import NOT_IN_GUESTS, KernelKind, guest_kernel
 from testbed.cli.plot import check_figures, plot
 from testbed.cli.registry import Command, Panel
 from testbed.cli.requirements import notes_of
@@ -31,6 +32,7 @@ from testbed.experiment.choosing import only_transports, transport_names
 from testbed.experiment.exclusions import check_exclusions
 from testbed.experiment.explanations import ScenarioError
 from testbed.experiment.scenario import RESULTS, Scenario, cell_id, cells
+from testbed.experiment.stacks import usual
 from testbed.record.manifest import Manifest
 from testbed.record.results import ResultsError, Run
 from testbed.run import runner
@@ -66,6 +68,13 @@ def run(
         list[str] | None,
         typer.Option(help="Only this transport (repeatable).", autocompletion=transport_names),
     ] = None,
+    censor: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Only this censor, or some in series: 'a + b' (repeatable).",
+            autocompletion=scenario.any_censor_names,
+        ),
+    ] = None,
     seed: Annotated[
         list[int] | None,
         typer.Option(min=0, max=2**32 - 1, help="Only this seed (repeatable)."),
@@ -76,7 +85,8 @@ def run(
     kernel: Annotated[
         KernelKind,
         typer.Option(
-            help="virtual: guests in virtual time; host: this kernel in real time, as root."
+            help="virtual: guests in virtual time; host: this kernel in real time, as root; cells "
+            "are not confined there."
         ),
     ] = KernelKind.VIRTUAL,
     out_folder: Annotated[
@@ -121,7 +131,12 @@ def run(
     """
     loaded = scenario.load_scenario(scenario_name)
     check_exclusions(loaded)
-    chosen = _chosen(loaded, messenger, transport, seed, speech)
+    only: Mapping[scenario.Axis, Sequence[str]] = {
+        "messenger": messenger or (),
+        "transport": transport or (),
+        "censor": [usual(name) for name in censor or ()],
+    }
+    chosen = _chosen(loaded, only, seed, speech)
     the_run, plan = Run(out_folder or RESULTS / chosen.name), cells(chosen)
     _check_scheduler(scheduler)
     check_figures("--plot", figure or ())
@@ -144,22 +159,25 @@ def run(
 
 def _chosen(
     loaded: Scenario,
-    messengers: list[str] | None,
-    transports: list[str] | None,
+    only: Mapping[scenario.Axis, Sequence[str]],
     seeds: list[int] | None,
     speech: Path | None,
 ) -> Scenario:
     """Return a scenario narrowed to what the options select."""
-    only: dict[scenario.Axis, list[str] | None] = {"messenger": messengers, "transport": transports}
     return replace(
         loaded,
-        messengers=tuple(dict.fromkeys(messengers or loaded.messengers)),
-        transports=only_transports(loaded.transports, transports or ()),
+        messengers=tuple(dict.fromkeys(only["messenger"] or loaded.messengers)),
+        transports=only_transports(loaded.transports, only["transport"]),
+        censors=tuple(dict.fromkeys(only["censor"] or loaded.censors)),
         seeds=tuple(dict.fromkeys(seeds or loaded.seeds)),
         include=tuple(
             rule
             for rule in loaded.include
-            if all(rule.get(axis) in (None, *names) for axis, names in only.items() if names)
+            if all(
+                axis not in rule or usual(rule[axis]) in names
+                for axis, names in only.items()
+                if names
+            )
         ),
         speech=loaded.speech if speech is None else str(speech),
     )
@@ -214,6 +232,7 @@ def _conduct(
     """Return what conducts cells here, and what the run's record says about it."""
     if kernel is KernelKind.HOST:
         conduct, build = runner.on_host(), laboratory_on_host()
+        err.print(f"[yellow]Warning:[/] {NOT_IN_GUESTS}.")
     else:
         built = guest_kernel(*plan)
         conduct, build = runner.in_guest(built), laboratory_of(built)
@@ -312,13 +331,16 @@ def _show(
     virtual_s = sum(row.virtual_s for row in table_rows)
     wall_s = sum(row.wall_s for row in table_rows)
     speech = about.definitions.speech.label
-    out.print(f"{tables.LEGEND} Speech: {speech}. Clock: {about.kernel.clock}.", style="dim")
+    out.print(
+        f"{tables.LEGEND} Speech: {speech}. Clock: {about.kernel.clock}.", style="dim", markup=False
+    )
     if engines := tables.decided_by(found):
         out.print(engines, style="dim")
     if wall_s:
         out.print(
             f"{virtual_s:.0f} virtual s in {wall_s:.1f} s of one core:"
-            f" {virtual_s / wall_s:.1f} times real time. Record: {short(the_run.folder)}"
+            f" {virtual_s / wall_s:.1f} times real time. Record: {short(the_run.folder)}",
+            markup=False,
         )
     if figure:
         plot(the_run.folder, list(figure))
@@ -347,7 +369,7 @@ def _end(failures: Mapping[str, str], the_run: Run) -> None:
         names.setdefault(reason, []).append(name)
     for reason, failed in names.items():
         others = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
-        err.print(f"[bold red]failed:[/] {failed[0]}{others}: ", end="")
+        err.print(f"[bold red]failed:[/] {escape(failed[0])}{others}: ", end="")
         err.print(reason, markup=False)
         left = the_run.folder / "failed" / failed[0]
         if left.is_dir():

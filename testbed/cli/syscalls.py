@@ -10,6 +10,7 @@ from typing import Annotated
 
 import trio
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from testbed.cli.console import out
@@ -90,7 +91,7 @@ def _show(programs: list[Program]) -> None:
         user_s = sum(each.took_s for each in program.did if each.what == USER)
         calls = program.syscalls
         table.add_row(
-            "(idle)" if program.name.startswith(IDLE) else program.name,
+            "(idle)" if program.name.startswith(IDLE) else escape(program.name),
             f"{program.took_s * 1e3:,.0f}",
             f"{user_s * 1e3:,.0f}",
             f"{program.count(SWITCH):,}",

@@ -106,7 +106,7 @@ def print_validation(runs: Sequence[Run], pairs: Sequence[Pair]) -> list[Compari
         found += comparisons
         figure = draw(comparisons, pair.title, _HOW.replace("\n", " "))
         for path in write(figure, runs[-1].folder / "figures" / f"validation-{pair.engine}"):
-            out.print(f"Figure: {path}")
+            out.print(f"Figure: {path}", markup=False)
     out.print(_HOW, style="dim")
     return found
 

@@ -22,6 +22,7 @@ import tempfile
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from testbed.errors import InputError, KnownError, did_you_mean
@@ -31,6 +32,7 @@ from testbed.guest.image.lock import LockedFile, read_lock, short_hash
 from testbed.guest.image.mirror import fetch
 from testbed.guest.image.tree import Report, our_image
 from testbed.guest.user_cache import user_cache
+from testbed.record.checksums import damage, is_sealed, seal
 
 PROGRAMS = Path(__file__).parents[1] / "transport" / "go"
 _COMPILER = "golang-go"
@@ -73,7 +75,16 @@ def program_names() -> list[str]:
 def built(name: str) -> Path | None:
     """Return a program that was built from the present source by the present image, or None."""
     path = _kept_at(name)
-    return path if path.is_file() else None
+    return path if path.is_file() and _is_sound(path.parent) else None
+
+
+@cache
+def _is_sound(folder: Path) -> bool:
+    """Return whether a folder of the cache is as it was when a program was put into it.
+
+    The folders of earlier versions have no checksums, and are taken as they are.
+    """
+    return not is_sealed(folder) or not damage(folder)
 
 
 def build(name: str, report: Report = lambda _: None) -> Path:
@@ -83,9 +94,11 @@ def build(name: str, report: Report = lambda _: None) -> Path:
         GoBuildError: There is no such program, its modules cannot be had, or it does not compile.
         ImageError: This system cannot run programs of the lab image.
     """
+    if (there := built(name)) is not None:
+        return there
     kept = _kept_at(name)
-    if not kept.is_file():
-        _compile(name, kept, report)
+    _compile(name, kept, report)
+    _is_sound.cache_clear()
     return kept
 
 
@@ -137,6 +150,7 @@ def _compile(name: str, kept: Path, report: Report) -> None:
         inside += ["-trimpath", "-ldflags=-buildid=", "-o", str(_WORK / name), needs.package]
         _run(f"{name} does not compile", entered(tree, inside, {_WORK: folder}))
         (folder / name).replace(kept)
+    seal(kept.parent)
 
 
 def _fetch_go(toolchain: LockedFile, folder: Path, report: Report) -> None:

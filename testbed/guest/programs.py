@@ -9,15 +9,14 @@ where the program lies on the host, nor whether it is replaced while a run is un
 from __future__ import annotations
 
 import hashlib
-import shutil
-import tempfile
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from testbed.guest.go_programs import built
 from testbed.guest.image.lock import BASE, PYPI, ImageError, Lock, read_lock
+from testbed.guest.kernel.cached_folder import cached_folder
 from testbed.guest.user_cache import user_cache
 from testbed.transport.interface import PROGRAM_PATH, Program, find_program
 
@@ -112,16 +111,10 @@ def copied(files: tuple[Path, ...]) -> Path:
     for name, content in contents.items():
         digest.update(b"%b %d\n" % (name.encode(), len(content)) + content)
     place = user_cache() / "programs" / digest.hexdigest()[:20]
-    if not place.is_dir():
-        place.parent.mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(prefix="new-", dir=place.parent))
-        try:
-            for name, content in contents.items():
-                (fresh / name).write_bytes(content)
-                (fresh / name).chmod(0o755)
-            fresh.chmod(0o755)
-            with suppress(OSError):  # another process was faster
-                fresh.rename(place)
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)
-    return place
+    return cached_folder(place, partial(_write, contents))
+
+
+def _write(contents: Mapping[str, bytes], fresh: Path) -> None:
+    for name, content in contents.items():
+        (fresh / name).write_bytes(content)
+        (fresh / name).chmod(0o755)

@@ -70,20 +70,26 @@ def damage(folder: Path, *names: str) -> str:
     A folder without checksums counts as damaged.
     """
     try:
-        sums = _sums(folder)
-        if not sums:
+        sealed = sums(folder)
+        if not sealed:
             return f"{SUMS} is empty"
-        for name in names or sums:
-            if name not in sums:
+        for name in names or sealed:
+            if name not in sealed:
                 return f"{name} has no checksum"
-            if _digest(folder, name) != sums[name]:
+            if _digest(folder, name) != sealed[name]:
                 return f"{name} is not what it was when it was written"
     except (OSError, ValueError) as error:
         return str(error)
     return ""
 
 
-def _sums(folder: Path) -> dict[str, str]:
+def sums(folder: Path) -> dict[str, str]:
+    """Return the checksums of a sealed folder, by the names of its files.
+
+    Raises:
+        OSError: It has none that can be read.
+        ValueError: They are damaged.
+    """
     found = {}
     for line in read_left(folder, SUMS).decode("utf-8").splitlines():
         digest, blanks, name = line.partition("  ")

@@ -33,13 +33,17 @@ from pydantic import TypeAdapter
 from testbed.errors import InputError
 from testbed.experiment.cell import EVENTS_FILE, FRAMES_FILE, CaptureAt
 from testbed.record.cell_record import CellRecord, parsed
-from testbed.record.checksums import check_sum, damage, is_sealed, seal, with_sum
-from testbed.record.left_files import plain_name, read_left, write_left
+from testbed.record.checksums import check_sum, damage, is_sealed, seal, sums, with_sum
+from testbed.record.left_files import plain_name, read_left, read_tail, write_left
 from testbed.record.manifest import Manifest
 from testbed.record.observation import DirectionRecord, read_frames
 
 CELL, WALL, MANIFEST, SCORES = "cell.json", "wall.json", "run.json", "scores.json"
 _CHECKED = (FRAMES_FILE, EVENTS_FILE)
+_HEARD = "heard-"
+"""How the names of files begin that have what a real engine played."""
+_REASON_BYTES = 64 << 10
+"""At most so much is read of why a cell failed."""
 
 
 class ResultsError(InputError):
@@ -168,7 +172,7 @@ class Run:
             return self._manifest
         path = self.folder / MANIFEST
         try:
-            self._manifest = Manifest.from_json(path.read_bytes())
+            self._manifest = Manifest.from_json(read_left(self.folder, MANIFEST))
         except OSError as error:
             raise ResultsError(
                 f"{self.folder} is not a run's folder ({path.name}: {error.strerror}); expected "
@@ -189,16 +193,23 @@ class Run:
             return ""
         try:
             read_cell(cell)
+            sealed = sums(cell) if is_sealed(cell) else {}
         except (OSError, ValueError) as error:
             return str(error)
-        return damage(cell, *_CHECKED) if is_sealed(cell) else ""
+        sound = [name for name in sealed if name.startswith(_HEARD)]
+        return damage(cell, *_CHECKED, *sound) if is_sealed(cell) else ""
 
     def keep(self, cell_id: str, job: Path, record: CellRecord, wall: Wall) -> RecordedCell:
         """Move a conducted cell's files from its job's folder into the run, atomically."""
         done = job.with_name(job.name + ".done")
         done.mkdir()
         logs = [path for kind in ("log", "pcap") for path in sorted(job.glob(f"nodes/*/*.{kind}"))]
-        for path in (job / FRAMES_FILE, job / EVENTS_FILE, *sorted(job.glob("heard-*.wav")), *logs):
+        for path in (
+            job / FRAMES_FILE,
+            job / EVENTS_FILE,
+            *sorted(job.glob(f"{_HEARD}*.wav")),
+            *logs,
+        ):
             if path.is_file():
                 node = "" if path.parent == job else path.parent.name + "-"
                 path.rename(done / plain_name(node + path.name))
@@ -244,9 +255,17 @@ class Run:
             raise ResultsError(_damaged(cell.folder, error)) from None
 
     def heard(self, cell: RecordedCell, direction: str) -> Path | None:
-        """Return the WAV file of what a real engine played; None for a modelled call."""
-        path = cell.folder / f"heard-{direction}.wav"
-        return path if path.exists() else None
+        """Return the WAV file of what a real engine played; None for a modelled call.
+
+        Raises:
+            ResultsError: It is damaged.
+        """
+        path = cell.folder / f"{_HEARD}{direction}.wav"
+        if not os.path.lexists(path):
+            return None
+        if is_sealed(cell.folder) and (found := damage(cell.folder, path.name)):
+            raise ResultsError(_damaged(cell.folder, found))
+        return path
 
     def captures(self, cell_id: str, where: CaptureAt) -> list[Path]:
         """Return the capture files of a cell: one for each side of a middlebox, or for each end."""
@@ -254,9 +273,11 @@ class Run:
         return sorted((self.folder / "cells" / cell_id).glob(names))
 
     def scores(self, cell: RecordedCell) -> bytes | None:
-        """Return the scores that `testbed score` wrote for a cell; None if it was not scored."""
-        path = cell.folder / SCORES
-        return path.read_bytes() if path.exists() else None
+        """Return the scores that `testbed score` wrote for a cell; None if there are none."""
+        try:
+            return read_left(cell.folder, SCORES)
+        except (OSError, ValueError):
+            return None
 
     def keep_scores(self, cell: RecordedCell, text: str) -> None:
         """Write the scores that `testbed score` computed from a cell's sound."""
@@ -272,7 +293,7 @@ class Run:
     def failures(self) -> dict[str, str]:
         """Return, by cell id, why each cell failed that failed when it was last run."""
         return {
-            path.parent.name: path.read_text().strip()
+            path.parent.name: read_tail(path.parent, path.name, _REASON_BYTES).strip()
             for path in sorted(self.folder.glob("failed/*/reason.txt"))
         }
 

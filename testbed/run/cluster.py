@@ -23,7 +23,9 @@ from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from random import Random
+from typing import TextIO
 
+import dask.config
 import trio
 from distributed import Client, LocalCluster
 
@@ -117,6 +119,7 @@ def _taken(job: Path, result: CellResult) -> Wall:
 def _client(scheduler: str) -> Iterator[Client]:
     kind, _, count = scheduler.partition(":")
     if "://" in scheduler:
+        _check_certificates(scheduler)
         with no_pickles(), _quiet():
             try:
                 client = Client(
@@ -145,6 +148,26 @@ def _client(scheduler: str) -> Iterator[Client]:
     )
     with cluster, Client(cluster, set_as_default=False) as client:
         yield client
+
+
+def _check_certificates(scheduler: str) -> None:
+    """Check that Dask's settings have what TLS needs; without it, a client hangs as it ends.
+
+    Raises:
+        LabError: They lack it, or a file is not there.
+    """
+    if not scheduler.startswith("tls://"):
+        return
+    for key in ("ca-file", "client.cert", "client.key"):
+        file = dask.config.get(f"distributed.comm.tls.{key}", None)
+        variable = (
+            f"DASK_DISTRIBUTED__COMM__TLS__{key.upper().replace('.', '__').replace('-', '_')}"
+        )
+        if not file or not Path(str(file)).is_file():
+            raise LabError(
+                f"--scheduler {scheduler}: {variable} must name a file for TLS"
+                f"{f', but there is no {file}' if file else ''} (see docs/howto/cluster.md)"
+            )
 
 
 @contextmanager
@@ -225,13 +248,15 @@ def _files(folder: Path) -> dict[str, bytes]:
 def _processor() -> Iterator[int]:
     """Yield a processor that no other worker of this machine uses; if all are in use, any one."""
     folder = user_cache() / "processors"
-    folder.mkdir(parents=True, exist_ok=True)
     cpus = sorted(os.sched_getaffinity(0))
-    opened = {cpu: (folder / str(cpu)).open("w") for cpu in cpus}
+    opened: dict[int, TextIO] = {}
     try:
-        for cpu in cpus:
+        with suppress(OSError):  # a cache that is only read
+            folder.mkdir(parents=True, exist_ok=True)
+            opened.update((cpu, (folder / str(cpu)).open("w")) for cpu in cpus)
+        for cpu, file in opened.items():
             with suppress(BlockingIOError):
-                fcntl.flock(opened[cpu], fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 yield cpu
                 return
         yield Random().choice(cpus)

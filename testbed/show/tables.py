@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from pydantic_core import to_json
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -21,6 +22,7 @@ from testbed.analysis.order import best_first
 from testbed.analysis.sweeps import sweep_of
 from testbed.call.quality.symptoms import Symptom, symptom_of
 from testbed.call.quality.verdict import Verdict
+from testbed.censor.stack import split_name
 from testbed.record.cell_record import CallKey, CellRecord, TrafficSummary
 from testbed.record.results import RecordedCell
 
@@ -161,7 +163,7 @@ def _named_once(columns: Sequence[Sequence[str]], count: int) -> list[list[str]]
             if row[: place + 1] != above[: place + 1]:
                 break
             cells[place] = ""
-    return shown
+    return [[*map(escape, cells)] for cells in shown]
 
 
 def _add_column(table: Table, heading: str, texts: Sequence[str], kept: int) -> None:
@@ -179,18 +181,17 @@ def _table(*above: str) -> Table:
     table = Table(
         box=None, pad_edge=False, collapse_padding=True, header_style="bold", padding=(0, 1)
     )
-    table.title = ". ".join(filter(None, above)) or None
+    table.title = escape(". ".join(filter(None, above))) or None
     table.title_justify = "left"
     return table
 
 
 def _censors(censors: Sequence[str]) -> tuple[str, str, list[str]]:
     """Return the text about censors above a table, their column's heading, and its rows."""
-    profiles = {censor.partition(" ")[0] for censor in censors}
-    if len(profiles) != 1:
+    names, told = [list(each) for each in zip(*map(split_name, censors), strict=True)] or [[], []]
+    if len(set(names)) != 1:
         return "", "Censor", list(censors)
-    [profile] = profiles
-    told = [censor.partition(" ")[2] for censor in censors]
+    profile = names[0]
     if len(set(told)) == 1 and told[0].startswith("at "):  # a time of day that all have
         return f"Censor: {profile} {told[0]} (local time)", "", [""] * len(told)
     swept = {varied.rpartition("=")[0] for varied in told}

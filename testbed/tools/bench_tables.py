@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 
 from rich.table import Table
 
+from testbed.analysis.statistics import CONFIDENCE, Estimate, coverage_limit
+from testbed.tools.bench_pairs import Pairs
 from testbed.tools.bench_record import Bench, Forwarding
 
 _WAYS = {
@@ -14,6 +16,8 @@ _WAYS = {
     "settled": "final treatment: forwarded by the kernel",
     "python": "every packet decided in Python",
 }
+_SAME_LENGTH = 0.01
+"""Two calls whose virtual times differ by at most this share are of the same length."""
 
 
 def cells_table(measured: Bench) -> Table:
@@ -62,3 +66,54 @@ def forwarding_table(rows: Sequence[Forwarding]) -> Table:
             _WAYS[row.way], f"{1e6 / us:,.0f}", f"{us:.2f}", spread, f"{us / plain_us:.2f}"
         )
     return table
+
+
+def pairs_table(measured: Sequence[Pairs]) -> Table:
+    """Return a table of what cells cost now relative to then."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("Cell", no_wrap=True)
+    for heading in (
+        "pairs",
+        "CPU s then",
+        "now",
+        "CPU ratio",
+        "interval",
+        "wall ratio",
+        "interval",
+    ):
+        table.add_column(heading, justify="right")
+    for pairs in measured:
+        table.add_row(
+            pairs.name,
+            f"{len(pairs.now)}",
+            f"{median(cost.cpu_s for cost in pairs.then):.2f}",
+            f"{median(cost.cpu_s for cost in pairs.now):.2f}",
+            *_estimate(pairs.cpu_ratio),
+            *_estimate(pairs.wall_ratio),
+        )
+    return table
+
+
+def _estimate(ratio: Estimate) -> tuple[str, str]:
+    interval = "-" if ratio.n == 1 else f"{ratio.low:.3f}-{ratio.high:.3f}"
+    return f"{ratio.value:.3f}", interval
+
+
+def pairs_notes(
+    measured: Sequence[Pairs], lacking: Mapping[str, str], rounds: int
+) -> Iterator[str]:
+    """Yield what has to be known of a comparison by pairs."""
+    for name, why in lacking.items():
+        yield f"{name}: not compared: {why}"
+    for pairs in measured:
+        if abs(pairs.virtual_ratio - 1) > _SAME_LENGTH:
+            yield (
+                f"{pairs.name} is another call now: it takes {pairs.virtual_ratio:.3f} times as "
+                "much virtual time."
+            )
+    if measured:
+        level = min(coverage_limit(rounds), CONFIDENCE)
+        yield (
+            f"Medians of {rounds} pairs on one core, each with its interval of {level:.0%} "
+            "confidence. Above 1, this checkout needs more."
+        )

@@ -55,6 +55,17 @@ def test_a_damaged_folder_is_made_again(tmp_path: Path, change: str) -> None:
     assert damage(entry) == ""
 
 
+def test_a_folder_that_others_could_not_read_is_opened_to_them(tmp_path: Path) -> None:
+    make = Maker()
+    entry = cached_folder(tmp_path / "key", make)
+    (entry / "code" / "a").chmod(0o600)
+    (entry / "code").chmod(0o700)
+    cached_folder(entry, make)
+    assert (entry / "code" / "a").stat().st_mode & 0o777 == 0o644
+    assert (entry / "code").stat().st_mode & 0o777 == 0o755
+    assert make.made == 1
+
+
 def test_where_the_cache_cannot_be_written_a_folder_lasts_as_long_as_its_process() -> None:
     make = Maker()
     made = cached_folder(Path("/proc/no-cache/key"), make)

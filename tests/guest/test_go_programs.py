@@ -12,9 +12,17 @@ import pytest
 from testbed.cli.requirements import missing_for_transports
 from testbed.errors import InputError
 from testbed.guest import go_programs, programs
-from testbed.guest.go_programs import GoBuildError, build, built, program_names
+from testbed.guest.go_programs import (
+    GoBuildError,
+    _is_sound,
+    _kept_at,
+    build,
+    built,
+    program_names,
+)
 from testbed.guest.image.lock import LockedFile
 from testbed.guest.image.tree import our_image
+from testbed.record.checksums import seal
 from testbed.transport.interface import Program
 
 MAIN = 'package main\n\nfunc main() { println("hello") }\n'
@@ -48,6 +56,17 @@ def test_a_program_is_built_once_and_again_when_its_source_changes(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another cache"))
     assert build("hello").read_bytes() == content
     (source / "main.go").write_text(MAIN + "// more\n")
+    assert built("hello") is None
+
+
+def test_a_damaged_program_counts_as_not_built(source: Path) -> None:
+    path = _kept_at("hello")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"program")
+    seal(path.parent)
+    assert built("hello") == path
+    path.write_bytes(b"pr0gram")
+    _is_sound.cache_clear()  # as in a new process
     assert built("hello") is None
 
 

@@ -7,7 +7,6 @@ import io
 import os
 import tarfile
 import zipfile
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +14,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.guest.image import mirror
 from testbed.guest.image.archives import TIME_S, unpack_package, unpack_wheel
 from testbed.guest.image.changes import changes
 from testbed.guest.image.lock import BASE, KERNEL, ImageError, Lock, LockedFile, read_lock
@@ -162,16 +160,6 @@ def test_a_wheel_keeps_what_may_be_executed(tmp_path: Path) -> None:
     site = tmp_path / "out/usr/lib/python3/dist-packages/tool"
     assert oct((site / "bin/tool").stat().st_mode & 0o777) == "0o755"
     assert oct((site / "__init__.py").stat().st_mode & 0o777) == "0o644"
-
-
-@pytest.fixture
-def local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder that is the only mirror."""
-    (tmp_path / "mirror" / "pool").mkdir(parents=True)
-    monkeypatch.setenv(mirror.MIRROR_VARIABLE, (tmp_path / "mirror").as_uri())
-    mirror.mirrors.cache_clear()
-    yield tmp_path / "mirror"
-    mirror.mirrors.cache_clear()
 
 
 def image_of(folder: Path, **packages: dict[str, tuple[bytes, str]]) -> Image:

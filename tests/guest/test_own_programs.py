@@ -57,6 +57,9 @@ def test_an_own_program_is_copied_by_its_content(tmp_path: Path) -> None:
     own(tmp_path / "1", "replaced while a run is under way")
     assert (folders[0] / "tool").read_text() == "a"
     assert version(one) != version(same) != version(other)
+    (folders[2] / "tool").write_text("damaged")
+    assert copied(needed([other]).own) == folders[2]
+    assert (folders[2] / "tool").read_text() == "b"
     with pytest.raises(ImageError, match="rename one"):
         needed([one, other])
 

@@ -167,6 +167,10 @@ def test_a_stored_kernel_is_found_and_a_damaged_one_is_not(empty_cache: Path) ->
         store(made, programs, version="6.12.117", recipe=recipe, source=SOURCE)
         damage()
         assert read_entry(entry) is None
+    store(made, programs, version="6.12.117", recipe=recipe, source=SOURCE)
+    kernel.path.chmod(0o644)
+    assert read_entry(entry) == kernel
+    assert os.access(kernel.path, os.X_OK)
 
 
 def test_an_interrupted_store_is_swept_away(empty_cache: Path) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
+from errno import ENOSPC
 from pathlib import Path
 
 import pytest
 
+from testbed.guest.kernel.confinement import MEMORY
+from testbed.guest.kernel.homes import home_place
 from testbed.record.results import Run
+from testbed.run import runner
 from tests.lab.test_interrupted import SCENARIO
 from tests.test_cli import TESTBED
-
-pytestmark = pytest.mark.guest
 
 _IN_A_SMALL_DISK = """
 mount -t tmpfs -o size=300k tmpfs "$1" || exit 99
@@ -22,6 +25,7 @@ exit $status
 """
 
 
+@pytest.mark.guest
 def test_a_full_disk_is_a_clear_error_and_loses_no_finished_cell(tmp_path: Path) -> None:
     disk, kept, path = tmp_path / "disk", tmp_path / "kept", tmp_path / "short.toml"
     disk.mkdir()
@@ -44,3 +48,20 @@ def test_a_full_disk_is_a_clear_error_and_loses_no_finished_cell(tmp_path: Path)
     results = Run(kept).cells()
     assert 0 < len(results) < 80
     assert {result.record.verdict.label for result in results} == {"good"}
+
+
+@pytest.mark.parametrize("place", ["run", "homes", "memory"])
+def test_the_disk_that_is_full_is_the_one_that_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """A cell fails in words of its own if any of three disks is full."""
+    full = {"run": tmp_path, "homes": home_place(), "memory": MEMORY}[place]
+    room = shutil.disk_usage(tmp_path)
+
+    def usage(asked: Path) -> object:
+        return room._replace(free=0 if asked == full else 2**40)
+
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    with pytest.raises(OSError, match="No space left") as found:
+        runner.check_room(tmp_path)
+    assert (found.value.errno, found.value.filename) == (ENOSPC, str(full))

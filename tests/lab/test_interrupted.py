@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 
@@ -14,7 +15,12 @@ import trio
 
 from testbed.analysis.dataframes import export
 from testbed.experiment.scenario import SCENARIOS
+from testbed.guest.kernel.builder import Kernel
+from testbed.guest.kernel.usage import descendants
 from testbed.record.results import WALL, Run
+from testbed.run.runner import Done, in_guest, run_cells
+from tests.lab.conftest import short_cell
+from tests.records import manifest
 from tests.test_cli import TESTBED
 
 pytestmark = pytest.mark.guest
@@ -121,3 +127,40 @@ def test_a_sweep_killed_five_times_ends_as_one_that_was_not(tmp_path: Path) -> N
     for cell in kept.iterdir():
         same = tmp_path / "whole" / "cells" / cell.name
         assert (cell / "frames.csv").read_bytes() == (same / "frames.csv").read_bytes()
+
+
+@pytest.mark.slow
+def test_a_guest_that_is_killed_is_tried_again_and_gives_the_same(
+    kernel: Kernel, tmp_path: Path
+) -> None:
+    plan = [short_cell("max", "direct", "ru-calls-2025-08", duration_s=60)]
+    cpu = max(os.sched_getaffinity(0))
+    whole, disturbed = Run(tmp_path / "whole"), Run(tmp_path / "disturbed")
+    ended: list[Done] = []
+    killed: list[int] = []
+
+    async def kill_one() -> None:
+        jobs = disturbed.folder / "jobs"
+        await until(lambda: list(jobs.glob("*/console")))
+        await until(lambda: list(descendants(os.getpid()))[1:])
+        for number in list(descendants(os.getpid()))[1:]:
+            with suppress(ProcessLookupError):
+                os.kill(number, signal.SIGKILL)
+                killed.append(number)
+
+    async def main() -> None:
+        await run_cells(whole, plan, in_guest(kernel), [cpu], lambda _: None)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(kill_one)
+            await run_cells(disturbed, plan, in_guest(kernel), [cpu], ended.append)
+
+    for run in (whole, disturbed):
+        run.begin(manifest(), "", fresh=False)
+    trio.run(main)
+    assert killed
+    [done] = ended
+    assert "the guest failed" in done.retried
+    [cell], [other] = whole.cells(), disturbed.cells()
+    for name in ("frames.csv", "events.log", "cell.json"):
+        assert (cell.folder / name).read_bytes() == (other.folder / name).read_bytes()
+    assert disturbed.failures() == {}

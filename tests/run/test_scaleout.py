@@ -151,6 +151,10 @@ def test_no_scheduler_is_said_as_that(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "PATIENCE_S", 0.5)
     for scheduler, reason in (
         ("tcp://127.0.0.1:9", r"no Dask scheduler at tcp://127\.0\.0\.1:9 .*: start one with"),
+        (
+            "tls://127.0.0.1:9",
+            r"TLS__CA_FILE must name a file for TLS \(see .*cluster.md",
+        ),
         ("local:none", "expected local, local:N or tcp://HOST:PORT"),
         ("nonsense", "expected local, local:N or tcp://HOST:PORT"),
     ):

@@ -13,10 +13,19 @@ import pytest
 import trio
 
 from testbed.cli import app, bench
+from testbed.experiment.scenario import ROOT
 from testbed.guest.kernel.builder import Kernel
 from testbed.guest.kernel.job import Counts
 from testbed.run.runner import in_guest
 from testbed.tools import bench_record, benchmark
+from testbed.tools.bench_pairs import (
+    Cost,
+    PairError,
+    Pairs,
+    check_checkout,
+    in_pairs,
+    read_cost,
+)
 
 
 def said(ratios: Sequence[float], machine: str = "a processor") -> bench_record.Bench:
@@ -97,6 +106,78 @@ def test_a_file_that_is_no_benchmark_is_an_error(
         app.main()
     assert ended.value.code == 2
     assert "was not written by `testbed bench --save`" in capfd.readouterr().err
+
+
+def costs(*cpu_s: float, virtual_s: float = 60.0) -> list[Cost]:
+    return [Cost(each, each + 0.1, virtual_s) for each in cpu_s]
+
+
+def test_two_checkouts_run_each_kind_by_turns_and_in_turns_of_who_is_first() -> None:
+    asked: list[tuple[str, str]] = []
+    other = Path("/other")
+
+    def measure(checkout: Path, kind: str, cpu: int) -> Cost:
+        assert cpu == 3
+        asked.append(("then" if checkout == other else "now", kind))
+        if kind == "obfs4" and checkout == other:
+            raise PairError("it has no obfs4proxy")
+        return Cost(1.0 if checkout == other else 1.25, 2.0, 60.0)
+
+    measured, lacking = in_pairs(other, ["direct", "obfs4"], 3, 3, lambda: None, measure)
+    assert [who for who, kind in asked if kind == "direct"] == [
+        "then",
+        "now",
+        "now",
+        "then",
+        "then",
+        "now",
+    ]
+    assert lacking == {"obfs4": "it has no obfs4proxy"}
+    [direct] = measured
+    assert direct.cpu_ratio.value == 1.25
+    assert direct.wall_ratio.value == 1.0
+
+
+def test_a_comparison_by_turns_gives_the_median_of_the_pairs_ratios_with_its_interval(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "testbed").mkdir()
+    (tmp_path / "lab").write_text("")
+    # The machine becomes three times slower meanwhile, which no pair notices.
+    then, now = costs(1, 2, 2.5, 2.6, 2.8, 3), costs(1.02, 2, 2.5, 2.6, 2.9, 3)
+    pairs = [Pairs("direct", then, now), Pairs("engine", then, costs(*[2] * 6, virtual_s=66))]
+    monkeypatch.setattr(bench, "in_pairs", lambda *_: (pairs, {"obfs4": "it lacks obfs4proxy"}))
+    monkeypatch.setattr(bench, "guest_kernel", lambda: None)
+    words = ["testbed", "bench", "--against", str(tmp_path), "--rounds", "6"]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit) as ended:
+        app.main()
+    assert ended.value.code == 1  # not all was compared
+    said = capfd.readouterr().out
+    assert re.search(r"direct +6 +2.55 +2.55 +1\.000 +1\.000-1\.0\d\d", said)
+    assert "obfs4: not compared: it lacks obfs4proxy" in said
+    assert "engine is another call now: it takes 1.100 times as much virtual time" in said
+    assert "Medians of 6 pairs on one core, each with its interval of 95% confidence" in said
+    assert max(map(len, said.splitlines())) <= 100
+
+
+def test_a_checkout_is_asked_by_its_own_command_line() -> None:
+    text = said([100]).to_json()
+    cost = read_cost(text, "direct", Path("/other"))
+    assert (cost.cpu_s, cost.wall_s, cost.virtual_s) == (0.59, 0.6, 60.0)
+    for odd in ("", "{}", "[]", "null", '{"lacking": [], "cells": {"direct": {}}}', said([1, 2])):
+        printed = odd if isinstance(odd, str) else odd.to_json()
+        with pytest.raises(PairError, match="/other: its `bench --json` prints something else"):
+            read_cost(printed, "direct", Path("/other"))
+    with pytest.raises(PairError, match="/other: obfs4proxy is not installed: apt install"):
+        read_cost(text, "obfs4", Path("/other"))
+
+
+def test_a_folder_that_is_no_other_checkout_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PairError, match="is no checkout of the testbed"):
+        check_checkout(tmp_path)
+    with pytest.raises(PairError, match="is this checkout: name another"):
+        check_checkout(ROOT)
 
 
 def test_every_kind_of_cell_is_one_that_can_be_made() -> None:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from testbed.guest.image.lock import HOST, ImageError
+from testbed.guest.image.seals import seal_of
 from testbed.guest.image.tree import Image
 
 HOSTS_GROUPS = (HOST, "ntgcalls")
@@ -32,7 +33,9 @@ def save(image: Image, others: Sequence[Path], archive: Path) -> None:
     link = image.host_link(image.tree(HOSTS_GROUPS))
     cache = image.folder.parent
     with tarfile.open(archive, "w:gz", compresslevel=1) as tar:
-        for entry in (*image.kept(), link.resolve(), link, *others):
+        folders = [*image.kept(), link.resolve()]
+        seals = [seal for folder in folders if (seal := seal_of(folder)).is_file()]
+        for entry in (*folders, *seals, link, *others):
             tar.add(entry, str(entry.relative_to(cache)), filter=_owned_by_nobody)
 
 

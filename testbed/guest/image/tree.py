@@ -6,6 +6,9 @@ room, and adds what packages' scripts would have made (the links of a merged /us
 the loader's cache) and our own `/etc`. A guest sees the tree of what its cell needs and nothing
 else, whatever was fetched for other cells.
 
+Folders of the store and trees are sealed (`seals`). The first use of a tree in a process checks it,
+and one that is damaged is made again, from packages that are fetched again if need be.
+
 No program of the host takes part, and nothing needs root: the image's own programs compile its
 modules and write its loader's cache, started by its own loader.
 """
@@ -23,6 +26,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from testbed.guest.image import seals, upkeep
 from testbed.guest.image.archives import MERGED, SITE, settle, unpack_package, unpack_wheel
 from testbed.guest.image.etc import write_etc
 from testbed.guest.image.lock import BASE, ImageError, Lock, LockedFile, read_lock, short_hash
@@ -55,6 +59,11 @@ _COMPILE = (
 
 Report = Callable[[str], object]
 """Called with what is being done, such as `fetched tor`."""
+
+_HELD: dict[Path, int | None] = {}
+"""The trees that this process has checked and uses, with what keeps them from being swept away."""
+_KEPT_S = 7 * 86400
+"""What belongs to no package of the lock and has not been used for this long is removed (s)."""
 
 
 def _silent(_what: str) -> None:
@@ -90,11 +99,32 @@ class Image:
         made_of = (*(file.sha256 for file in files), hashlib.sha256(program).hexdigest())
         key = short_hash(_RECIPE, *made_of)
         tree = self.folder / "trees" / key
-        if not tree.is_dir():
-            with self._locked():
-                if not tree.is_dir():
-                    self._make(tree, files, program, report)
+        while tree not in _HELD:
+            if not seals.is_sound(tree):
+                self._mend(tree, files, program, report)
+            held = seals.hold(tree)
+            if tree.is_dir():  # nobody has swept it away meanwhile
+                _HELD[tree] = held
+                for file in files:
+                    seals.touch(self._place(file))
         return tree
+
+    def _mend(self, tree: Path, files: Sequence[LockedFile], init: bytes, report: Report) -> None:
+        """Make a tree that is not there or is damaged.
+
+        Raises:
+            ImageError: It cannot be made.
+        """
+        with self._locked():
+            if seals.is_sound(tree):  # another process was faster
+                return
+            if tree.is_dir():
+                report("a tree is damaged: reads its packages")
+                for place in (*map(self._place, files), self._compiled_place()):
+                    if place.is_dir() and seals.damage(place):
+                        seals.remove(place)
+            self._make(tree, files, init, report)
+            upkeep.sweep(self.folder, self.kept(), unused_s=_KEPT_S)
 
     def missing(self, groups: Iterable[str]) -> list[LockedFile]:
         """Return the files of the base and some groups that are not in the cache yet."""
@@ -113,14 +143,25 @@ class Image:
         link.symlink_to(tree.relative_to(self.folder))
         return link
 
-    def disk_bytes(self) -> int:
-        """Return how much room the cache's folder takes."""
-        seen = {}
-        for place, _, files in os.walk(self.folder):
-            for name in files:
-                stat = (Path(place) / name).lstat()
-                seen[stat.st_ino] = stat.st_blocks * 512
-        return sum(seen.values())
+    def sweep(self) -> None:
+        """Remove what neither a package of the lock nor a process at work needs.
+
+        Trees that are not in use are removed, too: the next run that needs one makes it again.
+
+        Raises:
+            ImageError: The cache cannot be written.
+        """
+        with self._locked():
+            upkeep.sweep(self.folder, self.kept(), unused_s=0.0)
+
+    def verify(self) -> list[str]:
+        """Read all that the cache has of any image, remove what is damaged, and say what that was.
+
+        Raises:
+            ImageError: The cache cannot be written.
+        """
+        with self._locked():
+            return upkeep.repair(self.folder)
 
     def _place(self, file: LockedFile) -> Path:
         return self.folder / "store" / file.sha256[:20]
@@ -129,7 +170,7 @@ class Image:
         return self._place(file).is_dir()
 
     def _make(self, tree: Path, files: Sequence[LockedFile], init: bytes, report: Report) -> None:
-        self._unpack([file for file in files if not self._kept(file)], report)
+        self._unpack([file for file in files if not seals.is_sound(self._place(file))], report)
         compiled = self._compiled(report)
         report("makes a tree")
         with new_folder(tree) as fresh:
@@ -159,7 +200,7 @@ class Image:
     def _compiled(self, report: Report) -> Path:
         """Return the folder with the compiled modules of the base, made if it is not there yet."""
         place = self._compiled_place()
-        if place.is_dir():
+        if seals.is_sound(place):
             return place
         report("compiles Python's modules")
         files = self.lock.files_of([BASE])
@@ -178,12 +219,24 @@ class Image:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Keep other processes from making anything; remove what interrupted ones left."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "lock").open("wb") as lock:
+        """Keep other processes from making anything; remove what interrupted ones left.
+
+        Raises:
+            ImageError: The cache cannot be written.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = (self.folder / "lock").open("wb")
+        except OSError as error:
+            raise ImageError(
+                f"a part of the lab image is missing or damaged, and {self.folder} cannot be "
+                f"written ({error.strerror}): make it writable, or set XDG_CACHE_HOME to a folder "
+                "that is"
+            ) from None
+        with lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             for stale in self.folder.glob("*/new-*"):
-                shutil.rmtree(stale, ignore_errors=True)
+                seals.remove(stale)
             yield
 
 
@@ -228,12 +281,14 @@ def _run(command: Sequence[str], environment: Mapping[str, str]) -> None:
 
 @contextmanager
 def new_folder(place: Path) -> Iterator[Path]:
-    """Yield an empty folder, which becomes `place` at the end."""
+    """Yield an empty folder, which becomes `place` at the end, and is sealed."""
     place.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix="new-", dir=place.parent))
     try:
         yield fresh
         fresh.chmod(0o755)
+        seals.remove(place)
+        seals.seal(place, fresh)
         fresh.rename(place)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)

@@ -11,10 +11,12 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +29,7 @@ _FORMAT = "2"
 _HERE = Path(__file__).parent
 LAUNCHER = "launch"
 """The launcher's name in the folder of a kernel."""
+_PROGRAM_MODE = 0o755
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,20 @@ def read_entry(entry: Path) -> Kernel | None:
     for path, wanted in ((kernel.path, "linux_bytes"), (kernel.init, "init_bytes")):
         if not path.is_file() or path.stat().st_size != facts.get(wanted):
             return None
-    return None if is_sealed(entry) and damage(entry) else kernel
+    if is_sealed(entry) and damage(entry):
+        return None
+    return kernel if _can_be_started(kernel) else None
+
+
+def _can_be_started(kernel: Kernel) -> bool:
+    """Return whether everybody can start a kernel's programs, having allowed it if need be."""
+    for path in (kernel.path, kernel.init, kernel.launcher):
+        if path.exists() and stat.S_IMODE(path.stat().st_mode) != _PROGRAM_MODE:
+            with suppress(OSError):
+                path.chmod(_PROGRAM_MODE)
+            if not os.access(path, os.R_OK | os.X_OK):
+                return False
+    return True
 
 
 def _facts(entry: Path) -> dict[str, object]:
@@ -168,7 +184,7 @@ def store(
         (programs / LAUNCHER, LAUNCHER),
     ):
         shutil.copyfile(path, fresh / name)
-        (fresh / name).chmod(0o755)
+        (fresh / name).chmod(_PROGRAM_MODE)
     facts = {
         "version": version,
         "recipe": recipe.digest,

@@ -1,7 +1,8 @@
 """Keeps folders in the user's cache that are made when they are first needed.
 
 A folder is named by a key that says what is in it, and has checksums. One that is damaged is made
-again. If the cache cannot be written, a folder is made for this process only.
+again. If the cache cannot be written, a folder is made for this process only. Everybody can read
+what is in it, because a guest may have a user of its own.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -23,7 +25,7 @@ def cached_folder(entry: Path, make: Callable[[Path], object]) -> Path:
     Raises:
         OSError: Neither the cache nor the folder for temporary files can be written.
     """
-    if not damage(entry):
+    if not damage(entry) and _opened_to_all(entry):
         with suppress(OSError):  # a cache that is only read
             os.utime(entry)
         return entry
@@ -31,8 +33,7 @@ def cached_folder(entry: Path, make: Callable[[Path], object]) -> Path:
     try:
         make(fresh)
         seal(fresh)
-        for path in (fresh, *fresh.rglob("*")):  # a guest may have a user of its own
-            path.chmod(0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644)
+        _opened_to_all(fresh)
     except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)
         raise
@@ -40,6 +41,19 @@ def cached_folder(entry: Path, make: Callable[[Path], object]) -> Path:
         atexit.register(shutil.rmtree, fresh, ignore_errors=True)
         return fresh
     return _put(fresh, entry)
+
+
+def _opened_to_all(folder: Path) -> bool:
+    """Let everybody read a folder and all that is in it; return whether that is so now."""
+    try:
+        for path in (folder, *folder.rglob("*")):
+            mode = stat.S_IMODE(path.stat().st_mode)
+            wanted = 0o755 if path.is_dir() or mode & 0o111 else 0o644
+            if mode != wanted:
+                path.chmod(wanted)
+    except OSError:
+        return False
+    return True
 
 
 def _fresh(entry: Path) -> tuple[Path, bool]:
@@ -53,7 +67,7 @@ def _fresh(entry: Path) -> tuple[Path, bool]:
 
 def _put(fresh: Path, entry: Path) -> Path:
     """Move a new folder to its place in the cache, unless another process was faster."""
-    if entry.is_dir() and damage(entry):
+    if entry.is_dir() and (damage(entry) or not _opened_to_all(entry)):
         shutil.rmtree(entry, ignore_errors=True)
     with suppress(OSError):
         fresh.rename(entry)

@@ -31,7 +31,7 @@ from testbed.tools.inferring.cells import cell_at
 
 Run = Callable[[Sequence[Cell], str], None]
 """Runs the cells that the bank has not; the text says for what."""
-_VARIES = 0.03
+_VARIES = 0.15
 """An outcome that is rarer than this, or more usual, needs no more points."""
 
 
@@ -47,15 +47,15 @@ class Effort:
     """How often points are drawn from what is believed."""
     aimed: int = 16
     """The points of each of these rounds."""
-    draws: int = 100_000
+    draws: int = 50_000
     """The draws from the prior that are weighted at the end; a quarter of them before."""
     seed: int = 1
 
     @classmethod
-    def of(cls, points: int, rounds: int, seed: int) -> Effort:
-        """Return the effort for so many points and rounds."""
+    def of(cls, points: int, rounds: int, draws: int, seed: int) -> Effort:
+        """Return the effort for so many points, rounds and draws."""
         first = min(points, cls.first)
-        return cls(first, points - first, rounds, seed=seed)
+        return cls(first, points - first, rounds, draws=draws, seed=seed)
 
 
 @dataclass
