@@ -35,7 +35,7 @@ DURATION_S = 10.0
 """The duration of the calls in golden cells."""
 _SCENARIO, _TRANSPORTS = "speed", "ru-transports-2025-08"
 """The scenarios that provide the links of golden cells, with jitter, and the transports."""
-_TUNNELS = ("wireguard through turn",)
+_TUNNELS = ("wireguard through turn", "xray")
 """Further transports, of `ru-tunnels-2025-08`."""
 EVASION_BY_FAKES = "desync {fake = random, fake_bytes = 120, protocol = udp}"
 """The transport without a bridge whose suite has a golden hash: fakes, also from its own draws."""
