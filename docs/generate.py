@@ -43,6 +43,7 @@ API = {
 KINDS = {
     "scenario": "Scenarios (`scenarios/*.toml`)",
     "censor": "Censor profiles (`scenarios/censors/*.toml`)",
+    "stack": "Stacks of profiles (`scenarios/stacks/*.toml`)",
     "messenger": "Messengers (`scenarios/messengers/*.toml`)",
     "links": "Link sets (`scenarios/links/*.toml`)",
     "reports": "Reports (`scenarios/reports/*.toml`)",

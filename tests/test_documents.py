@@ -21,6 +21,7 @@ from testbed.censor.profile import Profile
 from testbed.cli.app import app
 from testbed.experiment.loading import own_programs, transport_class
 from testbed.experiment.scenario import ROOT, Scenario, load_links
+from testbed.experiment.stacks import StackFile
 from testbed.transport.interface import parameters_of
 
 DOCS = ROOT / "docs"
@@ -152,11 +153,15 @@ def test_python_names_in_the_documents_exist(page: Path) -> None:
 
 
 def test_the_example_of_a_profile_is_a_profile() -> None:
-    profile, scenario, sweep = map(tomllib.loads, blocks(DOCS / "howto" / "censor.md", "toml"))
+    found = blocks(DOCS / "howto" / "censor.md", "toml")
+    profile, scenario, sweep, series, stack = map(tomllib.loads, found)
     read = TypeAdapter(Profile).validate_python({**profile, "name": "mine"})
     assert [rule.name for rule in read.rules] == ["stun"]
     assert TypeAdapter(Scenario).validate_python(scenario).censors == ("open", "mine")
     TypeAdapter(Scenario).validate_python({**scenario, **sweep})
+    TypeAdapter(Scenario).validate_python({**scenario, **series})
+    parts = TypeAdapter(StackFile).validate_python(stack).parts
+    assert [part.profile for part in parts] == ["mine", "ru-16kb-2025"]
 
 
 def test_the_example_of_a_line_is_a_link_set(tmp_path: Path) -> None:

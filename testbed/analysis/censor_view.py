@@ -31,7 +31,8 @@ class Seen:
     facts: tuple[str, ...]
     """What was detected in any of the flows: `stun`, `tls-sni = www.example`."""
     rules: tuple[str, ...]
-    """The rules that matched any of the flows, with actions: `stun: drop, probability 0.3`."""
+    """The rules that matched any of the flows, with actions: `stun: drop, probability 0.3`. Those
+    of a stack have the part's name before them."""
     meaning: str
     """The conclusion, in words."""
     prevented: tuple[str, ...] = ()
@@ -63,7 +64,14 @@ def _seen(key: CallKey, group: Sequence[CellRecord], direct: Sequence[CellRecord
 
 def _events(group: Sequence[CellRecord]) -> list[Applied | Fact | None]:
     whats = dict.fromkeys(what for result in group for what in _of_transport(result.observation))
-    return list(map(parse, whats))
+    return [_with_part(part, parse(what)) for part, what in whats]
+
+
+def _with_part(part: str, event: Applied | Fact | None) -> Applied | Fact | None:
+    """Return an event in which a rule's name has the part of the stack before it, if any."""
+    if part and isinstance(event, Applied):
+        return event._replace(rule=f"{part}: {event.rule}")
+    return event
 
 
 def _facts(events: Iterable[object]) -> dict[str, None]:
@@ -74,14 +82,20 @@ def _facts(events: Iterable[object]) -> dict[str, None]:
 
 def labels_of(call: CellRecord) -> set[str]:
     """Return the labels of what detectors recognised in a call's flows, except the chat's."""
-    events = map(parse, _of_transport(call.observation))
+    events = (parse(what) for _, what in _of_transport(call.observation))
     return {event.name for event in events if isinstance(event, Fact) and not event.value}
 
 
-def _of_transport(observation: Observation) -> list[str]:
-    """Return what the middlebox recorded about all flows except the chat's."""
+def _of_transport(observation: Observation) -> list[tuple[str, str]]:
+    """Return what middleboxes recorded about all flows except the chat's, each after its part."""
     chat = f" > {observation.chat.server}"
-    return [what for _, flow, what in observation.events if not flow.endswith(chat)]
+    found = [
+        (at, middlebox.part, what)
+        for middlebox in observation.middleboxes.values()
+        for at, flow, what in middlebox.events
+        if not flow.endswith(chat)
+    ]
+    return [(part, what) for _, part, what in sorted(found, key=lambda event: event[0])]
 
 
 def _meaning(group: Sequence[CellRecord], facts: Sequence[str], actions: Iterable[str]) -> str:

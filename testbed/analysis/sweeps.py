@@ -21,7 +21,7 @@ from testbed.call.quality.verdict import Verdict
 from testbed.record.cell_record import CallKey, CellRecord
 from testbed.record.results import RecordedCell
 
-_SWEPT = re.compile(r"(?P<profile>\S+) (?P<what>\S+)=(?P<value>\S+)")
+_SWEPT = re.compile(r"(?P<profile>\S+(?: \+ \S+)*) (?P<what>\S+)=(?P<value>\S+)")
 
 
 class Setting(NamedTuple):

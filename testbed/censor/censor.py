@@ -27,6 +27,7 @@ from testbed.censor.action import Effect
 from testbed.censor.actions.list import List
 from testbed.censor.actions.pass_ import Pass
 from testbed.censor.condition import resolve
+from testbed.censor.crowd import Crowds
 from testbed.censor.detectors.unknown import is_parsed_first
 from testbed.censor.event import Event, applied, stated
 from testbed.censor.facts import UNFINISHED, Detector, Fact, Kind, Reading
@@ -82,6 +83,8 @@ class Censor:
     ) -> None:
         self.counters = {rule.name: RuleCounters() for rule in profile.rules}
         self.events: list[Event] = []
+        self.packets_asked = 0
+        """How many packets it was asked about."""
         self._rng = rng
         self._inspection = profile.inspection
         self.idle_s = inf if profile.inspection.idle_s is None else profile.inspection.idle_s
@@ -92,6 +95,7 @@ class Censor:
         self._flow_lists = FlowLists(
             (rule.action for rule in profile.rules if isinstance(rule.action, List)), rng
         )
+        self._crowds = Crowds(profile.rules)
         self._flows: OrderedDict[tuple[str, Endpoint, Endpoint], Flow] = OrderedDict()
         self._shared: dict[tuple[str, bytes, Direction | None], Effect] = {}
         self._taken: OrderedDict[tuple[str, Hashable], bool] = OrderedDict()
@@ -115,6 +119,7 @@ class Censor:
 
         `now` must never decrease.
         """
+        self.packets_asked += 1
         if now >= self._flow_lists.next_update:
             self._flow_lists.update(now)
         flow = self._flow_of(packet, now)
@@ -177,6 +182,7 @@ class Censor:
             opened=opened,
             looking=self._detectors(packet.protocol),
             seen_at=now,
+            crowds=self._crowds.begin(packet.protocol, client, server, now),
         )
 
     def _detectors(self, protocol: str) -> dict[Kind, tuple[Detector, float]]:

@@ -30,6 +30,8 @@ class Condition(NamedTuple):
     """For each network: the address length in bytes, the network address and the mask."""
     patterns: tuple[tuple[str, re.Pattern[str]], ...]
     """The names of facts, each with the pattern for its value."""
+    payload: str | None
+    """The name of the fact that a payload has the rule's signature."""
 
     @property
     def changes_with_time(self) -> bool:
@@ -45,17 +47,27 @@ class Condition(NamedTuple):
         return (
             (match.protocol is None or match.protocol == flow.protocol)
             and (match.label is None or match.label in flow.labels)
+            and (self.payload is None or self.payload in flow.labels)
             and (match.direction is None or match.direction == direction.value)
             and (not self.ports or any(server.port in ports for ports in self.ports))
             and (not self.networks or self._is_in_network(server.address))
             and (match.opened is None or match.opened == _OPENED[flow.opened])
             and (match.client_port is None or flow.client.port > server.port)
+            and (match.flows is None or self.rule.name in flow.crowds)
+            and self._is_in_time(flow)
             and (not match.inspected or not flow.looking)
             and all(
                 any(expression.fullmatch(value) for value in flow.values.get(name, ()))
                 for name, expression in self.patterns
             )
             and flow.taken.get(self.rule.name, True)
+        )
+
+    def _is_in_time(self, flow: Flow) -> bool:
+        """Return whether the known facts became known within the rule's own limit of packets."""
+        limit = self.rule.match.within_packets
+        return limit is None or all(
+            flow.learnt_at.get(fact, 0) <= limit for fact in self.rule.match.facts
         )
 
     def _is_in_network(self, address: bytes) -> bool:
@@ -102,4 +114,5 @@ def resolve(rule: Rule, lists: Mapping[str, Sequence[str]]) -> Condition:
         tuple(port_range(text) for text in rule.match.server_ports),
         tuple((net.max_prefixlen // 8, int(net.network_address), int(net.netmask)) for net in nets),
         tuple((name, pattern(texts)) for name, texts in rule.match.values.items()),
+        None if rule.match.payload is None else rule.match.payload.fact,
     )

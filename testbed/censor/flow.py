@@ -47,6 +47,10 @@ class Flow:
     """A packet has arrived after which inspection continues (`Inspection.unparsed_bytes`)."""
     labels: set[str] = field(default_factory=set)
     values: dict[str, list[str]] = field(default_factory=dict)
+    learnt_at: dict[str, int] = field(default_factory=dict)
+    """By the name of a fact: the number of the packet with payload at which it was first known."""
+    crowds: frozenset[str] = frozenset()
+    """The rules for which its client has begun enough flows to its server (`Match.flows`)."""
     fates: dict[Direction, Fate] = field(default_factory=dict)
     lists_version: int = 0
     """The version of the lists for which the decisions were made."""
@@ -74,6 +78,7 @@ class Flow:
 
     def learn(self, fact: Fact) -> None:
         """Keep a fact."""
+        self.learnt_at.setdefault(fact.name, self.payload_packets)
         if fact.value:
             self.values.setdefault(fact.name, []).append(fact.value)
         else:

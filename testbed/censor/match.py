@@ -10,6 +10,8 @@ from typing import Literal
 
 from testbed.censor.actions.list import By
 from testbed.censor.detectors import LABELS, VALUES, Label
+from testbed.censor.facts import OPENING_PACKETS, Kind
+from testbed.censor.signature import Signature, kind_of
 from testbed.errors import did_you_mean
 
 _FORBID_UNKNOWN_KEYS = {"extra": "forbid"}
@@ -27,6 +29,9 @@ class Match:
     protocol: Literal["udp", "tcp", "icmp"] | None = None
     label: Label | None = None
     """A fact that a detector has stated about the flow."""
+    payload: Signature | None = None
+    """One of the flow's first packets with payload looks like this (4, or `within_packets`); needs
+    a `protocol`."""
     sni: tuple[str, ...] = ()
     """One of these matches the server name in a TLS, DTLS or QUIC ClientHello; `*` stands for any
     text, so `"*.twitter.com"` is a suffix and `"*t.co*"` a substring. Case is ignored."""
@@ -45,6 +50,15 @@ class Match:
     """Where the flow's first packet came from."""
     client_port: Literal["above server port"] | None = None
     """The client's port is higher than the server's."""
+    flows: int | None = None
+    """The client has begun at least this many flows to the server's address and port within
+    `flows_s`, this one included. Flows count by their first packets, whether they have ended or
+    not."""
+    flows_s: float | None = None
+    """The time within which `flows` are counted (s)."""
+    within_packets: int | None = None
+    """The facts on which the rule depends are stated by this packet with payload of the flow, at
+    the latest. `[inspection]` has the limit of the whole middlebox."""
     listed: str | None = None
     """The flow is on this list, put there by a rule with the action `list`."""
     inspected: bool = False
@@ -66,6 +80,7 @@ class Match:
             )
         for text in self.server_ports:
             port_range(text)
+        self._check_limits()
         if self.share is None and self.share_by != "flow":
             raise ValueError("share_by: there is no share")
         if isinstance(self.share, Mapping):
@@ -73,6 +88,31 @@ class Match:
         for share in self.shares.values():
             if not 0 <= share <= 1:
                 raise ValueError(f"share: {share} is not between 0 and 1")
+
+    def _check_limits(self) -> None:
+        if self.payload is not None and self.protocol not in ("udp", "tcp"):
+            raise ValueError("payload: needs protocol = 'udp' or 'tcp'")
+        if (self.flows is None) != (self.flows_s is None):
+            raise ValueError("flows, flows_s: both are needed, or none")
+        if self.flows is not None and self.flows < 2:
+            raise ValueError("flows: must be at least 2")
+        if self.flows_s is not None and self.flows_s <= 0:
+            raise ValueError("flows_s: must be more than 0")
+        if self.within_packets is not None and (self.within_packets < 1 or not self.facts):
+            raise ValueError("within_packets: must be at least 1, for a rule that needs a fact")
+
+    @property
+    def numbers(self) -> Mapping[str, float]:
+        """Return the numbers that need evidence of their own, by name."""
+        limits = {
+            "flows": self.flows,
+            "flows_s": self.flows_s,
+            "within_packets": self.within_packets,
+        }
+        return {
+            **{name: value for name, value in limits.items() if value is not None},
+            **self.shares,
+        }
 
     @property
     def shares(self) -> Mapping[str, float]:
@@ -96,7 +136,15 @@ class Match:
     @property
     def facts(self) -> frozenset[str]:
         """Return the names of the facts on which it depends."""
-        return frozenset(self.values) | ({self.label} if self.label is not None else frozenset())
+        stated = (self.label, None if self.payload is None else self.payload.fact)
+        return frozenset(self.values).union(fact for fact in stated if fact is not None)
+
+    @property
+    def signature_kind(self) -> Kind | None:
+        """Return the kind of detector that looks for `payload`."""
+        if self.payload is None or self.protocol not in ("udp", "tcp"):
+            return None
+        return kind_of(self.payload, self.protocol, self.within_packets or OPENING_PACKETS)
 
 
 def _check_hours(shares: Mapping[int, float]) -> None:

@@ -8,6 +8,7 @@ The file of a detector may bring `OPENINGS` of its own.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -34,6 +35,14 @@ class Opening:
     values: Mapping[str, str] = field(default_factory=dict, hash=False)
     """Values named in the first payload: `sni`, `host`, `alpn`."""
     gap_s: float = GAP_S
+
+    def last_step_of(self, labels: AbstractSet[str]) -> int:
+        """Return the number of the step, from 1, at which all of these labels are known.
+
+        Values, and labels that it does not reveal, count as known with the first step.
+        """
+        numbers = {label: n for n, step in enumerate(self.steps, 1) for label in step.labels}
+        return max((numbers.get(label, 1) for label in labels), default=1)
 
     @property
     def labels(self) -> frozenset[str]:

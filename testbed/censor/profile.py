@@ -51,7 +51,7 @@ class Rule:
         _check_evidence(f"rule {self.name!r}", needed, self.evidence, also=given)
 
     def _own_numbers(self) -> Sequence[str]:
-        numbers = {"from_s": self.from_s, "to_s": self.to_s, **self.match.shares}
+        numbers = {"from_s": self.from_s, "to_s": self.to_s, **self.match.numbers}
         return [name for name, value in numbers.items() if value is not None]
 
 
@@ -130,16 +130,25 @@ class Profile:
             )
 
     @property
+    def parts(self) -> tuple[Profile, ...]:
+        """Return itself, as the only part (`testbed.censor.stack`)."""
+        return (self,)
+
+    @property
     def kinds(self) -> list[Kind]:
         """Return the kinds of detectors whose facts the rules use."""
         matches = [rule.match for rule in self.rules]
+        signatures = [kind for match in matches if (kind := match.signature_kind) is not None]
         return [
-            kind
-            for kind in DETECTORS
-            if any(
-                match.facts & set(kind.states) and match.protocol in (None, kind.protocol)
-                for match in matches
-            )
+            *(
+                kind
+                for kind in DETECTORS
+                if any(
+                    match.facts & set(kind.states) and match.protocol in (None, kind.protocol)
+                    for match in matches
+                )
+            ),
+            *{(kind.protocol, kind.states): kind for kind in signatures}.values(),
         ]
 
     def _facts_in_parts(self) -> list[str]:

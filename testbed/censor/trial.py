@@ -34,10 +34,11 @@ class Load(NamedTuple):
 
 
 class Next(NamedTuple):
-    """A packet that is sent a millisecond after the one before."""
+    """A packet that is sent after the one before."""
 
     payload_bytes: int
     up: bool
+    after_s: float = 1e-3
 
 
 class Fared(NamedTuple):

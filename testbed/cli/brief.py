@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from testbed.censor.profile import Profile
+from testbed.censor.stack import AnyCensor
 from testbed.cli.console import out, short
 from testbed.cli.outputs import check_file
 from testbed.cli.registry import Command, Panel
@@ -19,9 +19,11 @@ from testbed.experiment.scenario import (
     IS_CHECKOUT,
     RESULTS,
     censor_names,
-    load_censor,
+    load_any_censor,
     load_scenario,
+    load_stack_file,
     scenario_names,
+    stack_names,
 )
 from testbed.experiment.transport_facts import transport_facts
 from testbed.record.results import RecordedCell, ResultsError, Run
@@ -34,7 +36,7 @@ def write_brief(
         str,
         typer.Argument(
             metavar="CENSOR",
-            help="A censor (see `testbed list censors`).",
+            help="A profile, a dated stack, or several: 'a + b' (`testbed list censors`).",
             autocompletion=censor_names,
         ),
     ],
@@ -52,14 +54,16 @@ def write_brief(
 ) -> None:
     """Write one page for people who advise others: what works, what fails, what is not known.
 
-    Example: testbed brief ru-calls-2025-08
+    Examples: testbed brief ru-calls-2025-08; testbed brief ru-mobile-2026-06
     """
-    censor, path = load_censor(name), to or RESULTS / f"{name}.html"
+    censor, path = load_any_censor(name), to or RESULTS / f"{name}.html"
     check_file("--out", path, f"{name}.html")
     found = [*_of_runs(runs, name, censor)] if runs else [*_of_records(name)]
     from testbed.show.brief.page import brief_of  # noqa: PLC0415 - jinja2 is slow to import
 
-    text = brief_of(name, censor, found, transport_facts(), date.today())
+    named = load_stack_file(name).parts if name in stack_names() else ()
+    why = {part.profile: part.evidence for part in named}
+    text = brief_of(censor, why, found, transport_facts(), date.today())
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     calls = sum(len(each.cells) for each in found)
@@ -68,7 +72,7 @@ def write_brief(
         out.print(f"There are no calls under {name}: run a scenario with it, and give --run RUN.")
 
 
-def _of_runs(folders: Sequence[Path], name: str, censor: Profile) -> Iterator[Recorded]:
+def _of_runs(folders: Sequence[Path], name: str, censor: AnyCensor) -> Iterator[Recorded]:
     """Yield the calls of runs under a censor, by line; it must be the censor as it is today."""
     for folder in folders:
         run = Run(folder)
@@ -97,8 +101,9 @@ def _by_line(
     record: str, cells: Sequence[RecordedCell], name: str, links: Mapping[str, Links]
 ) -> Iterator[Recorded]:
     for line, of_line in links.items():
+        recorded = line if len(links) > 1 else ""  # a cell names its line only among several
         chosen = [
-            cell for cell in cells if cell.record.censor == name and cell.record.links == line
+            cell for cell in cells if cell.record.censor == name and cell.record.links == recorded
         ]
         if chosen:
             yield Recorded(record, f"{line}: {of_line.source}" if line else of_line.source, chosen)

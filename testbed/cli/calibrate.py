@@ -19,7 +19,7 @@ from testbed.cli.outputs import check_folder
 from testbed.cli.registry import Command, Panel
 from testbed.errors import Interrupted
 from testbed.experiment.explanations import ScenarioError
-from testbed.experiment.scenario import RESULTS, censor_names, load_censor, load_scenario
+from testbed.experiment.scenario import RESULTS, censor_names, load_any_censor, load_scenario
 from testbed.tools.calibration import finding_tables
 from testbed.tools.calibration.findings import Calibration, as_json
 
@@ -29,7 +29,9 @@ _SCENARIO = "ru-calls-2025-08"
 def calibrate(
     profile: Annotated[
         str | None,
-        typer.Argument(metavar="PROFILE", help="A name (`testbed list censors`) or ./mine.toml."),
+        typer.Argument(
+            metavar="CENSOR", help="A name (`testbed list censors`), 'a + b', or ./mine.toml."
+        ),
     ] = None,
     all_: Annotated[
         bool, typer.Option("--all", help="Calibrate all profiles that come with the project.")
@@ -47,8 +49,8 @@ def calibrate(
 ) -> None:
     """Send known traffic through a censor profile, and measure each of its numbers.
 
-    It goes through the real kernel and the same middlebox as calls do, in virtual time. Status 1
-    if a measured number does not agree with the profile.
+    It goes through the real kernel and the same middlebox as calls do, in virtual time. Each part
+    of a stack is measured on its own. Status 1 if a measured number does not agree.
 
     Examples: testbed calibrate ru-calls-2025-08; testbed calibrate --links ru-calls-2025-08
     """
@@ -102,12 +104,13 @@ def _what(profile: str | None, links: str | None) -> tuple[str, Run]:
             return trio.run(runs.calibrate_links, named, guest_kernel(), jobs, cpus, report)
 
         return f"links-{scenario.name}", run_links
-    profiles = [load_censor(name) for name in ([profile] if profile else censor_names())]
+    found = [load_any_censor(name) for name in ([profile] if profile else censor_names())]
+    profiles = [part for each in found for part in each.parts]
 
     def run_profiles(jobs: Path, report: Report) -> list[Calibration]:
         return trio.run(runs.calibrate_profiles, profiles, guest_kernel(), jobs, cpus, report)
 
-    return profiles[0].name if profile else "all", run_profiles
+    return found[0].name.replace(" + ", "+") if profile else "all", run_profiles
 
 
 def _run(run: Run) -> list[Calibration]:

@@ -20,11 +20,12 @@ def print_citations(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="PROFILE...", help="Profiles, messengers or link sets; all if none is named."
+            metavar="NAME...",
+            help="Profiles, stacks, messengers or link sets; all if none is named.",
         ),
     ] = None,
 ) -> None:
-    """Print the sources of censor profiles, messengers and link sets as BibTeX.
+    """Print the sources of censors, messengers and link sets as BibTeX.
 
     Numbers that are assumed or that this project measured have no entry.
 
@@ -41,6 +42,7 @@ def print_citations(
 def _evidence() -> dict[str, Sequence[Evidence]]:
     """Return the evidence in each file, by the file's name."""
     censors = {name: scenario.load_censor(name) for name in scenario.censor_names()}
+    stacks = {name: scenario.load_stack_file(name) for name in scenario.stack_names()}
     messengers = {name: scenario.load_messenger(name) for name in scenario.messenger_names()}
     links = {name: scenario.load_link_set(name) for name in scenario.link_set_names()}
     return {
@@ -51,6 +53,7 @@ def _evidence() -> dict[str, Sequence[Evidence]]:
             ]
             for name, profile in censors.items()
         },
+        **{name: [part.evidence for part in stack.parts] for name, stack in stacks.items()},
         **{name: list(messenger.evidence.values()) for name, messenger in messengers.items()},
         **{name: list(link_set.evidence.values()) for name, link_set in links.items()},
     }

@@ -26,7 +26,7 @@ def explain(
 ) -> None:
     """Say what a link or a client's configuration is, and what the lab would run for it.
 
-    Keys and addresses never leave this machine, and are not recorded: the lab draws its own.
+    Keys, names and addresses never leave this machine, and are not recorded: the lab draws its own.
 
     Example: testbed explain 'vless://…@example.org:443?security=reality&…'
     """

@@ -52,7 +52,8 @@ def print_list(
             name: Listed(scenario.load_scenario(name).title) for name in scenario.scenario_names()
         },
         Kind.CENSORS: lambda: {
-            name: Listed(scenario.load_censor(name).title) for name in scenario.censor_names()
+            name: Listed(scenario.load_any_censor(name).title)
+            for name in scenario.any_censor_names()
         },
         Kind.MESSENGERS: _messengers,
         Kind.TRANSPORTS: transport_summaries,

@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 
-from testbed.censor.profile import Profile
+from testbed.censor.stack import AnyCensor
 from testbed.cli.console import out, print_json
 from testbed.cli.registry import Command, Panel
 from testbed.experiment.explanations import ScenarioError
-from testbed.experiment.scenario import load_censor
+from testbed.experiment.scenario import load_any_censor
 from testbed.tools.recognition.capture_file import Capture, CaptureError
 from testbed.tools.recognition.evaluation import evaluate, labels_text, shares_table
 from testbed.tools.recognition.flow_tables import answer, flow_row, flows_table
@@ -30,7 +30,7 @@ def recognise(
     censor: Annotated[
         str | None,
         typer.Option(
-            metavar="PROFILE", help="Show which rules of this profile would apply (`list censors`)."
+            metavar="CENSOR", help="Show which rules of this censor would apply (`list censors`)."
         ),
     ] = None,
     inside: Annotated[
@@ -53,7 +53,8 @@ def recognise(
     Without --inside, the end of a flow with a private address is inside, or else the end that
     sent first.
 
-    Example: testbed recognise call.pcapng --censor ru-calls-2025-08
+    Examples: testbed recognise call.pcapng --censor ru-calls-2025-08;
+    testbed recognise call.pcapng --censor 'ru-calls-2025-08 + ru-16kb-2025'
     """
     if evaluate_:
         evaluation = evaluate(file)
@@ -63,8 +64,8 @@ def recognise(
         out.print(shares_table(evaluation))
         out.print(f"\n{labels_text(evaluation)}", markup=False)
         return
-    profile = None if censor is None else load_censor(censor)
-    replay = _replay(profile, [_network(text) for text in inside or ()])
+    chosen = None if censor is None else load_any_censor(censor)
+    replay = _replay(chosen, [_network(text) for text in inside or ()])
     with Capture(file) as capture:
         for captured in capture:
             replay.show(captured)
@@ -77,13 +78,13 @@ def recognise(
             "not_ip": capture.not_ip,
             "cut_short": capture.cut,
             "ends_early": capture.ends_early,
-            "censor": None if profile is None else profile.name,
+            "censor": None if chosen is None else chosen.name,
             "unlisted_packets": replay.unlisted,
             "flows": [flow_row(flow) for flow in replay.flows],
         }
         print_json(found)
         return
-    _print(capture, replay, None if profile is None else profile.name)
+    _print(capture, replay, None if chosen is None else chosen.name)
 
 
 def _print(capture: Capture, replay: Replay, censor: str | None) -> None:
@@ -120,9 +121,9 @@ def _say_why_empty(file: Path, capture: Capture) -> None:
     raise CaptureError(f"{file} has no complete IP packet in its {capture.frames} frames")
 
 
-def _replay(profile: Profile | None, inside: list[IPv4Network | IPv6Network]) -> Replay:
+def _replay(censor: AnyCensor | None, inside: list[IPv4Network | IPv6Network]) -> Replay:
     try:
-        return Replay(profile, inside)
+        return Replay(censor, inside)
     except ValueError as error:
         raise ScenarioError(str(error)) from None
 

@@ -32,6 +32,7 @@ from testbed.experiment.choosing import only_transports, transport_names
 from testbed.experiment.exclusions import check_exclusions
 from testbed.experiment.explanations import ScenarioError
 from testbed.experiment.scenario import RESULTS, Scenario, cell_id, cells
+from testbed.experiment.stacks import usual
 from testbed.record.manifest import Manifest
 from testbed.record.results import ResultsError, Run
 from testbed.run import runner
@@ -66,6 +67,13 @@ def run(
     transport: Annotated[
         list[str] | None,
         typer.Option(help="Only this transport (repeatable).", autocompletion=transport_names),
+    ] = None,
+    censor: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Only this censor, or some in series: 'a + b' (repeatable).",
+            autocompletion=scenario.any_censor_names,
+        ),
     ] = None,
     seed: Annotated[
         list[int] | None,
@@ -123,7 +131,12 @@ def run(
     """
     loaded = scenario.load_scenario(scenario_name)
     check_exclusions(loaded)
-    chosen = _chosen(loaded, messenger, transport, seed, speech)
+    only: Mapping[scenario.Axis, Sequence[str]] = {
+        "messenger": messenger or (),
+        "transport": transport or (),
+        "censor": [usual(name) for name in censor or ()],
+    }
+    chosen = _chosen(loaded, only, seed, speech)
     the_run, plan = Run(out_folder or RESULTS / chosen.name), cells(chosen)
     _check_scheduler(scheduler)
     check_figures("--plot", figure or ())
@@ -146,22 +159,25 @@ def run(
 
 def _chosen(
     loaded: Scenario,
-    messengers: list[str] | None,
-    transports: list[str] | None,
+    only: Mapping[scenario.Axis, Sequence[str]],
     seeds: list[int] | None,
     speech: Path | None,
 ) -> Scenario:
     """Return a scenario narrowed to what the options select."""
-    only: dict[scenario.Axis, list[str] | None] = {"messenger": messengers, "transport": transports}
     return replace(
         loaded,
-        messengers=tuple(dict.fromkeys(messengers or loaded.messengers)),
-        transports=only_transports(loaded.transports, transports or ()),
+        messengers=tuple(dict.fromkeys(only["messenger"] or loaded.messengers)),
+        transports=only_transports(loaded.transports, only["transport"]),
+        censors=tuple(dict.fromkeys(only["censor"] or loaded.censors)),
         seeds=tuple(dict.fromkeys(seeds or loaded.seeds)),
         include=tuple(
             rule
             for rule in loaded.include
-            if all(rule.get(axis) in (None, *names) for axis, names in only.items() if names)
+            if all(
+                axis not in rule or usual(rule[axis]) in names
+                for axis, names in only.items()
+                if names
+            )
         ),
         speech=loaded.speech if speech is None else str(speech),
     )

@@ -18,6 +18,7 @@ class SchemaKind(StrEnum):
 
     SCENARIO = "scenario"
     CENSOR = "censor"
+    STACK = "stack"
     MESSENGER = "messenger"
     LINKS = "links"
     REPORTS = "reports"

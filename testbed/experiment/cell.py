@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from testbed.call.messenger import Messenger
 from testbed.censor import local_time as time_of_day
-from testbed.censor.profile import Profile
+from testbed.censor.stack import AnyCensor
 from testbed.experiment.link import Links
 from testbed.experiment.netplan import NetworkPlan
 
@@ -87,7 +87,7 @@ class Cell:
 
     messenger: Messenger
     transport: TransportChoice
-    censor: Profile
+    censor: AnyCensor
     links: Links
     seed: int
     duration_s: float

@@ -7,7 +7,7 @@ wrong file raises one `ScenarioError` with the file, the key and what was expect
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -17,7 +17,8 @@ from pydantic import BeforeValidator, Field
 
 from testbed.call.messenger import Messenger
 from testbed.censor import local_time as time_of_day
-from testbed.censor.profile import Profile, with_numbers
+from testbed.censor.profile import Profile
+from testbed.censor.stack import AnyCensor
 from testbed.experiment.cell import Cell, OtherTraffic, Said, Topology
 from testbed.experiment.choosing import (
     Entries,
@@ -30,8 +31,9 @@ from testbed.experiment.choosing import (
 from testbed.experiment.explanations import ScenarioError, TomlTable, by_name, there_are
 from testbed.experiment.link import Links
 from testbed.experiment.linkset import LinkSet
+from testbed.experiment.name_lists import with_lists
 from testbed.experiment.names import as_file_name
-from testbed.experiment.ranges import wrong_number
+from testbed.experiment.stacks import StackFile, Sweep, any_censor, timed, usual
 from testbed.experiment.toml_files import (
     check_all_different,
     name_of,
@@ -52,6 +54,8 @@ RESULTS = (ROOT if IS_CHECKOUT else Path.cwd()) / "results"
 DEMO = "ru-calls-2025-08"
 """The scenario of `testbed demo`."""
 CENSORS = SCENARIOS / "censors"
+STACKS = SCENARIOS / "stacks"
+NAME_LISTS = SCENARIOS / "lists"
 MESSENGERS = SCENARIOS / "messengers"
 LINKS = SCENARIOS / "links"
 
@@ -63,20 +67,6 @@ _ALL_DIFFERENT = (
     *("topologies", "other_traffic", "local_time"),
 )
 """The keys of a scenario whose values must not be repeated."""
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """A profile with some of its numbers set to each of several values in turn."""
-
-    __pydantic_config__ = _FORBID_UNKNOWN_KEYS
-
-    name: str
-    sweep: str
-    """The name of what is varied, in one word, to print."""
-    numbers: tuple[str, ...]
-    """The numbers, as `RULE.NUMBER`; all are set to the same value."""
-    values: Annotated[tuple[float, ...], Field(min_length=1)]
 
 
 @dataclass(frozen=True)
@@ -98,6 +88,7 @@ class Scenario:
     transports: Annotated[Entries, Field(min_length=1), BeforeValidator(read_entries)] = ("direct",)
     """A list of names and of tables with `name` and `parameters`, or named tables."""
     censors: Annotated[tuple[str | Sweep, ...], Field(min_length=1)] = ("open",)
+    """Profiles, stacks of them in series, from the users outwards (`"a + b"`), and sweeps."""
     links: Links | str | Annotated[tuple[str, ...], Field(min_length=1)] = "home-fibre"
     """A link set in `scenarios/links/`, several to compare, or the links themselves."""
     topologies: Annotated[tuple[Topology, ...], Field(min_length=1)] = ("one-sided",)
@@ -168,11 +159,22 @@ def load_censor(name: str) -> Profile:
     """
     path = path_of(name, CENSORS)
     base, content = _read_like(path, CENSORS, "censor profile")
+    rules = tables_of(path, content, "rules")
     if base is not None:
-        rules = (*tables_of(path, base, "rules"), *tables_of(path, content, "rules"))
-        named = {str(rule.get("name")): rule for rule in rules}
-        content = {**base, **content, "rules": list(named.values())}
-    return validated(path, content, Profile)
+        both = (*tables_of(path, base, "rules"), *rules)
+        rules = list({str(rule.get("name")): rule for rule in both}.values())
+    rules = with_lists(path, rules, NAME_LISTS)
+    return validated(path, {**(base or {}), **content, "rules": rules}, Profile)
+
+
+def load_any_censor(text: str) -> AnyCensor:
+    """Read what a text such as `"ru-calls-2025-08 + ru-16kb-2025"` names, in series."""
+    return any_censor(text, stack_names(), load_stack_file, load_censor)
+
+
+def load_stack_file(name: str) -> StackFile:
+    """Read the file of a stack by its name in `scenarios/stacks/`."""
+    return _load(STACKS / f"{name}.toml", StackFile, "stack")
 
 
 def load_messenger(name: str) -> Messenger:
@@ -255,7 +257,7 @@ def cells(scenario: Scenario) -> list[Cell]:
             Cell(
                 messenger,
                 choice,
-                timed,
+                restriction,
                 named,
                 seed,
                 scenario.duration_s,
@@ -266,7 +268,7 @@ def cells(scenario: Scenario) -> list[Cell]:
                 scenario.speech,
                 local_time,
             )
-            for timed, local_time in _timed(censor, scenario.local_times)
+            for restriction, local_time in timed(censor, scenario.local_times)
             for seed in scenario.seeds
         ]
     for choice in {str(cell.transport): cell.transport for cell in found}.values():
@@ -301,7 +303,7 @@ def _load_one(axis: Axis, name: str) -> dict[str, object]:
     load: dict[Axis, Callable[[str], object]] = {
         "messenger": load_messenger,
         "transport": transport_choice,
-        "censor": load_censor,
+        "censor": load_any_censor,
         "links": load_links,
         "topology": _topology,
     }
@@ -337,6 +339,16 @@ def censor_names() -> list[str]:
     return _stems(CENSORS)
 
 
+def stack_names() -> list[str]:
+    """Return the names of the stacks that have a file."""
+    return _stems(STACKS)
+
+
+def any_censor_names() -> list[str]:
+    """Return the names of all that a scenario's `censors` may name: profiles and stacks."""
+    return [*censor_names(), *stack_names()]
+
+
 def messenger_names() -> list[str]:
     """Return the names of the messengers."""
     return _stems(MESSENGERS)
@@ -346,33 +358,13 @@ def _stems(folder: Path) -> list[str]:
     return sorted(p.stem for p in folder.glob("*.toml") if p.name[0] not in "._")
 
 
-def _censors(entry: str | Sweep, source: str) -> Iterator[tuple[str, str, Profile]]:
-    """Yield name, words that asked for it, and profile, for each profile of an entry."""
-    if isinstance(entry, str):
-        profile = load_censor(entry)
-        yield profile.name, entry, profile
+def _censors(entry: str | Sweep, source: str) -> Iterator[tuple[str, str, AnyCensor]]:
+    """Yield name, words that asked for it, and censor, for each censor of an entry."""
+    if isinstance(entry, Sweep):
+        yield from entry.of(load_any_censor(entry.name), source)
         return
-    profile = load_censor(entry.name)
-    for value in entry.values:
-        for path in entry.numbers:
-            if wrong := wrong_number(path.rpartition(".")[2], value):
-                raise ScenarioError(f"{source}: censors: {entry.name}: {path}: {wrong}")
-        try:
-            varied = with_numbers(profile, entry.numbers, value)
-        except ValueError as error:
-            raise ScenarioError(f"{source}: censors: {error}") from None
-        name = f"{profile.name} {entry.sweep}={value:g}"
-        asked = f"{entry.name} with {', '.join(entry.numbers)} = {value!r}"
-        yield name, asked, replace(varied, name=name)
-
-
-def _timed(censor: Profile, local_times: Sequence[str]) -> Iterator[tuple[Profile, str]]:
-    """Yield a censor for each time of day, named by it; only once if it does not depend on it."""
-    if not censor.depends_on_local_time:
-        yield censor, local_times[0]
-        return
-    for each in dict.fromkeys(local_times):
-        yield replace(censor, name=f"{censor.name} at {each}"), each
+    censor = load_any_censor(entry)
+    yield censor.name, entry, censor
 
 
 def _is_meant(names: Iterable[str], rule: Mapping[Axis, str]) -> bool:
@@ -383,7 +375,8 @@ def _is_meant(names: Iterable[str], rule: Mapping[Axis, str]) -> bool:
 
 def name_on(axis: Axis, text: str) -> str:
     """Return the name on an axis of what people write: a name in any form, or a path."""
-    return name_as_shown(text) if axis == "transport" else name_of(text)
+    forms: Mapping[Axis, Callable[[str], str]] = {"transport": name_as_shown, "censor": usual}
+    return forms.get(axis, name_of)(text)
 
 
 def _load(path: Path, kind: type[T], what: str) -> T:
@@ -394,7 +387,8 @@ def _read(path: Path, what: str) -> TomlTable:
     try:
         return read_toml(path)
     except FileNotFoundError:
-        if path.parent not in (SCENARIOS, CENSORS, MESSENGERS, LINKS):  # a person's own
+        if path.parent not in (SCENARIOS, CENSORS, STACKS, MESSENGERS, LINKS):  # somebody's own
             raise ScenarioError(f"no {what} {path}: there is no such file") from None
-        known = there_are(path.stem, _stems(path.parent))
+        names = any_censor_names() if path.parent == CENSORS else _stems(path.parent)
+        known = there_are(path.stem, names)
         raise ScenarioError(f"no {what} {path.stem!r}: {path} is missing; {known}") from None

@@ -13,10 +13,12 @@ from testbed.experiment.hypotheses import Family
 from testbed.experiment.linkset import LinkSet
 from testbed.experiment.reports import Reports
 from testbed.experiment.scenario import Scenario
+from testbed.experiment.stacks import StackFile
 
 KINDS: Mapping[str, type] = {
     "scenario": Scenario,
     "censor": Profile,
+    "stack": StackFile,
     "messenger": Messenger,
     "links": LinkSet,
     "reports": Reports,

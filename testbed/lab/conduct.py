@@ -23,6 +23,7 @@ from random import Random
 import trio
 
 from testbed.censor.censor import Censor
+from testbed.censor.stack import running
 from testbed.experiment.cell import TRAFFIC, CaptureAt, Cell, OtherTraffic, Topology
 from testbed.experiment.loading import make_transport
 from testbed.experiment.netplan import NetworkPlan
@@ -134,7 +135,7 @@ async def conduct(
         call=call_record,
         chat=chat_record,
         traffic=traffic_records,
-        middleboxes={name: _record_of(box, dialled_at) for name, box in boxes.items()},
+        middleboxes=_records(boxes, dialled_at),
         virtual_s=trio.current_time() - began_at,
         lines={
             line.name: line.record(dialled_at, dialled_at + call_record.ended_s) for line in lines
@@ -143,22 +144,33 @@ async def conduct(
 
 
 def _boxes(cell: Cell, network: LabNetwork) -> dict[str, Middlebox]:
-    """Return the topology's middleboxes by name: one profile, and a random generator for each."""
+    """Return the topology's middleboxes by name, each with its own censors and generators."""
     lists = address_lists(network[_SERVER_NODES["foreign"]].address)
     boxes = {}
     for number, name in enumerate(MIDDLEBOXES[cell.topology], 1):
         of_box = f" {number}" if number > 1 else ""
-        censor = Censor(cell.censor, Random(f"censor {cell.seed}{of_box}"), lists, cell.local_time)
-        boxes[name] = Middlebox(network[name], censor, inside_interface=f"{name}-eth0")
+        censors = running(cell.censor, f"censor {cell.seed}{of_box}", lists, cell.local_time)
+        boxes[name] = Middlebox(network[name], censors, inside_interface=f"{name}-eth0")
     return boxes
 
 
-def _record_of(box: Middlebox, dialled_at: float) -> MiddleboxRecord:
-    censor = box.censor
+def _records(boxes: Mapping[str, Middlebox], dialled_at: float) -> dict[str, MiddleboxRecord]:
+    """Return what each censor did: by its node, or by its part if it is one of a stack."""
+    found = {}
+    for node, box in boxes.items():
+        for part, censor in box.censors.parts.items():
+            own = part if len(box.censors.parts) > 1 else ""
+            name = f"{node}: {own}" if own and len(boxes) > 1 else own or node
+            found[name] = _record_of(censor, own, dialled_at)
+    return found
+
+
+def _record_of(censor: Censor, part: str, dialled_at: float) -> MiddleboxRecord:
     return MiddleboxRecord(
-        packets_asked=box.packets_asked,
+        packets_asked=censor.packets_asked,
         rules={name: asdict(counters) for name, counters in censor.counters.items()},
         events=[(event.at - dialled_at, event.flow, event.what) for event in censor.events],
+        part=part,
     )
 
 
@@ -171,7 +183,7 @@ def _begin(
 ) -> None:
     """Let everything begin whose times are counted from dialling."""
     for box in boxes:
-        box.censor.begin(dialled_at)
+        box.censors.begin(dialled_at)
     for line in lines:
         line.begin(dialled_at)
     if network.changes:

@@ -1,12 +1,13 @@
-"""Apply a `Censor` to the packets that cross the middlebox node.
+"""Apply censors to the packets that cross the middlebox node.
 
 The node's packets take one of two paths:
 
-- Forwarded packets go to NFQUEUE, where the censor decides on each of them.
-- Once the censor calls a flow settled, a conntrack mark hands the flow to the kernel. Its flow
+- Forwarded packets go to NFQUEUE, where the censors decide on each of them.
+- Once they call a flow settled, a conntrack mark hands the flow to the kernel. Its flow
   table forwards the remaining packets between devices, and Python never sees them.
 
 A packet with a verdict for later stays in the kernel's queue until then, without delaying others.
+If a part of a stack held it, the parts behind that one are asked at that time.
 
 Conntrack's notion of a flow is wider than the censor's. An ICMP error belongs to the entry of the
 flow whose packet it quotes, and a flow that a conntrack helper expects inherits the mark of its
@@ -24,13 +25,13 @@ from __future__ import annotations
 import math
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from testbed.censor.censor import Censor
 from testbed.censor.packet import Direction, parse_packet
 from testbed.censor.release import Release
+from testbed.censor.stack import StackedCensors
 from testbed.lab.net.network import NetworkNode
 from testbed.lab.net.queue_reader import QueueReader
 
@@ -80,12 +81,10 @@ table inet censor {{
 
 
 class Middlebox:
-    """The middlebox of a node: asks the censor about packets, and carries out its decisions."""
+    """The middlebox of a node: asks its censors about packets, and carries out their decisions."""
 
-    def __init__(self, node: NetworkNode, censor: Censor, inside_interface: str) -> None:
-        self.censor = censor
-        self.packets_asked = 0
-        """How many packets the censor was asked about."""
+    def __init__(self, node: NetworkNode, censors: StackedCensors, inside_interface: str) -> None:
+        self.censors = censors
         self._node = node
         self._inside_index = node.interface(inside_interface).ifindex
         self._reader = QueueReader()
@@ -108,7 +107,7 @@ class Middlebox:
             stack.callback(self._close)
             stack.callback(queue.unbind)
             self._node.nft(ruleset([interface.name for interface in self._node.interfaces]))
-            self._forget_after(self.censor.idle_s)
+            self._forget_after(self.censors.idle_s)
             yield queue
 
     def _forget_after(self, idle_s: float) -> None:
@@ -127,33 +126,53 @@ class Middlebox:
         await self._reader.run(queue)
 
     def _on_packet(self, queued: netfilterqueue.Packet) -> None:
-        self.packets_asked += 1
         inside = queued.indev == self._inside_index
         direction = Direction.UP if inside else Direction.DOWN
         packet = parse_packet(queued.get_payload(), direction)
         now = time.monotonic()
-        waiting: netfilterqueue.Packet | None = queued
-        for release in self.censor.on_packet(packet, now):
-            is_itself = release.data is packet.data and waiting is not None
+        self._carry_out(self.censors.on_packet(packet, now), now, packet.data, queued)
+
+    def _carry_out(
+        self,
+        releases: Iterable[Release],
+        now: float,
+        data: bytes,
+        queued: netfilterqueue.Packet | None,
+    ) -> None:
+        """Carry out what was decided at `now` about a packet with these bytes.
+
+        `queued` is the packet in the kernel's queue; None for one that the middlebox made.
+        """
+        waiting = queued
+        for release in releases:
+            is_itself = release.data is data and waiting is not None
             if is_itself:
                 waiting = None
             if release.at > now:
                 self._release_later(release, queued if is_itself else None)
-            elif is_itself:
+            elif is_itself and queued is not None:
                 if release.settled:
                     queued.set_mark(_SETTLED)
                 queued.accept()
             else:
                 self._send(release.data)
         if waiting is not None:
-            queued.drop()
+            waiting.drop()
 
     def _release_later(self, release: Release, queued: netfilterqueue.Packet | None) -> None:
-        if queued is None:
-            self._reader.call_at(release.at, lambda: self._send(release.data))
-        else:
+        if queued is not None:
             queued.retain()
+        if release.onward is not None:
+            self._reader.call_at(release.at, lambda: self._resume(release, queued))
+        elif queued is not None:
             self._reader.call_at(release.at, queued.accept)
+        else:
+            self._reader.call_at(release.at, lambda: self._send(release.data))
+
+    def _resume(self, release: Release, queued: netfilterqueue.Packet | None) -> None:
+        """Let a packet that a part has held meet the parts behind it."""
+        now = time.monotonic()
+        self._carry_out(self.censors.resume(release, now), now, release.data, queued)
 
     def _send(self, data: bytes) -> None:
         """Send a packet that the censor made; the node's routes choose the side.

@@ -15,7 +15,7 @@ from typing import Literal
 from pydantic import JsonValue, TypeAdapter
 
 from testbed.call.messenger import Messenger
-from testbed.censor.profile import Profile
+from testbed.censor.stack import AnyCensor
 from testbed.experiment.cell import OtherTraffic, Said, Topology
 from testbed.experiment.link import Links
 from testbed.record.cell_record import SCHEMA, parsed
@@ -90,7 +90,7 @@ class Definitions:
     topologies: Mapping[str, Topology]
     """If a run has only one topology, its name is empty."""
     messengers: Mapping[str, Messenger]
-    censors: Mapping[str, Profile]
+    censors: Mapping[str, AnyCensor]
     transports: Mapping[str, TransportDefinition]
 
     def merged(self, other: Definitions) -> Definitions:

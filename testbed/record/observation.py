@@ -121,6 +121,8 @@ class MiddleboxRecord:
     """By rule: packets matched, packets dropped, and so on (`testbed.censor.censor.RuleCounters`).
     """
     events: Sequence[Event]
+    part: str = ""
+    """The profile's name, if the middlebox is a part of a stack (`testbed.censor.stack`)."""
 
 
 @dataclass
@@ -147,7 +149,8 @@ class Observation:
     chat: ChatRecord
     traffic: Sequence[TrafficRecord]
     middleboxes: Mapping[str, MiddleboxRecord]
-    """By the name of the node; the caller's comes first."""
+    """By the name of the node, the caller's first; the parts of a stack have records of their own,
+    by the part's name, which has the node's before it if there are several nodes."""
     virtual_s: float
     """Virtual seconds from the start of the lab to its end."""
     lines: Mapping[str, LineRecord] = field(default_factory=dict)
@@ -160,11 +163,12 @@ class Observation:
 
     @property
     def rules(self) -> dict[str, dict[str, int]]:
-        """By rule: the counters, summed over all middleboxes."""
+        """By rule: the counters, summed over all middleboxes; a part's rule is `PART: RULE`."""
         total: dict[str, Counter[str]] = {}
         for middlebox in self.middleboxes.values():
+            before = f"{middlebox.part}: " if middlebox.part else ""
             for name, counters in middlebox.rules.items():
-                total.setdefault(name, Counter()).update(counters)
+                total.setdefault(before + name, Counter()).update(counters)
         return {name: dict(counters) for name, counters in total.items()}
 
     @property

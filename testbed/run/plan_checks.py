@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from random import Random
 
 from testbed.audio.speech import voice
-from testbed.censor.censor import Censor
+from testbed.censor.stack import running
 from testbed.experiment.cell import Cell
 from testbed.experiment.explanations import ScenarioError
 from testbed.lab.net.addresses import address_lists
@@ -26,6 +25,6 @@ def check_plan(plan: Sequence[Cell]) -> None:
         voice(file)
     for cell in {cell.censor.name: cell for cell in plan}.values():
         try:
-            Censor(cell.censor, Random(0), address_lists(_RELAY), cell.local_time)
+            running(cell.censor, 0, address_lists(_RELAY), cell.local_time)
         except ValueError as error:
-            raise ScenarioError(f"censor profile {cell.censor.name}: {error}") from None
+            raise ScenarioError(f"censor {cell.censor.name}: {error}") from None

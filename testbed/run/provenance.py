@@ -21,7 +21,7 @@ from testbed import __version__
 from testbed.audio.speech import voice
 from testbed.call.engines import ENGINES
 from testbed.call.messenger import Messenger
-from testbed.censor.profile import Profile
+from testbed.censor.stack import AnyCensor
 from testbed.experiment.cell import Cell, TransportChoice
 from testbed.experiment.choosing import load_transport
 from testbed.experiment.link import Links
@@ -97,7 +97,7 @@ def _hashed(definitions: Definitions) -> Iterator[tuple[str, object]]:
     yield "said", definitions.said
     yield "other traffic", list(definitions.other_traffic)
     yield "speech", asdict(definitions.speech)
-    by_kind: dict[str, Mapping[str, Links | Messenger | Profile | TransportDefinition]] = {
+    by_kind: dict[str, Mapping[str, Links | Messenger | AnyCensor | TransportDefinition]] = {
         "links": definitions.links,
         "messenger": definitions.messengers,
         "censor": definitions.censors,

@@ -22,6 +22,7 @@ from testbed.analysis.order import best_first
 from testbed.analysis.sweeps import sweep_of
 from testbed.call.quality.symptoms import Symptom, symptom_of
 from testbed.call.quality.verdict import Verdict
+from testbed.censor.stack import split_name
 from testbed.record.cell_record import CallKey, CellRecord, TrafficSummary
 from testbed.record.results import RecordedCell
 
@@ -187,11 +188,10 @@ def _table(*above: str) -> Table:
 
 def _censors(censors: Sequence[str]) -> tuple[str, str, list[str]]:
     """Return the text about censors above a table, their column's heading, and its rows."""
-    profiles = {censor.partition(" ")[0] for censor in censors}
-    if len(profiles) != 1:
+    names, told = [list(each) for each in zip(*map(split_name, censors), strict=True)] or [[], []]
+    if len(set(names)) != 1:
         return "", "Censor", list(censors)
-    [profile] = profiles
-    told = [censor.partition(" ")[2] for censor in censors]
+    profile = names[0]
     if len(set(told)) == 1 and told[0].startswith("at "):  # a time of day that all have
         return f"Censor: {profile} {told[0]} (local time)", "", [""] * len(told)
     swept = {varied.rpartition("=")[0] for varied in told}

@@ -23,6 +23,7 @@ from testbed.censor.actions.delay import Delay
 from testbed.censor.censor import Censor
 from testbed.censor.match import Match
 from testbed.censor.profile import Profile, Rule
+from testbed.censor.stack import StackedCensors
 from testbed.evidence import Evidence
 from testbed.lab.middlebox import Middlebox
 from testbed.lab.net.clock import LabClock
@@ -66,7 +67,8 @@ async def forward(way: Way, packets: int) -> dict[str, int]:
     """Send datagrams from inside to outside; return how many arrived and how many were judged."""
     with LabNetwork(plan_of(Across())) as network, ExitStack() as stack:
         await network.settled()
-        box = Middlebox(network["middlebox"], censor(way), "middlebox-eth0")
+        asks = censor(way)
+        box = Middlebox(network["middlebox"], StackedCensors({"": asks}), "middlebox-eth0")
         queue = None if way == "kernel" else stack.enter_context(box.attached())
         sender = _Sender(network)
         async with trio.open_nursery() as nursery:
@@ -76,11 +78,11 @@ async def forward(way: Way, packets: int) -> dict[str, int]:
             for begin, count in _batches(packets):
                 sender.send(count)
                 asked = {"kernel": 0, "settled": 1, "python": begin + count}[way]
-                while box.packets_asked < asked:  # noqa: ASYNC110 - it runs in a thread
+                while asks.packets_asked < asked:  # noqa: ASYNC110 - it runs in a thread
                     # Our own code takes no virtual time: the middlebox only runs while it sleeps.
                     await trio.sleep(_LOOK_S)
             nursery.cancel_scope.cancel()
-        return {"arrived": sender.arrived(), "asked": box.packets_asked}
+        return {"arrived": sender.arrived(), "asked": asks.packets_asked}
 
 
 def _batches(packets: int) -> Iterator[tuple[int, int]]:

@@ -17,7 +17,7 @@ from importlib import metadata
 from pathlib import Path
 
 from testbed.call.engines import ENGINES
-from testbed.experiment.cell import FRAMES_FILE, RECORD_FILE, Cell, TransportChoice
+from testbed.experiment.cell import FRAMES_FILE, RECORD_FILE, THROUGH, Cell, TransportChoice
 from testbed.experiment.choosing import transport_choices
 from testbed.experiment.scenario import ROOT, cells, load_messenger, load_scenario, messenger_names
 from testbed.guest.kernel.builder import Kernel
@@ -35,6 +35,8 @@ DURATION_S = 10.0
 """The duration of the calls in golden cells."""
 _SCENARIO, _TRANSPORTS = "speed", "ru-transports-2025-08"
 """The scenarios that provide the links of golden cells, with jitter, and the transports."""
+_TUNNELS = ("wireguard through turn", "xray")
+"""Further transports, of `ru-tunnels-2025-08`."""
 EVASION_BY_FAKES = "desync {fake = random, fake_bytes = 120, protocol = udp}"
 """The transport without a bridge whose suite has a golden hash: fakes, also from its own draws."""
 _CENSORS: Mapping[str, str] = {"model": "ru-calls-2025-08"}
@@ -121,16 +123,18 @@ def golden_transports() -> dict[str, TransportChoice]:
 
     A transport that wraps another is tested around `direct`, which isolates its own behaviour.
     """
+    entries = (*load_scenario(_TRANSPORTS).transports, *_TUNNELS, EVASION_BY_FAKES)
+    return {str(choice): choice for choice in map(_around_direct, transport_choices(entries))}
+
+
+def _around_direct(choice: TransportChoice) -> TransportChoice:
     direct = TransportChoice("direct")
-    choices = (
-        replace(choice, parameters={k: _plain(v, direct) for k, v in choice.parameters.items()})
-        for choice in transport_choices((*load_scenario(_TRANSPORTS).transports, EVASION_BY_FAKES))
-    )
-    return {str(choice): choice for choice in choices}
-
-
-def _plain(value: object, direct: TransportChoice) -> object:
-    return direct if isinstance(value, TransportChoice) else value
+    wrapped = {
+        key: direct
+        for key, value in choice.parameters.items()
+        if key != THROUGH and isinstance(value, TransportChoice)
+    }
+    return replace(choice, parameters={**choice.parameters, **wrapped})
 
 
 async def observe_cell(kernel: Kernel, cell: Cell, folder: Path, cpu: int) -> Observed:

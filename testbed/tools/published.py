@@ -170,6 +170,7 @@ TABLES: Mapping[str, Published] = {
     "profiles-x-transports": Published(
         "docs/results/profiles-x-transports.md", "profiles-x-transports", _calls
     ),
+    "ru-stacks": Published("docs/results/ru-stacks.md", "ru-stacks", _calls),
     "calibration": Published("docs/results/calibration.md", "calibration", _calibrations),
     "middlebox": Published("docs/results/speed.md", "middlebox", _forwarded),
     "bench": Published("docs/results/speed.md", "bench", _bench),

@@ -13,6 +13,7 @@ from testbed.call.quality.verdict import Verdict
 from testbed.censor.censor import Censor
 from testbed.experiment.scenario import load_censor
 from testbed.record.cell_record import CallKey
+from testbed.record.observation import MiddleboxRecord
 from testbed.record.results import RecordedCell
 from testbed.show.censor_view_table import seen_table
 from tests.censor.packets import OUTSIDE, STUN_BINDING, tcp, udp
@@ -65,6 +66,26 @@ def test_a_blocked_transport_is_distinguished_from_an_unsuited_one(
 ) -> None:
     [seen] = saw([result("t", verdict, noted)])
     assert seen == Seen(record("t").key, {verdict.label: 1}, facts, rules, meaning)
+
+
+def test_what_each_part_of_a_stack_did_is_told_apart() -> None:
+    met = result("t", Verdict.UNUSABLE, []).record
+    parts = {
+        name: MiddleboxRecord(9, {"r": {"matched": 5, "dropped": n}}, noted, part=name)
+        for n, (name, noted) in enumerate(
+            {
+                "open": [(0.2, "udp a > b", "recognised as stun")],
+                "strict": [(0.1, "udp a > b", "up: rule r: drop"), RECOGNISED[-1]],
+            }.items()
+        )
+    }
+    seen = replace(met.observation, middleboxes=parts)
+    [found] = saw([recorded(replace(met, observation=seen))])
+    assert found.rules[0] == "strict: r: drop"
+    assert found.facts == ("stun",)
+    assert seen.rules["open: r"] == {"matched": 5, "dropped": 0}
+    assert seen.rules["strict: r"] == {"matched": 5, "dropped": 1}
+    assert (0.2, "open: udp a > b", "recognised as stun") in seen.events
 
 
 def test_a_transport_that_cannot_run_says_why() -> None:

@@ -38,6 +38,9 @@ VARIANTS = (
     "ru-whitelist-mobile-reset",
     *("stun-every-packet", "stun-first-4"),
     *("loss-10", "loss-20", "loss-30", "shape-40k", "shape-128k", "reorder-slight"),
+    *("ru-fully-encrypted-2024", "ru-hosting-2025-10", "ru-messengers-2026-02"),
+    *("ru-mobile-udp-2025-12", "ru-mtproxy-2026-04", "ru-quic-sni-2023", "ru-vpn-protocols"),
+    *("ir-allow-list-2026-01", "cn-tls-sni-2025-12"),
 )
 
 

@@ -27,6 +27,7 @@ from testbed.censor.censor import Censor
 from testbed.censor.facts import Part
 from testbed.censor.match import Match
 from testbed.censor.profile import Inspection, Profile, Rule
+from testbed.censor.signature import Signature
 from testbed.evidence import Evidence
 from testbed.tools.calibration.planning import numbers_of
 from testbed.tools.calibration.profiles import LISTS
@@ -35,7 +36,9 @@ from tests.calibration.simulate import calibrated
 ALL, TLS = Match(), Match(protocol="tcp", label="tls-client-hello")
 VOICE = Match(protocol="udp", label="stun")
 PARTS = {"reassembles": Evidence("a test", "assumed")}
-KEYS = ("match", "action", "share", "share.3", "share.9", "from_s", "to_s")
+PAYLOAD = Signature(sizes=("148",), hex="01000000")
+LIMITS = ("flows", "flows_s", "within_packets")
+KEYS = ("match", "action", "share", "share.3", "share.9", "from_s", "to_s", *LIMITS)
 
 
 def one_rule(match: Match, action: Action, **window: float) -> Profile:
@@ -72,7 +75,7 @@ def reading(*parts: Part, **inspection: Any) -> Profile:  # noqa: ANN401 - of se
 
 def _rule(name: str, match: Match, action: Action, **window: float) -> Rule:
     numbers = [*action_numbers(action), *window]
-    keys = ["match", "action", *numbers, *match.shares]
+    keys = ["match", "action", *numbers, *match.numbers]
     return Rule(name, match, action, {key: Evidence("a test", "assumed") for key in keys}, **window)
 
 
@@ -128,6 +131,20 @@ PROFILES: Mapping[str, Profile] = {
     "servers": one_rule(Match(servers=("192.0.2.0/28", "domestic")), Drop()),
     "host": one_rule(Match(host=("*.blocked.example",)), Drop()),
     "alpn": one_rule(Match(alpn=("h3", "webrtc")), Drop()),
+    "police after": one_rule(TLS, Police(128_000, 4000, after_bytes=16_000)),
+    "flows": one_rule(replace(TLS, flows=5, flows_s=10), Drop()),
+    "within": one_rule(replace(VOICE, within_packets=3), Drop()),
+    "payload": one_rule(Match(protocol="udp", payload=PAYLOAD), Drop()),
+    "payload of sizes": one_rule(
+        Match(protocol="tcp", payload=Signature(sizes=("90-120", "148"))), Drop()
+    ),
+    "payload within": one_rule(
+        Match(protocol="udp", payload=Signature(hex="21..a442", at=4), within_packets=2), Drop()
+    ),
+    "many names": one_rule(Match(sni=tuple(f"*.n{k}.example" for k in range(50))), Drop()),
+    "share of servers": one_rule(
+        replace(VOICE, servers=("192.0.2.0/28",), share=0.3, share_by="server-address"), Drop()
+    ),
 }
 
 
@@ -246,6 +263,17 @@ WRONG: list[tuple[str, Callable[[Profile], Profile], str]] = [
     ("ports", changed_match(server_ports=("3478", "50000-50101")), "port 50101"),
     ("servers", changed_match(servers=("192.0.2.0/29", "domestic")), "192.0.2.15"),
     ("host", changed_match(host=("*.blocked.example*",)), "blocked.example.x"),
+    ("police after", changed_action(after_bytes=16_400.0), "after_bytes"),
+    ("police after", changed_action(burst_bytes=4400.0), "burst_bytes"),
+    ("flows", changed_match(flows=6), "flows is 6"),
+    ("flows", changed_match(flows=4), "one flow too few"),
+    ("flows", changed_match(flows_s=9.9), "flows_s"),
+    ("within", changed_match(within_packets=4), "within_packets"),
+    ("payload", changed_match(payload=replace(PAYLOAD, sizes=())), "but 147 bytes"),
+    ("payload", changed_match(payload=replace(PAYLOAD, sizes=("148-149",))), "but 149 bytes"),
+    ("payload", changed_match(payload=replace(PAYLOAD, hex="")), "but byte 0"),
+    ("payload within", changed_match(within_packets=1), "within_packets"),
+    ("many names", changed_match(sni=("*",)), "sni"),
 ]
 
 

@@ -79,7 +79,7 @@ def tcp(
 
 def rule(name: str, match: Match, action: Action) -> Rule:
     """Make a rule whose evidence says that it is a test's."""
-    keys = ("match", "action", *action_numbers(action), *match.shares)
+    keys = ("match", "action", *action_numbers(action), *match.numbers)
     return Rule(name, match, action, {key: Evidence("a test", "assumed") for key in keys})
 
 

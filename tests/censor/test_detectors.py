@@ -57,6 +57,8 @@ def cases_over_udp() -> list[Case]:
         Case("WireGuard", "udp", up(vectors.wireguard_initiation()), {"wireguard"}),
         Case("OpenVPN over UDP", "udp", vectors.openvpn(), {"openvpn", "unknown"}),
         Case("random over UDP", "udp", up(*(random.randbytes(300) for _ in range(4))), {"unknown"}),
+        Case("IKEv2", "udp", up(vectors.ike_request()), {"ikev2"}),
+        Case("IKEv2 behind NAT", "udp", up(bytes(4) + vectors.ike_request()), {"ikev2"}),
         Case(
             "a WhatsApp call (model)",
             "udp",

@@ -17,7 +17,8 @@ from testbed.censor.actions.duplicate import Duplicate
 from testbed.censor.actions.reset import Reset
 from testbed.censor.actions.shape import Shape
 from testbed.censor.match import Match
-from testbed.censor.profile import Inspection
+from testbed.censor.profile import Inspection, Profile
+from testbed.censor.stack import AnyCensor, in_series
 from testbed.experiment.cell import Cell
 from testbed.experiment.choosing import transport_choice
 from testbed.guest.kernel.builder import Kernel
@@ -41,12 +42,21 @@ def through(
     inspection: Inspection | None = None,
 ) -> RecordedCell:
     """Conduct a short WhatsApp call through a box with one rule, over links without jitter."""
+    return under(kernel, run, one_rule(name, match, action, inspection))
+
+
+def one_rule(
+    name: str, match: Match, action: Action, inspection: Inspection | None = None
+) -> Profile:
+    return replace(profile(rule("r", match, action), inspection=inspection), name=name)
+
+
+def under(kernel: Kernel, run: Run, censor: AnyCensor) -> RecordedCell:
     cell: Cell = short_cell("whatsapp", "direct", "open", duration_s=3)
     still = {
         each: replace(getattr(cell.links, each), jitter_ms=0.0)
         for each in ("access", "domestic", "backbone", "hosting", "callee_access")
     }
-    censor = replace(profile(rule("r", match, action), inspection=inspection), name=name)
     ended: list[Done] = []
     cells = [replace(cell, censor=censor, links=replace(cell.links, **still))]
     trio.run(run_cells, run, cells, in_guest(kernel), CPUS, ended.append)
@@ -89,6 +99,30 @@ def test_a_shaper_queues_and_a_duplicate_arrives_twice(kernel: Kernel, run: Run)
     for direction in run.frames(result).values():
         assert len(direction.received) == 300
     assert counters(result)["made"] == counters(result)["matched"]
+
+
+def test_packets_that_one_part_holds_meet_the_next_at_their_time(kernel: Kernel, run: Run) -> None:
+    """Each is held for 50 ms, and then sent twice; held again for 10 ms, as all that comes down."""
+    up = Match(protocol="udp", direction="up")
+    parts = (
+        one_rule("holds", up, Delay(delay_ms=50.0)),
+        one_rule("copies", up, Duplicate(probability=1.0)),
+        one_rule("holds again", UDP, Delay(delay_ms=10.0)),
+    )
+    result = under(kernel, run, in_series(parts))
+    rules = result.record.observation.rules
+    assert rules["holds: r"]["late"] == rules["holds: r"]["matched"] > 150
+    assert rules["copies: r"]["matched"] == rules["holds: r"]["matched"]
+    assert rules["copies: r"]["made"] == rules["copies: r"]["matched"]
+    assert rules["holds again: r"]["late"] > 2 * rules["copies: r"]["made"]
+    frames = run.frames(result)
+    assert [len(frames[way].received) for way in ("up", "down")] == [300, 150]
+    delays_s = {
+        way: median(at - d.sent_s[index] for index, at in d.received) for way, d in frames.items()
+    }
+    assert 0.0500 <= delays_s["up"] - delays_s["down"] < 0.0505
+    of_parts = {flow.partition(": ")[0] for _, flow, _ in result.record.observation.events}
+    assert of_parts == {"holds", "copies", "holds again"}
 
 
 def test_a_reset_ends_the_connection_at_both_ends(kernel: Kernel, run: Run) -> None:

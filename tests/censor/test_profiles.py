@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -11,6 +12,7 @@ from testbed.censor.censor import Censor
 from testbed.censor.packet import Direction, Packet
 from testbed.experiment import scenario
 from testbed.experiment.explanations import ScenarioError
+from testbed.tools.calibration.openings import openings
 from tests.censor import vectors
 from tests.censor.packets import STUN_BINDING, tcp, udp
 from tests.censor.treatment import (
@@ -38,6 +40,25 @@ from tests.censor.treatment import (
     untouched,
     voice,
 )
+
+NOISE = [(number % 2 == 0, Random(number).randbytes(300)) for number in range(40)]
+
+
+def connections(count: int, first: bytes | None = None) -> list[Packet]:
+    """Connections of one client to one server, one after another."""
+    hello = first or vectors.client_hello("a.example")
+    return [
+        packet
+        for number in range(count)
+        for packet in of_tcp([(True, hello), (False, b"ok")], client_port=40000 + number)
+    ]
+
+
+def quic_hello() -> bytes:
+    """A QUIC Initial whose ClientHello has a blocked name."""
+    [opening] = [each for each in openings(sni="blocked.example") if each.name == "QUIC v1"]
+    return opening.steps[0].payload
+
 
 Case = tuple[str, Callable[[], list[Packet]], Callable[[Treatment], bool]]
 
@@ -166,6 +187,53 @@ TABLE: dict[str, list[Case]] = {
         ("voice", lambda: voice(200), dead),
         ("QUIC", quic, untouched),
     ],
+    "ru-vpn-protocols": [
+        ("WireGuard", lambda: of_udp([(True, vectors.wireguard_initiation())] * 9), dead),
+        ("OpenVPN", lambda: of_udp([*vectors.openvpn(), *NOISE]), lambda got: got.up < 0.5),
+        ("IKEv2", lambda: of_udp([(True, vectors.ike_request()), *NOISE]), lambda got: got.up < 1),
+        ("SOCKS", lambda: of_tcp([(True, b"\5\1\0"), *NOISE]), dead),
+        ("voice", voice, untouched),
+        ("SSH", ssh, untouched),
+    ],
+    "ru-fully-encrypted-2024": [
+        ("random bytes", random_tcp, dead),
+        ("SSH", ssh, untouched),
+        ("voice", voice, untouched),
+    ],
+    "ru-quic-sni-2023": [
+        ("a blocked name", lambda: of_udp([(True, quic_hello()), *NOISE], 443), dead),
+        ("another name", quic, untouched),
+    ],
+    "ru-tls-policing-2025-11": [
+        ("one connection", lambda: https("a.example", 100), untouched),
+        ("eleven", lambda: connections(11), untouched),
+        ("twelve", lambda: connections(12), lambda got: 0.8 < got.down < 1),
+        ("forty", lambda: connections(40), lambda got: got.up < 0.4),
+        ("forty of SSH", lambda: connections(40, b"SSH-2.0-x\r\n"), untouched),
+    ],
+    "ru-mobile-udp-2025-12": [
+        ("random datagrams", lambda: of_udp(NOISE * 10), dead),
+        ("WhatsApp", lambda: WHATSAPP, untouched),
+        ("Telegram", lambda: TELEGRAM, dead),
+        ("QUIC", quic, untouched),
+        ("TCP", random_tcp, untouched),
+    ],
+    "ru-hosting-2025-10": [("voice", voice, dead), ("TCP", random_tcp, dead)],
+    "ru-messengers-2026-02": [("voice", voice, dead), ("TCP", random_tcp, dead)],
+    "ru-mtproxy-2026-04": [
+        ("OpenSSL's hello", lambda: https("a.example", 100), untouched),
+        ("voice", voice, untouched),
+    ],
+    "ir-allow-list-2026-01": [
+        ("a listed name", lambda: https("a.listed.example", 100), untouched),
+        ("another name", lambda: https("a.example", 100), dead),
+        ("voice", voice, dead),
+    ],
+    "cn-tls-sni-2025-12": [
+        ("a blocked name", lambda: https("blocked.example", 20), lambda got: got.made > 20),
+        ("in two segments", lambda: in_two_segments("blocked.example"), lambda got: got.made > 20),
+        ("another name", lambda: https("a.example"), untouched),
+    ],
     "stun-every-packet": [
         ("voice", voice, untouched),
         ("STUN", behind_fakes, passes(0.7)),
@@ -208,7 +276,9 @@ TOUCHES_ORDINARY = {
     *("shape-128k", "shape-64k", "shape-40k", "loss-5", "loss-10", "loss-20", "loss-30"),
     *("ru-whitelist-mobile", "ru-whitelist-mobile-drop", "ru-whitelist-mobile-reset"),
     *("burst-loss", "reorder-late", "reorder-slight", "duplicate-10"),
-    *("ir-udp-2022", "ru-telegram-2026-02"),  # any UDP to a server abroad, DNS as well
+    # any UDP to a server abroad, DNS as well
+    *("ir-udp-2022", "ru-telegram-2026-02", "ru-messengers-2026-02", "ru-hosting-2025-10"),
+    "ir-allow-list-2026-01",
 }
 
 

@@ -170,6 +170,12 @@ def wireguard_initiation() -> bytes:
     return b"\1\0\0\0" + Random(1).randbytes(144)
 
 
+def ike_request() -> bytes:
+    """Build an IKE_SA_INIT request with a nonce (RFC 7296, 1.2, 3.1 and 3.9)."""
+    nonce = struct.pack("!BBH", 0, 0, 36) + Random(2).randbytes(32)
+    return struct.pack("!8s8sBBBBII", b"initiate", bytes(8), 40, 0x20, 34, 8, 0, 64) + nonce
+
+
 def openvpn() -> list[Sent]:
     """Build the beginning of an OpenVPN handshake without tls-auth: reset, reset, ack, control."""
     client, server = b"\x01" * 8, b"\x02" * 8

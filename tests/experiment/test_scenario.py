@@ -34,7 +34,7 @@ def test_a_sweep_sets_its_numbers_to_each_value() -> None:
     plan = cells(load_scenario("ru-calls-strength"))
     drops = {}
     for cell in plan:
-        rules = {rule.name: rule for rule in cell.censor.rules}
+        rules = {rule.name: rule for part in cell.censor.parts for rule in part.rules}
         action = rules["stun"].action
         assert isinstance(action, Drop)
         drops[cell.censor.name] = action.probability

@@ -72,7 +72,8 @@ class Known(Bank):
         """Run what is not there yet."""
         self.asked.append(what)
         for cell in cells:
-            drops = [r.action.probability for r in cell.censor.rules if isinstance(r.action, Drop)]
+            rules = [rule for part in cell.censor.parts for rule in part.rules]
+            drops = [r.action.probability for r in rules if isinstance(r.action, Drop)]
             drop = max(drops, default=0.0)
             verdict = (
                 Verdict.NO_CALL if drop > 0.7 else Verdict.POOR if drop > 0.3 else Verdict.GOOD

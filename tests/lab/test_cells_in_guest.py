@@ -14,7 +14,7 @@ import trio
 
 from testbed.call.quality.verdict import SetUpOutcome
 from testbed.censor.packet import Direction
-from testbed.censor.profile import with_numbers
+from testbed.censor.stack import with_numbers_of
 from testbed.experiment.cell import Cell, TransportChoice
 from testbed.experiment.scenario import ROOT, cell_id
 from testbed.guest.code_tree import guest_code
@@ -68,7 +68,7 @@ def test_the_restriction_hits_what_the_news_said_it_hits(kernel: Kernel, run: Ru
 
 def test_a_telegram_call_is_given_up_when_its_time_out_says(kernel: Kernel, run: Run) -> None:
     cell = short_cell("telegram-model", "direct", "ru-calls-2025-08")
-    blocked = with_numbers(cell.censor, ["telegram-ports.probability"], 1.0)
+    blocked = with_numbers_of(cell.censor, ["telegram-ports.probability"], 1.0)
     [result] = conducted(kernel, run, replace(cell, censor=blocked))
     assert result.record.verdict.label == "no call"
     call = result.record.observation.call

@@ -83,6 +83,21 @@ def test_the_first_rule_of_each_direction_is_listed_from_where_it_applies(tmp_pa
     )
 
 
+def test_each_part_of_a_stack_sees_the_whole_capture_and_its_rules_are_named_by_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = written(tmp_path, pcap(frames(udp(STUN_BINDING), udp(b"data"))))
+    recognise(path, censor="udp-blocked + ru-calls-2025-08", written_json=True)
+    found = json.loads(capsys.readouterr().out)
+    assert found["censor"] == "udp-blocked + ru-calls-2025-08"
+    [flow] = found["flows"]
+    assert [each["fact"] for each in flow["recognised"]] == ["stun"]
+    assert [each["rule"] for each in flow["rules"]] == [
+        "udp-blocked: all",
+        "ru-calls-2025-08: stun",
+    ]
+
+
 def test_the_answer_counts_calls_and_stun_apart(tmp_path: Path) -> None:
     said = answer(flows_of(capture_of_calls(tmp_path)), None)
     assert said.startswith("1 of 3 flows would be recognised as calls, and 1 more by STUN alone.")

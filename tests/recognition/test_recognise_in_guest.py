@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from testbed.censor.profile import Profile
+from testbed.censor.stack import AnyCensor
 from testbed.guest.kernel.builder import Kernel
 from testbed.record.results import Run
 from testbed.run.runner import Done, in_guest, run_cells
@@ -32,7 +32,7 @@ def noted(folder: Path) -> dict[tuple[str, str], float]:
     return found
 
 
-def replayed(path: Path, censor: Profile) -> dict[tuple[str, str], float]:
+def replayed(path: Path, censor: AnyCensor) -> dict[tuple[str, str], float]:
     """Return the same of a replay."""
     replay = Replay(censor)
     with Capture(path) as capture:

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from testbed.experiment.cell import FRAMES_FILE, OtherTraffic, Said, Topology
 from testbed.experiment.scenario import (
-    censor_names,
+    any_censor_names,
     link_set_names,
-    load_censor,
+    load_any_censor,
     load_link_set,
     load_messenger,
     messenger_names,
@@ -92,7 +92,7 @@ MANIFESTS = st.builds(
         links=some(link_set_names(), lambda name: load_link_set(name).links),
         topologies=any_of(Mapping[str, Topology]),
         messengers=some(messenger_names(), load_messenger),
-        censors=some(censor_names(), load_censor),
+        censors=some(any_censor_names(), load_any_censor),
         transports=st.dictionaries(
             SHORT,
             st.builds(
@@ -124,11 +124,11 @@ def test_a_manifest_is_read_back_as_it_was_written(about: Manifest) -> None:
     assert Manifest.from_json(text).to_json() == text
 
 
-@pytest.mark.parametrize("name", censor_names())
+@pytest.mark.parametrize("name", any_censor_names())
 def test_every_censor_that_ships_is_read_back_from_a_manifest(name: str) -> None:
     about = manifest()
     with_censor = replace(
-        about, definitions=replace(about.definitions, censors={name: load_censor(name)})
+        about, definitions=replace(about.definitions, censors={name: load_any_censor(name)})
     )
     assert Manifest.from_json(with_censor.to_json()) == with_censor
 

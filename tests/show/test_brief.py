@@ -37,7 +37,7 @@ CALLS = [
 
 def page(censor: str = RUSSIA, today: date = TODAY) -> str:
     line = Recorded("a run", "a mobile line", [recorded(one) for one in CALLS])
-    html = brief_of(censor, load_censor(censor), [line], transport_facts(), today)
+    html = brief_of(load_censor(censor), {}, [line], transport_facts(), today)
     text = BeautifulSoup(html, "html.parser").get_text(" ", strip=True)
     return " ".join(text.replace("\N{NO-BREAK SPACE}", " ").split())
 
@@ -78,6 +78,16 @@ def test_weak_or_stale_evidence_names_no_tool(censor: str, today: date) -> None:
     assert "so no tool is named for it" in text
     assert "hysteria2" not in text
     assert "We do not know." in text
+
+
+def test_a_dated_stack_says_why_each_part_is_taken_to_be_there(tmp_path: Path) -> None:
+    out = tmp_path / "brief.html"
+    done = command("brief", "ru-mobile-2026-06", "--out", str(out))
+    assert done.status == 0, done.err
+    text = " ".join(BeautifulSoup(out.read_text(), "html.parser").get_text(" ").split())
+    assert "Russia, mobile lines, June 2026" in text
+    assert "On this line: home-fibre: " in text
+    assert "ru-vpn-protocols (community: net4people/bbs 274 (2023-08)" in text
 
 
 def test_a_source_s_newest_date_is_found_in_its_text() -> None:

@@ -144,7 +144,8 @@ def test_fishers_test_agrees_with_scipy(before: int, after: int) -> None:
 def test_all_detectors_watch_and_too_few_seeds_are_refused() -> None:
     plan = gate_cells(load_scenario("gate"), transport_choice("direct"))
     watching = [cell for cell in plan if cell.censor.name == WATCHER]
-    labels = {rule.match.label for rule in watching[0].censor.rules}
+    [everything] = watching[0].censor.parts
+    labels = {rule.match.label for rule in everything.rules}
     assert set(LABELS) <= labels
     assert sorted(cell.seed for cell in watching) == list(SEEDS)
     assert {str(cell.transport) for cell in plan} == {"build"}

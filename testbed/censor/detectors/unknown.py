@@ -8,6 +8,7 @@ from functools import partial
 from testbed.censor.detectors.dns import asked_name
 from testbed.censor.detectors.dtls import looks_like_dtls
 from testbed.censor.detectors.http import looks_like_http
+from testbed.censor.detectors.ike import is_first_message
 from testbed.censor.detectors.quic import looks_like_quic
 from testbed.censor.detectors.rtp import rtp_header
 from testbed.censor.detectors.socks import looks_like_socks
@@ -32,6 +33,7 @@ _SHAPES: Mapping[str, Sequence[Callable[[bytes], bool]]] = {
         looks_like_dtls,
         looks_like_quic,
         is_initiation,
+        is_first_message,
         lambda payload: asked_name(payload, framed=False) is not None,
     ),
 }

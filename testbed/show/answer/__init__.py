@@ -79,9 +79,9 @@ def _standings(
     found = {}
     for censor in dict.fromkeys(c.key.censor for c in compared):
         name = censor.partition(" over ")[0]
-        profile = manifest.definitions.censors.get(name)
-        if profile is not None and profile.rules:
-            found[censor] = standing(name, profile, today)
+        restriction = manifest.definitions.censors.get(name)
+        if restriction is not None and any(part.rules for part in restriction.parts):
+            found[censor] = standing(name, restriction, today)
     return found
 
 

@@ -6,11 +6,11 @@ confidence of each fact and the date on which it was last checked against its so
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from testbed.censor.profile import Profile, Rule
+from testbed.censor.stack import AnyCensor
 from testbed.evidence import Evidence
 
 STALE_AFTER = timedelta(days=180)
@@ -68,30 +68,32 @@ class Standing:
         return stale_warning(self.name, self.reviewed) if self.is_stale else ""
 
 
-def standing(name: str, profile: Profile, today: date) -> Standing:
-    """Return how well a profile is supported, as of `today`."""
-    facts = dict(_facts(profile.rules))
+def standing(name: str, censor: AnyCensor, today: date) -> Standing:
+    """Return how well a censor is supported on a day; a stack is as old as its oldest part."""
+    rules = [rule for part in censor.parts for rule in part.rules]
+    facts = dict(_facts(censor))
+    reviewed = min(part.reviewed for part in censor.parts)
     assumed = tuple(fact for fact, one in facts.items() if one.confidence == "assumed")
-    matches = [
-        rule.evidence["match"] for rule in profile.rules if rule.action.kind not in _HARMLESS
-    ]
+    matches = [rule.evidence["match"] for rule in rules if rule.action.kind not in _HARMLESS]
     is_made_up = bool(facts) and len(assumed) == len(facts)
     return Standing(
         name,
-        profile.title,
-        profile.reviewed,
+        censor.title,
+        reviewed,
         assumed,
         len(facts),
         is_made_up=is_made_up,
         is_weak=not is_made_up and bool(matches) and all(map(_is_assumed, matches)),
-        is_stale=not is_made_up and is_stale(profile.reviewed, today),
+        is_stale=not is_made_up and is_stale(reviewed, today),
     )
 
 
-def _facts(rules: Iterable[Rule]) -> Iterator[tuple[str, Evidence]]:
-    for rule in rules:
-        for fact, evidence in rule.evidence.items():
-            yield f"{rule.name}.{fact}", evidence
+def _facts(censor: AnyCensor) -> Iterator[tuple[str, Evidence]]:
+    for part in censor.parts:
+        before = f"{part.name}." if len(censor.parts) > 1 else ""
+        for rule in part.rules:
+            for fact, evidence in rule.evidence.items():
+                yield f"{before}{rule.name}.{fact}", evidence
 
 
 def _is_assumed(evidence: Evidence) -> bool:

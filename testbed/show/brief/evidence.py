@@ -39,7 +39,9 @@ def cited(evidence: Iterable[Evidence], today: date) -> list[Cited]:
         for source in sources({"": [one]}):
             found.setdefault(
                 source.words,
-                Cited(source.words, address(source.words), one.confidence, age(one.source, today)),
+                Cited(
+                    source.words, address(source.words), one.confidence, age(source.words, today)
+                ),
             )
     return list(found.values())
 

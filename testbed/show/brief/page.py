@@ -7,7 +7,8 @@ from datetime import date
 
 import jinja2
 
-from testbed.censor.profile import Profile
+from testbed.censor.stack import AnyCensor
+from testbed.evidence import Evidence
 from testbed.experiment.transport_facts import TransportFacts
 from testbed.show.answer.standing import standing
 from testbed.show.brief.evidence import cited
@@ -16,15 +17,19 @@ from testbed.show.drawing.words import tied
 
 
 def brief_of(
-    name: str,
-    censor: Profile,
+    censor: AnyCensor,
+    why: Mapping[str, Evidence],
     recorded: Sequence[Recorded],
     known: Mapping[str, TransportFacts],
     today: date,
 ) -> str:
-    """Return the brief of a censor; `recorded` are the calls under it, by line."""
-    facts = [one for rule in censor.rules for one in rule.evidence.values()]
-    stand = standing(name, censor, today)
+    """Return the brief of a censor; `recorded` are the calls under it, by line.
+
+    `why` has the evidence for each part of a dated stack being there, by the part's name.
+    """
+    rules = [rule for part in censor.parts for rule in part.rules]
+    facts = [*why.values(), *(one for rule in rules for one in rule.evidence.values())]
+    stand = standing(censor.name, censor, today)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("testbed.show.brief"),
         autoescape=True,
@@ -34,7 +39,8 @@ def brief_of(
     )
     environment.filters |= {"tied": tied, "tool": title_of}
     return environment.get_template("brief.html").render(
-        name=name,
+        name=censor.name,
+        why=why,
         censor=censor,
         stand=stand,
         today=today.isoformat(),

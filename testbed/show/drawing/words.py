@@ -10,6 +10,7 @@ from fractions import Fraction
 from testbed.analysis.statistics import CONFIDENCE, coverage_limit
 from testbed.analysis.sweeps import setting_of
 from testbed.call.quality import verdict as v
+from testbed.censor.stack import split_name
 from testbed.record.cell_record import DIRECT, OPEN
 from testbed.record.manifest import Manifest
 from testbed.record.results import RecordedCell
@@ -62,9 +63,10 @@ def _censor_names(restrictions: Sequence[str]) -> tuple[dict[str, str], str]:
     profiles = {setting.profile for setting in swept.values()}
     if len(swept) == len(settings) and len(profiles) == 1:
         return {name: f"{s.what} = {s.value}" for name, s in swept.items()}, profiles.pop()
-    parted = [name.partition(" ") for name in restrictions]
-    if len({profile for profile, _, _ in parted}) == 1 and all(rest for _, _, rest in parted):
-        return {"".join(parts): parts[2] for parts in parted}, parted[0][0]
+    parted = {name: split_name(name) for name in restrictions}
+    if len({name for name, _ in parted.values()}) == 1 and all(v for _, v in parted.values()):
+        varied = {name: variation for name, (_, variation) in parted.items()}
+        return varied, next(iter(parted.values()))[0]
     return {name: name for name in restrictions}, ""
 
 

@@ -47,10 +47,7 @@ def matrix(run: Run) -> Figure:
         words.definition(),
     )
     with style.applied():
-        labels_in = sheet.label_in(censors, style.NOTE_PT)
-        margins = sheet.Margins(
-            sheet.label_in(transports), last=math.sin(math.radians(_SLANT_DEG)) * labels_in + 0.15
-        )
+        margins = sheet.Margins(sheet.label_in(transports), last=_labels_in(censors))
         rows_in = [len(transports) * _ROW_IN] * len(groups)
         figure, panels = sheet.sheet(
             words.question(data.manifest), notes, rows_in, margins, key=_key()
@@ -114,8 +111,22 @@ def median_verdict(verdicts: Mapping[Verdict, int]) -> Verdict:
     return worst_first[(len(worst_first) - 1) // 2]
 
 
+def _name(censor: str) -> str:
+    """Return a censor's label, with the parts of a stack on lines of their own."""
+    return "no restriction" if censor == OPEN else censor.replace(" + ", " +\n")
+
+
+def _labels_in(censors: Sequence[str]) -> float:
+    """Return the height of the censors' labels below the fields, in inches; they are slanted."""
+    lines = [_name(censor).splitlines() for censor in censors]
+    longest_in = sheet.label_in((line for each in lines for line in each), style.NOTE_PT)
+    more_in = (max(map(len, lines)) - 1) * style.NOTE_PT * 1.2 / 72
+    slant = math.radians(_SLANT_DEG)
+    return math.sin(slant) * longest_in + math.cos(slant) * more_in + 0.15
+
+
 def _label_censors(axes: Axes, censors: Sequence[str]) -> None:
-    names = ["no restriction" if censor == OPEN else censor for censor in censors]
+    names = list(map(_name, censors))
     axes.set_xticks([x + 0.5 for x in range(len(censors))], names, rotation=_SLANT_DEG, ha="right")
     axes.tick_params(axis="x", labelcolor=style.INK, labelsize=style.NOTE_PT, pad=1)
     for label in axes.get_xticklabels():

@@ -11,6 +11,7 @@ from typing import get_args
 
 from testbed.call.messenger import Messenger
 from testbed.censor.profile import Inspection, Profile, Rule
+from testbed.censor.stack import split_name
 from testbed.evidence import Confidence, Evidence
 from testbed.experiment.link import Link
 from testbed.experiment.scenario import scenario_names
@@ -56,16 +57,16 @@ class Origin:
 
 
 def censors(manifest: Manifest) -> list[Origin]:
-    """Return the censor profiles of a run."""
+    """Return the censors of a run."""
     return [
         Origin(
             name,
-            profile.title,
-            " ".join(profile.description.split()),
-            [*_inspection(profile), *((rule.name, _rule(rule)) for rule in profile.rules)],
+            censor.title,
+            " ".join(censor.description.split()),
+            [fact for part in censor.parts for fact in _part(part, len(censor.parts) > 1)],
             manifest.inputs[f"censor {name}"],
         )
-        for name, profile in manifest.definitions.censors.items()
+        for name, censor in manifest.definitions.censors.items()
     ]
 
 
@@ -148,11 +149,19 @@ def _selection(run: Run, cells: Sequence[RecordedCell]) -> Iterator[tuple[str, s
     ran = {
         "messenger": dict.fromkeys(cell.record.messenger for cell in cells),
         "transport": dict.fromkeys(cell.record.transport for cell in cells),
+        "censor": dict.fromkeys(split_name(cell.record.censor)[0] for cell in cells),
         "seed": dict.fromkeys(str(cell.record.seed) for cell in cells),
     }
     for option, values in ran.items():
         if len(values) < len(asked.get(f"{option}s", ())):
             yield from ((option, value) for value in values)
+
+
+def _part(profile: Profile, is_one_of_several: bool) -> Iterator[tuple[str, list[Fact]]]:
+    """Yield the facts of a profile's inspection and rules; in a stack, named by the profile."""
+    before = f"{profile.name}: " if is_one_of_several else ""
+    for name, facts in (*_inspection(profile), *((r.name, _rule(r)) for r in profile.rules)):
+        yield before + name, facts
 
 
 def _rule(rule: Rule) -> list[Fact]:

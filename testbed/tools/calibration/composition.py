@@ -42,6 +42,8 @@ _CLIENTS = IPv4Network(INSIDE)
 _CLIENTS_OUTSIDE = next(NEUTRAL.subnets())
 _PACKETS_A_VOLLEY = 2000
 _HIGH_PORT, _LOW_PORT = 50_001, 1
+_PORTS_APART = 101
+"""How far the client ports of one client's flows are from each other."""
 End = Literal["client", "server"]
 
 
@@ -129,11 +131,13 @@ class Script:
         beside: Talk | None = None,
         same: Sequence[End] = (),
         shakes_hands: bool = True,
+        after_s: float = 1e-3,
     ) -> Talk:
         """Begin a flow with its opening.
 
         It has a client of its own and, if the shape's network has enough addresses, a server of its
-        own, except that it shares the ends in `same` with the flow `beside`.
+        own, except that it shares the ends in `same` with the flow `beside`. A shape with a rank
+        makes its client begin so many flows in all; this one begins `after_s` after the others.
         """
         if at_s is None and len(self._sent) - self._paused_at > _PACKETS_A_VOLLEY:
             self._paused_at = len(self._sent)
@@ -142,6 +146,8 @@ class Script:
         talk = Talk(shape, *self._ends(shape, number, beside, same))
         self.talks.append(talk)
         at_s = self.now_s if at_s is None else at_s
+        if shape.rank > 1:
+            at_s = self._crowd(talk, at_s) + after_s
         looks = self.reference.looks(shape.protocol)
         talk.known = Known(inspected=not looks)
         if shape.protocol == "tcp" and shakes_hands:
@@ -155,6 +161,16 @@ class Script:
         talk.ready_s = at_s
         self.now_s = max(self.now_s, at_s)
         return talk
+
+    def _crowd(self, talk: Talk, at_s: float) -> float:
+        """Begin the other flows of a flow's rank with one packet each; return when the last was."""
+        flags = SYN if talk.shape.protocol == "tcp" else 0
+        for number in range(1, talk.shape.rank):
+            port = (talk.client.port + number * _PORTS_APART) % 0xFFFF or 1
+            shape = replace(talk.shape, rank=number)
+            other = Talk(shape, Endpoint(talk.client.address, port), talk.server)
+            at_s = self._put(other, at_s + 1e-3, True, b"", flags).at_s
+        return at_s
 
     def say(self, talk: Talk, at_s: float, payload_bytes: int, *, up: bool) -> Said:
         """Send a packet whose payload has this size and reveals nothing."""
@@ -210,6 +226,9 @@ class Script:
         data = packet(protocol, *ends, payload, number, tcp, is_answer=not by_client)
         talk.sequences[by_client] += len(payload) + bool(flags & SYN)
         talk.payload_packets += bool(payload)
+        if payload:
+            shown = self.reference.signatures(protocol, payload, talk.payload_packets)
+            talk.known = talk.known._replace(labels=talk.known.labels | shown)
         up = talk.shape.up(by_client)
         self._sent.append(Sent(at_s, up, data))
         expected = self._expected(talk, at_s, up)

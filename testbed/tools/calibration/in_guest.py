@@ -24,6 +24,7 @@ from mininet.topo import Topo
 
 from testbed.censor.censor import Censor
 from testbed.censor.packet import Direction
+from testbed.censor.stack import StackedCensors
 from testbed.experiment.link import Link, LinkDirection
 from testbed.lab.bottleneck import bottlenecks
 from testbed.lab.middlebox import Middlebox
@@ -225,7 +226,7 @@ async def across_box(task: Task, number: int) -> list[Arrived]:
         await network.settled()
         rng = Random(f"calibrate {task.profile.name} {experiment.name}")
         censor = Censor(task.profile, rng, task.lists, experiment.local_time)
-        box = Middlebox(network["middlebox"], censor, inside_interface="middlebox-eth0")
+        box = Middlebox(network["middlebox"], StackedCensors({"": censor}), "middlebox-eth0")
         with box.attached() as queue:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(box.run, queue)

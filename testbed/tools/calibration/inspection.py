@@ -10,10 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from math import ceil, log
+from math import ceil, inf, log
 from typing import NamedTuple
 
-from testbed.censor.detectors import DETECTORS
 from testbed.censor.detectors.client_hello import HELLO_VALUES
 from testbed.censor.facts import Reading
 from testbed.censor.opening import Opening, Step
@@ -53,7 +52,7 @@ def probe_inspection(reference: Reference) -> Iterator[Probe]:
     """Yield the experiments for the inspection settings of a profile's middlebox."""
     inspection = reference.profile.inspection
     single = [w for w in _witnesses(reference) if len(w.shape.opening.steps) == 1]
-    going_on = [w for w in single if _goes_on(w)]
+    going_on = [w for w in single if _goes_on(w, reference)]
     if inspection.packets is not None:
         yield _or_nothing(("packets", "packets_spread"), going_on, reference, _packets)
     if inspection.unparsed_bytes is not None:
@@ -61,7 +60,7 @@ def probe_inspection(reference: Reference) -> Iterator[Probe]:
         yield _or_nothing(("unparsed_bytes",), of_tcp, reference, _unparsed)
     if inspection.idle_s is not None:
         lasting = [w for w in _witnesses(reference) if w.is_touched and w.rule.action.acts]
-        starting = [w for w in single if w.is_touched and not _goes_on(w)]
+        starting = [w for w in single if w.is_touched and not _goes_on(w, reference)]
         probe = _forgotten if lasting else _looked_at_anew
         yield _or_nothing(("idle_s",), lasting or starting, reference, probe)
     seen = set()
@@ -74,6 +73,35 @@ def probe_inspection(reference: Reference) -> Iterator[Probe]:
         ):
             seen.add(name)
             yield _in_pieces(reference, witness)
+
+
+def probe_depth(reference: Reference, rule: Rule, shape: Shape) -> Iterator[Probe]:
+    """Yield the experiment for a rule's own limit of packets: facts come just before and after."""
+    limit = rule.match.within_packets
+    witness = next((w for w in _witnesses(reference) if w.rule is rule), None)
+    if limit is None:
+        return
+    if witness is None or len(shape.opening.steps) > 1 or not _goes_on(witness, reference):
+        how = "no flow reveals the rule's facts later than with its first packet"
+        yield _not_seen(Measurement(rule.name, "within_packets", limit, None, how=how))
+        return
+    script = Script(f"{rule.name} within_packets", reference)
+    places = sorted({1, limit - 1, limit, limit + 1, limit + 2} - {0})
+    talks = {
+        place: _flow(script, witness, _led(shape.opening, [SMALL] * (place - 1)))
+        for place in places
+    }
+
+    def judge(seen: Observation) -> Sequence[Finding]:
+        known = [n for n, talk in talks.items() if _recognised(witness, talk, seen)]
+        missed = [n for n in places if n not in known]
+        last, first = max(known, default=0), min(missed, default=inf)
+        how = "the last packet with payload at which the rule still applied"
+        return [
+            Measurement(rule.name, "within_packets", limit, last, last, first - 1, len(places), how)
+        ]
+
+    yield Probe(script.experiment(), judge)
 
 
 def _witnesses(reference: Reference) -> Iterator[Witness]:
@@ -109,12 +137,13 @@ def _acting(reference: Reference, rule: Rule, shape: Shape, known: Known) -> Rul
     return None
 
 
-def _goes_on(witness: Witness) -> bool:
+def _goes_on(witness: Witness, reference: Reference) -> bool:
     """Return whether the detectors of a rule's facts go on after a payload of zeros."""
     facts, protocol = witness.rule.match.facts, witness.shape.protocol
     ends = Endpoint(bytes(4), 50_000), Endpoint(bytes(4), 9)
     zeros = parse_packet(packet(protocol, *ends, filler(SMALL), 1), Direction.UP)
-    kinds = [k for k in DETECTORS if k.protocol == protocol and facts <= set(k.states)]
+    needed = reference.profile.kinds
+    kinds = [k for k in needed if k.protocol == protocol and facts <= set(k.states)]
     return any(kind.make(Reading()).feed(zeros, 0.0) is None for kind in kinds)
 
 
@@ -130,15 +159,23 @@ def _or_nothing(
     inspection = reference.profile.inspection
     wanted = {n: v for n in numbers if (v := getattr(inspection, n)) is not None}
 
-    def judge(seen: Observation) -> Sequence[Finding]:
-        del seen
-        why = "no rule of this profile depends on it in a way that packets reveal"
-        return [
+    why = "no rule of this profile depends on it in a way that packets reveal"
+    return _not_seen(
+        *(
             Measurement("inspection", number, value, None, how=why, is_inherent=True)
             for number, value in wanted.items()
-        ]
+        )
+    )
 
-    return Probe(Script.empty(f"inspection {numbers[0]}"), judge)
+
+def _not_seen(*found: Measurement) -> Probe:
+    """Return an empty experiment that reports numbers as not measured."""
+
+    def judge(seen: Observation) -> Sequence[Finding]:
+        del seen
+        return found
+
+    return Probe(Script.empty(f"{found[0].rule} {found[0].number}"), judge)
 
 
 def _led(opening: Opening, payloads: Sequence[int]) -> Opening:
@@ -194,7 +231,6 @@ def _packets(reference: Reference, witness: Witness) -> Probe:
 
 def _of_packets(first: int, spread: int, shares: dict[int, float], flows: int) -> list[Measurement]:
     """Return the last N at which all flows were recognised, and the last at which any was."""
-    inf = float("inf")
     of_all = [place for place, share in shares.items() if share == 1]
     not_all = [place for place, share in shares.items() if share < 1]
     of_none = [place for place, share in shares.items() if share == 0]

@@ -11,9 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from testbed.censor.action import action_numbers, number_types
 from testbed.censor.profile import Profile, Rule
 from testbed.tools.calibration.composition import Observation, Script
+from testbed.tools.calibration.crowds import probe_crowd
 from testbed.tools.calibration.delays import probe_delay
 from testbed.tools.calibration.findings import Finding, Measurement
-from testbed.tools.calibration.inspection import probe_inspection
+from testbed.tools.calibration.inspection import probe_depth, probe_inspection
 from testbed.tools.calibration.probe import Probe
 from testbed.tools.calibration.reference import Reference
 from testbed.tools.calibration.series import probe_action
@@ -41,6 +42,8 @@ def _probes(reference: Reference) -> Iterator[Probe]:
         yield probe_vectors(reference, rule, shape)
         yield from probe_action(reference, rule, shape)
         yield from probe_shares(reference, rule, shape)
+        yield from probe_crowd(reference, rule, shape)
+        yield from probe_depth(reference, rule, shape)
         yield from probe_times(reference, rule, shape)
         yield from probe_delay(reference, rule, shape)
     yield from probe_inspection(reference)
@@ -72,7 +75,7 @@ def unmeasured(profile: Profile, findings: Sequence[Finding]) -> list[Measuremen
 
 def _numbers_of(rule: Rule) -> dict[str, float]:
     """Return a rule's own numbers: those that have evidence and an effect."""
-    holders = (rule.action, rule)
+    holders = (rule.action, rule, rule.match)
     idle = {*number_types(rule.action)} - {*action_numbers(rule.action)}
     own = {
         name: float(next(getattr(h, name) for h in holders if hasattr(h, name)))

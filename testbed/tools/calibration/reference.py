@@ -16,21 +16,26 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from ipaddress import IPv4Address, IPv4Network
 from itertools import product
-from typing import Final, Literal, NamedTuple
+from math import inf
+from typing import Final, Literal, NamedTuple, TypeVar
 
 from testbed.censor.actions.list import List
 from testbed.censor.actions.pass_ import Pass
-from testbed.censor.detectors import DETECTORS
+from testbed.censor.facts import OPENING_PACKETS
 from testbed.censor.match import Match, networks, port_range
 from testbed.censor.opening import Opening
 from testbed.censor.profile import Profile, Rule
 from testbed.tools.calibration.experiment import INSIDE
 from testbed.tools.calibration.openings import openings, silent
+from testbed.tools.calibration.signed import is_signed, signed
 
 NEUTRAL = IPv4Network("198.18.0.0/15")
 """Addresses of servers that no profile names (RFC 2544)."""
 _INSIDE = IPv4Network(INSIDE)
 _NEUTRAL_PORTS = (9, 443)
+_MOST_TRIED = 8
+"""How many names or networks of a rule are tried."""
+T = TypeVar("T")
 _LONGEST_H = 3
 """The longest duration of an experiment that depends on the time of day (hours)."""
 
@@ -46,6 +51,8 @@ class Shape:
     opened: Literal["inside", "outside"] = "inside"
     client_above: bool = True
     """Whether the client's port is higher than the server's."""
+    rank: int = 1
+    """The number of flows that its client has begun to its server shortly before, and itself."""
 
     @property
     def protocol(self) -> str:
@@ -141,11 +148,14 @@ class Reference:
         return (
             match.protocol in (None, shape.protocol)
             and (match.label is None or match.label in known.labels)
+            and (match.payload is None or match.payload.fact in known.labels)
             and match.direction in (None, "up" if up else "down")
             and (not ports or any(shape.port in each for each in ports))
             and (not match.servers or self._is_server(rule, shape))
             and match.opened in (None, shape.opened)
             and (match.client_port is None or shape.client_above)
+            and (match.flows is None or shape.rank >= match.flows)
+            and (match.within_packets or inf) >= shape.opening.last_step_of(match.facts)
             and (not match.inspected or known.inspected is not False)
             and all(
                 any(like(known.values.get(name, ""), text) for text in patterns)
@@ -162,22 +172,25 @@ class Reference:
         Detectors without a limit of their own, but that finish by themselves, also do so within
         this number.
         """
-        asked = [rule.match for rule in self.profile.rules]
-        limits = [
-            kind.packets or 0
-            for kind in DETECTORS
-            if kind.protocol == protocol
-            and any(
-                match.facts & set(kind.states) and match.protocol in (None, protocol)
-                for match in asked
-            )
-        ]
+        limits = [kind.packets or 0 for kind in self.profile.kinds if kind.protocol == protocol]
         if not limits:
             return 0
         inspection = self.profile.inspection
         if inspection.packets is not None:
             return inspection.packets + (inspection.packets_spread or 0)
         return max(2, *limits)
+
+    def signatures(self, protocol: str, payload: bytes, number: int) -> frozenset[str]:
+        """Return the facts of signatures that a flow's nth packet with payload (from 1) shows."""
+        inspected = self.profile.inspection.packets
+        return frozenset(
+            match.payload.fact
+            for match in (rule.match for rule in self.profile.rules)
+            if match.payload is not None
+            and match.protocol == protocol
+            and number <= (inspected or match.within_packets or OPENING_PACKETS)
+            and is_signed(payload, match.payload)
+        )
 
     def shapes(self, rule: Rule) -> Iterator[Shape]:
         """Yield the flows for which a rule's own conditions hold, the simplest first."""
@@ -189,7 +202,7 @@ class Reference:
         for way, opening, port in product(opened, self._openings(match), ports(match)):
             reachable = servers if way == "inside" else [_INSIDE]
             for network in reachable:
-                shape = Shape(opening, network, port, way)
+                shape = Shape(opening, network, port, way, rank=match.flows or 1)
                 known = Known(opening.labels, opening.values, match.inspected)
                 if any(self._may_hold(rule, shape, known, up=up) for up in (True, False)):
                     yield shape
@@ -259,8 +272,11 @@ class Reference:
             for protocol in ("udp", "tcp", "icmp"):
                 yield silent(protocol, max(1, self.looks(protocol)))
             return
+        if match.payload is not None and match.protocol is not None:
+            yield signed(match.payload, match.protocol)
+            return
         sets = [
-            [(name, witness(text)) for text in texts]
+            [(name, witness(text)) for text in some_of(texts)]
             for name, texts in match.values.items()
             if name != "fingerprint"
         ]
@@ -269,17 +285,29 @@ class Reference:
 
     def _servers(self, rule: Rule) -> list[IPv4Network]:
         """Return the networks of foreign servers that a rule names, or else a neutral network."""
-        return [net for net in self._networks[rule.name] if not net.overlaps(_INSIDE)] or [NEUTRAL]
+        named = [net for net in self._networks[rule.name] if not net.overlaps(_INSIDE)]
+        return list(some_of(named)) or [NEUTRAL]
 
     def beside(self, rule: Rule) -> list[tuple[str, IPv4Network]]:
         """Return servers just inside and just outside the networks that a rule names."""
         found: list[tuple[str, IPv4Network]] = []
-        for net in self._networks[rule.name]:
+        for net in some_of(self._networks[rule.name]):
             first, last = int(net.network_address), int(net.broadcast_address)
             for address in sorted({first - 1, first, last, last + 1}):
                 if 0 < address < 2**32 and IPv4Address(address) not in _INSIDE:
                     found.append((f"server {IPv4Address(address)}", IPv4Network(address)))
         return [*found, ("another server", NEUTRAL)] if found else []
+
+
+def some_of(entries: Sequence[T]) -> Sequence[T]:
+    """Return the entries of a list that are tried: all, or some at equal distances of a long one.
+
+    The first and the last are always among them.
+    """
+    if len(entries) <= _MOST_TRIED:
+        return entries
+    last = len(entries) - 1
+    return [entries[round(n * last / (_MOST_TRIED - 1))] for n in range(_MOST_TRIED)]
 
 
 def ports(match: Match) -> list[int]:

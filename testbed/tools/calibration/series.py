@@ -55,7 +55,7 @@ def _send(script: Script, rule: Rule, talks: Sequence[Talk], series: Series) -> 
             script.send(talk, series.load, script.now_s)
         elif series.steps is not None:
             for step in series.steps(number, sample_of(talk, rule, _NOTHING)):
-                script.say(talk, script.now_s + 1e-3, step.payload_bytes, up=step.up)
+                script.say(talk, script.now_s + step.after_s, step.payload_bytes, up=step.up)
 
 
 def _send_with_pauses(script: Script, talks: Sequence[Talk], load: Load) -> None:

@@ -30,8 +30,10 @@ from testbed.tools.calibration.reference import (
     Shape,
     ports_beside,
     renamed,
+    some_of,
     witness,
 )
+from testbed.tools.calibration.signed import spoilt
 from testbed.tools.calibration.treatment import agrees
 
 _OF_NOTHING = Load(10)
@@ -57,7 +59,10 @@ def probe_vectors(reference: Reference, rule: Rule, shape: Shape) -> Probe:
         tried.append((variation, _try(script, rule, variation, tried[0][1] if tried else [])))
 
     def judge(seen: Observation) -> Sequence[Vector]:
-        return [_judged(rule, variation.what, talks, seen) for variation, talks in tried]
+        return [
+            _judged(rule, variation.what, talks, seen, drawn_once=_drawn_once(reference, talks))
+            for variation, talks in tried
+        ]
 
     return Probe(script.experiment(), judge)
 
@@ -106,7 +111,15 @@ def _loads(reference: Reference, rule: Rule, talk: Talk, at_s: float) -> list[Lo
     return list(dict.fromkeys(found)) or [_OF_NOTHING]
 
 
-def _judged(rule: Rule, what: str, talks: Sequence[Talk], seen: Observation) -> Vector:
+def _drawn_once(reference: Reference, talks: Sequence[Talk]) -> bool:
+    """Return whether flows have one server, for which a rule draws its share once for all."""
+    by_server = any(r.match.share_by.startswith("server") for r in reference.profile.rules)
+    return by_server and len({talk.server.address for talk in talks}) == 1
+
+
+def _judged(
+    rule: Rule, what: str, talks: Sequence[Talk], seen: Observation, *, drawn_once: bool
+) -> Vector:
     said = [s for talk in talks for s in talk.said]
     expected = ", ".join(
         f"{'up' if up else 'down'}: {_name([s.expected for s in said if s.up is up])}"
@@ -115,7 +128,7 @@ def _judged(rule: Rule, what: str, talks: Sequence[Talk], seen: Observation) -> 
     verdicts = [agrees(talk, seen) for talk in talks]
     if any(s.expected is not s.otherwise for s in said):
         otherwise = [agrees(talk.untaken(), seen) for talk in talks]
-        ok = any(v[0] for v in verdicts) and all(
+        ok = (drawn_once or any(v[0] for v in verdicts)) and all(
             v[0] or o[0] for v, o in zip(verdicts, otherwise, strict=True)
         )
     else:
@@ -162,13 +175,15 @@ def _other_ends(reference: Reference, rule: Rule, shape: Shape) -> Iterator[Vari
         way: Literal["inside", "outside"] = "outside" if shape.opened == "inside" else "inside"
         servers = IPv4Network(INSIDE) if way == "outside" else NEUTRAL
         yield Variation(f"opened {way}", replace(shape, opened=way, servers=servers))
+    if match.flows is not None:
+        yield Variation("one flow too few", replace(shape, rank=match.flows - 1))
     if match.client_port is not None:
         yield Variation("client's port below the server's", replace(shape, client_above=False))
 
 
 def _other_names(rule: Rule, shape: Shape) -> Iterator[Variation]:
     for name, patterns in rule.match.values.items():
-        for text in patterns:
+        for text in some_of(patterns):
             for what in (witness(text), witness(text) + ".x", NAME):
                 if (other := renamed(shape, **{name: what})) is not None:
                     yield Variation(f"{name} {what}", other)
@@ -178,7 +193,8 @@ def _other_openings(reference: Reference, rule: Rule, shape: Shape) -> Iterator[
     """Yield other openings: all of the protocol if they matter, and those of other protocols."""
     match = rule.match
     if match.facts or match.inspected:
-        for opening in reference.carriers(shape.protocol, match):
+        spoilt_ones = () if match.payload is None else spoilt(match.payload, shape.protocol)
+        for opening in (*reference.carriers(shape.protocol, match), *spoilt_ones):
             yield Variation(f"as {opening.name}", replace(shape, opening=opening))
     for protocol in ("udp", "tcp", "icmp"):
         if protocol != shape.protocol:
@@ -191,7 +207,8 @@ def _beside(rule: Rule, shape: Shape) -> Iterator[Variation]:
     """Yield flows that share some of their ends with one that was put on a list."""
     if not isinstance(rule.action, List):
         return
-    quiet = replace(shape, opening=next(o for o in openings() if o.protocol == shape.protocol))
+    first = next(o for o in openings() if o.protocol == shape.protocol)
+    quiet = replace(shape, opening=first, rank=1)
     yield Variation("next to it, from another port", quiet, ("client", "server"))
     yield Variation("next to it, from another client", quiet, ("server",))
     yield Variation("next to it, to another server", quiet, ("client",))

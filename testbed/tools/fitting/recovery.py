@@ -120,7 +120,8 @@ def evaluate_case(case: Case, run: Run) -> CaseResult:
         return _RESULT.validate_json(kept.read_bytes())
     control = _examined(run, case.control, both_ends=case.both_ends)
     # Before the restricted call's packets are looked at.
-    expected = truths(case.call.censor, control)
+    [profile] = case.call.censor.parts
+    expected = truths(profile, control)
     if not _is_set_up(run, case.call):
         expected = [each.without_call() for each in expected]
     examined = _examined(run, case.call, both_ends=case.both_ends)

@@ -243,7 +243,11 @@ def in_words(found: Inference, concluded: Conclusions) -> list[str]:
 def _of_box(concluded: Conclusions, box: str) -> Iterator[str]:
     mine = [each for each in concluded.mechanisms if each.box == box]
     sure = [_named(each) for each in mine if each.now >= SURE and each.bits >= LITTLE_BITS]
-    not_so = [_named(each) for each in mine if each.now <= 1 - SURE < each.prior]
+    not_so = [
+        _named(each)
+        for each in mine
+        if each.now <= 1 - SURE and each.now < each.prior and each.bits >= LITTLE_BITS
+    ]
     open_ = [
         _named(each) for each in mine if 1 - SURE < each.now < SURE and each.bits >= LITTLE_BITS
     ]

@@ -9,6 +9,8 @@ from rich.table import Table
 from testbed.inference.information import Expected
 from testbed.tools.inferring.conclusions import Conclusions, Judged, Mechanism, Number, percent
 
+_ENOUGH = 400
+"""With so many independent draws, a probability has a standard error of 2.5 points at most."""
 LEGEND = """\
 Prior and now: how probable it was, and is. 1/2 and x2: if the prior odds had been half or double.
 Messengers: the least and the greatest if one open thing about the messengers were known. Bits: what
@@ -59,10 +61,11 @@ def footer(concluded: Conclusions) -> str:
     """Return on what the answer rests."""
     other = concluded.by_other_code
     code = f" ({other} run by other code in the same laboratory)" if other else ""
+    few = "" if concluded.effective >= _ENOUGH else " (too few: give more --draws)"
     return (
         f"{concluded.cells} calls in the lab{code}; draws from the prior that are worth "
-        f"{concluded.effective:.0f} independent ones; the family's own reports are as improbable "
-        f"as these in {100 * concluded.surprise:.0f} % of cases."
+        f"{concluded.effective:.0f} independent ones{few}; the family's own reports are as "
+        f"improbable as these in {100 * concluded.surprise:.0f} % of cases."
     )
 
 

@@ -1,7 +1,8 @@
 """Replays a capture through the lab's censor, and reports what it saw of each flow and when.
 
 The censor is the one that runs in the lab's middlebox. It is asked about each packet in turn. Its
-decisions to drop, delay or forge packets are not carried out: the capture continues as recorded.
+decisions to drop, delay or forge packets are not carried out: the capture continues as recorded,
+and each part of a stack is asked about every packet.
 """
 
 from __future__ import annotations
@@ -9,17 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
-from random import Random
 from typing import get_args
 
 from testbed.censor.actions.pass_ import Pass
-from testbed.censor.censor import MAX_FLOWS, Censor
+from testbed.censor.censor import MAX_FLOWS
 from testbed.censor.detectors import LABELS, VALUES
 from testbed.censor.event import parse
 from testbed.censor.facts import Fact, Part
 from testbed.censor.match import Match
 from testbed.censor.packet import Direction, Endpoint, Packet, parse_packet
 from testbed.censor.profile import Inspection, Profile, Rule
+from testbed.censor.stack import AnyCensor, running
 from testbed.evidence import Evidence
 from testbed.lab.net.addresses import address_lists
 from testbed.tools.recognition.capture_file import Captured
@@ -96,18 +97,19 @@ class Replay:
     """A censor to which the packets of a capture are shown.
 
     `inside` has the users' networks. Without any, the end of a flow with a private address is
-    inside, or else the end that sent first. Without a profile, all detectors are run, as in a
+    inside, or else the end that sent first. Without a censor, all detectors are run, as in a
     middlebox that reassembles everything.
 
     Raises:
         ValueError: The profile names an address list that does not exist.
     """
 
-    def __init__(self, profile: Profile | None = None, inside: Networks = ()) -> None:
-        lists = address_lists(_RELAY)
-        self._censor = Censor(everything() if profile is None else profile, Random(0), lists)
-        self._censor.begin(0.0)  # times count from the first packet of the capture
-        self._keeps_rules = profile is not None
+    def __init__(self, censor: AnyCensor | None = None, inside: Networks = ()) -> None:
+        self._censors = running(
+            everything() if censor is None else censor, 0, address_lists(_RELAY)
+        )
+        self._censors.begin(0.0)  # times count from the first packet of the capture
+        self._keeps_rules = censor is not None
         self._inside = inside
         self._flows: dict[tuple[str, Endpoint, Endpoint], SeenFlow] = {}
         self.unlisted = 0
@@ -128,24 +130,29 @@ class Replay:
         direction = opened if is_clients else opened.opposite
         if direction is not packet.direction:
             packet = parse_packet(captured.data, direction)
-        self._censor.on_packet(packet, captured.at)
-        events = [event.what for event in self._censor.events]
-        self._censor.events.clear()
+        for name, part in self._censors.parts.items():
+            part.on_packet(packet, captured.at)
+            events = [event.what for event in part.events]
+            part.events.clear()
+            if flow is not None:
+                self._note(flow, events, when, f"{name}: " if len(self._censors.parts) > 1 else "")
         if flow is None:
             self.unlisted += 1
             return None
         flow.packets[direction] += 1
         flow.payload_bytes[direction] += len(packet.payload)
-        self._note(flow, events, when)
         return flow, packet
 
-    def _note(self, flow: SeenFlow, events: Iterable[str], when: When) -> None:
+    def _note(self, flow: SeenFlow, events: Iterable[str], when: When, before: str) -> None:
+        """Note events of a flow; `before` stands before the names of rules."""
         for what in events:
             event = parse(what)
             if isinstance(event, Fact):
-                flow.facts.append(StatedFact(event.name, event.value, when))
+                if (event.name, event.value) not in {(f.name, f.value) for f in flow.facts}:
+                    flow.facts.append(StatedFact(event.name, event.value, when))
             elif event is not None and self._keeps_rules:
-                flow.rules.append(RuleMet(event.direction, event.rule, event.action, when))
+                rule = before + event.rule
+                flow.rules.append(RuleMet(event.direction, rule, event.action, when))
 
     def _flow_of(self, packet: Packet, when: When) -> SeenFlow | None:
         """Return the packet's flow, a new one if need be; None if there are too many."""

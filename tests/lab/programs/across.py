@@ -16,6 +16,7 @@ from testbed.censor.actions.pass_ import Pass
 from testbed.censor.actions.reset import Reset
 from testbed.censor.censor import Censor
 from testbed.censor.match import Match
+from testbed.censor.stack import StackedCensors
 from testbed.lab.middlebox import Middlebox
 from testbed.lab.net.clock import LabClock
 from testbed.lab.net.network import LabNetwork, NetworkNode
@@ -131,7 +132,7 @@ async def play(folder: Path) -> None:
     found: dict[str, object] = {}
     with LabNetwork(plan_of(Across())) as network:
         await network.settled()
-        box = Middlebox(network["middlebox"], censor, "middlebox-eth0")
+        box = Middlebox(network["middlebox"], StackedCensors({"": censor}), "middlebox-eth0")
         with box.attached() as queue:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(box.run, queue)

@@ -14,6 +14,7 @@ from testbed.censor.actions.delay import Delay
 from testbed.censor.censor import Censor
 from testbed.censor.match import Match
 from testbed.censor.profile import Profile, Rule
+from testbed.censor.stack import StackedCensors
 from testbed.evidence import Evidence
 from testbed.lab.middlebox import Middlebox
 from testbed.lab.net.clock import LabClock
@@ -37,7 +38,7 @@ async def delays(delay_ms: float) -> list[float]:
     sent = []
     with LabNetwork(plan_of(Across())) as network:
         await network.settled()
-        box = Middlebox(network["middlebox"], censor, "middlebox-eth0")
+        box = Middlebox(network["middlebox"], StackedCensors({"": censor}), "middlebox-eth0")
         server_at = Address(network["outside"].address, PORT)
         with network["outside"].namespace.entered():
             server = open_socket(server_at)

@@ -23,6 +23,7 @@ from testbed.censor.censor import Censor
 from testbed.censor.match import Match
 from testbed.censor.packet import Endpoint
 from testbed.censor.profile import Inspection, Profile
+from testbed.censor.stack import StackedCensors
 from testbed.evidence import Evidence
 from testbed.lab.middlebox import Middlebox
 from testbed.lab.net.clock import LabClock
@@ -166,7 +167,7 @@ async def across(
     censor = Censor(boxed, Random(0))
     with LabNetwork(plan_of(Across())) as network:
         await network.settled()
-        box = Middlebox(network["middlebox"], censor, "middlebox-eth0")
+        box = Middlebox(network["middlebox"], StackedCensors({"": censor}), "middlebox-eth0")
         with box.attached() as queue:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(box.run, queue)
@@ -175,7 +176,7 @@ async def across(
                 await flow.exchange()
                 senders = {up: raw(network[end], version) for up, end in ENDS.items()}
                 inside, outside = flow.ends(version)
-                before = box.packets_asked
+                before = censor.packets_asked
                 sent = list(errors(version, protocol, inside, outside)) if with_errors else []
                 if with_errors and protocol == "udp":
                     sent += [(True, data) for data in disguised(version, inside, outside)]
@@ -184,7 +185,7 @@ async def across(
                     name = socket.inet_ntop(FAMILIES[version], goal.address)
                     senders[up].sendto(data, (name, 0))
                 await trio.sleep(WAIT_S)
-                of_errors = box.packets_asked - before
+                of_errors = censor.packets_asked - before
                 flow.forget_errors()
                 await flow.exchange()
                 await trio.sleep(WAIT_S)
@@ -194,7 +195,7 @@ async def across(
                 nursery.cancel_scope.cancel()
     counters = censor.counters
     return {
-        "asked": box.packets_asked - of_errors,
+        "asked": censor.packets_asked - of_errors,
         "sent": len(sent),
         "asked of errors": of_errors,
         "icmp": counters["icmp"].matched,
@@ -212,7 +213,7 @@ async def after_silence(version: int, protocol: str) -> list[int]:
     asked = []
     with LabNetwork(plan_of(Across())) as network:
         await network.settled()
-        box = Middlebox(network["middlebox"], censor, "middlebox-eth0")
+        box = Middlebox(network["middlebox"], StackedCensors({"": censor}), "middlebox-eth0")
         with box.attached() as queue:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(box.run, queue)
@@ -220,9 +221,9 @@ async def after_silence(version: int, protocol: str) -> list[int]:
                 await flow.open()
                 for silence_s in (0, 0.5 * IDLE_S, IDLE_S + 3):
                     await trio.sleep(silence_s)
-                    before = box.packets_asked
+                    before = censor.packets_asked
                     await flow.exchange()
-                    asked.append(box.packets_asked - before)
+                    asked.append(censor.packets_asked - before)
                 flow.close()
                 nursery.cancel_scope.cancel()
     return asked
