@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from testbed.guest.kernel.builder import Kernel, cached_kernel
 from testbed.record.results import Run
@@ -24,6 +25,10 @@ SHARING = (
     "test_package.py",
 )
 """Tests that share something that takes seconds to make: a report, figures, a network, a wheel."""
+
+# How fast a machine is today decides no test.
+settings.register_profile("any", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any")
 
 
 def pytest_configure(config: pytest.Config) -> None:
