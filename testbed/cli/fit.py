@@ -18,7 +18,7 @@ from testbed.cli.kernel import guest_kernel
 from testbed.cli.registry import Command, Panel
 from testbed.experiment.explanations import ScenarioError
 from testbed.experiment.hypotheses import load_family
-from testbed.experiment.scenario import censor_names, load_censor
+from testbed.experiment.scenario import censor_names, load_any_censor, stack_names
 from testbed.run.runner import in_guest
 from testbed.show.drawing.files import write
 from testbed.tools.fitting import self_check
@@ -82,7 +82,7 @@ def fit(
         ),
     ] = None,
     library: Annotated[
-        bool, typer.Option("--library", help="Which profiles could have produced the capture.")
+        bool, typer.Option("--library", help="Which profiles and stacks could have produced it.")
     ] = False,
     hypotheses: Annotated[
         str | None,
@@ -156,8 +156,8 @@ def _written(about: Fit, others: Mapping[Path | None, str], page: Path | None) -
 
 def _possible(examined: Examination) -> list[Candidate]:
     with err.status("replays profiles"):
-        profiles = [Composition(name, (load_censor(name),)) for name in censor_names()]
-        return candidates(examined, profiles)
+        names = [*censor_names(), *stack_names()]
+        return candidates(examined, [Composition(n, load_any_censor(n).parts) for n in names])
 
 
 def _anonymise(paths: Sequence[Path], folder: Path) -> None:

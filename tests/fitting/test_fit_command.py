@@ -13,7 +13,7 @@ from testbed.censor.match import Match
 from testbed.censor.profile import Profile
 from testbed.experiment.hypotheses import load_family
 from testbed.experiment.reports import load_reports
-from testbed.experiment.scenario import load_censor
+from testbed.experiment.scenario import censor_names, load_censor, stack_names
 from testbed.tools.fitting.examination import examine
 from testbed.tools.fitting.hypotheses_tried import sentences, tried
 from testbed.tools.fitting.library import Composition, candidates
@@ -93,6 +93,15 @@ def test_profiles_that_contradict_the_capture_are_told_from_those_that_do_not(
     found = candidates(examine(near, far), [Composition(each.name, (each,)) for each in profiles])
     assert [each.profile for each in found if each.is_possible] == ["test"]
     assert all(each.why for each in found if not each.is_possible)
+
+
+@pytest.mark.slow
+def test_the_library_has_profiles_and_stacks(tmp_path: Path) -> None:
+    near, _ = make_call(OPEN, duration_s=2).write(tmp_path)
+    content = json.loads(command("fit", str(near), "--library", "--json").out)
+    possible = {each["profile"]: each["is_possible"] for each in content["library"]}
+    assert set(possible) == {*censor_names(), *stack_names()}
+    assert possible["open"]
 
 
 def test_profiles_in_series_lose_what_each_of_them_loses(ends: tuple[Path, Path]) -> None:
