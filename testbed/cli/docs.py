@@ -125,7 +125,7 @@ _MAKE: Mapping[str, Callable[[], tuple[JsonValue, str]]] = {
     "demo": partial(_scenario, "demo", DEMO),
     **{
         name: partial(_scenario, name, name)
-        for name in ("ru-transports-2025-08", "profiles-x-transports", "ru-stacks")
+        for name in ("ru-transports-2025-08", "profiles-x-transports", "ru-stacks", "strategies")
     },
     "calibration": _calibration,
     "middlebox": _middlebox,

@@ -26,6 +26,7 @@ from testbed.record.cell_record import CellRecord
 from testbed.record.results import RecordedCell, ResultsError, Run, Wall
 from testbed.show import tables
 from testbed.show.cost_table import cost_table
+from testbed.show.verdict_matrix import verdict_matrices
 from testbed.tools import bench_tables
 from testbed.tools.bench_record import Bench, Forwarding
 from testbed.tools.calibration.finding_tables import profiles_table
@@ -141,6 +142,10 @@ def _calls(content: JsonValue) -> Iterable[Table]:
         yield traffic
 
 
+def _verdicts(content: JsonValue) -> Iterable[Table]:
+    return verdict_matrices(recorded_cells(content))
+
+
 def _costs(content: JsonValue) -> Iterable[Table]:
     cells = _CELLS.validate_python(content)
     costs = {(cell.record.key, cell.record.seed): cell.cost for cell in cells}
@@ -171,6 +176,7 @@ TABLES: Mapping[str, Published] = {
         "docs/results/profiles-x-transports.md", "profiles-x-transports", _calls
     ),
     "ru-stacks": Published("docs/results/ru-stacks.md", "ru-stacks", _calls),
+    "strategies": Published("docs/results/strategies.md", "strategies", _verdicts),
     "calibration": Published("docs/results/calibration.md", "calibration", _calibrations),
     "middlebox": Published("docs/results/speed.md", "middlebox", _forwarded),
     "bench": Published("docs/results/speed.md", "bench", _bench),
