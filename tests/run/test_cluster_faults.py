@@ -107,7 +107,10 @@ def run_on(
                 nursery.start_soon(trio.to_thread.run_sync, meanwhile)
                 await run_cells(there, PLAN, conduct, range(8), ended.append)
 
-    trio.run(main)
+    try:
+        trio.run(main)
+    except BaseExceptionGroup as group:
+        raise group.exceptions[0] from None
     return ended
 
 
