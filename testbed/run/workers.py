@@ -55,10 +55,13 @@ class Workers:
         Raises:
             LabError: The scheduler does not answer.
         """
-        if self.client.status != "running":
+        scheduler = self.client.scheduler
+        if self.client.status != "running" or scheduler is None:
             raise self._lost()
         try:
-            info = self.client.scheduler_info()
+            # Not scheduler_info(): that returns what the client keeps, from which a refresh in the
+            # background, for totals alone, may have just removed all workers.
+            info = self.client.sync(scheduler.identity, n_workers=-1)
         except (OSError, TimeoutError):
             raise self._lost() from None
         return {name: int(about["nthreads"]) for name, about in info["workers"].items()}
