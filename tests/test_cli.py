@@ -66,7 +66,7 @@ def test_an_image_that_cannot_be_fetched_is_said_with_what_to_do(tmp_path: Path)
     env = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "TESTBED_MIRROR": nothing}
     done = testbed("run", "ru-calls-2025-08", **env)
     assert done.returncode == 1
-    assert "There is no guest kernel" in done.stderr
+    assert "The cache has no guest kernel of this version" in done.stderr
     assert re.search(r"cannot fetch \S+ \S+, a file of the lab image", done.stderr)
     assert "testbed image load" in done.stderr
     assert "Traceback" not in done.stderr

@@ -304,7 +304,10 @@ def _with(found: Messenger, path: str, value: JsonValue, where: str) -> Messenge
     table = getattr(found, key, None)
     if not is_dataclass(table) or isinstance(table, type) or not hasattr(table, inner):
         raise ScenarioError(f"{where}: numbers: there is no {path!r}, such as codec.frame_ms")
-    if getattr(table, inner) == value:
+    before = getattr(table, inner)
+    if isinstance(before, bool) != isinstance(value, bool):
+        raise ScenarioError(f"{where}: numbers: {path} is {value}; it must be like {before}")
+    if before == value:
         return found
     evidence = {**found.evidence, key: Evidence(f"{path} is a hypothesis ({where})", "assumed")}
     changes: dict[str, Any] = {key: replace(table, **{inner: value}), "evidence": evidence}

@@ -346,7 +346,7 @@ def stack_names() -> list[str]:
 
 def any_censor_names() -> list[str]:
     """Return the names of all that a scenario's `censors` may name: profiles and stacks."""
-    return [*censor_names(), *stack_names()]
+    return sorted([*censor_names(), *stack_names()])
 
 
 def messenger_names() -> list[str]:

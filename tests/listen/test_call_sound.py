@@ -15,8 +15,9 @@ from testbed.cli import listen
 from testbed.cli.app import app
 from testbed.experiment.scenario import load_messenger
 from testbed.listen.call_sound import SAID_BY, aligned, samples, sound_of, write_opus, write_wav
+from testbed.record.checksums import seal
 from testbed.record.manifest import SpeechSource
-from testbed.record.results import MANIFEST, ResultsError, Run
+from testbed.record.results import MANIFEST, WALL, ResultsError, Run
 
 pytestmark = pytest.mark.skipif(
     not SPEECH_FOLDER.is_dir(), reason="needs the package pocketsphinx-testdata"
@@ -66,6 +67,7 @@ def test_a_real_engine_s_own_sound_is_taken_as_it_is(calls_run: Run) -> None:
     said = sound_of(calls_run, result).said["up"]
     late = Speech(bytes(2 * 7000) + said.pcm, said.rate_hz)
     write_wav(late, result.folder / "heard-up.wav")
+    seal(result.folder, WALL)
     heard = sound_of(calls_run, result).heard
     assert heard.keys() == {"up"}
     assert heard["up"].pcm == said.pcm
