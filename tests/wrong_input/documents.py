@@ -114,7 +114,7 @@ def _ways(place: Place) -> Iterator[tuple[Path, str, object, Sequence[str]]]:
     """Yield each way in which a place can be wrong: path, description, value, expected texts."""
     path = place.path
     for kind, values in OTHER_TYPES.items():
-        if kind not in place.types:
+        if place.types and kind not in place.types:  # without types, a place takes any value
             for value in values:
                 yield path, f"{kind} instead of {place.types}", value, ()
     if "number" in place.types or "integer" in place.types:
