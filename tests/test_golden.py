@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -141,12 +140,15 @@ def test_another_version_is_named_and_a_difference_is_a_failure(tmp_path: Path) 
 KERNEL = Kernel(Path(), Path(), "a build", "6.12.1")
 
 
-def test_a_laboratory_is_the_kernel_the_image_and_programs_of_neither() -> None:
+def test_a_laboratory_is_the_kernel_the_image_and_programs_of_neither(tmp_path: Path) -> None:
     of_image = laboratory([Program("tor", apt="tor")], KERNEL)
     assert "laboratory" in of_image
     assert not {"tor", "testbed"} & set(of_image)
-    own = laboratory([Program(sys.executable)], KERNEL)
-    assert "sha256" in own[sys.executable]
+    program = tmp_path / "own"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    own = laboratory([Program(str(program))], KERNEL)
+    assert "sha256" in own[str(program)]
     other = laboratory([], replace(KERNEL, key="another build"))
     assert other["laboratory"] != of_image["laboratory"] == own["laboratory"]
 

@@ -15,7 +15,7 @@ from testbed.guest.image.lock import ImageError
 from testbed.tools.other_suite import PYTHONS, other_suite, python_in, suite_folder
 
 _TESTS = (
-    *("tests/censor/test_detectors.py", "tests/guest/test_guestcode.py", "tests/record"),
+    *("tests/censor/test_rules.py", "tests/guest/test_guestcode.py", "tests/record"),
     *("tests/run/test_certificate.py", "tests/test_golden.py", "tests/transport"),
 )
 """What depends on a host's Python, C library and programs, and takes less than a minute."""
