@@ -104,3 +104,10 @@ def test_doctor_finds_all_that_the_project_installs() -> None:
     done = command("doctor")
     assert done.status == 0, done.out
     assert "guest kernel" in done.out
+
+
+def test_a_first_word_that_is_no_command_is_a_usage_error() -> None:
+    for word in ("testbed.cli.app", "no.such", "console", "./run"):
+        done = testbed(word)
+        assert done.returncode == 2, done.stderr
+        assert f"No such command '{word}'" in done.stderr

@@ -40,7 +40,8 @@ def commands(begins_with: Sequence[str] = ()) -> list[tuple[str, Command]]:
     """
     panels = list(Panel)
     by_file: Mapping[str, Command] = Plugins("testbed.cli", "COMMAND")
-    if begins_with and (file := begins_with[0].replace("-", "_")) in by_file:
+    file = begins_with[0].replace("-", "_") if begins_with else ""
+    if file.isidentifier() and file in by_file:
         return [(begins_with[0], by_file[file])]
     found = [(name.replace("_", "-"), command) for name, command in by_file.items()]
     return sorted(found, key=lambda each: (panels.index(each[1].panel), each[1].place, each[0]))
