@@ -219,6 +219,8 @@ def _type(kind: str, value: Mapping[str, Any]) -> str:
     """Return a readable type of a key by its JSON Schema."""
     if "$ref" in value:
         name = value["$ref"].rpartition("/")[2]
+        if name == "JsonValue":  # whatever TOML can express: it has no keys to list
+            return "any value"
         return f"[{name}](#{_anchor(kind, name)})"
     for several in ("anyOf", "oneOf"):
         if several in value:
