@@ -73,7 +73,7 @@ class Workers:
         )
 
     def leave_out(self, worker: str, why: str) -> None:
-        """Give no more cells to a worker."""
+        """Send no more cells to a worker."""
         if worker not in self.left_out:
             self.left_out[worker] = why
             self.report(f"the worker {worker} is left out: {why}")

@@ -129,7 +129,7 @@ def unpack_wheel(wheel: Path, folder: Path) -> None:
 
 
 def settle(folder: Path) -> None:
-    """Give a folder and all that is in it their fixed times and modes."""
+    """Set the fixed times and modes of a folder and of all that is in it."""
     for path in (*_below(folder), folder):
         if not path.is_symlink():
             is_executable = path.is_dir() or path.stat().st_mode & 0o111

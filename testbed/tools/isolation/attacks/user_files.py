@@ -80,7 +80,7 @@ def change_times(at: Target) -> None:
 
 @attack("changed")
 def change_owner(at: Target) -> None:
-    """Give a file of the user to another."""
+    """Hand a file of the user to another."""
     os.chown(at.file, 12345, 12345)
 
 
