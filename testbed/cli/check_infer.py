@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from testbed.cli.console import err, out, print_json
-from testbed.cli.inferring import opened
+from testbed.cli.inferring import Draws, Points, ReportsName, Rounds, opened
 from testbed.tools.inferring.study import Effort, infer
 from testbed.tools.inferring.trials import Predicted, Trials, tried
 
@@ -17,17 +17,11 @@ _DRAWS = 40_000
 
 
 def check_infer(
-    name: Annotated[str, typer.Argument(metavar="REPORTS")] = "ru-calls-2025",
+    name: ReportsName = "ru-calls-2025",
     truths: Annotated[int, typer.Option(min=50, help="How many truths are inferred back.")] = 300,
-    points: Annotated[
-        int, typer.Option(min=32, help="Under how many censors calls are tried in the lab.")
-    ] = Effort.first + Effort.more,
-    rounds: Annotated[
-        int, typer.Option(min=0, help="How often more are tried under what is then believed.")
-    ] = Effort.rounds,
-    draws: Annotated[
-        int, typer.Option(min=1000, help="How many draws from the prior are weighted.")
-    ] = Effort.draws,
+    points: Points = Effort.first + Effort.more,
+    rounds: Rounds = Effort.rounds,
+    draws: Draws = Effort.draws,
     seed: Annotated[int, typer.Option(min=0, help="Another seed draws other truths.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not tables.")] = False,
 ) -> None:

@@ -9,9 +9,8 @@ from typing import Annotated
 import typer
 
 from testbed.cli.console import out, print_json
-from testbed.cli.inferring import opened
+from testbed.cli.inferring import Draws, Points, ReportsName, Rounds, Seed, opened
 from testbed.cli.registry import Command, Panel
-from testbed.experiment.reports import report_names
 from testbed.inference.information import expected
 from testbed.tools.inferring.study import Effort, infer
 from testbed.tools.inferring.tables import observations_table
@@ -26,24 +25,11 @@ hypothesis named before it. Risk: relative to reading what is public (1); assume
 
 
 def discriminate(
-    name: Annotated[
-        str,
-        typer.Argument(
-            metavar="REPORTS",
-            help="A name (see `testbed list reports`) or a file.",
-            autocompletion=report_names,
-        ),
-    ],
-    points: Annotated[
-        int, typer.Option(min=32, help="Under how many censors calls are tried in the lab.")
-    ] = Effort.first + Effort.more,
-    rounds: Annotated[
-        int, typer.Option(min=0, help="How often more are tried under what is then believed.")
-    ] = Effort.rounds,
-    draws: Annotated[
-        int, typer.Option(min=1000, help="How many draws from the prior are weighted.")
-    ] = Effort.draws,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed tries other censors.")] = 1,
+    name: ReportsName,
+    points: Points = Effort.first + Effort.more,
+    rounds: Rounds = Effort.rounds,
+    draws: Draws = Effort.draws,
+    seed: Seed = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not a table.")] = False,
 ) -> None:
     """Say which observation would tell most of what reports leave open, for what it risks.

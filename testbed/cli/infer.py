@@ -9,10 +9,9 @@ from typing import Annotated
 import typer
 
 from testbed.cli.console import err, out, print_json, short
-from testbed.cli.inferring import opened
+from testbed.cli.inferring import Draws, Points, ReportsName, Rounds, Seed, opened
 from testbed.cli.outputs import check_folder
 from testbed.cli.registry import Command, Panel
-from testbed.experiment.reports import report_names
 from testbed.inference.nested import largest_difference, sample
 from testbed.tools.inferring.conclusions import Conclusions, conclude, in_words
 from testbed.tools.inferring.study import Effort, Inference, infer
@@ -26,24 +25,11 @@ from testbed.tools.inferring.tables import (
 
 
 def infer_censor(
-    name: Annotated[
-        str,
-        typer.Argument(
-            metavar="REPORTS",
-            help="A name (see `testbed list reports`) or a file.",
-            autocompletion=report_names,
-        ),
-    ],
-    points: Annotated[
-        int, typer.Option(min=32, help="Under how many censors calls are tried in the lab.")
-    ] = Effort.first + Effort.more,
-    rounds: Annotated[
-        int, typer.Option(min=0, help="How often more are tried under what is then believed.")
-    ] = Effort.rounds,
-    draws: Annotated[
-        int, typer.Option(min=1000, help="How many draws from the prior are weighted.")
-    ] = Effort.draws,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed tries other censors.")] = 1,
+    name: ReportsName,
+    points: Points = Effort.first + Effort.more,
+    rounds: Rounds = Effort.rounds,
+    draws: Draws = Effort.draws,
+    seed: Seed = 1,
     check: Annotated[
         bool, typer.Option("--check", help="Compare with nested sampling, which takes minutes.")
     ] = False,

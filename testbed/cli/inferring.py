@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Annotated
 
 import trio
 import typer
@@ -15,13 +16,31 @@ from testbed.cli.console import err
 from testbed.cli.dry_run import progress_of
 from testbed.cli.kernel import guest_kernel
 from testbed.experiment.cell import Cell
-from testbed.experiment.reports import load_reports
+from testbed.experiment.reports import load_reports, report_names
 from testbed.run import runner
 from testbed.run.bank import Bank, fill, named
 from testbed.run.plan_checks import check_plan
 from testbed.run.provenance import laboratory_of
 from testbed.run.runner import Done, LabError, in_guest
 from testbed.tools.inferring.study import Effort, Study, study
+
+ReportsName = Annotated[
+    str,
+    typer.Argument(
+        metavar="REPORTS",
+        help="A name (see `testbed list reports`) or a file.",
+        autocompletion=report_names,
+    ),
+]
+Points = Annotated[
+    int, typer.Option(min=32, help="Under how many censors calls are tried in the lab.")
+]
+Rounds = Annotated[
+    int, typer.Option(min=0, help="How often more are tried under what is then believed.")
+]
+Draws = Annotated[int, typer.Option(min=1000, help="How many draws from the prior are weighted.")]
+Seed = Annotated[int, typer.Option(min=0, help="Another seed tries other censors.")]
+"""Parameters of all commands that infer."""
 
 NEEDED = ("sklearn", "dynesty")
 

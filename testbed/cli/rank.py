@@ -12,10 +12,9 @@ from rich.table import Table
 
 from testbed.analysis.statistics import Estimate
 from testbed.cli.console import out, print_json
-from testbed.cli.inferring import opened
+from testbed.cli.inferring import Draws, Points, ReportsName, Rounds, Seed, opened
 from testbed.cli.registry import Command, Panel
 from testbed.experiment.choosing import transport_choice, transport_names
-from testbed.experiment.reports import report_names
 from testbed.experiment.transport_facts import transport_facts
 from testbed.show.answer import wording
 from testbed.show.answer.standing import is_stale, stale_warning
@@ -32,30 +31,17 @@ no report is about, and blocked servers."""
 
 
 def rank_transports(
-    name: Annotated[
-        str,
-        typer.Argument(
-            metavar="REPORTS",
-            help="A name (see `testbed list reports`) or a file.",
-            autocompletion=report_names,
-        ),
-    ],
+    name: ReportsName,
     transport: Annotated[
         list[str] | None,
         typer.Option(help="Rank this transport (repeatable).", autocompletion=transport_names),
     ] = None,
     messenger: Annotated[str, typer.Option(help="A messenger of the hypotheses.")] = "whatsapp",
     censors: Annotated[int, typer.Option(min=6, help="How many censors are tried.")] = 24,
-    points: Annotated[
-        int, typer.Option(min=32, help="Under how many censors calls are tried to infer.")
-    ] = Effort.first + Effort.more,
-    rounds: Annotated[
-        int, typer.Option(min=0, help="How often more are tried under what is then believed.")
-    ] = Effort.rounds,
-    draws: Annotated[
-        int, typer.Option(min=1000, help="How many draws from the prior are weighted.")
-    ] = Effort.draws,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed tries other censors.")] = 1,
+    points: Points = Effort.first + Effort.more,
+    rounds: Rounds = Effort.rounds,
+    draws: Draws = Effort.draws,
+    seed: Seed = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not a table.")] = False,
 ) -> None:
     """Rank transports by usable calls under all censors that are consistent with reports.
