@@ -49,8 +49,10 @@ def _testbed(
 def main() -> None:
     """Run the command line; known errors are printed as one sentence, without a traceback.
 
-    A request to end and a closed terminal interrupt it as ^C does.
+    A request to end and a closed terminal interrupt it as ^C does, also where a shell that has no
+    job control started it in the background: such a shell has it ignore ^C, and nothing else.
     """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup(1) has it
             signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
@@ -67,6 +69,10 @@ def main() -> None:
         _quit(_os_sentence(error), KnownError.exit_status)
     except Interrupted:
         err.print("Interrupted. Finished work is kept: run the same command again to continue.")
+        sys.exit(INTERRUPTED)
+    except BaseExceptionGroup as group:  # typer ends by KeyboardInterrupt alone in the same way
+        if group.split(KeyboardInterrupt)[1] is not None:
+            raise
         sys.exit(INTERRUPTED)
 
 
