@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -26,11 +25,11 @@ from testbed.cli.kernel import NOT_IN_GUESTS, KernelKind, guest_kernel
 from testbed.cli.plot import check_figures, plot
 from testbed.cli.registry import Command, Panel
 from testbed.cli.requirements import notes_of
+from testbed.cli.workers import Lab, Scheduler, check_scheduler, sent_to
 from testbed.experiment import scenario
 from testbed.experiment.cell import CaptureAt, Cell
 from testbed.experiment.choosing import only_transports, transport_names
 from testbed.experiment.exclusions import check_exclusions
-from testbed.experiment.explanations import ScenarioError
 from testbed.experiment.scenario import RESULTS, Scenario, cell_id, cells
 from testbed.experiment.stacks import usual
 from testbed.record.manifest import Manifest
@@ -45,8 +44,6 @@ from testbed.run.provenance import (
 )
 from testbed.show import tables
 from testbed.tools.repeatability import differing
-
-_SCHEDULER = re.compile(r"local(:[1-9][0-9]*)?|[a-z]+://\S+:[0-9]+")
 
 
 def run(
@@ -115,13 +112,7 @@ def run(
         list[str] | None,
         typer.Option("--plot", help="Draw this figure, too (repeatable), as `testbed plot`."),
     ] = None,
-    scheduler: Annotated[
-        str | None,
-        typer.Option(
-            metavar="tcp://HOST:PORT|tls://HOST:PORT|local[:N]",
-            help="Send cells to the workers of this Dask scheduler, or to N of its own.",
-        ),
-    ] = None,
+    scheduler: Scheduler = None,
 ) -> None:
     """Run a scenario's cells, and print how the calls went.
 
@@ -138,7 +129,7 @@ def run(
     }
     chosen = _chosen(loaded, only, seed, speech)
     the_run, plan = Run(out_folder or RESULTS / chosen.name), cells(chosen)
-    _check_scheduler(scheduler)
+    check_scheduler(scheduler)
     check_figures("--plot", figure or ())
     check_plan(plan)
     for note in notes_of(cell.transport for cell in plan):
@@ -146,10 +137,14 @@ def run(
     if dry_run:
         show_plan(the_run, plan, len(_cpus(jobs)))
         return
+    if scheduler is not None and kernel is KernelKind.HOST:
+        raise runner.LabError(
+            "--scheduler runs cells in guests: it cannot be used with --kernel host"
+        )
     _check_possible(plan, kernel, twice=twice)
     with _held(the_run, plan, captured=None if fresh else pcap):
         local, about = _conduct(kernel, chosen, plan)
-        with _sent_to(scheduler, kernel, plan, (local, _cpus(jobs))) as lab:
+        with sent_to(scheduler, plan, (local, _cpus(jobs))) as lab:
             the_run.begin(about, _source(scenario_name), fresh=fresh)
             failures = _run_all(the_run, plan, lab, "cells", pcap=pcap)
             failures |= _compare_again(the_run, plan, lab) if twice else {}
@@ -186,14 +181,6 @@ def _chosen(
 def _cpus(jobs: int | None) -> list[int]:
     """Return the processors to run cells on, at most `jobs`."""
     return sorted(os.sched_getaffinity(0))[:jobs]
-
-
-def _check_scheduler(scheduler: str | None) -> None:
-    if scheduler is not None and not _SCHEDULER.fullmatch(scheduler):
-        raise ScenarioError(
-            f"--scheduler {scheduler}: expected local, local:N or an address such as "
-            "tcp://127.0.0.1:8786"
-        )
 
 
 def _check_possible(plan: Sequence[Cell], kernel: KernelKind, *, twice: bool) -> None:
@@ -239,46 +226,10 @@ def _conduct(
     return conduct, manifest(chosen, plan, build)
 
 
-_Lab = tuple[runner.Conduct, Sequence[int]]
-"""What conducts cells, and one place for each cell that it conducts at the same time."""
-
-
-@contextmanager
-def _sent_to(
-    scheduler: str | None,
-    kernel: KernelKind,
-    plan: Sequence[Cell],
-    here: _Lab,
-) -> Iterator[_Lab]:
-    """Yield the scheduler's lab, or without a scheduler the lab of this machine."""
-    if scheduler is None:
-        yield here
-        return
-    if kernel is KernelKind.HOST:
-        raise runner.LabError(
-            "--scheduler runs cells in guests: it cannot be used with --kernel host"
-        )
-    try:
-        from testbed.run import cluster  # noqa: PLC0415 - it needs what is not always installed
-    except ModuleNotFoundError as error:
-        raise runner.LabError(
-            f"--scheduler needs Dask ({error}): "
-            f"{Path(sys.prefix) / 'bin' / 'pip'} install distributed==2026.8.0"
-        ) from None
-    with ExitStack() as stack:
-        with err.status(f"asking the scheduler {scheduler} for its workers"):
-            conduct = stack.enter_context(cluster.on_workers(scheduler, plan, _say))
-        yield conduct, range(cluster.AT_A_TIME)
-
-
-def _say(sentence: str) -> None:
-    err.print(sentence[:1].upper() + sentence[1:], markup=False)
-
-
 def _run_all(
     the_run: Run,
     plan: Sequence[Cell],
-    lab: _Lab,
+    lab: Lab,
     what: str,
     *,
     pcap: CaptureAt | None = None,
@@ -378,7 +329,7 @@ def _end(failures: Mapping[str, str], the_run: Run) -> None:
         raise typer.Exit(1)
 
 
-def _compare_again(the_run: Run, plan: Sequence[Cell], lab: _Lab) -> dict[str, str]:
+def _compare_again(the_run: Run, plan: Sequence[Cell], lab: Lab) -> dict[str, str]:
     """Run cells into another folder, and compare all files except those with costs."""
     with tempfile.TemporaryDirectory(dir=the_run.folder) as temporary:
         again = Run(Path(temporary) / "again")

@@ -17,7 +17,6 @@ from testbed.tools.inferring.inference_figures import reports_figure
 from testbed.tools.inferring.page import page_of, write_page
 from testbed.tools.inferring.ranking import censors_left, rank
 from testbed.tools.inferring.study import Inference, infer, study
-from testbed.tools.inferring.trials import predicted, tried
 from tests.inference.small import FAMILY
 from tests.inference.test_study import EFFORT, REPORTS, Known
 
@@ -67,24 +66,6 @@ def test_the_censors_under_which_the_best_fails_are_named(found: Inference) -> N
     (direct,) = rank(found.study, "whatsapp", ["direct"], points)
     if direct.usable.value < 1:
         assert all(1 <= failing <= of for failing, of in direct.fails_under.values())
-
-
-@pytest.mark.slow
-def test_emulators_are_tested_on_calls_that_they_were_not_given(found: Inference) -> None:
-    of_calls = predicted(found.study)
-    assert {each.observed for each in of_calls} == {"no call or unusable or poor", "set up"}
-    for each in of_calls:
-        assert each.calls == 40
-        assert each.expected == pytest.approx(each.share, abs=0.15)
-        assert each.log_loss < each.base_loss
-
-
-@pytest.mark.slow
-def test_trials_tell_a_world_outside_of_the_family(found: Inference) -> None:
-    trials = tried(found, truths=100, draws=3000, seed=1)
-    assert trials.calibration.truths == 100
-    assert set(trials.outside) >= {"reports at random, as of unrelated causes"}
-    assert [each.name for each in trials.scores] == ["inference", "prior", "base rate"]
 
 
 def test_the_page_has_the_answer_first_and_every_report(found: Inference, tmp_path: Path) -> None:

@@ -96,7 +96,12 @@ def test_a_strength_at_which_calls_break_but_are_set_up_is_found(
     bank = Known(tmp_path / "bank")
     found = infer(study(reports, bank, bank.run, EFFORT))
     concluded = conclude(found)
-    assert bank.asked == ["every setting", "settings that vary", "plausible censors, round 1"]
+    assert bank.asked == [
+        "every setting",
+        "settings that vary",
+        "one parameter changed",
+        "plausible censors, round 1",
+    ]
     by_name = {each.parameter: each for each in concluded.mechanisms}
     assert by_name["stun"].now > 0.85
     drop = concluded.numbers[0]
