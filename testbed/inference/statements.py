@@ -55,7 +55,10 @@ def statements(family: Family, reports: Sequence[Report]) -> list[Statement]:
 
 
 def box_of(family: Family, report: Report) -> str:
-    """Return the name of the box that a report is about: a period, a line, a class of operators."""
+    """Return the name of the box that a report is about.
+
+    It is a period, a line, a class of operators, and a kind of networks in which servers are.
+    """
     period = family.period(report.day)
     begins = family.changes[period - 1] if period else ""
     ends = family.changes[period] if period < len(family.changes) else ""
@@ -64,6 +67,7 @@ def box_of(family: Family, report: Report) -> str:
         when = f"{begins} to {ends}"
     where = [] if report.line == "unknown" else [f"{report.line} lines"]
     where += [] if report.operator == "unknown" else [report.operator]
+    where += [] if report.hosting == "unknown" else [f"servers at {report.hosting}"]
     return ", ".join([when if family.changes else "the censor", *where])
 
 
