@@ -43,7 +43,7 @@ from testbed.run.provenance import (
     lacking,
     manifest,
 )
-from testbed.show import tables
+from testbed.show import run_tables
 from testbed.tools.repeatability import differing
 
 _SCHEDULER = re.compile(r"local(:[1-9][0-9]*)?|[a-z]+://\S+:[0-9]+")
@@ -321,20 +321,22 @@ def _show(
     found = [each for each in the_run.cells() if each.id in wanted]
     if not found and not as_json:
         return
-    table_rows = tables.rows(found)
+    table_rows = run_tables.rows(found)
     if as_json:
-        sys.stdout.write(tables.as_json(table_rows, names_of(found)) + "\n")
+        sys.stdout.write(run_tables.as_json(table_rows, names_of(found)) + "\n")
         return
-    out.print(tables.summary(table_rows))
-    if (traffic := tables.traffic_table(found)) is not None:
+    out.print(run_tables.summary(table_rows))
+    if (traffic := run_tables.traffic_table(found)) is not None:
         out.print(traffic)
     virtual_s = sum(row.virtual_s for row in table_rows)
     wall_s = sum(row.wall_s for row in table_rows)
     speech = about.definitions.speech.label
     out.print(
-        f"{tables.LEGEND} Speech: {speech}. Clock: {about.kernel.clock}.", style="dim", markup=False
+        f"{run_tables.LEGEND} Speech: {speech}. Clock: {about.kernel.clock}.",
+        style="dim",
+        markup=False,
     )
-    if engines := tables.decided_by(found):
+    if engines := run_tables.decided_by(found):
         out.print(engines, style="dim")
     if wall_s:
         out.print(

@@ -25,6 +25,7 @@ from testbed.experiment.hypotheses import (
 from testbed.experiment.hypotheses import (
     settings as settings_of,
 )
+from testbed.experiment.json_schemas import schema
 from testbed.experiment.reports import (
     REPORTS,
     Observed,
@@ -33,7 +34,6 @@ from testbed.experiment.reports import (
     load_reports,
     report_names,
 )
-from testbed.experiment.schema import schema
 from tests.wrong_input.documents import Wrong, wrong_documents
 
 FOUNDING = "ru-calls-2025"
