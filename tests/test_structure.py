@@ -62,3 +62,9 @@ def test_the_root_has_only_what_every_folder_may_import() -> None:
     assert {path.name for path in modules("testbed") if path.parent == Path("testbed")} == {
         *("__init__.py", "__main__.py", "errors.py", "evidence.py", "plugins.py"),
     }
+
+
+def test_every_module_can_be_read_in_one_sitting() -> None:
+    paths = [path for folder in ("testbed", "transports", "tests") for path in modules(folder)]
+    lengths = {str(path): (ROOT / path).read_text().count("\n") for path in paths}
+    assert {path: length for path, length in lengths.items() if length >= 400} == {}

@@ -10,7 +10,7 @@ from tempfile import mkdtemp
 import pytest
 
 from testbed.guest.kernel.guest import START_NS, GuestOptions
-from tests.kernel.test_kernel_guest import Bench, bench
+from tests.kernel.guest_bench import Bench
 
 __all__ = ["bench"]
 
