@@ -68,3 +68,9 @@ def test_every_module_can_be_read_in_one_sitting() -> None:
     paths = [path for folder in ("testbed", "transports", "tests") for path in modules(folder)]
     lengths = {str(path): (ROOT / path).read_text().count("\n") for path in paths}
     assert {path: length for path, length in lengths.items() if length >= 400} == {}
+
+
+def test_hardly_any_table_is_passed_on_without_its_type() -> None:
+    texts = {str(path): (ROOT / path).read_text() for path in modules("testbed")}
+    untyped = {path: text.count("str, Any") for path, text in texts.items() if "str, Any" in text}
+    assert sum(untyped.values()) <= 10, untyped

@@ -103,6 +103,7 @@ CHANGES: list[tuple[Callable[[str], object], Path, list[Change]]] = [
             ('stun = "yes"', 'stun = "ja"', r"rule 'stun': when: stun: no 'ja'"),
             ("between = [0.05, 0.5]", "between = [0.5, 0.05]", r"congestion-loss.*must be below"),
             ('changes = ["2025-09-28"]', 'changes = ["September"]', r"'September' is no day"),
+            ('"codec.frame_ms"', '"codec.frame"', r"numbers: there is no 'codec\.frame', such as"),
         ],
     ),
 ]

@@ -12,8 +12,6 @@ import pytest
 from testbed.guest.kernel.guest import START_NS, GuestOptions
 from tests.kernel.guest_bench import Bench
 
-__all__ = ["bench"]
-
 pytestmark = pytest.mark.guest
 
 LIST = (
