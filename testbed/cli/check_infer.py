@@ -13,7 +13,7 @@ from rich.table import Table
 from testbed.cli.console import err, out, print_json, short
 from testbed.cli.inferring import Draws, Points, ReportsName, Rounds, opened
 from testbed.cli.outputs import check_folder
-from testbed.inference.validation import Validation
+from testbed.inference.simulated_truths import Validation
 from testbed.tools.inferring.criteria import Criterion, criteria
 from testbed.tools.inferring.outside import Outside
 from testbed.tools.inferring.study import Effort, infer

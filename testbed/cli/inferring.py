@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -14,8 +13,8 @@ import typer
 
 from testbed.cli.console import err
 from testbed.cli.dry_run import progress_of
-from testbed.cli.kernel import guest_kernel
-from testbed.cli.workers import Lab, check_scheduler, sent_to
+from testbed.cli.kernel import KernelKind, guest_kernel
+from testbed.cli.run_cells import Lab, check_scheduler, processors, sent_to
 from testbed.experiment.cell import Cell
 from testbed.experiment.reports import load_reports, report_names
 from testbed.run.bank import Bank, fill, named
@@ -65,8 +64,8 @@ def opened(name: str, effort: Effort, scheduler: str | None = None) -> Study:
     def run(cells: Sequence[Cell], what: str) -> None:
         if plan := bank.missing(cells):
             check_plan(plan)
-            here = in_guest(guest_kernel(*plan)), sorted(os.sched_getaffinity(0))
-            with sent_to(scheduler, plan, here) as lab:
+            here = in_guest(guest_kernel(*plan)), processors(None)
+            with sent_to(scheduler, KernelKind.VIRTUAL, plan, here) as lab:
                 _run(bank, plan, lab, what)
 
     return study(reports, bank, run, effort)

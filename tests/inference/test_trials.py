@@ -12,7 +12,7 @@ from testbed.experiment.hypotheses import load_family
 from testbed.experiment.reports import load_reports
 from testbed.experiment.scenario import load_censor
 from testbed.inference.draws import Floats
-from testbed.inference.statements import Emulated
+from testbed.inference.report_likelihoods import Emulated
 from testbed.tools.inferring.criteria import criteria
 from testbed.tools.inferring.lab_truths import of_calls
 from testbed.tools.inferring.outside import recognised

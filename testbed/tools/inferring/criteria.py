@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from testbed.inference.validation import Validation
+from testbed.inference.simulated_truths import Validation
 from testbed.tools.inferring.trials import Trials
 
 TRUTHS = 300

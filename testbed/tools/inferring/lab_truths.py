@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from testbed.experiment.reports import Setting
 from testbed.inference.draws import Cube, Floats
 from testbed.inference.posterior import Draws, draw
-from testbed.inference.statements import Model, Statement
-from testbed.inference.validation import Validation, validate
+from testbed.inference.report_likelihoods import Model, Statement
+from testbed.inference.simulated_truths import Validation, validate
 from testbed.tools.inferring.cells import cell_at
 from testbed.tools.inferring.study import Inference, Study
 

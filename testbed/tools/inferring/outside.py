@@ -19,8 +19,8 @@ from testbed.experiment.reports import chance
 from testbed.experiment.scenario import load_censor
 from testbed.inference.draws import Floats
 from testbed.inference.posterior import Draws
-from testbed.inference.statements import Statement, reported
-from testbed.inference.validation import ABSTAIN, surprises
+from testbed.inference.report_likelihoods import Statement, reported
+from testbed.inference.simulated_truths import ABSTAIN, surprises
 from testbed.tools.inferring.cells import cell_at
 from testbed.tools.inferring.conclusions import SURE
 from testbed.tools.inferring.study import Inference

@@ -30,7 +30,7 @@ from testbed.inference.draws import Cube, Floats, design
 from testbed.inference.emulator import fit
 from testbed.inference.features import Features, changed, choices_at, learnt
 from testbed.inference.posterior import Draws, Posterior, draw, weigh
-from testbed.inference.statements import Emulated, Model, statements
+from testbed.inference.report_likelihoods import Emulated, Model, statements
 from testbed.run.bank import Bank, Kept
 from testbed.tools.inferring.cells import cell_at
 

@@ -1,8 +1,8 @@
 """Validate an inference: by simulated truths, by calls it was not given, and by reports left out.
 
 - Truths from the prior, whose reports are simulated by the emulators, test the weights
-  (`testbed.inference.validation`); those whose reports are calls in the lab test the emulators as
-  well (`testbed.tools.inferring.lab_truths`).
+  (`testbed.inference.simulated_truths`); those whose reports are calls in the lab test the
+  emulators as well (`testbed.tools.inferring.lab_truths`).
 - Calls of the bank test the emulators: those under each eighth of the points are predicted by
   emulators that were given the others.
 - Worlds outside of the family test whether the inference abstains
@@ -24,8 +24,8 @@ from testbed.experiment.scenario import load_censor
 from testbed.inference.draws import Floats
 from testbed.inference.emulator import fit, log_loss
 from testbed.inference.posterior import draw, weigh_some
-from testbed.inference.scores import Score, leave_sources_out, of_profile
-from testbed.inference.validation import Validation, validate
+from testbed.inference.prediction_scores import Score, leave_sources_out, of_profile
+from testbed.inference.simulated_truths import Validation, validate
 from testbed.tools.inferring.lab_truths import of_calls
 from testbed.tools.inferring.outside import Outside, outside, under
 from testbed.tools.inferring.study import Inference, Study

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from testbed.inference.validation import BINS, Calibration, Validation
+from testbed.inference.simulated_truths import BINS, Calibration, Validation
 from testbed.show.drawing import sheet, style
 from testbed.tools.inferring.trials import Trials
 
