@@ -21,6 +21,7 @@ from tempfile import TemporaryDirectory
 from pydantic import TypeAdapter
 
 from testbed.call.quality.symptoms import symptom_of
+from testbed.call.quality.usable import CallFigures, figures_of_call
 from testbed.experiment.cell import FRAMES_FILE, Cell
 from testbed.experiment.reports import DELIVERED, Outcome
 from testbed.guest.user_cache import user_cache
@@ -48,6 +49,8 @@ class Kept:
     heard: str = ""
     """A hash of the call's frames and of what each rule did to packets: two calls that differ in a
     parameter only and have the same hash do not depend on it."""
+    figures: CallFigures | None = None
+    """What decided whether it was usable; None: it was not set up, or dropped."""
 
 
 _KEPT = TypeAdapter(Kept)
@@ -116,8 +119,8 @@ class Bank:
         """Add a cell's record, with the file of its frames, and write it to the bank's file."""
         matched = record.observation.rules
         rules = tuple(name for name, counted in matched.items() if counted.get("matched"))
-        heard = _heard(matched, frames)
-        kept = Kept(key_of(cell), code_hash(), outcome_of(record), rules, heard)
+        heard, figures = _heard(matched, frames), figures_of_call(record.quality)
+        kept = Kept(key_of(cell), code_hash(), outcome_of(record), rules, heard, figures)
         self._kept[kept.key] = kept
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("ab") as file:
