@@ -40,6 +40,9 @@ class OwnThresholds:
     concealed_share: float = INTERMITTENT_CONCEALED_SHARE
 
 
+AS_THEY_ARE = OwnThresholds()
+
+
 def figures_of_call(quality: CallQuality) -> CallFigures | None:
     """Return the figures of a call; None if it was not set up, dropped, or nothing was heard."""
     ways = [way for way in (quality.up, quality.down) if way is not None]
@@ -55,8 +58,8 @@ def figures_of_call(quality: CallQuality) -> CallFigures | None:
     )
 
 
-def is_usable(figures: CallFigures | None, own: OwnThresholds = OwnThresholds()) -> bool:
-    """Return whether a call is usable or good; NaN counts as the worst value."""
+def is_usable(figures: CallFigures | None, own: OwnThresholds = AS_THEY_ARE) -> bool:
+    """Return whether a call is usable or good."""
     return (
         figures is not None
         and figures.set_up_s <= min(own.set_up_s, SET_UP_LIMIT_S)
