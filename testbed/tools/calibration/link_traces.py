@@ -56,7 +56,7 @@ def trace_tasks(name: str, link: Link, courses: Courses) -> Tasks:
         way = link.direction(direction)
         if way.trace is not None:
             course = courses[way.trace, direction]
-            begin = replace(way.trace, offset_s=0.0)
+            begin = replace(way.trace, offset_s=0.0, loops=True)  # so that all it holds arrives
             yield _task(direction, way, begin, course, _queue(name, direction, way, course))
             yield from _sections(name, direction, way, way.trace, course)
 
