@@ -69,12 +69,7 @@ def check_golden(
     Examples: testbed check golden --name obfs4; testbed check golden --update
     """
     checkout("the comparison with golden hashes")
-    subjects = list(_subjects())
-    names = {subject.name for subject in subjects}
-    if unknown := sorted(set(name or ()) - names):
-        known = there_are(unknown[0], names)
-        raise ScenarioError(f"nothing is called {', '.join(unknown)} that has a hash; {known}")
-    wanted = [subject for subject in subjects if not name or subject.name in name]
+    wanted = _wanted(name or ())
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     with TemporaryDirectory() as folder, Progress(*columns, console=err, transient=True) as bar:
         bench = _Bench(guest_kernel(), Path(folder), sorted(os.sched_getaffinity(0)))
@@ -83,6 +78,20 @@ def check_golden(
         ok = _update(bench, tracked, kept) if update else _compare(bench, tracked)
     if not ok:
         raise typer.Exit(1)
+
+
+def _wanted(names: Sequence[str]) -> list[Subject]:
+    """Return the subjects of these names, or all if none is given.
+
+    Raises:
+        ScenarioError: A name is none of a subject.
+    """
+    subjects = list(_subjects())
+    known = {subject.name for subject in subjects}
+    if unknown := sorted(set(names) - known):
+        hint = there_are(unknown[0], known)
+        raise ScenarioError(f"nothing is called {', '.join(unknown)} that has a hash; {hint}")
+    return [subject for subject in subjects if not names or subject.name in names]
 
 
 @dataclass(frozen=True)
