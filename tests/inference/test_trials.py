@@ -92,7 +92,7 @@ def test_what_needs_calls_counts_as_not_shown_if_none_were_made(found: Inference
         pytest.fail(f"it made calls: {what}")
 
     without = replace(found, study=replace(found.study, run=cannot))
-    judged = criteria(tried(without, truths=300, draws=4000, seed=1, lab=False))
+    judged = criteria(tried(without, truths=50, draws=2000, seed=1, lab=False))
     missing = {
         each.name for each in judged if "no calls were made for it in the lab" in each.failures
     }
@@ -108,7 +108,7 @@ def test_what_needs_calls_counts_as_not_shown_if_none_were_made(found: Inference
 def test_a_validation_that_finds_nothing_untold_has_not_shown_that_it_stays(
     found: Inference,
 ) -> None:
-    trials = replace(tried(found, truths=50, draws=4000, seed=1, lab=False), untold={})
+    trials = replace(tried(found, truths=50, draws=2000, seed=1, lab=False), untold={})
     judged = {each.name: each.failures for each in criteria(trials)}
     assert (
         "no parameter was found that direct calls do not depend on"
