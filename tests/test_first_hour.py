@@ -17,7 +17,8 @@ import pytest
 
 import testbed
 from testbed.experiment.cell import TransportChoice
-from testbed.experiment.scenario import ROOT, cells, load_scenario
+from testbed.experiment.scenario import ROOT, load_scenario
+from testbed.experiment.unfolding import cells
 from testbed.guest.kernel.builder import Kernel
 from testbed.record.results import Run
 from tests.calls import CELL, make_run
