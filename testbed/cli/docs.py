@@ -16,7 +16,6 @@ from pydantic import JsonValue
 from testbed import __version__
 from testbed.cli.bench import measure_cells, measure_forwarding
 from testbed.cli.calibrate import calibrations
-from testbed.cli.check_fit import measure_recovery
 from testbed.cli.console import err, out, short
 from testbed.cli.kernel import guest_kernel
 from testbed.cli.plot import plot
@@ -26,18 +25,13 @@ from testbed.errors import did_you_mean
 from testbed.experiment.scenario import DEMO, ROOT, checkout
 from testbed.record.results import ResultsError, Run
 from testbed.run.runner import run_module
-from testbed.show.drawing.files import write
 from testbed.tools import published
 from testbed.tools.bench_record import Machine
-from testbed.tools.fitting.recovery_plan import plan
-from testbed.tools.fitting.recovery_tables import recovery_figure
 
 docs_app = typer.Typer(no_args_is_help=True, help="Make the tables of the documents from records.")
 _FIGURES: Mapping[str, str] = {"demo": "usability", "profiles-x-transports": "matrix"}
 """The figure that README.md shows of each record."""
 _ROUNDS = {"bench": 3, "middlebox": 5}
-_FRESH_SEED, _RECOVERY_S = 2026, 60.0
-"""No method of `fit` was tried or chosen on calls of this seed."""
 
 
 @docs_app.callback()
@@ -116,17 +110,6 @@ def _calibration() -> tuple[JsonValue, str]:
     return published.calibration_content(calibrations()), "./lab calibrate --all"
 
 
-def _recovery() -> tuple[JsonValue, str]:
-    """Recover known profiles; go on where an earlier attempt was interrupted."""
-    run = Run(ROOT / "results" / "recovery")
-    cases = plan(_FRESH_SEED, _RECOVERY_S)
-    found = measure_recovery(cases, run, sorted(os.sched_getaffinity(0)))
-    figure = write(recovery_figure(found), run.folder / "recovery")[0]
-    shutil.copyfile(figure, ROOT / published.RECORDS / "recovery.png")
-    shutil.rmtree(run.folder)
-    return published.recovery_content(found), f"./lab check fit --seed {_FRESH_SEED}"
-
-
 def _bench() -> tuple[JsonValue, str]:
     return published.bench_content(measure_cells([], _ROUNDS["bench"])), "./lab bench"
 
@@ -145,7 +128,6 @@ _MAKE: Mapping[str, Callable[[], tuple[JsonValue, str]]] = {
         for name in ("ru-transports-2025-08", "profiles-x-transports", "ru-stacks", "strategies")
     },
     "calibration": _calibration,
-    "recovery": _recovery,
     "middlebox": _middlebox,
     "bench": _bench,
 }
