@@ -24,8 +24,8 @@ from testbed.experiment.loading import programs_of, transport_class
 from testbed.guest import programs
 from testbed.guest.image.lock import BASE, read_lock
 from testbed.guest.kernel.builder import Kernel
-from testbed.tools.conformance.suite import ALL_RULES, check_transport
-from testbed.tools.golden import EVASION_BY_FAKES, Observed, golden_transports, laboratory
+from testbed.tools.conformance.conformance_suite import ALL_RULES, check_transport
+from testbed.tools.golden_hashes import EVASION_BY_FAKES, Observed, golden_transports, laboratory
 from tests.command import command
 from tests.golden import assert_golden
 from tests.transports import breaking
@@ -121,6 +121,10 @@ class Shortening:
 REPEATED = {"direct", "obfs4"}
 """Transports whose suite runs twice in `./lab test`. The others are only compared with their golden
 hashes there, and run twice in the slow tests."""
+
+
+def test_the_suite_of_each_transport_with_a_golden_hash_is_tried() -> None:
+    assert set(golden_transports()) <= {example.values[0] for example in examples()}
 
 
 @pytest.mark.guest
