@@ -23,7 +23,7 @@ from testbed.experiment.scenario import checkout
 from testbed.guest.kernel.builder import Kernel
 from testbed.guest.programs import missing
 from testbed.run.provenance import programs
-from testbed.tools import golden
+from testbed.tools import golden_hashes
 from testbed.transport.interface import Program
 
 
@@ -35,21 +35,21 @@ class Subject:
     name: str
     needed: Sequence[Program]
 
-    def observe(self, kernel: Kernel, folder: Path, cpus: Sequence[int]) -> golden.Observed:
+    def observe(self, kernel: Kernel, folder: Path, cpus: Sequence[int]) -> golden_hashes.Observed:
         """Observe the subject in guests, in a folder that does not exist yet.
 
         Raises:
             ConductError: The observation failed.
         """
         if self.kind == "cell":
-            cell = golden.golden_cells()[self.name]
-            return trio.run(golden.observe_cell, kernel, cell, folder, cpus[-1])
+            cell = golden_hashes.golden_cells()[self.name]
+            return trio.run(golden_hashes.observe_cell, kernel, cell, folder, cpus[-1])
         # It brings Mininet and pyroute2, half a second that no other command should wait for.
-        from testbed.tools.conformance.suite import check_transport  # noqa: PLC0415
+        from testbed.tools.conformance.conformance_suite import check_transport  # noqa: PLC0415
 
-        choice = golden.golden_transports()[self.name]
+        choice = golden_hashes.golden_transports()[self.name]
         found = trio.run(check_transport, choice, kernel, folder, cpus)
-        return golden.Observed(arrivals_ns=found.arrivals_ns)
+        return golden_hashes.Observed(arrivals_ns=found.arrivals_ns)
 
 
 def check_golden(
@@ -69,20 +69,29 @@ def check_golden(
     Examples: testbed check golden --name obfs4; testbed check golden --update
     """
     checkout("the comparison with golden hashes")
-    subjects = list(_subjects())
-    names = {subject.name for subject in subjects}
-    if unknown := sorted(set(name or ()) - names):
-        known = there_are(unknown[0], names)
-        raise ScenarioError(f"nothing is called {', '.join(unknown)} that has a hash; {known}")
-    wanted = [subject for subject in subjects if not name or subject.name in name]
+    wanted = _wanted(name or ())
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     with TemporaryDirectory() as folder, Progress(*columns, console=err, transient=True) as bar:
         bench = _Bench(guest_kernel(), Path(folder), sorted(os.sched_getaffinity(0)))
         tracked = bar.track(wanted, description="observing")
-        kept = golden.read_golden() if name else golden.Golden()
+        kept = golden_hashes.read_golden() if name else golden_hashes.Golden()
         ok = _update(bench, tracked, kept) if update else _compare(bench, tracked)
     if not ok:
         raise typer.Exit(1)
+
+
+def _wanted(names: Sequence[str]) -> list[Subject]:
+    """Return the subjects of these names, or all if none is given.
+
+    Raises:
+        ScenarioError: A name is none of a subject.
+    """
+    subjects = list(_subjects())
+    known = {subject.name for subject in subjects}
+    if unknown := sorted(set(names) - known):
+        hint = there_are(unknown[0], known)
+        raise ScenarioError(f"nothing is called {', '.join(unknown)} that has a hash; {hint}")
+    return [subject for subject in subjects if not names or subject.name in names]
 
 
 @dataclass(frozen=True)
@@ -93,17 +102,17 @@ class _Bench:
     folder: Path
     cpus: Sequence[int]
 
-    def observe(self, subject: Subject) -> golden.Observed:
+    def observe(self, subject: Subject) -> golden_hashes.Observed:
         folder = self.folder / f"{subject.kind} {subject.name}"
         return subject.observe(self.kernel, folder, self.cpus)
 
 
 def _compare(bench: _Bench, subjects: Iterable[Subject]) -> bool:
     """Print for each subject whether its hash is the golden one; return whether none differs."""
-    kept, ok = golden.read_golden(), True
+    kept, ok = golden_hashes.read_golden(), True
     for subject in subjects:
         what = f"{subject.kind} {subject.name}"
-        here = golden.laboratory(subject.needed, bench.kernel)
+        here = golden_hashes.laboratory(subject.needed, bench.kernel)
         if other := kept.other_laboratory(here):
             out.print(f"[yellow]not compared[/] {escape(f'{what}: {other}')}")
             continue
@@ -116,7 +125,7 @@ def _compare(bench: _Bench, subjects: Iterable[Subject]) -> bool:
     return ok
 
 
-def _update(bench: _Bench, subjects: Iterable[Subject], kept: golden.Golden) -> bool:
+def _update(bench: _Bench, subjects: Iterable[Subject], kept: golden_hashes.Golden) -> bool:
     """Observe subjects and store their hashes; return whether all programs are installed.
 
     The hashes that are `kept` beside them share one table of versions with them.
@@ -124,27 +133,27 @@ def _update(bench: _Bench, subjects: Iterable[Subject], kept: golden.Golden) -> 
     Raises:
         ScenarioError: This is another laboratory than theirs.
     """
-    found = golden.Golden()
+    found = golden_hashes.Golden()
     for subject in subjects:
         if lacks := missing(subject.needed):
             out.print(
                 f"No hash was changed: {', '.join(lacks)} is missing: {', '.join(lacks.values())}"
             )
             return False
-        versions = golden.laboratory(subject.needed, bench.kernel)
+        versions = golden_hashes.laboratory(subject.needed, bench.kernel)
         if other := kept.conflict(versions):
             raise ScenarioError(
                 f"the other hashes are of another laboratory, so update all: {other}"
             )
-        hashed = golden.golden_hash(bench.observe(subject))
-        found = found.joined(golden.Golden(versions, {subject.kind: {subject.name: hashed}}))
-    golden.write_golden(kept.joined(found))
-    out.print(f"Wrote {short(golden.GOLDEN_FILE)}", markup=False)
+        hashed = golden_hashes.golden_hash(bench.observe(subject))
+        found = found.joined(golden_hashes.Golden(versions, {subject.kind: {subject.name: hashed}}))
+    golden_hashes.write_golden(kept.joined(found))
+    out.print(f"Wrote {short(golden_hashes.GOLDEN_FILE)}", markup=False)
     return True
 
 
 def _subjects() -> Iterator[Subject]:
-    for name, cell in golden.golden_cells().items():
+    for name, cell in golden_hashes.golden_cells().items():
         yield Subject("cell", name, programs([cell]))
-    for name, choice in golden.golden_transports().items():
+    for name, choice in golden_hashes.golden_transports().items():
         yield Subject("transport", name, list(programs_of(load_transport(choice))))

@@ -12,16 +12,17 @@ from testbed.cli.console import err, out, print_json, short
 from testbed.cli.inferring import Draws, Points, ReportsName, Rounds, Seed, opened
 from testbed.cli.outputs import check_folder
 from testbed.cli.registry import Command, Panel
+from testbed.cli.run_cells import Scheduler
 from testbed.inference.nested import largest_difference, sample
 from testbed.tools.inferring.conclusions import Conclusions, conclude, in_words
-from testbed.tools.inferring.study import Effort, Inference, infer
-from testbed.tools.inferring.tables import (
+from testbed.tools.inferring.inference_tables import (
     LEGEND,
     footer,
     mechanisms_table,
     numbers_table,
     reports_table,
 )
+from testbed.tools.inferring.study import Effort, Inference, infer
 
 
 def infer_censor(
@@ -37,6 +38,7 @@ def infer_censor(
         Path | None, typer.Option("--out", metavar="FOLDER", help="Write figures and a page.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not tables.")] = False,
+    scheduler: Scheduler = None,
 ) -> None:
     """Infer what middleboxes recognise and do from what people report.
 
@@ -47,7 +49,7 @@ def infer_censor(
     """
     if folder is not None:
         check_folder("--out", folder)
-    found = infer(opened(name, Effort.of(points, rounds, draws, seed)))
+    found = infer(opened(name, Effort.of(points, rounds, draws, seed), scheduler))
     concluded = conclude(found)
     if as_json:
         print_json({**asdict(concluded), "answer": in_words(found, concluded)})
@@ -86,7 +88,7 @@ def _compare(found: Inference) -> None:
 
 
 def _write(found: Inference, concluded: Conclusions, folder: Path) -> None:
-    from testbed.tools.inferring.page import write_page  # noqa: PLC0415 - loads matplotlib
+    from testbed.tools.inferring.inference_page import write_page  # noqa: PLC0415 - loads matplotlib
 
     for path in write_page(found, concluded, folder):
         err.print(f"wrote {short(path)}", markup=False)

@@ -28,7 +28,7 @@ from testbed.experiment.choosing import (
     transport_choice,
     transport_choices,
 )
-from testbed.experiment.explanations import ScenarioError, TomlTable, by_name, there_are
+from testbed.experiment.explanations import Asked, ScenarioError, TomlTable, by_name, there_are
 from testbed.experiment.link import Links
 from testbed.experiment.linkset import LinkSet
 from testbed.experiment.name_lists import with_lists
@@ -43,6 +43,8 @@ from testbed.experiment.toml_files import (
     tables_of,
     validated,
 )
+from testbed.experiment.trace_files import sealed
+from testbed.experiment.trace_model import TraceModel
 
 ROOT = Path(__file__).resolve().parents[2]
 """The folder with the packages `testbed` and `transports`: a checkout, or `site-packages`."""
@@ -58,6 +60,7 @@ STACKS = SCENARIOS / "stacks"
 NAME_LISTS = SCENARIOS / "lists"
 MESSENGERS = SCENARIOS / "messengers"
 LINKS = SCENARIOS / "links"
+TRACES = SCENARIOS / "traces"
 
 T = TypeVar("T")
 Axis = Literal["messenger", "transport", "censor", "links", "topology"]
@@ -125,7 +128,7 @@ class Scenario:
     def link_sets(self) -> dict[str, Links]:
         """The links by name, as read from their files; inline links have an empty name."""
         if isinstance(self.links, Links):
-            return {"": self.links}
+            return {"": sealed(self.links, TRACES)}
         names = (self.links,) if isinstance(self.links, str) else self.links
         return by_name(f"{self.name}.toml: links", ((name_of(n), n, load_links(n)) for n in names))
 
@@ -229,8 +232,18 @@ def load_link_set(name: str) -> LinkSet:
 
 
 def load_links(name: str) -> Links:
-    """Read the links of a link set."""
-    return load_link_set(name).links
+    """Read the links of a link set, with hashes of the traces that they follow."""
+    return sealed(load_link_set(name).links, TRACES)
+
+
+def trace_names() -> list[str]:
+    """Return the names of the models of mobile links."""
+    return _stems(TRACES)
+
+
+def load_trace_model(name: str) -> TraceModel:
+    """Read the model of a mobile link by its name in `scenarios/traces/`."""
+    return _load(path_of(name, TRACES), TraceModel, "model of a trace")
 
 
 def cells(scenario: Scenario) -> list[Cell]:
@@ -358,8 +371,8 @@ def _stems(folder: Path) -> list[str]:
     return sorted(p.stem for p in folder.glob("*.toml") if p.name[0] not in "._")
 
 
-def _censors(entry: str | Sweep, source: str) -> Iterator[tuple[str, str, AnyCensor]]:
-    """Yield name, words that asked for it, and censor, for each censor of an entry."""
+def _censors(entry: str | Sweep, source: str) -> Iterator[Asked[AnyCensor]]:
+    """Yield each censor of an entry of a scenario."""
     if isinstance(entry, Sweep):
         yield from entry.of(load_any_censor(entry.name), source)
         return
@@ -387,7 +400,14 @@ def _read(path: Path, what: str) -> TomlTable:
     try:
         return read_toml(path)
     except FileNotFoundError:
-        if path.parent not in (SCENARIOS, CENSORS, STACKS, MESSENGERS, LINKS):  # somebody's own
+        if path.parent not in (
+            SCENARIOS,
+            CENSORS,
+            STACKS,
+            MESSENGERS,
+            LINKS,
+            TRACES,
+        ):  # somebody's own
             raise ScenarioError(f"no {what} {path}: there is no such file") from None
         names = any_censor_names() if path.parent == CENSORS else _stems(path.parent)
         known = there_are(path.stem, names)

@@ -20,7 +20,7 @@ from testbed.guest.kernel.builder import Kernel
 from testbed.record.results import SCORES, WALL, Run
 from testbed.run.provenance import laboratory_of, manifest
 from testbed.run.runner import Done, in_guest, run_cells
-from testbed.tools.golden import named_transports
+from testbed.tools.golden_hashes import named_transports
 
 DURATION_S = 6.0
 """The duration of the calls: long enough for set-up, lost frames and chat messages."""

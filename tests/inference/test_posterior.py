@@ -11,7 +11,7 @@ from testbed.experiment.reports import chance
 from testbed.inference import draws as drawing
 from testbed.inference.emulator import fit, log_loss
 from testbed.inference.posterior import Posterior, draw, weigh, weighted_quantiles
-from testbed.inference.statements import reported, truth
+from testbed.inference.report_likelihoods import reported, truth
 from tests.inference.small import family, model
 
 ONE = "one box"
@@ -43,14 +43,6 @@ def test_points_have_the_values_that_their_coordinates_say(tmp_path: Path) -> No
         "drop": 0.25,
         "depth": "4",
     }
-
-
-def test_an_emulator_is_given_only_what_can_matter(tmp_path: Path) -> None:
-    small = family(tmp_path)
-    points = np.array([[0.2, 0.25, 0.9], [0.7, 0.25, 0.9]])
-    given = drawing.inputs(small, "whatsapp", ["stun"], points)
-    assert given.tolist() == [[1, 0.25, 1], [0, 0, 1]]
-    assert drawing.inputs(small, "whatsapp", [], points).tolist() == [[0], [0]]
 
 
 def test_a_longer_design_begins_with_the_shorter_one(tmp_path: Path) -> None:
