@@ -11,7 +11,7 @@ from testbed.experiment.cell import Cell, TransportChoice
 from testbed.experiment.scenario import load_censor
 from testbed.guest.kernel.builder import Kernel
 from testbed.record.results import RecordedCell, Run
-from testbed.tools.fitting.counters import read_dump
+from testbed.tools.fitting.webrtc_dumps import read_dump
 from tests.lab.conftest import short_cell
 from tests.lab.test_cells_in_guest import conducted, files_of
 

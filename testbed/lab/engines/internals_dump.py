@@ -1,8 +1,8 @@
 """Write an end's statistics as a dump of Chromium's page webrtc-internals.
 
-Such a dump is one JSON object with the values of each counter as a list, one a second (see
-`testbed.tools.fitting.counters`, which reads dumps). Here the statistics are those of libwebrtc's
-own reports (W3C webrtc-stats), each a list of objects with an `id` and a `type`.
+Such a dump is one JSON object with the values of each counter as a list, one a second;
+`testbed.tools.fitting.webrtc_dumps` reads dumps. Here the statistics are those of libwebrtc's own
+reports (W3C webrtc-stats), each a list of objects with an `id` and a `type`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _COUNTERS = {
     "jitterBufferDelay": "jitterBufferDelay",
     "emitted": "jitterBufferEmittedCount",
 }
-"""By the name in a call's record: counters of what an end received (`testbed.call.counters`)."""
+"""By the name in a call's record: counters of what an end received (`testbed.call.playout_counters`)."""
 _NO_VALUES = {"id", "type"}
 _US_PER_S = 1e6
 """libwebrtc's times are in microseconds."""
