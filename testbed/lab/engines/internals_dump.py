@@ -23,7 +23,7 @@ _COUNTERS = {
     "jitterBufferDelay": "jitterBufferDelay",
     "emitted": "jitterBufferEmittedCount",
 }
-"""By the name in a call's record: counters of what an end received (`testbed.call.playout_counters`)."""
+"""By the name in a call's record (`testbed.call.playout_counters`): counters of what came in."""
 _NO_VALUES = {"id", "type"}
 _US_PER_S = 1e6
 """libwebrtc's times are in microseconds."""
