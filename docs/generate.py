@@ -180,13 +180,13 @@ def _whole_summaries(text: str) -> str:
 
 def toml_keys() -> str:
     """Return the reference of the keys in TOML files, by their JSON Schemas."""
-    from testbed.experiment import schema  # noqa: PLC0415
+    from testbed.experiment import json_schemas  # noqa: PLC0415
 
     parts = ["# TOML keys", (DOCS / "reference" / "toml-intro.md").read_text().strip()]
     for kind, heading in KINDS.items():
-        found = schema.schema(kind)
-        docs = dict(_attribute_docs(schema.KINDS[kind]))
-        parts += [f"## {heading}", _keys(kind, schema.KINDS[kind].__name__, found, docs)]
+        found = json_schemas.schema(kind)
+        docs = dict(_attribute_docs(json_schemas.KINDS[kind]))
+        parts += [f"## {heading}", _keys(kind, json_schemas.KINDS[kind].__name__, found, docs)]
         for name, definition in sorted(found.get("$defs", {}).items()):
             if "properties" in definition:
                 parts += [f"({_anchor(kind, name)})=\n### {name} ({kind})"]

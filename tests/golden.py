@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from testbed.tools.golden import Observed, read_golden
+from testbed.tools.golden_hashes import Observed, read_golden
 
 
 def assert_golden(kind: str, name: str, observed: Observed, here: Mapping[str, str]) -> None:

@@ -24,8 +24,8 @@ from testbed.guest.kernel.builder import Kernel
 from testbed.record.results import Run
 from tests.calls import CELL, make_run
 from tests.test_cli import TESTBED
-from tests.wrong_input.command import refused
-from tests.wrong_input.command import testbed as command
+from tests.wrong_input.refusals import refused
+from tests.wrong_input.refusals import testbed as command
 
 NOTEBOOK = ROOT / "docs" / "notebook.ipynb"
 

@@ -29,8 +29,8 @@ from testbed.record.observation import (
     TransportRecord,
 )
 from testbed.run.provenance import lacking, programs
-from testbed.tools import golden
-from testbed.tools.golden import (
+from testbed.tools import golden_hashes
+from testbed.tools.golden_hashes import (
     Golden,
     Observed,
     golden_cells,
@@ -177,8 +177,8 @@ def check(
     subjects = [Instant("cell", f"number {number}", each) for number, each in enumerate(seen)]
     monkeypatch.setattr(golden_command, "_subjects", lambda: subjects)
     monkeypatch.setattr(golden_command, "guest_kernel", lambda: kernel)
-    monkeypatch.setattr(golden, "read_golden", partial(read_golden, path))
-    monkeypatch.setattr(golden, "write_golden", partial(write_golden, path=path))
+    monkeypatch.setattr(golden_hashes, "read_golden", partial(read_golden, path))
+    monkeypatch.setattr(golden_hashes, "write_golden", partial(write_golden, path=path))
     try:
         golden_command.check_golden(update=update)
     except typer.Exit as end:

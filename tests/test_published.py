@@ -16,7 +16,7 @@ from rich.table import Table
 from testbed.cli import docs
 from testbed.experiment.scenario import ROOT
 from testbed.record.results import Run
-from testbed.show import tables
+from testbed.show import run_tables
 from testbed.tools import published
 from testbed.tools.calibration.finding_tables import profiles_table
 from testbed.tools.calibration.findings import Calibration, Measurement, Vector
@@ -91,7 +91,7 @@ def test_the_record_of_a_run_has_all_that_its_tables_show(run: Run) -> None:
     for loss, seed in ((0.0, 1), (0.1, 2), (None, 3)):
         keep(run, replace(CELL, seed=seed), call(loss, seed))
     kept = json.loads(json.dumps(published.run_content(run)))
-    shown = table_text([tables.summary(tables.rows(run.cells()))])
+    shown = table_text([run_tables.summary(run_tables.rows(run.cells()))])
     assert "1 good" in shown
     assert table_text(published.TABLES["demo"].make(kept)) == shown
     assert len(json.dumps(kept)) < 20_000

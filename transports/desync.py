@@ -28,7 +28,7 @@ import trio
 
 from testbed.transport.client_side import Ends
 from testbed.transport.desync import values
-from testbed.transport.desync.reading import read_strategy
+from testbed.transport.desync.pasted_command import read_strategy
 from testbed.transport.desync.rewriting import Desync
 from testbed.transport.desync.strategy import (
     Disguise,

@@ -13,7 +13,7 @@ from typing import ClassVar
 import trio
 
 from testbed.transport import pt
-from testbed.transport.http import Answer, Request, answer_requests
+from testbed.transport.http_server import Answer, Request, answer_requests
 from testbed.transport.interface import Address, Host, Program, ServerInfo
 from testbed.transport.tcp_datagrams import TcpDatagrams
 from testbed.transport.tunnel import (

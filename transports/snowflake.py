@@ -18,8 +18,9 @@ from typing import Any, ClassVar
 
 import trio
 
-from testbed.transport import pt, stun
-from testbed.transport.http import Answer, Request, answer_requests
+from testbed.transport import pt
+from testbed.transport import stun_messages as stun
+from testbed.transport.http_server import Answer, Request, answer_requests
 from testbed.transport.interface import (
     READY_TIMEOUT_S,
     Address,

@@ -18,7 +18,7 @@ import trio
 
 from testbed.transport import pt
 from testbed.transport.interface import Address, Host, Program, ServerInfo, TransportError
-from testbed.transport.pt import socks
+from testbed.transport.pt import socks_client as socks
 from testbed.transport.pt.exactly import EarlyEndError
 from testbed.transport.tcp_datagrams import TcpDatagrams
 from testbed.transport.tunnel import await_greeting, serve_streams

@@ -1,4 +1,4 @@
-"""TURN, by coturn on the bridge and our own client of RFC 8656 (`testbed.transport.turn`).
+"""TURN, by coturn on the bridge and our own client of RFC 8656 (`testbed.transport.turn_client`).
 
 From the address that it allocates on the bridge, coturn exchanges UDP with the messenger's relay.
 """
@@ -12,7 +12,7 @@ from testbed.transport.channels import StreamDatagrams
 from testbed.transport.interface import Address, Host, Program, ServerInfo
 from testbed.transport.tcp_datagrams import TcpDatagrams
 from testbed.transport.tunnel import open_tls
-from testbed.transport.turn import frame_unit, open_channel, take_unit
+from testbed.transport.turn_client import frame_unit, open_channel, take_unit
 
 _USER, _ONE_THREAD = "caller", "-m 0 --no-cli --no-rfc5780 --no-dtls --stale-nonce=0"
 _ONLY = {"udp": "--no-tcp --no-tls", "tcp": "--no-udp --no-tls", "tls": "--no-udp --no-tcp"}

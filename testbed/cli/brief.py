@@ -27,7 +27,7 @@ from testbed.experiment.scenario import (
 )
 from testbed.experiment.transport_facts import transport_facts
 from testbed.record.results import RecordedCell, ResultsError, Run
-from testbed.show.brief.findings import Recorded
+from testbed.show.brief.transport_outcomes import Recorded
 from testbed.tools import published
 
 
@@ -59,7 +59,7 @@ def write_brief(
     censor, path = load_any_censor(name), to or RESULTS / f"{name}.html"
     check_file("--out", path, f"{name}.html")
     found = [*_of_runs(runs, name, censor)] if runs else [*_of_records(name)]
-    from testbed.show.brief.page import brief_of  # noqa: PLC0415 - jinja2 is slow to import
+    from testbed.show.brief.brief_page import brief_of  # noqa: PLC0415 - jinja2 is slow to import
 
     named = load_stack_file(name).parts if name in stack_names() else ()
     why = {part.profile: part.evidence for part in named}

@@ -41,8 +41,8 @@ from testbed.run.provenance import lacking
 from testbed.tools import repeatability
 
 if TYPE_CHECKING:
+    from testbed.tools.conformance.conformance_suite import Conformance
     from testbed.tools.conformance.rules import Verdict
-    from testbed.tools.conformance.suite import Conformance
 
 check_app = typer.Typer(
     no_args_is_help=True,
@@ -96,7 +96,7 @@ def conformance(name: str, kept_in: Path) -> Conformance:
     Raises:
         ScenarioError: A program is missing, or the folder holds something else.
     """
-    from testbed.tools.conformance.suite import check_transport  # noqa: PLC0415 - as in `golden`
+    from testbed.tools.conformance.conformance_suite import check_transport  # noqa: PLC0415 - as in `golden`
 
     choice = transport_choice(name)
     for program, remedy in missing(programs_of(load_transport(choice))).items():
@@ -194,7 +194,7 @@ def show_conformance(name: str, result: Conformance, folder: Path) -> None:
 
 def verdict_table(verdicts: Sequence[Verdict]) -> Table:
     """Return the table of each rule's result, with the text of the rules that were broken."""
-    from testbed.tools.conformance.suite import ALL_RULES  # noqa: PLC0415 - as in `golden`
+    from testbed.tools.conformance.conformance_suite import ALL_RULES  # noqa: PLC0415 - as in `golden`
 
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(no_wrap=True)

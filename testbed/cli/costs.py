@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from testbed.analysis.costs import NothingToCompareError, costs
 from testbed.analysis.groups import names_of
+from testbed.analysis.transport_costs import NothingToCompareError, costs
 from testbed.cli.console import out, print_json, without_key
 from testbed.cli.registry import Command, Panel
 from testbed.experiment.explanations import ScenarioError

@@ -12,8 +12,8 @@ from testbed.cli.console import out, print_json
 from testbed.cli.inferring import Draws, Points, ReportsName, Rounds, Seed, opened
 from testbed.cli.registry import Command, Panel
 from testbed.inference.information import expected
+from testbed.tools.inferring.inference_tables import observations_table
 from testbed.tools.inferring.study import Effort, infer
-from testbed.tools.inferring.tables import observations_table
 
 _CONSENT = """\
 Before anybody tries anything: whoever observes must know the risks below and agree to them; nobody

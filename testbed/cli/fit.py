@@ -24,18 +24,18 @@ from testbed.show.drawing.files import write
 from testbed.tools.fitting import self_check
 from testbed.tools.fitting.anonymising import anonymise
 from testbed.tools.fitting.as_report import report_of
-from testbed.tools.fitting.claims import Finding
+from testbed.tools.fitting.capture_reading import read_capture
 from testbed.tools.fitting.contrasts import contrasted, groups, groups_text
 from testbed.tools.fitting.controls import compared
 from testbed.tools.fitting.examination import Examination, examine
 from testbed.tools.fitting.fit_figures import compared_figure
+from testbed.tools.fitting.fit_findings import Finding
 from testbed.tools.fitting.fit_page import Fit, page_of
 from testbed.tools.fitting.fit_tables import finding_rows, findings_table, headline
 from testbed.tools.fitting.hypotheses_tried import Tried, sentences, tried
 from testbed.tools.fitting.library import Candidate, Composition, candidates
 from testbed.tools.fitting.localising import located
 from testbed.tools.fitting.profile_file import as_toml, profile_of
-from testbed.tools.fitting.reading import read_capture
 
 _LEGEND = """\
 Up is what the capture's own end sends. Intervals are 95 %. What these packets show is dated and

@@ -7,15 +7,15 @@ from pathlib import Path
 
 from testbed.cli.console import out, print_json, short
 from testbed.experiment.explanations import ScenarioError
-from testbed.tools.fitting import counters, ooni
+from testbed.tools.fitting import ooni, webrtc_dumps
+from testbed.tools.fitting.capture_reading import sha256_of
 from testbed.tools.fitting.dump_profile import profile_of_counters
 from testbed.tools.fitting.profile_file import as_toml
-from testbed.tools.fitting.reading import sha256_of
 
 
 def is_without_packets(path: Path) -> bool:
     """Return whether a file holds counters or events in place of packets."""
-    return counters.is_dump(path)
+    return webrtc_dumps.is_dump(path)
 
 
 def fit_dump(
@@ -39,7 +39,7 @@ def fit_dump(
             raise ScenarioError(f"{path} has events of connections, from which no profile follows")
         _print_measurements(path, as_json=as_json)
         return
-    found = counters.read_dump(path)
+    found = webrtc_dumps.read_dump(path)
     if profile_out is not None:
         title = "Fitted to a browser's counters"
         made = profile_of_counters(found, sha256_of(path), title=title, today=today)
@@ -47,9 +47,9 @@ def fit_dump(
     if as_json:
         print_json(found)
         return
-    out.print(counters.headline(found), markup=False)
-    out.print(counters.table(found))
-    out.print(counters.LEGEND, style="dim")
+    out.print(webrtc_dumps.headline(found), markup=False)
+    out.print(webrtc_dumps.table(found))
+    out.print(webrtc_dumps.LEGEND, style="dim")
     if profile_out is not None:
         out.print(f"Wrote {short(profile_out)}", markup=False)
 

@@ -23,7 +23,15 @@ from testbed.record.results import Run
 from testbed.run import runner
 from testbed.run.plan_checks import check_plan
 from testbed.run.provenance import lacking
-from testbed.tools.gate import RISK, Gate, Pairs, Recognition, compare_builds, gate_cells, run_build
+from testbed.tools.build_comparison import (
+    RISK,
+    Gate,
+    Pairs,
+    Recognition,
+    compare_builds,
+    gate_cells,
+    run_build,
+)
 
 _BUILD = "A name, a file (./mine.py), or any other form that `testbed run --transport` accepts."
 

@@ -23,7 +23,7 @@ from testbed.experiment.scenario import checkout
 from testbed.guest.kernel.builder import Kernel
 from testbed.guest.programs import missing
 from testbed.run.provenance import programs
-from testbed.tools import golden
+from testbed.tools import golden_hashes
 from testbed.transport.interface import Program
 
 
@@ -35,21 +35,21 @@ class Subject:
     name: str
     needed: Sequence[Program]
 
-    def observe(self, kernel: Kernel, folder: Path, cpus: Sequence[int]) -> golden.Observed:
+    def observe(self, kernel: Kernel, folder: Path, cpus: Sequence[int]) -> golden_hashes.Observed:
         """Observe the subject in guests, in a folder that does not exist yet.
 
         Raises:
             ConductError: The observation failed.
         """
         if self.kind == "cell":
-            cell = golden.golden_cells()[self.name]
-            return trio.run(golden.observe_cell, kernel, cell, folder, cpus[-1])
+            cell = golden_hashes.golden_cells()[self.name]
+            return trio.run(golden_hashes.observe_cell, kernel, cell, folder, cpus[-1])
         # It brings Mininet and pyroute2, half a second that no other command should wait for.
-        from testbed.tools.conformance.suite import check_transport  # noqa: PLC0415
+        from testbed.tools.conformance.conformance_suite import check_transport  # noqa: PLC0415
 
-        choice = golden.golden_transports()[self.name]
+        choice = golden_hashes.golden_transports()[self.name]
         found = trio.run(check_transport, choice, kernel, folder, cpus)
-        return golden.Observed(arrivals_ns=found.arrivals_ns)
+        return golden_hashes.Observed(arrivals_ns=found.arrivals_ns)
 
 
 def check_golden(
@@ -96,17 +96,17 @@ class _Bench:
     folder: Path
     cpus: Sequence[int]
 
-    def observe(self, subject: Subject) -> golden.Observed:
+    def observe(self, subject: Subject) -> golden_hashes.Observed:
         folder = self.folder / f"{subject.kind} {subject.name}"
         return subject.observe(self.kernel, folder, self.cpus)
 
 
 def _compare(bench: _Bench, subjects: Iterable[Subject]) -> bool:
     """Print for each subject whether its hash is the golden one; return whether none differs."""
-    kept, ok = golden.read_golden(), True
+    kept, ok = golden_hashes.read_golden(), True
     for subject in subjects:
         what = f"{subject.kind} {subject.name}"
-        here = golden.laboratory(subject.needed, bench.kernel)
+        here = golden_hashes.laboratory(subject.needed, bench.kernel)
         if other := kept.other_laboratory(here):
             out.print(f"[yellow]not compared[/] {escape(f'{what}: {other}')}")
             continue
@@ -129,17 +129,17 @@ def _update(bench: _Bench, subjects: Iterable[Subject]) -> bool:
                 f"No hash was changed: {', '.join(lacks)} is missing: {', '.join(lacks.values())}"
             )
             return False
-        versions |= golden.laboratory(subject.needed, bench.kernel)
-        hashes.setdefault(subject.kind, {})[subject.name] = golden.golden_hash(
+        versions |= golden_hashes.laboratory(subject.needed, bench.kernel)
+        hashes.setdefault(subject.kind, {})[subject.name] = golden_hashes.golden_hash(
             bench.observe(subject)
         )
-    golden.write_golden(golden.Golden(versions, hashes))
-    out.print(f"Wrote {short(golden.GOLDEN_FILE)}", markup=False)
+    golden_hashes.write_golden(golden_hashes.Golden(versions, hashes))
+    out.print(f"Wrote {short(golden_hashes.GOLDEN_FILE)}", markup=False)
     return True
 
 
 def _subjects() -> Iterator[Subject]:
-    for name, cell in golden.golden_cells().items():
+    for name, cell in golden_hashes.golden_cells().items():
         yield Subject("cell", name, programs([cell]))
-    for name, choice in golden.golden_transports().items():
+    for name, choice in golden_hashes.golden_transports().items():
         yield Subject("transport", name, list(programs_of(load_transport(choice))))

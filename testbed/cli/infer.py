@@ -14,14 +14,14 @@ from testbed.cli.outputs import check_folder
 from testbed.cli.registry import Command, Panel
 from testbed.inference.nested import largest_difference, sample
 from testbed.tools.inferring.conclusions import Conclusions, conclude, in_words
-from testbed.tools.inferring.study import Effort, Inference, infer
-from testbed.tools.inferring.tables import (
+from testbed.tools.inferring.inference_tables import (
     LEGEND,
     footer,
     mechanisms_table,
     numbers_table,
     reports_table,
 )
+from testbed.tools.inferring.study import Effort, Inference, infer
 
 
 def infer_censor(
@@ -86,7 +86,7 @@ def _compare(found: Inference) -> None:
 
 
 def _write(found: Inference, concluded: Conclusions, folder: Path) -> None:
-    from testbed.tools.inferring.page import write_page  # noqa: PLC0415 - loads matplotlib
+    from testbed.tools.inferring.inference_page import write_page  # noqa: PLC0415 - loads matplotlib
 
     for path in write_page(found, concluded, folder):
         err.print(f"wrote {short(path)}", markup=False)

@@ -18,10 +18,10 @@ from testbed.cli.console import err, out, print_json
 from testbed.cli.kernel import guest_kernel
 from testbed.experiment.explanations import ScenarioError
 from testbed.guest.kernel.cache import Kernel
-from testbed.tools.isolation import suite
+from testbed.tools.isolation import attack_suite
 from testbed.tools.isolation.another_user import Unfit, as_another_user, named_user
+from testbed.tools.isolation.attack_suite import Outcome
 from testbed.tools.isolation.attacks import ATTACKS
-from testbed.tools.isolation.suite import Outcome
 
 _PLACES = {"guest": "root in a guest", "process": "instead of a guest's kernel"}
 
@@ -48,7 +48,7 @@ def check_isolation(
         print_json(_outcomes(kernel, names))
         return
     found: dict[str, Sequence[Outcome]] = {}
-    with suite.public_kernel(kernel) as public:
+    with attack_suite.public_kernel(kernel) as public:
         found[named_user()] = _outcomes(public, names)
         if os.geteuid() == 0:
             try:
@@ -69,7 +69,7 @@ def _outcomes(kernel: Kernel, names: Sequence[str]) -> list[Outcome]:
     cpus = sorted(os.sched_getaffinity(0))
     with Progress(console=err, transient=True, redirect_stdout=False) as bar:
         task = bar.add_task("attacks", total=sum(len(ATTACKS[each].places) for each in names))
-        return trio.run(suite.attack_all, kernel, names, cpus, partial(bar.advance, task))
+        return trio.run(attack_suite.attack_all, kernel, names, cpus, partial(bar.advance, task))
 
 
 def _table(title: str, outcomes: Sequence[Outcome]) -> Table:
@@ -98,13 +98,13 @@ def _layers(outcome: Outcome) -> str:
 def _end(kernel: Kernel, found: Mapping[str, Sequence[Outcome]]) -> None:
     """Print how many attacks were held; exit with status 1 if one got through."""
     for user, outcomes in found.items():
-        counts = suite.summary(outcomes)
+        counts = attack_suite.summary(outcomes)
         out.print(
             f"Guests of {user}: {counts['tried']} attacks succeed when nothing confines the guest; "
             f"held in {counts['held']} tries, got through in {counts['got through']}; "
             f"{counts['not possible']} tries were impossible from their place."
         )
-    layers = ", ".join(suite.confinements(kernel))
+    layers = ", ".join(attack_suite.confinements(kernel))
     out.print(
         f"Confinements: {layers}. A layer is named if it holds the attack alone; `rights`: no "
         "capabilities, no new privileges; `runner`: how the runner treats what a guest leaves.",

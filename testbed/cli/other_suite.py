@@ -12,7 +12,7 @@ from testbed.cli.console import err, out
 from testbed.experiment.explanations import ScenarioError, there_are
 from testbed.experiment.scenario import checkout
 from testbed.guest.image.lock import ImageError
-from testbed.tools.other_suite import PYTHONS, other_suite, python_in, suite_folder
+from testbed.tools.suite_tree import PYTHONS, other_suite, python_in, suite_folder
 
 _TESTS = (
     *("tests/censor/test_rules.py", "tests/guest/test_guestcode.py", "tests/record"),

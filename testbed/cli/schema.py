@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from testbed.cli.registry import Command, Panel
-from testbed.experiment.schema import schema
+from testbed.experiment.json_schemas import schema
 
 
 class SchemaKind(StrEnum):

@@ -19,7 +19,7 @@ from testbed.cli.listen import named
 from testbed.cli.registry import Command, Panel
 from testbed.listen.scores import CellScores, Scorer, score_cells, scorers
 from testbed.record.results import RecordedCell, Run
-from testbed.show.tables import table_by_keys
+from testbed.show.run_tables import table_by_keys
 
 
 def score(

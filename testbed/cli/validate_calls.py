@@ -93,8 +93,8 @@ def print_validation(runs: Sequence[Run], pairs: Sequence[Pair]) -> list[Compari
     folder.
     """
     # Loads matplotlib, which no other command's help should wait for.
+    from testbed.show.drawing.agreement_figure import validation as draw  # noqa: PLC0415
     from testbed.show.drawing.files import write  # noqa: PLC0415
-    from testbed.show.drawing.validation import validation as draw  # noqa: PLC0415
 
     cells = [cell for run in runs for cell in run.cells()]
     visqol = _scored(runs, {name for pair in pairs for name in (pair.engine, pair.model)})

@@ -20,6 +20,8 @@ from testbed.errors import InputError, did_you_mean
 
 T = TypeVar("T")
 TomlTable = dict[str, Any]
+Asked = tuple[str, str, T]
+"""A name, the words that asked for it, and the thing that has the name."""
 """A table as read from a file, before it is checked."""
 _UNKNOWN_KIND = ("union_tag_invalid", "union_tag_not_found")
 """Pydantic's errors about a `kind`."""
@@ -31,8 +33,8 @@ class ScenarioError(InputError):
     """A file is wrong; the message names the file, the key, and what was expected."""
 
 
-def by_name(what: str, asked: Iterable[tuple[str, str, T]], remedy: str = "") -> dict[str, T]:
-    """Return things by name; each of `asked` is a name, the words that asked for it, and the thing.
+def by_name(what: str, asked: Iterable[Asked[T]], remedy: str = "") -> dict[str, T]:
+    """Return things by name.
 
     Raises:
         ScenarioError: Two different things have the same name, so that one would be lost.

@@ -11,10 +11,10 @@ Which values are plausible is the business of `testbed.inference`, which knows n
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, is_dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, JsonValue, TypeAdapter, ValidationError
 from pydantic_core import to_json
@@ -26,7 +26,7 @@ from testbed.censor.match import Match
 from testbed.censor.profile import Inspection, Profile, Rule
 from testbed.evidence import Evidence, check_reviewed
 from testbed.experiment.cell import Topology
-from testbed.experiment.explanations import ScenarioError, describe, there_are
+from testbed.experiment.explanations import ScenarioError, TomlTable, describe, there_are
 from testbed.experiment.reports import Calls, Observed, Setting, read_named
 from testbed.experiment.scenario import SCENARIOS, load_messenger
 from testbed.experiment.toml_files import validated
@@ -269,11 +269,11 @@ def _read_action(content: dict[str, JsonValue], family: Family, where: str) -> A
     return _read_by(_ACTIONS, content, family, where)
 
 
-def _read(content: dict[str, Any], kind: type[T], family: Family, where: str) -> T:
+def _read(content: TomlTable, kind: type[T], family: Family, where: str) -> T:
     return _read_by(TypeAdapter(kind), content, family, where)
 
 
-def _read_by(kind: TypeAdapter[T], content: dict[str, Any], family: Family, where: str) -> T:
+def _read_by(kind: TypeAdapter[T], content: TomlTable, family: Family, where: str) -> T:
     try:
         return kind.validate_json(to_json(content), strict=True)
     except ValidationError as error:
@@ -293,25 +293,25 @@ def messenger(family: Family, name: str, values: Values) -> Messenger:
     template = family.messengers[name]
     content = filled({"file": template.file, **template.numbers}, values)
     found = load_messenger(str(content.pop("file")))
+    changed = asdict(found)
     for path, value in content.items():
-        found = _with(found, path, value, f"{family.name}.toml: {where}")
-    return _read(asdict(found), Messenger, family, where) if content else found
+        _change(changed, path, value, f"{family.name}.toml: {where}")
+    return _read(changed, Messenger, family, where) if content else found
 
 
-def _with(found: Messenger, path: str, value: JsonValue, where: str) -> Messenger:
-    """Return a messenger in which the number at a path, such as `codec.frame_ms`, is another."""
+def _change(messenger: TomlTable, path: str, value: JsonValue, where: str) -> None:
+    """Change the number at a path, such as `codec.frame_ms`, in a messenger's content."""
     key, _, inner = path.partition(".")
-    table = getattr(found, key, None)
-    if not is_dataclass(table) or isinstance(table, type) or not hasattr(table, inner):
+    table = None if key == "evidence" else messenger.get(key)
+    if not isinstance(table, dict) or inner not in table:
         raise ScenarioError(f"{where}: numbers: there is no {path!r}, such as codec.frame_ms")
-    before = getattr(table, inner)
+    before = table[inner]
     if isinstance(before, bool) != isinstance(value, bool):
         raise ScenarioError(f"{where}: numbers: {path} is {value}; it must be like {before}")
-    if before == value:
-        return found
-    evidence = {**found.evidence, key: Evidence(f"{path} is a hypothesis ({where})", "assumed")}
-    changes: dict[str, Any] = {key: replace(table, **{inner: value}), "evidence": evidence}
-    return replace(found, **changes)
+    if before != value:
+        table[inner] = value
+        reason = Evidence(f"{path} is a hypothesis ({where})", "assumed")
+        messenger["evidence"] = {**messenger["evidence"], key: asdict(reason)}
 
 
 def settings(family: Family, used: Iterable[Setting]) -> list[Setting]:

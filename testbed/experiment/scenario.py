@@ -28,7 +28,7 @@ from testbed.experiment.choosing import (
     transport_choice,
     transport_choices,
 )
-from testbed.experiment.explanations import ScenarioError, TomlTable, by_name, there_are
+from testbed.experiment.explanations import Asked, ScenarioError, TomlTable, by_name, there_are
 from testbed.experiment.link import Links
 from testbed.experiment.linkset import LinkSet
 from testbed.experiment.name_lists import with_lists
@@ -358,8 +358,8 @@ def _stems(folder: Path) -> list[str]:
     return sorted(p.stem for p in folder.glob("*.toml") if p.name[0] not in "._")
 
 
-def _censors(entry: str | Sweep, source: str) -> Iterator[tuple[str, str, AnyCensor]]:
-    """Yield name, words that asked for it, and censor, for each censor of an entry."""
+def _censors(entry: str | Sweep, source: str) -> Iterator[Asked[AnyCensor]]:
+    """Yield each censor of an entry of a scenario."""
     if isinstance(entry, Sweep):
         yield from entry.of(load_any_censor(entry.name), source)
         return

@@ -16,7 +16,7 @@ from pydantic import Field
 from testbed.censor.profile import Profile
 from testbed.censor.stack import AnyCensor, Stack, in_series, part_names, with_numbers_of
 from testbed.evidence import Evidence, check_reviewed
-from testbed.experiment.explanations import ScenarioError
+from testbed.experiment.explanations import Asked, ScenarioError
 from testbed.experiment.ranges import wrong_number
 from testbed.experiment.toml_files import name_of
 
@@ -78,8 +78,8 @@ class Sweep:
     value."""
     values: Annotated[tuple[float, ...], Field(min_length=1)]
 
-    def of(self, censor: AnyCensor, source: str) -> Iterator[tuple[str, str, AnyCensor]]:
-        """Yield name, words that asked for it, and censor, for each value.
+    def of(self, censor: AnyCensor, source: str) -> Iterator[Asked[AnyCensor]]:
+        """Yield the censor with each of the values.
 
         Raises:
             ScenarioError: A number does not exist, or cannot have one of the values.

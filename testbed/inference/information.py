@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from testbed.experiment.hypotheses import Observation
 from testbed.inference.draws import Floats
 from testbed.inference.posterior import Posterior
-from testbed.inference.statements import reported, truth
+from testbed.inference.report_likelihoods import reported, truth
 
 _WRONG = 0.05
 """How often an observation that is made with care is wrong; assumed."""

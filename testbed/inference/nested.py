@@ -11,7 +11,7 @@ import numpy as np
 
 from testbed.inference.draws import Floats
 from testbed.inference.posterior import Draws, Posterior
-from testbed.inference.statements import Model, reported
+from testbed.inference.report_likelihoods import Model, reported
 
 _LIVE = 300
 _PRECISION = 0.1

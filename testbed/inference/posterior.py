@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from testbed.inference.draws import Floats, choice_of
-from testbed.inference.statements import Model, reported
+from testbed.inference.report_likelihoods import Model, reported
 
 _BINS = 10
 """The bins in which the information about a number is counted."""

@@ -14,10 +14,10 @@ from statistics import median
 
 from testbed.audio.opus import has_fec
 from testbed.call.conversation import LISTENERS, PAUSE_S, Turn, response_times_s, spoken
-from testbed.call.counters import counted
 from testbed.call.jitterbuffer.played import Playout
 from testbed.call.jitterbuffer.playout import Arrival, play
 from testbed.call.messenger import Codec, Messenger, PlayoutOptions
+from testbed.call.playout_counters import counted
 from testbed.call.quality.measures import measure
 from testbed.call.quality.symptoms import silences, symptoms
 from testbed.call.quality.verdict import (

@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from testbed.analysis.censor_view import Seen
-from testbed.show.tables import table_by_keys
+from testbed.show.run_tables import table_by_keys
 
 LEGEND = """\
 All flows between the caller and the outside count, except the chat's. restricted: calls failed, and

@@ -13,7 +13,7 @@ from testbed.analysis.comparison import Comparison
 from testbed.analysis.difference import Difference, Shift
 from testbed.analysis.groups import Names
 from testbed.analysis.statistics import CONFIDENCE, Estimate, coverage_limit
-from testbed.show.tables import table_by_keys
+from testbed.show.run_tables import table_by_keys
 
 MEASURE_WORDS = {
     "set_up_s": ("set-up", 1.0, 2, " s"),

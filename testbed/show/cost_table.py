@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from testbed.analysis.costs import Cost
-from testbed.show.tables import table_by_keys
+from testbed.analysis.transport_costs import Cost
+from testbed.show.run_tables import table_by_keys
 
 LEGEND = """\
 Compared with direct calls of the same messenger and censor; medians over seeds. connects: time

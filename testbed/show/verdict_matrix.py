@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from rich.table import Table
 
 from testbed.record.results import RecordedCell
-from testbed.show.tables import Row, rows
+from testbed.show.run_tables import Row, rows
 
 
 def verdict_matrices(cells: Iterable[RecordedCell]) -> Iterator[Table]:

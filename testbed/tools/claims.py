@@ -20,7 +20,7 @@ from testbed.analysis.groups import grouped
 from testbed.call.quality.symptoms import Symptom, symptom_of
 from testbed.call.quality.verdict import Verdict
 from testbed.record.results import RecordedCell
-from testbed.show.tables import rows
+from testbed.show.run_tables import rows
 
 CLAIMS_FILE = Path(__file__).with_name("claims.toml")
 _FORBID_UNKNOWN_KEYS = {"extra": "forbid"}

@@ -19,12 +19,12 @@ from pydantic import JsonValue, TypeAdapter
 from rich.console import Console
 from rich.table import Table
 
-from testbed.analysis.costs import Measured, compared, measured
 from testbed.analysis.order import best_first
+from testbed.analysis.transport_costs import Measured, compared, measured
 from testbed.experiment.scenario import ROOT
 from testbed.record.cell_record import CellRecord
 from testbed.record.results import RecordedCell, ResultsError, Run, Wall
-from testbed.show import tables
+from testbed.show import run_tables
 from testbed.show.cost_table import cost_table
 from testbed.show.verdict_matrix import verdict_matrices
 from testbed.tools import bench_tables
@@ -137,8 +137,8 @@ def recorded_cells(content: JsonValue) -> list[RecordedCell]:
 
 def _calls(content: JsonValue) -> Iterable[Table]:
     cells = recorded_cells(content)
-    yield tables.summary(tables.rows(cells))
-    if (traffic := tables.traffic_table(cells)) is not None:
+    yield run_tables.summary(run_tables.rows(cells))
+    if (traffic := run_tables.traffic_table(cells)) is not None:
         yield traffic
 
 

@@ -18,7 +18,7 @@ from testbed.call.reflector import (
     unwrap,
     wrap,
 )
-from testbed.transport import stun
+from testbed.transport import stun_messages as stun
 
 CALL = b"\x11" * 12
 CALLER, CALLEE = CALL + bytes.fromhex("afdf601d"), CALL + bytes.fromhex("8d6baa4b")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from testbed.call import reflector
 from testbed.call.call_setup import Setup
 from testbed.call.dialects import DIALECTS, SIGNALLED, PathProtocol, Session
-from testbed.transport import stun
+from testbed.transport import stun_messages as stun
 from testbed.transport.interface import Address
 
 RELAY = Address("10.2.3.2", 599)

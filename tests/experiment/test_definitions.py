@@ -26,35 +26,6 @@ def test_every_number_of_a_shipped_profile_says_where_it_comes_from(name: str) -
             assert len(evidence.source) > 10
 
 
-@pytest.mark.parametrize(
-    ("before", "after", "said"),
-    [
-        ("probability = 0.9", "probability = 1.9", r"telegram-ports\.action: .*1\.9 is not"),
-        ("probability = 0.9", "prob = 0.9", r"telegram-ports\.action\.prob: Unexpected"),
-        ("590-1400", "1400-590", r"telegram-ports\.match: .*'1400-590' is neither"),
-        ('"community"', '"sure"', r"telegram-ports\.evidence\.match\.confidence: .*'primary'"),
-        ('kind = "drop"', 'kind = "slow"', r"telegram-ports\.action\.kind: .*'drop'"),
-        ('label = "stun"', 'label = "stunn"', r"stun\.match: label: no detector states 'stunn'"),
-        (
-            'action = { source = "Reuters, August 2025: MAX is unrestricted',
-            'act = { source = "Reuters',
-            r"'domestic': evidence is missing for \['action'\]",
-        ),
-        ('name = "stun"', 'name = "domestic"', r"are not all different"),
-    ],
-)
-def test_a_wrong_profile_names_rule_and_key(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str, after: str, said: str
-) -> None:
-    text = (scenario.CENSORS / "ru-calls-2025-08.toml").read_text()
-    assert before in text
-    (tmp_path / "wrong.toml").write_text(text.replace(before, after, 1))
-    monkeypatch.setattr(scenario, "CENSORS", tmp_path)
-    with pytest.raises(ScenarioError, match=said) as caught:
-        scenario.load_censor("wrong")
-    assert "wrong.toml" in str(caught.value)
-
-
 def test_a_messenger_without_evidence_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

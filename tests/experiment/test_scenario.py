@@ -42,44 +42,6 @@ def test_a_sweep_sets_its_numbers_to_each_value() -> None:
     assert len(drops) == 12
 
 
-@pytest.mark.parametrize(
-    ("before", "after", "said"),
-    [
-        ("duration_s = 30", 'duration_s = "long"', r"duration_s: .*valid number"),
-        ("duration_s = 30", "duration_s = 0", r"duration_s: 0 is out of range, .* 1 to 3,600"),
-        (
-            "jitter_ms = 1",
-            "jiter_ms = 1",
-            r"jiter_ms: Unexpected key, expected of changes, delay_ms, ",
-        ),
-        ("delay_ms = 4", "delay_ms = -4", r"access\.delay_ms: -4 is out of .* 0 to 60,000"),
-        ('"obfs4"]', '"obfs5"]', r"no transport 'obfs5'; there are anytls, desync, direct, "),
-        (
-            '"obfs4"]',
-            '{ name = "obfs4", parameters = { iat_mode = 7 } }]',
-            r"obfs4: iat_mode: .*0, 1 or 2",
-        ),
-        (
-            '"obfs4"]',
-            '{ name = "obfs4", parameters = { speed = 7 } }]',
-            r"no parameter speed, only iat_mode",
-        ),
-        ('"open", ', '"opn", ', r"no censor profile 'opn': .*opn\.toml is missing; there are"),
-        ("seeds = [1, 2, 3, 4, 5]", "seeds = []", r"seeds: expected at least 1 item$"),
-        ("title", "titel", r"titel: Unexpected key, expected of censors, .*messengers, other_"),
-        ("title = ", "[[", r"line 1"),
-    ],
-)
-def test_a_wrong_scenario_names_file_key_and_what_was_expected(
-    tmp_path: Path, before: str, after: str, said: str
-) -> None:
-    path = tmp_path / "wrong.toml"
-    path.write_text(FOUNDING.read_text().replace(before, after, 1))
-    with pytest.raises(ScenarioError, match=said) as caught:
-        cells(load_scenario(str(path)))
-    assert "wrong.toml" in str(caught.value) or "transport" in str(caught.value) or "opn" in said
-
-
 def test_a_path_without_a_file_lists_no_scenarios(tmp_path: Path) -> None:
     with pytest.raises(ScenarioError, match=r"no scenario \S+none\.toml: there is no such file$"):
         load_scenario(str(tmp_path / "none.toml"))

@@ -12,8 +12,8 @@ from testbed.experiment import scenario
 from testbed.experiment.exclusions import check_exclusions
 from testbed.experiment.explanations import ScenarioError
 from testbed.experiment.scenario import cell_id, cells, load_any_censor, load_scenario
-from tests.wrong_input.command import refused
-from tests.wrong_input.command import testbed as command
+from tests.wrong_input.refusals import refused
+from tests.wrong_input.refusals import testbed as command
 
 TWO = "ru-calls-2025-08 + ru-16kb-2025"
 FILE = """

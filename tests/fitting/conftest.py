@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from testbed.tools.fitting.capture_reading import read_capture
 from testbed.tools.fitting.examination import Examination, examine
-from testbed.tools.fitting.reading import read_capture
 from tests.fitting.simulated import Call
 
 Examined = Callable[..., Examination]

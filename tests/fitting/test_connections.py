@@ -6,9 +6,9 @@ from pathlib import Path
 
 from testbed.censor.packet import Endpoint
 from testbed.tools.calibration.packets import ACK, PSH, SYN, TcpNumbers, packet
-from testbed.tools.fitting.claims import Finding
+from testbed.tools.fitting.capture_reading import read_capture
 from testbed.tools.fitting.examination import examine
-from testbed.tools.fitting.reading import read_capture
+from testbed.tools.fitting.fit_findings import Finding
 from testbed.transport.internet import RST
 from tests.recognition.files import RAW, Frame, pcap, written
 

@@ -11,8 +11,8 @@ from testbed.censor.actions.freeze import Freeze
 from testbed.censor.match import Match
 from testbed.censor.packet import Endpoint
 from testbed.censor.profile import Profile
-from testbed.tools.fitting.claims import Finding, verdict
 from testbed.tools.fitting.contrasts import contrasted, groups, groups_text
+from testbed.tools.fitting.fit_findings import Finding, verdict
 from testbed.tools.fitting.fit_tables import headline
 from testbed.tools.fitting.localising import located
 from tests.fitting.conftest import Examined

@@ -18,8 +18,8 @@ from testbed.censor.actions.police import Police
 from testbed.censor.actions.reorder import Reorder
 from testbed.censor.actions.shape import Shape
 from testbed.censor.match import Match
-from testbed.tools.fitting.claims import Finding
 from testbed.tools.fitting.controls import compared
+from testbed.tools.fitting.fit_findings import Finding
 from tests.fitting.conftest import Examined
 from tests.fitting.simulated import OPEN, Clock, Line, make_call, profile_of
 

@@ -9,7 +9,7 @@ import pytest
 
 from testbed.censor.actions.drop import Drop
 from testbed.experiment.scenario import load_censor
-from testbed.tools.fitting.counters import CounterFinding, Json, is_dump, read_dump
+from testbed.tools.fitting.webrtc_dumps import CounterFinding, Json, is_dump, read_dump
 from tests.command import command
 from tests.fitting.dumps import internals_dump, rtcstats_dump
 

@@ -14,10 +14,10 @@ from testbed.censor.profile import Profile
 from testbed.experiment.hypotheses import load_family
 from testbed.experiment.reports import load_reports
 from testbed.experiment.scenario import censor_names, load_censor, stack_names
+from testbed.tools.fitting.capture_reading import read_capture
 from testbed.tools.fitting.examination import examine
 from testbed.tools.fitting.hypotheses_tried import sentences, tried
 from testbed.tools.fitting.library import Composition, candidates
-from testbed.tools.fitting.reading import read_capture
 from testbed.tools.recognition.capture_file import Capture
 from tests.command import command
 from tests.fitting.simulated import FAR, NEAR, OPEN, RELAY, make_call, profile_of

@@ -15,9 +15,9 @@ from testbed.guest.kernel.builder import Kernel
 from testbed.record.results import Run
 from testbed.run.runner import in_guest
 from testbed.tools.fitting import self_check
+from testbed.tools.fitting.capture_reading import read_capture
 from testbed.tools.fitting.controls import compared
 from testbed.tools.fitting.examination import Examination, examine
-from testbed.tools.fitting.reading import read_capture
 from testbed.tools.fitting.recovery import capture_calls, evaluate_case
 from testbed.tools.fitting.recovery_plan import plan
 from testbed.tools.fitting.replayed_pairs import replay_flow

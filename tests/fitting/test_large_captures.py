@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from testbed.censor.actions.drop import Drop
-from testbed.tools.fitting import reading
+from testbed.tools.fitting import capture_reading
+from testbed.tools.fitting.capture_reading import read_capture
 from testbed.tools.fitting.examination import examine
-from testbed.tools.fitting.reading import read_capture
 from tests.fitting.simulated import NEAR, RELAY, make_call, profile_of
 from tests.recognition.files import RAW
 
@@ -28,7 +28,7 @@ def test_packets_beyond_the_limit_are_counted_and_said(
 ) -> None:
     near, _ = make_call(profile_of(Drop(0.2)), duration_s=8).write(tmp_path)
     whole = sum(len(flow.columns.at_s) for flow in read_capture(near).flows)
-    monkeypatch.setattr(reading, "MAX_PACKETS", 300)
+    monkeypatch.setattr(capture_reading, "MAX_PACKETS", 300)
     record = read_capture(near)
     assert sum(len(flow.columns.at_s) for flow in record.flows) == 300
     assert f"{whole - 300} packets were not kept: there are too many flows or packets." in (

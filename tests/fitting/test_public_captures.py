@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from testbed.tools.fitting.capture_reading import read_capture
 from testbed.tools.fitting.examination import Examination, examine
 from testbed.tools.fitting.fit_tables import headline
 from testbed.tools.fitting.profile_file import counts
-from testbed.tools.fitting.reading import read_capture
 from testbed.tools.recognition.evaluation import LabelledFlow, read_flows, write_pcap
 
 FLOWS = Path(__file__).parents[1] / "data" / "captures" / "calls.jsonl.gz"

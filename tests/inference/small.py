@@ -10,7 +10,7 @@ import numpy as np
 from testbed.experiment.hypotheses import Family, load_family
 from testbed.experiment.reports import Observed, Setting
 from testbed.inference.draws import Cube, Floats
-from testbed.inference.statements import Emulated, Model, Statement
+from testbed.inference.report_likelihoods import Emulated, Model, Statement
 
 FAMILY = """
 title = "A small family"

@@ -11,7 +11,7 @@ from testbed.experiment.reports import chance
 from testbed.inference import draws as drawing
 from testbed.inference.emulator import fit, log_loss
 from testbed.inference.posterior import Posterior, draw, weigh, weighted_quantiles
-from testbed.inference.statements import reported, truth
+from testbed.inference.report_likelihoods import reported, truth
 from tests.inference.small import family, model
 
 ONE = "one box"

@@ -14,7 +14,7 @@ from testbed.experiment.reports import Outcome, load_reports
 from testbed.run.bank import Kept, key_of
 from testbed.tools.inferring.conclusions import conclude
 from testbed.tools.inferring.inference_figures import reports_figure
-from testbed.tools.inferring.page import page_of, write_page
+from testbed.tools.inferring.inference_page import page_of, write_page
 from testbed.tools.inferring.ranking import censors_left, rank
 from testbed.tools.inferring.study import Inference, infer, study
 from testbed.tools.inferring.trials import predicted, tried

@@ -10,9 +10,7 @@ from tempfile import mkdtemp
 import pytest
 
 from testbed.guest.kernel.guest import START_NS, GuestOptions
-from tests.kernel.test_kernel_guest import Bench, bench
-
-__all__ = ["bench"]
+from tests.kernel.guest_bench import Bench
 
 pytestmark = pytest.mark.guest
 

@@ -16,7 +16,7 @@ from testbed.censor.segment import segment
 from testbed.lab.engines.coturn import TURN
 from testbed.lab.engines.rtp_frames import direction, receiver_reports, variants
 from testbed.lab.nodes.tap import Reassembly, Seen
-from testbed.transport import stun
+from testbed.transport import stun_messages as stun
 from testbed.transport.internet import ACK, SYN
 
 CLIENT, SERVER = Endpoint(b"\x0a\1\1\1", 40000), Endpoint(b"\x0a\2\3\2", 599)

@@ -22,7 +22,7 @@ from testbed.guest.machine import machine_with
 from testbed.guest.programs import needed
 from testbed.run import runner
 from testbed.run.provenance import lacking, programs
-from testbed.tools.golden import Observed, observe_cell
+from testbed.tools.golden_hashes import Observed, observe_cell
 from tests.lab.conftest import short_cell
 
 IN_TURN = """

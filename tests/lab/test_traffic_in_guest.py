@@ -11,7 +11,7 @@ from testbed.experiment.cell import TRAFFIC
 from testbed.experiment.scenario import load_censor
 from testbed.guest.kernel.builder import Kernel
 from testbed.record.results import Run
-from testbed.show.tables import rows, traffic_table
+from testbed.show.run_tables import rows, traffic_table
 from tests.lab.conftest import short_cell
 from tests.lab.test_cells_in_guest import conducted
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from testbed.transport.interface import Address
-from testbed.transport.pt import socks
+from testbed.transport.pt import socks_client as socks
 from testbed.transport.pt.exactly import EarlyEndError
 
 TARGET = Address("192.0.2.7", 4443)

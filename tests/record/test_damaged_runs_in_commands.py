@@ -16,7 +16,7 @@ from testbed.experiment.cell import EVENTS_FILE, FRAMES_FILE
 from testbed.record.checksums import SUMS, seal
 from testbed.record.results import CELL, MANIFEST, SCORES, WALL, Run
 from tests.calls import make_run
-from tests.wrong_input.command import Answer, testbed
+from tests.wrong_input.refusals import Answer, testbed
 
 HEARD = "heard-up.wav"
 REASON = "reason.txt"

@@ -12,7 +12,7 @@ from testbed.record.observation import CallRecord
 from testbed.record.results import Run
 from tests.calls import CELL, call, keep
 from tests.records import manifest
-from tests.wrong_input.command import testbed
+from tests.wrong_input.refusals import testbed
 
 HOSTILE = (
     "\x1b]0;owned\x07\x1b[2J[/red][bold]x[/]<script>alert(1)</script>\\input{/etc/passwd}\u202e"

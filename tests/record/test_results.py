@@ -33,7 +33,7 @@ from testbed.record.observation import (
 )
 from testbed.record.results import RecordedCell, ResultsError, Run, Wall
 from testbed.run.provenance import manifest as manifest_of
-from testbed.show.tables import rows
+from testbed.show.run_tables import rows
 from tests.records import frames, manifest, recorded
 
 CELL = next(

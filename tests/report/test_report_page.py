@@ -16,7 +16,7 @@ import soundfile
 from bs4 import BeautifulSoup, Tag
 
 from testbed.record.results import ResultsError, Run
-from testbed.show.report import page as page_module
+from testbed.show.report import report_page as page_module
 from testbed.show.report import write
 from tests.report.conftest import HOSTILE
 

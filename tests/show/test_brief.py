@@ -13,9 +13,9 @@ from testbed.call.quality.verdict import Verdict
 from testbed.experiment.scenario import load_censor
 from testbed.experiment.transport_facts import transport_facts
 from testbed.record.cell_record import CellRecord
-from testbed.show.brief.evidence import age, cited, newest
-from testbed.show.brief.findings import Recorded
-from testbed.show.brief.page import brief_of
+from testbed.show.brief.brief_page import brief_of
+from testbed.show.brief.censor_sources import age, cited, newest
+from testbed.show.brief.transport_outcomes import Recorded
 from tests.command import command
 from tests.records import RUSSIA, record, recorded, write_run
 

@@ -7,7 +7,7 @@ from rich.console import Console
 from testbed.call.quality.symptoms import Symptom
 from testbed.call.quality.verdict import Verdict
 from testbed.record.cell_record import CallKey
-from testbed.show.tables import LEGEND, Row, summary, table_by_keys
+from testbed.show.run_tables import LEGEND, Row, summary, table_by_keys
 
 
 def row(

@@ -25,7 +25,7 @@ from testbed.experiment.scenario import ROOT, Scenario, load_scenario, scenario_
 from testbed.guest.kernel.builder import Kernel
 from testbed.record.results import Run
 from testbed.run.plan_checks import check_plan
-from testbed.tools.gate import (
+from testbed.tools.build_comparison import (
     RISK,
     WATCHER,
     Gate,

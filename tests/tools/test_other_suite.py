@@ -13,7 +13,7 @@ from testbed.cli import other_suite as command
 from testbed.experiment.explanations import ScenarioError
 from testbed.guest.image.lock import ImageError
 from testbed.guest.image.tree import our_image
-from testbed.tools import other_suite
+from testbed.tools import suite_tree
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ def test_the_other_suite_is_one_that_this_machine_does_not_have(
     monkeypatch: pytest.MonkeyPatch, here: str, other: str
 ) -> None:
     monkeypatch.setattr(platform, "freedesktop_os_release", lambda: {"VERSION_CODENAME": here})
-    assert other_suite.other_suite() == other
+    assert suite_tree.other_suite() == other
 
 
 @pytest.mark.parametrize(("ci", "status"), [("true", 1), ("", 0)])
@@ -74,7 +74,7 @@ def test_a_program_in_the_tree_sees_the_checkout_and_the_cache_and_nothing_else_
         )
     )
     try:
-        words = other_suite.python_in(tmp_path, ["-c", seen])
+        words = suite_tree.python_in(tmp_path, ["-c", seen])
     except ImageError as error:
         pytest.skip(str(error))
     done = subprocess.run(words, capture_output=True, text=True, check=False)

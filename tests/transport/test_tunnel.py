@@ -11,10 +11,10 @@ import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from testbed.transport import http, tunnel
+from testbed.transport import http_server, tunnel
 from testbed.transport.channels import StreamDatagrams
 from testbed.transport.framing import frame_datagram
-from testbed.transport.http import Answer, Request, answer_requests
+from testbed.transport.http_server import Answer, Request, answer_requests
 from testbed.transport.interface import TransportError
 from testbed.transport.loopback import LoopbackHost
 
@@ -72,7 +72,7 @@ def test_who_breaks_off_or_speaks_no_http_gets_no_answer(sent: bytes) -> None:
 
 
 def test_a_body_that_never_ends_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "MAX_BODY_BYTES", 100)
+    monkeypatch.setattr(http_server, "MAX_BODY_BYTES", 100)
     assert said_to(post(bytes(101)), 30) == (b"", [])
     assert len(said_to(post(bytes(100)), 30)[1]) == 1
 

@@ -14,7 +14,7 @@ from testbed.experiment.choosing import load_transport, transport_choice
 from testbed.experiment.loading import programs_of
 from testbed.guest.kernel.builder import Kernel
 from testbed.guest.programs import missing
-from testbed.tools.conformance.suite import Conformance, check_transport
+from testbed.tools.conformance.conformance_suite import Conformance, check_transport
 
 
 def assert_conforms(

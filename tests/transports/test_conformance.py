@@ -24,8 +24,8 @@ from testbed.experiment.loading import programs_of, transport_class
 from testbed.guest import programs
 from testbed.guest.image.lock import BASE, read_lock
 from testbed.guest.kernel.builder import Kernel
-from testbed.tools.conformance.suite import ALL_RULES, check_transport
-from testbed.tools.golden import EVASION_BY_FAKES, Observed, golden_transports, laboratory
+from testbed.tools.conformance.conformance_suite import ALL_RULES, check_transport
+from testbed.tools.golden_hashes import EVASION_BY_FAKES, Observed, golden_transports, laboratory
 from tests.command import command
 from tests.golden import assert_golden
 from tests.transports import breaking

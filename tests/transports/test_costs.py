@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from testbed.analysis.costs import Cost, NothingToCompareError, costs, held_up
+from testbed.analysis.transport_costs import Cost, NothingToCompareError, costs, held_up
 from testbed.record.observation import CallRecord, DirectionRecord, TransportRecord
 from testbed.record.results import Run, Wall
 from tests.records import keep_cell, record

@@ -9,7 +9,7 @@ import pytest
 import trio
 import trio.testing
 
-from testbed.transport.http import Answer, Request
+from testbed.transport.http_server import Answer, Request
 from testbed.transport.interface import Address
 from testbed.transport.loopback import LoopbackHost
 from transports import snowflake

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from testbed.lab.nodes.host import tls_of
 from testbed.run.certificate import write_certificates
-from testbed.transport import stun
+from testbed.transport import stun_messages as stun
 from testbed.transport.interface import Address, ServerInfo, TransportError
 from testbed.transport.loopback import LoopbackHost
-from testbed.transport.turn import frame_unit, take_unit
+from testbed.transport.turn_client import frame_unit, take_unit
 from transports import turn
 
 LONG_TERM = bytes.fromhex(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from testbed.experiment import scenario
-from tests.wrong_input.command import tried
+from tests.wrong_input.refusals import tried
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -1,8 +1,8 @@
 """Generate wrong files from right ones: one place of a file gets a value that it cannot have.
 
-The JSON Schema of a kind of file (`testbed.experiment.schema`) says which types, names and keys are
-allowed at each place of a right file. `wrong_documents` draws a place and makes it wrong in one of
-the ways that fit it. So a new key, action or file is tried without being mentioned here.
+The JSON Schema of a kind of file (`testbed.experiment.json_schemas`) says which types, names and
+keys are allowed at each place of a right file. `wrong_documents` draws a place and makes it wrong
+in one of the ways that fit it. So a new key, action or file is tried without being mentioned here.
 """
 
 from __future__ import annotations

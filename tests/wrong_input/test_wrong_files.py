@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from testbed.experiment import scenario
-from testbed.experiment.schema import schema
-from tests.wrong_input.command import refused
+from testbed.experiment.json_schemas import schema
 from tests.wrong_input.documents import Wrong, wrong_documents
+from tests.wrong_input.refusals import refused
 
 EXAMPLES = settings(
     max_examples=int(os.environ.get("WRONG_INPUTS", "30")),

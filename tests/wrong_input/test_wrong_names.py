@@ -14,7 +14,7 @@ from testbed.censor.detectors import LABELS
 from testbed.experiment import scenario
 from testbed.experiment.choosing import transport_names
 from testbed.lab.net.addresses import ADDRESS_LISTS
-from tests.wrong_input.command import refused
+from tests.wrong_input.refusals import refused
 from tests.wrong_input.test_wrong_files import EXAMPLES, USER
 
 NAMES = {

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from testbed.cli.app import app
-from tests.wrong_input.command import refused, testbed
+from tests.wrong_input.refusals import refused, testbed
 from tests.wrong_input.test_wrong_files import EXAMPLES
 
 NO_INTEGERS = ("", "x", "1.5", "inf", "nan", "1e3", "0x10", "true", "--", "\x1b[31m", "ü")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from testbed.experiment.scenario import SCENARIOS
 from testbed.record.results import Run
-from tests.wrong_input.command import refused, sentence_of, testbed, tried
+from tests.wrong_input.refusals import refused, sentence_of, testbed, tried
 from tests.wrong_input.test_wrong_files import EXAMPLES
 
 RATE_HZ = 16_000

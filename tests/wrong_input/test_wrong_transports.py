@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.wrong_input.command import refused
 from tests.wrong_input.documents import NOT_NUMBERS, UNPRINTABLE, as_toml
+from tests.wrong_input.refusals import refused
 from tests.wrong_input.test_wrong_files import EXAMPLES, USER
 
 RIGHT = '''

@@ -9,7 +9,7 @@ from enum import Enum, auto
 from random import Random
 from typing import ClassVar, Literal, NamedTuple, Protocol
 
-from testbed.transport import stun
+from testbed.transport import stun_messages as stun
 from testbed.transport.interface import Address
 
 RelayProtocol = Literal["udp", "tcp", "tls"]

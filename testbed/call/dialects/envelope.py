@@ -14,7 +14,7 @@ from typing import ClassVar
 
 from testbed.call import wire
 from testbed.call.dialects.base import SIGNALLED, Session, Signal, Stage, Step
-from testbed.transport import stun
+from testbed.transport import stun_messages as stun
 
 ICE_REPEAT_S = 0.05
 """A connectivity check every 48 ms until one is answered (libwebrtc, WEAK_PING_INTERVAL)."""

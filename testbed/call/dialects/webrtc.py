@@ -9,7 +9,8 @@ from typing import ClassVar
 
 from testbed.call.dialects.base import Framing, Joined, Shortcuts, Stage, Step, answers
 from testbed.call.dialects.envelope import Envelope
-from testbed.transport import stun, turn
+from testbed.transport import stun_messages as stun
+from testbed.transport import turn_client as turn
 from testbed.transport.interface import Address
 
 _CHANNEL = 0x4000

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from testbed.call import wire
 from testbed.call.dialects.base import Framing, Joined, Session, Shortcuts, Signal, Step, answers
-from testbed.transport import stun
+from testbed.transport import stun_messages as stun
 from testbed.transport.framing import frame_datagram, take_datagram
 from testbed.transport.interface import Address
 

@@ -8,9 +8,9 @@ import trio
 
 from testbed.lab.engines.real_call import Envelope
 from testbed.lab.nodes.host import LabHost
-from testbed.transport import stun
+from testbed.transport import stun_messages as stun
 from testbed.transport.interface import Address, Program
-from testbed.transport.turn import channel_data, take_unit
+from testbed.transport.turn_client import channel_data, take_unit
 
 TURNSERVER = Program("turnserver", apt="coturn")
 USER = "caller"

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from testbed.record.results import Run
 
 if TYPE_CHECKING:
-    from testbed.show.report.page import Page
+    from testbed.show.report.report_page import Page
 
 REPORT = "report.html"
 
@@ -31,7 +31,7 @@ def write(
 ) -> Page:
     """Write a run's report atomically, and return its page; raises what `page.page_of` raises."""
     # Imported here, not at the top: other commands must not load matplotlib and jinja2.
-    from testbed.show.report.page import page_of  # noqa: PLC0415
+    from testbed.show.report.report_page import page_of  # noqa: PLC0415
 
     page = page_of(run, tell, today, with_sound=with_sound)
     path.parent.mkdir(parents=True, exist_ok=True)

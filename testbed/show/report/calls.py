@@ -8,8 +8,8 @@ from functools import cached_property
 from math import floor
 
 from testbed.analysis.comparison import Comparison, compare
-from testbed.analysis.costs import Cost, NothingToCompareError, costs
 from testbed.analysis.order import best_first
+from testbed.analysis.transport_costs import Cost, NothingToCompareError, costs
 from testbed.call.quality.verdict import Verdict
 from testbed.record.cell_record import CallKey, CellRecord
 from testbed.record.results import RecordedCell, Run

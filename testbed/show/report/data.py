@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from testbed.analysis.comparison import Comparison
-from testbed.analysis.costs import Cost
+from testbed.analysis.transport_costs import Cost
 from testbed.call.quality.verdict import DirectionQuality
 from testbed.record.cell_record import CellRecord, ChatSummary, Conversation, TrafficSummary
 from testbed.show.answer.headline import restriction

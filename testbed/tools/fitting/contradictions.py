@@ -22,12 +22,12 @@ from testbed.censor.actions.shape import Shape
 from testbed.censor.packet import Direction
 from testbed.censor.profile import Profile
 from testbed.tools.fitting import timing
+from testbed.tools.fitting.capture_reading import CaptureRecord, FlowRecord
 from testbed.tools.fitting.columns import Floats
 from testbed.tools.fitting.cut_offs import silence
 from testbed.tools.fitting.examination import Examination
 from testbed.tools.fitting.passages import Passage
 from testbed.tools.fitting.queueing import fit_queue, waits_s
-from testbed.tools.fitting.reading import CaptureRecord, FlowRecord
 from testbed.tools.fitting.wire_identity import Kind
 from testbed.tools.recognition.capture_file import Capture
 from testbed.tools.recognition.replay import Replay, RuleMet

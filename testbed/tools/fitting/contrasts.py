@@ -16,10 +16,10 @@ from scipy.stats import fisher_exact
 
 from testbed.analysis.statistics import Estimate, share
 from testbed.censor.packet import Direction
-from testbed.tools.fitting.claims import Finding
+from testbed.tools.fitting.capture_reading import FlowRecord
 from testbed.tools.fitting.columns import Floats
 from testbed.tools.fitting.examination import Examination
-from testbed.tools.fitting.reading import FlowRecord
+from testbed.tools.fitting.fit_findings import Finding
 from testbed.tools.fitting.tcp_streams import read_connection
 
 _CHANCE = 1e-3

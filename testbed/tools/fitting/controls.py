@@ -17,8 +17,8 @@ from scipy.stats import fisher_exact
 
 from testbed.analysis.statistics import Estimate, share
 from testbed.tools.fitting import loss_patterns, timing
-from testbed.tools.fitting.claims import Attribution, Finding, Number, Unknown
 from testbed.tools.fitting.examination import Examination
+from testbed.tools.fitting.fit_findings import Attribution, Finding, Number, Unknown
 from testbed.tools.fitting.passages import Passage
 
 _CHANCE = 1e-3

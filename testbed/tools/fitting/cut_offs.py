@@ -15,9 +15,9 @@ from scipy.special import xlogy
 
 from testbed.analysis.statistics import Estimate
 from testbed.censor.packet import Direction
+from testbed.tools.fitting.capture_reading import FlowRecord
 from testbed.tools.fitting.columns import Bools, Columns, Floats, Ints
 from testbed.tools.fitting.passages import Passage
-from testbed.tools.fitting.reading import FlowRecord
 
 _LEAST_CUT = 15
 """So many packets in a row are lost without a cut-off with a probability of 1e-5 at 46 % loss."""

@@ -22,9 +22,9 @@ from scipy.stats import norm
 
 from testbed.analysis.statistics import Estimate
 from testbed.tools.fitting import dependences, loss_patterns, timing, token_bucket, triggers
-from testbed.tools.fitting.claims import Finding, Kind, Number, Unknown
 from testbed.tools.fitting.columns import Bools
 from testbed.tools.fitting.cut_offs import CutOff, Onset, cut_off, onset
+from testbed.tools.fitting.fit_findings import Finding, Kind, Number, Unknown
 from testbed.tools.fitting.passages import Passage
 from testbed.tools.fitting.queueing import Queue, fit_queue
 

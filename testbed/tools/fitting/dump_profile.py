@@ -14,8 +14,8 @@ from testbed.censor.actions.drop import Drop
 from testbed.censor.match import Match
 from testbed.censor.profile import Profile, Rule
 from testbed.evidence import Evidence
-from testbed.tools.fitting.counters import CounterFinding
 from testbed.tools.fitting.profile_file import LEAST_LOSS, interval, rounded
+from testbed.tools.fitting.webrtc_dumps import CounterFinding
 
 
 def profile_of_counters(

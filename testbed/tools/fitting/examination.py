@@ -19,12 +19,12 @@ from testbed.analysis.statistics import Estimate
 from testbed.censor.icmp import TYPES
 from testbed.censor.packet import Direction
 from testbed.tools.fitting import triggers
-from testbed.tools.fitting.claims import Finding, Number, Unknown, Way
+from testbed.tools.fitting.capture_reading import CaptureRecord, FlowRecord, IcmpError
 from testbed.tools.fitting.cut_offs import silence
 from testbed.tools.fitting.diagnosis import diagnose, freeze_finding
+from testbed.tools.fitting.fit_findings import Finding, Number, Unknown, Way
 from testbed.tools.fitting.pairing import Pairing, pair
 from testbed.tools.fitting.passages import LEAST_PACKETS, Passage, incoming_passage
-from testbed.tools.fitting.reading import CaptureRecord, FlowRecord, IcmpError
 from testbed.tools.fitting.tcp_streams import TcpSeen, read_connection
 from testbed.tools.recognition.capture_file import CaptureError
 

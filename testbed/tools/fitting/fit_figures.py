@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from testbed.show.drawing import style
-from testbed.tools.fitting.claims import Finding
+from testbed.tools.fitting.capture_reading import FlowRecord
 from testbed.tools.fitting.columns import Floats
 from testbed.tools.fitting.examination import Examination
+from testbed.tools.fitting.fit_findings import Finding
 from testbed.tools.fitting.passages import Passage
-from testbed.tools.fitting.reading import FlowRecord
 from testbed.tools.fitting.tcp_streams import segment_bytes
 from testbed.transport.internet import RST
 

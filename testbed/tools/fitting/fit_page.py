@@ -13,10 +13,10 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from testbed.show.drawing import style
-from testbed.tools.fitting.claims import Finding
 from testbed.tools.fitting.contrasts import groups, groups_text
 from testbed.tools.fitting.examination import Examination
 from testbed.tools.fitting.fit_figures import evidence_figure
+from testbed.tools.fitting.fit_findings import Finding
 from testbed.tools.fitting.fit_tables import finding_rows, flows_text, headline, number_text
 from testbed.tools.fitting.library import Candidate
 

@@ -9,8 +9,8 @@ from math import inf, isfinite
 from rich.table import Table
 
 from testbed.analysis.statistics import Estimate
-from testbed.tools.fitting.claims import Finding, Number, phrase, plain, verdict
 from testbed.tools.fitting.examination import Examination
+from testbed.tools.fitting.fit_findings import Finding, Number, phrase, plain, verdict
 from testbed.tools.fitting.profile_file import counts
 
 _UNITS = {"_bps": "bit/s", "_bytes": "bytes", "_ms": "ms", "_s": "s", "_packets": "packets"}

@@ -40,12 +40,12 @@ from testbed.censor.actions.reset import Reset
 from testbed.censor.actions.shape import Shape
 from testbed.censor.bucket import TokenBucket
 from testbed.censor.profile import Profile, Rule
-from testbed.tools.fitting.claims import Kind
+from testbed.tools.fitting.capture_reading import FlowRecord
 from testbed.tools.fitting.columns import Floats
 from testbed.tools.fitting.contradictions import rules_met
 from testbed.tools.fitting.examination import Examination
+from testbed.tools.fitting.fit_findings import Kind
 from testbed.tools.fitting.passages import Passage
-from testbed.tools.fitting.reading import FlowRecord
 
 _FEW, _WAITING, _LONG_WAIT_S = 20, 100, 0.03
 _LEAST_DELAY_MS, _JITTERS_MS, _LEAST_HELD_MS = 6.0, (3.0, 9.0), 45.0

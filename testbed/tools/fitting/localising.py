@@ -15,10 +15,10 @@ from dataclasses import replace
 import numpy as np
 from scipy.stats import spearmanr
 
-from testbed.tools.fitting.claims import Finding, phrase
 from testbed.tools.fitting.columns import Floats
 from testbed.tools.fitting.controls import overlaps
 from testbed.tools.fitting.examination import Examination
+from testbed.tools.fitting.fit_findings import Finding, phrase
 from testbed.tools.fitting.passages import Passage
 from testbed.tools.fitting.profile_file import counts
 

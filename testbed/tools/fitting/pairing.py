@@ -18,9 +18,9 @@ from typing import NamedTuple
 import numpy as np
 
 from testbed.censor.packet import Direction
+from testbed.tools.fitting.capture_reading import CaptureRecord, FlowRecord
 from testbed.tools.fitting.columns import Bools, Floats, Ints
 from testbed.tools.fitting.passages import LEAST_PACKETS, Passage
-from testbed.tools.fitting.reading import CaptureRecord, FlowRecord
 from testbed.tools.fitting.wire_identity import Kind
 from testbed.tools.recognition.capture_file import CaptureError
 

@@ -15,8 +15,8 @@ from typing import Literal
 import numpy as np
 
 from testbed.censor.packet import Direction
+from testbed.tools.fitting.capture_reading import FlowRecord
 from testbed.tools.fitting.columns import Bools, Columns, Floats, Ints
-from testbed.tools.fitting.reading import FlowRecord
 from testbed.tools.fitting.wire_identity import Kind
 
 Basis = Literal["both ends", "numbers"]

@@ -30,9 +30,9 @@ from testbed.censor.icmp import TYPES
 from testbed.censor.match import Match
 from testbed.censor.profile import Profile, Rule
 from testbed.evidence import Evidence
-from testbed.tools.fitting.claims import Finding, Way, phrase, plain, verdict
+from testbed.tools.fitting.capture_reading import FlowRecord
 from testbed.tools.fitting.examination import Examination
-from testbed.tools.fitting.reading import FlowRecord
+from testbed.tools.fitting.fit_findings import Finding, Way, phrase, plain, verdict
 
 _WEIGHTS = (
     "silence",

@@ -21,12 +21,12 @@ from testbed.experiment.scenario import cell_id
 from testbed.record.cell_record import CellRecord
 from testbed.record.results import CELL, Run
 from testbed.run.runner import Conduct, ConductError, Done, run_cells
-from testbed.tools.fitting.claims import Finding
+from testbed.tools.fitting.capture_reading import read_capture
 from testbed.tools.fitting.controls import compared
 from testbed.tools.fitting.examination import Examination, examine
+from testbed.tools.fitting.fit_findings import Finding
 from testbed.tools.fitting.identifiability import Truth, truths
 from testbed.tools.fitting.profile_file import counts
-from testbed.tools.fitting.reading import read_capture
 from testbed.tools.fitting.recovery_plan import Case
 
 _ENDS = ("caller-end.pcap", "callee-end.pcap")

@@ -32,7 +32,7 @@ from testbed.tools.calibration.experiment import (
 )
 from testbed.tools.calibration.packets import packet
 from testbed.tools.calibration.profiles import LISTS
-from testbed.tools.fitting.reading import FlowRecord, read_capture
+from testbed.tools.fitting.capture_reading import FlowRecord, read_capture
 from testbed.tools.recognition.capture_file import Capture, CaptureError
 
 Variant = Literal["as it was", "inverted bytes", "other port"]

@@ -20,10 +20,10 @@ from testbed.experiment.link import Link, Links
 from testbed.experiment.scenario import cell_id, load_messenger
 from testbed.record.results import Run
 from testbed.run.runner import Conduct, ConductError, Done, run_cells
+from testbed.tools.fitting.capture_reading import read_capture
 from testbed.tools.fitting.controls import line_loss
 from testbed.tools.fitting.examination import Examination, examine
 from testbed.tools.fitting.passages import Passage
-from testbed.tools.fitting.reading import read_capture
 
 _SHORTEST_S, _LONGEST_S = 10.0, 120.0
 _MESSENGERS = (

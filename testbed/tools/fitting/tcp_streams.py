@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from testbed.analysis.statistics import Estimate, share
+from testbed.tools.fitting.capture_reading import FlowRecord
 from testbed.tools.fitting.columns import Columns
-from testbed.tools.fitting.reading import FlowRecord
 from testbed.transport.internet import FIN, RST
 
 _OVERTAKEN_S = 0.005

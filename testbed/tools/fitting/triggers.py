@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from testbed.tools.fitting.reading import FlowRecord
+from testbed.tools.fitting.capture_reading import FlowRecord
 from testbed.tools.fitting.wire_identity import Kind
 
 _NAMES = {

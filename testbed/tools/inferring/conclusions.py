@@ -10,8 +10,8 @@ import numpy as np
 from testbed.experiment.hypotheses import Family, RuleTemplate
 from testbed.inference.draws import Floats, is_there
 from testbed.inference.posterior import Posterior
-from testbed.inference.scores import bits_of_each
-from testbed.inference.validation import ABSTAIN, surprises
+from testbed.inference.prediction_scores import bits_of_each
+from testbed.inference.simulated_truths import ABSTAIN, surprises
 from testbed.tools.inferring.study import Inference
 
 SURE = 0.9

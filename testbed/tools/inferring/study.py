@@ -25,7 +25,7 @@ from testbed.experiment.reports import Observed, Reports, Setting
 from testbed.inference.draws import Cube, Floats, design, inputs
 from testbed.inference.emulator import fit
 from testbed.inference.posterior import Draws, Posterior, draw, weigh
-from testbed.inference.statements import Emulated, Model, statements
+from testbed.inference.report_likelihoods import Emulated, Model, statements
 from testbed.run.bank import Bank, Kept
 from testbed.tools.inferring.cells import cell_at
 

@@ -1,7 +1,7 @@
 """Validate an inference: by simulated truths, by calls it was not given, and by reports left out.
 
 - Truths from the prior, whose reports are simulated by the emulators, test the weights
-  (`testbed.inference.validation`).
+  (`testbed.inference.simulated_truths`).
 - Calls of the bank test the emulators: those under each eighth of the points are predicted by
   emulators that were given the others.
 - Truths outside of the family test whether the inference abstains.
@@ -23,8 +23,8 @@ from testbed.experiment.scenario import load_censor
 from testbed.inference.draws import Floats, inputs
 from testbed.inference.emulator import fit, log_loss
 from testbed.inference.posterior import Draws, draw
-from testbed.inference.scores import Score, leave_sources_out, of_profile
-from testbed.inference.validation import ABSTAIN, Validation, surprises, validate
+from testbed.inference.prediction_scores import Score, leave_sources_out, of_profile
+from testbed.inference.simulated_truths import ABSTAIN, Validation, surprises, validate
 from testbed.tools.inferring.cells import cell_at
 from testbed.tools.inferring.study import Inference, Study
 

@@ -17,7 +17,7 @@ from testbed.guest.kernel.builder import Kernel
 from testbed.guest.kernel.confinement import spare_user
 from testbed.guest.machine import machine_with
 from testbed.guest.user_cache import user_cache
-from testbed.tools.isolation.suite import Outcome
+from testbed.tools.isolation.attack_suite import Outcome
 
 _OUTCOMES = TypeAdapter(list[Outcome])
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from testbed.errors import did_you_mean
 from testbed.transport.desync import values
 from testbed.transport.desync.command_line import options
-from testbed.transport.desync.lists import Lists
+from testbed.transport.desync.named_files import Lists
 from testbed.transport.desync.strategy import (
     ANY_PORT,
     Disguise,

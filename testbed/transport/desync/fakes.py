@@ -12,7 +12,7 @@ from random import Random
 
 from testbed.transport.desync.recognised import session_of
 from testbed.transport.desync.strategy import Fake, Layer7
-from testbed.transport.stun import MAGIC_COOKIE
+from testbed.transport.stun_messages import MAGIC_COOKIE
 
 INNOCENT = "www.google.com"
 """The name in the tools' recorded requests (zapret, files/fake/*_www_google_com.bin)."""

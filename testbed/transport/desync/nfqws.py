@@ -16,7 +16,7 @@ from testbed.errors import did_you_mean
 from testbed.transport.desync import values
 from testbed.transport.desync.command_line import options
 from testbed.transport.desync.drafts import DISGUISES, IPV6_ALONE, OLD_NAMES, PIECES, Draft
-from testbed.transport.desync.lists import Lists
+from testbed.transport.desync.named_files import Lists
 from testbed.transport.desync.strategy import (
     Fake,
     Layer7,

@@ -9,7 +9,7 @@ import re
 from typing import NamedTuple
 
 from testbed.transport.desync.strategy import Layer7, Marker
-from testbed.transport.stun import HEADER_BYTES, MAGIC_COOKIE
+from testbed.transport.stun_messages import HEADER_BYTES, MAGIC_COOKIE
 
 _METHODS = re.compile(rb"(GET|POST|HEAD|PUT|OPTIONS|DELETE|CONNECT|TRACE|PATCH) /")
 _HOST = re.compile(rb"\r\nHost: *([^\r\n:]+)", re.IGNORECASE)

@@ -16,7 +16,8 @@ from typing import Literal
 import trio
 
 from testbed.transport.interface import Address, Host, Process, ServerInfo, TransportError
-from testbed.transport.pt import encoding, socks
+from testbed.transport.pt import encoding
+from testbed.transport.pt import socks_client as socks
 from testbed.transport.pt.exactly import EarlyEndError
 from testbed.transport.pt.replies import (
     ClientMethod,

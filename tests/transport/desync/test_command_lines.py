@@ -17,7 +17,7 @@ from testbed.transport.client_side import Noting
 from testbed.transport.desync import nfqws
 from testbed.transport.desync.byedpi import _SHORT
 from testbed.transport.desync.command_line import words
-from testbed.transport.desync.reading import read_strategy
+from testbed.transport.desync.pasted_command import read_strategy
 from testbed.transport.desync.strategy import StrategyError
 from tests.command import command
 from tests.transport.desync.told import nothing

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from random import Random
 
-from testbed.transport.desync.reading import read_strategy
+from testbed.transport.desync.pasted_command import read_strategy
 from testbed.transport.desync.rewriting import Desync
 from testbed.transport.internet import ACK, Segment, checksum, encode, parse, pseudo_header
 

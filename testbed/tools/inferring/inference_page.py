@@ -15,8 +15,8 @@ from testbed.show.drawing.files import write
 from testbed.tools.fitting.fit_page import svg_of
 from testbed.tools.inferring.conclusions import Conclusions, in_words, percent
 from testbed.tools.inferring.inference_figures import hypotheses_figure, reports_figure
+from testbed.tools.inferring.inference_tables import footer
 from testbed.tools.inferring.study import Inference
-from testbed.tools.inferring.tables import footer
 
 
 def write_page(found: Inference, concluded: Conclusions, folder: Path) -> list[Path]:

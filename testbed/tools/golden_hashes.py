@@ -199,7 +199,7 @@ def read_golden(path: Path = GOLDEN_FILE) -> Golden:
 
 def write_golden(golden: Golden, path: Path = GOLDEN_FILE) -> None:
     """Write the golden hashes."""
-    lines = ["# Written by `testbed check golden --update`: see testbed/tools/golden.py."]
+    lines = ["# Written by `testbed check golden --update`: see testbed/tools/golden_hashes.py."]
     for title, table in {"versions": golden.versions, **golden.hashes}.items():
         lines += ["", f"[{title}]"]
         lines += [f"{json.dumps(name)} = {json.dumps(table[name])}" for name in sorted(table)]

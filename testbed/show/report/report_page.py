@@ -14,8 +14,8 @@ from statistics import fmean
 import jinja2
 
 from testbed.analysis.comparison import Comparison
-from testbed.analysis.costs import Cost
 from testbed.analysis.sweeps import limits
+from testbed.analysis.transport_costs import Cost
 from testbed.call.quality.symptoms import Symptom
 from testbed.call.quality.verdict import Verdict
 from testbed.experiment.transport_facts import transport_facts

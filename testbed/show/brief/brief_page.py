@@ -11,8 +11,8 @@ from testbed.censor.stack import AnyCensor
 from testbed.evidence import Evidence
 from testbed.experiment.transport_facts import TransportFacts
 from testbed.show.answer.standing import standing
-from testbed.show.brief.evidence import cited
-from testbed.show.brief.findings import Recorded, line_of, title_of
+from testbed.show.brief.censor_sources import cited
+from testbed.show.brief.transport_outcomes import Recorded, line_of, title_of
 from testbed.show.drawing.words import tied
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from testbed.call.conversation import Turn
-from testbed.call.counters import counted
 from testbed.call.jitterbuffer.playout import LOOKAHEAD_S, Arrival
+from testbed.call.playout_counters import counted
 
 FRAME_S, STEP_S, RATE = 0.02, 0.25, 48_000
 TRANSIT_S, BUFFER_S = 0.03, 0.05

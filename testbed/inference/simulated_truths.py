@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from testbed.inference.draws import Floats
 from testbed.inference.posterior import Draws, evidence
-from testbed.inference.statements import Model
+from testbed.inference.report_likelihoods import Model
 
 RANKS = 99
 """The draws from each posterior among which a truth is ranked."""

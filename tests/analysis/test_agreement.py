@@ -12,8 +12,8 @@ from rich.console import Console
 from testbed.analysis.agreement import Comparison, Side, compare
 from testbed.cli.validate_calls import table
 from testbed.record.results import RecordedCell, ResultsError
+from testbed.show.drawing.agreement_figure import validation
 from testbed.show.drawing.files import write
-from testbed.show.drawing.validation import validation
 from tests.records import WALL, record
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from testbed.inference.draws import Floats
 from testbed.inference.posterior import Draws, Posterior, weigh_some
-from testbed.inference.statements import Model, Statement, reported
+from testbed.inference.report_likelihoods import Model, Statement, reported
 
 _LEAST = 0.02
 """No prediction is more certain than this, or one wrong certainty would decide the log score."""

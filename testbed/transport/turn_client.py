@@ -17,7 +17,7 @@ from contextlib import suppress
 
 import trio
 
-from testbed.transport import stun
+from testbed.transport import stun_messages as stun
 from testbed.transport.interface import Address, Host, TransportError
 
 ANSWER_S = 25.0

@@ -10,11 +10,11 @@ import pytest
 from numpy.typing import NDArray
 
 from testbed.experiment.hypotheses import Observation
-from testbed.inference import information, nested, scores
+from testbed.inference import information, nested, prediction_scores
 from testbed.inference.draws import Floats
 from testbed.inference.posterior import Draws, draw, weigh
-from testbed.inference.statements import Model
-from testbed.inference.validation import Validation, band, surprises, validate
+from testbed.inference.report_likelihoods import Model
+from testbed.inference.simulated_truths import Validation, band, surprises, validate
 from tests.inference.small import BROKEN, SETTING, broken_above, family, model
 
 ONE = "one box"
@@ -95,16 +95,16 @@ def test_nested_sampling_agrees_with_weighted_draws(asked: Model, draws: Draws) 
 def test_reports_that_agree_predict_each_other_better_than_the_base_rate(
     asked: Model, draws: Draws
 ) -> None:
-    of_all = {each.name: each for each in scores.leave_sources_out(asked, draws)}
+    of_all = {each.name: each for each in prediction_scores.leave_sources_out(asked, draws)}
     assert of_all["inference"].log_bits < of_all["prior"].log_bits
     assert of_all["inference"].brier < of_all["prior"].brier
-    weak = scores.of_profile(asked, draws, np.full(len(LIMITS), 0.02))
+    weak = prediction_scores.of_profile(asked, draws, np.full(len(LIMITS), 0.02))
     assert weak.log_bits > of_all["inference"].log_bits
 
 
 def test_a_report_that_follows_from_the_others_carries_no_bits(tmp_path: Path) -> None:
     repeated = model(family(tmp_path, wrong=0.001), {ONE: [0.2, 0.7, 0.71, -5]})
-    bits = scores.bits_of_each(repeated, draw(repeated, 20_000, 1))
+    bits = prediction_scores.bits_of_each(repeated, draw(repeated, 20_000, 1))
     assert bits[0] < 0.1  # broken above 0.7 implies above 0.2
     assert bits[3] < 0.01  # always broken
 

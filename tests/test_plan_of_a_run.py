@@ -14,8 +14,8 @@ from testbed.cli import app
 from testbed.cli.dry_run import duration
 from testbed.experiment import scenario
 from testbed.experiment.cell import Cell, TransportChoice
+from testbed.experiment.json_schemas import KINDS, schema
 from testbed.experiment.scenario import cells, load_messenger, load_scenario
-from testbed.experiment.schema import KINDS, schema
 from testbed.record.results import WALL, Wall
 from testbed.run.estimate import AROUND_S, Speeds, recorded_speeds
 from tests.records import record, write_run
