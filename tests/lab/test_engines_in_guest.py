@@ -32,7 +32,8 @@ def again(kernel: Kernel, run: Run, folder: Path, engine: str) -> RecordedCell:
     return repeated
 
 
-@pytest.mark.parametrize("engine", ["baresip", pytest.param("webrtc", marks=SLOW)])
+@SLOW
+@pytest.mark.parametrize("engine", ["baresip", "webrtc"])
 def test_an_engine_is_heard_and_repeats_to_the_byte(
     kernel: Kernel, run: Run, tmp_path: Path, engine: str
 ) -> None:
