@@ -44,7 +44,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
     A guest that moves from one processor to another is slow.
     """
-    settings.load_profile("quick" if config.option.markexpr == "not slow" else "thorough")
+    settings.load_profile("quick" if config.option.markexpr.startswith("not slow") else "thorough")
     worker = os.environ.get("PYTEST_XDIST_WORKER", "")
     if worker:
         cpus = sorted(os.sched_getaffinity(0))
