@@ -46,6 +46,7 @@ KINDS = {
     "stack": "Stacks of profiles (`scenarios/stacks/*.toml`)",
     "messenger": "Messengers (`scenarios/messengers/*.toml`)",
     "links": "Link sets (`scenarios/links/*.toml`)",
+    "trace": "Models of mobile links (`scenarios/traces/*.toml`)",
     "reports": "Reports (`scenarios/reports/*.toml`)",
     "hypotheses": "Hypotheses (`scenarios/hypotheses/*.toml`)",
 }

@@ -17,6 +17,7 @@ from markdown_it import MarkdownIt
 from pydantic import TypeAdapter
 
 import testbed
+from testbed.censor.packet import Direction
 from testbed.censor.profile import Profile
 from testbed.cli.app import app
 from testbed.experiment.loading import own_programs, transport_class
@@ -165,12 +166,15 @@ def test_the_example_of_a_profile_is_a_profile() -> None:
 
 
 def test_the_example_of_a_line_is_a_link_set(tmp_path: Path) -> None:
-    written, changes = blocks(DOCS / "howto" / "line.md", "toml")
+    written, changes, traced = blocks(DOCS / "howto" / "line.md", "toml")
     head, evidence = written.split("[evidence]")
     path = tmp_path / "mine.toml"
     path.write_text(f"{head}{changes}[evidence]{evidence}")
     access = load_links(str(path.with_suffix(""))).access
     assert [change.at_s for change in access.changes] == [12, 20]
+    assumed = 'access = { source = "mine", confidence = "assumed" }'
+    path.write_text(f'title = "mine"\n{traced}[evidence]\n{assumed}')
+    assert load_links(str(path.with_suffix(""))).access.direction(Direction.UP).trace is not None
 
 
 def test_the_example_of_a_transport_is_a_transport() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -74,3 +75,19 @@ def test_hardly_any_table_is_passed_on_without_its_type() -> None:
     texts = {str(path): (ROOT / path).read_text() for path in modules("testbed")}
     untyped = {path: text.count("str, Any") for path, text in texts.items() if "str, Any" in text}
     assert sum(untyped.values()) <= 10, untyped
+
+
+def statements(function: ast.FunctionDef) -> int:
+    """Return the number of statements in a function, without its docstring."""
+    found = sum(isinstance(each, ast.stmt) for each in ast.walk(function)) - 1
+    return found - (ast.get_docstring(function) is not None)
+
+
+def test_a_command_only_parses_calls_and_prints() -> None:
+    long: dict[str, int] = {}
+    for path in modules("testbed/cli"):
+        for each in ast.walk(ast.parse((ROOT / path).read_text())):
+            if isinstance(each, ast.FunctionDef) and "typer." in ast.unparse(each.args):
+                long[f"{path}: {each.name}"] = statements(each)
+    assert len(long) > 40
+    assert {name: count for name, count in long.items() if count > 15} == {}

@@ -101,9 +101,7 @@ def bench_cells(
     if as_json:
         sys.stdout.write(measured.to_json())
         return
-    _show(measured)
-    if earlier is not None:
-        _show_changes(earlier, measured)
+    _show(measured, earlier)
 
 
 def _read(path: Path) -> Bench:
@@ -184,7 +182,7 @@ def _by_turns(
         raise typer.Exit(1)
 
 
-def _show(measured: Bench) -> None:
+def _show(measured: Bench, earlier: Bench | None) -> None:
     machine = measured.machine
     out.print(cells_table(measured))
     for name, why in measured.lacking.items():
@@ -204,6 +202,8 @@ def _show(measured: Bench) -> None:
             f"[yellow]This machine was busy:[/] {', '.join(busy)} took over "
             f"{_BUSY - 1:.0%} more wall time than processor time, so the ratios are too low."
         )
+    if earlier is not None:
+        _show_changes(earlier, measured)
 
 
 def _sentences(measured: Bench) -> Iterator[str]:

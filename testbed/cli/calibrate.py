@@ -62,18 +62,28 @@ def calibrate(
     check_folder("--out", folder)
     stem, run = _what(profile, links)
     found = _run(run)
-    path = folder / f"{stem}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text := as_json(found))
+    paths = _written(found, folder, stem)
+    if written_json:
+        sys.stdout.write(as_json(found))
+    else:
+        _show(found, paths)
+    _end(found)
+
+
+def _written(found: Sequence[Calibration], folder: Path, stem: str) -> list[Path]:
+    """Write calibrations as JSON and as figures, and return the paths."""
     # Imported here, not at the top: other commands must not load matplotlib.
     from testbed.show.drawing.files import write  # noqa: PLC0415
     from testbed.tools.calibration.figure import calibration  # noqa: PLC0415
 
-    paths = [path, *write(calibration(found), folder / stem)]
-    if written_json:
-        sys.stdout.write(text)
-    else:
-        _show(found, paths)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{stem}.json"
+    path.write_text(as_json(found))
+    return [path, *write(calibration(found), folder / stem)]
+
+
+def _end(found: Sequence[Calibration]) -> None:
+    """Print what does not agree, and exit with status 1 if something does not."""
     failures = [sentence for each in found for sentence in each.failures]
     for sentence in failures:
         err.print("[bold red]out of tolerance:[/] ", end="")

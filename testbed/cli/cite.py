@@ -21,11 +21,11 @@ def print_citations(
         list[str] | None,
         typer.Argument(
             metavar="NAME...",
-            help="Profiles, stacks, messengers or link sets; all if none is named.",
+            help="Profiles, stacks, messengers, link sets or models of traces; all by default.",
         ),
     ] = None,
 ) -> None:
-    """Print the sources of censors, messengers and link sets as BibTeX.
+    """Print the sources of censors, messengers, link sets and models of traces as BibTeX.
 
     Numbers that are assumed or that this project measured have no entry.
 
@@ -45,6 +45,7 @@ def _evidence() -> dict[str, Sequence[Evidence]]:
     stacks = {name: scenario.load_stack_file(name) for name in scenario.stack_names()}
     messengers = {name: scenario.load_messenger(name) for name in scenario.messenger_names()}
     links = {name: scenario.load_link_set(name) for name in scenario.link_set_names()}
+    traces = {name: scenario.load_trace_model(name) for name in scenario.trace_names()}
     return {
         **{
             name: [
@@ -56,6 +57,7 @@ def _evidence() -> dict[str, Sequence[Evidence]]:
         **{name: [part.evidence for part in stack.parts] for name, stack in stacks.items()},
         **{name: list(messenger.evidence.values()) for name, messenger in messengers.items()},
         **{name: list(link_set.evidence.values()) for name, link_set in links.items()},
+        **{name: list(model.evidence.values()) for name, model in traces.items()},
     }
 
 

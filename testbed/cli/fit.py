@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
@@ -110,10 +111,40 @@ def fit(
         return
     if len(captures) == 1 and is_without_packets(captures[0]):
         packets_for = (control, second, page, check, library, hypotheses, report)
-        others = dict(zip(_NEED_PACKETS, packets_for, strict=True))
-        fit_dump(captures[0], profile_out, others, today=_today(), as_json=written_json)
+        _fit_without_packets(captures[0], profile_out, packets_for, as_json=written_json)
         return
-    networks = [_network(text) for text in inside or ()]
+    call = _measured(captures, control or [], second or [], inside or [])
+    possible = _possible(call.examined) if library else []
+    family = None if hypotheses is None else _tried(call.examined, hypotheses)
+    wrote = _written(call, possible, {"profile": profile_out, "page": page, "report": report})
+    _show(call, possible, family, wrote, as_json=written_json)
+    if check is not None and not written_json:
+        _check(call, check)
+
+
+def _fit_without_packets(
+    path: Path, profile_out: Path | None, packets_for: Sequence[object], *, as_json: bool
+) -> None:
+    """Fit counters or events, for which there may be none of the options that need packets."""
+    others = dict(zip(_NEED_PACKETS, packets_for, strict=True))
+    fit_dump(path, profile_out, others, today=_today(), as_json=as_json)
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What captures show of a call, and the profile that follows."""
+
+    examined: Examination
+    control: Examination | None
+    found: Sequence[Finding]
+    profile: Profile
+
+
+def _measured(
+    captures: Sequence[Path], control: Sequence[Path], second: Sequence[Path], inside: Sequence[str]
+) -> _Measured:
+    """Return what captures show, compared with a control and with a second server if given."""
+    networks = [_network(text) for text in inside]
     with err.status("reads captures"):
         examined = _examined(captures, networks)
         compared_to = _examined(control, networks) if control else None
@@ -123,21 +154,25 @@ def fit(
     taken_on = datetime.fromtimestamp(examined.near.began_at, UTC).date()
     title = f"Fitted to a capture of {taken_on}"
     made = profile_of(examined, found, title=title, today=_today())
-    toml = as_toml(made)
-    possible = _possible(examined) if library else []
-    about = Fit(title, _today(), examined, found, compared_to is not None, toml, possible)
-    family = None if hypotheses is None else _tried(examined, hypotheses)
-    wrote = _written(about, {profile_out: toml, report: report_of(examined)}, page)
-    if written_json:
-        print_json({**_json(examined, found, possible), "hypotheses": family})
+    return _Measured(examined, compared_to, found, made)
+
+
+def _show(
+    call: _Measured,
+    possible: Sequence[Candidate],
+    family: Tried | None,
+    wrote: Sequence[Path],
+    *,
+    as_json: bool,
+) -> None:
+    if as_json:
+        print_json({**_json(call.examined, call.found, possible), "hypotheses": family})
         return
-    _print(examined, found, possible)
+    _print(call.examined, call.found, possible)
     for sentence in sentences(family) if family else ():
         out.print(sentence, markup=False)
     for path in wrote:
         out.print(f"Wrote {short(path)}", markup=False)
-    if check is not None:
-        _check(examined, compared_to, made, check)
 
 
 def _tried(examined: Examination, family: str) -> Tried:
@@ -145,12 +180,24 @@ def _tried(examined: Examination, family: str) -> Tried:
         return tried(examined, load_family(family))
 
 
-def _written(about: Fit, others: Mapping[Path | None, str], page: Path | None) -> list[Path]:
-    """Write the files that were asked for, and return their paths."""
-    texts = {**others, page: "" if page is None else page_of(about)}
-    wrote = [path for path in texts if path is not None]
-    for path in wrote:
-        path.write_text(texts[path])
+def _written(
+    call: _Measured, possible: Sequence[Candidate], wanted: Mapping[str, Path | None]
+) -> list[Path]:
+    """Write the files that are wanted (a profile, a page, a report), and return their paths."""
+    toml, is_compared = as_toml(call.profile), call.control is not None
+    about = Fit(
+        call.profile.title, _today(), call.examined, call.found, is_compared, toml, possible
+    )
+    texts: Mapping[str, Callable[[], str]] = {
+        "profile": lambda: toml,
+        "report": lambda: report_of(call.examined),
+        "page": lambda: page_of(about),
+    }
+    wrote = []
+    for what, text in texts.items():
+        if path := wanted[what]:
+            path.write_text(text())
+            wrote.append(path)
     return wrote
 
 
@@ -166,20 +213,18 @@ def _anonymise(paths: Sequence[Path], folder: Path) -> None:
     out.print(_STILL_THERE, style="dim")
 
 
-def _check(
-    examined: Examination, control: Examination | None, profile: Profile, folder: Path
-) -> None:
+def _check(call: _Measured, folder: Path) -> None:
     """Make a call under the profile, and draw it beside the capture."""
     if folder.exists():
         raise ScenarioError(f"{folder} is there already: give another --check")
-    cell = self_check.similar_call(examined, control, profile)
+    cell = self_check.similar_call(call.examined, call.control, call.profile)
     kernel, cpu = guest_kernel(), min(os.sched_getaffinity(0))
     with err.status(f"makes a call of {cell.duration_s:.0f} s by {cell.messenger.title}"):
-        both_ends = examined.far is not None
+        both_ends = call.examined.far is not None
         modelled = self_check.made(cell, folder, in_guest(kernel), cpu, both_ends=both_ends)
     out.print("A call under the profile:", markup=False)
     out.print(findings_table(modelled, modelled.findings))
-    pairs = self_check.pairs(examined, modelled)
+    pairs = self_check.pairs(call.examined, modelled)
     if not pairs:
         out.print("There is nothing to draw: no direction shows its packets in both.")
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from math import isfinite
 from pathlib import Path
@@ -16,7 +17,7 @@ from testbed.cli.dry_run import progress_of
 from testbed.cli.kernel import guest_kernel
 from testbed.cli.outputs import check_folder
 from testbed.cli.registry import Command, Panel
-from testbed.experiment.cell import Cell, TransportChoice
+from testbed.experiment.cell import Cell
 from testbed.experiment.choosing import load_transport, transport_choice
 from testbed.experiment.scenario import RESULTS, Scenario, load_scenario
 from testbed.record.results import Run
@@ -58,16 +59,8 @@ def gate(
     """
     check_folder("--out", folder)
     scenario = load_scenario(scenario_name)
-    builds = {name: transport_choice(text) for name, text in (("base", base), ("new", new))}
-    plans = {name: _plan(scenario, build) for name, build in builds.items()}
-    failures: dict[str, str] = {}
-    for name, plan in plans.items():
-        failures |= _run(scenario, plan, folder / name, name)
-    for name, reason in failures.items():
-        err.print("[bold red]failed:[/] ", end="")
-        err.print(f"{name}: {reason}", markup=False)
-    if failures:
-        raise typer.Exit(1)
+    plans = {name: _plan(scenario, text) for name, text in (("base", base), ("new", new))}
+    _run_all(scenario, plans, folder)
     found = compare_builds(Run(folder / "base"), Run(folder / "new"))
     if as_json:
         print_json({"passes": found.passes, **asdict(found)})
@@ -80,14 +73,27 @@ def gate(
         raise typer.Exit(1)
 
 
-def _plan(scenario: Scenario, build: TransportChoice) -> list[Cell]:
+def _plan(scenario: Scenario, transport: str) -> list[Cell]:
     """Return the cells of one build, checked as far as possible before anything runs."""
+    build = transport_choice(transport)
     load_transport(build)
     plan = gate_cells(scenario, build)
     check_plan(plan)
     if lacks := lacking(plan):
         raise runner.LabError(f"nothing was run: {lacks}")
     return plan
+
+
+def _run_all(scenario: Scenario, plans: Mapping[str, list[Cell]], folder: Path) -> None:
+    """Run the cells of both builds; exit with status 1 if one failed."""
+    failures: dict[str, str] = {}
+    for name, plan in plans.items():
+        failures |= _run(scenario, plan, folder / name, name)
+    for name, reason in failures.items():
+        err.print("[bold red]failed:[/] ", end="")
+        err.print(f"{name}: {reason}", markup=False)
+    if failures:
+        raise typer.Exit(1)
 
 
 def _run(scenario: Scenario, plan: list[Cell], folder: Path, name: str) -> dict[str, str]:

@@ -45,8 +45,19 @@ def check_isolation(
         raise ScenarioError(f"there is no attack {unknown[0]}; there are {', '.join(ATTACKS)}")
     kernel = guest_kernel() if kernel_folder is None else _kernel_in(kernel_folder)
     if as_json:
-        print_json(_outcomes(kernel, names))
+        tries = _outcomes(kernel, names)
+        print_json(tries)
+        _end({named_user(): tries})
         return
+    found = _by_user(kernel, names)
+    for user, outcomes in found.items():
+        out.print(_table(f"Guests of {user}", outcomes))
+    _summarise(kernel, found)
+    _end(found)
+
+
+def _by_user(kernel: Kernel, names: Sequence[str]) -> Mapping[str, Sequence[Outcome]]:
+    """Try attacks as this user, and as an ordinary user if this is root."""
     found: dict[str, Sequence[Outcome]] = {}
     with attack_suite.public_kernel(kernel) as public:
         found[named_user()] = _outcomes(public, names)
@@ -56,9 +67,7 @@ def check_isolation(
                     found["an ordinary user"] = as_another_user(public, names)
             except Unfit as error:
                 err.print(f"Not tried as an ordinary user: {error}", markup=False)
-    for user, outcomes in found.items():
-        out.print(_table(f"Guests of {user}", outcomes))
-    _end(kernel, found)
+    return found
 
 
 def _kernel_in(folder: Path) -> Kernel:
@@ -95,8 +104,8 @@ def _layers(outcome: Outcome) -> str:
     return ", ".join(outcome.held_by) or "several layers together"
 
 
-def _end(kernel: Kernel, found: Mapping[str, Sequence[Outcome]]) -> None:
-    """Print how many attacks were held; exit with status 1 if one got through."""
+def _summarise(kernel: Kernel, found: Mapping[str, Sequence[Outcome]]) -> None:
+    """Print how many attacks were held, and by what guests are confined."""
     for user, outcomes in found.items():
         counts = attack_suite.summary(outcomes)
         out.print(
@@ -110,5 +119,9 @@ def _end(kernel: Kernel, found: Mapping[str, Sequence[Outcome]]) -> None:
         "capabilities, no new privileges; `runner`: how the runner treats what a guest leaves.",
         style="dim",
     )
+
+
+def _end(found: Mapping[str, Sequence[Outcome]]) -> None:
+    """Exit with status 1 if an attack got through."""
     if not all(each.ok for outcomes in found.values() for each in outcomes):
         raise typer.Exit(1)

@@ -32,6 +32,7 @@ class Kind(StrEnum):
     MESSENGERS = "messengers"
     TRANSPORTS = "transports"
     LINKS = "links"
+    TRACES = "traces"
     REPORTS = "reports"
     HYPOTHESES = "hypotheses"
     PACKAGES = "packages"
@@ -59,6 +60,9 @@ def print_list(
         Kind.TRANSPORTS: transport_summaries,
         Kind.LINKS: lambda: {
             name: Listed(scenario.load_link_set(name).title) for name in scenario.link_set_names()
+        },
+        Kind.TRACES: lambda: {
+            name: Listed(scenario.load_trace_model(name).title) for name in scenario.trace_names()
         },
         Kind.REPORTS: lambda: {name: Listed(load_reports(name).title) for name in report_names()},
         Kind.HYPOTHESES: lambda: {name: Listed(load_family(name).title) for name in family_names()},

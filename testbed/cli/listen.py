@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -72,21 +72,17 @@ def listen(
     Example: testbed listen results/ru-calls-2025-08 --export /tmp/calls
     """
     run = Run(folder)
-    results = run.cells()
-    chosen = [named(results, cell)] if cell is not None else _first_of_each(results)
+    chosen = [named(run.cells(), cell)] if cell is not None else _first_of_each(run.cells())
     target = export or folder / "listen"
     check_folder("--export", target)
     player = None if export else _player()
     for title in dict.fromkeys(result.record.key.messenger for result in chosen):
         group = [result for result in chosen if result.record.key.messenger == title]
-        heard = [
+        ordered = _in_order(
             entry
             for result in track(group, description=escape(title), console=err, transient=True)
             for entry in _entries(run, result, both=cell is not None)
-        ]
-        said = {entry.file: entry for entry in heard if entry.file in _SAID.values()}
-        rest = [entry for entry in heard if entry.file not in said]
-        ordered = _numbered([*(said[name] for name in sorted(said)), *rest])
+        )
         into = target / _file_name(title)
         _write(ordered, into)
         out.print(_table(ordered, escape(f"{into}/")))
@@ -140,6 +136,14 @@ def _entries(run: Run, result: RecordedCell, *, both: bool) -> list[_Heard]:
             for direction in directions
         ),
     ]
+
+
+def _in_order(heard: Iterable[_Heard]) -> list[_Heard]:
+    """Return numbered files: each text that was spoken once, then what was heard of it."""
+    found = list(heard)
+    said = {entry.file: entry for entry in found if entry.file in _SAID.values()}
+    rest = [entry for entry in found if entry.file not in said]
+    return _numbered([*(said[name] for name in sorted(said)), *rest])
 
 
 def _percent(direction: DirectionQuality | None) -> str:

@@ -57,12 +57,7 @@ def recognise(
     testbed recognise call.pcapng --censor 'ru-calls-2025-08 + ru-16kb-2025'
     """
     if evaluate_:
-        evaluation = evaluate(file)
-        if written_json:
-            print_json(evaluation)
-            return
-        out.print(shares_table(evaluation))
-        out.print(f"\n{labels_text(evaluation)}", markup=False)
+        _print_evaluation(file, as_json=written_json)
         return
     chosen = None if censor is None else load_any_censor(censor)
     replay = _replay(chosen, [_network(text) for text in inside or ()])
@@ -71,20 +66,34 @@ def recognise(
             replay.show(captured)
     if not replay.flows:
         _say_why_empty(file, capture)
+    name = None if chosen is None else chosen.name
     if written_json:
-        found = {
-            "file": str(file),
-            "frames": capture.frames,
-            "not_ip": capture.not_ip,
-            "cut_short": capture.cut,
-            "ends_early": capture.ends_early,
-            "censor": None if chosen is None else chosen.name,
-            "unlisted_packets": replay.unlisted,
-            "flows": [flow_row(flow) for flow in replay.flows],
-        }
-        print_json(found)
+        _print_json(file, capture, replay, name)
+    else:
+        _print(capture, replay, name)
+
+
+def _print_evaluation(file: Path, *, as_json: bool) -> None:
+    evaluation = evaluate(file)
+    if as_json:
+        print_json(evaluation)
         return
-    _print(capture, replay, None if chosen is None else chosen.name)
+    out.print(shares_table(evaluation))
+    out.print(f"\n{labels_text(evaluation)}", markup=False)
+
+
+def _print_json(file: Path, capture: Capture, replay: Replay, censor: str | None) -> None:
+    found = {
+        "file": str(file),
+        "frames": capture.frames,
+        "not_ip": capture.not_ip,
+        "cut_short": capture.cut,
+        "ends_early": capture.ends_early,
+        "censor": censor,
+        "unlisted_packets": replay.unlisted,
+        "flows": [flow_row(flow) for flow in replay.flows],
+    }
+    print_json(found)
 
 
 def _print(capture: Capture, replay: Replay, censor: str | None) -> None:

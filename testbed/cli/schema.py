@@ -21,6 +21,7 @@ class SchemaKind(StrEnum):
     STACK = "stack"
     MESSENGER = "messenger"
     LINKS = "links"
+    TRACE = "trace"
     REPORTS = "reports"
     HYPOTHESES = "hypotheses"
 

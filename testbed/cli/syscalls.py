@@ -6,7 +6,7 @@ import os
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import trio
 import typer
@@ -21,6 +21,9 @@ from testbed.record.left_files import read_left
 from testbed.record.results import ResultsError
 from testbed.run import runner
 from testbed.tools.syscall_profile import FAULT, IDLE, SWITCH, USER, Program, read_profile
+
+if TYPE_CHECKING:
+    from testbed.tools.benchmark import CellKind
 
 _CALLS = 8
 """The number of kinds of system calls that are shown."""
@@ -46,14 +49,9 @@ def profile(
     Examples: testbed bench profile obfs4; testbed bench profile engine --seconds 10;
     testbed bench profile direct --transport tuic
     """
-    from testbed.run.jobs import prepare_job  # noqa: PLC0415
-    from testbed.tools import benchmark  # noqa: PLC0415 - brings Mininet and pyroute2, half a second
+    from testbed.run.jobs import prepare_job  # noqa: PLC0415 - brings Mininet and pyroute2, half a second
 
-    kinds = {kind.name: kind for kind in benchmark.KINDS}
-    if cell not in kinds:
-        hint = did_you_mean(cell, kinds)
-        raise ResultsError(f"no kind of cell {cell}; there are {', '.join(kinds)}{hint}")
-    kind = kinds[cell]
+    kind = _kind(cell)
     kind = replace(
         kind,
         transport=transport or kind.transport,
@@ -69,6 +67,21 @@ def profile(
         trio.run(conduct, job, kind.cell, max(os.sched_getaffinity(0)))
         programs = read_profile(read_left(job, PROFILE_FILE).decode())
     _show(programs)
+
+
+def _kind(name: str) -> CellKind:
+    """Return the kind of cell with a name.
+
+    Raises:
+        ResultsError: There is none.
+    """
+    from testbed.tools import benchmark  # noqa: PLC0415 - as above
+
+    kinds = {kind.name: kind for kind in benchmark.KINDS}
+    if name not in kinds:
+        hint = did_you_mean(name, kinds)
+        raise ResultsError(f"no kind of cell {name}; there are {', '.join(kinds)}{hint}")
+    return kinds[name]
 
 
 def _show(programs: list[Program]) -> None:

@@ -14,6 +14,7 @@ from testbed.experiment.linkset import LinkSet
 from testbed.experiment.reports import Reports
 from testbed.experiment.scenario import Scenario
 from testbed.experiment.stacks import StackFile
+from testbed.experiment.trace_model import TraceModel
 
 KINDS: Mapping[str, type] = {
     "scenario": Scenario,
@@ -21,6 +22,7 @@ KINDS: Mapping[str, type] = {
     "stack": StackFile,
     "messenger": Messenger,
     "links": LinkSet,
+    "trace": TraceModel,
     "reports": Reports,
     "hypotheses": Family,
 }

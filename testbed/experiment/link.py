@@ -5,8 +5,9 @@ own. Up is away from the person who calls or is called: from a home to its provi
 to a server, from a middlebox to the outside. `changes` replace values from a time on.
 
 Two parts of the lab make a link. The kernel's netem always gives delay, jitter and loss. It also
-gives rate and queue, if the queue is counted in packets and the rate stays the same. Otherwise, a
-program of the lab holds each packet until it would have been sent (`testbed.lab.bottleneck`).
+gives rate and queue, if the queue is counted in packets and the rate stays the same. Otherwise, or
+if the link follows a trace, a program of the lab holds each packet until it would have been sent
+(`testbed.lab.bottleneck`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 
 from testbed.censor.packet import Direction
+from testbed.experiment.trace import Trace
 
 _FORBID_UNKNOWN_KEYS = {"extra": "forbid"}
 _MAX_MEAN_JITTER_MS = 800
@@ -25,6 +27,9 @@ MIN_MTU_BYTES = 576
 ETHERNET_MTU_BYTES = 1500
 ETHERNET_HEADER_BYTES = 14
 """What rates and queues count in addition to each IP packet, as netem does."""
+
+DEFAULT_RATE_MBPS = 1000.0
+"""A rate at which nothing waits."""
 
 JitterKind = Literal["uniform", "exponential"]
 
@@ -89,7 +94,7 @@ class LinkDirection:
     """
     loss: float | GilbertElliott = 0.0
     """The share of packets lost, independently, or a table: loss in bursts."""
-    rate_mbps: float = 1000.0
+    rate_mbps: float = DEFAULT_RATE_MBPS
     """The rate, which counts Ethernet frames: IP packets and 14 bytes more."""
     queue_packets: int = 1000
     """How many packets the link holds, including those on their way; more are lost."""
@@ -99,6 +104,9 @@ class LinkDirection:
     jitter_kind: JitterKind = "uniform"
     """`uniform`: `delay_ms` plus or minus up to `jitter_ms`. `exponential`: `delay_ms` is the least
     delay, to which a random time with the mean `jitter_ms` is added."""
+    trace: Trace | None = None
+    """What says when packets are sent, instead of a rate: a trace of a mobile link. Its queue in
+    bytes counts IP packets and 4 bytes more, as the trace does."""
 
     def __post_init__(self) -> None:
         if isinstance(self.loss, float | int) and not 0 <= self.loss < 1:
@@ -107,6 +115,8 @@ class LinkDirection:
         if self.rate_mbps <= 0 or self.queue_packets <= 0:
             raise ValueError("rate_mbps, queue_packets: must be more than 0")
         least = ETHERNET_MTU_BYTES + ETHERNET_HEADER_BYTES
+        if self.trace is not None and self.rate_mbps != DEFAULT_RATE_MBPS:
+            raise ValueError("trace, rate_mbps: a trace is the rate; leave one out")
         if self.queue_bytes is not None and self.queue_bytes < least:
             raise ValueError(f"queue_bytes: at least {least}, or large packets never get through")
 
@@ -140,6 +150,7 @@ class Override:
     queue_packets: int | None = None
     queue_bytes: int | None = None
     jitter_kind: JitterKind | None = None
+    trace: Trace | None = None
 
     def over(self, direction: LinkDirection) -> LinkDirection:
         """Return a direction with these values."""
@@ -188,9 +199,12 @@ class Link(LinkDirection):
         if any(begin < end for begin, end in zip(begins, ends, strict=False)):
             raise ValueError("changes: each must begin, with its gap, after the one before it")
         for each in Direction:
-            kinds = {now.jitter_kind for _, now in self.phases(each)}
-            if kinds - {self.direction(each).jitter_kind}:
-                raise ValueError("changes: jitter_kind stays the same during a call")
+            begin = self.direction(each)
+            for _, now in self.phases(each):
+                if (now.jitter_kind, now.trace) != (begin.jitter_kind, begin.trace):
+                    raise ValueError(
+                        "changes: jitter_kind stays the same during a call, and so does a trace"
+                    )
 
     def direction(self, direction: Direction) -> LinkDirection:
         """Return a direction as it is when a call begins."""
@@ -229,3 +243,9 @@ class Links:
     """The callee's home to its provider: the outside core, or one inside."""
     name: str = field(default="", kw_only=True)
     """Distinguishes cells that differ in their links; empty if a scenario has only one set."""
+
+    @property
+    def all(self) -> dict[str, Link]:
+        """The links by the names of their fields."""
+        values = ((each.name, getattr(self, each.name)) for each in fields(self))
+        return {name: value for name, value in values if isinstance(value, Link)}

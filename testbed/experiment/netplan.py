@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
+from testbed.experiment.trace import Course
+
 FIRST_DESCRIPTOR = 500
 """The nodes' network namespaces have file descriptors from this number on, in the order of the
 nodes, so that a message that connects two nodes can refer to the other one."""
@@ -36,6 +38,15 @@ class RatePhase(NamedTuple):
     queue_bytes: int | None
 
 
+class TracePlan(NamedTuple):
+    """When a direction of a link delivers packets, instead of a rate."""
+
+    course: Course
+    offset_ms: int
+    """Where in it dialling is."""
+    loops: bool
+
+
 class BottleneckPlan(NamedTuple):
     """A direction of a link whose rate and queue a program makes (`testbed.lab.bottleneck`)."""
 
@@ -48,6 +59,8 @@ class BottleneckPlan(NamedTuple):
     hook: Literal["postrouting", "prerouting"]
     """Where they are held: when they leave by the interface, or when they have come by it."""
     phases: tuple[RatePhase, ...]
+    trace: TracePlan | None = None
+    """What sends packets instead of the rate of the phases, which then tell the queue alone."""
 
 
 class ChangePlan(NamedTuple):

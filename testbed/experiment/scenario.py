@@ -43,6 +43,8 @@ from testbed.experiment.toml_files import (
     tables_of,
     validated,
 )
+from testbed.experiment.trace_files import sealed
+from testbed.experiment.trace_model import TraceModel
 
 ROOT = Path(__file__).resolve().parents[2]
 """The folder with the packages `testbed` and `transports`: a checkout, or `site-packages`."""
@@ -58,6 +60,7 @@ STACKS = SCENARIOS / "stacks"
 NAME_LISTS = SCENARIOS / "lists"
 MESSENGERS = SCENARIOS / "messengers"
 LINKS = SCENARIOS / "links"
+TRACES = SCENARIOS / "traces"
 
 T = TypeVar("T")
 Axis = Literal["messenger", "transport", "censor", "links", "topology"]
@@ -125,7 +128,7 @@ class Scenario:
     def link_sets(self) -> dict[str, Links]:
         """The links by name, as read from their files; inline links have an empty name."""
         if isinstance(self.links, Links):
-            return {"": self.links}
+            return {"": sealed(self.links, TRACES)}
         names = (self.links,) if isinstance(self.links, str) else self.links
         return by_name(f"{self.name}.toml: links", ((name_of(n), n, load_links(n)) for n in names))
 
@@ -229,8 +232,18 @@ def load_link_set(name: str) -> LinkSet:
 
 
 def load_links(name: str) -> Links:
-    """Read the links of a link set."""
-    return load_link_set(name).links
+    """Read the links of a link set, with hashes of the traces that they follow."""
+    return sealed(load_link_set(name).links, TRACES)
+
+
+def trace_names() -> list[str]:
+    """Return the names of the models of mobile links."""
+    return _stems(TRACES)
+
+
+def load_trace_model(name: str) -> TraceModel:
+    """Read the model of a mobile link by its name in `scenarios/traces/`."""
+    return _load(path_of(name, TRACES), TraceModel, "model of a trace")
 
 
 def cells(scenario: Scenario) -> list[Cell]:
@@ -387,7 +400,14 @@ def _read(path: Path, what: str) -> TomlTable:
     try:
         return read_toml(path)
     except FileNotFoundError:
-        if path.parent not in (SCENARIOS, CENSORS, STACKS, MESSENGERS, LINKS):  # somebody's own
+        if path.parent not in (
+            SCENARIOS,
+            CENSORS,
+            STACKS,
+            MESSENGERS,
+            LINKS,
+            TRACES,
+        ):  # somebody's own
             raise ScenarioError(f"no {what} {path}: there is no such file") from None
         names = any_censor_names() if path.parent == CENSORS else _stems(path.parent)
         known = there_are(path.stem, names)

@@ -39,7 +39,7 @@ def name_of(name_or_path: str) -> str:
     return path_of(name_or_path, Path()).stem
 
 
-def read_input(path: Path) -> str:
+def read_input(path: Path, most_bytes: int = LARGEST_BYTES) -> str:
     """Return a file's text.
 
     Raises:
@@ -52,9 +52,11 @@ def read_input(path: Path) -> str:
             raise ScenarioError(f"{path} is a folder, expected a file")
         if not stat.S_ISREG(found.st_mode):
             raise ScenarioError(f"{path} is a device or a pipe, expected a regular file")
-        if found.st_size > LARGEST_BYTES:
-            size_mb = found.st_size / 1e6
-            raise ScenarioError(f"{path} has {size_mb:.1f} MB, expected at most 1 MB of text")
+        if found.st_size > most_bytes:
+            size_mb, most_mb = found.st_size / 1e6, most_bytes / 1e6
+            raise ScenarioError(
+                f"{path} has {size_mb:.1f} MB, expected at most {most_mb:g} MB of text"
+            )
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise

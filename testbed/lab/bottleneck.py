@@ -16,6 +16,7 @@ from testbed.experiment.netplan import BottleneckPlan
 from testbed.lab.net.fifo import Fifo, RateServer
 from testbed.lab.net.network import LabNetwork, NetworkNode
 from testbed.lab.net.queue_reader import QueueReader
+from testbed.lab.net.trace_server import TraceServer
 from testbed.record.observation import LineRecord
 
 TYPE_CHECKING = False
@@ -47,7 +48,9 @@ class Bottleneck:
         self._node = node
         self._plan = plan
         self._queue = queue
-        self._fifo = Fifo(RateServer(plan.phases))
+        queue_server = RateServer(plan.phases)
+        server = TraceServer(plan.trace, queue_server) if plan.trace else queue_server
+        self._fifo = Fifo(server)
         self._reader = QueueReader()
 
     def begin(self, at: float) -> None:

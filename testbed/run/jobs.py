@@ -33,6 +33,8 @@ from testbed.experiment.cell import (
     Job,
     Said,
 )
+from testbed.experiment.scenario import TRACES
+from testbed.experiment.trace_files import courses_of
 from testbed.listen.script import speech_encodings, what_is_said
 from testbed.record.cell_record import CellRecord, read_observation
 from testbed.record.judging import arrivals_of, judge, playout_of
@@ -67,7 +69,8 @@ def prepare_job(job: Path, cell: Cell, *, pcap: CaptureAt | None = None) -> None
         for way, name in SAID_FILES.items():
             (job / name).write_bytes(_microphone(cell.said, cell.speech, cell.duration_s, way))
     with (job / JOB_FILE).open("wb") as file:
-        network = plan_of(CallTopo(cell.links, cell.seed, cell.topology))
+        courses = courses_of(cell.links.all.values(), TRACES)
+        network = plan_of(CallTopo(cell.links, cell.seed, cell.topology, courses))
         pickle.dump(Job(cell, network, frames, pcap), file)
     write_certificates(job)
 

@@ -8,8 +8,13 @@ import pytest
 import trio
 
 from testbed.experiment.link import Change, GilbertElliott, Link, Links, Override
+from testbed.experiment.scenario import TRACES
+from testbed.experiment.trace import Trace
+from testbed.experiment.trace_files import courses_of
 from testbed.guest.kernel.builder import Kernel
+from testbed.tools.calibration import profiles
 from testbed.tools.calibration.findings import Calibration, Measurement
+from testbed.tools.calibration.link_traces import trace_tasks
 from testbed.tools.calibration.profiles import calibrate_links
 
 pytestmark = pytest.mark.guest
@@ -85,7 +90,6 @@ def test_a_calm_link_that_is_said_to_have_bursts_is_out_of_tolerance(
     kernel: Kernel, tmp_path: Path
 ) -> None:
     """The judgement of one link, held against what another one did."""
-    from testbed.tools.calibration import profiles  # noqa: PLC0415
     from testbed.tools.calibration.links import plan_links  # noqa: PLC0415
 
     one, other = (
@@ -96,4 +100,41 @@ def test_a_calm_link_that_is_said_to_have_bursts_is_out_of_tolerance(
     trio.run(profiles._play, part, kernel, tmp_path / "job", 0)
     run = next(f for f in part.findings if isinstance(f, Measurement) and "run" in f.number)
     assert run.measured == pytest.approx(1.05, abs=0.1)
+    assert not run.ok
+
+
+def test_a_link_delivers_at_the_times_of_its_trace(kernel: Kernel, tmp_path: Path) -> None:
+    """Two packets in some milliseconds, a pause, and an end that is the beginning again."""
+    times_ms = [0, 4, 4, 4, 5, 90, 91, 700, 1500, 1500]
+    for end in ("up", "down"):
+        (tmp_path / f"mine.{end}").write_text("".join(f"{each}\n" for each in times_ms))
+    access = Link(
+        delay_ms=20,
+        up=Override(trace=Trace(str(tmp_path / "mine")), queue_bytes=60_000),
+        down=Override(trace=Trace(str(tmp_path / "mine"), loops=False)),
+    )
+    found = calibrated(kernel, tmp_path / "jobs", Links(TEST, access))
+    assert not found.failures
+    of_access = numbers(found, "access")
+    assert of_access["opportunities up, 0 to 600 s"].measured == 400 * len(times_ms) - 1
+    assert of_access["opportunities down, 0 to 1.5 s"].measured == len(times_ms) - 1
+    assert of_access["queue_bytes up"].requested == 60_000
+    assert of_access["queue_packets down"].measured == 1000
+    assert of_access["delay_ms up"].measured == pytest.approx(20, abs=0.01)
+
+
+def test_a_link_that_follows_another_trace_is_out_of_tolerance(
+    kernel: Kernel, tmp_path: Path
+) -> None:
+    """One millisecond too late, once in the trace: the judgement of one trace, held on another."""
+    parts = []
+    for name, times_ms in (("one", [5, 10, 15]), ("other", [5, 11, 15])):
+        (tmp_path / name).write_text("".join(f"{each}\n" for each in times_ms))
+        link = Link(up=Override(trace=Trace(str(tmp_path / name), loops=False)))
+        tasks = trace_tasks("access", link, courses_of([link], TRACES))
+        parts.append(list(tasks)[-1])
+    part = profiles._Part("mine", parts[1][0], parts[0][1])
+    trio.run(profiles._play, part, kernel, tmp_path / "job", 0)
+    [run] = [each for each in part.findings if isinstance(each, Measurement)]
+    assert (run.requested, run.measured) == (3, 2)
     assert not run.ok

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from testbed.experiment.link import Change, Link, Links, Override
+from testbed.experiment.trace import Trace
 from testbed.guest.kernel.builder import Kernel
 from testbed.record.cell_record import CellRecord
 from testbed.record.observation import DirectionRecord, read_frames
@@ -78,3 +79,20 @@ def test_a_rate_that_falls_below_the_call_fills_the_queue_in_that_direction_alon
     assert max(up.longest_wait_s[6:10]) == pytest.approx(max(late["up"]), abs=0.2)
     assert all(sent * 8 / 0.5 < 24_000 for sent in up.sent_bytes[6:10])
     assert max(lines[f"{where} down"].longest_wait_s) < 0.01
+
+
+def test_a_call_waits_while_its_line_s_trace_delivers_nothing(
+    kernel: Kernel, run: Run, tmp_path: Path
+) -> None:
+    """Enough at each millisecond, but nothing from 3 to 4 s after dialling, in one direction."""
+    busy = [*range(1, 3000), *range(4000, 20_000)]
+    (tmp_path / "mine").write_text("".join(f"{each}\n" for each in busy))
+    trace = Trace(str(tmp_path / "mine"), offset_s=0)
+    access = Link(delay_ms=10, down=Override(trace=trace))
+    record, folder = call(kernel, run, Links("a test", access))
+    frames = read_frames(folder / "frames.csv")
+    late = [(at, d) for at, d in delays_s(frames["down"]) if d > 0.1]
+    assert max(delay_s for _, delay_s in late) == pytest.approx(1.01, abs=0.03)
+    assert all(at + delay_s == pytest.approx(4.01, abs=0.01) for at, delay_s in late)
+    assert not [d for _, d in delays_s(frames["up"]) if d > 0.1]
+    assert max(record.observation.lines["access down"].longest_wait_s) > 0.9

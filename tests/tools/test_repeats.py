@@ -41,6 +41,7 @@ def other_build(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def test_each_transport_and_messenger_that_is_shipped_is_tried() -> None:
     assert {
         "whatsapp--tor--ru-calls-2025-08--seed-1",
+        "whatsapp--hysteria2-through-xray--ru-calls-2025-08--seed-1",
         "telegram--direct--ru-calls-2025-08--seed-1",
         "telegram--direct--loss-10--seed-1",
     } < (set(CELLS))

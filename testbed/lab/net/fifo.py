@@ -41,7 +41,7 @@ class Server(Protocol):
         ...
 
     def leaves_at(self, size_bytes: int, begins: float) -> float:
-        """Return when a packet that may be sent from `begins` on has been sent."""
+        """Return when a packet that may be sent from `begins` on has been sent; infinity: never."""
         ...
 
     def limits(self, now: float) -> Limits:
@@ -117,6 +117,9 @@ class Fifo:
             return None
         last = self._waiting[-1][0] if self._waiting else now
         leaves = self.server.leaves_at(size, max(now, last))
+        if leaves == math.inf:
+            self._lost[_step(now)] += 1
+            return None
         self._waiting.append((leaves, size))
         self.backlog_bytes += size
         self._sent_bytes[_step(leaves)] += size

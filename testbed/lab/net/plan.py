@@ -130,10 +130,11 @@ class PlannedIntf(Intf):  # type: ignore[misc] # Mininet is untyped
 
     def bottlenecks(self) -> Iterator[BottleneckPlan]:
         """Yield the programs that hold packets at this interface."""
+        place = self.node.name, self.name
         if (out := self.end.out) is not None:
-            yield BottleneckPlan(out.name, self.node.name, self.name, "postrouting", out.phases)
+            yield BottleneckPlan(out.name, *place, "postrouting", out.phases, out.trace)
         if (into := self.end.into) is not None:
-            yield BottleneckPlan(into.name, self.node.name, self.name, "prerouting", into.phases)
+            yield BottleneckPlan(into.name, *place, "prerouting", into.phases, into.trace)
 
     def changes(self, batch: IPBatch) -> Iterator[ChangePlan]:
         """Yield the changes of this interface during a call."""

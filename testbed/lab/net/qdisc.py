@@ -205,8 +205,10 @@ def netem(
 
 
 def without_rate(link: LinkDirection) -> LinkDirection:
-    """Return a direction of a link whose rate and queue are left to somebody else."""
-    return replace(link, rate_mbps=_ORDER_MBPS, queue_packets=_ANY_NUMBER, queue_bytes=None)
+    """Return a direction of a link whose rate, trace and queue are left to somebody else."""
+    return replace(
+        link, rate_mbps=_ORDER_MBPS, queue_packets=_ANY_NUMBER, queue_bytes=None, trace=None
+    )
 
 
 def fq() -> FqRequest:

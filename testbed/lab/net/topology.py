@@ -33,6 +33,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from random import Random
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from mininet.topo import Topo
@@ -41,7 +42,7 @@ from testbed.censor.packet import Direction
 from testbed.experiment.cell import Topology
 from testbed.experiment.link import Link, Links
 from testbed.lab.net.addresses import INSIDE, INSIDE2
-from testbed.lab.net.wiring import Node, link_ends
+from testbed.lab.net.wiring import Courses, Node, link_ends
 
 
 class _Wire(NamedTuple):
@@ -144,7 +145,13 @@ _LAN = Link()
 class CallTopo(Topo):  # type: ignore[misc] # Mininet is untyped
     """One of the lab's topologies. Each netem gets a seed of its own, derived from `seed`."""
 
-    def build(self, links: Links, seed: int, topology: Topology = "one-sided") -> None:
+    def build(
+        self,
+        links: Links,
+        seed: int,
+        topology: Topology = "one-sided",
+        courses: Courses = MappingProxyType({}),
+    ) -> None:
         """Add the nodes and links; Mininet calls this."""
         self._rng = Random(f"links {seed}")
         subnets: dict[str, int] = {}
@@ -157,7 +164,7 @@ class CallTopo(Topo):  # type: ignore[misc] # Mininet is untyped
             nodes = self._node(wire.left, sends), self._node(wire.right, sends.opposite)
             params1, params2 = (
                 {"ip": f"{wire.network}.{subnet}.{k}/30", "end": end}
-                for k, end in enumerate(link_ends(wire.link, link, *nodes), 1)
+                for k, end in enumerate(link_ends(wire.link, link, *nodes, courses), 1)
             )
             self.addLink(wire.left, wire.right, params1=params1, params2=params2)
 

@@ -8,14 +8,18 @@ flows past its other hooks: there, the program is at the receiving end.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from random import Random
 from typing import NamedTuple
 
 from testbed.censor.packet import Direction
 from testbed.experiment.link import ETHERNET_MTU_BYTES, Link, LinkDirection
-from testbed.experiment.netplan import RatePhase
+from testbed.experiment.netplan import RatePhase, TracePlan
+from testbed.experiment.trace import Course, Trace
 from testbed.lab.net import qdisc
+
+Courses = Mapping[tuple[Trace, Direction], Course]
+"""The courses of traces that links follow (`testbed.experiment.trace_files`)."""
 
 
 class Node(NamedTuple):
@@ -42,6 +46,7 @@ class Held(NamedTuple):
     name: str
     """The link and the direction, such as `access up`."""
     phases: tuple[RatePhase, ...]
+    trace: TracePlan | None = None
 
 
 class LinkEnd(NamedTuple):
@@ -58,9 +63,15 @@ class LinkEnd(NamedTuple):
     """Whether senders of packets that are too big learn it."""
 
 
-def link_ends(name: str, link: Link, first: Node, second: Node) -> tuple[LinkEnd, LinkEnd]:
+def link_ends(
+    name: str, link: Link, first: Node, second: Node, courses: Courses
+) -> tuple[LinkEnd, LinkEnd]:
     """Return what is done at the two ends of a link with a name."""
-    ends = [_sending_end(name, link, node) for node in (first, second)]
+    place = Random(f"trace {first.seed} {second.seed}").random()
+    ends = [
+        _sending_end(name, link, node, _trace_of(link, node, courses, place))
+        for node in (first, second)
+    ]
     for node, mine, others in ((first, 0, 1), (second, 1, 0)):
         if node.has_flow_table:
             ends[others] = ends[others]._replace(into=ends[mine].out)
@@ -68,23 +79,36 @@ def link_ends(name: str, link: Link, first: Node, second: Node) -> tuple[LinkEnd
     return ends[0], ends[1]
 
 
-def _sending_end(name: str, link: Link, node: Node) -> LinkEnd:
+def _trace_of(link: Link, node: Node, courses: Courses, place: float) -> TracePlan | None:
+    """Return what delivers the packets that a node sends; `place` is a share of the trace."""
+    trace = link.direction(node.sends).trace
+    if trace is None:
+        return None
+    course = courses[trace, node.sends]
+    if trace.offset_s == "seed":
+        return TracePlan(course, int(place * course.length_ms), trace.loops)
+    return TracePlan(course, round(trace.offset_s * 1000), trace.loops)
+
+
+def _sending_end(name: str, link: Link, node: Node, trace: TracePlan | None) -> LinkEnd:
     """Return what a node does with the packets that it sends into a link."""
     common = LinkEnd(qdisc.fq(), mtu_bytes=link.mtu_bytes, says_too_big=link.too_big == "reported")
     if node.seed is None:
         return common
     course = [(0.0, link.direction(node.sends))]
     course += [(change.at_s, now) for change, now in link.phases(node.sends)]
-    phases = _phases(course)
+    phases = _phases(course, netem_may=trace is None)
     of_netem = [qdisc.without_rate(now) if phases else now for _, now in course]
     return common._replace(
         qdisc=qdisc.netem(of_netem[0], node.seed),
         later=_later(link, of_netem, Random(node.seed)),
-        out=Held(f"{name} {node.sends.value}", phases) if phases else None,
+        out=Held(f"{name} {node.sends.value}", phases, trace) if phases else None,
     )
 
 
-def _phases(course: Sequence[tuple[float, LinkDirection]]) -> tuple[RatePhase, ...]:
+def _phases(
+    course: Sequence[tuple[float, LinkDirection]], *, netem_may: bool
+) -> tuple[RatePhase, ...]:
     """Return the rates and queues that a program must make; none if netem can."""
     found: list[RatePhase] = []
     for at_s, now in course:
@@ -92,7 +116,7 @@ def _phases(course: Sequence[tuple[float, LinkDirection]]) -> tuple[RatePhase, .
         phase = RatePhase(at_s, now.rate_mbps * 1e6, packets, now.queue_bytes)
         if not found or phase[1:] != found[-1][1:]:
             found.append(phase)
-    netem_can = len(found) == 1 and found[0].queue_bytes is None
+    netem_can = netem_may and len(found) == 1 and found[0].queue_bytes is None
     return () if netem_can else tuple(found)
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from testbed.censor import local_time as time_of_day
+from testbed.censor.packet import Direction
 from testbed.censor.profile import Profile
 from testbed.experiment.link import Link
+from testbed.experiment.trace import Course, Trace
 
 INSIDE = "100.64.0.0/10"
 """Addresses inside the country (RFC 6598, shared address space); all others are outside."""
@@ -75,6 +77,8 @@ class LinkTask:
 
     link: Link
     experiments: tuple[Experiment, ...]
+    courses: Mapping[tuple[Trace, Direction], Course] = field(default_factory=dict)
+    """The courses of the traces that it follows."""
 
 
 TASK_FILE, ARRIVALS_FILE = "task.pickle", "arrivals.json"

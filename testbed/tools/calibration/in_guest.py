@@ -34,7 +34,7 @@ from testbed.lab.net.mmsg import SO_TIMESTAMPNS, SO_TXTIME
 from testbed.lab.net.network import LabNetwork, NetworkNode
 from testbed.lab.net.plan import plan_of
 from testbed.lab.net.udp import SO_RCVBUFFORCE, SO_SNDBUFFORCE
-from testbed.lab.net.wiring import LinkEnd, Node, link_ends
+from testbed.lab.net.wiring import Courses, LinkEnd, Node, link_ends
 from testbed.tools.calibration.experiment import (
     ARRIVALS_FILE,
     INSIDE,
@@ -86,7 +86,7 @@ class Across(Topo):  # type: ignore[misc] # Mininet is untyped
 class Along(Topo):  # type: ignore[misc] # Mininet is untyped
     """inside - near - far - outside, where the link to measure is between `near` and `far`."""
 
-    def build(self, link: Link, seed: int) -> None:
+    def build(self, link: Link, seed: int, courses: Courses) -> None:
         """Describe nodes and links; `near` sends up."""
         self.addHost("inside", routes={"0.0.0.0/0": "near"})
         self.addHost("outside", routes={"0.0.0.0/0": "far"})
@@ -94,7 +94,7 @@ class Along(Topo):  # type: ignore[misc] # Mininet is untyped
         self.addHost("far", forwards=True, routes={INSIDE: "near", "0.0.0.0/0": "outside"})
         rng = Random(f"links {seed}")
         nodes = [Node(direction, rng.getrandbits(63)) for direction in Direction]
-        near, far = link_ends("link", link, nodes[0], nodes[1])
+        near, far = link_ends("link", link, nodes[0], nodes[1], courses)
         timed = LinkEnd(qdisc.fq())
         for subnet, (left, mine), (right, others) in (
             (0, ("inside", timed), ("near", None)),
@@ -241,7 +241,8 @@ async def across_link(task: LinkTask, number: int) -> list[Arrived]:
     The kernel's last notifications about new links come late, and would wake netlink's reader and
     delay packets; so the network is given time to settle first.
     """
-    with LabNetwork(plan_of(Along(link=task.link, seed=number))) as network, ExitStack() as stack:
+    topology = Along(link=task.link, seed=number, courses=task.courses)
+    with LabNetwork(plan_of(topology)) as network, ExitStack() as stack:
         lines = bottlenecks(network)
         queues = [stack.enter_context(line.attached()) for line in lines]
         async with trio.open_nursery() as nursery:

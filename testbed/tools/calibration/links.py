@@ -8,9 +8,10 @@ are measured like those of any link.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 from itertools import pairwise
+from types import MappingProxyType
 from typing import NamedTuple
 
 from testbed.censor.estimates import (
@@ -37,6 +38,7 @@ from testbed.tools.calibration.experiment import Experiment, LinkTask, Sent
 from testbed.tools.calibration.findings import Finding, Measurement, Vector
 from testbed.tools.calibration.link_bursts import burst_intervals
 from testbed.tools.calibration.link_changes import changes
+from testbed.tools.calibration.link_traces import Courses, trace_tasks, traced, untraced
 from testbed.tools.calibration.link_traffic import (
     PAYLOAD_BYTES,
     RESOLUTION_S,
@@ -71,19 +73,17 @@ class LinkPlan(NamedTuple):
     tasks: tuple[tuple[LinkTask, tuple[Probe, ...]], ...]
 
 
-def plan_links(links: Links) -> list[LinkPlan]:
-    """Return the experiments for each link of a scenario."""
-    named: Mapping[str, Link] = {
-        f.name: link for f in fields(links) if isinstance(link := getattr(links, f.name), Link)
-    }
-    return [_plan(name, link) for name, link in named.items()]
+def plan_links(links: Links, courses: Courses = MappingProxyType({})) -> list[LinkPlan]:
+    """Return the experiments for each link of a scenario; `courses` are those of their traces."""
+    return [_plan(name, link, courses) for name, link in links.all.items()]
 
 
-def _plan(name: str, link: Link) -> LinkPlan:
-    tasks = []
+def _plan(name: str, whole: Link, courses: Courses) -> LinkPlan:
+    tasks = list(trace_tasks(name, whole, courses))
+    link, follow = untraced(whole), traced(whole)
     for phase, each in _phases(name, link):
         calm = still(each)
-        exact = [_delay(phase, calm), *_queues(phase, calm)]
+        exact = [_delay(phase, calm), *_queues(phase, calm, follow)]
         if each.mtu_bytes < ETHERNET_MTU_BYTES and phase == name:
             exact.append(_mtu(name, calm))
         moving = [_jitter(phase, each), _loss(phase, each)]
@@ -253,9 +253,13 @@ def _losses_of(name: str, group: Group, series: Sequence[Sequence[bool]]) -> Ite
     yield Measurement(name, number, loss, len(lost) / count, low, high, count, how)
 
 
-def _queues(name: str, link: Link) -> list[Probe]:
-    """Send more at once than a queue holds."""
-    return [_queue(name, link, group) for group in groups(link)]
+def _queues(name: str, link: Link, traced: Sequence[Direction]) -> list[Probe]:
+    """Send more at once than a queue holds, but not to queues whose packets a trace sends."""
+    rated = (
+        group._replace(directions=tuple(each for each in group.directions if each not in traced))
+        for group in groups(link)
+    )
+    return [_queue(name, link, group) for group in rated if group.directions]
 
 
 def _queue(name: str, link: Link, group: Group) -> Probe:
