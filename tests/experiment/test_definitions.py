@@ -76,6 +76,7 @@ def test_a_messenger_that_is_like_another_says_only_what_differs() -> None:
         ("like = 'whatsapp'\nrepair = { copies = 0 }\n", r"copies: 0 is out of range, .* 1 to 10"),
         ("like = 'telegram'\nrepair = { nack = true }\n", "ntgcalls cannot be made to send NACKs"),
         ("like = 'webrtc'\nrepair = { copies = 2 }\n", "a real engine cannot be given these"),
+        ("like = 'whatsapp'\nrepair = { red = true }\n", "model cannot be made to send RED"),
         ("like = 'max'\nplayout = { min_delay_ms = 50 }\n", r"missing for \['playout'\]"),
         (
             "like = 'max'\nplayout = { min_delay_ms = -1 }\n",
