@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from testbed.experiment.cell import Cell
-from testbed.experiment.scenario import cells, load_scenario
+from testbed.experiment.scenario import load_scenario
+from testbed.experiment.unfolding import cells
 
 
 def quick(names: Iterable[str], *chosen: str) -> list[Any]:
