@@ -8,6 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+from testbed.call.messenger import Messenger
+from testbed.experiment.cell import Topology
+from testbed.experiment.explanations import ScenarioError
 from testbed.experiment.link import Links
 from testbed.experiment.linkset import LinkSet
 from testbed.experiment.nat import Nat
@@ -75,6 +78,25 @@ def links_name(text: str) -> str:
     """Return the name of links given by their set's name or path, and perhaps by NATs."""
     base, nats = _parts(text)
     return f"{name_of(base)} behind {' and '.join(map(name_of, nats))}" if nats else name_of(base)
+
+
+def check_nats(messenger: Messenger, links: Links, topology: Topology) -> None:
+    """Check that a topology has room for the NATs, and that a messenger can meet them.
+
+    Raises:
+        ScenarioError: It has not, or it cannot.
+    """
+    nats = [nat for nat in (links.caller_nat, links.callee_nat) if nat is not None]
+    if links.callee_nat and links.callee_nat.carrier and topology != "both-sides":
+        raise ScenarioError(
+            f"{links.callee_nat.name}: the callee has a carrier only in the topology both-sides, "
+            f"not in {topology}; choose that one, or another NAT"
+        )
+    if messenger.is_model and messenger.peer_to_peer and nats:
+        raise ScenarioError(
+            f"{messenger.name}: a model finds no way through {nats[0].name}, as it has no ICE; "
+            "choose telegram-p2p, or links without a NAT"
+        )
 
 
 def _parts(text: str) -> tuple[str, Sequence[str]]:

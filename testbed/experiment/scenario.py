@@ -30,7 +30,7 @@ from testbed.experiment.choosing import (
 )
 from testbed.experiment.explanations import Asked, ScenarioError, TomlTable, by_name, there_are
 from testbed.experiment.link import Links
-from testbed.experiment.link_files import LinkFiles, links_name
+from testbed.experiment.link_files import LinkFiles, check_nats, links_name
 from testbed.experiment.name_lists import with_lists
 from testbed.experiment.names import as_file_name
 from testbed.experiment.stacks import StackFile, Sweep, any_censor, timed, usual
@@ -250,6 +250,7 @@ def cells(scenario: Scenario) -> list[Cell]:
     )
     found = []
     for (_, messenger), (_, choice), (_, censor), (name, links), (_, topology) in chosen.values():
+        check_nats(messenger, links, topology)
         named = replace(links, name=name) if compares_links else links
         found += [
             Cell(
