@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from testbed.experiment import scenario
 from testbed.guest.kernel.builder import Kernel, cached_kernel
 from testbed.record.results import Run
 from tests.calls import make_run
@@ -73,3 +75,14 @@ def run(tmp_path: Path) -> Run:
 def calls_run(tmp_path: Path) -> Run:
     """A run of three calls: one loses 30 % of its frames, one nothing, one was never set up."""
     return make_run(tmp_path / "run", {"direct": 0.3, "obfs4": 0.0, "tuic": None})
+
+
+@pytest.fixture
+def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of all scenarios, profiles and messengers, in which files can be put or changed."""
+    folder = tmp_path / "scenarios"
+    shutil.copytree(scenario.SCENARIOS, folder)
+    monkeypatch.setattr(scenario, "SCENARIOS", folder)
+    for name in ("CENSORS", "MESSENGERS", "LINKS"):
+        monkeypatch.setattr(scenario, name, folder / name.lower())
+    return folder

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -17,9 +16,9 @@ import pandas as pd
 import pytest
 
 import testbed
-from testbed.experiment import scenario
 from testbed.experiment.cell import TransportChoice
-from testbed.experiment.scenario import ROOT, cells, load_scenario
+from testbed.experiment.scenario import ROOT, load_scenario
+from testbed.experiment.unfolding import cells
 from testbed.guest.kernel.builder import Kernel
 from testbed.record.results import Run
 from tests.calls import CELL, make_run
@@ -28,17 +27,6 @@ from tests.wrong_input.refusals import refused
 from tests.wrong_input.refusals import testbed as command
 
 NOTEBOOK = ROOT / "docs" / "notebook.ipynb"
-
-
-@pytest.fixture
-def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the scenarios, to which parts can be added."""
-    folder = tmp_path / "scenarios"
-    shutil.copytree(scenario.SCENARIOS, folder)
-    monkeypatch.setattr(scenario, "SCENARIOS", folder)
-    for name in ("CENSORS", "MESSENGERS", "LINKS"):
-        monkeypatch.setattr(scenario, name, folder / name.lower())
-    return folder
 
 
 @pytest.mark.parametrize("name", ["mine", "./mine.toml"])

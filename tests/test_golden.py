@@ -172,6 +172,7 @@ def check(
     *seen: Observed,
     update: bool,
     kernel: Kernel = KERNEL,
+    name: str = "",
 ) -> int:
     """Return the status of `testbed check golden` where these are all that is observed."""
     subjects = [Instant("cell", f"number {number}", each) for number, each in enumerate(seen)]
@@ -180,7 +181,7 @@ def check(
     monkeypatch.setattr(golden_hashes, "read_golden", partial(read_golden, path))
     monkeypatch.setattr(golden_hashes, "write_golden", partial(write_golden, path=path))
     try:
-        golden_command.check_golden(update=update)
+        golden_command.check_golden(name=[name] if name else None, update=update)
     except typer.Exit as end:
         return end.exit_code
     return 0
@@ -206,8 +207,23 @@ def test_the_command_keeps_hashes_and_reports_a_difference(
     assert re.search(r"not compared cell number 1: laboratory \w{12}, expected \w{12}", said)
 
 
-def test_one_hash_alone_cannot_be_kept() -> None:
-    with pytest.raises(ScenarioError, match="all hashes"):
-        golden_command.check_golden(name=["tor"], update=True)
+def test_one_hash_is_updated_beside_the_others_only_in_their_laboratory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "golden.toml"
+    one, two, three = (Observed(arrivals_ns=(number,)) for number in range(3))
+    assert check(monkeypatch, path, one, two, update=True) == 0
+    assert check(monkeypatch, path, three, three, update=True, name="number 1") == 0
+    assert read_golden(path).hashes["cell"] == {
+        "number 0": golden_hash(one),
+        "number 1": golden_hash(three),
+    }
+    other = replace(KERNEL, key="another build")
+    with pytest.raises(ScenarioError, match="update all: laboratory"):
+        check(monkeypatch, path, two, two, update=True, kernel=other, name="number 1")
+    assert read_golden(path).hashes["cell"]["number 1"] == golden_hash(three)
+
+
+def test_a_name_that_has_no_hash_is_a_usage_error() -> None:
     with pytest.raises(ScenarioError, match="nothing is called nosuch that has a hash; there are "):
         golden_command.check_golden(name=["nosuch"])

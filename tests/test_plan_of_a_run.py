@@ -15,7 +15,8 @@ from testbed.cli.dry_run import duration
 from testbed.experiment import scenario
 from testbed.experiment.cell import Cell, TransportChoice
 from testbed.experiment.json_schemas import KINDS, schema
-from testbed.experiment.scenario import cells, load_messenger, load_scenario
+from testbed.experiment.scenario import load_messenger, load_scenario
+from testbed.experiment.unfolding import cells
 from testbed.record.results import WALL, Wall
 from testbed.run.estimate import AROUND_S, Speeds, recorded_speeds
 from tests.records import record, write_run

@@ -61,6 +61,8 @@ class Repair:
 
     nack: bool = False
     """The receiver requests missing packets (RFC 4585, 6.2.1), and the sender retransmits them."""
+    red: bool = False
+    """Each packet carries the frame before its own, too (RFC 2198)."""
     copies: int = 1
     """How many times each frame is sent."""
     copy_after_ms: float = 20.0
@@ -169,10 +171,14 @@ class Messenger:
             raise ValueError(f"evidence for unknown keys {sorted(unknown)}")
 
     def _check_engine(self) -> None:
+        if self.repair.red and not ENGINES[self.engine].red:
+            raise ValueError(f"repair: the engine {self.engine} cannot be made to send RED")
         if self.is_model:
             return
-        if self.probes or self.repair != Repair(nack=self.repair.nack):
-            raise ValueError("probes, repair: a real engine cannot be given these, except for nack")
+        if self.probes or self.repair != Repair(nack=self.repair.nack, red=self.repair.red):
+            raise ValueError(
+                "probes, repair: a real engine cannot be given these, except for nack and red"
+            )
         if self.repair.nack and not ENGINES[self.engine].nack:
             raise ValueError(f"repair: the engine {self.engine} cannot be made to send NACKs")
 

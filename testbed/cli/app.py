@@ -47,13 +47,8 @@ def _testbed(
 
 
 def main() -> None:
-    """Run the command line; known errors are printed as one sentence, without a traceback.
-
-    A request to end and a closed terminal interrupt it as ^C does.
-    """
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup(1) has it
-            signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
+    """Run the command line; known errors are printed as one sentence, without a traceback."""
+    _interrupt_by_others()
     try:
         sys.exit(app(standalone_mode=False) or 0)
     except NoArgsIsHelpError as error:
@@ -68,6 +63,22 @@ def main() -> None:
     except Interrupted:
         err.print("Interrupted. Finished work is kept: run the same command again to continue.")
         sys.exit(INTERRUPTED)
+    except BaseExceptionGroup as group:  # of tasks; KeyboardInterrupt alone is typer's
+        if group.split(KeyboardInterrupt)[1] is not None:
+            raise
+        sys.exit(INTERRUPTED)
+
+
+def _interrupt_by_others() -> None:
+    """Let a request to end and a closed terminal interrupt the program as ^C does.
+
+    A shell without job control has what it starts in the background ignore ^C. There the program
+    does not ignore it, because then the others could not interrupt it either.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup(1) has it
+            signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
 
 
 def _usage_sentence(error: UsageError) -> str:

@@ -17,7 +17,6 @@ from testbed.cli.console import err, out
 from testbed.cli.kernel import guest_kernel
 from testbed.cli.outputs import check_folder
 from testbed.cli.registry import Command, Panel
-from testbed.errors import Interrupted
 from testbed.experiment.explanations import ScenarioError
 from testbed.experiment.scenario import RESULTS, censor_names, load_any_censor, load_scenario
 from testbed.tools.calibration import finding_tables
@@ -145,8 +144,6 @@ def _run(run: Run) -> list[Calibration]:
                 Path(temporary) / "jobs",
                 lambda done, all_: progress.update(task, completed=done, total=all_),
             )
-        except KeyboardInterrupt:
-            raise Interrupted from None
         except ValueError as error:
             raise ScenarioError(str(error)) from None
 

@@ -58,7 +58,7 @@ def check_golden(
     ] = None,
     update: Annotated[
         bool,
-        typer.Option("--update", help="Replace all golden hashes by those of new observations."),
+        typer.Option("--update", help="Replace all golden hashes, or those named, by new ones."),
     ] = False,
 ) -> None:
     """Compare what is observed in cells and transports with their golden hashes (two minutes).
@@ -69,16 +69,13 @@ def check_golden(
     Examples: testbed check golden --name obfs4; testbed check golden --update
     """
     checkout("the comparison with golden hashes")
-    if update and name:
-        raise ScenarioError(
-            "--update replaces all hashes, because they share one table of versions"
-        )
     wanted = _wanted(name or ())
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     with TemporaryDirectory() as folder, Progress(*columns, console=err, transient=True) as bar:
         bench = _Bench(guest_kernel(), Path(folder), sorted(os.sched_getaffinity(0)))
         tracked = bar.track(wanted, description="observing")
-        ok = _update(bench, tracked) if update else _compare(bench, tracked)
+        kept = golden_hashes.read_golden() if name else golden_hashes.Golden()
+        ok = _update(bench, tracked, kept) if update else _compare(bench, tracked)
     if not ok:
         raise typer.Exit(1)
 
@@ -128,21 +125,29 @@ def _compare(bench: _Bench, subjects: Iterable[Subject]) -> bool:
     return ok
 
 
-def _update(bench: _Bench, subjects: Iterable[Subject]) -> bool:
-    """Observe all subjects and store their hashes; return whether all programs are installed."""
-    versions: dict[str, str] = {}
-    hashes: dict[str, dict[str, str]] = {}
+def _update(bench: _Bench, subjects: Iterable[Subject], kept: golden_hashes.Golden) -> bool:
+    """Observe subjects and store their hashes; return whether all programs are installed.
+
+    The hashes that are `kept` beside them share one table of versions with them.
+
+    Raises:
+        ScenarioError: This is another laboratory than theirs.
+    """
+    found = golden_hashes.Golden()
     for subject in subjects:
         if lacks := missing(subject.needed):
             out.print(
                 f"No hash was changed: {', '.join(lacks)} is missing: {', '.join(lacks.values())}"
             )
             return False
-        versions |= golden_hashes.laboratory(subject.needed, bench.kernel)
-        hashes.setdefault(subject.kind, {})[subject.name] = golden_hashes.golden_hash(
-            bench.observe(subject)
-        )
-    golden_hashes.write_golden(golden_hashes.Golden(versions, hashes))
+        versions = golden_hashes.laboratory(subject.needed, bench.kernel)
+        if other := kept.conflict(versions):
+            raise ScenarioError(
+                f"the other hashes are of another laboratory, so update all: {other}"
+            )
+        hashed = golden_hashes.golden_hash(bench.observe(subject))
+        found = found.joined(golden_hashes.Golden(versions, {subject.kind: {subject.name: hashed}}))
+    golden_hashes.write_golden(kept.joined(found))
     out.print(f"Wrote {short(golden_hashes.GOLDEN_FILE)}", markup=False)
     return True
 

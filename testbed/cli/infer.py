@@ -12,6 +12,7 @@ from testbed.cli.console import err, out, print_json, short
 from testbed.cli.inferring import Draws, Points, ReportsName, Rounds, Seed, opened
 from testbed.cli.outputs import check_folder
 from testbed.cli.registry import Command, Panel
+from testbed.cli.run_cells import Scheduler
 from testbed.inference.nested import largest_difference, sample
 from testbed.tools.inferring.conclusions import Conclusions, conclude, in_words
 from testbed.tools.inferring.inference_tables import (
@@ -37,6 +38,7 @@ def infer_censor(
         Path | None, typer.Option("--out", metavar="FOLDER", help="Write figures and a page.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not tables.")] = False,
+    scheduler: Scheduler = None,
 ) -> None:
     """Infer what middleboxes recognise and do from what people report.
 
@@ -47,7 +49,7 @@ def infer_censor(
     """
     if folder is not None:
         check_folder("--out", folder)
-    found = infer(opened(name, Effort.of(points, rounds, draws, seed)))
+    found = infer(opened(name, Effort.of(points, rounds, draws, seed), scheduler))
     concluded = conclude(found)
     if as_json:
         print_json({**asdict(concluded), "answer": in_words(found, concluded)})

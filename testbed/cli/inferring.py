@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -14,10 +13,10 @@ import typer
 
 from testbed.cli.console import err
 from testbed.cli.dry_run import progress_of
-from testbed.cli.kernel import guest_kernel
+from testbed.cli.kernel import KernelKind, guest_kernel
+from testbed.cli.run_cells import Lab, check_scheduler, processors, sent_to
 from testbed.experiment.cell import Cell
 from testbed.experiment.reports import load_reports, report_names
-from testbed.run import runner
 from testbed.run.bank import Bank, fill, named
 from testbed.run.plan_checks import check_plan
 from testbed.run.provenance import laboratory_of
@@ -45,13 +44,14 @@ Seed = Annotated[int, typer.Option(min=0, help="Another seed tries other censors
 NEEDED = ("sklearn", "dynesty")
 
 
-def opened(name: str, effort: Effort) -> Study:
-    """Return a study of the reports of a name, whose cells run here with a progress bar.
+def opened(name: str, effort: Effort, scheduler: str | None = None) -> Study:
+    """Return a study of the reports of a name, whose cells run with a progress bar.
 
     Raises:
         ScenarioError: The reports or their family are wrong.
         LabError: The packages of the extra `infer` are missing.
     """
+    check_scheduler(scheduler)
     reports = load_reports(name)
     if lacks := [module for module in NEEDED if find_spec(module) is None]:
         pip = Path(sys.prefix) / "bin" / "pip"
@@ -64,14 +64,16 @@ def opened(name: str, effort: Effort) -> Study:
     def run(cells: Sequence[Cell], what: str) -> None:
         if plan := bank.missing(cells):
             check_plan(plan)
-            _run(bank, plan, in_guest(guest_kernel(*plan)), what)
+            here = in_guest(guest_kernel(*plan)), processors(None)
+            with sent_to(scheduler, KernelKind.VIRTUAL, plan, here) as lab:
+                _run(bank, plan, lab, what)
 
     return study(reports, bank, run, effort)
 
 
-def _run(bank: Bank, plan: Sequence[Cell], conduct: runner.Conduct, what: str) -> None:
+def _run(bank: Bank, plan: Sequence[Cell], lab: Lab, what: str) -> None:
     """Run cells with a progress bar; each is kept in the bank as it ends."""
-    cpus = sorted(os.sched_getaffinity(0))
+    conduct, cpus = lab
     with progress_of([named(cell) for cell in plan], what) as advance:
 
         def report(done: Done) -> None:

@@ -19,7 +19,7 @@ from testbed.experiment.transport_facts import transport_facts
 from testbed.show.answer import wording
 from testbed.show.answer.standing import is_stale, stale_warning
 from testbed.show.answer.wording import ranking
-from testbed.tools.inferring.ranking import Ranked, censors_left, rank
+from testbed.tools.inferring.ranking import OtherThresholds, Ranked, censors_left, rank
 from testbed.tools.inferring.study import Effort, Inference, infer
 
 _USUAL = ("direct", "obfs4", "vless_ws_tls", "shadowsocks2022", "hysteria2", "wireguard")
@@ -53,15 +53,32 @@ def rank_transports(
         transport_choice(each)
     found = infer(opened(name, Effort.of(points, rounds, draws, seed)))
     box = Counter(each.box for each in found.model.statements).most_common(1)[0][0]
-    ranked = rank(found.study, messenger, chosen, censors_left(found, box, censors))
+    ranked, others = rank(found.study, messenger, chosen, censors_left(found, box, censors))
     if as_json:
-        print_json([asdict(each) for each in ranked])
+        print_json(
+            {
+                "ranked": [asdict(each) for each in ranked],
+                "by other thresholds": [asdict(each) for each in others],
+            }
+        )
         return
     out.print(_table(ranked))
     out.print(_LEGEND, style="dim")
-    out.print()
-    for line in _answer(ranked, found, box, censors):
+    for line in (*_by_others(ranked, others), "", *_answer(ranked, found, box, censors)):
         out.print(line, markup=False)
+
+
+def _by_others(ranked: list[Ranked], others: list[OtherThresholds]) -> list[str]:
+    """Return whether the first ones stay the first if our own thresholds are halved or doubled."""
+    first = {each.transport for each in ranked if each.rank == 1}
+    lines = []
+    for each in others:
+        gone, come = sorted(first - set(each.first)), sorted(set(each.first) - first)
+        moved = [f"without {', '.join(gone)}"] * bool(gone) + [f"with {', '.join(come)}"] * bool(
+            come
+        )
+        lines.append(f"First with {each.name}: {'; '.join(moved) or 'the same'}.")
+    return lines
 
 
 def _answer(ranked: list[Ranked], found: Inference, box: str, censors: int) -> list[str]:

@@ -16,6 +16,7 @@ from testbed.cli.plot import check_figures
 from testbed.cli.registry import Command, Panel
 from testbed.cli.requirements import notes_of
 from testbed.cli.run_cells import (
+    Scheduler,
     check_possible,
     check_scheduler,
     compare_again,
@@ -31,8 +32,9 @@ from testbed.experiment import scenario
 from testbed.experiment.cell import CaptureAt, Cell
 from testbed.experiment.choosing import only_transports, transport_names
 from testbed.experiment.exclusions import check_exclusions
-from testbed.experiment.scenario import RESULTS, Scenario, cells
+from testbed.experiment.scenario import RESULTS, Scenario
 from testbed.experiment.stacks import usual
+from testbed.experiment.unfolding import cells
 from testbed.record.results import Run
 from testbed.run.plan_checks import check_plan
 
@@ -103,13 +105,7 @@ def run(
         list[str] | None,
         typer.Option("--plot", help="Draw this figure, too (repeatable), as `testbed plot`."),
     ] = None,
-    scheduler: Annotated[
-        str | None,
-        typer.Option(
-            metavar="tcp://HOST:PORT|tls://HOST:PORT|local[:N]",
-            help="Send cells to the workers of this Dask scheduler, or to N of its own.",
-        ),
-    ] = None,
+    scheduler: Scheduler = None,
 ) -> None:
     """Run a scenario's cells, and print how the calls went.
 

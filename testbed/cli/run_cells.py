@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 import trio
 import typer
@@ -21,7 +22,8 @@ from testbed.cli.dry_run import progress_of
 from testbed.cli.kernel import NOT_IN_GUESTS, KernelKind, guest_kernel
 from testbed.experiment.cell import CaptureAt, Cell
 from testbed.experiment.explanations import ScenarioError
-from testbed.experiment.scenario import Scenario, cell_id
+from testbed.experiment.scenario import Scenario
+from testbed.experiment.unfolding import cell_id
 from testbed.record.manifest import Manifest
 from testbed.record.results import ResultsError, Run
 from testbed.run import runner
@@ -29,6 +31,13 @@ from testbed.run.provenance import laboratory_of, laboratory_on_host, lacking, m
 from testbed.tools.repeatability import differing
 
 _SCHEDULER = re.compile(r"local(:[1-9][0-9]*)?|[a-z]+://\S+:[0-9]+")
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        metavar="tcp://HOST:PORT|tls://HOST:PORT|local[:N]",
+        help="Send cells to the workers of this Dask scheduler, or to N of its own.",
+    ),
+]
 Lab = tuple[runner.Conduct, Sequence[int]]
 """What conducts cells, and one place for each cell that it conducts at the same time."""
 

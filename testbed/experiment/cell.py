@@ -117,6 +117,8 @@ BRIDGE_NAME = "www.bridge.example"
 """The name in the bridge's certificate and in its clients' SNI."""
 RECORD_FILE, FRAMES_FILE, EVENTS_FILE = "record.json", "frames.csv", "events.log"
 """The files that a finished cell leaves in its job's folder."""
+STATISTICS_FILE = "webrtc-internals.json"
+"""In the folder of an end's node: the statistics of its WebRTC, as a dump of webrtc-internals."""
 SAID_FILES = {"up": "said-up.pcm", "down": "said-down.pcm"}
 """By direction, in the folder of a job with a real engine: the microphone's input (up: the
 caller's), 16-bit mono at `SOUND_RATE_HZ`."""

@@ -15,14 +15,14 @@ the same everywhere.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from testbed.experiment.hypotheses import Family, Parameter, Values, messenger_parameters
+from testbed.experiment.hypotheses import Family, Parameter, Values
 
 Floats = NDArray[np.float64]
 _EDGE = 1e-9
@@ -112,57 +112,3 @@ class Cube:
 def _normal(u: Floats) -> Floats:
     found: Floats = ndtri(np.clip(u, _EDGE, 1 - _EDGE))
     return found
-
-
-def inputs(family: Family, messenger: str, acting: Sequence[str], points: Floats) -> Floats:
-    """Return what an emulator is given for each point: only what can matter in its setting.
-
-    `acting` are the rules that ever matched a packet in the setting. For each there is a column
-    that says whether the rule is there and one for each number of its action, which is 0 if it is
-    not; then follow the parameters of the match and of the inspection, if a rule acts at all, and
-    those of the messenger, as one column for each choice but the first.
-    """
-    templates = [each for each in family.rules if each.name in acting]
-    found: list[Floats] = []
-    used: dict[str, None] = {}
-    for template in templates:
-        there = is_there(family, template.when, points)
-        if template.when:
-            found.append(there)
-        for name in _named(template.action):
-            found.append(there * column(family, name, points)[:, 0])
-        used |= dict.fromkeys(_named(template.match))
-    if templates:
-        used |= dict.fromkeys(_named(family.inspection))
-    used |= dict.fromkeys(messenger_parameters(family, messenger))
-    for name in used:
-        found += list(column(family, name, points).T)
-    return np.column_stack(found) if found else np.zeros((len(points), 1))
-
-
-def column(family: Family, name: str, points: Floats) -> Floats:
-    """Return a number, scaled to 0 to 1, or a column for each choice but the first."""
-    parameter = family.parameters[name]
-    u: Floats = points[:, family.names.index(name)]
-    if parameter.between is not None:
-        return u[:, None]
-    chosen = choice_of(parameter, u)[:, None]
-    found: Floats = (chosen == np.arange(1, len(parameter.choices))).astype(float)
-    return found
-
-
-def is_there(family: Family, when: Mapping[str, str | tuple[str, ...]], points: Floats) -> Floats:
-    """Return 1 for each point at which a rule with these conditions is there, and else 0."""
-    found = np.ones(len(points))
-    for name, wanted in when.items():
-        parameter = family.parameters[name]
-        names = (wanted,) if isinstance(wanted, str) else wanted
-        numbers = [list(parameter.choices).index(each) for each in names]
-        u = points[:, family.names.index(name)]
-        found *= np.isin(choice_of(parameter, u), numbers)
-    return found
-
-
-def _named(template: Mapping[str, object]) -> list[str]:
-    texts = (value for value in template.values() if isinstance(value, str))
-    return [text[1:] for text in texts if text.startswith("$")]

@@ -31,6 +31,16 @@ class Score:
     brier: float
     predictions: tuple[float, ...]
     """By report: the probability that was given to its being made as it was."""
+    threads: tuple[str, ...]
+    """By report: its source, all of whose reports were left out together."""
+
+    def worse_than(self, other: Score) -> tuple[float, float]:
+        """Return by how many bits its log score is worse, and the standard error over sources."""
+        bits = np.log2(_kept(other.predictions)) - np.log2(_kept(self.predictions))
+        names = list(dict.fromkeys(self.threads))
+        away = bits - bits.mean()
+        sums = [sum(b for b, t in zip(away, self.threads, strict=True) if t == n) for n in names]
+        return float(bits.mean()), float(np.sqrt(np.sum(np.square(sums))) / len(bits))
 
 
 def scored(model: Model) -> NDArray[np.intp]:
@@ -80,9 +90,15 @@ def score(
     """Return the score of a way to predict a report from those of other sources."""
     sources = np.array([_thread(each) for each in statements])
     given = [predict(int(n), sources != sources[n]) for n in places]
-    chances = np.clip(given, _LEAST, 1 - _LEAST)
+    chances = _kept(given)
     log = float(-np.log2(chances).mean())
-    return Score(name, log, float(((1 - chances) ** 2).mean()), tuple(map(float, chances)))
+    brier = float(((1 - chances) ** 2).mean())
+    return Score(name, log, brier, tuple(map(float, chances)), tuple(map(str, sources[places])))
+
+
+def _kept(chances: Sequence[float]) -> Floats:
+    found: Floats = np.clip(np.asarray(chances), _LEAST, 1 - _LEAST)
+    return found
 
 
 def _thread(statement: Statement) -> str:

@@ -20,7 +20,8 @@ import numpy as np
 
 from testbed.experiment.hypotheses import Family
 from testbed.experiment.reports import MOST, TRIES, Calls, Observed, Report, Setting
-from testbed.inference.draws import Cube, Floats, inputs
+from testbed.inference.draws import Cube, Floats
+from testbed.inference.features import Features
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,10 @@ def statements(family: Family, reports: Sequence[Report]) -> list[Statement]:
 
 
 def box_of(family: Family, report: Report) -> str:
-    """Return the name of the box that a report is about: a period, a line, a class of operators."""
+    """Return the name of the box that a report is about.
+
+    It is a period, a line, a class of operators, and a kind of networks in which servers are.
+    """
     period = family.period(report.day)
     begins = family.changes[period - 1] if period else ""
     ends = family.changes[period] if period < len(family.changes) else ""
@@ -63,6 +67,7 @@ def box_of(family: Family, report: Report) -> str:
         when = f"{begins} to {ends}"
     where = [] if report.line == "unknown" else [f"{report.line} lines"]
     where += [] if report.operator == "unknown" else [report.operator]
+    where += [] if report.hosting == "unknown" else [f"servers at {report.hosting}"]
     return ", ".join([when if family.changes else "the censor", *where])
 
 
@@ -85,8 +90,7 @@ def truth(calls: Calls, shares: Floats) -> Floats:
 class Emulated:
     """What the calls of one setting come to under any censor."""
 
-    acting: tuple[str, ...]
-    """The rules that ever matched a packet in this setting."""
+    features: Features
     emulators: Mapping[Observed, Callable[[Floats], Floats]]
     """By what is observed: the share of calls of which it holds, by the inputs of an emulator
     (`testbed.inference.emulator`)."""
@@ -113,8 +117,7 @@ class Model:
     def share(self, setting: Setting, observed: Observed, points: Floats) -> Floats:
         """Return the probability that a call is as observed, for each point of a box."""
         emulated = self.settings[setting]
-        given = inputs(self.cube.family, setting.messenger, emulated.acting, points)
-        return emulated.emulators[observed](given)
+        return emulated.emulators[observed](emulated.features(points))
 
     def wrong(self, rows: Floats) -> Floats:
         """Return how probable it is that each statement's source is wrong."""

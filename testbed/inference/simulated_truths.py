@@ -82,13 +82,22 @@ def band(truths: int, histograms: int) -> tuple[float, float]:
     return truths / BINS - half, truths / BINS + half
 
 
-def validate(model: Model, box: str, draws: Draws, truths: Draws, seed: int) -> Validation:
+def validate(
+    model: Model,
+    box: str,
+    draws: Draws,
+    truths: Draws,
+    seed: int,
+    answers: NDArray[np.bool_] | None = None,
+) -> Validation:
     """Return how the truths were inferred back: the parameters of one box.
 
-    `truths` are draws from the prior that are not among `draws`.
+    `truths` are draws from the prior that are not among `draws`; `answers` are what was reported
+    under each of them, by default simulated by the model itself.
     """
     rng = np.random.default_rng(seed)
-    answers = simulated(truths, rng)
+    if answers is None:
+        answers = simulated(truths, rng)
     log = draws.log_likelihood(answers)
     weights = np.exp(log - log.max(axis=0))
     weights /= weights.sum(axis=0)

@@ -21,10 +21,12 @@ from tempfile import TemporaryDirectory
 from pydantic import TypeAdapter
 
 from testbed.call.quality.symptoms import symptom_of
-from testbed.experiment.cell import Cell
+from testbed.call.quality.usable import CallFigures, figures_of_call
+from testbed.experiment.cell import FRAMES_FILE, Cell
 from testbed.experiment.reports import DELIVERED, Outcome
 from testbed.guest.user_cache import user_cache
 from testbed.record.cell_record import CellRecord, parsed
+from testbed.record.left_files import read_left
 from testbed.record.results import Run
 from testbed.run.provenance import code_of
 from testbed.run.runner import Conduct, Done, run_cells
@@ -44,6 +46,11 @@ class Kept:
     outcome: Outcome
     rules: tuple[str, ...]
     """The rules of the censor that matched packets."""
+    heard: str = ""
+    """A hash of the call's frames and of what each rule did to packets: two calls that differ in a
+    parameter only and have the same hash do not depend on it."""
+    figures: CallFigures | None = None
+    """What decided whether it was usable; None: it was not set up, or dropped."""
 
 
 _KEPT = TypeAdapter(Kept)
@@ -108,15 +115,25 @@ class Bank:
         found = (self.get(cell) for cell in cells)
         return sum(kept is not None and kept.code != code for kept in found)
 
-    def keep(self, cell: Cell, record: CellRecord) -> None:
-        """Add a cell's record, and write it to the file."""
+    def keep(self, cell: Cell, record: CellRecord, frames: bytes = b"") -> None:
+        """Add a cell's record, with the file of its frames, and write it to the bank's file."""
         matched = record.observation.rules
         rules = tuple(name for name, counted in matched.items() if counted.get("matched"))
-        kept = Kept(key_of(cell), code_hash(), outcome_of(record), rules)
+        heard, figures = _heard(matched, frames), figures_of_call(record.quality)
+        kept = Kept(key_of(cell), code_hash(), outcome_of(record), rules, heard, figures)
         self._kept[kept.key] = kept
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("ab") as file:
             file.write(_KEPT.dump_json(kept) + b"\n")
+
+
+def _heard(rules: Mapping[str, Mapping[str, int]], frames: bytes) -> str:
+    # How many packets a rule only looked at depends on when the kernel took a flow over.
+    did = {
+        rule: {k: n for k, n in of.items() if k != "matched" and n} for rule, of in rules.items()
+    }
+    text = json.dumps({rule: of for rule, of in did.items() if of}, sort_keys=True)
+    return sha256(frames + text.encode()).hexdigest()[:24]
 
 
 @cache
@@ -153,7 +170,7 @@ async def fill(
                 failures[done.cell_id] = done.failure
             else:
                 _, cell = wanted[done.result.record.censor]
-                bank.keep(cell, done.result.record)
+                bank.keep(cell, done.result.record, read_left(done.result.folder, FRAMES_FILE))
                 shutil.rmtree(done.result.folder)
             report(done)
 

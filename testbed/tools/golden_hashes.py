@@ -18,8 +18,9 @@ from pathlib import Path
 
 from testbed.call.engines import ENGINES
 from testbed.experiment.cell import FRAMES_FILE, RECORD_FILE, THROUGH, Cell, TransportChoice
-from testbed.experiment.choosing import transport_choices
-from testbed.experiment.scenario import ROOT, cells, load_messenger, load_scenario, messenger_names
+from testbed.experiment.choosing import transport_choice, transport_choices
+from testbed.experiment.scenario import ROOT, load_messenger, load_scenario, messenger_names
+from testbed.experiment.unfolding import cells
 from testbed.guest.kernel.builder import Kernel
 from testbed.guest.programs import is_in_image, version
 from testbed.record.cell_record import read_observation
@@ -33,10 +34,10 @@ from testbed.transport.interface import Program
 GOLDEN_FILE = ROOT / "tests" / "golden.toml"
 DURATION_S = 10.0
 """The duration of the calls in golden cells."""
-_SCENARIO, _TRANSPORTS = "speed", "ru-transports-2025-08"
-"""The scenarios that provide the links of golden cells, with jitter, and the transports."""
-_TUNNELS = ("wireguard through turn", "xray")
-"""Further transports, of `ru-tunnels-2025-08`."""
+_SCENARIO = "speed"
+"""The scenario that provides the links of golden cells, with jitter."""
+_TRANSPORTS = ("ru-transports-2025-08", "ru-tunnels-2025-08")
+"""The scenarios that name all transports, including variants by parameters."""
 EVASION_BY_FAKES = "desync {fake = random, fake_bytes = 120, protocol = udp}"
 """The transport without a bridge whose suite has a golden hash: fakes, also from its own draws."""
 _CENSORS: Mapping[str, str] = {"model": "ru-calls-2025-08"}
@@ -123,8 +124,14 @@ def golden_transports() -> dict[str, TransportChoice]:
 
     A transport that wraps another is tested around `direct`, which isolates its own behaviour.
     """
-    entries = (*load_scenario(_TRANSPORTS).transports, *_TUNNELS, EVASION_BY_FAKES)
-    return {str(choice): choice for choice in map(_around_direct, transport_choices(entries))}
+    choices = (*named_transports(), transport_choice(EVASION_BY_FAKES))
+    return {str(choice): choice for choice in map(_around_direct, choices)}
+
+
+def named_transports() -> Sequence[TransportChoice]:
+    """Return the transports of all scenarios that compare transports, each once."""
+    entries = [entry for name in _TRANSPORTS for entry in load_scenario(name).transports]
+    return list({str(each): each for each in transport_choices(tuple(entries))}.values())
 
 
 def _around_direct(choice: TransportChoice) -> TransportChoice:
@@ -176,6 +183,16 @@ class Golden:
             if self.versions.get(name) != version
         ]
         return "; ".join(differing)
+
+    def conflict(self, here: Mapping[str, str]) -> str:
+        """Return which versions are other ones than those of the hashes; new ones are none."""
+        return self.other_laboratory({k: here[k] for k in here if k in self.versions})
+
+    def joined(self, other: Golden) -> Golden:
+        """Return these hashes and others of the same laboratory, which replace those of a name."""
+        kinds = {**self.hashes, **other.hashes}
+        hashes = {k: {**self.hashes.get(k, {}), **other.hashes.get(k, {})} for k in kinds}
+        return Golden({**self.versions, **other.versions}, hashes)
 
     def complaint(self, kind: str, name: str, observed: Observed) -> str:
         """Return how an observation in the golden laboratory is wrong; empty if it is not."""

@@ -15,19 +15,19 @@ from pathlib import Path
 
 from testbed.experiment.cell import Cell
 from testbed.experiment.choosing import WithParameters
-from testbed.experiment.scenario import cell_id, cells, load_scenario, messenger_names
+from testbed.experiment.scenario import load_scenario, messenger_names
+from testbed.experiment.unfolding import cell_id, cells
 from testbed.guest.kernel.builder import Kernel
 from testbed.record.results import SCORES, WALL, Run
 from testbed.run.provenance import laboratory_of, manifest
 from testbed.run.runner import Done, in_guest, run_cells
+from testbed.tools.golden_hashes import named_transports
 
 DURATION_S = 6.0
 """The duration of the calls: long enough for set-up, lost frames and chat messages."""
 _SCENARIO = "speed"
 """The scenario that provides their links, with jitter, and their censors."""
 _RESTRICTION = "ru-calls-2025-08"
-_TRANSPORTS = "ru-transports-2025-08"
-"""The scenario that names all transports, including variants by parameters."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def repeat_cells(
     """
     if not messengers and not transports:
         messengers = messenger_names()
-        transports = load_scenario(_TRANSPORTS).transports
+        transports = [str(choice) for choice in named_transports()]
     found: dict[str, Cell] = {}
     for chosen_messengers, chosen_transports, censors in (
         (("whatsapp",), transports, (_RESTRICTION,)),

@@ -9,7 +9,8 @@ import pytest
 from testbed.evidence import Evidence
 from testbed.experiment.explanations import ScenarioError
 from testbed.experiment.nat import Nat, Translator
-from testbed.experiment.scenario import LINK_FILES, Scenario, cells, load_links
+from testbed.experiment.scenario import LINK_FILES, Scenario, load_links
+from testbed.experiment.unfolding import cells
 from testbed.lab.net.plan import plan_of
 from testbed.lab.net.topology import CallTopo
 

@@ -10,6 +10,7 @@ import numpy as np
 from testbed.experiment.hypotheses import Family, load_family
 from testbed.experiment.reports import Observed, Setting
 from testbed.inference.draws import Cube, Floats
+from testbed.inference.features import Features
 from testbed.inference.report_likelihoods import Emulated, Model, Statement
 
 FAMILY = """
@@ -80,12 +81,13 @@ def model(made_by: Family, limits: Mapping[str, Sequence[float]]) -> Model:
 
     Each limit stands for a setting of its own, in which calls break above that limit.
     """
+    features = Features(made_by, "whatsapp", ("stun",))
     settings: dict[Setting, Emulated] = {}
     stated: list[Statement] = []
     for box, of_box in limits.items():
         for limit in of_box:
             setting = Setting("whatsapp", f"limit {limit}")
-            settings[setting] = Emulated(("stun",), {BROKEN: broken_above(limit)})
+            settings[setting] = Emulated(features, {BROKEN: broken_above(limit)})
             name = f"{box}, broken above {limit}"
             stated.append(
                 Statement(name, box, setting, BROKEN, "one", "user", f"thread {len(stated)}")

@@ -45,14 +45,6 @@ def test_points_have_the_values_that_their_coordinates_say(tmp_path: Path) -> No
     }
 
 
-def test_an_emulator_is_given_only_what_can_matter(tmp_path: Path) -> None:
-    small = family(tmp_path)
-    points = np.array([[0.2, 0.25, 0.9], [0.7, 0.25, 0.9]])
-    given = drawing.inputs(small, "whatsapp", ["stun"], points)
-    assert given.tolist() == [[1, 0.25, 1], [0, 0, 1]]
-    assert drawing.inputs(small, "whatsapp", [], points).tolist() == [[0], [0]]
-
-
 def test_a_longer_design_begins_with_the_shorter_one(tmp_path: Path) -> None:
     small = family(tmp_path)
     assert np.array_equal(drawing.design(small, 32, 1)[:20], drawing.design(small, 20, 1))

@@ -11,15 +11,14 @@ import pytest
 from testbed.call.quality.verdict import Verdict
 from testbed.experiment.cell import Cell
 from testbed.experiment.reports import Outcome, load_reports
-from testbed.run.bank import Kept, key_of
+from testbed.run.bank import key_of
 from testbed.tools.inferring.conclusions import conclude
 from testbed.tools.inferring.inference_figures import reports_figure
 from testbed.tools.inferring.inference_page import page_of, write_page
 from testbed.tools.inferring.ranking import censors_left, rank
 from testbed.tools.inferring.study import Inference, infer, study
-from testbed.tools.inferring.trials import predicted, tried
 from tests.inference.small import FAMILY
-from tests.inference.test_study import EFFORT, REPORTS, Known
+from tests.inference.test_study import EFFORT, REPORTS, Known, kept_as
 
 
 class Tunnels(Known):
@@ -32,7 +31,7 @@ class Tunnels(Known):
                 works = name != "turn"
                 verdict = Verdict.GOOD if works else Verdict.NO_CALL
                 outcome = Outcome(verdict, (), connects=works, chat=True)
-                self.ran[key_of(cell)] = Kept(key_of(cell), "code", outcome, ())
+                self.ran[key_of(cell)] = kept_as(cell, outcome)
 
 
 @pytest.fixture(scope="module")
@@ -48,43 +47,27 @@ def test_what_works_under_every_censor_that_is_left_comes_first_and_ties_are_tie
     found: Inference,
 ) -> None:
     points = censors_left(found, found.model.cube.boxes[0], 24)
-    ranked = rank(found.study, "whatsapp", ["direct", "turn", "obfs4", "wireguard"], points)
+    names = ["direct", "turn", "obfs4", "wireguard"]
+    ranked, others = rank(found.study, "whatsapp", names, points)
     places = {each.transport: each.rank for each in ranked}
     assert places["obfs4"] == places["wireguard"] == 1
     assert sum(each.is_tied for each in ranked) == 1
     assert places["direct"] > 1
     assert places["turn"] > 1
+    assert {each.first for each in others} == {("obfs4", "wireguard")}  # far from each threshold
 
 
 def test_no_more_calls_are_spent_on_what_is_certainly_worse(found: Inference) -> None:
     points = censors_left(found, found.model.cube.boxes[0], 24)
-    ranked = rank(found.study, "whatsapp", ["turn", "obfs4"], points)
+    ranked, _ = rank(found.study, "whatsapp", ["turn", "obfs4"], points)
     assert {each.transport: each.usable.n for each in ranked} == {"obfs4": 24, "turn": 8}
 
 
 def test_the_censors_under_which_the_best_fails_are_named(found: Inference) -> None:
     points = censors_left(found, found.model.cube.boxes[0], 24)
-    (direct,) = rank(found.study, "whatsapp", ["direct"], points)
+    (direct,), _ = rank(found.study, "whatsapp", ["direct"], points)
     if direct.usable.value < 1:
         assert all(1 <= failing <= of for failing, of in direct.fails_under.values())
-
-
-@pytest.mark.slow
-def test_emulators_are_tested_on_calls_that_they_were_not_given(found: Inference) -> None:
-    of_calls = predicted(found.study)
-    assert {each.observed for each in of_calls} == {"no call or unusable or poor", "set up"}
-    for each in of_calls:
-        assert each.calls == 40
-        assert each.expected == pytest.approx(each.share, abs=0.15)
-        assert each.log_loss < each.base_loss
-
-
-@pytest.mark.slow
-def test_trials_tell_a_world_outside_of_the_family(found: Inference) -> None:
-    trials = tried(found, truths=100, draws=3000, seed=1)
-    assert trials.calibration.truths == 100
-    assert set(trials.outside) >= {"reports at random, as of unrelated causes"}
-    assert [each.name for each in trials.scores] == ["inference", "prior", "base rate"]
 
 
 def test_the_page_has_the_answer_first_and_every_report(found: Inference, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from testbed.call.quality.usable import CallFigures
 from testbed.call.quality.verdict import Verdict
 from testbed.censor.actions.drop import Drop
 from testbed.experiment.cell import Cell
@@ -53,6 +54,13 @@ EFFORT = Effort(first=24, more=8, rounds=1, aimed=8, draws=2000)
 QUICK = Effort(first=8, more=4, rounds=1, aimed=4, draws=500)
 
 
+def kept_as(cell: Cell, outcome: Outcome, rules: tuple[str, ...] = ()) -> Kept:
+    """Return what a bank keeps of a call with an outcome."""
+    good = CallFigures(0.5, 0.0, 0.1, 0.1, 90.0)
+    figures = good if outcome.verdict is Verdict.GOOD else None
+    return Kept(key_of(cell), "code", outcome, rules, "", figures)
+
+
 class Known(Bank):
     """A bank whose calls are worked out at once: they break above 0.3, and fail above 0.7."""
 
@@ -79,7 +87,7 @@ class Known(Bank):
                 Verdict.NO_CALL if drop > 0.7 else Verdict.POOR if drop > 0.3 else Verdict.GOOD
             )
             outcome = Outcome(verdict, (), connects=drop <= 0.7, chat=True)
-            self.ran[key_of(cell)] = Kept(key_of(cell), "code", outcome, ("stun",) if drops else ())
+            self.ran[key_of(cell)] = kept_as(cell, outcome, ("stun",) if drops else ())
 
 
 @pytest.fixture
@@ -96,7 +104,12 @@ def test_a_strength_at_which_calls_break_but_are_set_up_is_found(
     bank = Known(tmp_path / "bank")
     found = infer(study(reports, bank, bank.run, EFFORT))
     concluded = conclude(found)
-    assert bank.asked == ["every setting", "settings that vary", "plausible censors, round 1"]
+    assert bank.asked == [
+        "every setting",
+        "settings that vary",
+        "one parameter changed",
+        "plausible censors, round 1",
+    ]
     by_name = {each.parameter: each for each in concluded.mechanisms}
     assert by_name["stun"].now > 0.85
     drop = concluded.numbers[0]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from testbed.experiment.cell import Cell
-from testbed.experiment.scenario import cells, load_scenario
+from testbed.experiment.scenario import load_scenario
+from testbed.experiment.unfolding import cells
 
 
 def short_cell(messenger: str, transport: str, censor: str, duration_s: float = 6) -> Cell:

@@ -16,7 +16,8 @@ from testbed.call.quality.verdict import SetUpOutcome
 from testbed.censor.packet import Direction
 from testbed.censor.stack import with_numbers_of
 from testbed.experiment.cell import Cell, TransportChoice
-from testbed.experiment.scenario import ROOT, cell_id
+from testbed.experiment.scenario import ROOT
+from testbed.experiment.unfolding import cell_id
 from testbed.guest.code_tree import guest_code
 from testbed.guest.image.tree import our_image
 from testbed.guest.kernel.builder import Kernel

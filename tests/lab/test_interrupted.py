@@ -54,20 +54,27 @@ async def until(condition: Callable[[], object]) -> None:
             await trio.sleep(0.02)
 
 
+FOREGROUND = "--default-signal=INT,HUP"
+# By nohup(1), and by a shell that has no job control.
+BACKGROUND = "--ignore-signal=INT,HUP"
+
+
 @pytest.mark.parametrize(
-    "number",
+    ("number", "started"),
     [
-        signal.SIGTERM,
-        pytest.param(signal.SIGINT, marks=pytest.mark.slow),
-        pytest.param(signal.SIGHUP, marks=pytest.mark.slow),
+        (signal.SIGTERM, BACKGROUND),
+        pytest.param(signal.SIGTERM, FOREGROUND, marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, FOREGROUND, marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, FOREGROUND, marks=pytest.mark.slow),
     ],
 )
-def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path, number: signal.Signals) -> None:
+def test_an_interrupted_run_says_how_to_go_on(
+    tmp_path: Path, number: signal.Signals, started: str
+) -> None:
     path, folder = tmp_path / "long.toml", tmp_path / "run"
     # Seconds of work, so that it is not over before the signal comes.
     path.write_text(SCENARIO.replace("duration_s = 1", "duration_s = 200"))
-    # Whoever starts the tests in the background has them ignore ^C, and what they start.
-    command = ["env", "--default-signal=INT,HUP", TESTBED, "run", str(path), "--out", str(folder)]
+    command = ["env", started, TESTBED, "run", str(path), "--out", str(folder)]
     running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     trio.run(until, lambda: processes_in(folder / "jobs"))
     running.send_signal(number)
@@ -77,6 +84,21 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path, number: signal.Sig
     assert "Traceback" not in errors
     assert not processes_in(folder)
     assert not (folder / "jobs").exists()
+
+
+def test_a_calibration_that_is_interrupted_just_ends(tmp_path: Path) -> None:
+    running = subprocess.Popen(
+        [TESTBED, "calibrate", "ru-calls-2025-08"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    trio.run(until, lambda: any("guest" in each for each in processes_in(tmp_path)))
+    running.send_signal(signal.SIGTERM)
+    said, _ = running.communicate()
+    assert (running.returncode, said.strip()) == (130, "")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_killed_run_leaves_nothing_and_goes_on(tmp_path: Path) -> None:

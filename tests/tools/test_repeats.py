@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from testbed.experiment.scenario import cell_id
+from testbed.experiment.unfolding import cell_id
 from testbed.guest.image.tree import our_image
 from testbed.guest.kernel import builder, workshop
 from testbed.guest.kernel.builder import Kernel, build_kernel
@@ -41,6 +41,7 @@ def other_build(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def test_each_transport_and_messenger_that_is_shipped_is_tried() -> None:
     assert {
         "whatsapp--tor--ru-calls-2025-08--seed-1",
+        "whatsapp--hysteria2-through-xray--ru-calls-2025-08--seed-1",
         "telegram--direct--ru-calls-2025-08--seed-1",
         "telegram--direct--loss-10--seed-1",
     } < (set(CELLS))

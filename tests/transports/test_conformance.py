@@ -123,6 +123,10 @@ REPEATED = {"direct", "obfs4"}
 hashes there, and run twice in the slow tests."""
 
 
+def test_the_suite_of_each_transport_with_a_golden_hash_is_tried() -> None:
+    assert set(golden_transports()) <= {example.values[0] for example in examples()}
+
+
 @pytest.mark.guest
 @pytest.mark.parametrize("name", list(examples()))
 def test_it_keeps_the_rules_of_transports(name: str, kernel: Kernel, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from testbed.call.messenger import Messenger
 from testbed.experiment.cell import SAID_FILES, SOUND_RATE_HZ, TAIL_S
 from testbed.lab.engines import rtp_frames
 from testbed.lab.engines.engine import Way
+from testbed.lab.engines.rtp_frames import OPUS, Types
 from testbed.lab.engines.signalling import End
 from testbed.lab.nodes.host import LabHost
 from testbed.lab.nodes.tap import Seen, Tap
@@ -66,8 +67,8 @@ class Envelope:
     """Return the media packet in a datagram, or an empty one if there is none."""
     take: Callable[[bytearray], bytes | None]
     """Remove and return the first datagram of a TCP stream's buffer; None if it is incomplete."""
-    payload_type: int = 111
-    """The RTP payload type of Opus: 111 in all libwebrtc-based engines (RFC 7587 assigns none)."""
+    types: Types = OPUS
+    """The RTP payload types of packets with the call's frames."""
     sender: Callable[[bytes], bytes] = lambda _: b""
     """Return an identifier of the socket that sent a datagram to the relay, if it has several."""
     is_bare: Callable[[bytes], bool] = lambda _: False
@@ -168,7 +169,7 @@ class RealCall:
         of_call = partial(
             rtp_frames.direction,
             unwrap=self._media_in,
-            payload_type=self._envelope.payload_type,
+            types=self._envelope.types,
             frame_s=self._messenger.codec.frame_ms / 1000,
             dialled_at=self._dialled_at,
             between=(began_at, min(began_at + self._duration_s, ended_at)),

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from testbed.experiment.hypotheses import Family, RuleTemplate
-from testbed.inference.draws import Floats, is_there
+from testbed.inference.draws import Floats
+from testbed.inference.features import is_there
 from testbed.inference.posterior import Posterior
 from testbed.inference.prediction_scores import bits_of_each
 from testbed.inference.simulated_truths import ABSTAIN, surprises

@@ -15,10 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from testbed.analysis.statistics import Estimate, share, share_effect
-from testbed.call.quality.verdict import Verdict
+from testbed.call.quality.usable import AS_THEY_ARE, OwnThresholds, is_usable
+from testbed.call.quality.verdict import INTERMITTENT_CONCEALED_SHARE, SET_UP_PROMPT_S
 from testbed.experiment.hypotheses import Values
 from testbed.experiment.reports import Setting
 from testbed.inference.draws import Floats, values_of
+from testbed.run.bank import Kept
 from testbed.tools.inferring.cells import cell_at
 from testbed.tools.inferring.study import Inference, Study
 
@@ -56,21 +58,61 @@ def censors_left(found: Inference, box: str, count: int) -> Floats:
     return found.posterior.box(box)[chosen]
 
 
-def rank(studied: Study, messenger: str, transports: Sequence[str], points: Floats) -> list[Ranked]:
-    """Try the transports, and return them, the best first."""
-    usable: dict[str, dict[int, bool]] = {transport: {} for transport in transports}
+@dataclass(frozen=True)
+class OtherThresholds:
+    """Which transports come first if one of our own thresholds is another."""
+
+    name: str
+    first: tuple[str, ...]
+    """The best one, and all that cannot be told from it."""
+
+
+Calls = dict[str, dict[int, Kept]]
+"""By transport and by the number of the censor: what the call came to."""
+OTHERS = {
+    "half as long a set-up": OwnThresholds(set_up_s=SET_UP_PROMPT_S / 2),
+    "twice as long a set-up": OwnThresholds(set_up_s=SET_UP_PROMPT_S * 2),
+    "half the concealed share": OwnThresholds(concealed_share=INTERMITTENT_CONCEALED_SHARE / 2),
+    "twice the concealed share": OwnThresholds(concealed_share=INTERMITTENT_CONCEALED_SHARE * 2),
+}
+"""Each threshold of a usable call that no standard sets, halved and doubled."""
+
+
+def rank(
+    studied: Study, messenger: str, transports: Sequence[str], points: Floats
+) -> tuple[list[Ranked], list[OtherThresholds]]:
+    """Try the transports, and return them, the best first; and what other thresholds change.
+
+    Which transports are dropped early is decided by the thresholds as they are.
+    """
+    calls: Calls = {transport: {} for transport in transports}
     first = max(1, len(points) // _FIRST)
-    _try(studied, messenger, usable, points, range(first))
-    worse = {each.transport for each in _ranked(usable, studied, points) if each.rank > 1}
-    left = {transport: each for transport, each in usable.items() if transport not in worse}
+    _try(studied, messenger, calls, points, range(first))
+    worse = {each.transport for each in _ranked(_usable(calls), studied, points) if each.rank > 1}
+    left = {transport: each for transport, each in calls.items() if transport not in worse}
     _try(studied, messenger, left, points, range(first, len(points)))
-    return _ranked(usable, studied, points)
+    others = [
+        OtherThresholds(name, _first(_ranked(_usable(calls, own), studied, points)))
+        for name, own in OTHERS.items()
+    ]
+    return _ranked(_usable(calls), studied, points), others
+
+
+def _first(ranked: Sequence[Ranked]) -> tuple[str, ...]:
+    return tuple(sorted(each.transport for each in ranked if each.rank == 1))
+
+
+def _usable(calls: Calls, own: OwnThresholds = AS_THEY_ARE) -> dict[str, dict[int, bool]]:
+    return {
+        transport: {n: is_usable(kept.figures, own) for n, kept in of.items()}
+        for transport, of in calls.items()
+    }
 
 
 def _try(
     studied: Study,
     messenger: str,
-    usable: Mapping[str, dict[int, bool]],
+    calls: Calls,
     points: Floats,
     numbers: range,
 ) -> None:
@@ -79,12 +121,12 @@ def _try(
             studied.family, Setting(messenger, transport), points[n], _SEEDS_FROM + n
         )
         for n in numbers
-        for transport in usable
+        for transport in calls
     }
-    studied.run(list(cells.values()), f"{messenger} by {len(usable)} transports")
+    studied.run(list(cells.values()), f"{messenger} by {len(calls)} transports")
     for (transport, n), cell in cells.items():
         if (kept := studied.bank.get(cell)) is not None:
-            usable[transport][n] = kept.outcome.verdict >= Verdict.USABLE
+            calls[transport][n] = kept
 
 
 def _ranked(

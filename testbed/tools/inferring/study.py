@@ -4,7 +4,10 @@ Calls are spent where they decide something, in rounds:
 
 1. Every setting is tried under the same first points of the cube, which fill it evenly.
 2. Settings in which some outcome is neither rare nor usual are tried under more points.
-3. With what is believed after that, points are drawn from the posterior, and the settings of the
+3. Some of their calls are made again with one parameter changed and the same seed. A parameter that
+   never changed anything is *idle* in the setting and not given to its emulators (one factor at a
+   time: Morris, Technometrics 33 (1991) 161; a call repeats to the nanosecond, so equal is equal).
+4. With what is believed after that, points are drawn from the posterior, and the settings of the
    reports are tried there. These rounds sharpen the emulators where the answer is decided.
 
 Which points are tried cannot bias the answer, because the emulators learn the probability of an
@@ -14,7 +17,8 @@ which the bank keeps: an interrupted inference goes on where it was, and ends wi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,8 +26,9 @@ import numpy as np
 from testbed.experiment.cell import Cell
 from testbed.experiment.hypotheses import Family, load_family, settings
 from testbed.experiment.reports import Observed, Reports, Setting
-from testbed.inference.draws import Cube, Floats, design, inputs
+from testbed.inference.draws import Cube, Floats, design
 from testbed.inference.emulator import fit
+from testbed.inference.features import Features, changed, choices_at, learnt
 from testbed.inference.posterior import Draws, Posterior, draw, weigh
 from testbed.inference.report_likelihoods import Emulated, Model, statements
 from testbed.run.bank import Bank, Kept
@@ -31,6 +36,8 @@ from testbed.tools.inferring.cells import cell_at
 
 Run = Callable[[Sequence[Cell], str], None]
 """Runs the cells that the bank has not; the text says for what."""
+_LEAST_CHANGES = 6
+"""A parameter that was changed less often may have an effect that was not seen."""
 _VARIES = 0.15
 """An outcome that is rarer than this, or more usual, needs no more points."""
 
@@ -47,6 +54,8 @@ class Effort:
     """How often points are drawn from what is believed."""
     aimed: int = 16
     """The points of each of these rounds."""
+    changes: int = 12
+    """How many calls are made again with another choice of each parameter that may be idle."""
     draws: int = 50_000
     """The draws from the prior that are weighted at the end; a quarter of them before."""
     seed: int = 1
@@ -64,6 +73,9 @@ class Calls:
 
     points: list[Floats] = field(default_factory=list)
     kept: list[Kept] = field(default_factory=list)
+    seeds: list[int] = field(default_factory=list)
+    idle: frozenset[str] = frozenset()
+    """The parameters that were changed without any effect."""
 
 
 @dataclass
@@ -106,17 +118,62 @@ class Study:
         begin = 1 + max((len(each.points) for each in self.calls.values()), default=0)
         numbered = list(enumerate(points, start=begin))
         plan = [
-            (setting, point, cell_at(self.family, setting, point, seed))
+            (setting, point, seed, cell_at(self.family, setting, point, seed))
             for seed, point in numbered
             for setting in tried
         ]
         self.run([cell for *_, cell in plan], what)
-        for setting, point, cell in plan:
+        for setting, point, seed, cell in plan:
             if (kept := self.bank.get(cell)) is not None:
                 calls = self.calls.setdefault(setting, Calls())
                 calls.points.append(point)
                 calls.kept.append(kept)
+                calls.seeds.append(seed)
                 self.cells.append(cell)
+
+    def screen(self, tried: Iterable[Setting], what: str) -> None:
+        """Change parameters one at a time, and note which of them never changed a call."""
+        plan = [
+            Changed(setting, name, kept, cell_at(self.family, setting, point, seed))
+            for setting in tried
+            for name, kept, point, seed in self._changes(setting)
+        ]
+        self.run([each.cell for each in plan], what)
+        self.cells += [each.cell for each in plan]
+        for setting in dict.fromkeys(each.setting for each in plan):
+            of_setting = [each for each in plan if each.setting == setting]
+            counted = Counter(each.parameter for each in of_setting)
+            mattered = {each.parameter for each in of_setting if self._differs(each)}
+            enough = {name for name, n in counted.items() if n >= _LEAST_CHANGES}
+            self.calls[setting].idle = frozenset(enough - mattered)
+
+    def _differs(self, changed: Changed) -> bool:
+        kept = self.bank.get(changed.cell)
+        return kept is None or (kept.heard, kept.outcome) != (
+            changed.before.heard,
+            changed.before.outcome,
+        )
+
+    def _changes(self, setting: Setting) -> Iterator[tuple[str, Kept, Floats, int]]:
+        """Yield calls to make again: the parameter, the first call, and point and seed."""
+        calls = self.calls[setting]
+        points = np.array(calls.points)
+        features = self.features(setting)
+        for name in features.open:
+            chosen = choices_at(self.family, name, points)
+            count = len(self.family.parameters[name].choices)
+            places = np.flatnonzero(features.may_matter(name, points))[: self.effort.changes]
+            for number, place in enumerate(places):
+                other = int(chosen[place] + 1 + number % (count - 1)) % count
+                point = changed(self.family, points[place], name, other)
+                yield name, calls.kept[place], point, calls.seeds[place]
+
+    def features(self, setting: Setting) -> Features:
+        """Return what the emulators of a setting are given."""
+        calls = self.calls[setting]
+        matched = [kept.rules for kept in calls.kept]
+        points = np.array(calls.points)
+        return learnt(self.family, setting.messenger, points, matched, calls.idle)
 
     def varying(self) -> list[Setting]:
         """Return the settings of which some outcome is neither rare nor usual."""
@@ -139,17 +196,25 @@ class Study:
 
     def _emulated(self, setting: Setting, leave_out: frozenset[int]) -> Emulated:
         calls = self.calls[setting]
-        acting = {name for kept in calls.kept for name in kept.rules}
-        in_order = tuple(each.name for each in self.family.rules if each.name in acting)
+        features = self.features(setting)
         used = [n for n in range(len(calls.points)) if n not in leave_out]
-        points = np.array([calls.points[n] for n in used])
-        given = inputs(self.family, setting.messenger, in_order, points)
+        given = features(np.array([calls.points[n] for n in used]))
         outcomes = [calls.kept[n].outcome for n in used]
         emulators = {
             observed: fit(given, np.array([observed.holds(each) for each in outcomes]))
             for observed in self.observed[setting]
         }
-        return Emulated(in_order, emulators)
+        return Emulated(features, emulators)
+
+
+@dataclass(frozen=True)
+class Changed:
+    """A call that is made again with one parameter changed."""
+
+    setting: Setting
+    parameter: str
+    before: Kept
+    cell: Cell
 
 
 @dataclass(frozen=True)
@@ -174,6 +239,7 @@ def infer(studied: Study) -> Inference:
     studied.try_points(studied.settings, points[: effort.first], "every setting")
     varying = studied.varying()
     studied.try_points(varying, points[effort.first :], "settings that vary")
+    studied.screen(studied.settings, "one parameter changed")
     for number in range(effort.rounds):
         found = concluded(studied, effort.draws // 4)
         aimed = plausible(found.posterior, effort.aimed, effort.seed + number)

@@ -1,10 +1,12 @@
 """Validate an inference: by simulated truths, by calls it was not given, and by reports left out.
 
 - Truths from the prior, whose reports are simulated by the emulators, test the weights
-  (`testbed.inference.simulated_truths`).
+  (`testbed.inference.simulated_truths`); those whose reports are calls in the lab test the
+  emulators as well (`testbed.tools.inferring.lab_truths`).
 - Calls of the bank test the emulators: those under each eighth of the points are predicted by
   emulators that were given the others.
-- Truths outside of the family test whether the inference abstains.
+- Worlds outside of the family test whether the inference abstains
+  (`testbed.tools.inferring.outside`).
 - Reports of each source are predicted by those of the others, and so they are by the prior, by the
   profile that was assumed before, and by how often other reports say that calls work.
 """
@@ -12,29 +14,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from testbed.censor.profile import Profile
-from testbed.experiment.reports import Setting, chance
+from testbed.experiment.reports import Setting
 from testbed.experiment.scenario import load_censor
-from testbed.inference.draws import Floats, inputs
+from testbed.inference.draws import Floats
 from testbed.inference.emulator import fit, log_loss
-from testbed.inference.posterior import Draws, draw
+from testbed.inference.posterior import draw, weigh_some
 from testbed.inference.prediction_scores import Score, leave_sources_out, of_profile
-from testbed.inference.simulated_truths import ABSTAIN, Validation, surprises, validate
-from testbed.tools.inferring.cells import cell_at
+from testbed.inference.simulated_truths import Validation, validate
+from testbed.tools.inferring.lab_truths import of_calls
+from testbed.tools.inferring.outside import Outside, outside, under
 from testbed.tools.inferring.study import Inference, Study
 
 _FOLDS = 8
-_SEEDS = 5
-"""How many calls under the assumed profile say what it predicts of a setting."""
-_WORLDS = 300
-"""How many sets of reports are simulated of each world outside of the family."""
-_NOISE = 0.1
-"""The share of their reports that is wrong."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +56,14 @@ class Trials:
 
     box: str
     calibration: Validation
+    """Of reports that the emulators simulated."""
+    of_calls: Validation
+    """Of reports that are calls in the lab."""
+    untold: Mapping[str, float]
+    """The parameters that reports of direct calls must leave as they were, and how far they did
+    not."""
     emulators: tuple[Predicted, ...]
-    outside: Mapping[str, float]
-    """By a kind of world outside of the family: in which share of cases the inference abstains."""
+    outside: tuple[Outside, ...]
     scores: tuple[Score, ...]
 
 
@@ -76,8 +77,10 @@ def tried(found: Inference, truths: int, draws: int, seed: int) -> Trials:
     return Trials(
         box,
         validate(model, box, believed, real, seed),
+        of_calls(found, truths, draws, seed + 3),
+        untold(found),
         tuple(predicted(found.study)),
-        _outside(found, believed, seed),
+        tuple(outside(found, believed, box, seed)),
         tuple(_scores(found)),
     )
 
@@ -87,10 +90,7 @@ def predicted(studied: Study) -> list[Predicted]:
     found = []
     for setting, asked in studied.observed.items():
         calls = studied.calls[setting]
-        points = np.array(calls.points)
-        acting = {name for kept in calls.kept for name in kept.rules}
-        in_order = [each.name for each in studied.family.rules if each.name in acting]
-        given = inputs(studied.family, setting.messenger, in_order, points)
+        given = studied.features(setting)(np.array(calls.points))
         for observed in asked:
             happened = np.array([observed.holds(kept.outcome) for kept in calls.kept])
             chances = _left_out(given, happened)
@@ -119,24 +119,6 @@ def _words(verdicts: Sequence[str], symptoms: Sequence[str], connects: bool | No
     return ", ".join(filter(None, (" or ".join(verdicts), *symptoms, set_up))) or "chat works"
 
 
-def _outside(found: Inference, believed: Draws, seed: int) -> dict[str, float]:
-    """Return how often the inference abstains from reports of worlds that the family has not."""
-    rng = np.random.default_rng(seed)
-    size = (_WORLDS, len(found.model.statements))
-    noise = rng.random(size) < _NOISE
-    domestic = np.array([each.setting.messenger == "max" for each in found.model.statements])
-    works = np.array([each.observed.works is True for each in found.model.statements])
-    worlds = {
-        "reports at random, as of unrelated causes": rng.random(size) < 0.5,
-        "every report is the opposite of a real one": noise,
-        "the domestic messenger is restricted, and no other": (works != domestic) ^ noise,
-    }
-    return {
-        name: float((surprises(believed, answers, seed) < ABSTAIN).mean())
-        for name, answers in worlds.items()
-    }
-
-
 def _scores(found: Inference) -> list[Score]:
     scores = leave_sources_out(found.model, found.draws)
     if name := found.study.reports.assumed_profile:
@@ -145,24 +127,28 @@ def _scores(found: Inference) -> list[Score]:
     return scores
 
 
-def under(found: Inference, censor: Profile) -> Floats:
-    """Return how probable each statement is under one censor, by some calls of each setting.
+def untold(found: Inference) -> dict[str, float]:
+    """Return the parameters that direct calls do not depend on, and how far these moved them.
 
-    Of what is not known about messengers, the first choices are taken.
+    This is the largest difference from the prior's probability of a choice, in any box, by the
+    reports of direct calls alone.
     """
-    studied = found.study
-    first = np.zeros(len(studied.family.parameters))
-    cells = {
-        setting: [
-            replace(cell_at(studied.family, setting, first, seed), censor=censor)
-            for seed in range(1, _SEEDS + 1)
-        ]
-        for setting in {each.setting for each in found.model.statements}
+    model, family = found.model, found.study.family
+    direct = np.array([each.setting.transport == "direct" for each in model.statements])
+    settings = {each.setting for each in model.statements if each.setting.transport == "direct"}
+    posterior = weigh_some(model, found.draws, direct)
+    given = [model.settings[each].features for each in settings]
+    used = {name for each in given for name in each.open if name not in each.idle}
+    inspected = {name for each in given for name in each.open} - used
+    return {
+        name: max(
+            abs(now - prior)
+            for box in model.cube.boxes
+            for now, prior in zip(
+                posterior.choices(box, name).values(),
+                family.parameters[name].choices.values(),
+                strict=True,
+            )
+        )
+        for name in sorted(inspected)
     }
-    studied.run([cell for each in cells.values() for cell in each], censor.name)
-    truths = []
-    for each in found.model.statements:
-        kept = [studied.bank.get(cell) for cell in cells[each.setting]]
-        held = [each.observed.holds(one.outcome) for one in kept if one is not None]
-        truths.append(chance(each.calls, sum(held) / len(held)))
-    return np.array(truths)
