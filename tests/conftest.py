@@ -25,16 +25,28 @@ SHARING = (
     "recognition/test_evaluation.py",
     "run/test_scaleout.py",
     "test_package.py",
+    "transports/test_desync_in_guest.py",
 )
 """Tests that share something that takes seconds to make: a report, figures, a network, a wheel."""
+EXAMPLES = {"quick": 20, "thorough": 100}
+"""How many examples Hypothesis tries of a property that says no number of its own."""
 
 # How fast a machine is today decides no test.
-settings.register_profile("any", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("any")
+for _name, _examples in EXAMPLES.items():
+    settings.register_profile(
+        _name,
+        max_examples=_examples,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep a worker to one processor: a guest that moves from one to another is slow."""
+    """Try more examples where slow tests run; keep a worker to one processor.
+
+    A guest that moves from one processor to another is slow.
+    """
+    settings.load_profile("quick" if config.option.markexpr.startswith("not slow") else "thorough")
     worker = os.environ.get("PYTEST_XDIST_WORKER", "")
     if worker:
         cpus = sorted(os.sched_getaffinity(0))

@@ -30,6 +30,7 @@ def numbers(found: Calibration, link: str) -> dict[str, Measurement]:
     return {each.number: each for each in found.measurements if each.rule == link}
 
 
+@pytest.mark.slow
 def test_each_direction_has_its_own_numbers(kernel: Kernel, tmp_path: Path) -> None:
     access = Link(
         delay_ms=30,
