@@ -24,7 +24,7 @@ from tests.censor import captures
 from tests.lab.conftest import short_cell
 from tests.lab.programs import flooding
 
-BRIDGE = "10.2.2.2"
+BRIDGE = bytes((10, 2, 2, 2))
 pytestmark = [pytest.mark.guest, pytest.mark.slow]
 
 
