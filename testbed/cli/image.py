@@ -16,7 +16,8 @@ from testbed.cli.console import err, out, short
 from testbed.cli.kernel import guest_kernel
 from testbed.cli.registry import Command, Panel
 from testbed.cli.requirements import transport_packages
-from testbed.experiment.scenario import DEMO, ROOT, cells, load_scenario
+from testbed.experiment.scenario import DEMO, ROOT, load_scenario
+from testbed.experiment.unfolding import cells
 from testbed.guest.go_programs import built, program_names
 from testbed.guest.image.changes import changes
 from testbed.guest.image.lock import BASE, LOCK_FILE, PYPI, ImageError, Lock, read_lock

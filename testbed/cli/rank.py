@@ -64,10 +64,7 @@ def rank_transports(
         return
     out.print(_table(ranked))
     out.print(_LEGEND, style="dim")
-    for line in _by_others(ranked, others):
-        out.print(line, markup=False)
-    out.print()
-    for line in _answer(ranked, found, box, censors):
+    for line in (*_by_others(ranked, others), "", *_answer(ranked, found, box, censors)):
         out.print(line, markup=False)
 
 

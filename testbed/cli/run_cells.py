@@ -22,7 +22,8 @@ from testbed.cli.dry_run import progress_of
 from testbed.cli.kernel import NOT_IN_GUESTS, KernelKind, guest_kernel
 from testbed.experiment.cell import CaptureAt, Cell
 from testbed.experiment.explanations import ScenarioError
-from testbed.experiment.scenario import Scenario, cell_id
+from testbed.experiment.scenario import Scenario
+from testbed.experiment.unfolding import cell_id
 from testbed.record.manifest import Manifest
 from testbed.record.results import ResultsError, Run
 from testbed.run import runner

@@ -26,7 +26,8 @@ from testbed.experiment.cell import Cell, TransportChoice
 from testbed.experiment.choosing import load_transport
 from testbed.experiment.link import Links
 from testbed.experiment.loading import programs_of
-from testbed.experiment.scenario import ROOT, Scenario, cell_id
+from testbed.experiment.scenario import ROOT, Scenario
+from testbed.experiment.unfolding import cell_id
 from testbed.guest.image.lock import read_lock
 from testbed.guest.image.tree import our_image
 from testbed.guest.kernel.builder import Kernel

@@ -20,7 +20,8 @@ from typing import get_args
 import trio
 
 from testbed.experiment.cell import RECORD_FILE, Cell
-from testbed.experiment.scenario import cells, load_scenario
+from testbed.experiment.scenario import load_scenario
+from testbed.experiment.unfolding import cells
 from testbed.guest.kernel.job import Counts
 from testbed.record.cell_record import read_observation
 from testbed.record.left_files import read_left

@@ -12,7 +12,7 @@ from testbed.experiment.scenario import load_censor
 from testbed.guest.kernel.builder import Kernel
 from testbed.record.results import RecordedCell, Run
 from testbed.tools.fitting.webrtc_dumps import read_dump
-from tests.lab.conftest import short_cell
+from tests.lab.conftest import quick, short_cell
 from tests.lab.test_cells_in_guest import conducted, files_of
 
 pytestmark = pytest.mark.guest
@@ -37,9 +37,7 @@ def again(kernel: Kernel, run: Run, folder: Path, engine: str) -> RecordedCell:
     return repeated
 
 
-@pytest.mark.parametrize(
-    "engine", ["baresip", "webrtc", pytest.param("webrtc-chromium", marks=SLOW)]
-)
+@pytest.mark.parametrize("engine", quick(["baresip", "webrtc", "webrtc-chromium"], "webrtc"))
 def test_an_engine_is_heard_and_repeats_to_the_byte(
     kernel: Kernel, run: Run, tmp_path: Path, engine: str
 ) -> None:
