@@ -119,7 +119,9 @@ def test_every_shipped_file_has_only_keys_of_its_schema() -> None:
         "scenario": scenario.SCENARIOS,
         "censor": scenario.CENSORS,
         "messenger": scenario.MESSENGERS,
-        "links": scenario.LINKS,
+        "links": scenario.LINK_FILES.sets,
+        "trace": scenario.LINK_FILES.models,
+        "nat": scenario.LINK_FILES.nats,
         "reports": scenario.SCENARIOS / "reports",
         "hypotheses": scenario.SCENARIOS / "hypotheses",
     }

@@ -21,22 +21,20 @@ from testbed.experiment.choosing import (
     Entries,
     read_entries,
 )
-from testbed.experiment.explanations import ScenarioError, TomlTable, by_name, there_are
+from testbed.experiment.explanations import ScenarioError, TomlTable, by_name
 from testbed.experiment.link import Links
-from testbed.experiment.linkset import LinkSet
+from testbed.experiment.link_files import LinkFiles, links_name
 from testbed.experiment.name_lists import with_lists
 from testbed.experiment.stacks import StackFile, Sweep, any_censor
 from testbed.experiment.toml_files import (
     check_all_different,
-    name_of,
     path_of,
-    read_toml,
+    read_known,
+    stems,
     table_of,
     tables_of,
     validated,
 )
-from testbed.experiment.trace_files import sealed
-from testbed.experiment.trace_model import TraceModel
 
 ROOT = Path(__file__).resolve().parents[2]
 """The folder with the packages `testbed` and `transports`: a checkout, or `site-packages`."""
@@ -51,8 +49,7 @@ CENSORS = SCENARIOS / "censors"
 STACKS = SCENARIOS / "stacks"
 NAME_LISTS = SCENARIOS / "lists"
 MESSENGERS = SCENARIOS / "messengers"
-LINKS = SCENARIOS / "links"
-TRACES = SCENARIOS / "traces"
+LINK_FILES = LinkFiles(SCENARIOS)
 
 T = TypeVar("T")
 Axis = Literal["messenger", "transport", "censor", "links", "topology"]
@@ -85,7 +82,8 @@ class Scenario:
     censors: Annotated[tuple[str | Sweep, ...], Field(min_length=1)] = ("open",)
     """Profiles, stacks of them in series, from the users outwards (`"a + b"`), and sweeps."""
     links: Links | str | Annotated[tuple[str, ...], Field(min_length=1)] = "home-fibre"
-    """A link set in `scenarios/links/`, several to compare, or the links themselves."""
+    """A link set in `scenarios/links/`, several to compare, or the links themselves. In
+    `"SET behind A and B"`, A and B are the NATs of both ends (`scenarios/nats/`)."""
     topologies: Annotated[tuple[Topology, ...], Field(min_length=1)] = ("one-sided",)
     """Where the ends of a call are; several are compared."""
     exclude: tuple[Mapping[Axis, str], ...] = ()
@@ -95,7 +93,7 @@ class Scenario:
     said: Said = "speech"
     """What is said in the calls."""
     other_traffic: tuple[OtherTraffic, ...] = ()
-    """Other traffic beside each call and its chat, to see whether it is harmed."""
+    """Other traffic during each call, besides its chat, to see whether it is harmed."""
     speech: str = ""
     """The path of a sound file; empty: Debian's clips of speech (`testbed.audio.speech`)."""
     local_time: str | Annotated[tuple[str, ...], Field(min_length=1)] = time_of_day.DEFAULT
@@ -120,9 +118,10 @@ class Scenario:
     def link_sets(self) -> dict[str, Links]:
         """The links by name, as read from their files; inline links have an empty name."""
         if isinstance(self.links, Links):
-            return {"": sealed(self.links, TRACES)}
+            return {"": LINK_FILES.sealed(self.links)}
         names = (self.links,) if isinstance(self.links, str) else self.links
-        return by_name(f"{self.name}.toml: links", ((name_of(n), n, load_links(n)) for n in names))
+        asked = ((links_name(n), n, load_links(n)) for n in names)
+        return by_name(f"{self.name}.toml: links", asked)
 
 
 def checkout(needed_for: str) -> Path:
@@ -215,42 +214,27 @@ def _read_like(path: Path, folder: Path, what: str) -> tuple[TomlTable | None, T
 
 def link_set_names() -> list[str]:
     """Return the names of the link sets."""
-    return _stems(LINKS)
+    return stems(LINK_FILES.sets)
 
 
-def load_link_set(name: str) -> LinkSet:
-    """Read a link set by its name in `scenarios/links/`, or by the path of its file."""
-    return _load(path_of(name, LINKS), LinkSet, "link set")
-
-
-def load_links(name: str) -> Links:
-    """Read the links of a link set, with hashes of the traces that they follow."""
-    return sealed(load_link_set(name).links, TRACES)
-
-
-def trace_names() -> list[str]:
-    """Return the names of the models of mobile links."""
-    return _stems(TRACES)
-
-
-def load_trace_model(name: str) -> TraceModel:
-    """Read the model of a mobile link by its name in `scenarios/traces/`."""
-    return _load(path_of(name, TRACES), TraceModel, "model of a trace")
+def load_links(text: str) -> Links:
+    """Read links by the name of their set, with NATs if the text names any (`LinkFiles.links`)."""
+    return LINK_FILES.links(text)
 
 
 def scenario_names() -> list[str]:
     """Return the names of the scenarios that come with the project."""
-    return _stems(SCENARIOS)
+    return stems(SCENARIOS)
 
 
 def censor_names() -> list[str]:
     """Return the names of the censor profiles."""
-    return _stems(CENSORS)
+    return stems(CENSORS)
 
 
 def stack_names() -> list[str]:
     """Return the names of the stacks that have a file."""
-    return _stems(STACKS)
+    return stems(STACKS)
 
 
 def any_censor_names() -> list[str]:
@@ -260,11 +244,7 @@ def any_censor_names() -> list[str]:
 
 def messenger_names() -> list[str]:
     """Return the names of the messengers."""
-    return _stems(MESSENGERS)
-
-
-def _stems(folder: Path) -> list[str]:
-    return sorted(p.stem for p in folder.glob("*.toml") if p.name[0] not in "._")
+    return stems(MESSENGERS)
 
 
 def _load(path: Path, kind: type[T], what: str) -> T:
@@ -272,18 +252,6 @@ def _load(path: Path, kind: type[T], what: str) -> T:
 
 
 def _read(path: Path, what: str) -> TomlTable:
-    try:
-        return read_toml(path)
-    except FileNotFoundError:
-        if path.parent not in (
-            SCENARIOS,
-            CENSORS,
-            STACKS,
-            MESSENGERS,
-            LINKS,
-            TRACES,
-        ):  # somebody's own
-            raise ScenarioError(f"no {what} {path}: there is no such file") from None
-        names = any_censor_names() if path.parent == CENSORS else _stems(path.parent)
-        known = there_are(path.stem, names)
-        raise ScenarioError(f"no {what} {path.stem!r}: {path} is missing; {known}") from None
+    is_ours = path.parent in (SCENARIOS, CENSORS, STACKS, MESSENGERS)
+    names = any_censor_names() if path.parent == CENSORS else stems(path.parent) if is_ours else []
+    return read_known(path, what, path.parent if is_ours else SCENARIOS, names)

@@ -20,6 +20,7 @@ from testbed.experiment.choosing import (
     transport_choices,
 )
 from testbed.experiment.explanations import Asked, ScenarioError, by_name, there_are
+from testbed.experiment.link_files import check_nats, links_name
 from testbed.experiment.names import as_file_name
 from testbed.experiment.scenario import Axis, Scenario, load_any_censor, load_links, load_messenger
 from testbed.experiment.stacks import Sweep, timed, usual
@@ -47,6 +48,7 @@ def cells(scenario: Scenario) -> list[Cell]:
     )
     found = []
     for (_, messenger), (_, choice), (_, censor), (name, links), (_, topology) in chosen.values():
+        check_nats(messenger, links, topology)
         named = replace(links, name=name) if compares_links else links
         found += [
             Cell(
@@ -141,5 +143,9 @@ def _is_meant(names: Iterable[str], rule: Mapping[Axis, str]) -> bool:
 
 def name_on(axis: Axis, text: str) -> str:
     """Return the name on an axis of what people write: a name in any form, or a path."""
-    forms: Mapping[Axis, Callable[[str], str]] = {"transport": name_as_shown, "censor": usual}
+    forms: Mapping[Axis, Callable[[str], str]] = {
+        "transport": name_as_shown,
+        "censor": usual,
+        "links": links_name,
+    }
     return forms.get(axis, name_of)(text)

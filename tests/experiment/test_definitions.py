@@ -178,7 +178,7 @@ def test_telegram_changes_how_calls_are_played_and_others_do_not() -> None:
 def test_wherever_a_name_is_accepted_so_is_a_path(tmp_path: Path) -> None:
     for folder, name in ((scenario.CENSORS, "loss-5"), (scenario.MESSENGERS, "max")):
         (tmp_path / f"my-{name}.toml").write_text((folder / f"{name}.toml").read_text())
-    (tmp_path / "line.toml").write_text((scenario.LINKS / "4g.toml").read_text())
+    (tmp_path / "line.toml").write_text((scenario.LINK_FILES.sets / "4g.toml").read_text())
     written = tmp_path / "mine.toml"
     written.write_text(
         f"""title = "t"

@@ -26,7 +26,7 @@ EXAMPLES = settings(
 FOLDERS = {
     "censor": scenario.CENSORS,
     "messenger": scenario.MESSENGERS,
-    "links": scenario.LINKS,
+    "links": scenario.LINK_FILES.sets,
     "scenario": scenario.SCENARIOS,
 }
 KEYS = {"censor": "censors", "messenger": "messengers", "links": "links"}
