@@ -93,8 +93,8 @@ def _row(key: CallKey, group: Sequence[RecordedCell], defect: str) -> Row:
 def _symptoms(calls: Sequence[CellRecord]) -> Iterator[str]:
     """Yield the symptoms of at least half of the calls, with details where all agree on them."""
     for symptom in Symptom:
-        told = [[t for t in call.quality.symptoms if symptom_of(t) is symptom] for call in calls]
-        having = [(call, texts) for call, texts in zip(calls, told, strict=True) if texts]
+        stated = [[t for t in call.quality.symptoms if symptom_of(t) is symptom] for call in calls]
+        having = [(call, texts) for call, texts in zip(calls, stated, strict=True) if texts]
         if not having or 2 * len(having) < len(calls):
             continue
         if all(texts == having[0][1] for _, texts in having):
@@ -127,7 +127,7 @@ def table_by_keys(keys: Sequence[CallKey]) -> tuple[Table, list[list[str]]]:
     """
     messengers = [key.messenger for key in keys]
     transports = [key.transport for key in keys]
-    above, heading, told = _censors([key.censor for key in keys])
+    above, heading, stated = _censors([key.censor for key in keys])
     several = len(keys) > 1
     one_transport = several and len(set(transports)) == 1
     one_messenger = several and len(set(messengers)) == 1
@@ -139,12 +139,12 @@ def table_by_keys(keys: Sequence[CallKey]) -> tuple[Table, list[list[str]]]:
     columns: list[tuple[str, Sequence[str], int]] = []
     if not one_messenger:
         columns.append(("Messenger", messengers, 18))
-    if any(told):
+    if any(stated):
         # Where some names are folded anyway, the others need less room, too.
-        columns.append((heading, told, 16 if max(map(len, told)) <= 16 else 12))
+        columns.append((heading, stated, 16 if max(map(len, stated)) <= 16 else 12))
     if not one_transport:
         # The values of a sweep follow their transport; other censors come before the transports.
-        place = len(columns) - (any(told) and sweep_of(key.censor for key in keys) is not None)
+        place = len(columns) - (any(stated) and sweep_of(key.censor for key in keys) is not None)
         columns.insert(place, ("Transport", transports, 10))
     for name, texts, kept in columns:
         _add_column(table, name, texts, kept)
@@ -188,17 +188,17 @@ def _table(*above: str) -> Table:
 
 def _censors(censors: Sequence[str]) -> tuple[str, str, list[str]]:
     """Return the text about censors above a table, their column's heading, and its rows."""
-    names, told = [list(each) for each in zip(*map(split_name, censors), strict=True)] or [[], []]
+    names, stated = [list(each) for each in zip(*map(split_name, censors), strict=True)] or [[], []]
     if len(set(names)) != 1:
         return "", "Censor", list(censors)
     profile = names[0]
-    if len(set(told)) == 1 and told[0].startswith("at "):  # a time of day that all have
-        return f"Censor: {profile} {told[0]} (local time)", "", [""] * len(told)
-    swept = {varied.rpartition("=")[0] for varied in told}
+    if len(set(stated)) == 1 and stated[0].startswith("at "):  # a time of day that all have
+        return f"Censor: {profile} {stated[0]} (local time)", "", [""] * len(stated)
+    swept = {varied.rpartition("=")[0] for varied in stated}
     if len(swept) == 1 and (name := swept.pop()):
         above = f"Censor: {profile}, with {name} varied"
-        return above, name, [varied.rpartition("=")[2] for varied in told]
-    return f"Censor: {profile}", "", told
+        return above, name, [varied.rpartition("=")[2] for varied in stated]
+    return f"Censor: {profile}", "", stated
 
 
 def _longest_word(texts: Iterable[str]) -> int:
@@ -208,11 +208,11 @@ def _longest_word(texts: Iterable[str]) -> int:
 def summary(table_rows: Sequence[Row]) -> Table:
     """Return the table of a run, at most 100 columns wide."""
     table, begins = table_by_keys([row.key for row in table_rows])
-    told = [_calls(row) for row in table_rows]
-    table.add_column("Calls", min_width=_longest_word(text.plain for text in told))
+    stated = [_calls(row) for row in table_rows]
+    table.add_column("Calls", min_width=_longest_word(text.plain for text in stated))
     for name in ("set-up\ns", "lost\n%", "delay\nms", "R", "Chat\nms", "speed"):
         table.add_column(name, justify="right", no_wrap=True)
-    for row, begin, calls in zip(table_rows, begins, told, strict=True):
+    for row, begin, calls in zip(table_rows, begins, stated, strict=True):
         table.add_row(
             *begin,
             calls,
@@ -256,8 +256,8 @@ def _calls(row: Row) -> Text:
         return Text.assemble(f"{row.calls} broken", (f"\n{row.broken}", "italic"))
     verdicts = ", ".join(f"{count} {verdict}" for verdict, count in row.verdicts.items())
     # The verdict "no call" already says that there was no set-up.
-    told = ", ".join(symptom for symptom in row.symptoms if symptom != Symptom.NO_SET_UP)
-    return Text.assemble(verdicts, (f"\n{told}" if told else "", "italic"))
+    stated = ", ".join(symptom for symptom in row.symptoms if symptom != Symptom.NO_SET_UP)
+    return Text.assemble(verdicts, (f"\n{stated}" if stated else "", "italic"))
 
 
 LEGEND = """\
@@ -282,11 +282,11 @@ def decided_by(cells: Iterable[RecordedCell]) -> str:
         "counters": "its own counters",
         "sound": "the sound that it played",
     }
-    told = [
+    stated = [
         f"{title} is judged by {' or '.join(words[by] for by in sorted(how))}."
         for title, how in found.items()
     ]
-    return " ".join(told)
+    return " ".join(stated)
 
 
 def _number(value: float | None, digits: int, factor: float = 1) -> str:

@@ -165,9 +165,9 @@ class LabHost:
         with self.node.namespace.entered():
             return open_socket(Address(self.address, port))
 
-    def watch(self, server: Address, take: Take) -> Tap:
+    def watch(self, server: Address, take: Take, *, peers: bool = False) -> Tap:
         """Start to record what the node's programs exchange with a server: see `Tap`."""
-        return Tap(self.node.namespace, server, take)
+        return Tap(self.node.namespace, server, take, peers=peers)
 
     async def open_tcp(self, remote: Address) -> trio.SocketStream:
         """Connect to `remote`, with TCP_NODELAY.

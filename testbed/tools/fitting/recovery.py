@@ -8,16 +8,19 @@ What is finished is kept in the folder, so that an interrupted recovery goes on.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from math import inf, isfinite
+from pathlib import Path
 
 import trio
 from pydantic import TypeAdapter
 from pydantic_core import to_json
 
 from testbed.experiment.cell import Cell
-from testbed.experiment.scenario import cell_id
+from testbed.experiment.unfolding import cell_id
 from testbed.record.cell_record import CellRecord
 from testbed.record.results import CELL, Run
 from testbed.run.runner import Conduct, ConductError, Done, run_cells
@@ -114,8 +117,11 @@ def capture_calls(
 
 
 def evaluate_case(case: Case, run: Run) -> CaseResult:
-    """Fit a case's captures, and compare with its profile; what was evaluated before is read."""
-    kept = run.folder / "fits" / f"{case.name}.json"
+    """Fit a case's captures, and compare with its profile.
+
+    What the same code evaluated before is read.
+    """
+    kept = run.folder / "fits" / f"{case.name}-{_code()}.json"
     if kept.is_file():
         return _RESULT.validate_json(kept.read_bytes())
     control = _examined(run, case.control, both_ends=case.both_ends)
@@ -143,6 +149,15 @@ def evaluate_case(case: Case, run: Run) -> CaseResult:
     temporary.write_bytes(to_json(result, indent=1, inf_nan_mode="constants"))
     temporary.replace(kept)
     return result
+
+
+@cache
+def _code() -> str:
+    """Return the hash of the code that fits, so that no other code's results are taken for its."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def _is_set_up(run: Run, cell: Cell) -> bool:
