@@ -19,6 +19,7 @@ from rich.text import Text
 from testbed.analysis.broken import broken
 from testbed.analysis.groups import Names
 from testbed.analysis.order import best_first
+from testbed.analysis.survival import LONG_S, failed_after_s
 from testbed.analysis.sweeps import sweep_of
 from testbed.call.quality.symptoms import Symptom, symptom_of
 from testbed.call.quality.verdict import Verdict
@@ -50,6 +51,8 @@ class Row:
     """The symptoms that at least half of the calls had."""
     response_s: float | None = None
     """The time for which the end that waits longer waits for an answer."""
+    failed_after_s: tuple[float, ...] | None = None
+    """When calls failed (s since their set-up); None if they are too short to be asked."""
     broken: str = ""
     """Why the transport does not work here, in words; empty if nothing is wrong with it."""
 
@@ -86,8 +89,15 @@ def _row(key: CallKey, group: Sequence[RecordedCell], defect: str) -> Row:
         sum(cell.wall.wall_s for cell in group),
         tuple(_symptoms(calls)),
         _median(call.response_s for call in calls),
+        _failures_s(calls),
         defect,
     )
+
+
+def _failures_s(calls: Sequence[CellRecord]) -> tuple[float, ...] | None:
+    if max(call.duration_s for call in calls) < LONG_S:
+        return None
+    return tuple(at for call in calls if (at := failed_after_s(call)) is not None)
 
 
 def _symptoms(calls: Sequence[CellRecord]) -> Iterator[str]:
@@ -210,12 +220,16 @@ def summary(table_rows: Sequence[Row]) -> Table:
     table, begins = table_by_keys([row.key for row in table_rows])
     stated = [_calls(row) for row in table_rows]
     table.add_column("Calls", min_width=_longest_word(text.plain for text in stated))
+    are_long = any(row.failed_after_s is not None for row in table_rows)
+    if are_long:
+        table.add_column("fail\nafter s", justify="right", no_wrap=True)
     for name in ("set-up\ns", "lost\n%", "delay\nms", "R", "Chat\nms", "speed"):
         table.add_column(name, justify="right", no_wrap=True)
     for row, begin, calls in zip(table_rows, begins, stated, strict=True):
         table.add_row(
             *begin,
             calls,
+            *([_fails(row)] if are_long else []),
             _number(row.set_up_s, 2),
             _number(row.concealed_share, 1, 100),
             _number(row.mouth_to_ear_s, 0, 1000),
@@ -247,6 +261,13 @@ def _traffic(ones: Sequence[TrafficSummary]) -> str:
     return f"{len(took_s)}/{len(ones)} {_number(_median(took_s), 2)} s"
 
 
+def _fails(row: Row) -> str:
+    """Return how many of a row's calls failed, and the median time after which they did."""
+    if not row.failed_after_s:
+        return "-"
+    return f"{len(row.failed_after_s)}/{row.calls} {median(row.failed_after_s):.0f}"
+
+
 def _calls(row: Row) -> Text:
     """Return the number of calls by verdict, and their symptoms below it.
 
@@ -264,8 +285,10 @@ LEGEND = """\
 Medians over the calls that were set up, of the worse direction. lost: share of the speech for which
 the jitter buffer had no frame; delay: mouth to ear; R: fullband E-model, at most 100 and below 0 at
 worst, with EVS as proxy for Opus. Chat: messages delivered of sent, and their delay. speed: virtual
-seconds per wall second. Below the verdicts: symptoms that at least half of the calls had
-(testbed/call/quality/symptoms.py); times are in seconds since dialling."""
+seconds per wall second. fail after: in calls of two minutes and more, how many failed, and the
+median time since the set-up after which they did (testbed/analysis/survival.py). Below the
+verdicts: symptoms that at least half of the calls had (testbed/call/quality/symptoms.py); times are
+in seconds since dialling."""
 
 
 def decided_by(cells: Iterable[RecordedCell]) -> str:
