@@ -38,7 +38,7 @@ from testbed.lab.nodes.closing import closing
 from testbed.lab.nodes.host import LOST, LabHost, tls_of
 from testbed.lab.nodes.wire_count import WireCount
 from testbed.lab.servers.messenger_servers import serve_chat
-from testbed.lab.traffic import use
+from testbed.lab.traffic import share_line, use
 from testbed.plugins import Plugins
 from testbed.record.observation import (
     CallRecord,
@@ -75,6 +75,8 @@ _ENGINES: Mapping[str, LabEngine] = dict(Plugins("testbed.lab.engines", "ENGINE"
 """All are imported now, before a guest draws its random numbers afresh (`testbed.guest.boot`)."""
 _SERVER_NODES = {"foreign": "relay", "domestic": "domestic"}
 _ENDS = ("caller", "callee")
+_NEIGHBOUR = "caller-gw"
+"""The node at which a neighbour's traffic begins: it shares the caller's line from there on."""
 _INSIDE_ENDS: Mapping[Topology, Sequence[str]] = {
     "one-sided": ("caller",),
     "both-sides": _ENDS,
@@ -118,6 +120,8 @@ async def conduct(
                     name: _host(network, name, job, rng, nursery)
                     for name in (*_ENDS, "bridge", "relay", "domestic")
                 }
+                if cell.links.neighbour != "none":
+                    hosts[_NEIGHBOUR] = _host(network, _NEIGHBOUR, job, Random(0), nursery)
                 for name in boxes if pcap == "middlebox" else ():
                     hosts[name] = _host(network, name, job, Random(0), nursery)
                     await capture(hosts[name], SIDES)
@@ -217,7 +221,8 @@ async def _conduct(
     server = await transport.serve(bridge, Address(bridge.address, BRIDGE_PORT), relay)
     await engine.prepare(hosts["caller"], hosts["callee"])
     abroad = hosts["relay"] if cell.topology == "domestic-bridge" else bridge
-    web_server = await serve_chat(abroad, WEB_PORT, job) if cell.other_traffic else chat_server
+    needs_web = cell.other_traffic or _NEIGHBOUR in hosts
+    web_server = await serve_chat(abroad, WEB_PORT, job) if needs_web else chat_server
     wire = WireCount(hosts["caller"].node, *dict.fromkeys((chat_server, web_server)))
     await trio.sleep_until(_next_beginning())
 
@@ -245,6 +250,9 @@ async def _conduct(
             cell.duration_s,
             chat_record,
         )
+        if _NEIGHBOUR in hosts:
+            what, until = cell.links.neighbour, dialled_at + cell.duration_s
+            workloads.start_soon(share_line, hosts[_NEIGHBOUR], web_server, what, job, until)
         for kind in cell.other_traffic:
             goal = chat_server if TRAFFIC[kind].by == "messenger" else web_server
             workloads.start_soon(_traffic, cell, kind, hosts["caller"], goal, job, traffic_records)
