@@ -98,5 +98,5 @@ def test_links_have_the_neighbour_that_their_name_says() -> None:
     assert links.caller_nat == LINK_FILES.nat("symmetric")
     assert load_links("home-fibre beside video").neighbour == "video"
     assert load_links("home-fibre").neighbour == "none"
-    with pytest.raises(ScenarioError, match="no neighbour 'uplaod'.*upload"):
+    with pytest.raises(ScenarioError, match=r"no neighbour 'uplaod'.*upload"):
         load_links("home-fibre beside uplaod")
