@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed.experiment.link import Change, Link, Links, Override
+from testbed.experiment.link import Change, Link, Links, Neighbour, Override
 from testbed.experiment.trace import Trace
 from testbed.guest.kernel.builder import Kernel
 from testbed.record.cell_record import CellRecord
@@ -102,13 +102,19 @@ def test_a_neighbours_upload_delays_a_call_as_far_as_the_queue_is_deep(
     kernel: Kernel, run: Run
 ) -> None:
     """Gettys, Nichols, Bufferbloat, 2011: TCP fills a queue, so a deep one delays all others."""
-    worst_s = list[float]()
-    for queue_bytes, neighbour in ((250_000, "none"), (15_000, "upload"), (250_000, "upload")):
+    cells = []
+    lines: list[tuple[int, Neighbour]] = [
+        (250_000, "none"),
+        (15_000, "upload"),
+        (250_000, "upload"),
+    ]
+    for seed, (queue_bytes, neighbour) in enumerate(lines):
         line = Link(delay_ms=10, up=Override(rate_mbps=2, queue_bytes=queue_bytes))
-        links = Links("a test", line, neighbour="none" if neighbour == "none" else "upload")
-        cell = replace(short_cell("whatsapp", "direct", "open", duration_s=8), links=links)
-        cell = replace(cell, seed=len(worst_s) + 1)
-        [result] = conducted(kernel, run, cell)
+        links = Links("a test", line, neighbour=neighbour)
+        cell = short_cell("whatsapp", "direct", "open", duration_s=8)
+        cells.append(replace(cell, links=links, seed=seed))
+    worst_s = []
+    for result in conducted(kernel, run, *cells):
         frames = read_frames(result.folder / "frames.csv")
         worst_s.append(max(delay_s for _, delay_s in delays_s(frames["up"])))
         assert max(delay_s for _, delay_s in delays_s(frames["down"])) < 0.05
