@@ -75,8 +75,6 @@ _ENGINES: Mapping[str, LabEngine] = dict(Plugins("testbed.lab.engines", "ENGINE"
 """All are imported now, before a guest draws its random numbers afresh (`testbed.guest.boot`)."""
 _SERVER_NODES = {"foreign": "relay", "domestic": "domestic"}
 _ENDS = ("caller", "callee")
-_NEIGHBOUR = "caller-gw"
-"""The node at which a neighbour's traffic begins: it shares the caller's line from there on."""
 _INSIDE_ENDS: Mapping[Topology, Sequence[str]] = {
     "one-sided": ("caller",),
     "both-sides": _ENDS,
@@ -120,8 +118,6 @@ async def conduct(
                     name: _host(network, name, job, rng, nursery)
                     for name in (*_ENDS, "bridge", "relay", "domestic")
                 }
-                if cell.links.neighbour != "none":
-                    hosts[_NEIGHBOUR] = _host(network, _NEIGHBOUR, job, Random(0), nursery)
                 for name in boxes if pcap == "middlebox" else ():
                     hosts[name] = _host(network, name, job, Random(0), nursery)
                     await capture(hosts[name], SIDES)
@@ -221,7 +217,7 @@ async def _conduct(
     server = await transport.serve(bridge, Address(bridge.address, BRIDGE_PORT), relay)
     await engine.prepare(hosts["caller"], hosts["callee"])
     abroad = hosts["relay"] if cell.topology == "domestic-bridge" else bridge
-    needs_web = cell.other_traffic or _NEIGHBOUR in hosts
+    needs_web = cell.other_traffic or cell.links.neighbour != "none"
     web_server = await serve_chat(abroad, WEB_PORT, job) if needs_web else chat_server
     wire = WireCount(hosts["caller"].node, *dict.fromkeys((chat_server, web_server)))
     await trio.sleep_until(_next_beginning())
@@ -250,9 +246,9 @@ async def _conduct(
             cell.duration_s,
             chat_record,
         )
-        if _NEIGHBOUR in hosts:
-            what, until = cell.links.neighbour, dialled_at + cell.duration_s
-            workloads.start_soon(share_line, hosts[_NEIGHBOUR], web_server, what, job, until)
+        if (neighbour := cell.links.neighbour) != "none":
+            until = dialled_at + cell.duration_s
+            workloads.start_soon(share_line, hosts["caller"], web_server, neighbour, job, until)
         for kind in cell.other_traffic:
             goal = chat_server if TRAFFIC[kind].by == "messenger" else web_server
             workloads.start_soon(_traffic, cell, kind, hosts["caller"], goal, job, traffic_records)

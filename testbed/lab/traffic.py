@@ -30,7 +30,11 @@ _SEGMENT_S, _SEGMENT_BYTES = 4.0, 2_500_000
 async def share_line(
     host: LabHost, server: Address, kind: Neighbour, job: Path, until: float
 ) -> None:
-    """Use a line as somebody else at home does, from now until a time."""
+    """Use a line as somebody else at home does, from now until a time.
+
+    It begins at the caller's node. On the router itself, TCP would see its packets wait in the
+    queue, and hold the others back (TCP small queues).
+    """
     with trio.move_on_at(until), suppress(OSError, trio.BrokenResourceError):
         stream = await connect_tls(host, server, job)
         try:
