@@ -47,6 +47,7 @@ KINDS = {
     "messenger": "Messengers (`scenarios/messengers/*.toml`)",
     "links": "Link sets (`scenarios/links/*.toml`)",
     "trace": "Models of mobile links (`scenarios/traces/*.toml`)",
+    "nat": "Address translation (`scenarios/nats/*.toml`)",
     "reports": "Reports (`scenarios/reports/*.toml`)",
     "hypotheses": "Hypotheses (`scenarios/hypotheses/*.toml`)",
 }

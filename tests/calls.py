@@ -9,7 +9,8 @@ from random import Random
 
 from testbed.call.conversation import Turn
 from testbed.experiment.cell import Cell, TransportChoice
-from testbed.experiment.scenario import cell_id, cells, load_scenario
+from testbed.experiment.scenario import load_scenario
+from testbed.experiment.unfolding import cell_id, cells
 from testbed.record.judging import judge
 from testbed.record.manifest import ScenarioTitle
 from testbed.record.observation import (

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from testbed.experiment import scenario
 from testbed.guest.kernel.builder import Kernel, cached_kernel
 from testbed.record.results import Run
 from tests.calls import make_run
@@ -23,16 +25,28 @@ SHARING = (
     "recognition/test_evaluation.py",
     "run/test_scaleout.py",
     "test_package.py",
+    "transports/test_desync_in_guest.py",
 )
 """Tests that share something that takes seconds to make: a report, figures, a network, a wheel."""
+EXAMPLES = {"quick": 20, "thorough": 100}
+"""How many examples Hypothesis tries of a property that says no number of its own."""
 
 # How fast a machine is today decides no test.
-settings.register_profile("any", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("any")
+for _name, _examples in EXAMPLES.items():
+    settings.register_profile(
+        _name,
+        max_examples=_examples,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep a worker to one processor: a guest that moves from one to another is slow."""
+    """Try more examples where slow tests run; keep a worker to one processor.
+
+    A guest that moves from one processor to another is slow.
+    """
+    settings.load_profile("quick" if config.option.markexpr.startswith("not slow") else "thorough")
     worker = os.environ.get("PYTEST_XDIST_WORKER", "")
     if worker:
         cpus = sorted(os.sched_getaffinity(0))
@@ -73,3 +87,14 @@ def run(tmp_path: Path) -> Run:
 def calls_run(tmp_path: Path) -> Run:
     """A run of three calls: one loses 30 % of its frames, one nothing, one was never set up."""
     return make_run(tmp_path / "run", {"direct": 0.3, "obfs4": 0.0, "tuic": None})
+
+
+@pytest.fixture
+def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of all scenarios, profiles and messengers, in which files can be put or changed."""
+    folder = tmp_path / "scenarios"
+    shutil.copytree(scenario.SCENARIOS, folder)
+    monkeypatch.setattr(scenario, "SCENARIOS", folder)
+    for name in ("CENSORS", "MESSENGERS", "LINKS"):
+        monkeypatch.setattr(scenario, name, folder / name.lower())
+    return folder

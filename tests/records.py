@@ -18,7 +18,8 @@ from testbed.call.quality.verdict import (
 )
 from testbed.experiment.cell import EVENTS_FILE, FRAMES_FILE, Cell
 from testbed.experiment.link import Links
-from testbed.experiment.scenario import cell_id, load_messenger
+from testbed.experiment.scenario import load_messenger
+from testbed.experiment.unfolding import cell_id
 from testbed.record.cell_record import CellRecord, ChatSummary, Conversation, PlayoutFigures
 from testbed.record.manifest import (
     Definitions,

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from testbed.cli import quickstart
+from testbed.cli import doctor, quickstart
+from testbed.cli.registry import commands
 from testbed.experiment.scenario import ROOT
 from tests.command import command
 
@@ -43,7 +44,7 @@ def test_lists_fit_100_columns(kind: str) -> None:
 def test_everything_is_listed_at_once_as_json() -> None:
     found = json.loads(command("list", "--json").out)
     kinds = {"scenarios", "censors", "messengers", "transports", "links", "packages"}
-    assert set(found) == kinds | {"reports", "hypotheses"}
+    assert set(found) == kinds | {"reports", "hypotheses", "traces"}
     assert "hysteria2" in {each["name"] for each in found["transports"]}
     assert json.loads(command("list", "links", "--json").out) == found["links"]
 
@@ -100,14 +101,38 @@ def test_the_first_calls_are_followed_by_their_report_and_what_to_do_next(
     assert "Next: testbed open results/quick" in " ".join(ended.out.split())
 
 
-def test_doctor_finds_all_that_the_project_installs() -> None:
+@pytest.mark.parametrize("reads_all", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_doctor_finds_all_that_the_project_installs(
+    monkeypatch: pytest.MonkeyPatch, reads_all: bool
+) -> None:
+    """Also where it reads each file of the lab image, which takes half a minute."""
+    if not reads_all:
+        monkeypatch.setattr(doctor, "damages", lambda folder: {})
     done = command("doctor")
     assert done.status == 0, done.out
     assert "guest kernel" in done.out
 
 
 def test_a_first_word_that_is_no_command_is_a_usage_error() -> None:
+    every = commands()
     for word in ("testbed.cli.app", "no.such", "console", "./run"):
-        done = testbed(word)
-        assert done.returncode == 2, done.stderr
-        assert f"No such command '{word}'" in done.stderr
+        assert commands([word]) == every
+        done = command(word)
+        assert done.status == 2
+        assert f"No such command '{word}'" in done.err
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("rank ru-calls-2025 --messenger whatsap", "no messenger 'whatsap' of the hypotheses"),
+        ("run quick --twice --kernel host", "--twice needs virtual time"),
+        ("image diff no.toml", "no.toml: No such file or directory; expected a lock file"),
+        ("bench --against no.json", "--against no.json: No such file or directory"),
+        ("recognise no.pcap", "cannot be read as a capture: No such file or directory"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_before_anything_runs(line: str, said: str) -> None:
+    ended = command(*line.split())
+    assert ended.status == 2
+    assert said in " ".join(ended.err.split())

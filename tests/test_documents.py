@@ -21,7 +21,7 @@ from testbed.censor.packet import Direction
 from testbed.censor.profile import Profile
 from testbed.cli.app import app
 from testbed.experiment.loading import own_programs, transport_class
-from testbed.experiment.scenario import ROOT, Scenario, load_links
+from testbed.experiment.scenario import LINK_FILES, ROOT, Scenario, load_links
 from testbed.experiment.stacks import StackFile
 from testbed.transport.interface import parameters_of
 
@@ -166,7 +166,7 @@ def test_the_example_of_a_profile_is_a_profile() -> None:
 
 
 def test_the_example_of_a_line_is_a_link_set(tmp_path: Path) -> None:
-    written, changes, traced = blocks(DOCS / "howto" / "line.md", "toml")
+    written, changes, traced, nat = blocks(DOCS / "howto" / "line.md", "toml")
     head, evidence = written.split("[evidence]")
     path = tmp_path / "mine.toml"
     path.write_text(f"{head}{changes}[evidence]{evidence}")
@@ -175,6 +175,8 @@ def test_the_example_of_a_line_is_a_link_set(tmp_path: Path) -> None:
     assumed = 'access = { source = "mine", confidence = "assumed" }'
     path.write_text(f'title = "mine"\n{traced}[evidence]\n{assumed}')
     assert load_links(str(path.with_suffix(""))).access.direction(Direction.UP).trace is not None
+    path.write_text(nat)
+    assert len(LINK_FILES.nat(str(path)).translators) == 2
 
 
 def test_the_example_of_a_transport_is_a_transport() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -17,9 +16,9 @@ import pandas as pd
 import pytest
 
 import testbed
-from testbed.experiment import scenario
 from testbed.experiment.cell import TransportChoice
-from testbed.experiment.scenario import ROOT, cells, load_scenario
+from testbed.experiment.scenario import ROOT, load_scenario
+from testbed.experiment.unfolding import cells
 from testbed.guest.kernel.builder import Kernel
 from testbed.record.results import Run
 from tests.calls import CELL, make_run
@@ -28,17 +27,6 @@ from tests.wrong_input.refusals import refused
 from tests.wrong_input.refusals import testbed as command
 
 NOTEBOOK = ROOT / "docs" / "notebook.ipynb"
-
-
-@pytest.fixture
-def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the scenarios, to which parts can be added."""
-    folder = tmp_path / "scenarios"
-    shutil.copytree(scenario.SCENARIOS, folder)
-    monkeypatch.setattr(scenario, "SCENARIOS", folder)
-    for name in ("CENSORS", "MESSENGERS", "LINKS"):
-        monkeypatch.setattr(scenario, name, folder / name.lower())
-    return folder
 
 
 @pytest.mark.parametrize("name", ["mine", "./mine.toml"])
@@ -121,6 +109,7 @@ def test_open_writes_a_report_if_need_be_and_shows_it(
 
 
 def test_open_without_a_browser_says_which_file_to_open(calls_run: Run) -> None:
+    (calls_run.folder / "report.html").touch()  # the one above tests that it is written
     env = {"PATH": "/nonexistent", "HOME": str(calls_run.folder)}
     words = [sys.executable, "-m", "testbed", "open", str(calls_run.folder)]
     done = subprocess.run(words, env=env, cwd=ROOT, check=True, capture_output=True, text=True)
@@ -147,7 +136,7 @@ def test_the_version_is_printed() -> None:
     [
         ("testbed ca", {"calibrate"}),
         ("testbed run qui", {"quick"}),
-        ("testbed run quick --transport obf", {"obfs4"}),
+        ("testbed\nrun\nquick\n--transport\nobf", {"obfs4"}),  # as bash joins them
         ("testbed run quick --messenger telegram-p", {"telegram-p2p-model"}),
         ("testbed new cen", {"censor"}),
     ],

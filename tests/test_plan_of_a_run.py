@@ -15,7 +15,8 @@ from testbed.cli.dry_run import duration
 from testbed.experiment import scenario
 from testbed.experiment.cell import Cell, TransportChoice
 from testbed.experiment.json_schemas import KINDS, schema
-from testbed.experiment.scenario import cells, load_messenger, load_scenario
+from testbed.experiment.scenario import load_messenger, load_scenario
+from testbed.experiment.unfolding import cells
 from testbed.record.results import WALL, Wall
 from testbed.run.estimate import AROUND_S, Speeds, recorded_speeds
 from tests.records import record, write_run
@@ -118,7 +119,9 @@ def test_every_shipped_file_has_only_keys_of_its_schema() -> None:
         "scenario": scenario.SCENARIOS,
         "censor": scenario.CENSORS,
         "messenger": scenario.MESSENGERS,
-        "links": scenario.LINKS,
+        "links": scenario.LINK_FILES.sets,
+        "trace": scenario.LINK_FILES.models,
+        "nat": scenario.LINK_FILES.nats,
         "reports": scenario.SCENARIOS / "reports",
         "hypotheses": scenario.SCENARIOS / "hypotheses",
     }

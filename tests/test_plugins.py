@@ -101,7 +101,7 @@ def test_a_guest_finds_them_too_and_a_figure_draws_the_run(copy: Path) -> None:
 
 def test_a_helper_is_no_plugin() -> None:
     engines: Plugins[object] = Plugins("testbed.lab.engines", "ENGINE")
-    assert {"model", "ntgcalls", "chromium", "baresip"} == set(engines)
+    assert {"model", "ntgcalls", "libwebrtc", "chromium", "baresip"} == set(engines)
     assert "coturn" in names("testbed.lab.engines")
     for name in ("coturn", "nosuch", "_hidden"):
         assert name not in engines

@@ -19,7 +19,6 @@ from typing import Any, ClassVar
 import trio
 
 from testbed.transport import pt
-from testbed.transport import stun_messages as stun
 from testbed.transport.http_server import Answer, Request, answer_requests
 from testbed.transport.interface import (
     READY_TIMEOUT_S,
@@ -29,6 +28,7 @@ from testbed.transport.interface import (
     ServerInfo,
     TransportError,
 )
+from testbed.transport.stun_messages import binding_answer
 from testbed.transport.tcp_datagrams import TcpDatagrams
 from testbed.transport.tunnel import (
     WRAPPERS,
@@ -167,10 +167,8 @@ async def _serve_stun(host: Host) -> str:
     async def answer() -> None:
         while True:
             request, client = await server.receive()
-            if stun.type_of(request) == stun.BINDING:
-                mapped = (stun.XOR_MAPPED_ADDRESS, stun.xor_address(client))
-                kind, transaction = stun.BINDING + stun.SUCCESS, stun.transaction_of(request)
-                await server.send(stun.build(kind, transaction, mapped), client)
+            if (said := binding_answer(request, client)) is not None:
+                await server.send(said, client)
 
     host.start_task(answer)
     return f"stun:{server.address}"

@@ -37,13 +37,23 @@ class Pair:
 
     engine: str
     model: str
+    """The other side: its model, or another engine of the same kind."""
     title: str
+
+    @property
+    def name(self) -> str:
+        """Its name in files."""
+        is_own = self.model == f"{self.engine}-model"
+        return self.engine if is_own else f"{self.engine}-{self.model}"
 
 
 PAIRS = (
     Pair("telegram", "telegram-model", "Telegram's model against Telegram's real engine"),
-    Pair("webrtc", "webrtc-model", "The model of WebRTC against Chromium"),
+    Pair("webrtc", "webrtc-model", "The model of WebRTC against libwebrtc"),
     Pair("webrtc-nack", "webrtc-nack-model", "The same, when both request what was lost (NACK)"),
+    Pair("webrtc-chromium", "webrtc-model", "The model of WebRTC against Chromium"),
+    Pair("webrtc-chromium", "webrtc", "libwebrtc without a browser against Chromium"),
+    Pair("webrtc-chromium-nack", "webrtc-nack", "The same, when both request what was lost"),
 )
 
 
@@ -140,10 +150,11 @@ def compare(
     comparisons = []
     for condition, by_messenger in calls.items():
         of_engine, of_model = by_messenger[engine], by_messenger[model]
-        # The model is measured by whatever measure is known for the engine.
+        # The other side is measured by whatever measure is known for the engine.
         engine_by = model_by = _by_ear
         if not any(map(_by_ear, of_engine)) and any(map(_counted, of_engine)):
-            engine_by, model_by = _counted, _concealed
+            engine_by = _counted
+            model_by = _counted if any(map(_counted, of_model)) else _concealed
         sides = [
             _side(those, missed_by, visqol or {})
             for those, missed_by in ((of_engine, engine_by), (of_model, model_by))

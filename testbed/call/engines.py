@@ -35,6 +35,10 @@ class Engine:
     """Whether a call of 10 s takes most of a minute, so that only slow tests make one."""
     nack: bool = False
     """Whether its ends can be made to request lost packets (RFC 4585, 6.2.1)."""
+    peer_to_peer: bool = False
+    """Whether the ends of a real engine can be made to reach each other without the relay."""
+    red: bool = False
+    """Whether its ends can be made to send each frame again with the next one (RFC 2198)."""
     is_heard_in_time: bool = False
     """Whether its recordings run in real time, so that they show when something was heard, and its
     frames are long enough to be recognised."""

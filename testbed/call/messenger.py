@@ -40,7 +40,7 @@ class Codec:
 
 @dataclass(frozen=True)
 class Probes:
-    """Padding packets that a sender sends beside media to probe the rate that its path carries."""
+    """Padding packets, sent along with media to probe the rate that the path carries."""
 
     __pydantic_config__ = _FORBID_UNKNOWN_KEYS
 
@@ -61,6 +61,8 @@ class Repair:
 
     nack: bool = False
     """The receiver requests missing packets (RFC 4585, 6.2.1), and the sender retransmits them."""
+    red: bool = False
+    """Each packet carries the frame before its own, too (RFC 2198)."""
     copies: int = 1
     """How many times each frame is sent."""
     copy_after_ms: float = 20.0
@@ -73,7 +75,7 @@ class Repair:
 
 @dataclass(frozen=True)
 class Chat:
-    """The chat beside a call: messages over TLS 1.3 that the messenger's server echoes."""
+    """The chat during a call: messages over TLS 1.3 that the messenger's server echoes."""
 
     __pydantic_config__ = _FORBID_UNKNOWN_KEYS
 
@@ -133,7 +135,8 @@ class Messenger:
     """
     peer_to_peer: bool = False
     """Whether the ends also try to reach each other without the relay, and prefer that. Through a
-    transport they do not, because it leads to the relay. The lab has no NAT in their way."""
+    transport they do not, because it leads to the relay. A model does so without ICE, so that it
+    cannot be behind a NAT."""
     relay_tls_port: int = 5349
     """The relay's port for TLS (RFC 8656, 18)."""
     adaptation: Adaptation | None = None
@@ -168,10 +171,14 @@ class Messenger:
             raise ValueError(f"evidence for unknown keys {sorted(unknown)}")
 
     def _check_engine(self) -> None:
+        if self.repair.red and not ENGINES[self.engine].red:
+            raise ValueError(f"repair: the engine {self.engine} cannot be made to send RED")
         if self.is_model:
             return
-        if self.probes or self.repair != Repair(nack=self.repair.nack):
-            raise ValueError("probes, repair: a real engine cannot be given these, except for nack")
+        if self.probes or self.repair != Repair(nack=self.repair.nack, red=self.repair.red):
+            raise ValueError(
+                "probes, repair: a real engine cannot be given these, except for nack and red"
+            )
         if self.repair.nack and not ENGINES[self.engine].nack:
             raise ValueError(f"repair: the engine {self.engine} cannot be made to send NACKs")
 
@@ -181,7 +188,8 @@ class Messenger:
         return ENGINES[self.engine].is_model
 
     def _check_peer_to_peer(self) -> None:
-        has_peer = self.is_model and DIALECTS[self.dialect][0].has_peer
+        engine = ENGINES[self.engine]
+        has_peer = DIALECTS[self.dialect][0].has_peer if self.is_model else engine.peer_to_peer
         if self.peer_to_peer and not has_peer:
             what = f"the dialect {self.dialect}" if self.is_model else f"the engine {self.engine}"
             raise ValueError(f"peer_to_peer: {what} has no path without a relay")
@@ -200,7 +208,7 @@ class Messenger:
             "playout": self.playout != PlayoutOptions(),
             "relay_protocols": is_model and bool(set(self.relay_protocols) - {"udp"}),
             "relay_tls_port": is_model and "tls" in self.relay_protocols,
-            "peer_to_peer": is_model and self.peer_to_peer,
+            "peer_to_peer": self.peer_to_peer,
         }
         always = {f.name for f in fields(self)} - _KEYS_WITHOUT_EVIDENCE - set(differs)
         return always | {key for key, needs in differs.items() if needs}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import sys
@@ -109,7 +110,16 @@ def _quit(sentence: str, status: int) -> NoReturn:
     sys.exit(status)
 
 
-for _name, _command in commands(sys.argv[1:2]):
+def _first_word() -> list[str]:
+    """Return the command to run, or the one whose words a shell completes; none if it is open."""
+    if "_TESTBED_COMPLETE" not in os.environ:
+        return sys.argv[1:2]
+    line = os.environ.get("COMP_WORDS") or os.environ.get("_TYPER_COMPLETE_ARGS", "")
+    _, *words = re.split(r"\s", line)
+    return words[:1] if len(words) > 1 else []  # the last word is the one to complete
+
+
+for _name, _command in commands(_first_word()):
     _panel, _function, _ = _command
     if isinstance(_function, typer.Typer):
         app.add_typer(_function, name=_name, rich_help_panel=_panel.value)

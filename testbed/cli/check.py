@@ -35,7 +35,8 @@ from testbed.experiment.choosing import (
 )
 from testbed.experiment.explanations import ScenarioError
 from testbed.experiment.loading import programs_of
-from testbed.experiment.scenario import RESULTS, cell_id
+from testbed.experiment.scenario import RESULTS
+from testbed.experiment.unfolding import cell_id
 from testbed.guest.programs import missing
 from testbed.run.provenance import lacking
 from testbed.tools import repeatability
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 
 check_app = typer.Typer(
     no_args_is_help=True,
-    help="Check a transport, golden hashes, or that cells repeat to the byte.",
+    help="Check a transport, or the lab: repeatability, isolation, what `fit` and `infer` find.",
 )
 
 

@@ -33,6 +33,10 @@ def check_infer(
         Path | None,
         typer.Option("--out", metavar="FOLDER", help="Write the figure of the ranks."),
     ] = None,
+    lab: Annotated[
+        bool,
+        typer.Option(help="Make calls under truths, and under censors outside of the family."),
+    ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not tables.")] = False,
 ) -> None:
     """Infer truths back whose reports are simulated, and predict reports that are left out.
@@ -46,7 +50,7 @@ def check_infer(
         check_folder("--out", folder)
     found = infer(opened(name, Effort.of(points, rounds, draws, seed)))
     with err.status("infers truths back"):
-        trials = tried(found, truths, _DRAWS, seed)
+        trials = tried(found, truths, _DRAWS, seed, lab=lab)
     judged = criteria(trials)
     if as_json:
         print_json({**asdict(trials), "criteria": [asdict(each) for each in judged]})
@@ -70,6 +74,8 @@ def _write(trials: Trials, folder: Path) -> None:
 def _show(trials: Trials, judged: Sequence[Criterion]) -> None:
     of = {"simulated by the emulators": trials.calibration, "calls in the lab": trials.of_calls}
     for reports, made in of.items():
+        if made is None:
+            continue
         low, high = made.band
         where = f" ({trials.box})" if made is trials.calibration else ""
         out.print(

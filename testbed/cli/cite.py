@@ -20,12 +20,12 @@ def print_citations(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="NAME...",
-            help="Profiles, stacks, messengers, link sets or models of traces; all by default.",
+            metavar="NAME",
+            help="Profiles, stacks, messengers, link sets, traces or NATs; all by default.",
         ),
     ] = None,
 ) -> None:
-    """Print the sources of censors, messengers, link sets and models of traces as BibTeX.
+    """Print the sources of censors, messengers, link sets, traces and NATs as BibTeX.
 
     Numbers that are assumed or that this project measured have no entry.
 
@@ -44,8 +44,8 @@ def _evidence() -> dict[str, Sequence[Evidence]]:
     censors = {name: scenario.load_censor(name) for name in scenario.censor_names()}
     stacks = {name: scenario.load_stack_file(name) for name in scenario.stack_names()}
     messengers = {name: scenario.load_messenger(name) for name in scenario.messenger_names()}
-    links = {name: scenario.load_link_set(name) for name in scenario.link_set_names()}
-    traces = {name: scenario.load_trace_model(name) for name in scenario.trace_names()}
+    links, nats = scenario.LINK_FILES.all_sets(), scenario.LINK_FILES.all_nats()
+    traces = scenario.LINK_FILES.all_models()
     return {
         **{
             name: [
@@ -58,6 +58,7 @@ def _evidence() -> dict[str, Sequence[Evidence]]:
         **{name: list(messenger.evidence.values()) for name, messenger in messengers.items()},
         **{name: list(link_set.evidence.values()) for name, link_set in links.items()},
         **{name: list(model.evidence.values()) for name, model in traces.items()},
+        **{name: list(nat.evidence.values()) for name, nat in nats.items()},
     }
 
 

@@ -48,7 +48,7 @@ def _docs() -> None: ...
 def make_tables(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="RECORD...", help="Only these records; all if none is named."),
+        typer.Argument(metavar="RECORD", help="Only these records; all if none is named."),
     ] = None,
     run_again: Annotated[
         bool, typer.Option("--run", help="First run again what the records are made from.")

@@ -19,7 +19,7 @@ from testbed.cli.requirements import (
     missing_for_transports,
 )
 from testbed.experiment import scenario
-from testbed.experiment.scenario import cells
+from testbed.experiment.unfolding import cells
 from testbed.guest.image.tree import our_image
 from testbed.guest.image.upkeep import damages, disk_bytes
 from testbed.guest.kernel.builder import Kernel, cached_kernel

@@ -10,7 +10,8 @@ from rich.table import Table
 
 from testbed.cli.console import err, out
 from testbed.experiment.cell import Cell
-from testbed.experiment.scenario import RESULTS, cell_id
+from testbed.experiment.scenario import RESULTS
+from testbed.experiment.unfolding import cell_id
 from testbed.record.results import Run
 from testbed.run.estimate import recorded_speeds
 

@@ -32,7 +32,7 @@ ReportsName = Annotated[
     ),
 ]
 Points = Annotated[
-    int, typer.Option(min=32, help="Under how many censors calls are tried in the lab.")
+    int, typer.Option(min=16, help="Under how many censors calls are tried in the lab.")
 ]
 Rounds = Annotated[
     int, typer.Option(min=0, help="How often more are tried under what is then believed.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from enum import StrEnum
 from typing import Annotated
@@ -21,7 +21,10 @@ from testbed.cli.requirements import (
 )
 from testbed.experiment import scenario
 from testbed.experiment.hypotheses import family_names, load_family
+from testbed.experiment.linkset import LinkSet
+from testbed.experiment.nat import Nat
 from testbed.experiment.reports import load_reports, report_names
+from testbed.experiment.trace_model import TraceModel
 
 
 class Kind(StrEnum):
@@ -33,6 +36,7 @@ class Kind(StrEnum):
     TRANSPORTS = "transports"
     LINKS = "links"
     TRACES = "traces"
+    NATS = "nats"
     REPORTS = "reports"
     HYPOTHESES = "hypotheses"
     PACKAGES = "packages"
@@ -58,12 +62,9 @@ def print_list(
         },
         Kind.MESSENGERS: _messengers,
         Kind.TRANSPORTS: transport_summaries,
-        Kind.LINKS: lambda: {
-            name: Listed(scenario.load_link_set(name).title) for name in scenario.link_set_names()
-        },
-        Kind.TRACES: lambda: {
-            name: Listed(scenario.load_trace_model(name).title) for name in scenario.trace_names()
-        },
+        Kind.LINKS: lambda: _titles(scenario.LINK_FILES.all_sets()),
+        Kind.TRACES: lambda: _titles(scenario.LINK_FILES.all_models()),
+        Kind.NATS: lambda: _titles(scenario.LINK_FILES.all_nats()),
         Kind.REPORTS: lambda: {name: Listed(load_reports(name).title) for name in report_names()},
         Kind.HYPOTHESES: lambda: {name: Listed(load_family(name).title) for name in family_names()},
         Kind.PACKAGES: _packages,
@@ -83,6 +84,10 @@ def print_list(
         for name, entry in of_kind.items():
             table.add_row(f"[bold]{name}[/]", entry)
         out.print(table)
+
+
+def _titles(found: Mapping[str, LinkSet | TraceModel | Nat]) -> dict[str, Listed]:
+    return {name: Listed(each.title) for name, each in found.items()}
 
 
 def _messengers() -> dict[str, Listed]:

@@ -32,8 +32,9 @@ from testbed.experiment import scenario
 from testbed.experiment.cell import CaptureAt, Cell
 from testbed.experiment.choosing import only_transports, transport_names
 from testbed.experiment.exclusions import check_exclusions
-from testbed.experiment.scenario import RESULTS, Scenario, cells
+from testbed.experiment.scenario import RESULTS, Scenario
 from testbed.experiment.stacks import usual
+from testbed.experiment.unfolding import cells
 from testbed.record.results import Run
 from testbed.run.plan_checks import check_plan
 

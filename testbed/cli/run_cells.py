@@ -22,7 +22,8 @@ from testbed.cli.dry_run import progress_of
 from testbed.cli.kernel import NOT_IN_GUESTS, KernelKind, guest_kernel
 from testbed.experiment.cell import CaptureAt, Cell
 from testbed.experiment.explanations import ScenarioError
-from testbed.experiment.scenario import Scenario, cell_id
+from testbed.experiment.scenario import Scenario
+from testbed.experiment.unfolding import cell_id
 from testbed.record.manifest import Manifest
 from testbed.record.results import ResultsError, Run
 from testbed.run import runner
@@ -66,12 +67,13 @@ def check_possible(plan: Sequence[Cell], kernel: KernelKind, *, twice: bool) -> 
     could not be continued.
 
     Raises:
-        LabError: The cells cannot be run.
+        LabError: A program is missing.
+        ScenarioError: Two options exclude each other.
     """
     if lacks := lacking(plan):
         raise runner.LabError(f"nothing was run: {lacks}")
     if twice and kernel is KernelKind.HOST:
-        raise runner.LabError(
+        raise ScenarioError(
             "--twice needs virtual time: in real time, cells do not repeat to the byte"
         )
 
@@ -110,7 +112,7 @@ def sent_to(
         yield here
         return
     if kernel is KernelKind.HOST:
-        raise runner.LabError(
+        raise ScenarioError(
             "--scheduler runs cells in guests: it cannot be used with --kernel host"
         )
     try:

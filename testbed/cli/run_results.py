@@ -10,7 +10,7 @@ from testbed.cli.answers import print_answer
 from testbed.cli.console import out, short
 from testbed.cli.plot import plot
 from testbed.experiment.cell import Cell
-from testbed.experiment.scenario import cell_id
+from testbed.experiment.unfolding import cell_id
 from testbed.record.manifest import Manifest
 from testbed.record.results import RecordedCell, Run
 from testbed.show import run_tables

@@ -22,6 +22,7 @@ class SchemaKind(StrEnum):
     MESSENGER = "messenger"
     LINKS = "links"
     TRACE = "trace"
+    NAT = "nat"
     REPORTS = "reports"
     HYPOTHESES = "hypotheses"
 

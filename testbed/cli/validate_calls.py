@@ -27,12 +27,12 @@ SCENARIOS = (
     "validate-sound",
     "validate-nack",
 )
-"""The first three send symbols; the others send speech, for ViSQOL and Chromium's own counters."""
+"""The first three send symbols; the others send speech, for ViSQOL and WebRTC's own counters."""
 _HOW = f"""\
 Medians over calls of the mean of both directions. TCP: how many of the calls that were set up used
 TCP. Frames: the share of time that our jitter buffer conceals, by the times at which frames left
 and arrived. Missed: for Telegram and its model, the share of symbols that are not in the sound that
-was played; for Chromium, its own count of concealed samples; for its model, as frames. A model
+was played; for WebRTC, its own count of concealed samples; for its model, as frames. A model
 agrees with the engine if these differ by at most: calls that are set up, one in three; the median
 time to connect, {agreement.SET_UP_TIME_TOLERANCE_S:g} s or \
 {100 * agreement.SET_UP_TIME_TOLERANCE:g} %; frames, \
@@ -43,7 +43,7 @@ time to connect, {agreement.SET_UP_TIME_TOLERANCE_S:g} s or \
 def validate_calls(
     engine: Annotated[
         list[str] | None,
-        typer.Option(help="Only this engine, telegram or webrtc (repeatable)."),
+        typer.Option(help="Only this engine, such as webrtc (repeatable)."),
     ] = None,
     seed: Annotated[list[int] | None, typer.Option(help="Only this seed (repeatable).")] = None,
 ) -> None:
@@ -64,7 +64,8 @@ def validation(
     runs = []
     for name in SCENARIOS:
         of_scenario = load_scenario(name).messengers
-        chosen = [n for p in pairs for n in (p.engine, p.model) if n in of_scenario]
+        named = dict.fromkeys(name for pair in pairs for name in (pair.engine, pair.model))
+        chosen = [name for name in named if name in of_scenario]
         if chosen:
             folder = RESULTS / name
             run(name, messenger=chosen, seed=seeds, out_folder=folder, fresh=fresh)
@@ -78,12 +79,12 @@ def pairs_named(engines: Sequence[str] | None) -> list[Pair]:
     Raises:
         ScenarioError: There is no pair of such a name.
     """
-    named = {pair.engine: pair for pair in PAIRS}
-    if unknown := set(engines or ()) - set(named):
+    named = {pair.engine for pair in PAIRS}
+    if unknown := set(engines or ()) - named:
         raise ScenarioError(
             f"no engine {', '.join(sorted(unknown))}; there are {', '.join(sorted(named))}"
         )
-    return [named[name] for name in engines or named]
+    return [pair for pair in PAIRS if pair.engine in (engines or named)]
 
 
 def print_validation(runs: Sequence[Run], pairs: Sequence[Pair]) -> list[Comparison]:
@@ -105,7 +106,7 @@ def print_validation(runs: Sequence[Run], pairs: Sequence[Pair]) -> list[Compari
         out.print(table(comparisons))
         found += comparisons
         figure = draw(comparisons, pair.title, _HOW.replace("\n", " "))
-        for path in write(figure, runs[-1].folder / "figures" / f"validation-{pair.engine}"):
+        for path in write(figure, runs[-1].folder / "figures" / f"validation-{pair.name}"):
             out.print(f"Figure: {path}", markup=False)
     out.print(_HOW, style="dim")
     return found
@@ -161,8 +162,8 @@ def _of_side(side: Side) -> tuple[str, ...]:
         (side.concealed, "{:.1%}"),
         (side.visqol, "{:.2f}"),
     )
-    told = ("-" if number is None else form.format(number) for number, form in numbers)
-    set_up_s, *others = told
+    texts = ("-" if number is None else form.format(number) for number, form in numbers)
+    set_up_s, *others = texts
     by_tcp = str(side.by_tcp) if side.set_up else "-"
     return f"{side.set_up}/{side.calls}", set_up_s, by_tcp, *others
 

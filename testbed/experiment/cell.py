@@ -56,7 +56,7 @@ abroad of its own (`testbed.lab.net.topology`)."""
 
 
 OtherTraffic = Literal["voice message", "web page", "download"]
-"""Other traffic beside a call and its chat, which a transport should not harm, either."""
+"""Other traffic during a call, besides its chat, which a transport should not harm, either."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Cell:
     compares_topologies: bool = False
     """Whether its scenario has several topologies, so that its name must include this one."""
     other_traffic: tuple[OtherTraffic, ...] = ()
-    """The other traffic beside the call and its chat."""
+    """The other traffic during the call, besides its chat."""
     speech: str = ""
     """A sound file with the speech; empty: the default speech (`testbed.audio.speech`)."""
     local_time: str = time_of_day.DEFAULT
@@ -117,6 +117,8 @@ BRIDGE_NAME = "www.bridge.example"
 """The name in the bridge's certificate and in its clients' SNI."""
 RECORD_FILE, FRAMES_FILE, EVENTS_FILE = "record.json", "frames.csv", "events.log"
 """The files that a finished cell leaves in its job's folder."""
+STATISTICS_FILE = "webrtc-internals.json"
+"""In the folder of an end's node: the statistics of its WebRTC, as a dump of webrtc-internals."""
 SAID_FILES = {"up": "said-up.pcm", "down": "said-down.pcm"}
 """By direction, in the folder of a job with a real engine: the microphone's input (up: the
 caller's), 16-bit mono at `SOUND_RATE_HZ`."""

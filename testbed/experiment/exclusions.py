@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from testbed.experiment.explanations import ScenarioError, there_are
-from testbed.experiment.scenario import Scenario, axes_of, name_on
+from testbed.experiment.scenario import Scenario
+from testbed.experiment.unfolding import axes_of, name_on
 
 
 def check_exclusions(scenario: Scenario) -> None:

@@ -11,6 +11,7 @@ from testbed.call.messenger import Messenger
 from testbed.censor.profile import Profile
 from testbed.experiment.hypotheses import Family
 from testbed.experiment.linkset import LinkSet
+from testbed.experiment.nat import Nat
 from testbed.experiment.reports import Reports
 from testbed.experiment.scenario import Scenario
 from testbed.experiment.stacks import StackFile
@@ -23,6 +24,7 @@ KINDS: Mapping[str, type] = {
     "messenger": Messenger,
     "links": LinkSet,
     "trace": TraceModel,
+    "nat": Nat,
     "reports": Reports,
     "hypotheses": Family,
 }

@@ -12,11 +12,12 @@ if the link follows a trace, a program of the lab holds each packet until it wou
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 
 from testbed.censor.packet import Direction
+from testbed.experiment.nat import Nat
 from testbed.experiment.trace import Trace
 
 _FORBID_UNKNOWN_KEYS = {"extra": "forbid"}
@@ -241,6 +242,10 @@ class Links:
     """The outside core to a server there (bridge, relay)."""
     callee_access: Link = field(default_factory=Link)
     """The callee's home to its provider: the outside core, or one inside."""
+    caller_nat: Nat | None = field(default=None, kw_only=True)
+    """What translates the caller's addresses; None: nothing does."""
+    callee_nat: Nat | None = field(default=None, kw_only=True)
+    """The same for the callee. Only inside the country is there a carrier's node."""
     name: str = field(default="", kw_only=True)
     """Distinguishes cells that differ in their links; empty if a scenario has only one set."""
 
@@ -249,3 +254,14 @@ class Links:
         """The links by the names of their fields."""
         values = ((each.name, getattr(self, each.name)) for each in fields(self))
         return {name: value for name, value in values if isinstance(value, Link)}
+
+    def with_all(self, links: Mapping[str, Link]) -> Links:
+        """Return these links with others by the names of their fields."""
+        return replace(
+            self,
+            access=links["access"],
+            domestic=links["domestic"],
+            backbone=links["backbone"],
+            hosting=links["hosting"],
+            callee_access=links["callee_access"],
+        )

@@ -35,11 +35,16 @@ class LinkSet:
     """The outside core to a server there (bridge, relay)."""
     callee_access: Link = field(default_factory=Link)
     """The outside core to the callee's home."""
+    caller_nat: str = ""
+    """What translates the caller's addresses, by its name in `scenarios/nats/`; empty: nothing."""
+    callee_nat: str = ""
+    """The same for the callee."""
     name: str = field(default="", kw_only=True)
     """The file's name."""
 
     def __post_init__(self) -> None:
         given = {f"{name}.{key}" for name in _LINKS for key in _given(getattr(self, name), Link())}
+        given |= {name for name in ("caller_nat", "callee_nat") if getattr(self, name)}
         covering = {key: set(_prefixes(key)) for key in given}
         if missing := {key for key, found in covering.items() if not found & set(self.evidence)}:
             raise ValueError(f"evidence is missing for {sorted(missing)}")

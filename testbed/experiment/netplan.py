@@ -85,6 +85,8 @@ class NodePlan(NamedTuple):
     """Netlink messages that configure its interfaces and routes, once all links exist."""
     rules: str = ""
     """nftables commands."""
+    forgets_udp_s: int | None = None
+    """After how long it forgets a silent UDP flow; None: the kernel's default."""
 
 
 class NetworkPlan(NamedTuple):

@@ -1,17 +1,14 @@
-"""Read scenarios, profiles and messengers from TOML files, and expand a scenario into its cells.
+"""Read scenarios, profiles and messengers from TOML files, by their names or paths.
 
-The cells are the product of the scenario's axes (messengers, transports, censors, links and
-topologies) without the excluded combinations and with the included ones, each with every seed. A
-wrong file raises one `ScenarioError` with the file, the key and what was expected.
+A wrong file raises one `ScenarioError` with the file, the key and what was expected.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from itertools import product
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field
 
@@ -19,32 +16,25 @@ from testbed.call.messenger import Messenger
 from testbed.censor import local_time as time_of_day
 from testbed.censor.profile import Profile
 from testbed.censor.stack import AnyCensor
-from testbed.experiment.cell import Cell, OtherTraffic, Said, Topology
+from testbed.experiment.cell import OtherTraffic, Said, Topology
 from testbed.experiment.choosing import (
     Entries,
-    load_transport,
-    name_as_shown,
     read_entries,
-    transport_choice,
-    transport_choices,
 )
-from testbed.experiment.explanations import Asked, ScenarioError, TomlTable, by_name, there_are
+from testbed.experiment.explanations import ScenarioError, TomlTable, by_name
 from testbed.experiment.link import Links
-from testbed.experiment.linkset import LinkSet
+from testbed.experiment.link_files import LinkFiles, links_name
 from testbed.experiment.name_lists import with_lists
-from testbed.experiment.names import as_file_name
-from testbed.experiment.stacks import StackFile, Sweep, any_censor, timed, usual
+from testbed.experiment.stacks import StackFile, Sweep, any_censor
 from testbed.experiment.toml_files import (
     check_all_different,
-    name_of,
     path_of,
-    read_toml,
+    read_known,
+    stems,
     table_of,
     tables_of,
     validated,
 )
-from testbed.experiment.trace_files import sealed
-from testbed.experiment.trace_model import TraceModel
 
 ROOT = Path(__file__).resolve().parents[2]
 """The folder with the packages `testbed` and `transports`: a checkout, or `site-packages`."""
@@ -59,8 +49,7 @@ CENSORS = SCENARIOS / "censors"
 STACKS = SCENARIOS / "stacks"
 NAME_LISTS = SCENARIOS / "lists"
 MESSENGERS = SCENARIOS / "messengers"
-LINKS = SCENARIOS / "links"
-TRACES = SCENARIOS / "traces"
+LINK_FILES = LinkFiles(SCENARIOS)
 
 T = TypeVar("T")
 Axis = Literal["messenger", "transport", "censor", "links", "topology"]
@@ -93,7 +82,8 @@ class Scenario:
     censors: Annotated[tuple[str | Sweep, ...], Field(min_length=1)] = ("open",)
     """Profiles, stacks of them in series, from the users outwards (`"a + b"`), and sweeps."""
     links: Links | str | Annotated[tuple[str, ...], Field(min_length=1)] = "home-fibre"
-    """A link set in `scenarios/links/`, several to compare, or the links themselves."""
+    """A link set in `scenarios/links/`, several to compare, or the links themselves. In
+    `"SET behind A and B"`, A and B are the NATs of both ends (`scenarios/nats/`)."""
     topologies: Annotated[tuple[Topology, ...], Field(min_length=1)] = ("one-sided",)
     """Where the ends of a call are; several are compared."""
     exclude: tuple[Mapping[Axis, str], ...] = ()
@@ -103,7 +93,7 @@ class Scenario:
     said: Said = "speech"
     """What is said in the calls."""
     other_traffic: tuple[OtherTraffic, ...] = ()
-    """Other traffic beside each call and its chat, to see whether it is harmed."""
+    """Other traffic during each call, besides its chat, to see whether it is harmed."""
     speech: str = ""
     """The path of a sound file; empty: Debian's clips of speech (`testbed.audio.speech`)."""
     local_time: str | Annotated[tuple[str, ...], Field(min_length=1)] = time_of_day.DEFAULT
@@ -128,9 +118,10 @@ class Scenario:
     def link_sets(self) -> dict[str, Links]:
         """The links by name, as read from their files; inline links have an empty name."""
         if isinstance(self.links, Links):
-            return {"": sealed(self.links, TRACES)}
+            return {"": LINK_FILES.sealed(self.links)}
         names = (self.links,) if isinstance(self.links, str) else self.links
-        return by_name(f"{self.name}.toml: links", ((name_of(n), n, load_links(n)) for n in names))
+        asked = ((links_name(n), n, load_links(n)) for n in names)
+        return by_name(f"{self.name}.toml: links", asked)
 
 
 def checkout(needed_for: str) -> Path:
@@ -223,138 +214,27 @@ def _read_like(path: Path, folder: Path, what: str) -> tuple[TomlTable | None, T
 
 def link_set_names() -> list[str]:
     """Return the names of the link sets."""
-    return _stems(LINKS)
+    return stems(LINK_FILES.sets)
 
 
-def load_link_set(name: str) -> LinkSet:
-    """Read a link set by its name in `scenarios/links/`, or by the path of its file."""
-    return _load(path_of(name, LINKS), LinkSet, "link set")
-
-
-def load_links(name: str) -> Links:
-    """Read the links of a link set, with hashes of the traces that they follow."""
-    return sealed(load_link_set(name).links, TRACES)
-
-
-def trace_names() -> list[str]:
-    """Return the names of the models of mobile links."""
-    return _stems(TRACES)
-
-
-def load_trace_model(name: str) -> TraceModel:
-    """Read the model of a mobile link by its name in `scenarios/traces/`."""
-    return _load(path_of(name, TRACES), TraceModel, "model of a trace")
-
-
-def cells(scenario: Scenario) -> list[Cell]:
-    """Return the cells of a scenario, with seeds innermost and included cells last."""
-    axes = axes_of(scenario)
-    product_of = {_names_of(c): c for c in product(*(a.items() for a in axes.values()))}
-    chosen = {
-        names: combination
-        for names, combination in product_of.items()
-        if not any(_is_meant(names, rule) for rule in scenario.exclude)
-    }
-    for rule in scenario.include:
-        narrowed = {**axes, **{axis: _load_one(axis, name) for axis, name in rule.items()}}
-        chosen |= {_names_of(c): c for c in product(*(a.items() for a in narrowed.values()))}
-    if not chosen:
-        raise ScenarioError(f"{scenario.name}.toml: exclude: it leaves no call to make")
-    compares_links, compares_topologies = (
-        len({names[axis] for names in chosen}) > 1 for axis in (-2, -1)
-    )
-    found = []
-    for (_, messenger), (_, choice), (_, censor), (name, links), (_, topology) in chosen.values():
-        named = replace(links, name=name) if compares_links else links
-        found += [
-            Cell(
-                messenger,
-                choice,
-                restriction,
-                named,
-                seed,
-                scenario.duration_s,
-                scenario.said,
-                topology,
-                compares_topologies,
-                scenario.other_traffic,
-                scenario.speech,
-                local_time,
-            )
-            for restriction, local_time in timed(censor, scenario.local_times)
-            for seed in scenario.seeds
-        ]
-    for choice in {str(cell.transport): cell.transport for cell in found}.values():
-        load_transport(choice)
-    asked = ((cell_id(cell), _in_words(cell), cell) for cell in found)
-    return list(by_name(f"{scenario.name}.toml: cells", asked).values())
-
-
-def _in_words(cell: Cell) -> str:
-    """Return a description of a cell for error messages."""
-    where = f"{cell.censor.name} over {cell.links.name}".removesuffix(" over ")
-    return f"{cell.messenger.name}, {cell.transport}, {where}, {cell.topology}, seed {cell.seed}"
-
-
-def axes_of(scenario: Scenario) -> dict[Axis, dict[str, Any]]:
-    """Return the values on each axis by name, in the order of the axes."""
-    source = f"{scenario.name}.toml"
-    read = [(name, load_messenger(name)) for name in scenario.messengers]
-    messengers = [(messenger.name, name, messenger) for name, messenger in read]
-    censors = [found for entry in scenario.censors for found in _censors(entry, source)]
-    return {
-        "messenger": by_name(f"{source}: messengers", messengers),
-        "transport": {str(choice): choice for choice in transport_choices(scenario.transports)},
-        "censor": by_name(f"{source}: censors", censors),
-        "links": scenario.link_sets,
-        "topology": {name: name for name in scenario.topologies},
-    }
-
-
-def _load_one(axis: Axis, name: str) -> dict[str, object]:
-    """Load a value that an `include` entry names; return it by its name on the axis."""
-    load: dict[Axis, Callable[[str], object]] = {
-        "messenger": load_messenger,
-        "transport": transport_choice,
-        "censor": load_any_censor,
-        "links": load_links,
-        "topology": _topology,
-    }
-    return {name_on(axis, name): load[axis](name)}
-
-
-def _topology(name: str) -> str:
-    if name not in (known := get_args(Topology)):
-        raise ScenarioError(f"no topology {name!r}; {there_are(name, known)}")
-    return name
-
-
-def _names_of(combination: Iterable[tuple[str, object]]) -> tuple[str, ...]:
-    return tuple(name for name, _ in combination)
-
-
-def cell_id(cell: Cell) -> str:
-    """Return a cell's name within its scenario, which is safe as a folder name."""
-    restriction = f"{cell.censor.name} over {cell.links.name}".removesuffix(" over ")
-    if cell.compares_topologies:
-        restriction += f" {cell.topology}"
-    parts = (cell.messenger.name, str(cell.transport), restriction, f"seed {cell.seed}")
-    return "--".join(map(as_file_name, parts))
+def load_links(text: str) -> Links:
+    """Read links by the name of their set, with NATs if the text names any (`LinkFiles.links`)."""
+    return LINK_FILES.links(text)
 
 
 def scenario_names() -> list[str]:
     """Return the names of the scenarios that come with the project."""
-    return _stems(SCENARIOS)
+    return stems(SCENARIOS)
 
 
 def censor_names() -> list[str]:
     """Return the names of the censor profiles."""
-    return _stems(CENSORS)
+    return stems(CENSORS)
 
 
 def stack_names() -> list[str]:
     """Return the names of the stacks that have a file."""
-    return _stems(STACKS)
+    return stems(STACKS)
 
 
 def any_censor_names() -> list[str]:
@@ -364,32 +244,7 @@ def any_censor_names() -> list[str]:
 
 def messenger_names() -> list[str]:
     """Return the names of the messengers."""
-    return _stems(MESSENGERS)
-
-
-def _stems(folder: Path) -> list[str]:
-    return sorted(p.stem for p in folder.glob("*.toml") if p.name[0] not in "._")
-
-
-def _censors(entry: str | Sweep, source: str) -> Iterator[Asked[AnyCensor]]:
-    """Yield each censor of an entry of a scenario."""
-    if isinstance(entry, Sweep):
-        yield from entry.of(load_any_censor(entry.name), source)
-        return
-    censor = load_any_censor(entry)
-    yield censor.name, entry, censor
-
-
-def _is_meant(names: Iterable[str], rule: Mapping[Axis, str]) -> bool:
-    """Return whether a combination, given by its names in axis order, matches all that is named."""
-    by_axis = dict(zip(get_args(Axis), names, strict=True))
-    return all(by_axis[axis] == name_on(axis, name) for axis, name in rule.items())
-
-
-def name_on(axis: Axis, text: str) -> str:
-    """Return the name on an axis of what people write: a name in any form, or a path."""
-    forms: Mapping[Axis, Callable[[str], str]] = {"transport": name_as_shown, "censor": usual}
-    return forms.get(axis, name_of)(text)
+    return stems(MESSENGERS)
 
 
 def _load(path: Path, kind: type[T], what: str) -> T:
@@ -397,18 +252,6 @@ def _load(path: Path, kind: type[T], what: str) -> T:
 
 
 def _read(path: Path, what: str) -> TomlTable:
-    try:
-        return read_toml(path)
-    except FileNotFoundError:
-        if path.parent not in (
-            SCENARIOS,
-            CENSORS,
-            STACKS,
-            MESSENGERS,
-            LINKS,
-            TRACES,
-        ):  # somebody's own
-            raise ScenarioError(f"no {what} {path}: there is no such file") from None
-        names = any_censor_names() if path.parent == CENSORS else _stems(path.parent)
-        known = there_are(path.stem, names)
-        raise ScenarioError(f"no {what} {path.stem!r}: {path} is missing; {known}") from None
+    is_ours = path.parent in (SCENARIOS, CENSORS, STACKS, MESSENGERS)
+    names = any_censor_names() if path.parent == CENSORS else stems(path.parent) if is_ours else []
+    return read_known(path, what, path.parent if is_ours else SCENARIOS, names)

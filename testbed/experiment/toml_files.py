@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 
-from testbed.experiment.explanations import ScenarioError, TomlTable, describe
+from testbed.experiment.explanations import ScenarioError, TomlTable, describe, there_are
 from testbed.experiment.ranges import wrong_values
 
 T = TypeVar("T")
@@ -82,6 +82,26 @@ def read_toml(path: Path) -> TomlTable:
     if wrong := wrong_values(content):
         raise ScenarioError(f"{path}: {'; '.join(wrong[:_MOST_ERRORS])}")
     return content
+
+
+def read_known(path: Path, what: str, folder: Path, names: Sequence[str]) -> TomlTable:
+    """Return the content of a TOML file, which may be one of those in a folder with these names.
+
+    Raises:
+        ScenarioError: There is no such file, or it cannot be read; `what` says what it is.
+    """
+    try:
+        return read_toml(path)
+    except FileNotFoundError:
+        if path.parent != folder:  # somebody's own
+            raise ScenarioError(f"no {what} {path}: there is no such file") from None
+        known = there_are(path.stem, names)
+        raise ScenarioError(f"no {what} {path.stem!r}: {path} is missing; {known}") from None
+
+
+def stems(folder: Path) -> list[str]:
+    """Return the names of the files in a folder that have a name to be used by."""
+    return sorted(p.stem for p in folder.glob("*.toml") if p.name[0] not in "._")
 
 
 def validated(path: Path, content: TomlTable, kind: type[T]) -> T:

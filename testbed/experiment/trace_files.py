@@ -43,8 +43,8 @@ def sealed(links: Links, models: Path) -> Links:
         ScenarioError: A trace cannot be read, or a hash that it has already is a different one.
     """
     courses_of(links.all.values(), models)
-    known = (_sealed(link, models) for link in links.all.values())
-    return Links(links.source, *known, name=links.name)
+    known = {name: _sealed(link, models) for name, link in links.all.items()}
+    return links.with_all(known)
 
 
 def _sealed(link: Link, models: Path) -> Link:

@@ -7,6 +7,7 @@
     RUN/cells/CELL/events.log what the censor found and did: seconds since dialling, flow, event
     RUN/cells/CELL/heard-*.wav what a real engine played to the callee (up) and the caller (down)
     RUN/cells/CELL/*.log      the logs of third-party programs
+    RUN/cells/CELL/*-webrtc-internals.json  the statistics of an end's WebRTC, one report a second
     RUN/cells/CELL/*.pcap     what crossed each middlebox or each end, if a capture was requested
     RUN/cells/CELL/scores.json  the scores of its sound, if `testbed score` was run
     RUN/cells/CELL/wall.json  what it cost; the only file that differs between two equal runs
@@ -31,7 +32,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from testbed.errors import InputError
-from testbed.experiment.cell import EVENTS_FILE, FRAMES_FILE, CaptureAt
+from testbed.experiment.cell import EVENTS_FILE, FRAMES_FILE, STATISTICS_FILE, CaptureAt
 from testbed.record.cell_record import CellRecord, parsed
 from testbed.record.checksums import check_sum, damage, is_sealed, seal, sums, with_sum
 from testbed.record.left_files import plain_name, read_left, read_tail, write_left
@@ -74,6 +75,10 @@ class Wall:
 
 
 _WALLS = TypeAdapter(Wall)
+
+
+_OF_NODES = ("*.log", "*.pcap", STATISTICS_FILE)
+"""What is kept of a node's folder."""
 
 
 @dataclass(frozen=True)
@@ -203,7 +208,7 @@ class Run:
         """Move a conducted cell's files from its job's folder into the run, atomically."""
         done = job.with_name(job.name + ".done")
         done.mkdir()
-        logs = [path for kind in ("log", "pcap") for path in sorted(job.glob(f"nodes/*/*.{kind}"))]
+        logs = [path for kind in _OF_NODES for path in sorted(job.glob(f"nodes/*/{kind}"))]
         for path in (
             job / FRAMES_FILE,
             job / EVENTS_FILE,

@@ -33,7 +33,7 @@ from testbed.experiment.cell import (
     Job,
     Said,
 )
-from testbed.experiment.scenario import TRACES
+from testbed.experiment.scenario import LINK_FILES
 from testbed.experiment.trace_files import courses_of
 from testbed.listen.script import speech_encodings, what_is_said
 from testbed.record.cell_record import CellRecord, read_observation
@@ -69,7 +69,7 @@ def prepare_job(job: Path, cell: Cell, *, pcap: CaptureAt | None = None) -> None
         for way, name in SAID_FILES.items():
             (job / name).write_bytes(_microphone(cell.said, cell.speech, cell.duration_s, way))
     with (job / JOB_FILE).open("wb") as file:
-        courses = courses_of(cell.links.all.values(), TRACES)
+        courses = courses_of(cell.links.all.values(), LINK_FILES.models)
         network = plan_of(CallTopo(cell.links, cell.seed, cell.topology, courses))
         pickle.dump(Job(cell, network, frames, pcap), file)
     write_certificates(job)
@@ -165,15 +165,15 @@ def _listened(
             continue
         count = len(direction.sent_s)
         had = had_of(arrivals_of(direction, codec, packets[way]))
-        told = listen(
+        listened = listen(
             render(decoded(had, count, frame_s), packets[way], SOUND_RATE_HZ),
             Recording(Speech(pcm, SOUND_RATE_HZ), heard_from_s),
             direction.sent_s,
             had,
             frame_s,
         )
-        if told.played_count >= _LEAST_FOUND * len(had):
-            found[way] = told
+        if listened.played_count >= _LEAST_FOUND * len(had):
+            found[way] = listened
     return found
 
 

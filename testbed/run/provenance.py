@@ -26,7 +26,8 @@ from testbed.experiment.cell import Cell, TransportChoice
 from testbed.experiment.choosing import load_transport
 from testbed.experiment.link import Links
 from testbed.experiment.loading import programs_of
-from testbed.experiment.scenario import ROOT, Scenario, cell_id
+from testbed.experiment.scenario import ROOT, Scenario
+from testbed.experiment.unfolding import cell_id
 from testbed.guest.image.lock import read_lock
 from testbed.guest.image.tree import our_image
 from testbed.guest.kernel.builder import Kernel
@@ -66,12 +67,12 @@ def manifest(scenario: Scenario, cells: Sequence[Cell], kernel: KernelBuild) -> 
 
 
 def laboratory_of(kernel: Kernel) -> KernelBuild:
-    """Return what a run's record says of a guest kernel and of the lab image beside it."""
+    """Return what a run's record says of a guest kernel and of its lab image."""
     return KernelBuild("virtual", kernel.version, kernel.key, our_image().hash)
 
 
 def laboratory_on_host() -> KernelBuild:
-    """Return what a run's record says of the host's kernel and of the lab image beside it."""
+    """Return what a run's record says of the host's kernel and of its lab image."""
     return KernelBuild("host", os.uname().release, image=our_image().hash)
 
 

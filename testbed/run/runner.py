@@ -27,7 +27,8 @@ from testbed.call.engines import ENGINES, GUEST_MB
 from testbed.errors import Interrupted, KnownError
 from testbed.experiment.cell import ERROR_FILE, LACKS_FILE, CaptureAt, Cell
 from testbed.experiment.explanations import ScenarioError
-from testbed.experiment.scenario import ROOT, cell_id
+from testbed.experiment.scenario import ROOT
+from testbed.experiment.unfolding import cell_id
 from testbed.guest.code_tree import BOOT, PLACE, guest_code
 from testbed.guest.image.archives import SITE
 from testbed.guest.image.enter import entered

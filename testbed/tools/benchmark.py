@@ -20,7 +20,8 @@ from typing import get_args
 import trio
 
 from testbed.experiment.cell import RECORD_FILE, Cell
-from testbed.experiment.scenario import cells, load_scenario
+from testbed.experiment.scenario import load_scenario
+from testbed.experiment.unfolding import cells
 from testbed.guest.kernel.job import Counts
 from testbed.record.cell_record import read_observation
 from testbed.record.left_files import read_left
@@ -89,6 +90,7 @@ KINDS = (
     CellKind("hysteria2", "through sing-box", 25, transport="hysteria2"),
     CellKind("wireguard", "through the kernel's WireGuard", 25, transport="wireguard"),
     CellKind("engine", "Telegram's real engine, 20 s", 5, messenger="telegram", duration_s=20),
+    CellKind("webrtc", "libwebrtc without a browser, 20 s", 5, messenger="webrtc", duration_s=20),
     CellKind("long", "as direct, 600 s", 400, duration_s=600),
 )
 """Kinds of cells whose costs differ most."""

@@ -25,7 +25,8 @@ from testbed.analysis.censor_view import labels_of
 from testbed.analysis.groups import grouped
 from testbed.experiment.cell import Cell, TransportChoice
 from testbed.experiment.explanations import ScenarioError
-from testbed.experiment.scenario import Scenario, cells
+from testbed.experiment.scenario import Scenario
+from testbed.experiment.unfolding import cells
 from testbed.guest.kernel.builder import Kernel
 from testbed.record.cell_record import CallKey, CellRecord
 from testbed.record.manifest import KernelBuild

@@ -19,7 +19,8 @@ from pathlib import Path
 from testbed.call.engines import ENGINES
 from testbed.experiment.cell import FRAMES_FILE, RECORD_FILE, THROUGH, Cell, TransportChoice
 from testbed.experiment.choosing import transport_choice, transport_choices
-from testbed.experiment.scenario import ROOT, cells, load_messenger, load_scenario, messenger_names
+from testbed.experiment.scenario import ROOT, load_messenger, load_scenario, messenger_names
+from testbed.experiment.unfolding import cells
 from testbed.guest.kernel.builder import Kernel
 from testbed.guest.programs import is_in_image, version
 from testbed.record.cell_record import read_observation

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from testbed.experiment.cell import Cell
 from testbed.experiment.choosing import WithParameters
-from testbed.experiment.scenario import cell_id, cells, load_scenario, messenger_names
+from testbed.experiment.scenario import load_scenario, messenger_names
+from testbed.experiment.unfolding import cell_id, cells
 from testbed.guest.kernel.builder import Kernel
 from testbed.record.results import SCORES, WALL, Run
 from testbed.run.provenance import laboratory_of, manifest

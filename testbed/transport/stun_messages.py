@@ -203,6 +203,14 @@ def xor_address(address: Address) -> bytes:
     return struct.pack("!HHI", 1, port, host)
 
 
+def binding_answer(request: bytes, client: Address) -> bytes | None:
+    """Return a STUN server's answer, which tells a client its address; None: it gets none."""
+    if type_of(request) != BINDING:
+        return None
+    mapped = (XOR_MAPPED_ADDRESS, xor_address(client))
+    return build(BINDING + SUCCESS, transaction_of(request), mapped)
+
+
 def long_term_key(username: str, realm: str, password: str) -> bytes:
     """Return the key of long-term credentials (RFC 8489, 9.2.2)."""
     return hashlib.md5(f"{username}:{realm}:{password}".encode()).digest()

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from testbed.audio.opus import (
-    SPEECH_FOLDER,
     Decoder,
     OpusSettings,
     Speech,
@@ -19,10 +18,8 @@ from testbed.audio.opus import (
     has_fec,
     read_speech,
 )
+from tests.marks import needs_speech
 
-needs_speech = pytest.mark.skipif(
-    not SPEECH_FOLDER.is_dir(), reason="needs the package pocketsphinx-testdata"
-)
 VOICED = [169, 544, 584, 828, 943, 1027, 1146]
 """Frames of 20 ms in the middle of a vowel of the default speech."""
 

@@ -25,29 +25,24 @@ from testbed.tools.calibration.profiles import calibrate_links, calibrate_profil
 from tests.censor.packets import profile, rule
 
 pytestmark = pytest.mark.guest
-LONG = (
-    *("cn-quic-sni-2024", "cn-quic-sni-2025", "ir-protocol-filter-2020", "ru-capacity"),
-    "ru-twitter-2021",
+QUICK = (
+    "ru-16kb-2025",
+    "ru-calls-2025-08",
+    "ru-telegram-2026-02",
+    "ru-tls-policing-2025-11",
+    "ru-whitelist-mobile",
+    "shape-64k",
+    "udp-blocked",
 )
-"""Profiles that take longest, and below those that vary others: slow tests. What they have of
-numbers, others have, too, or `test_wrong_censors` simulates it."""
-VARIANTS = (
-    "ru-16kb-2025-06",
-    "ru-16kb-25-packets",
-    "ru-whitelist-mobile-drop",
-    "ru-whitelist-mobile-reset",
-    *("stun-every-packet", "stun-first-4"),
-    *("loss-10", "loss-20", "loss-30", "shape-40k", "shape-128k", "reorder-slight"),
-    *("ru-fully-encrypted-2024", "ru-hosting-2025-10", "ru-messengers-2026-02"),
-    *("ru-mobile-udp-2025-12", "ru-mtproxy-2026-04", "ru-quic-sni-2023", "ru-vpn-protocols"),
-    *("ir-allow-list-2026-01", "cn-tls-sni-2025-12"),
-)
+"""Profiles that are tried each time: each kind of action that one of them does not have is in
+`test_what_no_shipped_profile_does_is_measured_too`, but for bursts and capacities. All numbers are
+simulated without a guest in `test_wrong_censors`."""
 
 
 def profiles() -> Iterator[Any]:
     """Yield the shipped profiles."""
     for name in censor_names():
-        yield pytest.param(name, marks=pytest.mark.slow if name in LONG + VARIANTS else ())
+        yield pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
 
 
 def calibrated(name: str, kernel: Kernel, folder: Path) -> Calibration:

@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from testbed.experiment.link import Change, GilbertElliott, Link, Links, Override
-from testbed.experiment.scenario import TRACES
+from testbed.experiment.scenario import LINK_FILES
 from testbed.experiment.trace import Trace
 from testbed.experiment.trace_files import courses_of
 from testbed.guest.kernel.builder import Kernel
@@ -30,6 +30,7 @@ def numbers(found: Calibration, link: str) -> dict[str, Measurement]:
     return {each.number: each for each in found.measurements if each.rule == link}
 
 
+@pytest.mark.slow
 def test_each_direction_has_its_own_numbers(kernel: Kernel, tmp_path: Path) -> None:
     access = Link(
         delay_ms=30,
@@ -130,7 +131,7 @@ def test_a_link_that_follows_another_trace_is_out_of_tolerance(
     for name, times_ms in (("one", [5, 10, 15]), ("other", [5, 11, 15])):
         (tmp_path / name).write_text("".join(f"{each}\n" for each in times_ms))
         link = Link(up=Override(trace=Trace(str(tmp_path / name), loops=False)))
-        tasks = trace_tasks("access", link, courses_of([link], TRACES))
+        tasks = trace_tasks("access", link, courses_of([link], LINK_FILES.models))
         parts.append(list(tasks)[-1])
     part = profiles._Part("mine", parts[1][0], parts[0][1])
     trio.run(profiles._play, part, kernel, tmp_path / "job", 0)

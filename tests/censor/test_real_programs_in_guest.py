@@ -33,28 +33,28 @@ STUN = {"stun", "stun-strict"}
 CHAT = {f"tcp {RELAY}:443": TLS}
 
 PROGRAMS = {
+    "turn {over = tls}": {f"tcp {BRIDGE}:443": TLS},
+    "wireguard {implementation = wireguard-go}": {f"udp {BRIDGE}:443": {"wireguard"}},
     "obfs4": {f"tcp {BRIDGE}:443": {"fully-encrypted", "unknown"}},
-    "tor": {f"tcp {BRIDGE}:443": {"fully-encrypted", "unknown"}},
-    "meek_lite": {f"tcp {BRIDGE}:443": TLS},
-    "hysteria2": {f"udp {BRIDGE}:443": QUIC},
     "tuic": {f"udp {BRIDGE}:443": QUIC},
-    "shadowsocks2022": {f"udp {BRIDGE}:443": {"rtp-timing", "unknown"}},
     "shadowsocks_libev": {f"udp {BRIDGE}:443": {"rtp-timing", "unknown"}},
     "shadowtls": {f"tcp {BRIDGE}:443": {*TLS, "tls-in-tls"}},
     "trojan_tls": {f"tcp {BRIDGE}:443": {*TLS, "tls-in-tls"}},
     "anytls": {f"tcp {BRIDGE}:443": TLS},
-    "vless_ws_tls": {f"tcp {BRIDGE}:443": {*TLS, "tls-in-tls"}},
     "stunnel": {f"tcp {BRIDGE}:443": TLS},
-    "wireguard": {f"udp {BRIDGE}:443": {"wireguard"}},
-    "wireguard {implementation = wireguard-go}": {f"udp {BRIDGE}:443": {"wireguard"}},
-    "openvpn": {f"udp {BRIDGE}:443": {"openvpn", "unknown"}},
     "openvpn {over = tcp}": {f"tcp {BRIDGE}:443": {"openvpn", "unknown"}},
-    "turn": {f"udp {BRIDGE}:443": {*STUN, "turn-channel-data", "rtp-timing"}},
-    "turn {over = tcp}": {f"tcp {BRIDGE}:443": {"unknown", "stun", "turn-channel-data"}},
-    "turn {over = tls}": {f"tcp {BRIDGE}:443": TLS},
     "iodine": {f"udp {BRIDGE}:53": {"dns"}},
 }
 SLOW_PROGRAMS = {
+    "turn": {f"udp {BRIDGE}:443": {*STUN, "turn-channel-data", "rtp-timing"}},
+    "wireguard": {f"udp {BRIDGE}:443": {"wireguard"}},
+    "tor": {f"tcp {BRIDGE}:443": {"fully-encrypted", "unknown"}},
+    "meek_lite": {f"tcp {BRIDGE}:443": TLS},
+    "hysteria2": {f"udp {BRIDGE}:443": QUIC},
+    "shadowsocks2022": {f"udp {BRIDGE}:443": {"rtp-timing", "unknown"}},
+    "vless_ws_tls": {f"tcp {BRIDGE}:443": {*TLS, "tls-in-tls"}},
+    "openvpn": {f"udp {BRIDGE}:443": {"openvpn", "unknown"}},
+    "turn {over = tcp}": {f"tcp {BRIDGE}:443": {"unknown", "stun", "turn-channel-data"}},
     "wireguard through turn": {f"udp {BRIDGE}:443": {*STUN, "turn-channel-data", "rtp-timing"}},
     "xray": {f"tcp {BRIDGE}:443": {*TLS, "tls-in-tls"}},
     "xray {network = xhttp}": {f"tcp {BRIDGE}:443": TLS},
@@ -64,7 +64,9 @@ SLOW_PROGRAMS = {
     "xray_wireguard {finalmask = salamander}": {f"udp {BRIDGE}:443": {"rtp-timing", "unknown"}},
     "xray_wireguard {finalmask = header-srtp}": {f"udp {BRIDGE}:443": {"rtp", "rtp-timing"}},
 }
-"""By transport: what is stated of its flows, by protocol and server; a call's rhythm shows through
+"""Those whose conformance is tested each time, or that share their shape with one that is here.
+
+By transport: what is stated of its flows, by protocol and server; a call's rhythm shows through
 what has no shape of its own and sends a packet for each frame."""
 
 
@@ -112,6 +114,7 @@ def test_a_program_is_recognised_as_what_it_is_and_as_nothing_else(
     assert labels(pcap, EVERYTHING) == stated | CHAT
 
 
+@pytest.mark.slow
 def test_snowflakes_client_and_proxy_are_known_by_their_dtls(kernel: Kernel, run: Run) -> None:
     """The proxy opens the flows that WebRTC (pion) tries, to ports that the client has drawn."""
     found = labels(captured(kernel, run, "whatsapp", "snowflake"), EVERYTHING)
@@ -121,13 +124,14 @@ def test_snowflakes_client_and_proxy_are_known_by_their_dtls(kernel: Kernel, run
     assert [labels for labels in tried if labels != STUN] == [STUN | dtls]
 
 
+@pytest.mark.slow
 def test_telegrams_engine_is_known_by_its_reflector(kernel: Kernel, run: Run) -> None:
     found = labels(captured(kernel, run, "telegram", "direct"), EVERYTHING)
     assert found.pop(f"udp {RELAY}:599") >= {"telegram-reflector"}
     assert found == CHAT
 
 
-@pytest.mark.parametrize("transport", ["hysteria2", "tuic"])
+@pytest.mark.parametrize("transport", ["hysteria2", pytest.param("tuic", marks=pytest.mark.slow)])
 def test_a_quic_clients_server_name_needs_reassembly(
     kernel: Kernel, run: Run, transport: str
 ) -> None:

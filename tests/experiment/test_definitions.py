@@ -15,6 +15,7 @@ from testbed.experiment.exclusions import check_exclusions
 from testbed.experiment.explanations import ScenarioError
 from testbed.experiment.link import Link
 from testbed.experiment.linkset import LinkSet
+from testbed.experiment.unfolding import cells
 
 REVIEWED = 'reviewed = "2026-11-30"\n'
 
@@ -76,6 +77,7 @@ def test_a_messenger_that_is_like_another_says_only_what_differs() -> None:
         ("like = 'whatsapp'\nrepair = { copies = 0 }\n", r"copies: 0 is out of range, .* 1 to 10"),
         ("like = 'telegram'\nrepair = { nack = true }\n", "ntgcalls cannot be made to send NACKs"),
         ("like = 'webrtc'\nrepair = { copies = 2 }\n", "a real engine cannot be given these"),
+        ("like = 'whatsapp'\nrepair = { red = true }\n", "model cannot be made to send RED"),
         ("like = 'max'\nplayout = { min_delay_ms = 50 }\n", r"missing for \['playout'\]"),
         (
             "like = 'max'\nplayout = { min_delay_ms = -1 }\n",
@@ -176,7 +178,7 @@ def test_telegram_changes_how_calls_are_played_and_others_do_not() -> None:
 def test_wherever_a_name_is_accepted_so_is_a_path(tmp_path: Path) -> None:
     for folder, name in ((scenario.CENSORS, "loss-5"), (scenario.MESSENGERS, "max")):
         (tmp_path / f"my-{name}.toml").write_text((folder / f"{name}.toml").read_text())
-    (tmp_path / "line.toml").write_text((scenario.LINKS / "4g.toml").read_text())
+    (tmp_path / "line.toml").write_text((scenario.LINK_FILES.sets / "4g.toml").read_text())
     written = tmp_path / "mine.toml"
     written.write_text(
         f"""title = "t"
@@ -192,7 +194,7 @@ include = [{{ censor = "{tmp_path}/my-loss-5.toml", links = "4g" }}]
     )
     loaded = scenario.load_scenario(str(written))
     check_exclusions(loaded)
-    plan = scenario.cells(loaded)
+    plan = cells(loaded)
     assert {cell.messenger.name for cell in plan} == {"my-max", "whatsapp"}
     assert {cell.censor.name for cell in plan} == {"open", "my-loss-5"}
     assert {(cell.messenger.name, cell.links.name) for cell in plan} == {
@@ -210,4 +212,4 @@ def test_a_transport_may_be_excluded_by_any_form_of_its_name(tmp_path: Path) -> 
     )
     loaded = scenario.load_scenario(str(written))
     check_exclusions(loaded)
-    assert {str(cell.transport) for cell in scenario.cells(loaded)} == {"direct"}
+    assert {str(cell.transport) for cell in cells(loaded)} == {"direct"}

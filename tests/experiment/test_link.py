@@ -13,7 +13,7 @@ from testbed.evidence import Evidence
 from testbed.experiment.explanations import ScenarioError
 from testbed.experiment.link import Change, GilbertElliott, Link, Override
 from testbed.experiment.linkset import LinkSet
-from testbed.experiment.scenario import load_link_set
+from testbed.experiment.scenario import LINK_FILES
 
 ASSUMED = Evidence("a test", "assumed")
 EVIDENCE = '[evidence]\naccess = { source = "a test", confidence = "assumed" }\n'
@@ -43,7 +43,7 @@ at_s = 20
 gap_s = 1.5
 delay_ms = 60
 """
-    access = load_link_set(written(tmp_path, keys)).links.access
+    access = LINK_FILES.link_set(written(tmp_path, keys)).links.access
     up, down = (access.direction(each) for each in Direction)
     assert (up.rate_mbps, up.queue_bytes, up.loss) == (1, 30_000, 0)
     assert (down.rate_mbps, down.queue_bytes) == (6, None)
@@ -81,7 +81,7 @@ def test_a_wrong_link_names_the_key_and_what_was_expected(
     tmp_path: Path, keys: str, said: str
 ) -> None:
     with pytest.raises(ScenarioError, match=said):
-        load_link_set(written(tmp_path, keys))
+        LINK_FILES.link_set(written(tmp_path, keys))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ import pytest
 from testbed.censor.actions.drop import Drop
 from testbed.experiment import choosing, scenario
 from testbed.experiment.explanations import ScenarioError
-from testbed.experiment.scenario import cell_id, cells, load_scenario
+from testbed.experiment.scenario import load_scenario
+from testbed.experiment.unfolding import cell_id, cells
 
 REVIEWED = 'reviewed = "2026-11-30"\n'
 FOUNDING = scenario.SCENARIOS / "ru-calls-2025-08.toml"

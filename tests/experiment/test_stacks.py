@@ -11,7 +11,8 @@ from testbed.censor.stack import Stack
 from testbed.experiment import scenario
 from testbed.experiment.exclusions import check_exclusions
 from testbed.experiment.explanations import ScenarioError
-from testbed.experiment.scenario import cell_id, cells, load_any_censor, load_scenario
+from testbed.experiment.scenario import load_any_censor, load_scenario
+from testbed.experiment.unfolding import cell_id, cells
 from tests.wrong_input.refusals import refused
 from tests.wrong_input.refusals import testbed as command
 

@@ -13,7 +13,8 @@ from testbed.censor.packet import Direction
 from testbed.evidence import Evidence
 from testbed.experiment.explanations import ScenarioError
 from testbed.experiment.link import Link, Links, Override
-from testbed.experiment.scenario import TRACES, load_links, load_trace_model, trace_names
+from testbed.experiment.scenario import LINK_FILES, load_links
+from testbed.experiment.toml_files import stems
 from testbed.experiment.trace import Trace, parse_trace
 from testbed.experiment.trace_files import courses_of, sealed
 from testbed.experiment.trace_model import TraceModel, WanderingRate
@@ -68,14 +69,14 @@ def test_a_wrong_line_is_named(tmp_path: Path, text: str, said: str) -> None:
     path = tmp_path / "mine.up"
     path.write_text(text)
     with pytest.raises(ScenarioError, match=said):
-        courses_of([Link(up=Override(trace=Trace(str(path))))], TRACES)
+        courses_of([Link(up=Override(trace=Trace(str(path))))], LINK_FILES.models)
 
 
 def test_a_pair_of_files_is_named_without_their_ends(tmp_path: Path) -> None:
     for end, text in (("up", "10\n"), ("down", "2\n4\n")):
         (tmp_path / f"walk.{end}").write_text(text)
     trace = Trace(str(tmp_path / "walk"))
-    found = courses_of([Link(trace=trace)], TRACES)
+    found = courses_of([Link(trace=trace)], LINK_FILES.models)
     assert list(found[trace, Direction.UP].times_ms) == [10]
     assert list(found[trace, Direction.DOWN].times_ms) == [2, 4]
 
@@ -86,27 +87,27 @@ def test_what_a_run_records_of_a_trace_changes_with_its_file(tmp_path: Path) -> 
     known = []
     for text in ("10\n", "20\n", "10\n"):
         path.write_text(text)
-        known.append(sealed(links, TRACES))
+        known.append(sealed(links, LINK_FILES.models))
     assert known[0] == known[2] != known[1]
     with pytest.raises(ScenarioError, match="its hash is"):
-        courses_of([known[1].access], TRACES)
+        courses_of([known[1].access], LINK_FILES.models)
 
 
 def test_links_without_a_trace_stay_as_they_are() -> None:
     links = Links("a test", Link(delay_ms=3, up=Override(rate_mbps=1)), backbone=Link(loss=0.1))
-    assert sealed(links, TRACES) == links
+    assert sealed(links, LINK_FILES.models) == links
 
 
 def test_a_trace_that_does_not_exist_is_named_with_where_it_was_sought() -> None:
     with pytest.raises(ScenarioError, match=r"no trace 'nowhere'; looked for .*nowhere\.toml"):
-        courses_of([Link(trace=Trace("nowhere"))], TRACES)
+        courses_of([Link(trace=Trace("nowhere"))], LINK_FILES.models)
 
 
 def test_an_offset_behind_the_end_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("1500\n")
     trace = Trace(str(tmp_path / "mine"), offset_s=2)
     with pytest.raises(ScenarioError, match=r"offset_s = 2 is behind its end at 1\.5 s"):
-        courses_of([Link(trace=trace)], TRACES)
+        courses_of([Link(trace=trace)], LINK_FILES.models)
 
 
 def test_a_link_has_a_rate_or_a_trace() -> None:
@@ -127,9 +128,9 @@ def test_a_link_set_follows_a_trace(tmp_path: Path) -> None:
     assert (up.file, len(up.sha256)) == ("lte-driving", 64)
 
 
-@pytest.mark.parametrize("name", trace_names())
+@pytest.mark.parametrize("name", stems(LINK_FILES.models))
 def test_a_model_has_the_rate_that_it_names_and_pauses_like_its_outages(name: str) -> None:
-    model = load_trace_model(name)
+    model = LINK_FILES.trace_model(name)
     for direction in Direction:
         rate = model.up if direction is Direction.UP else model.down
         course = model.course(direction)

@@ -10,7 +10,8 @@ import pytest
 from testbed.experiment.explanations import ScenarioError
 from testbed.experiment.hypotheses import HYPOTHESES, load_family
 from testbed.experiment.reports import REPORTS, load_reports
-from testbed.experiment.scenario import CENSORS, SCENARIOS, cells, load_censor, load_scenario
+from testbed.experiment.scenario import CENSORS, SCENARIOS, load_censor, load_scenario
+from testbed.experiment.unfolding import cells
 
 FOUNDING = SCENARIOS / "ru-calls-2025-08.toml"
 Change = tuple[str, str, str]

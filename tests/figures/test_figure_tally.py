@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from testbed.call.quality.verdict import Verdict
-from testbed.experiment.scenario import cell_id, cells, load_scenario
+from testbed.experiment.scenario import load_scenario
+from testbed.experiment.unfolding import cell_id, cells
 from testbed.show.drawing.tally import by_messenger, natural, tally
 from tests.figures.conftest import call
 from tests.records import RUSSIA, id_of, recorded

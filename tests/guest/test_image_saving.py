@@ -91,6 +91,7 @@ def test_a_loaded_image_is_the_saved_one(tmp_path: Path) -> None:
     assert compared.stdout == ""
 
 
+@pytest.mark.slow
 def test_the_saved_hosts_part_needs_no_library_of_its_machine() -> None:
     """numpy needs the library of C++, which not every machine has."""
     tree = our_image().tree(HOSTS_GROUPS)

@@ -160,3 +160,8 @@ class Dull(Known):
         super().run(cells, what)
         outcome = Outcome(Verdict.GOOD, (), connects=True, chat=True)
         self.ran = {key: Kept(key, "code", outcome, ()) for key in self.ran}
+
+
+def test_few_calls_are_not_spent_on_changing_one_parameter() -> None:
+    assert Effort.of(32, 0, 1000, 1).changes == 0
+    assert Effort.of(64, 0, 1000, 1).changes == Effort.changes

@@ -87,6 +87,35 @@ def test_trials_say_what_was_shown_and_what_was_not(found: Inference) -> None:
     assert any("drop, c " in axes.get_title(loc="left") for axes in figure.axes)
 
 
+def test_what_needs_calls_counts_as_not_shown_if_none_were_made(found: Inference) -> None:
+    def cannot(cells: object, what: str) -> None:
+        pytest.fail(f"it made calls: {what}")
+
+    without = replace(found, study=replace(found.study, run=cannot))
+    judged = criteria(tried(without, truths=50, draws=2000, seed=1, lab=False))
+    missing = {
+        each.name for each in judged if "no calls were made for it in the lab" in each.failures
+    }
+    assert missing == {
+        "ranks are uniform",
+        "intervals cover",
+        "reports narrow something",
+        "what reports cannot tell stays",
+        "no confident wrong answer outside of the family",
+    }
+
+
+def test_a_validation_that_finds_nothing_untold_has_not_shown_that_it_stays(
+    found: Inference,
+) -> None:
+    trials = replace(tried(found, truths=50, draws=2000, seed=1, lab=False), untold={})
+    judged = {each.name: each.failures for each in criteria(trials)}
+    assert (
+        "no parameter was found that direct calls do not depend on"
+        in judged["what reports cannot tell stays"]
+    )
+
+
 def test_what_a_profile_recognises_is_found_in_its_rules() -> None:
     family = load_family("ru-calls")
     assert recognised(family, load_censor("voip-block-gulf")) == {"stun"}

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
+
+import pytest
 
 from testbed.experiment.cell import Cell
-from testbed.experiment.scenario import cells, load_scenario
+from testbed.experiment.scenario import load_scenario
+from testbed.experiment.unfolding import cells
+
+
+def quick(names: Iterable[str], *chosen: str) -> list[Any]:
+    """Return names as parameters, of which those that are not chosen make slow tests."""
+    return [pytest.param(n, marks=() if n in chosen else pytest.mark.slow) for n in names]
 
 
 def short_cell(messenger: str, transport: str, censor: str, duration_s: float = 6) -> Cell:

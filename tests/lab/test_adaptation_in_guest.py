@@ -63,6 +63,7 @@ def test_fec_begins_with_the_first_report_and_what_was_sent_is_heard(
     assert sound.heard["up"].duration_s == pytest.approx(16, abs=0.5)
 
 
+@pytest.mark.slow
 def test_a_call_without_loss_never_has_fec_and_repeats_to_the_byte(
     kernel: Kernel, run: Run, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -83,7 +84,9 @@ def test_who_does_not_adapt_has_no_column_for_it(kernel: Kernel, run: Run) -> No
     assert {line.count(",") for line in lines} == {3}
 
 
-@pytest.mark.parametrize("repair", [Repair(nack=True), Repair(copies=2)])
+@pytest.mark.parametrize(
+    "repair", [Repair(nack=True), pytest.param(Repair(copies=2), marks=pytest.mark.slow)]
+)
 def test_repair_brings_lost_frames(kernel: Kernel, run: Run, repair: Repair) -> None:
     """Of 20 % lost, 4 % are lost twice; what is asked for may come once more."""
     [result] = conducted(kernel, run, lossy("whatsapp", 6, repair=repair))

@@ -21,7 +21,7 @@ from testbed.record.results import RecordedCell, Run
 from testbed.run.runner import Done, in_guest, run_cells
 from tests.censor import captures
 from tests.censor.packets import profile, rule
-from tests.lab.conftest import short_cell
+from tests.lab.conftest import quick, short_cell
 from tests.lab.test_cells_in_guest import CPUS, conducted
 from tests.transports.test_conformance import FIRST
 
@@ -94,7 +94,9 @@ def test_traffic_within_the_country_crosses_no_middlebox(kernel: Kernel, run: Ru
     assert box(result, "middlebox2").packets_asked == 0
 
 
-@pytest.mark.parametrize("messenger", ["signal-p2p", "webrtc-p2p-model", "telegram-p2p-model"])
+@pytest.mark.parametrize(
+    "messenger", quick(["signal-p2p", "webrtc-p2p-model", "telegram-p2p-model"], "webrtc-p2p-model")
+)
 def test_ends_that_reach_each_other_use_no_relay(kernel: Kernel, run: Run, messenger: str) -> None:
     """Both boxes see their packets, the relay none, and what an end's box drops is lost."""
     drops = profile(rule("drop", Match(protocol="udp", direction="up"), Drop(0.1)))
@@ -154,7 +156,8 @@ def test_a_transport_carries_both_ends(kernel: Kernel, run: Run, transport: str)
         assert not any(counts["matched"] for counts in box(result, name).rules.values())
 
 
-@pytest.mark.parametrize("transport", ["direct", pytest.param("wireguard", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("transport", ["direct", "wireguard"])
 def test_the_real_engine_calls_from_behind_two_middleboxes(
     kernel: Kernel, run: Run, transport: str
 ) -> None:

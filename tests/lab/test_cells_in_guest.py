@@ -16,7 +16,8 @@ from testbed.call.quality.verdict import SetUpOutcome
 from testbed.censor.packet import Direction
 from testbed.censor.stack import with_numbers_of
 from testbed.experiment.cell import Cell, TransportChoice
-from testbed.experiment.scenario import ROOT, cell_id
+from testbed.experiment.scenario import ROOT
+from testbed.experiment.unfolding import cell_id
 from testbed.guest.code_tree import guest_code
 from testbed.guest.image.tree import our_image
 from testbed.guest.kernel.builder import Kernel
@@ -26,7 +27,7 @@ from testbed.record.results import WALL, RecordedCell, Run
 from testbed.run.jobs import prepare_job
 from testbed.run.runner import ConductError, Done, in_guest, run_cells
 from tests.censor import captures
-from tests.lab.conftest import short_cell
+from tests.lab.conftest import quick, short_cell
 
 pytestmark = pytest.mark.guest
 CPUS = sorted(os.sched_getaffinity(0))
@@ -76,7 +77,7 @@ def test_a_telegram_call_is_given_up_when_its_time_out_says(kernel: Kernel, run:
     assert "no answer within 30 s: caller to hello to the reflector" in call.reason
 
 
-@pytest.mark.parametrize("transport", ["direct", "obfs4"])
+@pytest.mark.parametrize("transport", quick(["direct", "obfs4"], "direct"))
 def test_a_cell_repeats_to_the_byte_and_another_seed_does_not(
     kernel: Kernel, run: Run, tmp_path: Path, transport: str
 ) -> None:

@@ -14,7 +14,7 @@ from testbed.call.wire import Rtp, rtcp
 from testbed.censor.packet import Direction, Endpoint, TcpFields, parse_packet
 from testbed.censor.segment import segment
 from testbed.lab.engines.coturn import TURN
-from testbed.lab.engines.rtp_frames import direction, receiver_reports, variants
+from testbed.lab.engines.rtp_frames import Types, direction, receiver_reports, variants
 from testbed.lab.nodes.tap import Reassembly, Seen
 from testbed.transport import stun_messages as stun
 from testbed.transport.internet import ACK, SYN
@@ -61,7 +61,7 @@ def media(index: int, payload_type: int = 111, first_byte: int = 0x90) -> bytes:
     return wrap(bytes(16), bytes(16), packet)
 
 
-frames_of = partial(direction, unwrap=unwrap, payload_type=111)
+frames_of = partial(direction, unwrap=unwrap, types=Types(111))
 
 
 def test_frames_have_the_times_at_which_they_leave_and_enter_the_engine() -> None:
@@ -79,6 +79,19 @@ def test_frames_have_the_times_at_which_they_leave_and_enter_the_engine() -> Non
     # The fourth frame was never sent: the engine dropped it, and it counts as a frame.
     assert [round(at, 6) for at in record.sent_s] == [10.0, 10.06, 10.12, 10.18, 10.24, 10.3]
     assert [(n, round(at, 6)) for n, at in record.received] == [(1, 10.5), (0, 10.6), (4, 10.7)]
+
+
+def test_what_a_redundant_packet_carries_has_arrived_with_it() -> None:
+    sent = [Seen(0.06 * k, media(k, payload_type=63)) for k in range(5)]
+    got = [Seen(at + 0.02, packet) for k, (at, packet) in enumerate(sent) if k not in (1, 4)]
+    types = Types(111, redundant=63)
+    record = direction(
+        *(sent, got), unwrap=unwrap, types=types, frame_s=0.06, dialled_at=0.0, between=(0.0, 0.3)
+    )
+    assert [(n, round(at, 6)) for n, at in record.received] == [
+        *((0, 0.02), (2, 0.14), (1, 0.14)),
+        *((3, 0.2), (2, 0.2)),
+    ]
 
 
 def test_frames_that_wait_in_a_socket_were_said_before() -> None:

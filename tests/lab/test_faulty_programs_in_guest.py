@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from testbed.experiment.cell import Cell, TransportChoice
-from testbed.experiment.scenario import cell_id
+from testbed.experiment.unfolding import cell_id
 from testbed.guest.kernel.builder import Kernel
 from testbed.record.results import Run
 from testbed.run.runner import Done, in_guest, run_cells

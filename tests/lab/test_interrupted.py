@@ -49,9 +49,9 @@ def processes_in(folder: Path) -> list[str]:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    with trio.fail_after(60):
+    with trio.fail_after(600):  # of something that hangs; a busy machine takes minutes
         while not condition():  # noqa: ASYNC110 - of another program only its files can tell
-            await trio.sleep(0.02)
+            await trio.sleep(0.05)
 
 
 FOREGROUND = "--default-signal=INT,HUP"
@@ -73,7 +73,7 @@ def test_an_interrupted_run_says_how_to_go_on(
 ) -> None:
     path, folder = tmp_path / "long.toml", tmp_path / "run"
     # Seconds of work, so that it is not over before the signal comes.
-    path.write_text(SCENARIO.replace("duration_s = 1", "duration_s = 200"))
+    path.write_text(SCENARIO.replace("duration_s = 1", "duration_s = 60"))
     command = ["env", started, TESTBED, "run", str(path), "--out", str(folder)]
     running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     trio.run(until, lambda: processes_in(folder / "jobs"))
@@ -103,11 +103,11 @@ def test_a_calibration_that_is_interrupted_just_ends(tmp_path: Path) -> None:
 
 def test_a_killed_run_leaves_nothing_and_goes_on(tmp_path: Path) -> None:
     path, folder = tmp_path / "short.toml", tmp_path / "run"
-    path.write_text(SCENARIO)
+    path.write_text(SCENARIO.replace("[1, 2, 3, 4, 5]", "[1, 2]"))
     command = [TESTBED, "run", str(path), "--out", str(folder), "--jobs", "1"]
     killed = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
     kept = folder / "cells"
-    trio.run(until, lambda: kept.is_dir() and len(list(kept.iterdir())) >= 2)
+    trio.run(until, lambda: kept.is_dir() and list(kept.iterdir()))
     trio.run(until, lambda: processes_in(folder / "jobs"))
     os.kill(killed.pid, signal.SIGKILL)
     assert killed.wait() == -signal.SIGKILL
@@ -117,7 +117,7 @@ def test_a_killed_run_leaves_nothing_and_goes_on(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     after = {cell.name: (cell / WALL).stat().st_mtime_ns for cell in kept.iterdir()}
-    assert len(after) == 10
+    assert len(after) == 4
     assert before.items() <= after.items()
     assert not (folder / "jobs").exists()
     assert {result.record.verdict.label for result in Run(folder).cells()} == {"good"}

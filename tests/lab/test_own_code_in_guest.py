@@ -23,7 +23,7 @@ from testbed.guest.programs import needed
 from testbed.run import runner
 from testbed.run.provenance import lacking, programs
 from testbed.tools.golden_hashes import Observed, observe_cell
-from tests.lab.conftest import short_cell
+from tests.lab.conftest import quick, short_cell
 
 IN_TURN = """
 import sys
@@ -130,7 +130,7 @@ def usual(observe: Observe) -> Observe:
 
 
 @pytest.mark.guest
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("name", quick(CELLS, "direct", "obfs4"))
 def test_more_and_fewer_imports_of_the_lab_move_nothing(
     usual: Observe, observe: Observe, other_code: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -160,7 +160,7 @@ def test_tasks_that_wait_for_the_same_end_in_the_order_in_which_they_began(
 
 
 @pytest.mark.guest
-@pytest.mark.parametrize("name", ["obfs4", "engine"])
+@pytest.mark.parametrize("name", quick(["obfs4", "engine"], "obfs4"))
 def test_what_is_on_the_host_moves_nothing(
     usual: Observe, observe: Observe, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

@@ -12,7 +12,7 @@ from testbed.experiment.cell import Cell, TransportChoice
 from testbed.experiment.scenario import load_censor, load_messenger
 from testbed.guest.kernel.builder import Kernel
 from testbed.record.results import RecordedCell, Run
-from tests.lab.conftest import short_cell
+from tests.lab.conftest import quick, short_cell
 from tests.lab.test_cells_in_guest import conducted
 
 pytestmark = pytest.mark.guest
@@ -56,6 +56,7 @@ def test_udp_is_preferred_then_tcp_then_tls(kernel: Kernel, run: Run) -> None:
     assert by_tcp.record.quality.set_up.elapsed_s < 1
 
 
+@pytest.mark.slow
 def test_a_call_that_falls_silent_does_not_come_back_by_tcp(kernel: Kernel, run: Run) -> None:
     late = drop("u", UDP, from_s=14.0)
     [result] = conducted(kernel, run, call("webrtc-model", late, duration_s=30))
@@ -64,7 +65,7 @@ def test_a_call_that_falls_silent_does_not_come_back_by_tcp(kernel: Kernel, run:
     assert result.record.observation.call.silent_s == 15
 
 
-@pytest.mark.parametrize("messenger", ["webrtc-model", "telegram-tcp-model"])
+@pytest.mark.parametrize("messenger", quick(["webrtc-model", "telegram-tcp-model"], "webrtc-model"))
 def test_a_call_that_began_by_tcp_stays_there(kernel: Kernel, run: Run, messenger: str) -> None:
     early = drop("u", UDP, to_s=5.0)
     [result] = conducted(kernel, run, call(messenger, early, duration_s=8))

@@ -40,6 +40,7 @@ def likeness(run: Run, result: RecordedCell, way: str) -> float:
     return best / float(np.linalg.norm(heard) * np.linalg.norm(said))
 
 
+@pytest.mark.slow
 def test_the_real_engine_is_heard_and_repeats_to_the_byte(
     kernel: Kernel, run: Run, tmp_path: Path
 ) -> None:

@@ -9,7 +9,7 @@ import pytest
 from testbed.experiment.cell import Cell, TransportChoice
 from testbed.guest.kernel.builder import Kernel
 from testbed.record.results import RecordedCell, Run
-from tests.lab.conftest import short_cell
+from tests.lab.conftest import quick, short_cell
 from tests.lab.test_cells_in_guest import conducted
 
 pytestmark = pytest.mark.guest
@@ -92,10 +92,11 @@ def both_forms(
     ("messenger", "over"),
     [
         ("whatsapp", "udp"),
-        ("telegram-model", "udp"),
-        ("max", "udp"),
-        ("whatsapp", "tcp"),
         ("telegram-model", "tcp"),
+        *(
+            pytest.param(*each, marks=pytest.mark.slow)
+            for each in (("telegram-model", "udp"), ("max", "udp"), ("whatsapp", "tcp"))
+        ),
     ],
 )
 def test_bursts_take_as_long_as_frames_one_by_one(
@@ -112,7 +113,7 @@ def test_bursts_take_as_long_as_frames_one_by_one(
         assert max(abs(first[k] - second[k]) for k in first) < LATEST_S
 
 
-@pytest.mark.parametrize("messenger", ["whatsapp", "telegram-model"])
+@pytest.mark.parametrize("messenger", quick(["whatsapp", "telegram-model"], "whatsapp"))
 def test_chance_hits_the_same_frames_in_bursts_and_one_by_one(
     kernel: Kernel, run: Run, messenger: str
 ) -> None:

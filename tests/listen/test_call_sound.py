@@ -10,7 +10,7 @@ import pytest
 import soundfile
 from typer.testing import CliRunner
 
-from testbed.audio.opus import SPEECH_FOLDER, Speech, default_speech, repeated
+from testbed.audio.opus import Speech, default_speech, repeated
 from testbed.cli import listen
 from testbed.cli.app import app
 from testbed.experiment.scenario import load_messenger
@@ -18,10 +18,9 @@ from testbed.listen.call_sound import SAID_BY, aligned, samples, sound_of, write
 from testbed.record.checksums import seal
 from testbed.record.manifest import SpeechSource
 from testbed.record.results import MANIFEST, WALL, ResultsError, Run
+from tests.marks import needs_speech
 
-pytestmark = pytest.mark.skipif(
-    not SPEECH_FOLDER.is_dir(), reason="needs the package pocketsphinx-testdata"
-)
+pytestmark = needs_speech
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from testbed.audio.opus import (
-    SPEECH_FOLDER,
     OpusSettings,
     Speech,
     default_speech,
@@ -24,10 +23,9 @@ from testbed.call.jitterbuffer.playout import Arrival, play
 from testbed.call.messenger import PlayoutOptions
 from testbed.listen.rendering import render
 from tests.call.traces import COUNT, FRAME_S, heard
+from tests.marks import needs_speech
 
-pytestmark = pytest.mark.skipif(
-    not SPEECH_FOLDER.is_dir(), reason="needs the package pocketsphinx-testdata"
-)
+pytestmark = needs_speech
 RATE_HZ = 16000
 
 

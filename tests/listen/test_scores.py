@@ -13,7 +13,6 @@ import pytest
 from typer.testing import CliRunner
 
 from testbed.audio.opus import (
-    SPEECH_FOLDER,
     Decoder,
     OpusSettings,
     Speech,
@@ -39,10 +38,9 @@ from testbed.listen.scores import (
     scorers,
 )
 from testbed.record.results import SCORES, Run
+from tests.marks import needs_speech
 
-pytestmark = pytest.mark.skipif(
-    not SPEECH_FOLDER.is_dir(), reason="needs the package pocketsphinx-testdata"
-)
+pytestmark = needs_speech
 needs_visqol = pytest.mark.skipif(
     find_spec("visqol") is None or find_spec("ai_edge_litert") is None,
     reason="needs the extra [scores]: ./lab score, or ./lab test --slow, installs it",

@@ -19,7 +19,7 @@ from testbed.experiment.scenario import (
     any_censor_names,
     link_set_names,
     load_any_censor,
-    load_link_set,
+    load_links,
     load_messenger,
     messenger_names,
 )
@@ -89,7 +89,7 @@ MANIFESTS = st.builds(
         said=any_of(Said),
         other_traffic=any_of(tuple[OtherTraffic, ...]),
         speech=any_of(SpeechSource),
-        links=some(link_set_names(), lambda name: load_link_set(name).links),
+        links=some(link_set_names(), load_links),
         topologies=any_of(Mapping[str, Topology]),
         messengers=some(messenger_names(), load_messenger),
         censors=some(any_censor_names(), load_any_censor),

@@ -15,7 +15,8 @@ from testbed.call.conversation import Turn
 from testbed.call.jitterbuffer.played import Playout, Slot
 from testbed.call.quality.measures import Step
 from testbed.call.quality.verdict import Verdict
-from testbed.experiment.scenario import cell_id, cells, load_scenario
+from testbed.experiment.scenario import load_scenario
+from testbed.experiment.unfolding import cell_id, cells
 from testbed.record.cell_record import ChatSummary
 from testbed.record.judging import judge
 from testbed.record.manifest import KernelBuild

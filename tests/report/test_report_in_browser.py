@@ -5,8 +5,10 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, sync_playwright
 
 from testbed.record.results import Run
@@ -40,6 +42,8 @@ LEAST_CONTRAST = r"""() => {
   }).sort((a, b) => a[0] - b[0])[0];
 }"""
 """The least contrast of a text to what is behind it (WCAG 2), and which it is."""
+SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
+"""Width and height of a window, in CSS pixels."""
 
 
 @pytest.fixture
@@ -63,16 +67,19 @@ def _elsewhere(url: str) -> list[str]:
     return [] if url.startswith(("file:", "data:")) else [f"asks for {url}"]
 
 
-def test_the_keyboard_opens_a_call_and_comes_back(page: Page) -> None:
-    page.keyboard.press("Tab")
-    assert page.evaluate("() => document.activeElement.textContent") == "Skip to the answer"
-    reached = []
+def tab_to(page: Page, selector: str) -> None:
+    """Press Tab until what has the focus matches; fail if that takes more than 60 times."""
     for _ in range(60):
         page.keyboard.press("Tab")
-        reached.append(page.evaluate("() => document.activeElement.tagName"))
-        if page.evaluate(f"() => document.activeElement.matches('{FIELD}')"):
-            break
-    assert "AUDIO" in reached
+        if page.evaluate("(wanted) => document.activeElement.matches(wanted)", selector):
+            return
+    pytest.fail(f"the keyboard does not reach {selector}")
+
+
+def test_the_keyboard_opens_a_call_and_comes_back_and_goes_on_to_the_sound(page: Page) -> None:
+    page.keyboard.press("Tab")
+    assert page.evaluate("() => document.activeElement.textContent") == "Skip to the answer"
+    tab_to(page, FIELD)
     outline = "() => getComputedStyle(document.activeElement).outlineStyle"
     assert page.evaluate(outline) == "solid"
     page.keyboard.press("Enter")
@@ -83,6 +90,7 @@ def test_the_keyboard_opens_a_call_and_comes_back(page: Page) -> None:
     assert page.locator("#call svg rect").count() > 10
     page.get_by_text("Back to its field in the table").press("Enter")
     assert page.evaluate(f"() => document.activeElement.matches('{FIELD}')")
+    tab_to(page, "audio")
 
 
 def test_an_address_leads_to_a_call_and_a_wrong_one_to_none(page: Page) -> None:
@@ -139,3 +147,28 @@ def test_it_fits_on_a_telephone_and_on_paper(page: Page, tmp_path: Path) -> None
     assert page.locator("#call article").first.is_visible()
     page.pdf(path=tmp_path / "report.pdf", format="A4")
     assert (tmp_path / "report.pdf").stat().st_size > 20_000
+
+
+def violations(page: Page) -> str:
+    """Return what axe-core finds wrong with what is shown, by all its rules; empty if nothing."""
+    found = Axe().run(page)
+    return str(found.generate_report()) if found.violations_count else ""
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_core_finds_no_violation(
+    page: Page, size: str, scheme: Literal["light", "dark"]
+) -> None:
+    width, height = SIZES[size]
+    page.set_viewport_size({"width": width, "height": height})
+    page.emulate_media(color_scheme=scheme)
+    assert violations(page) == ""
+    page.click(FIELD)
+    page.wait_for_selector("#call article")
+    assert violations(page) == ""
+
+
+def test_axe_core_would_find_one(page: Page) -> None:
+    page.evaluate("() => document.querySelector('main').append(document.createElement('button'))")
+    assert "button-name" in violations(page)

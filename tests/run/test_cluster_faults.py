@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from testbed.experiment.scenario import ROOT, cell_id
+from testbed.experiment.scenario import ROOT
+from testbed.experiment.unfolding import cell_id
 from testbed.guest.kernel.builder import Kernel
 from testbed.guest.kernel.usage import descendants
 from testbed.record.results import Run

@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 
 from testbed.cli import app
 from testbed.experiment.cell import TransportChoice
-from testbed.experiment.scenario import cell_id, cells, load_scenario
+from testbed.experiment.scenario import load_scenario
+from testbed.experiment.unfolding import cell_id, cells
 from testbed.guest import programs
 from testbed.guest.image.lock import Lock, read_lock
 from testbed.record.results import CELL, ResultsError, Run

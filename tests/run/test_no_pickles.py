@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -74,9 +75,9 @@ def returns_text(path: str) -> bytes:
     return path  # type: ignore[return-value]
 
 
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    """The address of a scheduler with one worker, in another process."""
+@contextmanager
+def scheduler() -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run a scheduler with one worker in another process, and yield it with its address."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     with subprocess.Popen(
         [sys.executable, "-c", SCHEDULER],
@@ -86,8 +87,15 @@ def address() -> Iterator[str]:
         env=environment,
     ) as running:
         assert running.stdout is not None
-        yield running.stdout.readline().strip()
+        yield running, running.stdout.readline().strip()
         running.kill()
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """The address of a scheduler that all tests may use."""
+    with scheduler() as (_, found):
+        yield found
 
 
 def connected(address: str) -> Client:
@@ -160,25 +168,15 @@ def sleeps(seconds: float) -> bytes:
 
 
 def test_a_scheduler_that_dies_is_one_sentence() -> None:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    with subprocess.Popen(
-        [sys.executable, "-c", SCHEDULER],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env=environment,
-    ) as running:
-        assert running.stdout is not None
-        address = running.stdout.readline().strip()
-        with no_pickles(), connected(address) as client:
-            pool = Workers(client, address, returns_nothing, lambda _: None)
+    with scheduler() as (running, address), no_pickles(), connected(address) as client:
+        pool = Workers(client, address, returns_nothing, lambda _: None)
 
-            async def main() -> None:
-                await pool.give(returns_bytes, "hello", limit_s=60)
-                running.kill()
-                running.wait()
-                await pool.give(returns_bytes, "hello", limit_s=30)
+        async def main() -> None:
+            await pool.give(returns_bytes, "hello", limit_s=60)
+            running.kill()
+            running.wait()
+            await pool.give(returns_bytes, "hello", limit_s=30)
 
-            with pytest.raises(LabError, match="does not answer any more") as error:
-                trio.run(main)
+        with pytest.raises(LabError, match="does not answer any more") as error:
+            trio.run(main)
     assert "\n" not in str(error.value)

@@ -10,7 +10,8 @@ import pytest
 import trio
 
 from testbed.experiment.cell import EVENTS_FILE, FRAMES_FILE, RECORD_FILE, Cell
-from testbed.experiment.scenario import cell_id, cells, load_scenario
+from testbed.experiment.scenario import load_scenario
+from testbed.experiment.unfolding import cell_id, cells
 from testbed.record.observation import CallRecord, write_frames, write_observation
 from testbed.record.results import Run, Wall
 from testbed.run.runner import Conduct, ConductError, Done, LabError, run_cells

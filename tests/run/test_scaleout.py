@@ -17,7 +17,8 @@ import trio
 
 from testbed.errors import Interrupted
 from testbed.experiment.cell import TransportChoice
-from testbed.experiment.scenario import ROOT, cell_id
+from testbed.experiment.scenario import ROOT
+from testbed.experiment.unfolding import cell_id
 from testbed.guest.kernel.builder import Kernel
 from testbed.record.results import WALL, Run
 from testbed.run import cluster

@@ -224,6 +224,7 @@ def test_a_build_that_loses_datagrams_fails(
     assert not found.recognised
 
 
+@pytest.mark.slow
 @pytest.mark.guest
 def test_a_build_that_no_longer_hides_what_it_carries_fails(
     base: Run, scenario: Path, kernel: Kernel, tmp_path: Path

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from testbed.experiment.scenario import cell_id
+from testbed.experiment.unfolding import cell_id
 from testbed.guest.image.tree import our_image
 from testbed.guest.kernel import builder, workshop
 from testbed.guest.kernel.builder import Kernel, build_kernel

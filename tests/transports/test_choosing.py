@@ -21,7 +21,8 @@ from testbed.experiment.choosing import (
 )
 from testbed.experiment.explanations import ScenarioError
 from testbed.experiment.loading import programs_of
-from testbed.experiment.scenario import SCENARIOS, cell_id, cells, load_scenario
+from testbed.experiment.scenario import SCENARIOS, load_scenario
+from testbed.experiment.unfolding import cell_id, cells
 from testbed.record.manifest import KernelBuild, Manifest
 from testbed.run.provenance import manifest
 from tests.transports.test_conformance import FAULTY

@@ -13,7 +13,8 @@ import trio
 
 from testbed.analysis.censor_view import saw
 from testbed.experiment.cell import Cell, TransportChoice
-from testbed.experiment.scenario import cell_id, load_censor
+from testbed.experiment.scenario import load_censor
+from testbed.experiment.unfolding import cell_id
 from testbed.guest.kernel.builder import Kernel
 from testbed.record.results import Run
 from testbed.run.runner import in_guest, run_cells

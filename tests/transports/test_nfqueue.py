@@ -13,7 +13,8 @@ from testbed.experiment.cell import Cell, TransportChoice
 from testbed.experiment.choosing import load_transport, transport_choice
 from testbed.experiment.explanations import ScenarioError
 from testbed.experiment.loading import programs_of
-from testbed.experiment.scenario import cell_id, load_censor
+from testbed.experiment.scenario import load_censor
+from testbed.experiment.unfolding import cell_id
 from testbed.guest.kernel.builder import Kernel
 from testbed.guest.programs import version
 from testbed.record.results import Run

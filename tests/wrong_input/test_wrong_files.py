@@ -1,6 +1,6 @@
 """Every wrong file, of any kind, is refused in one sentence that names the file and the key.
 
-`WRONG_INPUTS=300 pytest tests/wrong_input` tries ten times as many as usual.
+`WRONG_INPUTS=300 pytest tests/wrong_input` tries as many of each kind.
 """
 
 from __future__ import annotations
@@ -20,14 +20,13 @@ from tests.wrong_input.documents import Wrong, wrong_documents
 from tests.wrong_input.refusals import refused
 
 EXAMPLES = settings(
-    max_examples=int(os.environ.get("WRONG_INPUTS", "30")),
-    deadline=None,
+    max_examples=int(os.environ.get("WRONG_INPUTS", settings().max_examples)),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 FOLDERS = {
     "censor": scenario.CENSORS,
     "messenger": scenario.MESSENGERS,
-    "links": scenario.LINKS,
+    "links": scenario.LINK_FILES.sets,
     "scenario": scenario.SCENARIOS,
 }
 KEYS = {"censor": "censors", "messenger": "messengers", "links": "links"}

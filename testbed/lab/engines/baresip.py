@@ -26,6 +26,7 @@ from testbed.call.sip import Latch, take_message, with_relay
 from testbed.experiment.cell import HEARD_FILES, SOUND_RATE_HZ
 from testbed.lab.engines.engine import LabEngine, Setting, Way
 from testbed.lab.engines.real_call import ENDS, Change, Envelope, RealCall, States, microphone
+from testbed.lab.engines.rtp_frames import Types
 from testbed.lab.engines.signalling import sign_in
 from testbed.lab.nodes.host import LabHost
 from testbed.lab.nodes.tls_streams import TlsStream
@@ -36,7 +37,7 @@ from testbed.transport.interface import Address, Program
 BARESIP = Program("baresip", apt="baresip-core")
 _STATES = States("CALL_RTPESTAB", {"CALL_CLOSED": "call closed"})
 """A call is connected once both ends receive media; SIP's own "established" does not need media."""
-_RTP = Envelope(bytes, lambda _: None, payload_type=96)
+_RTP = Envelope(bytes, lambda _: None, types=Types(96))
 _NOTED = ("CALL_RINGING", "CALL_ESTABLISHED", "CALL_RTPESTAB", "CALL_CLOSED")
 _LOCAL, _PORTS, _CONTROL_PORT = "127.0.0.1", {"caller": 5070, "callee": 5060}, 4444
 """Each end's baresip listens on its own port, and reaches the other end at the other's port."""

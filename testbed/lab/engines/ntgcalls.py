@@ -9,8 +9,9 @@ has accepted. Media goes through a reflector, Telegram's relay.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import trio
@@ -18,11 +19,13 @@ import trio
 from testbed.call import reflector
 from testbed.experiment.cell import HEARD_FILES, SAID_FILES
 from testbed.lab.engines.engine import LabEngine, Setting, Way
+from testbed.lab.engines.ntgcalls_end import PEER
 from testbed.lab.engines.real_call import ENDS, Change, Envelope, RealCall, States
 from testbed.lab.engines.signalling import message, receive, sign_in
 from testbed.lab.nodes.host import LabHost
 from testbed.lab.nodes.process import LabProcess
 from testbed.lab.nodes.tls_streams import TlsStream
+from testbed.lab.servers.stun_server import serve_stun
 from testbed.lab.servers.telegram_reflector import serve_reflector
 from testbed.record.observation import CallRecord
 from testbed.transport.interface import Address, Process, Program
@@ -66,12 +69,21 @@ class NtgcallsEngine:
         self._tag = setting.rng.randbytes(reflector.CALL_TAG_BYTES)
         self._chat_server = setting.chat_server
         self._job = setting.job
+        self._envelope = REFLECTED
+        if setting.messenger.peer_to_peer:
+            self._envelope = replace(REFLECTED, is_bare=self._is_bare)
         self._ends: list[_End] = []
         self._no_signalling: CallRecord | None = None
 
+    def _is_bare(self, packet: bytes) -> bool:
+        """Return whether a packet came from the other end itself, without a reflector's tag."""
+        return not packet.startswith(self._tag)
+
     async def serve_relay(self, servers: LabHost, relay: Address) -> None:
-        """Run a reflector."""
+        """Run a reflector, and a STUN server if the ends try to reach each other."""
         await serve_reflector(servers, relay.port)
+        if self._messenger.peer_to_peer:
+            await serve_stun(servers)
 
     async def prepare(self, caller: LabHost, callee: LabHost) -> None:
         """Start the engine on both ends and sign in.
@@ -98,8 +110,10 @@ class NtgcallsEngine:
         """Dial now, talk for `duration_s` from the set-up, hang up."""
         if self._no_signalling is not None:
             return self._no_signalling
-        call = RealCall(self._messenger, _STATES, REFLECTED, duration_s)
-        protocols = self._messenger.relay_protocols
+        call = RealCall(self._messenger, _STATES, self._envelope, duration_s)
+        protocols: Sequence[str] = self._messenger.relay_protocols
+        if self._messenger.peer_to_peer and caller.is_direct and callee.is_direct:
+            protocols = (PEER, *protocols)
         relays = [await call.reach(way, protocols) for way in (caller, callee)]
         async with trio.open_nursery() as nursery:
             for end in self._ends:
@@ -142,4 +156,6 @@ async def _hang_up(process: Process) -> None:
     await process.stdin.aclose()
 
 
-ENGINE = LabEngine(make=NtgcallsEngine, programs=(NTGCALLS,), is_heard_in_time=True)
+ENGINE = LabEngine(
+    make=NtgcallsEngine, programs=(NTGCALLS,), is_heard_in_time=True, peer_to_peer=True
+)

@@ -3,7 +3,8 @@
 The program runs in its node's network namespace. It exchanges messages with the lab on its standard
 input and output, each a letter, a length (4 bytes, big-endian) and content:
 
-    in   D  dial: `HOST PORT PROTOCOL...`, the reflector's address and how to reach it
+    in   D  dial: `HOST PORT PROTOCOL...`, the reflector's address and how to reach it; the protocol
+            `peer` lets both ends reach each other, too, by the STUN server at the same address
          S  bytes of the other end's signalling
          H  hear: write what is heard to the file from now on
     out  R  ready to dial
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
 
 USER = 1
 """The library's identifier of the other end of the call; there is only one call."""
-REFLECTOR_ID = 1
+REFLECTOR_ID, STUN_ID = 1, 2
+STUN_PORT = 3478
+PEER = "peer"
 RATE_HZ = 16000
 """The sampling rate of what is said and heard, in 16-bit mono."""
 WARNING = 30
@@ -116,9 +119,13 @@ class End:
         servers = [
             self.library.RTCServer(*place, True, False, protocol == "tcp", tag)
             for protocol in protocols
+            if protocol != PEER
         ]
+        if PEER in protocols:
+            place = (STUN_ID, host, "", STUN_PORT, None, None)
+            servers.append(self.library.RTCServer(*place, False, True, False, None))
         versions = self.calls.get_protocol().library_versions
-        self.calls.connect_p2p(USER, servers, versions, False, None)
+        self.calls.connect_p2p(USER, servers, versions, PEER in protocols, None)
 
 
 def main(library: str, role: str, key: str, tag: str, said: str, heard: str) -> None:

@@ -27,6 +27,7 @@ from testbed.call.messenger import Messenger
 from testbed.experiment.cell import SAID_FILES, SOUND_RATE_HZ, TAIL_S
 from testbed.lab.engines import rtp_frames
 from testbed.lab.engines.engine import Way
+from testbed.lab.engines.rtp_frames import OPUS, Types
 from testbed.lab.engines.signalling import End
 from testbed.lab.nodes.host import LabHost
 from testbed.lab.nodes.tap import Seen, Tap
@@ -35,6 +36,10 @@ from testbed.transport.interface import Address
 
 ENDS = (("caller", "up", "down"), ("callee", "down", "up"))
 """Each end's name, the direction in which it speaks, and the one that it hears."""
+
+
+_RTP_VERSION = 2
+"""The first two bits of RTP and RTCP (RFC 3550, 5.1), but not of STUN and DTLS (RFC 7983)."""
 
 
 class Change(NamedTuple):
@@ -62,10 +67,12 @@ class Envelope:
     """Return the media packet in a datagram, or an empty one if there is none."""
     take: Callable[[bytearray], bytes | None]
     """Remove and return the first datagram of a TCP stream's buffer; None if it is incomplete."""
-    payload_type: int = 111
-    """The RTP payload type of Opus: 111 in all libwebrtc-based engines (RFC 7587 assigns none)."""
+    types: Types = OPUS
+    """The RTP payload types of packets with the call's frames."""
     sender: Callable[[bytes], bytes] = lambda _: b""
     """Return an identifier of the socket that sent a datagram to the relay, if it has several."""
+    is_bare: Callable[[bytes], bool] = lambda _: False
+    """Return whether a datagram has no envelope, as the ends exchange it without the relay."""
     receiver: Callable[[bytes], bytes] = lambda _: b""
     """Return the identifier of the socket that a datagram from the relay is for."""
 
@@ -112,7 +119,8 @@ class RealCall:
         if way.channel is not None and not way.is_direct:
             relay = await _lend_port(way.host, way.channel, way.relay.port, self._envelope)
             protocols = ("udp",)
-        self._taps.append(way.host.watch(relay, self._envelope.take))
+        peers = self._messenger.peer_to_peer
+        self._taps.append(way.host.watch(relay, self._envelope.take, peers=peers))
         return relay, protocols
 
     async def talk(
@@ -154,12 +162,14 @@ class RealCall:
         record = self.record
         if record.set_up_s is None:
             return record
+        if self._messenger.peer_to_peer:
+            self._note_path(caller_got)
         began_at = self._dialled_at + record.set_up_s
         ended_at = self._dialled_at + record.ended_s
         of_call = partial(
             rtp_frames.direction,
-            unwrap=self._envelope.unwrap,
-            payload_type=self._envelope.payload_type,
+            unwrap=self._media_in,
+            types=self._envelope.types,
             frame_s=self._messenger.codec.frame_ms / 1000,
             dialled_at=self._dialled_at,
             between=(began_at, min(began_at + self._duration_s, ended_at)),
@@ -173,6 +183,19 @@ class RealCall:
             record.silent_s = record.ended_s - min(heard, default=record.set_up_s)
         return record
 
+    def _media_in(self, packet: bytes) -> bytes:
+        """Return the media packet in a datagram, or an empty one if there is none."""
+        if self._envelope.is_bare(packet):
+            return packet if packet[:1] and packet[0] >> 6 == _RTP_VERSION else b""
+        return self._envelope.unwrap(packet)
+
+    def _note_path(self, got: Sequence[Seen]) -> None:
+        """Record by which way the last media packet came."""
+        media = [seen for seen in got if self._media_in(seen.packet)]
+        if media:
+            way = "peer" if self._envelope.is_bare(media[-1].packet) else "relay"
+            self.record.states.append((media[-1].at - self._dialled_at, "call", f"by {way}"))
+
     def _note_encodings(
         self, direction: DirectionRecord, sent: Sequence[Seen], got: Sequence[Seen]
     ) -> None:
@@ -183,7 +206,7 @@ class RealCall:
         loss = codec.expected_loss_percent
         sender = Sender(adaptation, adaptation.encodings(codec.bitrate_bps, loss, fec=codec.fec))
         reports = rtp_frames.receiver_reports(
-            sent, got, unwrap=self._envelope.unwrap, dialled_at=self._dialled_at
+            sent, got, unwrap=self._media_in, dialled_at=self._dialled_at
         )
         direction.variants += rtp_frames.variants(direction, reports, sender)
 

@@ -10,7 +10,7 @@ the receiver reports that reached it (`receiver_reports`, `variants`).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from math import ceil
 from typing import NamedTuple
 
@@ -39,27 +39,40 @@ class Reported(NamedTuple):
     """None if it was lost."""
 
 
+class Types(NamedTuple):
+    """The RTP payload types of packets that carry frames."""
+
+    frame: int
+    redundant: int | None = None
+    """Of packets that carry the frame before their own, too (RFC 2198), if there are any."""
+
+
+OPUS = Types(111)
+"""Opus in all engines that are built on libwebrtc (RFC 7587 assigns no type)."""
+
+
 def direction(
     sent: Iterable[Seen],
     got: Iterable[Seen],
     *,
     unwrap: Callable[[bytes], bytes],
-    payload_type: int,
+    types: Types,
     frame_s: float,
     dialled_at: float,
     between: tuple[float, float],
 ) -> DirectionRecord:
     """Return the frames that one end said in the interval `between`, and when the other got them.
 
-    `unwrap` removes what the relay's protocol puts around an RTP packet (empty: there is none); the
-    call's frames have `payload_type`. A frame counts as sent at the time at which it could have
-    left, if no frame had waited in the engine or, with TCP, in its socket. A frame that never left,
-    because the engine had no connection or dropped it, counts nonetheless.
+    `unwrap` removes what the relay's protocol puts around an RTP packet (empty: there is none). A
+    frame counts as sent at the time at which it could have left, if no frame had waited in the
+    engine or, with TCP, in its socket. A frame that never left, because the engine had no
+    connection or dropped it, counts nonetheless. What a redundant packet carries has arrived with
+    it, once more or for the first time.
     """
     step = round(frame_s * _CLOCK_HZ)
     left: dict[int, float] = {}
     before: list[int] = []
-    for at, timestamp in _media(sent, unwrap, payload_type):
+    for at, timestamp, _ in _media(sent, unwrap, types):
         if at >= between[0]:
             left.setdefault(timestamp, at - dialled_at)
         else:
@@ -72,10 +85,10 @@ def direction(
     first_s = min(at - (timestamp - first) / _CLOCK_HZ for timestamp, at in left.items())
     count = max(ceil((between[1] - dialled_at - first_s) / frame_s - _ROUNDING), 0)
     record.sent_s += [first_s + index * frame_s for index in range(count)]
-    for at, timestamp in _media(got, unwrap, payload_type, near=first):
+    for at, timestamp, kind in _media(got, unwrap, types, near=first):
         index = round((timestamp - first) / step)
-        if 0 <= index < count:
-            record.received.append((index, at - dialled_at))
+        carried = (index, index - 1) if kind == types.redundant else (index,)
+        record.received += [(each, at - dialled_at) for each in carried if 0 <= each < count]
     return record
 
 
@@ -135,23 +148,23 @@ def _reports(
 def _media(
     packets: Iterable[Seen],
     unwrap: Callable[[bytes], bytes],
-    payload_type: int,
+    types: Container[int | None],
     near: int | None = None,
-) -> Iterable[tuple[float, int]]:
-    """Yield the time and the unwrapped timestamp of each packet that carries a frame.
+) -> Iterable[tuple[float, int, int]]:
+    """Yield time, unwrapped timestamp and payload type of each packet that carries a frame.
 
     Packets of padding alone carry none: libwebrtc sends them, with sequence numbers of the same
     series, to probe a path's capacity.
     """
     for at, packet in packets:
         rtp = unwrap(packet)
-        if len(rtp) < _RTP_HEADER_BYTES or rtp[0] >> 6 != 2 or rtp[1] & 0x7F != payload_type:
+        if len(rtp) < _RTP_HEADER_BYTES or rtp[0] >> 6 != 2 or rtp[1] & 0x7F not in types:
             continue
         if rtp[0] & _PADDING:
             continue
         timestamp = int.from_bytes(rtp[4:8], "big")
         near = timestamp if near is None else near + _signed(timestamp - near)
-        yield at, near
+        yield at, near, rtp[1] & 0x7F
 
 
 def _signed(difference: int) -> int:

@@ -37,6 +37,10 @@ _FORWARDING = (
 _WITHOUT_IPV6 = Path("/proc/sys/net/ipv6/conf/default/disable_ipv6")
 """Applies to interfaces that are created later. With IPv6, the kernel would announce addresses by
 multicast, and so delay a call's packets."""
+_UDP_TIMEOUTS = (
+    Path("/proc/sys/net/netfilter/nf_conntrack_udp_timeout"),
+    Path("/proc/sys/net/netfilter/nf_conntrack_udp_timeout_stream"),
+)
 _ERROR = slice(16, 20)
 """Where the answer to a netlink request has its error (netlink(7)): 0, or a negative number."""
 _ANSWER_BYTES = 65536
@@ -101,6 +105,10 @@ class NetworkNode:
                     switch.write_text("1")
         if self._plan.rules:
             self.nft(self._plan.rules)
+        if self._plan.forgets_udp_s is not None:
+            with self.namespace.entered():
+                for timeout in _UDP_TIMEOUTS:
+                    timeout.write_text(str(self._plan.forgets_udp_s))
 
     def change(self, messages: bytes) -> None:
         """Change the node during a call, by netlink messages of the plan.

@@ -34,6 +34,7 @@ from mininet.topo import Topo
 from pyroute2 import IPBatch
 
 from testbed.experiment.link import ETHERNET_MTU_BYTES
+from testbed.experiment.nat import Translator
 from testbed.experiment.netplan import (
     FIRST_DESCRIPTOR,
     BottleneckPlan,
@@ -42,6 +43,7 @@ from testbed.experiment.netplan import (
     NetworkPlan,
     NodePlan,
 )
+from testbed.lab.net.nat_rules import nat_rules
 from testbed.lab.net.qdisc import fq
 from testbed.lab.net.wiring import LinkEnd
 
@@ -73,8 +75,8 @@ class _Request(NamedTuple):
 class PlannedNode(Node):  # type: ignore[misc] # Mininet is untyped
     """A Mininet node that becomes a network namespace, without a shell.
 
-    Parameters in addition to Mininet's: `forwards` (it is a router), and `routes`, the neighbour by
-    destination.
+    Parameters in addition to Mininet's: `forwards` (it is a router), `routes`, the neighbour by
+    destination, and `translates`, what it does to addresses, with the neighbour inside.
     """
 
     @classmethod
@@ -240,13 +242,30 @@ def plan_of(topo: Topo) -> NetworkPlan:
 def _node_plan(node: PlannedNode, batch: IPBatch) -> NodePlan:
     interfaces = node.intfList()
     says_too_big = all(interface.end.says_too_big for interface in interfaces)
-    return NodePlan(
+    plan = NodePlan(
         interfaces=tuple(Interface(i.name, i.index, i.ip, i.ip6) for i in interfaces),
         forwards=bool(node.params.get("forwards")),
         links=_encoded(node.links, batch),
         settings=_encoded(node.settings, batch),
         rules="" if says_too_big else _NO_ERRORS,
     )
+    return _translating(node, plan)
+
+
+def _translating(node: PlannedNode, plan: NodePlan) -> NodePlan:
+    """Return a node's plan with the rules by which it translates addresses, if it does."""
+    translator: Translator | None
+    translator, neighbour = node.params.get("translates", (None, ""))
+    if translator is None:
+        return plan
+    [inside] = [
+        i.name
+        for i in node.intfList()
+        if neighbour in (i.link.intf1.node.name, i.link.intf2.node.name)
+    ]
+    outside = {i.name: i.ip for i in plan.interfaces if i.name != inside}
+    rules = plan.rules + nat_rules(translator, inside, outside)
+    return plan._replace(rules=rules, forgets_udp_s=translator.udp_timeout_s)
 
 
 def _encoded(requests: Iterable[_Request], batch: IPBatch) -> bytes:

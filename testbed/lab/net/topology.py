@@ -31,7 +31,7 @@ This module describes a network to Mininet; `plan` encodes it, and `network` bui
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from random import Random
 from types import MappingProxyType
 from typing import Literal, NamedTuple
@@ -41,6 +41,7 @@ from mininet.topo import Topo
 from testbed.censor.packet import Direction
 from testbed.experiment.cell import Topology
 from testbed.experiment.link import Link, Links
+from testbed.experiment.nat import Translator
 from testbed.lab.net.addresses import INSIDE, INSIDE2
 from testbed.lab.net.wiring import Courses, Node, link_ends
 
@@ -142,6 +143,17 @@ _TIMED_SENDERS = {"caller", "callee"}
 _LAN = Link()
 
 
+def _translators(links: Links) -> Iterator[tuple[str, tuple[Translator | None, str]]]:
+    """Yield each router that may translate addresses, with what it does and who is inside."""
+    for nat, end, carrier in (
+        (links.caller_nat, "caller", "access"),
+        (links.callee_nat, "callee", "access2"),
+    ):
+        if nat is not None:
+            yield f"{end}-gw", (nat.home, end)
+            yield carrier, (nat.carrier, f"{end}-gw")
+
+
 class CallTopo(Topo):  # type: ignore[misc] # Mininet is untyped
     """One of the lab's topologies. Each netem gets a seed of its own, derived from `seed`."""
 
@@ -154,9 +166,11 @@ class CallTopo(Topo):  # type: ignore[misc] # Mininet is untyped
     ) -> None:
         """Add the nodes and links; Mininet calls this."""
         self._rng = Random(f"links {seed}")
+        translators = dict(_translators(links))
         subnets: dict[str, int] = {}
         for name, routes in _ROUTES[topology].items():
-            self.addHost(name, forwards=name in _ROUTERS, routes=routes)
+            translates = translators.get(name, (None, ""))
+            self.addHost(name, forwards=name in _ROUTERS, routes=routes, translates=translates)
         for wire in _WIRES[topology]:
             link = getattr(links, wire.link) if wire.link else _LAN
             subnet = subnets[wire.network] = subnets.get(wire.network, 0) + 1

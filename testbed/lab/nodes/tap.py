@@ -43,20 +43,24 @@ class Seen(NamedTuple):
 class Tap:
     """A recording of all that a node and a server's port exchange, by UDP and TCP."""
 
-    def __init__(self, namespace: Namespace, server: Address, take: Take) -> None:
-        """Start to record; `take` divides TCP streams.
+    def __init__(
+        self, namespace: Namespace, server: Address, take: Take, *, peers: bool = False
+    ) -> None:
+        """Start to record; `take` divides TCP streams. With `peers`, all UDP is recorded.
 
         Raises:
             OSError: The kernel has no packet sockets, or this is not root.
         """
         self._port = server.port
         self._take = take
+        self._peers = peers
         self._realtime_offset_s = time.time() - time.monotonic()
         with namespace.entered():
             every = socket.htons(_ETH_P_ALL)
             self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, every)
         self._socket.setblocking(False)
-        _only_packets_of(self._socket, socket.inet_aton(server.host))
+        if not peers:
+            _only_packets_of(self._socket, socket.inet_aton(server.host))
         self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, _BUFFER_BYTES)
         self._socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
 
@@ -65,10 +69,9 @@ class Tap:
         sent, received = _Packets(self._take), _Packets(self._take)
         with self._socket:
             for at, is_outgoing, packet in self._captured():
-                if packet.destination.port == self._port and is_outgoing:
-                    sent.add(at, packet)
-                elif packet.source.port == self._port and not is_outgoing:
-                    received.add(at, packet)
+                far = packet.destination if is_outgoing else packet.source
+                if far.port == self._port or (self._peers and packet.protocol == "udp"):
+                    (sent if is_outgoing else received).add(at, packet)
         return sent.seen, received.seen
 
     def _captured(self) -> Iterator[tuple[float, bool, Packet]]:

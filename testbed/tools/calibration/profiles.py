@@ -18,7 +18,7 @@ import trio
 
 from testbed.censor.profile import Profile
 from testbed.experiment.link import Links
-from testbed.experiment.scenario import TRACES
+from testbed.experiment.scenario import LINK_FILES
 from testbed.experiment.trace_files import courses_of
 from testbed.guest.kernel.builder import Kernel
 from testbed.lab.net.addresses import OUTSIDE, address_lists
@@ -97,7 +97,7 @@ async def calibrate_links(
     parts = [
         _Part(name, task, probes)
         for name, links in named.items()
-        for planned in plan_links(links, courses_of(links.all.values(), TRACES))
+        for planned in plan_links(links, courses_of(links.all.values(), LINK_FILES.models))
         for task, probes in planned.tasks
     ]
     await _run(parts, kernel, folder, cpus, report)

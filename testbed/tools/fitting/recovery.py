@@ -20,7 +20,7 @@ from pydantic import TypeAdapter
 from pydantic_core import to_json
 
 from testbed.experiment.cell import Cell
-from testbed.experiment.scenario import cell_id
+from testbed.experiment.unfolding import cell_id
 from testbed.record.cell_record import CellRecord
 from testbed.record.results import CELL, Run
 from testbed.run.runner import Conduct, ConductError, Done, run_cells

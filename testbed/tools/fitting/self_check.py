@@ -17,7 +17,8 @@ import trio
 from testbed.censor.profile import Profile
 from testbed.experiment.cell import Cell, TransportChoice
 from testbed.experiment.link import Link, Links
-from testbed.experiment.scenario import cell_id, load_messenger
+from testbed.experiment.scenario import load_messenger
+from testbed.experiment.unfolding import cell_id
 from testbed.record.results import Run
 from testbed.run.runner import Conduct, ConductError, Done, run_cells
 from testbed.tools.fitting.capture_reading import read_capture

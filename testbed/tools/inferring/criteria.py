@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from testbed.inference.simulated_truths import Validation
@@ -33,23 +33,32 @@ class Criterion:
 
 def criteria(trials: Trials) -> list[Criterion]:
     """Return what had to be shown, and in what it was not."""
-    both = {"simulated reports": trials.calibration, "calls in the lab": trials.of_calls}
+    both = {"simulated reports": trials.calibration}
+    if trials.of_calls is not None:
+        both["calls in the lab"] = trials.of_calls
+    no_calls = [] if trials.of_calls is not None else ["no calls were made for it in the lab"]
     found = {
         "ranks are uniform": [
-            f"{name} ({of})" for of, made in both.items() for name in _not_uniform(made)
+            *(f"{name} ({of})" for of, made in both.items() for name in _not_uniform(made)),
+            *no_calls,
         ],
         "intervals cover": [
-            f"{text} ({of})" for of, made in both.items() for text in _misses(made)
+            *(f"{text} ({of})" for of, made in both.items() for text in _misses(made)),
+            *no_calls,
         ],
         "reports narrow something": [
-            of for of, made in both.items() if _contracted(made) < CONTRACTED
+            *(of for of, made in both.items() if _contracted(made) < CONTRACTED),
+            *no_calls,
         ],
-        "what reports cannot tell stays": list(_moved(trials)),
+        "what reports cannot tell stays": [*_moved(trials, both), *no_calls],
         "emulators predict": list(_unpredicted(trials)),
         "no confident wrong answer outside of the family": [
-            f"{each.world}: {100 * each.wrong:.0f} %"
-            for each in trials.outside
-            if each.wrong > WRONG_OUTSIDE
+            *(
+                f"{each.world}: {100 * each.wrong:.0f} %"
+                for each in trials.outside
+                if each.wrong > WRONG_OUTSIDE
+            ),
+            *no_calls,
         ],
         "reports left out are predicted": list(_worse(trials)),
     }
@@ -71,11 +80,13 @@ def _contracted(made: Validation) -> int:
     return sum(each.contraction >= LEAST_CONTRACTION for each in made.coordinates)
 
 
-def _moved(trials: Trials) -> Iterator[str]:
+def _moved(trials: Trials, validations: Mapping[str, Validation]) -> Iterator[str]:
+    if not trials.untold:
+        yield "no parameter was found that direct calls do not depend on"
     for name, by in trials.untold.items():
         if by > UNTOLD_MOVES:
             yield f"{name}: moved by {100 * by:.1f} points"
-        for of, made in (("simulated", trials.calibration), ("lab", trials.of_calls)):
+        for of, made in validations.items():
             found = next(each.contraction for each in made.coordinates if each.name == name)
             if abs(found) > UNTOLD_CONTRACTION:
                 yield f"{name}: contraction {found:.3f} ({of})"

@@ -7,7 +7,7 @@ wrong one names something that this censor does not recognise.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -46,8 +46,10 @@ class Outside:
     """How probable it is, by what is believed then, that what was reported is true: the mean."""
 
 
-def outside(found: Inference, believed: Draws, box: str, seed: int) -> list[Outside]:
-    """Return what is inferred of each world, and of reports without any cause in common."""
+def outside(
+    found: Inference, believed: Draws, box: str, seed: int, names: Sequence[str] = WORLDS
+) -> list[Outside]:
+    """Return what is inferred under each profile, and from reports without a cause in common."""
     rng = np.random.default_rng(seed)
     wrong = believed.wrong[rng.integers(len(believed.wrong), size=_SETS)]
     shape = wrong.shape
@@ -55,7 +57,7 @@ def outside(found: Inference, believed: Draws, box: str, seed: int) -> list[Outs
         "reports at random, as of unrelated causes": (np.full(shape, 0.5), frozenset()),
         "every report is the opposite of a real one": (wrong, frozenset()),
     }
-    for name in WORLDS:
+    for name in names:
         censor = load_censor(name)
         truths = np.broadcast_to(under(found, censor), shape)
         worlds[name] = (reported(truths, wrong), recognised(found.study.family, censor))

@@ -62,9 +62,14 @@ class Effort:
 
     @classmethod
     def of(cls, points: int, rounds: int, draws: int, seed: int) -> Effort:
-        """Return the effort for so many points, rounds and draws."""
+        """Return the effort for so many points, rounds and draws.
+
+        With no more points than every setting gets, no call is made again: too few calls would
+        show what a parameter does.
+        """
         first = min(points, cls.first)
-        return cls(first, points - first, rounds, draws=draws, seed=seed)
+        changes = cls.changes if points > first else 0
+        return cls(first, points - first, rounds, changes=changes, draws=draws, seed=seed)
 
 
 @dataclass

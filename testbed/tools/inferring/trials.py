@@ -27,7 +27,7 @@ from testbed.inference.posterior import draw, weigh_some
 from testbed.inference.prediction_scores import Score, leave_sources_out, of_profile
 from testbed.inference.simulated_truths import Validation, validate
 from testbed.tools.inferring.lab_truths import of_calls
-from testbed.tools.inferring.outside import Outside, outside, under
+from testbed.tools.inferring.outside import WORLDS, Outside, outside, under
 from testbed.tools.inferring.study import Inference, Study
 
 _FOLDS = 8
@@ -57,8 +57,8 @@ class Trials:
     box: str
     calibration: Validation
     """Of reports that the emulators simulated."""
-    of_calls: Validation
-    """Of reports that are calls in the lab."""
+    of_calls: Validation | None
+    """Of reports that are calls in the lab; None: no calls were made for it."""
     untold: Mapping[str, float]
     """The parameters that reports of direct calls must leave as they were, and how far they did
     not."""
@@ -67,8 +67,11 @@ class Trials:
     scores: tuple[Score, ...]
 
 
-def tried(found: Inference, truths: int, draws: int, seed: int) -> Trials:
-    """Return how an inference does; `truths` are simulated, and `draws` weighted for each."""
+def tried(found: Inference, truths: int, draws: int, seed: int, *, lab: bool = True) -> Trials:
+    """Return how an inference does; `truths` are simulated, and `draws` weighted for each.
+
+    Without `lab` no calls are made: neither under truths nor under censors outside of the family.
+    """
     model = found.model
     boxes = [each.box for each in model.statements]
     box = max(model.cube.boxes, key=boxes.count)
@@ -77,11 +80,11 @@ def tried(found: Inference, truths: int, draws: int, seed: int) -> Trials:
     return Trials(
         box,
         validate(model, box, believed, real, seed),
-        of_calls(found, truths, draws, seed + 3),
+        of_calls(found, truths, draws, seed + 3) if lab else None,
         untold(found),
         tuple(predicted(found.study)),
-        tuple(outside(found, believed, box, seed)),
-        tuple(_scores(found)),
+        tuple(outside(found, believed, box, seed, WORLDS if lab else ())),
+        tuple(_scores(found, lab=lab)),
     )
 
 
@@ -119,9 +122,9 @@ def _words(verdicts: Sequence[str], symptoms: Sequence[str], connects: bool | No
     return ", ".join(filter(None, (" or ".join(verdicts), *symptoms, set_up))) or "chat works"
 
 
-def _scores(found: Inference) -> list[Score]:
+def _scores(found: Inference, *, lab: bool) -> list[Score]:
     scores = leave_sources_out(found.model, found.draws)
-    if name := found.study.reports.assumed_profile:
+    if lab and (name := found.study.reports.assumed_profile):
         truths = under(found, load_censor(name))
         scores.append(of_profile(found.model, found.draws, truths))
     return scores

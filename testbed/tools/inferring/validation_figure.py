@@ -22,9 +22,9 @@ def ranks_figure(trials: Trials) -> Figure:
         "Ranks of truths from the prior among draws from what their reports say, in tenths. Grey: "
         "where all bins of all histograms lie in 95 % of sound validations.",
         "Left title: the parameter; c: its contraction. The first block has reports that the "
-        "emulators simulated, the second has reports that are calls in the lab.",
+        "emulators simulated, the second (if any) has reports that are calls in the lab.",
     ]
-    validations = (trials.calibration, trials.of_calls)
+    validations = [each for each in (trials.calibration, trials.of_calls) if each is not None]
     rows = [-(-len(made.coordinates) // _COLUMNS) for made in validations]
     with style.applied():
         margins = sheet.Margins(0.35, right=0.1, below=0.14)
