@@ -120,3 +120,19 @@ def test_a_first_word_that_is_no_command_is_a_usage_error() -> None:
         done = command(word)
         assert done.status == 2
         assert f"No such command '{word}'" in done.err
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("rank ru-calls-2025 --messenger whatsap", "no messenger 'whatsap' of the hypotheses"),
+        ("run quick --twice --kernel host", "--twice needs virtual time"),
+        ("image diff no.toml", "no.toml: No such file or directory; expected a lock file"),
+        ("bench --against no.json", "--against no.json: No such file or directory"),
+        ("recognise no.pcap", "cannot be read as a capture: No such file or directory"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_before_anything_runs(line: str, said: str) -> None:
+    ended = command(*line.split())
+    assert ended.status == 2
+    assert said in " ".join(ended.err.split())

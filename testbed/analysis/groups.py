@@ -12,7 +12,7 @@ Names = Mapping[CallKey, Mapping[str, str | None]]
 
 
 def names_of(cells: Iterable[RecordedCell]) -> Names:
-    """Return the names of calls by their keys, for JSON: ids beside titles."""
+    """Return the names of calls by their keys, for JSON: ids next to titles."""
     calls = {cell.record.key: cell.record for cell in cells}
     return {
         key: {

@@ -46,7 +46,7 @@ def setting_of(censor: str) -> Setting | None:
 def sweep_of(censors: Iterable[str]) -> dict[str, Setting] | None:
     """Return the setting of each censor; None unless all are of one sweep of at least two values.
 
-    The censor `open` may stand beside them, and is left out.
+    The censor `open` may be among them, and is left out.
     """
     settings = {name: setting_of(name) for name in dict.fromkeys(censors)}
     found = {name: setting for name, setting in settings.items() if setting is not None}

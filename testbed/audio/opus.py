@@ -27,7 +27,7 @@ SPEECH_FOLDER: Final = next(
 )
 """Where Debian's pocketsphinx-testdata (BSD) has five clips of a LibriVox reading.
 
-It is beside the interpreter that runs this, or installed on this system.
+It is next to the interpreter that runs this, or installed on this system.
 """
 
 _SAMPLE_BYTES = 2

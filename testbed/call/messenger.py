@@ -40,7 +40,7 @@ class Codec:
 
 @dataclass(frozen=True)
 class Probes:
-    """Padding packets that a sender sends beside media to probe the rate that its path carries."""
+    """Padding packets, sent along with media to probe the rate that the path carries."""
 
     __pydantic_config__ = _FORBID_UNKNOWN_KEYS
 
@@ -75,7 +75,7 @@ class Repair:
 
 @dataclass(frozen=True)
 class Chat:
-    """The chat beside a call: messages over TLS 1.3 that the messenger's server echoes."""
+    """The chat during a call: messages over TLS 1.3 that the messenger's server echoes."""
 
     __pydantic_config__ = _FORBID_UNKNOWN_KEYS
 

@@ -112,7 +112,9 @@ def _read(path: Path) -> Bench:
     """
     try:
         return Bench.from_json(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise ResultsError(f"--against {path}: {error.strerror}") from None
+    except ValueError as error:
         first = str(error).partition("\n")[0]
         raise ResultsError(f"{path} was not written by `testbed bench --save`: {first}") from None
 

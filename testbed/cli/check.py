@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 check_app = typer.Typer(
     no_args_is_help=True,
-    help="Check a transport, golden hashes, or that cells repeat to the byte.",
+    help="Check a transport, or the lab: repeatability, isolation, what `fit` and `infer` find.",
 )
 
 

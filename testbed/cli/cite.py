@@ -20,7 +20,7 @@ def print_citations(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="NAME...",
+            metavar="NAME",
             help="Profiles, stacks, messengers, link sets, traces or NATs; all by default.",
         ),
     ] = None,

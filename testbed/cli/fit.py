@@ -214,7 +214,7 @@ def _anonymise(paths: Sequence[Path], folder: Path) -> None:
 
 
 def _check(call: _Measured, folder: Path) -> None:
-    """Make a call under the profile, and draw it beside the capture."""
+    """Make a call under the profile, and draw it next to the capture."""
     if folder.exists():
         raise ScenarioError(f"{folder} is there already: give another --check")
     cell = self_check.similar_call(call.examined, call.control, call.profile)

@@ -16,6 +16,7 @@ from testbed.cli.console import err, out, short
 from testbed.cli.kernel import guest_kernel
 from testbed.cli.registry import Command, Panel
 from testbed.cli.requirements import transport_packages
+from testbed.experiment.explanations import ScenarioError
 from testbed.experiment.scenario import DEMO, ROOT, load_scenario
 from testbed.experiment.unfolding import cells
 from testbed.guest.go_programs import built, program_names
@@ -38,7 +39,7 @@ image_app = typer.Typer(
 def image_build(
     groups: Annotated[
         list[str] | None,
-        typer.Argument(metavar="PACKAGE", help="Packages beside what every cell needs."),
+        typer.Argument(metavar="PACKAGE", help="Packages in addition to what every cell needs."),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="All that the lock has.")] = False,
     verify: Annotated[
@@ -147,7 +148,19 @@ def image_diff(
 
     Example: testbed image diff /elsewhere/testbed/guest/image/lock.toml
     """
-    _show(read_lock(one), read_lock(other))
+    _show(_read(one), _read(other))
+
+
+def _read(path: Path) -> Lock:
+    """Return the lock in a file.
+
+    Raises:
+        ScenarioError: There is no such file.
+    """
+    try:
+        return read_lock(path)
+    except OSError as error:
+        raise ScenarioError(f"{path}: {error.strerror}; expected a lock file") from None
 
 
 @image_app.command("save")
@@ -180,7 +193,7 @@ def image_save(
 def image_load(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="What `image save` wrote.")],
 ) -> None:
-    """Take a saved laboratory into this user's cache.
+    """Load a saved laboratory into this user's cache.
 
     Example: testbed image load laboratory.tar.gz
     """

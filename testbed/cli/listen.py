@@ -52,7 +52,7 @@ def listen(
     cell: Annotated[
         str | None,
         typer.Argument(
-            metavar="[CELL]", help="One cell, by its name or by a part that no other name has."
+            metavar="CELL", help="One cell, by its name or by a part that no other name has."
         ),
     ] = None,
     export: Annotated[
@@ -217,8 +217,8 @@ def _play(player: Sequence[str], entries: Sequence[_Heard], into: Path, seconds:
 def _why(said: str) -> str:
     """Return why a player failed: the last line that is not the sound library's own noise."""
     lines = [line.strip() for line in said.splitlines()]
-    told = [line for line in lines if line and not line.startswith("ALSA lib")]
-    return told[-1] if told else "there is no sound device"
+    reasons = [line for line in lines if line and not line.startswith("ALSA lib")]
+    return reasons[-1] if reasons else "there is no sound device"
 
 
 COMMAND = Command(Panel.COMPARE, listen)

@@ -1,7 +1,7 @@
 """The command `new`: write the beginning of a part of your own, which works as it is.
 
-Each kind of part has a template named `_new` beside its like, which is a valid part itself and
-which lists leave out.
+Each kind of part has a template named `_new` in its folder, which is a valid part itself and which
+lists leave out.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ from testbed.experiment.scenario import (
     scenario_names,
 )
 
-new_app = typer.Typer(no_args_is_help=True, help="Write a new transport that you can change.")
+new_app = typer.Typer(
+    no_args_is_help=True, help="Write a transport, scenario, censor or messenger of your own."
+)
 
 _TEST = '''"""{name} keeps the rules of transports."""
 

@@ -15,6 +15,9 @@ from testbed.cli.console import out, print_json
 from testbed.cli.inferring import Draws, Points, ReportsName, Rounds, Seed, opened
 from testbed.cli.registry import Command, Panel
 from testbed.experiment.choosing import transport_choice, transport_names
+from testbed.experiment.explanations import ScenarioError, there_are
+from testbed.experiment.hypotheses import load_family
+from testbed.experiment.reports import load_reports
 from testbed.experiment.transport_facts import transport_facts
 from testbed.show.answer import wording
 from testbed.show.answer.standing import is_stale, stale_warning
@@ -49,8 +52,7 @@ def rank_transports(
     Example: testbed rank ru-calls-2025 --transport direct --transport obfs4
     """
     chosen = list(dict.fromkeys(transport or _USUAL))
-    for each in chosen:
-        transport_choice(each)
+    _check(name, chosen, messenger)
     found = infer(opened(name, Effort.of(points, rounds, draws, seed)))
     box = Counter(each.box for each in found.model.statements).most_common(1)[0][0]
     ranked, others = rank(found.study, messenger, chosen, censors_left(found, box, censors))
@@ -66,6 +68,20 @@ def rank_transports(
     out.print(_LEGEND, style="dim")
     for line in (*_by_others(ranked, others), "", *_answer(ranked, found, box, censors)):
         out.print(line, markup=False)
+
+
+def _check(name: str, transports: list[str], messenger: str) -> None:
+    """Check what is to be ranked, before any call is made for it.
+
+    Raises:
+        ScenarioError: There is no such transport, or no such messenger of the hypotheses.
+    """
+    for each in transports:
+        transport_choice(each)
+    known = load_family(load_reports(name).hypotheses).messengers
+    if messenger not in known:
+        hint = there_are(messenger, known)
+        raise ScenarioError(f"--messenger: no messenger {messenger!r} of the hypotheses; {hint}")
 
 
 def _by_others(ranked: list[Ranked], others: list[OtherThresholds]) -> list[str]:

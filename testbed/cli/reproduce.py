@@ -33,7 +33,7 @@ class UnknownClaimError(InputError):
 def reproduce(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="CLAIM...", help="The claims to check; without any, list them."),
+        typer.Argument(metavar="CLAIM", help="The claims to check; without any, list them."),
     ] = None,
     all_: Annotated[bool, typer.Option("--all", help="Check every claim.")] = False,
 ) -> None:

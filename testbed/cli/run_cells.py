@@ -67,12 +67,13 @@ def check_possible(plan: Sequence[Cell], kernel: KernelKind, *, twice: bool) -> 
     could not be continued.
 
     Raises:
-        LabError: The cells cannot be run.
+        LabError: A program is missing.
+        ScenarioError: Two options exclude each other.
     """
     if lacks := lacking(plan):
         raise runner.LabError(f"nothing was run: {lacks}")
     if twice and kernel is KernelKind.HOST:
-        raise runner.LabError(
+        raise ScenarioError(
             "--twice needs virtual time: in real time, cells do not repeat to the byte"
         )
 
@@ -111,7 +112,7 @@ def sent_to(
         yield here
         return
     if kernel is KernelKind.HOST:
-        raise runner.LabError(
+        raise ScenarioError(
             "--scheduler runs cells in guests: it cannot be used with --kernel host"
         )
     try:

@@ -27,7 +27,7 @@ def score(
     cell: Annotated[
         str | None,
         typer.Argument(
-            metavar="[CELL]", help="One cell, by its name or by a part that no other name has."
+            metavar="CELL", help="One cell, by its name or by a part that no other name has."
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print all scores as JSON.")] = False,

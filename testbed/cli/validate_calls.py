@@ -162,8 +162,8 @@ def _of_side(side: Side) -> tuple[str, ...]:
         (side.concealed, "{:.1%}"),
         (side.visqol, "{:.2f}"),
     )
-    told = ("-" if number is None else form.format(number) for number, form in numbers)
-    set_up_s, *others = told
+    texts = ("-" if number is None else form.format(number) for number, form in numbers)
+    set_up_s, *others = texts
     by_tcp = str(side.by_tcp) if side.set_up else "-"
     return f"{side.set_up}/{side.calls}", set_up_s, by_tcp, *others
 

@@ -56,7 +56,7 @@ abroad of its own (`testbed.lab.net.topology`)."""
 
 
 OtherTraffic = Literal["voice message", "web page", "download"]
-"""Other traffic beside a call and its chat, which a transport should not harm, either."""
+"""Other traffic during a call, besides its chat, which a transport should not harm, either."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Cell:
     compares_topologies: bool = False
     """Whether its scenario has several topologies, so that its name must include this one."""
     other_traffic: tuple[OtherTraffic, ...] = ()
-    """The other traffic beside the call and its chat."""
+    """The other traffic during the call, besides its chat."""
     speech: str = ""
     """A sound file with the speech; empty: the default speech (`testbed.audio.speech`)."""
     local_time: str = time_of_day.DEFAULT

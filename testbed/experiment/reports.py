@@ -67,7 +67,7 @@ class Observed:
     connects: bool | None = None
     """Whether it was set up."""
     chat: bool | None = None
-    """Whether the chat beside it works: at least 90 % of its messages arrive."""
+    """Whether the chat during it works: at least 90 % of its messages arrive."""
 
     def __post_init__(self) -> None:
         if not (self.verdicts or self.symptoms) and self.connects is self.chat is None:

@@ -93,7 +93,7 @@ class Scenario:
     said: Said = "speech"
     """What is said in the calls."""
     other_traffic: tuple[OtherTraffic, ...] = ()
-    """Other traffic beside each call and its chat, to see whether it is harmed."""
+    """Other traffic during each call, besides its chat, to see whether it is harmed."""
     speech: str = ""
     """The path of a sound file; empty: Debian's clips of speech (`testbed.audio.speech`)."""
     local_time: str | Annotated[tuple[str, ...], Field(min_length=1)] = time_of_day.DEFAULT

@@ -165,15 +165,15 @@ def _listened(
             continue
         count = len(direction.sent_s)
         had = had_of(arrivals_of(direction, codec, packets[way]))
-        told = listen(
+        listened = listen(
             render(decoded(had, count, frame_s), packets[way], SOUND_RATE_HZ),
             Recording(Speech(pcm, SOUND_RATE_HZ), heard_from_s),
             direction.sent_s,
             had,
             frame_s,
         )
-        if told.played_count >= _LEAST_FOUND * len(had):
-            found[way] = told
+        if listened.played_count >= _LEAST_FOUND * len(had):
+            found[way] = listened
     return found
 
 

@@ -67,12 +67,12 @@ def manifest(scenario: Scenario, cells: Sequence[Cell], kernel: KernelBuild) -> 
 
 
 def laboratory_of(kernel: Kernel) -> KernelBuild:
-    """Return what a run's record says of a guest kernel and of the lab image beside it."""
+    """Return what a run's record says of a guest kernel and of its lab image."""
     return KernelBuild("virtual", kernel.version, kernel.key, our_image().hash)
 
 
 def laboratory_on_host() -> KernelBuild:
-    """Return what a run's record says of the host's kernel and of the lab image beside it."""
+    """Return what a run's record says of the host's kernel and of its lab image."""
     return KernelBuild("host", os.uname().release, image=our_image().hash)
 
 

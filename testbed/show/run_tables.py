@@ -19,6 +19,7 @@ from rich.text import Text
 from testbed.analysis.broken import broken
 from testbed.analysis.groups import Names
 from testbed.analysis.order import best_first
+from testbed.analysis.survival import LONG_S, failed_after_s
 from testbed.analysis.sweeps import sweep_of
 from testbed.call.quality.symptoms import Symptom, symptom_of
 from testbed.call.quality.verdict import Verdict
@@ -50,6 +51,8 @@ class Row:
     """The symptoms that at least half of the calls had."""
     response_s: float | None = None
     """The time for which the end that waits longer waits for an answer."""
+    failed_after_s: tuple[float, ...] | None = None
+    """When calls failed (s since their set-up); None if they are too short to be asked."""
     broken: str = ""
     """Why the transport does not work here, in words; empty if nothing is wrong with it."""
 
@@ -86,15 +89,22 @@ def _row(key: CallKey, group: Sequence[RecordedCell], defect: str) -> Row:
         sum(cell.wall.wall_s for cell in group),
         tuple(_symptoms(calls)),
         _median(call.response_s for call in calls),
+        _failures_s(calls),
         defect,
     )
+
+
+def _failures_s(calls: Sequence[CellRecord]) -> tuple[float, ...] | None:
+    if max(call.duration_s for call in calls) < LONG_S:
+        return None
+    return tuple(at for call in calls if (at := failed_after_s(call)) is not None)
 
 
 def _symptoms(calls: Sequence[CellRecord]) -> Iterator[str]:
     """Yield the symptoms of at least half of the calls, with details where all agree on them."""
     for symptom in Symptom:
-        told = [[t for t in call.quality.symptoms if symptom_of(t) is symptom] for call in calls]
-        having = [(call, texts) for call, texts in zip(calls, told, strict=True) if texts]
+        stated = [[t for t in call.quality.symptoms if symptom_of(t) is symptom] for call in calls]
+        having = [(call, texts) for call, texts in zip(calls, stated, strict=True) if texts]
         if not having or 2 * len(having) < len(calls):
             continue
         if all(texts == having[0][1] for _, texts in having):
@@ -127,7 +137,7 @@ def table_by_keys(keys: Sequence[CallKey]) -> tuple[Table, list[list[str]]]:
     """
     messengers = [key.messenger for key in keys]
     transports = [key.transport for key in keys]
-    above, heading, told = _censors([key.censor for key in keys])
+    above, heading, stated = _censors([key.censor for key in keys])
     several = len(keys) > 1
     one_transport = several and len(set(transports)) == 1
     one_messenger = several and len(set(messengers)) == 1
@@ -139,12 +149,12 @@ def table_by_keys(keys: Sequence[CallKey]) -> tuple[Table, list[list[str]]]:
     columns: list[tuple[str, Sequence[str], int]] = []
     if not one_messenger:
         columns.append(("Messenger", messengers, 18))
-    if any(told):
+    if any(stated):
         # Where some names are folded anyway, the others need less room, too.
-        columns.append((heading, told, 16 if max(map(len, told)) <= 16 else 12))
+        columns.append((heading, stated, 16 if max(map(len, stated)) <= 16 else 12))
     if not one_transport:
         # The values of a sweep follow their transport; other censors come before the transports.
-        place = len(columns) - (any(told) and sweep_of(key.censor for key in keys) is not None)
+        place = len(columns) - (any(stated) and sweep_of(key.censor for key in keys) is not None)
         columns.insert(place, ("Transport", transports, 10))
     for name, texts, kept in columns:
         _add_column(table, name, texts, kept)
@@ -188,17 +198,17 @@ def _table(*above: str) -> Table:
 
 def _censors(censors: Sequence[str]) -> tuple[str, str, list[str]]:
     """Return the text about censors above a table, their column's heading, and its rows."""
-    names, told = [list(each) for each in zip(*map(split_name, censors), strict=True)] or [[], []]
+    names, stated = [list(each) for each in zip(*map(split_name, censors), strict=True)] or [[], []]
     if len(set(names)) != 1:
         return "", "Censor", list(censors)
     profile = names[0]
-    if len(set(told)) == 1 and told[0].startswith("at "):  # a time of day that all have
-        return f"Censor: {profile} {told[0]} (local time)", "", [""] * len(told)
-    swept = {varied.rpartition("=")[0] for varied in told}
+    if len(set(stated)) == 1 and stated[0].startswith("at "):  # a time of day that all have
+        return f"Censor: {profile} {stated[0]} (local time)", "", [""] * len(stated)
+    swept = {varied.rpartition("=")[0] for varied in stated}
     if len(swept) == 1 and (name := swept.pop()):
         above = f"Censor: {profile}, with {name} varied"
-        return above, name, [varied.rpartition("=")[2] for varied in told]
-    return f"Censor: {profile}", "", told
+        return above, name, [varied.rpartition("=")[2] for varied in stated]
+    return f"Censor: {profile}", "", stated
 
 
 def _longest_word(texts: Iterable[str]) -> int:
@@ -208,14 +218,18 @@ def _longest_word(texts: Iterable[str]) -> int:
 def summary(table_rows: Sequence[Row]) -> Table:
     """Return the table of a run, at most 100 columns wide."""
     table, begins = table_by_keys([row.key for row in table_rows])
-    told = [_calls(row) for row in table_rows]
-    table.add_column("Calls", min_width=_longest_word(text.plain for text in told))
+    stated = [_calls(row) for row in table_rows]
+    table.add_column("Calls", min_width=_longest_word(text.plain for text in stated))
+    are_long = any(row.failed_after_s is not None for row in table_rows)
+    if are_long:
+        table.add_column("fail\nafter s", justify="right", no_wrap=True)
     for name in ("set-up\ns", "lost\n%", "delay\nms", "R", "Chat\nms", "speed"):
         table.add_column(name, justify="right", no_wrap=True)
-    for row, begin, calls in zip(table_rows, begins, told, strict=True):
+    for row, begin, calls in zip(table_rows, begins, stated, strict=True):
         table.add_row(
             *begin,
             calls,
+            *([_fails(row)] if are_long else []),
             _number(row.set_up_s, 2),
             _number(row.concealed_share, 1, 100),
             _number(row.mouth_to_ear_s, 0, 1000),
@@ -247,6 +261,13 @@ def _traffic(ones: Sequence[TrafficSummary]) -> str:
     return f"{len(took_s)}/{len(ones)} {_number(_median(took_s), 2)} s"
 
 
+def _fails(row: Row) -> str:
+    """Return how many of a row's calls failed, and the median time after which they did."""
+    if not row.failed_after_s:
+        return "-"
+    return f"{len(row.failed_after_s)}/{row.calls} {median(row.failed_after_s):.0f}"
+
+
 def _calls(row: Row) -> Text:
     """Return the number of calls by verdict, and their symptoms below it.
 
@@ -256,16 +277,18 @@ def _calls(row: Row) -> Text:
         return Text.assemble(f"{row.calls} broken", (f"\n{row.broken}", "italic"))
     verdicts = ", ".join(f"{count} {verdict}" for verdict, count in row.verdicts.items())
     # The verdict "no call" already says that there was no set-up.
-    told = ", ".join(symptom for symptom in row.symptoms if symptom != Symptom.NO_SET_UP)
-    return Text.assemble(verdicts, (f"\n{told}" if told else "", "italic"))
+    stated = ", ".join(symptom for symptom in row.symptoms if symptom != Symptom.NO_SET_UP)
+    return Text.assemble(verdicts, (f"\n{stated}" if stated else "", "italic"))
 
 
 LEGEND = """\
 Medians over the calls that were set up, of the worse direction. lost: share of the speech for which
 the jitter buffer had no frame; delay: mouth to ear; R: fullband E-model, at most 100 and below 0 at
 worst, with EVS as proxy for Opus. Chat: messages delivered of sent, and their delay. speed: virtual
-seconds per wall second. Below the verdicts: symptoms that at least half of the calls had
-(testbed/call/quality/symptoms.py); times are in seconds since dialling."""
+seconds per wall second. fail after: in calls of two minutes and more, how many failed, and the
+median time since the set-up after which they did (testbed/analysis/survival.py). Below the
+verdicts: symptoms that at least half of the calls had (testbed/call/quality/symptoms.py); times are
+in seconds since dialling."""
 
 
 def decided_by(cells: Iterable[RecordedCell]) -> str:
@@ -282,11 +305,11 @@ def decided_by(cells: Iterable[RecordedCell]) -> str:
         "counters": "its own counters",
         "sound": "the sound that it played",
     }
-    told = [
+    stated = [
         f"{title} is judged by {' or '.join(words[by] for by in sorted(how))}."
         for title, how in found.items()
     ]
-    return " ".join(told)
+    return " ".join(stated)
 
 
 def _number(value: float | None, digits: int, factor: float = 1) -> str:

@@ -275,6 +275,14 @@ class Host(Protocol):
         """Forward what comes in by a network interface, such as a tunnel, as if from this node."""
         ...
 
+    async def lead_udp_ports(self, ports: range, port: int) -> None:
+        """Let what arrives at a range of UDP ports go to one port, as servers whose clients hop do.
+
+        Raises:
+            TransportError: The host has no packet path of its own.
+        """
+        ...
+
     async def queue_packets(self, queue: int, *, mark: int) -> None:
         """Hand the node's TCP and UDP packets to an NFQUEUE, until the host closes.
 

@@ -236,6 +236,14 @@ class LoopbackHost:
         """
         raise TransportError(_NOT_HERE)
 
+    async def lead_udp_ports(self, ports: range, port: int) -> None:
+        """Refuse, as `masquerade` does.
+
+        Raises:
+            TransportError: Always.
+        """
+        raise TransportError(_NOT_HERE)
+
     async def queue_packets(self, queue: int, *, mark: int) -> None:
         """Refuse, as `masquerade` does.
 

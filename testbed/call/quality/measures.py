@@ -1,4 +1,4 @@
-"""Measure one direction of a call beside its verdict: over the whole call and for each second.
+"""Measure one direction of a call, besides its verdict: over the whole call and by the second.
 
 The measures over the call are shares and counts of concealment and the ratings of the E-model on
 its three scales; the measures by second (`Step`) show when the direction was bad.

@@ -1,4 +1,4 @@
-"""Writes the `/etc` of a lab image, beside the files that its packages bring there.
+"""Writes the `/etc` of a lab image, in addition to the files that its packages bring there.
 
 Programs read files in `/etc` when they start, which takes virtual time, and act on what they find,
 such as a line in `/etc/hosts` or an order of name services. So these files are the same for all

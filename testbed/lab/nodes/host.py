@@ -31,6 +31,7 @@ from testbed.experiment.cell import (
 )
 from testbed.lab.net.network import NetworkNode
 from testbed.lab.net.udp import BoundUdp, TimedUdpChannel, UdpChannel, open_socket
+from testbed.lab.nodes.nat_rules import lead_ports, masquerade
 from testbed.lab.nodes.packet_path import MARK, PROXY_USER, PacketPath, Proxied
 from testbed.lab.nodes.process import LabProcess, ProcessEnded, end, how_it_ended
 from testbed.lab.nodes.tap import Tap
@@ -68,15 +69,6 @@ _LOOK_EVERY_S = 0.01
 _SIOCGIFADDR = 0x8915
 _IFR_ADDRESS = slice(20, 24)
 """Where `struct ifreq` has an IPv4 address."""
-_MASQUERADE = """
-table ip tunnels {{
-  chain postrouting {{
-    type nat hook postrouting priority 100
-    iifname "{device}" snat to {address}
-  }}
-}}
-"""
-
 
 LOST = (OSError, trio.EndOfChannel, trio.BrokenResourceError, trio.ClosedResourceError)
 """What says that there is nothing more to read from, or to write to."""
@@ -294,8 +286,12 @@ class LabHost:
         with self.node.namespace.entered():
             # /proc/sys/net is that of the thread's namespace, so no other thread may do this.
             _FORWARDING.write_text("1")  # noqa: ASYNC240
-        ruleset = _MASQUERADE.format(device=device, address=self.address)
-        self.node.nft(ruleset)
+        self.node.nft(masquerade(device, self.address))
+
+    async def lead_udp_ports(self, ports: range, port: int) -> None:
+        """Let what arrives at a range of UDP ports go to one port, until the host closes."""
+        await trio.lowlevel.checkpoint()
+        self.node.nft(lead_ports(ports, self.address, port))
 
     async def queue_packets(self, queue: int, *, mark: int) -> None:
         """Hand the node's TCP and UDP packets to an NFQUEUE, until the host closes."""

@@ -72,19 +72,19 @@ def _of_working(
     if not restricted:
         return _of_one(compared, "without a restriction", known)
     # What rests on weak or stale evidence is not counted, so that it names no tool.
-    untold = {
+    uncounted = {
         c.key.censor: standings[c.key.censor].warning
         for c in restricted
         if c.key.censor in standings and standings[c.key.censor].names_no_tool
     }
-    told = [c for c in restricted if c.key.censor not in untold]
-    censors = list(dict.fromkeys(c.key.censor for c in told))
+    counted = [c for c in restricted if c.key.censor not in uncounted]
+    censors = list(dict.fromkeys(c.key.censor for c in counted))
     found = Headline([])
     if len(censors) == 1:
-        found = _of_one(told, f"under {_scope(censors[0], standings)}", known)
+        found = _of_one(counted, f"under {_scope(censors[0], standings)}", known)
     elif censors:
-        found = _of_many(told, known)
-    return Headline([*found.lines, *dict.fromkeys(untold.values())], found.named)
+        found = _of_many(counted, known)
+    return Headline([*found.lines, *dict.fromkeys(uncounted.values())], found.named)
 
 
 def _scope(censor: str, standings: Mapping[str, Standing]) -> str:

@@ -13,7 +13,7 @@ from testbed.record.cell_record import DIRECT
 Known = Mapping[str, TransportFacts]
 """What is known of transports, by the name of their file in `transports/`."""
 _APPS = 2
-"""How many apps are named beside a protocol; the brief has all."""
+"""How many apps are named with a protocol; the brief has all."""
 _FEW = 4
 """Up to this many names are listed; of more, the rest is counted."""
 
@@ -92,8 +92,8 @@ def needs(transports: Sequence[str], known: Known) -> list[str]:
     by_need: dict[str, list[str]] = {}
     for kind, one in facts.items():
         by_need.setdefault("not recorded" if one is None else one.needs, []).append(kind)
-    told = [f"{listed(names)}: {need}" for need, names in by_need.items()]
-    lines = [f"Needed at the far end: {'; '.join(told)}."]
+    needs_said = [f"{listed(names)}: {need}" for need, names in by_need.items()]
+    lines = [f"Needed at the far end: {'; '.join(needs_said)}."]
     both = [kind for kind, one in facts.items() if one is not None and one.ends == "both"]
     if both:
         lines.append(f"Both ends of the call must use {listed(both)}.")

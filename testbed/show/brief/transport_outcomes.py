@@ -61,22 +61,22 @@ def line_of(recorded: Recorded, known: Mapping[str, TransportFacts]) -> Line:
     for cell in recorded.cells:
         calls[cell.record.transport].append(cell.record)
     defects = broken(recorded.cells)
-    told = {name: group for name, group in calls.items() if name not in defects}
-    methods = [name for name in told if (one := facts_of(name, known)) and not one.for_people]
-    told = {name: group for name, group in told.items() if name not in methods}
-    single = [name for name, group in told.items() if _fewest(group) == 1]
+    counted = {name: group for name, group in calls.items() if name not in defects}
+    methods = [name for name in counted if (one := facts_of(name, known)) and not one.for_people]
+    counted = {name: group for name, group in counted.items() if name not in methods}
+    single = [name for name, group in counted.items() if _fewest(group) == 1]
     ordered = sorted(
-        (name for name in told if name not in single), key=lambda name: -_share(told[name])
+        (name for name in counted if name not in single), key=lambda name: -_share(counted[name])
     )
-    tools = {name: Tool(name, _counts(told[name]), facts_of(name, known)) for name in ordered}
+    tools = {name: Tool(name, _counts(counted[name]), facts_of(name, known)) for name in ordered}
     tried = {name.partition(" ")[0] for name in calls}
     return Line(
         words=recorded.line,
         record=recorded.record,
         messengers=list(dict.fromkeys(cell.record.messenger_title for cell in recorded.cells)),
-        works=[tools[name] for name in ordered if _share(told[name]) == 1],
-        partly=[tools[name] for name in ordered if 0 < _share(told[name]) < 1],
-        fails=[tools[name] for name in ordered if _share(told[name]) == 0],
+        works=[tools[name] for name in ordered if _share(counted[name]) == 1],
+        partly=[tools[name] for name in ordered if 0 < _share(counted[name]) < 1],
+        fails=[tools[name] for name in ordered if _share(counted[name]) == 0],
         too_few=single,
         broken=defects,
         methods=methods,

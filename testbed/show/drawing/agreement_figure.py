@@ -1,4 +1,4 @@
-"""Draw a model beside the real engine, by condition (see `testbed.analysis.agreement`)."""
+"""Draw a model next to the real engine, by condition (see `testbed.analysis.agreement`)."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ class Margins:
 
 
 def label_in(labels: Iterable[str], size_pt: float = style.TEXT_PT) -> float:
-    """Return the width that labels need beside an axis, in inches. Call it inside `applied`."""
+    """Return the width that labels need next to an axis, in inches. Call it inside `applied`."""
     return max((style.text_width_in(text, size_pt) for text in labels), default=0.0) + 0.12
 
 
@@ -223,8 +223,8 @@ def restriction(censors: Iterable[str]) -> str:
 def broken(cells: Iterable[RecordedCell]) -> str:
     """Return a note on the transports that do not work here, whatever the censor; or nothing."""
     found = defects.broken(cells)
-    told = [f"{transport} {reason}" for transport, reason in found.items()]
-    return f"Broken here: {'; '.join(told)}." if told else ""
+    reasons = [f"{transport} {reason}" for transport, reason in found.items()]
+    return f"Broken here: {'; '.join(reasons)}." if reasons else ""
 
 
 def together(censors: Iterable[str]) -> str:

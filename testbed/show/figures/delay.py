@@ -91,13 +91,13 @@ def _beyond(curves: Mapping[str, Mapping[str, Delays]]) -> str:
         transport: max(float(np.mean(q[1:-1] > _END_MS)) for q in named.values())
         for transport, named in curves.items()
     }
-    told = [
+    counts = [
         f"{words.percent(share if share < 0.01 else round(share, 2))} of {name}"
         for name, share in shares.items()
         if share
     ]
     most = "at most " if any(len(named) > 1 for named in curves.values()) else ""
-    return f"Beyond the edge at {_END_MS:g} ms: {most}{', '.join(told)}." if told else ""
+    return f"Beyond the edge at {_END_MS:g} ms: {most}{', '.join(counts)}." if counts else ""
 
 
 def _draw(

@@ -42,7 +42,7 @@ class _Point:
 
     @property
     def label(self) -> str:
-        """The words beside the point."""
+        """The words next to the point."""
         return f"{self.transport}: {self.note}" if self.note else self.transport
 
 
@@ -214,7 +214,7 @@ def _scale_rates(axes: Axes, rates_kbps: Sequence[float]) -> None:
 
 
 def _label(axes: Axes, points: Sequence[_Point], top: float, height: float) -> None:
-    """Label the points in a column beside the panel, in their order, joined by faint lines."""
+    """Label the points in a column next to the panel, in their order, joined by faint lines."""
     # Of equals, the leftmost has the topmost label, so that lines cross as little as they can.
     ordered = sorted(points, key=lambda p: (p.worth.value, -(p.rate_kbps or 0.0)))
     labels = [_wrapped(p.label) for p in ordered]

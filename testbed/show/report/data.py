@@ -198,17 +198,17 @@ def _direction(direction: DirectionQuality) -> list[str]:
 
 def _traffic(traffic: Mapping[str, TrafficSummary]) -> str:
     """Return the outcome of the other traffic during a call, in words."""
-    told = [
+    stated = [
         f"{kind} {_ms(one.took_s) if one.done else 'not done'}" for kind, one in traffic.items()
     ]
-    return ", ".join(told) or "none"
+    return ", ".join(stated) or "none"
 
 
 def _answers(conversation: Conversation) -> str:
     """Return how long each end waited for the other's answers, in words."""
     waits = conversation.response_s.items()
-    told = [f"{end} {_ms(wait)}" for end, wait in waits if wait is not None]
-    return ", ".join(told) or "\N{EN DASH}"
+    stated = [f"{end} {_ms(wait)}" for end, wait in waits if wait is not None]
+    return ", ".join(stated) or "\N{EN DASH}"
 
 
 def _chat(chat: ChatSummary) -> str:

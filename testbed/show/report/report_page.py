@@ -213,7 +213,7 @@ def _slug(verdict: Verdict) -> str:
 
 
 def _symptoms() -> list[tuple[str, str]]:
-    told = {
+    stated = {
         Symptom.NO_SET_UP: "it never rang, or was not connected within 30 s",
         Symptom.DROPPED: "a client ended it because no more packets arrived",
         Symptom.SILENT: "from the start, neither end was heard for 5 s or more",
@@ -223,7 +223,7 @@ def _symptoms() -> list[tuple[str, str]]:
         Symptom.METALLIC: "much of what was heard is concealment of short gaps",
         Symptom.LAGGY: "the median delay is above 400 ms",
     }
-    return [(str(symptom), words.tied(told[symptom])) for symptom in Symptom]
+    return [(str(symptom), words.tied(stated[symptom])) for symptom in Symptom]
 
 
 def _rendered(**context: object) -> str:

@@ -45,10 +45,10 @@ def _when(at_s: float) -> str:
 
 
 def _did(call: CellRecord) -> str:
-    told = list(_done(call))
-    if not told:
+    stated = list(_done(call))
+    if not stated:
         return "and let all of its packets pass."
-    return f"and {listed(told)}."
+    return f"and {listed(stated)}."
 
 
 def _done(call: CellRecord) -> Iterator[str]:

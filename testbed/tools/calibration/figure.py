@@ -102,9 +102,9 @@ def _draw(axes: Axes, row: _Row) -> None:
     colour = _OK if number.ok else _OUT
     name = f"{number.rule}: {number.number} {_plain(number.requested)}"
     _write(axes, -0.02, row.y, name, ha="right")
-    told = "not measured" if number.measured is None else _plain(number.measured)
-    told += "" if number.ok else "  OUT"
-    _write(axes, 1.02, row.y, told, color=colour, weight="normal" if number.ok else "bold")
+    stated = "not measured" if number.measured is None else _plain(number.measured)
+    stated += "" if number.ok else "  OUT"
+    _write(axes, 1.02, row.y, stated, color=colour, weight="normal" if number.ok else "bold")
     if number.measured is not None and number.requested:
         _draw_interval(axes, row.y, number, colour)
 

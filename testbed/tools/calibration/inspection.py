@@ -352,6 +352,6 @@ def _of_pieces(
 ) -> Vector:
     known = _recognised(witness, talks, seen)
     wanted = cut.is_read(reference.profile.inspection.reading)
-    expected, told = (f"{'' if yes else 'not '}recognised" for yes in (wanted, known))
+    expected, stated = (f"{'' if yes else 'not '}recognised" for yes in (wanted, known))
     what = f"{witness.shape.opening.name} {cut.how}"
-    return Vector("inspection", what, expected, known is wanted, f"it was {told}")
+    return Vector("inspection", what, expected, known is wanted, f"it was {stated}")

@@ -88,7 +88,7 @@ def _share_by(reference: Reference, rule: Rule, shape: Shape) -> Probe:
             if seen.is_hit(one) is not seen.is_hit(other)
         ]  # fmt: skip
         what = f"{_PAIRS} pairs of flows with the same {rule.match.share_by}"
-        told = f"{len(unlike)} of them were treated differently"
-        return [Vector(rule.name, what, "the same treatment", not unlike, told)]
+        stated = f"{len(unlike)} of them were treated differently"
+        return [Vector(rule.name, what, "the same treatment", not unlike, stated)]
 
     return Probe(script.experiment(), judge)

@@ -214,8 +214,8 @@ def _restarted(
     late = [late for early, late in looks if first_hit_s(early, seen) is not None]
     touched = any(first_hit_s(trial, seen) is not None for trial in late)
     expected = "restarts its time" if anew else "changes nothing"
-    told = "it was affected" if touched else "it was not affected"
-    return Vector(rule.name, f"{what}, and one later", expected, touched is anew, told)
+    stated = "it was affected" if touched else "it was not affected"
+    return Vector(rule.name, f"{what}, and one later", expected, touched is anew, stated)
 
 
 def _cycle(reference: Reference, rule: Rule, shape: Shape, action: List, acting: Rule) -> Probe:

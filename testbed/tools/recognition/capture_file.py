@@ -50,6 +50,7 @@ class Capture:
             self._link_type = int(self._file.datalink())
         except (cypcap.Error, OSError) as error:
             reason = str(error.args[-1]) if error.args else str(error)
+            reason = reason.removeprefix(f"{path}: ")
             what = "it is neither pcap nor pcapng" if reason == _NOT_CAPTURED else reason
             raise CaptureError(f"{path} cannot be read as a capture: {what}") from None
         if not linklayer.is_read(self._link_type):
