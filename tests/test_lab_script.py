@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from testbed import __version__
+from testbed.cli import inferring
 from testbed.cli.registry import commands
 from testbed.experiment.scenario import ROOT
 from tests.command import command
@@ -87,6 +88,66 @@ def test_without_root_and_sudo_there_is_one_command_to_copy(bare: Path, tmp_path
         "lab:   apt-get update && apt-get install --no-install-recommends "
         "python3 python3-venv util-linux pocketsphinx-testdata"
     )
+
+
+def made(checkout: Path, tmp_path: Path, modules: str) -> Path:
+    """Make an environment whose Python finds all modules or none; return what is called there."""
+    binaries = checkout / ".venv" / "bin"
+    binaries.mkdir(parents=True)
+    called = tmp_path / "called"
+    status = 0 if modules == "all" else 1
+    for name, then in (("python", f"exit {status}"), ("pip", ""), ("testbed", "")):
+        log = "" if name == "python" else f'echo {name} "$@" >>{called}'
+        (binaries / name).write_text(f"#!/bin/sh\n{log}\n{then}\n")
+        (binaries / name).chmod(0o755)
+    stamp = 'cksum "$0/pyproject.toml" "$0/constraints.txt"; /usr/bin/python3 --version'
+    said = subprocess.run(["sh", "-c", stamp, checkout], capture_output=True, check=True)
+    (checkout / ".venv" / ".made-from").write_bytes(said.stdout)
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "dpkg-query").write_text("#!/bin/sh\necho installed\n")
+    (programs / "dpkg-query").chmod(0o755)
+    return called
+
+
+@pytest.mark.parametrize(
+    ("words", "installed"),
+    [
+        ("run quick", ""),
+        ("plot results/quick", ""),
+        ("infer ru-calls-2025", "infer"),
+        ("check infer", "infer"),
+        ("check golden", ""),
+        ("score --help", ""),
+        ("score results/quick", "scores"),
+        ("run quick --scheduler local:2", "dask"),
+    ],
+)
+def test_what_a_command_needs_besides_is_installed_when_it_is_asked_for(
+    bare: Path, tmp_path: Path, words: str, installed: str
+) -> None:
+    called = made(bare, tmp_path, "none")
+    done = lab(bare, *words.split(), path=f"{tmp_path}/bin:/usr/bin:/bin")
+    assert done.returncode == 0, done.stderr
+    *pip, testbed = called.read_text().splitlines()
+    assert testbed == f"testbed {words}"
+    assert [each.endswith(f"[{installed}]") for each in pip] == [True] * bool(installed)
+
+
+def test_what_is_there_already_is_not_installed_again(bare: Path, tmp_path: Path) -> None:
+    called = made(bare, tmp_path, "all")
+    lab(bare, "infer", "ru-calls-2025", path=f"{tmp_path}/bin:/usr/bin:/bin")
+    assert called.read_text() == "testbed infer ru-calls-2025\n"
+
+
+def test_who_infers_without_lab_gets_the_command_that_installs_what_is_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(inferring, "find_spec", lambda _: None)
+    done = command("infer", "ru-calls-2025")
+    assert done.status == 1
+    assert "pip install dynesty==" in done.err
+    assert " scikit-learn==" in done.err
 
 
 @pytest.mark.parametrize(

@@ -100,16 +100,11 @@ def test_an_installed_wheel_runs_a_scenario(installed: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-def test_an_installed_wheel_can_build_its_guest_kernel(installed: Path, tmp_path: Path) -> None:
-    """The recipe is the checkout's to the byte, and without a compiler it is said what to do."""
+def test_an_installed_wheel_builds_the_same_guest_kernel(installed: Path, tmp_path: Path) -> None:
+    """The recipe is the checkout's to the byte, so one kernel in the cache serves both."""
     recipe = "from testbed.guest.kernel.cache import our_recipe; print(our_recipe().digest)"
     here = run(Path(sys.executable), "-c", recipe, cwd=ROOT)
     assert run(installed / "python", "-c", recipe, cwd=tmp_path).stdout == here.stdout != ""
-    nothing = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "PATH": str(tmp_path)}
-    done = run(installed / "testbed", "run", "quick", cwd=tmp_path, **nothing)
-    assert done.returncode == 1
-    assert "There is no guest kernel" in done.stderr
-    assert "apt" in done.stderr
 
 
 @pytest.mark.slow

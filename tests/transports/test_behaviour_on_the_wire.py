@@ -1,10 +1,13 @@
-"""What parameters of tunnels change on the wire: ports and connections."""
+"""What parameters of tunnels change on the wire: rates, congestion control, ports, connections."""
 
 from __future__ import annotations
 
+import json
+import pickle
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 import trio
@@ -15,12 +18,34 @@ from testbed.experiment.loading import programs_of
 from testbed.guest.kernel.builder import Kernel
 from testbed.guest.programs import missing
 from testbed.record.results import RecordedCell, Run
-from testbed.run.runner import Done, in_guest, run_cells
+from testbed.run.certificate import write_certificates
+from testbed.run.runner import Done, Needs, in_guest, run_cells, run_module
 from tests.censor import captures
 from tests.lab.conftest import short_cell
+from tests.lab.programs import flooding
 
 BRIDGE = bytes((10, 2, 2, 2))
 pytestmark = [pytest.mark.guest, pytest.mark.slow]
+
+
+def flooded_mbps(name: str, kernel: Kernel, job: Path) -> float:
+    """Return the rate at which 4.4 Mbit/s come out of a transport on a path that loses 5 %."""
+    choice = transport_choice(name)
+    job.mkdir()
+    (job / flooding.CHOICE).write_bytes(pickle.dumps(choice))
+    write_certificates(job)
+    needs = Needs(tuple(programs_of(load_transport(choice))), is_foreign=True)
+    module = flooding.__name__
+    trio.run(partial(run_module, kernel, module, job, seed=1, cpu=0, needs=needs))
+    rate: float = json.loads((job / flooding.FOUND).read_text())
+    return rate
+
+
+def test_brutal_sends_at_the_given_rate_whatever_is_lost(kernel: Kernel, tmp_path: Path) -> None:
+    slow = flooded_mbps("hysteria2 {up_mbps = 1, down_mbps = 1}", kernel, tmp_path / "slow")
+    faster = flooded_mbps("hysteria2 {up_mbps = 3, down_mbps = 3}", kernel, tmp_path / "faster")
+    assert 0.7 < slow < 1.2
+    assert 2.1 < faster < 3.6
 
 
 def test_a_client_that_hops_uses_several_ports_and_its_call_goes_on(
@@ -34,6 +59,14 @@ def test_a_client_that_hops_uses_several_ports_and_its_call_goes_on(
     assert ports(staying) == {443}
     assert 2 <= len(ports(hopping)) <= 4, "one port each 5 s"
     assert all(20000 <= port < 20020 for port in ports(hopping))
+
+
+def test_bbr_holds_its_rate_where_new_reno_takes_losses_for_congestion(
+    kernel: Kernel, tmp_path: Path
+) -> None:
+    reno = flooded_mbps("tuic {congestion = new_reno}", kernel, tmp_path / "reno")
+    bbr = flooded_mbps("tuic {congestion = bbr}", kernel, tmp_path / "bbr")
+    assert bbr > 2 * reno
 
 
 def test_mux_puts_what_a_call_sends_into_one_connection(kernel: Kernel, run: Run) -> None:
