@@ -32,6 +32,9 @@ ETHERNET_HEADER_BYTES = 14
 DEFAULT_RATE_MBPS = 1000.0
 """A rate at which nothing waits."""
 
+Neighbour = Literal["none", "upload", "video"]
+"""Other use of a line, by TCP: an upload as fast as it goes, or a video stream of 5 Mbit/s, which
+fetches 4 s at once (Netflix recommends 5 Mbit/s for 1080p; 4 s are usual in DASH)."""
 JitterKind = Literal["uniform", "exponential"]
 
 
@@ -246,6 +249,8 @@ class Links:
     """What translates the caller's addresses; None: nothing does."""
     callee_nat: Nat | None = field(default=None, kw_only=True)
     """The same for the callee. Only inside the country is there a carrier's node."""
+    neighbour: Neighbour = field(default="none", kw_only=True)
+    """What somebody else at the caller's home does all the time of a call."""
     name: str = field(default="", kw_only=True)
     """Distinguishes cells that differ in their links; empty if a scenario has only one set."""
 

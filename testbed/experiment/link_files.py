@@ -6,12 +6,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar, get_args
 
 from testbed.call.messenger import Messenger
 from testbed.experiment.cell import Topology
-from testbed.experiment.explanations import ScenarioError
-from testbed.experiment.link import Links
+from testbed.experiment.explanations import ScenarioError, there_are
+from testbed.experiment.link import Links, Neighbour
 from testbed.experiment.linkset import LinkSet
 from testbed.experiment.nat import Nat
 from testbed.experiment.toml_files import name_of, path_of, read_known, stems, validated
@@ -59,15 +59,17 @@ class LinkFiles:
         """Read the links of a link set, with hashes of the traces that they follow.
 
         `"SET behind A and B"` are the links of a set, with the caller behind the NAT A and the
-        callee behind B, whatever the set itself says.
+        callee behind B, whatever the set itself says. `"SET beside upload"` has a neighbour who
+        uploads; both can be said, in the other order.
         """
-        base, nats = _parts(text)
-        found = self.link_set(base)
+        named = _parts(text)
+        found = self.link_set(named.base)
         caller, callee = (
             self.nat(name) if name else None
-            for name in nats or (found.caller_nat, found.callee_nat)
+            for name in named.nats or (found.caller_nat, found.callee_nat)
         )
-        return self.sealed(replace(found.links, caller_nat=caller, callee_nat=callee))
+        links = replace(found.links, caller_nat=caller, callee_nat=callee)
+        return self.sealed(replace(links, neighbour=_neighbour(named.neighbour, found.neighbour)))
 
     def sealed(self, links: Links) -> Links:
         """Return links with hashes of the traces that they follow."""
@@ -76,8 +78,10 @@ class LinkFiles:
 
 def links_name(text: str) -> str:
     """Return the name of links given by their set's name or path, and perhaps by NATs."""
-    base, nats = _parts(text)
-    return f"{name_of(base)} behind {' and '.join(map(name_of, nats))}" if nats else name_of(base)
+    named = _parts(text)
+    beside = f" beside {named.neighbour}" if named.neighbour else ""
+    behind = f" behind {' and '.join(map(name_of, named.nats))}" if named.nats else ""
+    return name_of(named.base) + beside + behind
 
 
 def check_nats(messenger: Messenger, links: Links, topology: Topology) -> None:
@@ -99,10 +103,30 @@ def check_nats(messenger: Messenger, links: Links, topology: Topology) -> None:
         )
 
 
-def _parts(text: str) -> tuple[str, Sequence[str]]:
-    """Return the link set and the NATs that a text names, caller's and callee's, if any."""
-    base, *nats, _ = (*_BEHIND.split(text), "")
-    return base, [name for name in nats if name]
+class _Named(NamedTuple):
+    """What a text names."""
+
+    base: str
+    """The link set."""
+    neighbour: str
+    nats: Sequence[str]
+    """The caller's and the callee's; empty: those of the link set."""
+
+
+def _parts(text: str) -> _Named:
+    base, *nats = _BEHIND.split(text)
+    base, _, neighbour = base.partition(" beside ")
+    return _Named(base, neighbour, [name for name in nats if name])
+
+
+def _neighbour(name: str, otherwise: Neighbour) -> Neighbour:
+    for known in get_args(Neighbour):
+        if name == known:
+            found: Neighbour = known
+            return found
+    if not name:
+        return otherwise
+    raise ScenarioError(f"no neighbour {name!r}; {there_are(name, get_args(Neighbour))}")
 
 
 def _load(name: str, folder: Path, kind: type[T], what: str) -> T:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 
 from testbed.evidence import Evidence
-from testbed.experiment.link import Link, Links, Override
+from testbed.experiment.link import Link, Links, Neighbour, Override
 
 _LINKS = tuple(f.name for f in fields(Links) if f.type == "Link")
 
@@ -39,12 +39,15 @@ class LinkSet:
     """What translates the caller's addresses, by its name in `scenarios/nats/`; empty: nothing."""
     callee_nat: str = ""
     """The same for the callee."""
+    neighbour: Neighbour = "none"
+    """What somebody else at the caller's home does; `"SET beside upload"` chooses it, too."""
     name: str = field(default="", kw_only=True)
     """The file's name."""
 
     def __post_init__(self) -> None:
         given = {f"{name}.{key}" for name in _LINKS for key in _given(getattr(self, name), Link())}
         given |= {name for name in ("caller_nat", "callee_nat") if getattr(self, name)}
+        given |= {"neighbour"} if self.neighbour != "none" else set()
         covering = {key: set(_prefixes(key)) for key in given}
         if missing := {key for key, found in covering.items() if not found & set(self.evidence)}:
             raise ValueError(f"evidence is missing for {sorted(missing)}")

@@ -38,7 +38,7 @@ from testbed.lab.nodes.closing import closing
 from testbed.lab.nodes.host import LOST, LabHost, tls_of
 from testbed.lab.nodes.wire_count import WireCount
 from testbed.lab.servers.messenger_servers import serve_chat
-from testbed.lab.traffic import use
+from testbed.lab.traffic import share_line, use
 from testbed.plugins import Plugins
 from testbed.record.observation import (
     CallRecord,
@@ -217,7 +217,8 @@ async def _conduct(
     server = await transport.serve(bridge, Address(bridge.address, BRIDGE_PORT), relay)
     await engine.prepare(hosts["caller"], hosts["callee"])
     abroad = hosts["relay"] if cell.topology == "domestic-bridge" else bridge
-    web_server = await serve_chat(abroad, WEB_PORT, job) if cell.other_traffic else chat_server
+    needs_web = cell.other_traffic or cell.links.neighbour != "none"
+    web_server = await serve_chat(abroad, WEB_PORT, job) if needs_web else chat_server
     wire = WireCount(hosts["caller"].node, *dict.fromkeys((chat_server, web_server)))
     await trio.sleep_until(_next_beginning())
 
@@ -245,6 +246,9 @@ async def _conduct(
             cell.duration_s,
             chat_record,
         )
+        if (neighbour := cell.links.neighbour) != "none":
+            until = dialled_at + cell.duration_s
+            workloads.start_soon(share_line, hosts["caller"], web_server, neighbour, job, until)
         for kind in cell.other_traffic:
             goal = chat_server if TRAFFIC[kind].by == "messenger" else web_server
             workloads.start_soon(_traffic, cell, kind, hosts["caller"], goal, job, traffic_records)

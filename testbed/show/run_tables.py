@@ -18,8 +18,8 @@ from rich.text import Text
 
 from testbed.analysis.broken import broken
 from testbed.analysis.groups import Names
+from testbed.analysis.lifetimes import LONG_S, failed_after_s
 from testbed.analysis.order import best_first
-from testbed.analysis.survival import LONG_S, failed_after_s
 from testbed.analysis.sweeps import sweep_of
 from testbed.call.quality.symptoms import Symptom, symptom_of
 from testbed.call.quality.verdict import Verdict

@@ -31,6 +31,8 @@ from testbed.tools import bench_tables
 from testbed.tools.bench_record import Bench, Forwarding
 from testbed.tools.calibration.finding_tables import profiles_table
 from testbed.tools.calibration.findings import Calibration
+from testbed.tools.fitting import recovery_tables
+from testbed.tools.fitting.recovery import CaseResult
 
 RECORDS = Path("docs") / "results"
 """The folder of the records, relative to the project's root."""
@@ -79,6 +81,7 @@ _CELLS = TypeAdapter(tuple[PublishedCell, ...])
 _CALIBRATIONS = TypeAdapter(tuple[Calibration, ...])
 _FORWARDED = TypeAdapter(tuple[Forwarding, ...])
 _BENCH = TypeAdapter(Bench)
+_RECOVERY = TypeAdapter(tuple[CaseResult, ...])
 
 
 def run_content(run: Run) -> JsonValue:
@@ -121,6 +124,11 @@ def forwarding_content(found: Sequence[Forwarding]) -> JsonValue:
 def bench_content(found: Bench) -> JsonValue:
     """Return a benchmark as a record's content."""
     return _plain(_BENCH, found)
+
+
+def recovery_content(found: Sequence[CaseResult]) -> JsonValue:
+    """Return a recovery of known profiles as a record's content."""
+    return _plain(_RECOVERY, tuple(found))
 
 
 def _plain(kind: TypeAdapter[T], content: T) -> JsonValue:
@@ -169,6 +177,16 @@ def _bench(content: JsonValue) -> Iterable[Table]:
     yield bench_tables.cells_table(_BENCH.validate_python(content))
 
 
+def _recovered(content: JsonValue) -> Iterable[Table]:
+    summary = recovery_tables.summed_up(_RECOVERY.validate_python(content))
+    yield recovery_tables.summary_table(summary)
+    yield recovery_tables.verdicts_table(summary)
+
+
+def _missed(content: JsonValue) -> Iterable[Table]:
+    yield recovery_tables.misses_table(_RECOVERY.validate_python(content))
+
+
 TABLES: Mapping[str, Published] = {
     "demo": Published("README.md", "demo", _calls_alone),
     "ru-transports-2025-08": Published(
@@ -181,6 +199,8 @@ TABLES: Mapping[str, Published] = {
     "ru-stacks": Published("docs/results/ru-stacks.md", "ru-stacks", _calls),
     "strategies": Published("docs/results/strategies.md", "strategies", _verdicts),
     "calibration": Published("docs/results/calibration.md", "calibration", _calibrations),
+    "recovery": Published("docs/results/recovery.md", "recovery", _recovered),
+    "recovery-misses": Published("docs/results/recovery.md", "recovery", _missed),
     "middlebox": Published("docs/results/speed.md", "middlebox", _forwarded),
     "bench": Published("docs/results/speed.md", "bench", _bench),
 }

@@ -90,3 +90,13 @@ def test_only_the_routers_of_a_nat_translate() -> None:
     }
     assert plan.nodes["access"].forgets_udp_s == 120
     assert "fully-random" in plan.nodes["callee-gw"].rules
+
+
+def test_links_have_the_neighbour_that_their_name_says() -> None:
+    links = load_links("home-fibre beside upload behind symmetric and none")
+    assert links.neighbour == "upload"
+    assert links.caller_nat == LINK_FILES.nat("symmetric")
+    assert load_links("home-fibre beside video").neighbour == "video"
+    assert load_links("home-fibre").neighbour == "none"
+    with pytest.raises(ScenarioError, match=r"no neighbour 'uplaod'.*upload"):
+        load_links("home-fibre beside uplaod")

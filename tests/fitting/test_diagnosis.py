@@ -141,3 +141,11 @@ def test_a_blocked_direction_is_a_silence(examined: Examined) -> None:
     blocked = profile_of(Drop(), Match(direction="up"))
     found = list(examined(make_call(blocked)).findings)
     assert one(found, "silence", "up").affected > 900
+
+
+def test_what_waits_in_a_queue_when_a_capture_ends_is_not_cut_off(examined: Examined) -> None:
+    queued = profile_of(Shape(24_000, 6000), Match(direction="up"))
+    call = make_call(queued, seed=1, duration_s=20)
+    last_s = max(at_s for at_s, _ in call.near)
+    call.far = [(at_s, data) for at_s, data in call.far if at_s <= last_s]
+    assert {each.kind for each in examined(call).findings} == {"shape"}

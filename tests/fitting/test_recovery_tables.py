@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
+from rich.console import Console
 
+from testbed.tools import published
 from testbed.tools.fitting.identifiability import Truth
 from testbed.tools.fitting.recovery import CaseResult, Outcome
 from testbed.tools.fitting.recovery_tables import misses, recovery_figure, summed_up
@@ -70,6 +74,17 @@ def test_each_fault_is_named_with_its_case_and_its_numbers() -> None:
         "a-case (both ends), up: drop probability = 0.2: 0.25, 0.24 to 0.26",
         "open-07 (both ends): burst up: loss 0.02 on an open line",
     ]
+
+
+def test_a_recovery_is_published_as_it_was_found() -> None:
+    results = [case(FOUND, WRONG, MISSED, OPEN_END), *OPEN_LINES]
+    kept = json.loads(json.dumps(published.recovery_content(results)))
+    file = io.StringIO()
+    console = Console(file=file, width=100)
+    for name in ("recovery", "recovery-misses"):
+        console.print(*published.TABLES[name].make(kept))
+    assert "covered: 2 of 3, 66.7%" in file.getvalue()
+    assert "was not reported" in file.getvalue()
 
 
 def test_the_figure_has_each_class_that_was_reported() -> None:

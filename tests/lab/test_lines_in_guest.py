@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed.experiment.link import Change, Link, Links, Override
+from testbed.experiment.link import Change, Link, Links, Neighbour, Override
 from testbed.experiment.trace import Trace
 from testbed.guest.kernel.builder import Kernel
 from testbed.record.cell_record import CellRecord
@@ -96,3 +96,30 @@ def test_a_call_waits_while_its_line_s_trace_delivers_nothing(
     assert all(at + delay_s == pytest.approx(4.01, abs=0.01) for at, delay_s in late)
     assert not [d for _, d in delays_s(frames["up"]) if d > 0.1]
     assert max(record.observation.lines["access down"].longest_wait_s) > 0.9
+
+
+def test_a_neighbours_upload_delays_a_call_as_far_as_the_queue_is_deep(
+    kernel: Kernel, run: Run
+) -> None:
+    """Gettys, Nichols, Bufferbloat, 2011: TCP fills a queue, so a deep one delays all others."""
+    cells = []
+    lines: list[tuple[int, Neighbour]] = [
+        (250_000, "none"),
+        (15_000, "upload"),
+        (250_000, "upload"),
+    ]
+    for seed, (queue_bytes, neighbour) in enumerate(lines):
+        line = Link(delay_ms=10, up=Override(rate_mbps=2, queue_bytes=queue_bytes))
+        links = Links("a test", line, neighbour=neighbour)
+        cell = short_cell("whatsapp", "direct", "open", duration_s=8)
+        cells.append(replace(cell, links=links, seed=seed))
+    worst_s = []
+    for result in conducted(kernel, run, *cells):
+        frames = read_frames(result.folder / "frames.csv")
+        worst_s.append(max(delay_s for _, delay_s in delays_s(frames["up"])))
+        assert max(delay_s for _, delay_s in delays_s(frames["down"])) < 0.05
+    alone_s, shallow_s, deep_s = worst_s
+    assert alone_s < 0.03
+    # What the queue holds takes this long at its rate.
+    assert 0.03 < shallow_s < 0.01 + 15_000 * 8 / 2e6 + 0.01
+    assert 0.5 < deep_s < 0.01 + 250_000 * 8 / 2e6 + 0.01

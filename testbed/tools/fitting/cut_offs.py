@@ -78,7 +78,7 @@ def cut_off(passage: Passage) -> CutOff | None:
     if not len(passed):
         return None
     last = int(passed[-1])
-    vain = counted[counted > last]
+    vain = counted[(counted > last) & _is_due(passage, counted, last)]
     if len(vain) < _LEAST_CUT:
         return None
     flow = passage.flow.columns
@@ -89,6 +89,17 @@ def cut_off(passage: Passage) -> CutOff | None:
     gone = passage.lost[:last] & passage.counted[:last]
     lost = (float(gone.sum()), float(passage.size_bytes[:last][gone].sum()))
     return _cut_off(flow, own, (passage.direction, at_s, len(vain)), lost)
+
+
+def _is_due(passage: Passage, rows: Ints, last: int) -> Bools:
+    """Return which packets would have arrived by now if they took as long as the last that did.
+
+    What waits in a queue when a capture ends is not cut off.
+    """
+    sent_s, arrived_s = passage.sent_s, passage.arrived_s
+    ends_s = max(float(sent_s[-1]), float(np.nanmax(arrived_s)))
+    due: Bools = sent_s[rows] + (arrived_s[last] - sent_s[last]) <= ends_s
+    return due
 
 
 def silence(flow: FlowRecord, end_s: float) -> CutOff | None:
