@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from testbed import __version__
+from testbed.cli import inferring
 from testbed.cli.registry import commands
 from testbed.experiment.scenario import ROOT
 from tests.command import command
@@ -137,6 +138,16 @@ def test_what_is_there_already_is_not_installed_again(bare: Path, tmp_path: Path
     called = made(bare, tmp_path, "all")
     lab(bare, "infer", "ru-calls-2025", path=f"{tmp_path}/bin:/usr/bin:/bin")
     assert called.read_text() == "testbed infer ru-calls-2025\n"
+
+
+def test_who_infers_without_lab_gets_the_command_that_installs_what_is_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(inferring, "find_spec", lambda _: None)
+    done = command("infer", "ru-calls-2025")
+    assert done.status == 1
+    assert "pip install dynesty==" in done.err
+    assert " scikit-learn==" in done.err
 
 
 @pytest.mark.parametrize(

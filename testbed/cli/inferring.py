@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, requires
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -54,10 +55,8 @@ def opened(name: str, effort: Effort, scheduler: str | None = None) -> Study:
     check_scheduler(scheduler)
     reports = load_reports(name)
     if lacks := [module for module in NEEDED if find_spec(module) is None]:
-        pip = Path(sys.prefix) / "bin" / "pip"
-        raise LabError(
-            f"inference needs {' and '.join(lacks)}: {pip} install 'call-testbed[infer]'"
-        )
+        install = f"{Path(sys.prefix) / 'bin' / 'pip'} install {' '.join(_packages())}"
+        raise LabError(f"inference needs {' and '.join(lacks)}: {install}")
     kernel = guest_kernel()
     bank = Bank.of(laboratory_of(kernel).laboratory)
 
@@ -69,6 +68,15 @@ def opened(name: str, effort: Effort, scheduler: str | None = None) -> Study:
                 _run(bank, plan, lab, what)
 
     return study(reports, bank, run, effort)
+
+
+def _packages() -> list[str]:
+    """Return the packages of the extra `infer` as pip takes them, from the project's metadata."""
+    try:
+        every = requires("call-testbed") or []
+    except PackageNotFoundError:  # a loaded laboratory runs from the checkout alone
+        return ["dynesty", "scikit-learn"]
+    return [each.partition(";")[0] for each in every if each.endswith("extra == 'infer'")]
 
 
 def _run(bank: Bank, plan: Sequence[Cell], lab: Lab, what: str) -> None:

@@ -162,11 +162,6 @@ class Forwarding:
     packet_us: tuple[float, ...]
     """Processor time per packet (us), by run."""
 
-    @property
-    def median_us(self) -> float:
-        """The median over the runs."""
-        return median(self.packet_us)
-
 
 def _adapter() -> TypeAdapter[Bench]:
     from pydantic import TypeAdapter  # noqa: PLC0415 - programs in guests import this module

@@ -25,7 +25,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import trio
 
@@ -388,8 +388,3 @@ class TimedChannel(Protocol):
         Once `receive_stamped` has been called, the channel's own `receive` must not be.
         """
         ...
-
-
-def parameters_of(transport: Transport) -> dict[str, Any]:
-    """Return a transport's parameters and their values, by name."""
-    return {name: getattr(transport, name) for name in getattr(transport, "__match_args__", ())}

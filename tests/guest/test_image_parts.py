@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from testbed.guest.image.archives import TIME_S, unpack_package, unpack_wheel
 from testbed.guest.image.changes import changes
 from testbed.guest.image.lock import BASE, KERNEL, ImageError, Lock, LockedFile, read_lock
-from testbed.guest.image.tree import Image
+from testbed.guest.image.tree import Image, compile_modules, our_image
 
 texts = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=20)
 files = st.builds(
@@ -227,3 +227,17 @@ def test_what_differs_between_two_locks_is_listed() -> None:
     assert found["new"] == ("none", "9 (00000000)")
     assert found["tor"][0].startswith(one.files["tor"].version)
     assert set(found) == {"new", "tor"}
+
+
+@pytest.mark.guest
+def test_modules_that_lie_on_the_host_are_not_compiled_into_an_image(tmp_path: Path) -> None:
+    modules, hosts = tmp_path / "image" / "modules", tmp_path / "host.py"
+    modules.mkdir(parents=True)
+    hosts.write_text("made = 'by the host'\n")
+    (modules / "own.py").write_text("made = 'by a package'\n")
+    (modules / "same.py").symlink_to("own.py")
+    # As Debian's Python has a link to /etc, which only a host with the same Python has, too.
+    (modules / "sitecustomize.py").symlink_to(hosts)
+    compile_modules(our_image().tree([]), tmp_path / "image", [modules])
+    found = sorted(path.name.split(".")[0] for path in (modules / "__pycache__").iterdir())
+    assert found == ["own", "same"]

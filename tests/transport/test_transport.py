@@ -14,7 +14,6 @@ from testbed.transport.interface import (
     Host,
     ServerInfo,
     Transport,
-    parameters_of,
 )
 from testbed.transport.loopback import LoopbackHost
 from tests.loopback import serve_udp_echo, with_host
@@ -34,11 +33,6 @@ def test_a_transport_end_to_end(transport: Transport) -> None:
                     assert await channel.receive() == bytes(size)
 
     with_host(use)
-
-
-def test_parameters_are_a_transports_fields() -> None:
-    assert parameters_of(obfs4.Transport(iat_mode=2)) == {"iat_mode": 2}
-    assert parameters_of(direct.Transport()) == {}
 
 
 def test_a_class_without_the_methods_is_no_transport() -> None:

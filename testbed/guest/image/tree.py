@@ -53,9 +53,10 @@ _COMPILED = ("usr/lib/python3.13", str(SITE))
 """The folders of modules that are compiled."""
 _COMPILE = (
     "import compileall, py_compile, sys; [compileall.compile_dir(folder, quiet=2,"
-    " stripdir=sys.argv[1], prependdir='/', invalidation_mode="
+    " stripdir=sys.argv[1], prependdir='/', limit_sl_dest=sys.argv[1], invalidation_mode="
     "py_compile.PycInvalidationMode.UNCHECKED_HASH) for folder in sys.argv[2:]]"
 )
+"""A link to an absolute path, as a package has one, would lead to a file of the host."""
 
 Report = Callable[[str], object]
 """Called with what is being done, such as `fetched tor`."""
@@ -207,8 +208,7 @@ class Image:
         with tempfile.TemporaryDirectory(prefix="new-", dir=self.folder / "store") as scratch:
             base = Path(scratch)
             lay_out(base, [self._place(file) for file in files])
-            folders = [str(base / folder) for folder in _COMPILED]
-            run_python(base, ["-SBc", _COMPILE, str(base), *folders])
+            compile_modules(base, base, [base / folder for folder in _COMPILED])
             with new_folder(place) as fresh:
                 for caches in base.rglob("__pycache__"):
                     target = fresh / caches.relative_to(base)
@@ -257,6 +257,17 @@ def run_python(tree: Path, words: Sequence[str], environment: Mapping[str, str] 
     # module's constants is marshalled in the order of its elements' hashes.
     home = {"PYTHONHOME": str(tree / "usr"), "PYTHONHASHSEED": "0"}
     _run(python, {**home, **environment})
+
+
+def compile_modules(python: Path, base: Path, folders: Iterable[Path]) -> None:
+    """Compile the modules in folders of `base` by the Python of a tree, to `__pycache__`.
+
+    What is compiled depends on nothing outside of `base`.
+
+    Raises:
+        ImageError: It failed.
+    """
+    run_python(python, ["-SBc", _COMPILE, str(base), *map(str, folders)])
 
 
 def write_loaders_cache(tree: Path) -> None:

@@ -31,9 +31,9 @@ from testbed.experiment.cell import (
 )
 from testbed.lab.net.network import NetworkNode
 from testbed.lab.net.udp import BoundUdp, TimedUdpChannel, UdpChannel, open_socket
-from testbed.lab.nodes.nat_rules import lead_ports, masquerade
 from testbed.lab.nodes.packet_path import MARK, PROXY_USER, PacketPath, Proxied
 from testbed.lab.nodes.process import LabProcess, ProcessEnded, end, how_it_ended
+from testbed.lab.nodes.rewriting_rules import lead_ports, masquerade
 from testbed.lab.nodes.tap import Tap
 from testbed.transport.client_side import PacketRewriter
 from testbed.transport.framing import Take

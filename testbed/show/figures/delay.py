@@ -12,7 +12,6 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from testbed.analysis.groups import grouped
-from testbed.call.messenger import Codec, PlayoutOptions
 from testbed.call.quality.verdict import GOOD_DELAY_S, USABLE_DELAY_S
 from testbed.listen.call_sound import playouts_of
 from testbed.record.results import RecordedCell, Run
@@ -30,7 +29,6 @@ _ALL = "all calls"
 _END_MS = 2000.0
 """The end of the axis; nobody can talk with a longer delay."""
 _DENSE_MS = 600.0
-_Coded = tuple[Codec, PlayoutOptions]
 Delays = NDArray[np.float64]
 
 

@@ -9,8 +9,8 @@ from statistics import median
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from testbed.analysis.lifetimes import LONG_S, WINDOW_S, failed_after_s, survival
 from testbed.analysis.order import best_first
-from testbed.analysis.survival import LONG_S, WINDOW_S, failed_after_s, survival
 from testbed.call.quality.verdict import INTERMITTENT_CONCEALED_SHARE
 from testbed.record.cell_record import CellRecord
 from testbed.record.results import Run

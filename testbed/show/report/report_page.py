@@ -33,9 +33,6 @@ from testbed.show.report.data import data_of
 from testbed.show.report.drawings import drawings_of
 from testbed.show.report.sounds import EXCERPT_BYTES, SOUND_BUDGET_BYTES, Sounds, sounds_of
 
-PAGE_BUDGET_BYTES = 8_000_000
-"""The largest page, that of the big matrix, stays below this: it opens in about a second, and is
-small enough for an e-mail."""
 _BYTES_PER_CALL = 10_000
 """A page with sound has at most this for each of its calls, and as much as for 100 calls if it has
 fewer: 1 MB for 100 calls."""

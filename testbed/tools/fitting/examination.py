@@ -11,7 +11,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
-from typing import NamedTuple
 
 import numpy as np
 
@@ -199,14 +198,6 @@ def _of_connection(flow: FlowRecord, seen: TcpSeen) -> Iterator[Finding]:
         way: Way = "up" if direction == "up" else "down"
         numbers = [Number("probability", share, f"{basis}; Wilson's 95 % interval")]
         yield Finding("drop", number, way, numbers, count, share.n, "TCP's own repair")
-
-
-class _Told(NamedTuple):
-    """ICMP errors of one kind about one flow."""
-
-    flow: FlowRecord
-    type_: int
-    code: int
 
 
 def _answers(near: CaptureRecord) -> Iterator[Finding]:

@@ -27,8 +27,6 @@ from testbed.tools.recognition.capture_file import CaptureError
 _MAX_DRIFT = 5e-4
 """Clocks of computers and phones drift by far less; a larger slope is a queue that grows."""
 _LEAST_MATCHED = 3
-_OTHER_KINDS = (Kind.RTP, Kind.COUNTER, Kind.RTCP, Kind.OTHER)
-"""Not STUN, which relays answer themselves."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.analysis.survival import failed_after_s, survival
+from testbed.analysis.lifetimes import failed_after_s, survival
 from testbed.call.quality.measures import Step
 from testbed.record.cell_record import CellRecord
 from testbed.show.drawing.sheet import NothingToDrawError
