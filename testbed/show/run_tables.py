@@ -286,7 +286,7 @@ Medians over the calls that were set up, of the worse direction. lost: share of 
 the jitter buffer had no frame; delay: mouth to ear; R: fullband E-model, at most 100 and below 0 at
 worst, with EVS as proxy for Opus. Chat: messages delivered of sent, and their delay. speed: virtual
 seconds per wall second. fail after: in calls of two minutes and more, how many failed, and the
-median time since the set-up after which they did (testbed/analysis/survival.py). Below the
+median time since the set-up after which they did (`testbed.analysis.lifetimes`). Below the
 verdicts: symptoms that at least half of the calls had (testbed/call/quality/symptoms.py); times are
 in seconds since dialling."""
 
