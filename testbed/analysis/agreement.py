@@ -41,10 +41,14 @@ class Pair:
     title: str
 
     @property
+    def is_own(self) -> bool:
+        """Whether the other side is the model of this engine, not another engine or its model."""
+        return self.model == f"{self.engine}-model"
+
+    @property
     def name(self) -> str:
         """Its name in files."""
-        is_own = self.model == f"{self.engine}-model"
-        return self.engine if is_own else f"{self.engine}-{self.model}"
+        return self.engine if self.is_own else f"{self.engine}-{self.model}"
 
 
 PAIRS = (
