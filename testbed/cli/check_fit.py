@@ -65,7 +65,7 @@ def check_fit(
     else:
         _print(results)
         out.print(f"Figure: {short(paths[0])}", markup=False)
-    if not all(kept for _, kept in summary.verdicts):
+    if any(kept is False for _, kept in summary.verdicts):
         raise typer.Exit(1)
 
 

@@ -30,7 +30,7 @@ OPEN_LINES = [case(name=f"open-{number:02}") for number in range(50)]
 
 
 def unmet(*results: CaseResult) -> list[str]:
-    return [what for what, kept in summed_up(results).verdicts if not kept]
+    return [what for what, kept in summed_up(results).verdicts if kept is False]
 
 
 def test_a_recovery_without_a_fault_keeps_all_that_was_asked_for() -> None:
@@ -90,3 +90,8 @@ def test_a_recovery_is_published_as_it_was_found() -> None:
 def test_the_figure_has_each_class_that_was_reported() -> None:
     figure = recovery_figure([case(FOUND, WRONG, OPEN_END)])
     assert [axes.get_ylabel() for axes in figure.axes] == ["probabilities (2)", "rates (1)"]
+
+
+def test_what_no_case_tried_is_neither_kept_nor_missed() -> None:
+    verdicts = summed_up([case(*[FOUND] * 19)]).verdicts
+    assert [kept for what, kept in verdicts if what.startswith("false alarms")] == [None]

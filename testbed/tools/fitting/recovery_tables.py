@@ -85,22 +85,28 @@ class Summary:
         return sum(row.covered for row in self.rows)
 
     @property
-    def verdicts(self) -> list[tuple[str, bool]]:
-        """Return what was asked for, with what came of it and whether it is kept."""
+    def verdicts(self) -> list[tuple[str, bool | None]]:
+        """Return what was asked for, with what came of it and whether it is kept.
+
+        None says that no case tried it.
+        """
         n, reported, covered = self.identifiable, self.reported, self.covered
         # As few as this, or fewer, would be covered by chance of intervals that hold 95 %.
-        by_chance = float(binom.cdf(covered, reported, COVERAGE)) if reported else 1.0
-        found = [
-            (f"reported: {reported} of {n} identifiable numbers", reported >= LEAST_REPORTED * n),
+        by_chance = float(binom.cdf(covered, reported, COVERAGE))
+        most_alarms = MOST_ALARMS * self.open_cases
+        found: list[tuple[str, bool | None]] = [
+            (
+                f"reported: {reported} of {n} identifiable numbers",
+                reported >= LEAST_REPORTED * n if n else None,
+            ),
             (
                 f"covered: {covered} of {reported}, {_share(covered, reported)}",
-                by_chance > _CHANCE,
+                by_chance > _CHANCE if reported else None,
             ),
             (
                 f"false alarms on open lines: {self.alarms} of {self.open_cases} with a control, "
                 f"{self.alarms_alone} without",
-                self.alarms <= MOST_ALARMS * self.open_cases
-                and self.alarms_alone <= MOST_ALARMS * self.open_cases,
+                max(self.alarms, self.alarms_alone) <= most_alarms if self.open_cases else None,
             ),
         ]
         for row in self.rows:
@@ -186,7 +192,7 @@ def verdicts_table(summary: Summary) -> Table:
     table.add_column("What was asked for", overflow="fold")
     table.add_column("kept?")
     for what, kept in summary.verdicts:
-        table.add_row(what, "kept" if kept else "not met")
+        table.add_row(what, {None: "not tried", True: "kept", False: "not met"}[kept])
     return table
 
 
@@ -232,7 +238,7 @@ def recovery_figure(results: Sequence[CaseResult]) -> Figure:
         axes = figure.subplots(max(len(shown), 1), 1, squeeze=False, sharex=True)[:, 0]
         for each, (name, own) in zip(axes, shown, strict=False):
             _draw(each, name, own)
-        axes[-1].set_xlabel("Reported over true value, less 1 (%), with 95 % intervals")
+        axes[-1].set_xlabel("Reported over true value, less 1 (%), with 95 % intervals; x: true value outside")
     return figure
 
 
@@ -250,7 +256,9 @@ def _draw(axes: Axes, name: str, own: Sequence[Outcome]) -> None:
         colour = style.INK if each.covers else "#9c3028"
         axes.plot([100 * low, 100 * high], [place, place], color=colour, lw=0.8)
         middle = max(-_FAR, min(_FAR, _deviation(each)))
-        axes.plot(100 * middle, place, "o", ms=2, color=colour)
+        # Without colours, a cross says that the true value is outside.
+        marker, size = ("o", 2) if each.covers else ("x", 6)
+        axes.plot(100 * middle, place, marker, ms=size, color=colour)
     axes.axvline(0, color=style.RULE, lw=0.6)
     axes.set_xlim(-100 * _FAR, 100 * _FAR)
     axes.set_yticks([])
