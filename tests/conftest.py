@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from testbed.experiment import scenario
+from testbed.experiment.link_files import LinkFiles
 from testbed.guest.kernel.builder import Kernel, cached_kernel
 from testbed.record.results import Run
 from tests.calls import make_run
@@ -95,6 +96,7 @@ def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "scenarios"
     shutil.copytree(scenario.SCENARIOS, folder)
     monkeypatch.setattr(scenario, "SCENARIOS", folder)
-    for name in ("CENSORS", "MESSENGERS", "LINKS"):
+    for name in ("CENSORS", "MESSENGERS"):
         monkeypatch.setattr(scenario, name, folder / name.lower())
+    monkeypatch.setattr(scenario, "LINK_FILES", LinkFiles(folder))
     return folder

@@ -44,7 +44,7 @@ def test_lists_fit_100_columns(kind: str) -> None:
 def test_everything_is_listed_at_once_as_json() -> None:
     found = json.loads(command("list", "--json").out)
     kinds = {"scenarios", "censors", "messengers", "transports", "links", "packages"}
-    assert set(found) == kinds | {"reports", "hypotheses", "traces"}
+    assert set(found) == kinds | {"reports", "hypotheses", "traces", "nats"}
     assert "hysteria2" in {each["name"] for each in found["transports"]}
     assert json.loads(command("list", "links", "--json").out) == found["links"]
 

@@ -117,7 +117,9 @@ def test_open_without_a_browser_says_which_file_to_open(calls_run: Run) -> None:
     assert done.stdout.splitlines()[-1] == str(calls_run.folder / "report.html")
 
 
-@pytest.mark.parametrize("kind", ["scenarios", "censors", "messengers", "transports", "links"])
+@pytest.mark.parametrize(
+    "kind", ["scenarios", "censors", "messengers", "transports", "links", "traces", "nats"]
+)
 def test_lists_are_json_with_ids_and_titles(kind: str) -> None:
     answer = command("list", kind, "--json")
     listed = json.loads(answer.out)
@@ -137,7 +139,7 @@ def test_the_version_is_printed() -> None:
         ("testbed ca", {"calibrate"}),
         ("testbed run qui", {"quick"}),
         ("testbed\nrun\nquick\n--transport\nobf", {"obfs4"}),  # as bash joins them
-        ("testbed run quick --messenger telegram-p", {"telegram-p2p-model"}),
+        ("testbed run quick --messenger telegram-p2p-", {"telegram-p2p-model"}),
         ("testbed new cen", {"censor"}),
     ],
 )
