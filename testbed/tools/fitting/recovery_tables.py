@@ -238,7 +238,9 @@ def recovery_figure(results: Sequence[CaseResult]) -> Figure:
         axes = figure.subplots(max(len(shown), 1), 1, squeeze=False, sharex=True)[:, 0]
         for each, (name, own) in zip(axes, shown, strict=False):
             _draw(each, name, own)
-        axes[-1].set_xlabel("Reported over true value, less 1 (%), with 95 % intervals; x: true value outside")
+        axes[-1].set_xlabel(
+            "Reported over true value, less 1 (%), with 95 % intervals; x: not covered"
+        )
     return figure
 
 
