@@ -31,13 +31,13 @@ def check_file(option: str, path: Path, example: str) -> None:
     Raises:
         ScenarioError: It is a folder, or cannot be written.
     """
-    check_folder(option, path.absolute().parent)
     expected = f"expected a file such as {example}"
     try:
-        mode = path.stat().st_mode
-    except FileNotFoundError:
-        return
+        is_folder = stat.S_ISDIR(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        is_folder = False
     except OSError as error:
         raise ScenarioError(f"{option} {path}: {error.strerror}; {expected}") from None
-    if stat.S_ISDIR(mode):
+    if is_folder:
         raise ScenarioError(f"{option} {path} is a folder, {expected}")
+    check_folder(option, path.absolute().parent)

@@ -35,7 +35,10 @@ def test_a_full_disk_is_a_clear_error_and_loses_no_finished_cell(tmp_path: Path)
     namespace = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", _IN_A_SMALL_DISK]
     done = subprocess.run(
         [*namespace, "sh", str(disk), *command],
-        env={"RUN": str(disk / "run"), "KEPT": str(kept), "PATH": "/usr/bin:/bin:/usr/sbin:/sbin"},
+        env={
+            **{"RUN": str(disk / "run"), "KEPT": str(kept), "HOME": str(Path.home())},
+            "PATH": "/usr/bin:/bin:/usr/sbin:/sbin",
+        },
         capture_output=True,
         text=True,
         check=False,

@@ -14,7 +14,7 @@ def test_no_worker_is_missing_while_the_client_refreshes_what_it_keeps() -> None
     ended = threading.Event()
     with (
         LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None
+            n_workers=2, threads_per_worker=1, processes=False, dashboard_address="127.0.0.1:0"
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):

@@ -191,7 +191,7 @@ def _extract(source: KernelSource, shop: Workshop, progress: Progress) -> Path:
     progress("extract", 0.0)
     path = source.path or shop.tools / LOCKED_SOURCE
     excludes = [f"--exclude={pattern}" for pattern in _NOT_NEEDED]
-    unpack = ["tar", "-x", "-f", "-", *excludes]
+    unpack = ["tar", "-x", "--no-same-owner", "-f", "-", *excludes]
     if source.is_tree:
         pack = ["tar", "-c", "-C", str(path.parent), *excludes, path.name]
         with subprocess.Popen(pack, stdout=subprocess.PIPE) as packer:
