@@ -6,7 +6,7 @@
 4. Client and proxy connect by WebRTC; the proxy relays to the server by WebSocket.
 
 Client and proxy are Debian's, unmodified. The server is our own, in Go on Snowflake's library
-(`testbed/transport/go/snowflake-server`). The broker and the STUN server below are our own as well,
+(`testbed/transport/go/snowflake-server`). The broker below and the STUN server are our own as well,
 with the messages and time limits of broker 2.5.1. Proxy, server and STUN server run on the bridge's
 node, and there is no NAT: clients announce their own addresses.
 """
@@ -28,7 +28,7 @@ from testbed.transport.interface import (
     ServerInfo,
     TransportError,
 )
-from testbed.transport.stun_messages import binding_answer
+from testbed.transport.stun_server import serve_stun
 from testbed.transport.tcp_datagrams import TcpDatagrams
 from testbed.transport.tunnel import (
     WRAPPERS,
@@ -39,7 +39,6 @@ from testbed.transport.tunnel import (
 )
 
 _NAME = "broker.bridge.example"
-_STUN_PORT = 3478
 _PATIENCE_S = 10.0
 """How long the broker lets a proxy wait for a client, and a client for the proxy's answer."""
 
@@ -71,7 +70,7 @@ class Transport:
 
         address = await host.serve_tcp(listen.port, serve_client)
         inside = await host.serve_tcp(0, lambda stream: answer_requests(stream, broker.answer))
-        ice = await _serve_stun(host)
+        ice = f"stun:{await serve_stun(host)}"
         urls = ["-broker", f"http://{inside}/", "-relay", f"ws://{server.address}/"]
         options = ["-stun", ice, "-keep-local-addresses", "-allow-non-tls-relay"]
         await host.start_process(["snowflake-proxy", *urls, *options])
@@ -158,17 +157,3 @@ class _Broker:
         poll.answer = message["Answer"]
         poll.answered.set()
         return {"Status": "success"}
-
-
-async def _serve_stun(host: Host) -> str:
-    """Serve STUN, which tells a client its own address (RFC 8489, Binding); return the URL."""
-    server = await host.serve_udp(Address(host.address, _STUN_PORT))
-
-    async def answer() -> None:
-        while True:
-            request, client = await server.receive()
-            if (said := binding_answer(request, client)) is not None:
-                await server.send(said, client)
-
-    host.start_task(answer)
-    return f"stun:{server.address}"

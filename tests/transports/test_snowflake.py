@@ -12,8 +12,8 @@ import trio.testing
 from testbed.transport.http_server import Answer, Request
 from testbed.transport.interface import Address
 from testbed.transport.loopback import LoopbackHost
-from transports import snowflake
-from transports.snowflake import _Broker, _serve_stun
+from testbed.transport.stun_server import serve_stun
+from transports.snowflake import _Broker
 
 POLL = b'{"Sid": "s", "Version": "1.3", "Type": "standalone", "NAT": "unknown", "Clients": 0}'
 ASK = b'1.0\n{"offer": "an offer", "nat": "restricted", "fingerprint": ""}'
@@ -80,16 +80,13 @@ def test_what_makes_no_sense_is_refused(path: str, body: bytes, status: int) -> 
     assert trio.run(main).status == status
 
 
-def test_stun_returns_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stun_returns_an_address() -> None:
     async def main() -> None:
         with trio.fail_after(5):
             async with LoopbackHost() as host:
-                monkeypatch.setattr(snowflake, "_STUN_PORT", host.free_port())
-                url = await _serve_stun(host)
-                scheme, address, port = url.split(":")
-                assert scheme == "stun"
+                server = await serve_stun(host, host.free_port())
                 with trio.socket.socket(type=trio.socket.SOCK_DGRAM) as udp:
-                    await udp.connect((address, int(port)))
+                    await udp.connect(server)
                     number = b"\x21\x12\xa4\x42" + bytes(range(12))
                     await udp.send(b"no question")
                     await udp.send(b"\x00\x01\x00\x00" + number)

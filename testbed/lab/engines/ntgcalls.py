@@ -25,10 +25,10 @@ from testbed.lab.engines.signalling import message, receive, sign_in
 from testbed.lab.nodes.host import LabHost
 from testbed.lab.nodes.process import LabProcess
 from testbed.lab.nodes.tls_streams import TlsStream
-from testbed.lab.servers.stun_server import serve_stun
 from testbed.lab.servers.telegram_reflector import serve_reflector
 from testbed.record.observation import CallRecord
 from testbed.transport.interface import Address, Process, Program
+from testbed.transport.stun_server import serve_stun
 
 NTGCALLS = Program("ntgcalls", pypi="ntgcalls", inside="ntgcalls.cpython-313-x86_64-linux-gnu.so")
 """An engine for Telegram's calls: the tgcalls protocol on libwebrtc (LGPL-3,

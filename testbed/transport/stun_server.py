@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from testbed.lab.nodes.host import LabHost
-from testbed.transport.interface import Address
+from testbed.transport.interface import Address, Host
 from testbed.transport.stun_messages import binding_answer
 
 STUN_PORT = 3478
 """The registered port (RFC 8489, 18.6)."""
 
 
-async def serve_stun(host: LabHost) -> None:
-    """Answer binding requests at a node's address until the host closes."""
-    server = await host.serve_udp(Address(host.address, STUN_PORT))
+async def serve_stun(host: Host, port: int = STUN_PORT) -> Address:
+    """Answer binding requests at a host's address until it closes; return where."""
+    server = await host.serve_udp(Address(host.address, port))
 
     async def answer() -> None:
         while True:
@@ -21,3 +20,4 @@ async def serve_stun(host: LabHost) -> None:
                 await server.send(said, client)
 
     host.start_task(answer)
+    return server.address
